@@ -1,0 +1,50 @@
+# Cellgate: every command a developer or a newcomer needs. Each target installs what it needs, once.
+PYTHON ?= python3
+VENV   ?= .venv
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help serve test train lint check bench docker-test clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.serve
+
+serve: $(VENV)/.serve ## serve the committed models (HOST, PORT; settings from CELLGATE_*)
+	@exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.dev ## every test but Docker's
+	$(BIN)/python -m pytest
+
+train: $(VENV)/.dev ## rebuild models/vowels/1 from the data
+	$(BIN)/python -m training train vowels --export models/vowels/1 --force
+
+lint: $(VENV)/.dev ## format, style, types, import direction
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+check: lint test ## what CI runs
+
+bench: $(VENV)/.dev ## compare with peers; see benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+docker-test: $(VENV)/.dev ## build the image, run it, kill it, find the session again
+	$(BIN)/python deploy/docker_test.py
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis runs
