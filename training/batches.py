@@ -1,0 +1,56 @@
+"""Sequences of different lengths in padded batches. Knows nothing of networks, epochs or processes but the order."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from training.data.dataset import Split
+
+
+class Batch(NamedTuple):
+    """A batch: the tail of each row past its length is padding, which nothing may read."""
+
+    x: Tensor  # [batch, time, features]
+    lengths: Tensor  # [batch]
+    targets: Tensor  # [batch]
+
+
+class Batches:
+    """The batches of a split in a given order, the last one smaller. Iterates as often as one likes."""
+
+    def __init__(self, split: Split, *, order: NDArray[np.int64], batch_size: int) -> None:
+        self._sequences = [torch.from_numpy(sequence) for sequence in split.sequences]
+        self._targets = torch.from_numpy(split.targets)
+        self._cuts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._cuts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in self._cuts:
+            sequences = [self._sequences[row] for row in rows]
+            lengths = torch.tensor([len(sequence) for sequence in sequences])
+            yield Batch(pad_sequence(sequences, batch_first=True), lengths, self._targets[rows])
+
+
+def in_order(split: Split, *, batch_size: int) -> Batches:
+    """The batches of a split as it lies."""
+    return Batches(split, order=np.arange(len(split)), batch_size=batch_size)
+
+
+def shuffled(
+    split: Split, *, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
+) -> Batches:
+    """One process's share of an epoch: rows `rank`, `rank + world`, … of an order that seed and epoch decide.
+
+    `batch_size` counts the sequences of all processes together. Each gets equally many (the order wraps around),
+    because processes that take unequal numbers of optimiser steps wait for each other for ever.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(split))
+    order = np.resize(order, -(-len(order) // world) * world)
+    return Batches(split, order=order[rank::world], batch_size=max(1, batch_size // world))

@@ -1,0 +1,56 @@
+"""What one training run is told: a frozen value, saved as JSON beside the weights. Knows nothing of torch."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CONFIG_FILE = "config.json"
+
+Accelerator = Literal["auto", "cpu", "cuda"]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recipe(_Frozen):
+    """The network and how it is trained: what a data set recommends and the command line may change."""
+
+    cell: str = "lstm"
+    hidden: Count = 128
+    layers: Count = 1
+    epochs: Count = Field(10, description="the most epochs")
+    patience: Count | None = Field(
+        None, description="stop after so many epochs without a better validation loss"
+    )
+    batch_size: Count = Field(32, description="sequences per optimiser step, over all processes")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="decoupled, as in AdamW; 0 is plain Adam")
+    dropout: Share = Field(0.0, description="share of the last hidden state dropped in training")
+    noise: float = Field(
+        0.0, ge=0, description="standard deviation added to the normalised input in training"
+    )
+    validation: float = Field(0.1, gt=0, lt=1, description="share of the training part kept for validation")
+
+
+class Config(_Frozen):
+    """One run: the recipe, the data set, the seed, and the machine it runs on."""
+
+    data: str
+    recipe: Recipe
+    seed: Annotated[int, Field(ge=0)] = 0
+    accelerator: Accelerator = "auto"
+    devices: Count = Field(1, description="processes, one per device; more than one trains by DDP")
+    threads: Count = Field(1, description="per process; the count changes the last digits, so it is pinned")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read `config.json` from a run folder. Raises OSError, or pydantic.ValidationError."""
+        return cls.model_validate_json((folder / CONFIG_FILE).read_bytes())
+
+    def write(self, folder: Path) -> None:
+        """Write `config.json` into a run folder."""
+        (folder / CONFIG_FILE).write_text(self.model_dump_json(indent=1) + "\n")

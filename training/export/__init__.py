@@ -1,0 +1,89 @@
+"""Exports a network: graph, parity, example, manifest. A version folder appears whole, checked, or not at all."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from training.data.dataset import DataSet, Split
+from training.export import parity
+from training.export.manifest import describe
+from training.export.network import write_graph
+from training.export.parity import ParityError
+from training.model import Network
+
+__all__ = ["ParityError", "export", "random_network"]
+
+
+def export(
+    network: Network,
+    data: DataSet,
+    folder: Path,
+    *,
+    metrics: dict[str, float],
+    command: str,
+    seed: int,
+    force: bool = False,
+) -> Manifest:
+    """Write `model.onnx` and `model.json`; what the manifest says.
+
+    Raises FileExistsError unless `force`, and ParityError; then nothing was written.
+    """
+    if folder.exists() and not force:
+        raise FileExistsError(f"{folder} exists; --force replaces it")
+    network = network.cpu().eval()
+    graph = write_graph(network).SerializeToString()
+    errors = parity.check(graph, network, data.test)
+    manifest = describe(network, data, metrics=metrics, parity=errors, command=command, seed=seed)
+    manifest = _keep_date(manifest, graph, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir()
+        (fresh / GRAPH_FILE).write_bytes(graph)
+        manifest.write(fresh)
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        fresh.rename(folder)
+    return manifest
+
+
+def _keep_date(manifest: Manifest, graph: bytes, folder: Path) -> Manifest:
+    """The date of the version that is replaced, if nothing but the date would change."""
+    if not (folder / GRAPH_FILE).is_file() or (folder / GRAPH_FILE).read_bytes() != graph:
+        return manifest
+    old = Manifest.read(folder)
+    assert manifest.provenance is not None
+    created = old.provenance.created if old.provenance else ""
+    dated = manifest.model_copy(
+        update={"provenance": manifest.provenance.model_copy(update={"created": created})}
+    )
+    return dated if dated == old else manifest
+
+
+def random_network(
+    *, cell: str, features: int, hidden: int, layers: int, classes: int, seed: int
+) -> tuple[Network, DataSet]:
+    """An untrained network of any size and random sequences to check it on: for benchmarks."""
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network(cell=cell, features=features, hidden=hidden, layers=layers, out=classes)
+    sequences = tuple(
+        rng.standard_normal((int(length), features)).astype(np.float32) for length in rng.integers(1, 30, 32)
+    )
+    split = Split(sequences, rng.integers(0, classes, 32))
+    data = DataSet(
+        name="random",
+        title="none: random weights",
+        citation="",
+        license="",
+        features=tuple(f"x_{feature}" for feature in range(features)),
+        labels=tuple(str(label) for label in range(classes)),
+        train=split,
+        test=split,
+    )
+    return network, data

@@ -1,0 +1,75 @@
+"""Describes an exported network to the service: `model.json`."""
+
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from service.manifest import Axes, Example, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
+from training.data.dataset import DataSet
+from training.evaluate import predict
+from training.export.network import INPUT, LENGTHS, LOGITS, PROBABILITIES, state_out
+from training.model import Network, softmax
+
+CONFIDENT = 0.99
+
+
+def example(network: Network, data: DataSet) -> Example:
+    """The shortest test sequence that the network gets right with confidence; else the one it is surest of."""
+    probabilities = softmax(predict(network, data.test).logits)  # [sequences, classes]
+    surest, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == data.test.targets
+    rows = [row for row in range(len(data.test)) if is_right[row] and surest[row] >= CONFIDENT]
+    row = (
+        min(rows, key=lambda row: len(data.test.sequences[row]))
+        if rows
+        else int((surest * is_right).argmax())
+    )
+    # `str` of a float32 is its shortest text, and reads back as the same float32
+    steps = [[float(str(value)) for value in step] for step in data.test.sequences[row]]
+    output = [float(str(value)) for value in probabilities[row]]
+    return Example(steps=steps, output=output, label=data.labels[int(probabilities[row].argmax())])
+
+
+def describe(
+    network: Network,
+    data: DataSet,
+    *,
+    metrics: dict[str, float],
+    parity: dict[str, float],
+    command: str,
+    seed: int,
+) -> Manifest:
+    """All that the service must know about the network's graph."""
+    cell, classes = network.cell, (network.out,)
+    return Manifest(
+        description=f"{data.title}: {type(cell).__name__}, {cell.layers} × {cell.hidden}",
+        task="classify",
+        inputs=(InputSpec(name=INPUT, dims=(network.features,), features=data.features),),
+        lengths=LENGTHS,
+        axes=Axes(batch=0, time=1),
+        states=tuple(
+            StateSpec(input=name, output=state_out(name), shape=(cell.layers, "batch", cell.hidden))
+            for name in cell.states
+        ),
+        outputs=(
+            OutputSpec(name=PROBABILITIES, kind="probabilities", dims=classes, labels=data.labels),
+            OutputSpec(name=LOGITS, kind="logits", dims=classes),
+        ),
+        example=example(network, data),
+        metrics=metrics,
+        provenance=Provenance(
+            data_set=data.title,
+            citation=data.citation,
+            license=data.license,
+            command=command,
+            seed=seed,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=versions(),
+            parity=parity,
+        ),
+    )
+
+
+def versions() -> dict[str, str]:
+    """What the figures were made with."""
+    packages = ("torch", "lightning", "numpy", "onnx", "onnxruntime")
+    return {"python": sys.version.split()[0], **{package: version(package) for package in packages}}

@@ -1,0 +1,53 @@
+"""An ONNX graph while it is written: weights, nodes, inputs and outputs. Knows nothing of cells or torch."""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+# Opset 17 has all that we use, and IR 8 is what it came with: every ONNX Runtime since 1.12 reads it.
+OPSET = 17
+IR_VERSION = 8
+
+Shape = list[int | str]
+
+
+class Graph:
+    """Collects the parts of a graph; every `add` and `weight` returns the name of the tensor it made."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def input(self, name: str, shape: Shape, *, kind: int = TensorProto.FLOAT) -> str:
+        """Declare a graph input; text in `shape` names a dynamic axis."""
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, name: str, shape: Shape, *, kind: int = TensorProto.FLOAT) -> None:
+        """Declare that tensor `name` is a graph output."""
+        self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def weight(self, name: str, value: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        """Store a constant tensor."""
+        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: int | list[int]) -> str:
+        """Append a node, named after its first output, which is returned; an empty name is an absent tensor."""
+        name = next(output for output in outputs if output)
+        self._nodes.append(helper.make_node(op, inputs, outputs, name=f"{name}/{op}", **attributes))
+        return name
+
+    def build(self) -> onnx.ModelProto:
+        """The finished, checked model. Raises onnx.checker.ValidationError, or a shape inference error."""
+        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, self._weights)
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cellgate"
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model

@@ -1,0 +1,180 @@
+"""Trains a network with Lightning. Knows nothing of the command line, of test data, or of what export needs.
+
+Randomness is a function of (seed, epoch, process) alone: no generator's state has to survive an interruption, and a
+resumed run equals one that was never stopped.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerStatus
+from torch import Tensor, nn
+
+from training.batches import Batch, Batches, in_order, shuffled
+from training.config import Config, Recipe
+from training.data.dataset import DataSet, Split, hold_out
+from training.model import Network, last_step
+from training.progress import History, Row, progress
+
+CHECKPOINTS = "checkpoints"
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class Interrupted(Exception):
+    """Ctrl-C: the last finished epoch is in the run folder, and the same command goes on from there."""
+
+
+class Training(pl.LightningModule):
+    """Cross-entropy at the last true step of each sequence."""
+
+    def __init__(self, network: Network, recipe: Recipe, *, seed: int) -> None:
+        super().__init__()
+        self.network, self._recipe, self._seed = network, recipe, seed
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout and noise by (seed, epoch, process)."""
+        entropy = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """The loss of a batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch) -> None:
+        """Log the loss and the accuracy of a batch."""
+        self._step(batch, "validation")
+
+    def _step(self, batch: Batch, part: str) -> Tensor:
+        x, lengths, targets = batch
+        y, _ = self.network(x, lengths, self.network.initial_state(len(x)))
+        logits = last_step(y, lengths)  # [batch, classes]
+        loss = nn.functional.cross_entropy(logits, targets)
+        found = {f"{part}_loss": loss, f"{part}_accuracy": (logits.argmax(-1) == targets).float().mean()}
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(x), sync_dist=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam; with weight decay its decoupled form."""
+        recipe = self._recipe
+        return torch.optim.AdamW(self.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+class Source(pl.LightningDataModule):
+    """The batches of each epoch. Every process validates on all of it: no padding, no waiting, equal figures."""
+
+    def __init__(self, train: Split, validation: Split, *, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self._train, self._validation, self._batch_size, self._seed = train, validation, batch_size, seed
+
+    def train_dataloader(self) -> Batches:
+        """This process's share of the coming epoch."""
+        trainer = self.trainer
+        assert trainer is not None
+        return shuffled(
+            self._train,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            epoch=trainer.current_epoch,
+            rank=trainer.global_rank,
+            world=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> Batches:
+        """The whole validation part."""
+        return in_order(self._validation, batch_size=256)
+
+
+def new_network(config: Config, *, features: int, out: int) -> Network:
+    """An untrained network, the same for the same seed."""
+    recipe = config.recipe
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Network(
+            cell=recipe.cell,
+            features=features,
+            hidden=recipe.hidden,
+            layers=recipe.layers,
+            out=out,
+            dropout=recipe.dropout,
+            noise=recipe.noise,
+        )
+
+
+def fit(config: Config, data: DataSet, folder: Path) -> tuple[Network, list[Row]]:
+    """Train, or go on from the folder's last checkpoint; the network to keep, and the metrics of each epoch.
+
+    With patience that is the network of the best validation loss, without it the last one. Raises Interrupted.
+    """
+    torch.set_num_threads(config.threads)
+    recipe = config.recipe
+    train, validation = hold_out(data.train, share=recipe.validation, seed=config.seed)
+    network = new_network(config, features=len(data.features), out=len(data.labels))
+    network.learn_normalisation(train.sequences)
+    source = Source(train, validation, batch_size=recipe.batch_size, seed=config.seed)
+    history = History(folder)
+    trainer = _trainer(config, folder, history)
+    last = folder / CHECKPOINTS / LAST
+    with _expected_warnings():
+        try:
+            trainer.fit(
+                Training(network, recipe, seed=config.seed),
+                datamodule=source,
+                ckpt_path=str(last) if last.is_file() else None,
+                weights_only=True,
+            )
+        except SystemExit as exit_:  # how Lightning ends after Ctrl-C, when all is torn down
+            if trainer.state.status == TrainerStatus.INTERRUPTED:
+                raise Interrupted from exit_
+            raise
+    kept = folder / CHECKPOINTS / (BEST if recipe.patience else LAST)
+    weights = torch.load(kept, map_location="cpu", weights_only=True)["state_dict"]
+    network.cpu().load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
+    return network, history.rows
+
+
+def _trainer(config: Config, folder: Path, history: History) -> pl.Trainer:
+    patience = config.recipe.patience
+    callbacks: list[Callback] = [history, progress()]
+    callbacks.append(
+        ModelCheckpoint(
+            dirpath=folder / CHECKPOINTS,
+            filename=Path(BEST).stem,
+            monitor="validation_loss",
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+    )
+    if patience:
+        callbacks.append(EarlyStopping("validation_loss", patience=patience))
+    return pl.Trainer(
+        max_epochs=config.recipe.epochs,
+        accelerator=config.accelerator,
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        callbacks=callbacks,
+        deterministic=True,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # `shuffled` already gives each process its share
+        reload_dataloaders_every_n_epochs=1,
+    )
+
+
+@contextmanager
+def _expected_warnings() -> Iterator[None]:
+    """Keep quiet about what we do on purpose, resuming into a folder with checkpoints, and what is not ours."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning
+        )  # Lightning
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        yield

@@ -1,0 +1,117 @@
+"""What a training shows and writes down while it runs. Knows nothing of the network."""
+
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import lightning.pytorch as pl
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+HISTORY_FILE = "metrics.csv"
+COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+
+Row = dict[str, float]
+
+
+class History(pl.Callback):
+    """One row of metrics an epoch, kept in the checkpoint, so a resumed run has its whole history."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / HISTORY_FILE
+        self._begun = 0.0
+        self.rows: list[Row] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Start the epoch's clock."""
+        self._begun = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Add the epoch's row, and write all rows to `metrics.csv`."""
+        metrics = {column: float(trainer.callback_metrics[column]) for column in COLUMNS}
+        seconds = round(time.perf_counter() - self._begun, 4)
+        self.rows.append({"epoch": trainer.current_epoch + 1, **metrics, "seconds": seconds})
+        if trainer.is_global_zero:
+            with self._path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self.rows[0])
+                writer.writeheader()
+                writer.writerows(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes into the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the rows of the epochs before the interruption."""
+        self.rows = state_dict["rows"]
+
+
+def _summary(trainer: pl.Trainer) -> str:
+    shown = {"loss": "train_loss", "val loss": "validation_loss", "val accuracy": "validation_accuracy"}
+    metrics = trainer.callback_metrics
+    return "  ".join(f"{name} {float(metrics[key]):.4f}" for name, key in shown.items() if key in metrics)
+
+
+class ProgressBar(pl.Callback):
+    """A bar over all epochs with loss, accuracy and time left. The time left is up to the last epoch allowed."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Show the bar, from the epoch that training starts at."""
+        self._task = self._bar.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
+        self._bar.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Move on by one epoch."""
+        self._bar.update(self._task, advance=1, description=_summary(trainer))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Leave the last state of the bar on the screen."""
+        self._bar.stop()
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        """Give the terminal back."""
+        self._bar.stop()
+
+
+class ProgressLines(pl.Callback):
+    """A plain line an epoch, for logs and pipes."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Start the clock that the time left is reckoned by."""
+        self._begun, self._first = time.perf_counter(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Print the line."""
+        done, most = trainer.current_epoch + 1, trainer.max_epochs or 0
+        pace = (time.perf_counter() - self._begun) / (done - self._first)
+        click.echo(f"epoch {done}/{most}  {_summary(trainer)}  left {pace * (most - done):.0f} s")
+
+
+def progress() -> pl.Callback:
+    """The bar on a terminal, plain lines elsewhere."""
+    return ProgressBar() if sys.stdout.isatty() else ProgressLines()
