@@ -1,0 +1,214 @@
+"""Collect the file system of the image: interpreter, installed packages, the libraries both link, no more.
+
+    python rootfs.py /opt/cellgate /rootfs
+
+Runs in the builder stage as the interpreter that the image will have. No shell, no package manager and no pip
+get into the image. It knows nothing of Cellgate's own code, which the Dockerfile copies on top.
+"""
+
+import compileall
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+USER_ID = 10001
+# What no server needs, as globs under site-packages. Sizes are of the 64-bit x86 wheels in constraints.txt.
+UNUSED = {
+    "libonnxruntime for C programs; Python's module holds its own copy (35 MB)": [
+        "onnxruntime/capi/libonnxruntime.so*",
+    ],
+    "ONNX Runtime's tools, which work on graphs (9 MB)": [
+        *(f"onnxruntime/{tool}" for tool in ("backend", "datasets", "quantization", "tools", "transformers")),
+    ],
+    "what only those tools import (3 MB)": ["google", "flatbuffers"],
+    "numpy's compilers and test harness (7 MB)": [
+        *(f"numpy/{part}" for part in ("f2py", "distutils", "testing", "_pyinstaller")),
+        "numpy/_core/_simd.*.so",
+    ],
+    "tests (13 MB)": ["**/tests", "**/test"],
+    "what only compilers and type checkers read (4 MB)": [
+        *(f"**/*.{suffix}" for suffix in ("pyi", "pyx", "pxd", "pxi", "c", "h", "cpp", "hpp", "a")),
+    ],
+    "bytecode that is made again below": ["**/__pycache__"],
+}
+UNUSED_ON_GPU = {reason: globs for reason, globs in UNUSED.items() if "libonnxruntime" not in reason}
+# Parts of the standard library that need what the image has not (a terminal, X, a compiler), or test Python.
+UNUSED_STDLIB = (
+    *("__pycache__", "config-*", "dist-packages", "site-packages", "sitecustomize.py", "test", "tests"),
+    *(
+        "distutils",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "pydoc_data",
+        "tkinter",
+        "turtle*",
+        "venv",
+        "LICENSE.txt",
+    ),
+    *("_ctypes_test*", "_curses*", "_dbm*", "_gdbm*", "_sqlite3*", "_test*", "_tkinter*", "_xxtest*"),
+    *("nis.*", "ossaudiodev.*", "readline.*", "sqlite3", "xxlimited*"),
+)
+
+
+def say(line: str) -> None:
+    """A line of the build log."""
+    sys.stdout.write(line + "\n")
+
+
+def megabytes(paths: Iterable[Path]) -> float:
+    """Size of files and whole folders."""
+    files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
+    return sum(file.lstat().st_size for file in files if not file.is_dir()) / 1e6
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Delete files and whole folders."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.is_symlink() or path.exists():
+            path.unlink()
+
+
+def trim(packages: Path, unused: dict[str, list[str]]) -> None:
+    """Delete what the server never reads, and say what each kind weighed."""
+    for reason, globs in unused.items():
+        found = [path for pattern in globs for path in packages.glob(pattern)]
+        say(f"{megabytes(found):8.1f} MB  {reason}")
+        remove(found)
+
+
+def shared_objects(folder: Path) -> Iterator[Path]:
+    """Every compiled module and library under `folder`."""
+    return (path for path in folder.rglob("*.so*") if path.is_file() and not path.is_symlink())
+
+
+def strip(packages: Path) -> None:
+    """Drop debug symbols; not where a wheel has libraries, which `auditwheel` patched: not all survive it."""
+    patched = {folder.name.removesuffix(".libs") for folder in packages.glob("*.libs")}
+    before = megabytes([packages])
+    for path in shared_objects(packages):
+        top = path.relative_to(packages).parts[0]
+        if top.removesuffix(".libs") not in patched:
+            subprocess.run(["strip", "--strip-unneeded", path], check=True)
+    say(f"{before - megabytes([packages]):8.1f} MB  debug symbols")
+
+
+def compile_packages(folder: Path, root: Path) -> None:
+    """Leave bytecode only: half the size, and on a read-only root none could be made later."""
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    if not compileall.compile_dir(
+        folder, quiet=1, legacy=True, workers=0, invalidation_mode=unchecked, stripdir=root, prependdir="/"
+    ):
+        raise SystemExit(f"cannot compile {folder}")
+    sources = [source for source in folder.rglob("*.py") if source.with_suffix(".pyc").exists()]
+    say(f"{megabytes(sources):8.1f} MB  sources of {len(sources)} modules in {folder}")
+    remove(sources)
+
+
+def copy_interpreter(root: Path) -> Path:
+    """Copy the interpreter and its standard library to their paths under `root`. Returns the interpreter."""
+    interpreter = Path(sys.executable).resolve()
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    copy_file(interpreter, root)
+    shutil.copytree(stdlib, under(root, stdlib), symlinks=True, ignore=shutil.ignore_patterns(*UNUSED_STDLIB))
+    compile_packages(under(root, stdlib), root)
+    return interpreter
+
+
+def copy_packages(venv: Path, root: Path, interpreter: Path) -> None:
+    """Copy the virtual environment; of its programs only Python stays, linked straight to the interpreter."""
+    target = under(root, venv)
+    shutil.copytree(venv, target, symlinks=True, ignore=shutil.ignore_patterns("bin", "include", "lib64"))
+    (target / "bin").mkdir()
+    (target / "bin" / "python").symlink_to(interpreter)
+    (packages,) = target.glob("lib/python*/site-packages")
+    trim(packages, UNUSED_ON_GPU if (packages / "nvidia").exists() else UNUSED)
+    strip(packages)
+    compile_packages(packages, root)
+
+
+def libraries(root: Path) -> set[Path]:
+    """The libraries outside `root` that programs in it load, the dynamic linker too, as `ldd` finds them."""
+    found = set()
+    programs = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    for program in programs:
+        if program.open("rb").read(4) != b"\x7fELF":
+            continue
+        listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+        found |= {Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", listing, re.MULTILINE)}
+    return {path for path in found if not path.is_relative_to(root)}
+
+
+def copy_file(source: Path, root: Path) -> None:
+    """Copy one file to its own path under `root`; links become files."""
+    target = under(root, source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+
+
+def under(root: Path, path: Path) -> Path:
+    """Where `path` of the image lies while it is being collected."""
+    return root / path.relative_to("/")
+
+
+def copy_system(root: Path) -> None:
+    """Add libraries, certificates, the one user, and the folders that the server writes to."""
+    for link in ("bin", "lib", "lib64", "sbin"):  # Debian's /lib is a link to /usr/lib
+        if Path("/", link).is_symlink():
+            (root / "usr" / link).mkdir(parents=True, exist_ok=True)
+            (root / link).symlink_to(f"usr/{link}")
+    found = libraries(root)
+    for path in [*found, Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/os-release")]:
+        if path.exists():
+            copy_file(path, root)
+    copy_package_records(found, root)
+    etc = root / "etc"
+    (etc / "passwd").write_text(f"cellgate:x:{USER_ID}:{USER_ID}::/data:/sbin/nologin\n")
+    (etc / "group").write_text(f"cellgate:x:{USER_ID}:\n")
+    (etc / "nsswitch.conf").write_text("hosts: files dns\n")
+    shutil.copytree("/etc/ld.so.conf.d", etc / "ld.so.conf.d")
+    shutil.copy("/etc/ld.so.conf", etc)
+    subprocess.run(["ldconfig", "-r", root], check=True)
+    for folder, mode, owner in (("tmp", 0o1777, 0), ("data", 0o750, USER_ID)):
+        (root / folder).mkdir()
+        (root / folder).chmod(mode)
+        os.chown(root / folder, owner, owner)
+
+
+def copy_package_records(files: Iterable[Path], root: Path) -> None:
+    """Keep dpkg's record and the licence of each package a library came from: scanners look them up there."""
+    names = {str(path) for file in files for path in (file, file.resolve())}
+    names |= {name.removeprefix("/usr") for name in names}
+    owners = subprocess.run(
+        ["dpkg", "-S", *sorted(names)], capture_output=True, text=True, check=False
+    ).stdout
+    records = root / "var/lib/dpkg/status.d"
+    records.mkdir(parents=True)
+    for package in sorted({line.split(": ")[0] for line in owners.splitlines()}):
+        record = subprocess.run(["dpkg", "-s", package], capture_output=True, text=True, check=True).stdout
+        plain = package.split(":")[0]
+        (records / plain).write_text(record)
+        licence = Path("/usr/share/doc", plain, "copyright")
+        if licence.exists():
+            copy_file(licence, root)
+
+
+def main() -> None:
+    """Collect and print what weighs what."""
+    venv, root = Path(sys.argv[1]), Path(sys.argv[2])
+    root.mkdir()
+    copy_packages(venv, root, copy_interpreter(root))
+    copy_system(root)
+    say(f"{megabytes([root]):8.1f} MB  stays")
+
+
+if __name__ == "__main__":
+    main()
