@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
 MANIFEST_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 
@@ -102,6 +101,7 @@ class OutputSpec(_Spec):
     dims: tuple[Dim, ...] = Field((), description="shape of one time step; () for one number")
     labels: tuple[str, ...] = Field((), description="probabilities: entry i names class i")
     units: tuple[str, ...] = ()
+    steps: Literal["all", "last"] = Field("all", description="last: the graph keeps only the final step")
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
@@ -137,7 +137,7 @@ class Provenance(_Spec):
 class Manifest(_Spec):
     """All that the service must know about a graph. `schema_version` guards the format itself."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     description: str = ""
     task: Task
     causal: bool = Field(True, description="false: needs the whole sequence, so sessions are refused")
@@ -161,6 +161,11 @@ class Manifest(_Spec):
             if twice:
                 raise ValueError(f"named twice: {', '.join(sorted(twice))}")
         return self
+
+    @property
+    def chunkable(self) -> bool:
+        """Whether a sequence may be cut and its state carried over: what sessions and chunks need."""
+        return self.causal and bool(self.states)
 
     @property
     def default_return(self) -> Literal["last", "all"]:

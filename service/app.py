@@ -1,0 +1,168 @@
+"""The only place where the parts meet. They start in one written order and stop in the reverse.
+
+start:  store → models (each on its example) → sweeper → ready
+stop:   not ready, new requests 503 → requests in flight finish → sweeper → models → store
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from types import FrameType
+from typing import Any
+
+from service.errors import CellgateError, StartupError
+from service.front import Front, Receive, ReplyLike, Scope, Send
+from service.predict import Predictor
+from service.repository import Batching, Repository
+from service.routes import build
+from service.sessions import Sessions
+from service.settings import Settings
+from service.store import Limits, Store
+from service.store.lmdb import LmdbStore
+from service.store.memory import MemoryStore
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 1.0
+DRAIN_TICK_S = 0.05
+
+
+def create_store(settings: Settings) -> Store:
+    """The store the settings name, not yet opened."""
+    limits = Limits(
+        max_sessions=settings.max_sessions,
+        max_bytes=settings.max_session_bytes,
+        min_idle_ms=round(settings.session_min_idle_s * 1000),
+        max_tombstones=settings.max_tombstones,
+    )
+    if settings.store == "memory":
+        return MemoryStore(limits)
+    return LmdbStore(settings.sessions_dir, limits, sync_to_disk=settings.session_sync == "disk")
+
+
+class Cellgate:
+    """The ASGI application of one worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = create_store(settings)
+        self.sessions = Sessions(self.store, ttl_s=settings.session_ttl_s, clock=time.time)
+        self._repository: Repository | None = None
+        self._predictor: Predictor | None = None
+        self._parent = os.getppid()
+        app = build(lambda: self.repository, lambda: self.sessions, lambda: self.is_ready)
+        self.front = Front(
+            self._predict,
+            app,
+            max_body_bytes=settings.max_body_bytes,
+            body_timeout_s=settings.body_timeout_s,
+            access_log=settings.access_log,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or one life of the server (ASGI lifespan protocol)."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self.front(scope, receive, send)
+
+    @property
+    def repository(self) -> Repository:
+        """The loaded models."""
+        assert self._repository is not None, "asked for before the start"
+        return self._repository
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `/predict` would answer."""
+        return self._repository is not None and self._repository.is_alive and not self.front.is_draining
+
+    async def _predict(self, body: bytes) -> ReplyLike:
+        assert self._predictor is not None, "asked for before the start"
+        return await self._predictor.predict(body)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            async with self.running():
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except StartupError as error:
+            await send({"type": "lifespan.startup.failed", "message": error.detail})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start the parts, and stop them at the end of the block. Raises StartupError."""
+        settings = self.settings
+        await self.store.open()
+        self._repository = Repository.load(
+            settings.models_dir,
+            Batching(settings.max_batch, settings.chunk_steps, settings.max_waiting),
+            provider=settings.provider,
+            threads=settings.threads,
+            on_death=_stop_this_process,
+        )
+        self._predictor = Predictor(
+            self._repository,
+            self.sessions,
+            max_sequences=settings.max_sequences,
+            max_steps=settings.max_steps,
+            timeout_s=settings.request_timeout_s,
+            clock=asyncio.get_running_loop().time,
+        )
+        self._drain_on_signals()
+        sweeper = asyncio.create_task(self._sweep())
+        logger.info("ready: %d models, sessions in %s", len(list(self._repository)), settings.store)
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            await self._repository.stop()
+            await self.store.close()
+
+    async def _sweep(self) -> None:
+        """Now and then: bury expired sessions; stop when the parent process has been killed."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                await self.sessions.sweep()
+            except CellgateError as error:
+                logger.warning("sweep: %s", error.detail)
+            if os.getppid() != self._parent:
+                logger.error("the parent process is gone; stopping")
+                _stop_this_process()
+
+    def _drain_on_signals(self) -> None:
+        """Before the server closes connections: refuse what is new, let what runs finish."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server_handler = signal.getsignal(number)
+            if not callable(server_handler):  # not under uvicorn: somebody else decides when to stop
+                continue
+
+            def handle(sig: int, frame: FrameType | None, then: Callable[..., Any] = server_handler) -> None:
+                if self.front.is_draining:  # asked twice: at once
+                    then(sig, frame)
+                    return
+                self.front.is_draining = True
+                loop.call_soon_threadsafe(lambda: loop.create_task(self._drain(lambda: then(sig, frame))))
+
+            signal.signal(number, handle)
+
+    async def _drain(self, then: Callable[[], Any]) -> None:
+        logger.info("stopping: %d requests in flight", self.front.num_running)
+        deadline = time.monotonic() + self.settings.drain_s
+        await asyncio.sleep(DRAIN_TICK_S)
+        while self.front.num_running and time.monotonic() < deadline:
+            await asyncio.sleep(DRAIN_TICK_S)
+        then()
+
+
+def _stop_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)

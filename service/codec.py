@@ -1,0 +1,250 @@
+"""Bytes ↔ arrays for the JSON face: what `POST /predict` takes and gives.
+
+Decoding has one fast path, numpy's own conversion of a parsed list; whatever that refuses is walked
+number by number, only to say exactly where it went wrong. The codec knows the manifest and JSON; it
+knows nothing of HTTP, sessions or scheduling.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.errors import (
+    CellgateError,
+    EmptySequence,
+    InvalidField,
+    InvalidJson,
+    NonFinite,
+    SequenceTooLong,
+    TooManySequences,
+    WrongShape,
+)
+from service.manifest import InputSpec, Manifest, OutputSpec
+from service.sequence import Array
+
+SESSION_NAME = re.compile(r"[!-.0-~]{1,128}")  # printable ASCII but "/", so that it fits into a path
+MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
+_FIELDS = {"model", "version", "sequences", "return"}
+_ITEM_FIELDS = {"steps", "session", "at", "end"}
+
+
+@dataclass(slots=True, frozen=True)
+class Document:
+    """A request whose envelope is sound; the sequences in it are still plain JSON."""
+
+    sequences: list[Any]
+    model: str | None = None
+    version: str | None = None
+    returns: str | None = None  # "last", "all", or None: by task
+    # Only then can a boolean hide among the numbers, where numpy would take it for 0 or 1.
+    has_literals: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Item:
+    """One sequence of a request, decoded."""
+
+    inputs: tuple[Array, ...]  # one per input of the manifest, each [time, *dims]
+    session: str | None = None
+    at: int | None = None
+    end: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Time steps."""
+        return len(self.inputs[0])
+
+    def digest(self, keep_all: bool) -> bytes:
+        """16 bytes (BLAKE2b, RFC 7693) that tell this request of a session from any other."""
+        digest = hashlib.blake2b(b"%d%d" % (keep_all, self.end), digest_size=16)
+        for array in self.inputs:
+            digest.update(array.data)
+        return digest.digest()
+
+
+def parse(body: bytes, *, max_sequences: int) -> Document:
+    """Read the envelope of a request. Raises InvalidJson, InvalidField or TooManySequences."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        hint = "; NaN and Infinity are not JSON" if re.search(rb"\b(NaN|Infinity)\b", body) else ""
+        raise InvalidJson(f"the body is not JSON: {error}{hint}") from error
+    if not isinstance(document, dict):
+        raise InvalidField(f"expected an object, got {_kind(document)}", pointer="")
+    _refuse_unknown(document, _FIELDS, "")
+    sequences = document.get("sequences")
+    if not isinstance(sequences, list) or not sequences:
+        found = "nothing" if "sequences" not in document else _kind(sequences)
+        raise InvalidField(f"expected a list of at least one sequence, got {found}", pointer="/sequences")
+    if len(sequences) > max_sequences:
+        raise TooManySequences(
+            f"{len(sequences)} sequences, at most {max_sequences} go into one request", pointer="/sequences"
+        )
+    returns = document.get("return")
+    if returns not in (None, "last", "all"):
+        raise InvalidField('expected "last" or "all"', pointer="/return")
+    model, version = (_optional_string(document, name) for name in ("model", "version"))
+    return Document(sequences, model, version, returns, b"true" in body or b"false" in body)
+
+
+def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps: int) -> Item:
+    """Read one sequence. Raises a BadInput whose pointer leads to the value at fault."""
+    sequence, pointer = document.sequences[index], f"/sequences/{index}"
+    if isinstance(sequence, list):
+        return Item(_decode_inputs(sequence, manifest, pointer, max_steps, document.has_literals))
+    if not isinstance(sequence, dict):
+        raise InvalidField(
+            f'expected a list of rows, or an object with "steps", got {_kind(sequence)}', pointer=pointer
+        )
+    _refuse_unknown(sequence, _ITEM_FIELDS, pointer)
+    if "steps" not in sequence:
+        raise InvalidField('"steps" is missing', pointer=pointer)
+    session, at, end = sequence.get("session"), sequence.get("at"), sequence.get("end", False)
+    if session is not None and not (isinstance(session, str) and SESSION_NAME.fullmatch(session)):
+        raise InvalidField(
+            'expected 1 to 128 printable ASCII characters without "/"', pointer=f"{pointer}/session"
+        )
+    if at is not None and (type(at) is not int or not 0 <= at <= MAX_STEP):
+        raise InvalidField("expected a step: an integer from 0", pointer=f"{pointer}/at")
+    if type(end) is not bool:
+        raise InvalidField(f"expected true or false, got {_kind(end)}", pointer=f"{pointer}/end")
+    if session is None and (at is not None or end):
+        raise InvalidField('"at" and "end" go with a "session"', pointer=pointer)
+    inputs = _decode_inputs(sequence["steps"], manifest, f"{pointer}/steps", max_steps, document.has_literals)
+    return Item(inputs, session, at, end)
+
+
+def encode_prediction(
+    spec: OutputSpec, output: Array, *, session: str | None = None, step: int | None = None
+) -> bytes:
+    """One entry of "predictions". `output` is [*dims], or [time, *dims] when every step was asked for."""
+    prediction: dict[str, Any] = {"output": np.ascontiguousarray(output)}
+    if spec.kind == "probabilities" and output.shape[-1:] == spec.dims:
+        best = output.argmax(-1)
+        if spec.labels:
+            prediction["label"] = np.asarray(spec.labels)[best].tolist()
+        prediction["probability"] = output.max(-1)
+    if session is not None:
+        prediction |= {"session": session, "step": step}
+    return orjson.dumps(prediction, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def encode_error(error: CellgateError) -> bytes:
+    """An entry of "predictions" whose sequence failed."""
+    return orjson.dumps({"error": error.problem()})
+
+
+def encode_reply(model: str, version: str, predictions: list[bytes]) -> bytes:
+    """The body of an answer, around predictions that are encoded already."""
+    head = b'{"model":%s,"version":%s,"predictions":[' % (orjson.dumps(model), orjson.dumps(version))
+    return b"".join((head, b",".join(predictions), b"]}"))
+
+
+def _decode_inputs(
+    steps: Any, manifest: Manifest, pointer: str, max_steps: int, has_literals: bool
+) -> tuple[Array, ...]:
+    specs = manifest.inputs
+    if len(specs) == 1:
+        return (_decode_numbers(steps, specs[0], pointer, max_steps, has_literals),)
+    if not isinstance(steps, dict) or steps.keys() != {spec.name for spec in specs}:
+        names = ", ".join(repr(spec.name) for spec in specs)
+        raise InvalidField(f"expected an object with exactly the inputs {names}", pointer=pointer)
+    inputs = tuple(
+        _decode_numbers(steps[spec.name], spec, f"{pointer}/{spec.name}", max_steps, has_literals)
+        for spec in specs
+    )
+    for spec, array in zip(specs, inputs, strict=True):
+        if len(array) != len(inputs[0]):
+            raise WrongShape(
+                f"{len(array)} steps, but input {specs[0].name!r} has {len(inputs[0])}",
+                pointer=f"{pointer}/{spec.name}",
+            )
+    return inputs
+
+
+def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int, has_literals: bool) -> Array:
+    """[time, *dims] in the input's dtype."""
+    if not isinstance(rows, list):
+        raise InvalidField(f"expected a list of rows, got {_kind(rows)}", pointer=pointer)
+    if not rows:
+        raise EmptySequence("a sequence needs at least one time step", pointer=pointer)
+    if len(rows) > max_steps:
+        raise SequenceTooLong(f"{len(rows)} time steps, at most {max_steps} are taken", pointer=pointer)
+    if has_literals:
+        _check_values(rows, spec, spec.dims, pointer)
+    kinds = "iu" if spec.kind == "token" else "iuf"
+    try:
+        array = np.array(rows)
+    except ValueError:  # ragged
+        array = None
+    if array is None or array.dtype.kind not in kinds or array.shape[1:] != spec.dims:
+        _check_values(rows, spec, spec.dims, pointer)
+        array = np.array(rows, np.float64)  # only nulls, or integers beyond 64 bits, were in the way
+    if spec.kind == "token":
+        _check_tokens(array, spec, pointer)
+    with np.errstate(over="ignore"):
+        numbers: Array = array.astype(spec.dtype)
+    if numbers.dtype.kind == "f" and np.isinf(numbers).any():
+        where = np.argwhere(np.isinf(numbers))[0]
+        raise NonFinite(
+            f"{array[tuple(where)]} is beyond {spec.dtype}", pointer="/".join((pointer, *map(str, where)))
+        )
+    return numbers
+
+
+def _check_values(value: Any, spec: InputSpec, dims: tuple[int, ...], pointer: str) -> None:
+    """Walk [time, *dims] and raise at the first thing that is not a number where a number belongs."""
+    for index, entry in enumerate(value):
+        at = f"{pointer}/{index}"
+        if dims:
+            if not isinstance(entry, list):
+                raise InvalidField(f"expected a list of {dims[0]} numbers, got {_kind(entry)}", pointer=at)
+            if len(entry) != dims[0]:
+                raise WrongShape(f"expected {dims[0]} numbers, got {len(entry)}", pointer=at)
+            _check_values(entry, spec, dims[1:], at)
+        elif entry is None and spec.missing == "error":
+            raise InvalidField("null: this model takes no missing values", pointer=at)
+        elif entry is not None and type(entry) not in ((int,) if spec.kind == "token" else (int, float)):
+            wanted = "a token id" if spec.kind == "token" else "a number"
+            raise InvalidField(f"expected {wanted}, got {_kind(entry)}", pointer=at)
+
+
+def _check_tokens(ids: Array, spec: InputSpec, pointer: str) -> None:
+    bad = (
+        np.flatnonzero((ids < 0) | (ids >= len(spec.vocabulary)))
+        if spec.vocabulary
+        else np.flatnonzero(ids < 0)
+    )
+    if bad.size:
+        raise InvalidField(
+            f"token id {ids[bad[0]]} is outside the vocabulary of {len(spec.vocabulary)}",
+            pointer=f"{pointer}/{bad[0]}",
+        )
+
+
+def _refuse_unknown(value: dict[str, Any], known: set[str], pointer: str) -> None:
+    for name in value:
+        if name not in known:
+            escaped = name.replace("~", "~0").replace("/", "~1")  # RFC 6901
+            raise InvalidField(
+                f"no such field; there are {', '.join(sorted(known))}", pointer=f"{pointer}/{escaped}"
+            )
+
+
+def _optional_string(document: dict[str, Any], name: str) -> str | None:
+    value = document.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidField(f"expected a string, got {_kind(value)}", pointer=f"/{name}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    """The JSON name of a value's type."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    if value == [] and isinstance(value, list):
+        return "an empty list"
+    return names.get(type(value), "a number")

@@ -1,0 +1,191 @@
+"""One ONNX Runtime session: a batch of chunks in, outputs and new states out.
+
+The engine knows arrays and the manifest; it knows nothing of requests, sessions or scheduling.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+
+from service.errors import StartupError
+from service.manifest import Manifest
+from service.sequence import Array, Batch, Result, State
+from service.settings import usable_cores
+
+Provider = Literal["auto", "cpu", "cuda"]
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+
+
+def choose_provider(asked: Provider) -> str:
+    """The execution provider's ONNX Runtime name. Raises StartupError when CUDA is asked for and absent."""
+    available = ort.get_available_providers()
+    if asked == "cuda" and CUDA not in available:
+        raise StartupError(
+            f"provider cuda: this ONNX Runtime ({ort.__version__}) has only {', '.join(available)}; "
+            "install the GPU build in its place: pip uninstall onnxruntime; pip install 'cellgate[gpu]'"
+        )
+    return CUDA if asked != "cpu" and CUDA in available else CPU
+
+
+class OnnxEngine:
+    """Implements `service.sequence.Engine` with ONNX Runtime.
+
+    Arrays are [batch, time, *dims] on our side; `Manifest.axes` says how the graph wants them.
+    Raises StartupError when the graph cannot be loaded or does not fit its manifest.
+    """
+
+    def __init__(
+        self, graph: Path, manifest: Manifest, *, provider: Provider = "auto", threads: int = 1
+    ) -> None:
+        self.manifest = manifest
+        self.provider = choose_provider(provider)
+        self._session = load_session(graph, self.provider, threads)
+        if self._session.get_providers()[0] != self.provider:
+            raise StartupError(
+                f"provider {self.provider} did not start (ONNX Runtime fell back to "
+                f"{self._session.get_providers()[0]}): are the CUDA and cuDNN libraries and a device there?"
+            )
+        _check_names(manifest, self._session, graph)
+        types = {node.name: type_of(node) for node in self._session.get_inputs()}
+        self._constants = {name: np.asarray(value, types[name]) for name, value in manifest.constants.items()}
+        self._outputs = [manifest.outputs[0].name, *(state.output for state in manifest.states)]
+
+    def initial_state(self) -> State:
+        """The state of a sequence at step 0: one array per recurrent tensor, without the batch axis."""
+        return tuple(np.full(spec.row_shape, spec.initial, spec.dtype) for spec in self.manifest.states)
+
+    def run(self, batch: Batch) -> list[Result]:
+        """Compute a batch; one result per chunk, in order."""
+        outputs, *states = self._session.run(self._outputs, self._feeds(batch))
+        y = self._to_batch_time(np.asarray(outputs), self.manifest.outputs[0].steps == "all")
+        rows = [np.asarray(state) for state in states]
+        return [
+            Result(_row_output(y, row, chunk.steps, chunk.sequence.keep_all), self._row_state(rows, row))
+            for row, chunk in enumerate(batch.chunks)
+        ]
+
+    def _feeds(self, batch: Batch) -> dict[str, Any]:
+        manifest = self.manifest
+        feeds: dict[str, Any] = dict(self._constants)
+        for index, spec in enumerate(manifest.inputs):
+            feeds[spec.name] = self._to_graph(_pack(batch, index, spec.dims, spec.dtype))
+        if manifest.lengths:
+            feeds[manifest.lengths] = np.array([chunk.steps for chunk in batch.chunks], np.int32)
+        for index, state in enumerate(manifest.states):
+            rows = [chunk.sequence.state[index] for chunk in batch.chunks]
+            axis = state.batch_axis
+            feeds[state.input] = rows[0] if axis is None else np.stack(rows, axis)
+        return feeds
+
+    def _to_graph(self, x: Array) -> Array:
+        """[batch, time, *dims] → the graph's own order of axes."""
+        axes = self.manifest.axes
+        if axes.time is None:
+            x = x[:, 0]
+        if axes.batch is None:
+            first: Array = x[0]
+            return first
+        return np.ascontiguousarray(x.swapaxes(0, 1)) if axes.time is not None and axes.batch == 1 else x
+
+    def _to_batch_time(self, y: Array, has_time: bool) -> Array:
+        """The graph's output → [batch, time, *dims]; a graph that keeps one step has a time axis of 1."""
+        axes = self.manifest.axes
+        if axes.batch is None:
+            y = y[np.newaxis]
+        if axes.time is None or not has_time:
+            return y[:, np.newaxis]
+        return y.swapaxes(0, 1) if axes.batch == 1 else y
+
+    def _row_state(self, states: list[Array], row: int) -> State:
+        return tuple(
+            state if spec.batch_axis is None else state.take(row, spec.batch_axis)
+            for spec, state in zip(self.manifest.states, states, strict=True)
+        )
+
+
+def load_session(path: Path, provider: str, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session. Raises StartupError when the file is missing or no sound graph."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.inter_op_num_threads = 1
+    # A spinning pool would take the core that another worker, or HTTP itself, needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(dict.fromkeys((provider, CPU))))
+    except Exception as error:
+        raise StartupError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+
+
+def type_of(node: Any) -> str:
+    """The numpy dtype of a graph's input or output. Raises StartupError for one we cannot feed."""
+    if node.type not in TYPES:
+        raise StartupError(f"{node.name!r} is {node.type}; expected one of {', '.join(TYPES)}")
+    return TYPES[node.type]
+
+
+def _check_names(manifest: Manifest, session: ort.InferenceSession, path: Path) -> None:
+    """Hold the manifest against the graph: the same names, dtypes and, where both fix one, sizes."""
+    wanted = {spec.name: spec.dtype for spec in manifest.inputs}
+    wanted |= {state.input: state.dtype for state in manifest.states}
+    wanted |= {manifest.lengths: "int32"} if manifest.lengths else {}
+    graph = {node.name: node for node in session.get_inputs()}
+    made = {node.name for node in session.get_outputs()}
+    faults = [
+        f"graph input {name!r} is not in the manifest"
+        for name in graph.keys() - wanted.keys() - manifest.constants.keys()
+    ]
+    for name, dtype in wanted.items():
+        if name not in graph:
+            faults.append(f"manifest names input {name!r}, the graph has {sorted(graph)}")
+        elif (found := TYPES.get(graph[name].type)) != dtype:
+            faults.append(
+                f"input {name!r} is {found or graph[name].type} in the graph, {dtype} in the manifest"
+            )
+    faults += [
+        f"manifest names output {name!r}, the graph has {sorted(made)}"
+        for name in [*(o.name for o in manifest.outputs), *(s.output for s in manifest.states)]
+        if name not in made
+    ]
+    for state in manifest.states:
+        shape = list(graph[state.input].shape) if state.input in graph else []
+        if shape and not _shapes_agree(shape, list(state.shape)):
+            faults.append(
+                f"state {state.input!r} is {shape} in the graph, {list(state.shape)} in the manifest"
+            )
+    if faults:
+        raise StartupError(f"{path}: the manifest does not fit the graph: {'; '.join(sorted(faults))}")
+
+
+def _shapes_agree(graph: list[Any], manifest: list[Any]) -> bool:
+    """Equal rank, and equal wherever both sides give a number."""
+    return len(graph) == len(manifest) and all(
+        a == b for a, b in zip(graph, manifest, strict=True) if isinstance(a, int) and isinstance(b, int)
+    )
+
+
+def _pack(batch: Batch, index: int, dims: tuple[int, ...], dtype: str) -> Array:
+    """[batch, time, *dims]: the chunks of input `index`, rows shorter than the longest padded with zeros."""
+    chunks = batch.chunks
+    if len(chunks) == 1:
+        only = chunks[0]
+        return only.sequence.inputs[index][np.newaxis, only.start : only.stop]
+    x = np.zeros((len(chunks), batch.steps, *dims), dtype)
+    for row, chunk in enumerate(chunks):
+        x[row, : chunk.steps] = chunk.sequence.inputs[index][chunk.start : chunk.stop]
+    return x
+
+
+def _row_output(y: Array, row: int, steps: int, keep_all: bool) -> Array:
+    """One row's true steps, or the last of them; a copy, so that it does not hold the whole batch."""
+    first = 0 if keep_all else min(steps, y.shape[1]) - 1
+    return y[row, first:steps].copy()

@@ -1,0 +1,142 @@
+"""Models that document what the hot path of `POST /predict` reads and writes by hand.
+
+`codec` and these are one contract: a property test holds that what one accepts the other accepts.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.codec import MAX_STEP, SESSION_NAME
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Annotated[int, Field(strict=True)] | None
+Steps = Annotated[
+    list[Any],
+    Field(min_length=1, description="T time steps: each a row of D numbers, or a token id; null = missing"),
+]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SequenceBody(_Schema):
+    """A sequence, on its own or as the next part of a session."""
+
+    steps: Steps | dict[str, Steps] = Field(description="rows, or an object of rows by input name")
+    session: str | None = Field(
+        None,
+        pattern=f"^{SESSION_NAME.pattern}$",
+        description="the session this continues; its first request creates it",
+    )
+    at: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_STEP,
+        description="the step the client believes the session is at; makes retries safe",
+    )
+    end: bool = Field(False, description="the session ends with this sequence; its state is freed")
+
+    @model_validator(mode="after")
+    def _session_fields_need_a_session(self) -> "SequenceBody":
+        if self.session is None and (self.at is not None or self.end):
+            raise ValueError('"at" and "end" go with a "session"')
+        return self
+
+
+class PredictBody(_Schema):
+    """One request: sequences, of any lengths, for one model."""
+
+    model: str | None = Field(None, description="needless when only one model is served")
+    version: str | None = Field(None, description="default: the highest, or the one a session is on")
+    sequences: list[Steps | SequenceBody] = Field(min_length=1)
+    returns: Literal["last", "all"] | None = Field(
+        None, alias="return", description="the output at the last step or at every step; default by task"
+    )
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). `code` is stable; `pointer` (RFC 6901) leads to the value at fault."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    pointer: str | None = None
+
+
+class Prediction(BaseModel):
+    """The answer to one sequence; with `return: all`, `label` and `probability` are lists too."""
+
+    output: list[Any] | float = Field(description="the graph's output: [D], or [T][D] with return: all")
+    label: str | list[str] | None = None
+    probability: float | list[float] | None = None
+    session: str | None = None
+    step: int | None = Field(None, description="steps the session has consumed, this request included")
+
+
+class FailedSequence(BaseModel):
+    """In the place of a prediction: this sequence failed, the others did not."""
+
+    error: Problem
+
+
+class PredictReply(BaseModel):
+    """One prediction, or error, per sequence, in the request's order."""
+
+    model: str
+    version: str
+    predictions: list[Prediction | FailedSequence]
+
+
+class ModelReply(BaseModel):
+    """One version of a model, as loaded."""
+
+    name: str
+    version: str
+    description: str
+    task: str
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    sessions: bool = Field(description="whether it can be served step by step")
+    provider: str
+    exact: bool = Field(description="whether batching and chunking changed no bit, measured at load")
+    max_difference: float = Field(description="0 when exact")
+    metrics: dict[str, float]
+    example: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = None
+
+
+class ModelsReply(BaseModel):
+    """All loaded models, every version of each."""
+
+    models: list[ModelReply]
+
+
+class SessionReply(BaseModel):
+    """A live session, without its state."""
+
+    session: str
+    model: str
+    version: str
+    step: int
+    created: str = Field(description="ISO 8601, UTC")
+    idle_s: float
+    expires_in_s: float
+    state_bytes: int
+
+
+class SessionsReply(BaseModel):
+    """One page of live sessions, in order of name."""
+
+    sessions: list[SessionReply]
+    next: str | None = Field(None, description="pass as `after` for the next page; null at the end")
+
+
+class HealthReply(BaseModel):
+    """`status` is ok, or says what is missing."""
+
+    status: str

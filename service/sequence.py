@@ -1,0 +1,91 @@
+"""What the scheduler moves: a sequence on its way, a chunk of it, and the batch of one engine call.
+
+Pure values; they know no clock, no HTTP and no ONNX Runtime.
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+State = tuple[Array, ...]  # one array per recurrent tensor, without the batch axis
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A run of time steps on its way through the engine."""
+
+    inputs: tuple[Array, ...]  # one per graph input, each [time, *dims]
+    state: State  # replaced on every commit
+    keep_all: bool = False  # keep the output of every step, not only of the last
+    deadline: float = inf  # seconds, on the clock that `Scheduler.schedule` is given
+    done: int = 0  # steps consumed so far
+    cancelled: bool = False
+    outputs: list[Array] = field(default_factory=list)  # each [steps of a chunk, *dims]
+
+    @property
+    def steps(self) -> int:
+        """Time steps in all."""
+        return len(self.inputs[0])
+
+    @property
+    def remaining(self) -> int:
+        """Time steps still to consume."""
+        return len(self.inputs[0]) - self.done
+
+    def output(self) -> Array:
+        """[time, *dims] with `keep_all`, else [*dims]: the output at the last step."""
+        if self.keep_all:
+            return self.outputs[0] if len(self.outputs) == 1 else np.concatenate(self.outputs)
+        last: Array = self.outputs[-1][-1]
+        return last
+
+
+@dataclass(slots=True, frozen=True)
+class Chunk:
+    """Steps [start, stop) of one sequence; never empty, since a row of length 0 would lose its state."""
+
+    sequence: Sequence
+    start: int
+    stop: int
+
+    @property
+    def steps(self) -> int:
+        """Time steps in this chunk, at least one."""
+        return self.stop - self.start
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the sequence ends with this chunk."""
+        return self.stop == self.sequence.steps
+
+
+@dataclass(slots=True, frozen=True)
+class Batch:
+    """The chunks, of different sequences, that go through one engine call."""
+
+    chunks: list[Chunk]
+
+    @property
+    def steps(self) -> int:
+        """Time steps of the longest chunk: the length of the call's time axis."""
+        return max(chunk.steps for chunk in self.chunks)
+
+
+@dataclass(slots=True, frozen=True)
+class Result:
+    """What the engine made of one chunk."""
+
+    output: Array  # [steps, *dims], or only the last step: [1, *dims]
+    state: State
+
+
+class Engine(Protocol):
+    """The seam between the worker and ONNX Runtime."""
+
+    def run(self, batch: Batch) -> list[Result]:
+        """Compute a batch; one result per chunk, in order. The only call of the loop that may raise."""
+        ...

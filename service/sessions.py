@@ -1,0 +1,251 @@
+"""The rules of a session: who may take the next step, what a retry gets, when the memory is gone.
+
+    request ─ turn ─ open ──→ state, step ──→ (computed) ──→ commit ──→ reply
+                      ├─→ the stored reply: the last request, again          └─→ lost the race: open again
+                      └─→ an error: 404, 409, 410, 422
+
+Sessions know records and stores; they know nothing of HTTP, JSON or ONNX Runtime.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.errors import SessionCapacity, SessionConflict, SessionGone, SessionMismatch, UnknownSession
+from service.store import Outcome, Record, Status, Store, Write
+
+SWEEP_LIMIT = 500  # sessions buried in one go, so that a sweep holds the store for a millisecond, not more
+
+
+@dataclass(slots=True, frozen=True)
+class Binding:
+    """The graph that a session's state belongs to. A session stays with the one it started on."""
+
+    model: str
+    version: str
+    graph: bytes  # 8: fingerprint
+
+
+@dataclass(slots=True, frozen=True)
+class Opened:
+    """A session whose next request may run (or, with `reply`, need not)."""
+
+    key: bytes
+    found: Record | None  # what the commit has to find again: a session, a tombstone, or nothing
+    going_on: Record | None = None  # the live session; None when this request begins a new one
+    reply: bytes | None = None  # the stored reply, when this is the last request again
+
+    @property
+    def state(self) -> bytes | None:
+        """The state to go on from; None at step 0."""
+        return self.going_on.state if self.going_on else None
+
+    @property
+    def step(self) -> int:
+        """Steps consumed so far."""
+        return self.going_on.step if self.going_on else 0
+
+
+def session_key(tenant: str, session: str) -> bytes:
+    """The store's key. A tenant cannot hold NUL, so no tenant reaches another's sessions."""
+    return f"{tenant}\0{session}".encode()
+
+
+class Sessions:
+    """Opens and commits sessions; at any time at most one request of this process has a session's turn."""
+
+    def __init__(self, store: Store, *, ttl_s: float, clock: Callable[[], float]) -> None:
+        self.store = store
+        self._ttl_ms = round(ttl_s * 1000)
+        self._clock = clock  # seconds since the Unix epoch
+        self._turns: dict[bytes, deque[asyncio.Future[None]]] = {}
+        self._pending: list[tuple[Write, asyncio.Future[Outcome]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def take_turn(self, key: bytes) -> None:
+        """Wait until no other request of this process is at work on the session; first come, first served."""
+        waiting = self._turns.get(key)
+        if waiting is None:
+            self._turns[key] = deque()
+            return
+        turn = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # handed to us as we left: pass it on
+                self.give_turn(key)
+            raise
+
+    def give_turn(self, key: bytes) -> None:
+        """End the turn that `take_turn` began."""
+        waiting = self._turns[key]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._turns[key]
+
+    async def peek(self, key: bytes) -> Record | None:
+        """The live record, whoever's turn it is; None when there is no live session."""
+        record = await self.store.get(key)
+        return record if record is not None and self._is_live(record) else None
+
+    async def open(self, key: bytes, binding: Binding, *, at: int | None, digest: bytes) -> Opened:
+        """Decide what a request may do. To be called within its turn.
+
+        Raises UnknownSession, SessionGone, SessionConflict or SessionMismatch; the session stays as it was.
+        """
+        record = await self.store.get(key)
+        live = record if record is not None and self._is_live(record) else None
+        if live is not None:
+            self._check_binding(live, binding)
+            if at is None or at == live.step:
+                return Opened(key, live, live)
+        if record is not None and at is not None and at == record.at and digest == record.digest:
+            return Opened(key, record, reply=record.reply)
+        if live is None:
+            return self._begin(key, record, at)
+        raise SessionConflict(
+            f"the session is at step {live.step}, the request says {at}", members={"step": live.step}
+        )
+
+    async def commit(
+        self,
+        opened: Opened,
+        binding: Binding,
+        *,
+        steps: int,
+        state: bytes,
+        digest: bytes,
+        reply: bytes,
+        end: bool,
+    ) -> bool:
+        """Make a computed request part of the session. False: another worker was first, nothing was applied.
+
+        Returns once the store holds it. Raises SessionCapacity or StoreUnavailable; nothing was applied then.
+        """
+        now_ms = self._now_ms()
+        old = opened.going_on
+        record = Record(
+            status=Status.ENDED if end else Status.LIVE,
+            model=binding.model,
+            version=binding.version,
+            graph=binding.graph,
+            revision=os.urandom(8),
+            step=opened.step + steps,
+            created_ms=old.created_ms if old else now_ms,
+            touched_ms=now_ms,
+            ttl_ms=old.ttl_ms if old else self._ttl_ms,
+            state=b"" if end else state,
+            at=opened.step,
+            digest=digest,
+            reply=reply,
+        )
+        expected = opened.found.revision if opened.found else None
+        outcome = await self._write(Write(opened.key, expected, record))
+        if outcome is Outcome.FULL:
+            raise SessionCapacity(
+                "the session store is full, and no session has been idle long enough to evict"
+            )
+        return outcome is Outcome.DONE
+
+    async def delete(self, key: bytes) -> None:
+        """Remove a live session; its name is free again. Raises UnknownSession or SessionGone."""
+        await self.take_turn(key)
+        try:
+            while True:
+                record = await self.read(key)
+                if await self._write(Write(key, record.revision, None)) is Outcome.DONE:
+                    return
+        finally:
+            self.give_turn(key)
+
+    async def read(self, key: bytes) -> Record:
+        """The live record. Raises UnknownSession or SessionGone."""
+        record = await self.store.get(key)
+        if record is None:
+            raise UnknownSession("no session of that name")
+        if not self._is_live(record):
+            raise self._gone(record)
+        return record
+
+    async def page(self, tenant: str, *, after: str = "", limit: int = 100) -> list[tuple[str, Record]]:
+        """Up to `limit` live sessions of a tenant with a name greater than `after`, in order of name."""
+        prefix = session_key(tenant, "")
+        found = await self.store.scan(prefix, session_key(tenant, after), limit)
+        return [(key[len(prefix) :].decode(), record) for key, record in found if self._is_live(record)]
+
+    async def sweep(self) -> int:
+        """Bury expired sessions; return how many. To be called now and then."""
+        return await self.store.sweep(self._now_ms(), SWEEP_LIMIT)
+
+    def _begin(self, key: bytes, record: Record | None, at: int | None) -> Opened:
+        """A first step where there is no live session: on a free name, or in the place of a tombstone."""
+        if record is None:
+            if at:
+                raise UnknownSession(f"no session of that name; a new one begins at step 0, not {at}")
+            return Opened(key, None)
+        # An ended session was closed by its own client, who may reuse the name. An expired or evicted one
+        # was not: going on without its memory would be a wrong answer, so the client has to say `at: 0`.
+        if at == 0 or (at is None and record.status is Status.ENDED):
+            return Opened(key, record)
+        raise self._gone(record)
+
+    def _is_live(self, record: Record) -> bool:
+        return record.is_live and self._now_ms() - record.touched_ms <= record.ttl_ms
+
+    def _gone(self, record: Record) -> SessionGone:
+        reason = "expired" if record.is_live else record.status.name.lower()
+        return SessionGone(
+            f"the session has {'been evicted' if reason == 'evicted' else reason} at step {record.step}; "
+            "start anew with at: 0",
+            members={"reason": reason, "step": record.step},
+        )
+
+    @staticmethod
+    def _check_binding(record: Record, binding: Binding) -> None:
+        if (record.model, record.version) != (binding.model, binding.version):
+            raise SessionMismatch(
+                f"the session runs on {record.model} version {record.version}, "
+                f"not on {binding.model} version {binding.version}",
+                members={"model": record.model, "version": record.version},
+            )
+        if record.graph != binding.graph:
+            raise SessionMismatch(
+                f"the session's state came from another graph than {record.model} {record.version} has now"
+            )
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    async def _write(self, write: Write) -> Outcome:
+        """One compare-and-set; all that are asked for in the same turn of the loop share a transaction."""
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._pending.append((write, done))
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        return await done
+
+    async def _flush(self) -> None:
+        try:
+            while self._pending:
+                group, self._pending = self._pending, []
+                await self._flush_group(group)
+        finally:
+            self._flushing = None
+
+    async def _flush_group(self, group: list[tuple[Write, asyncio.Future[Outcome]]]) -> None:
+        try:
+            outcomes = await self.store.commit([write for write, _ in group], self._now_ms())
+        except Exception as error:  # noqa: BLE001  handed to every waiter
+            for _, done in group:
+                if not done.done():
+                    done.set_exception(error)
+            return
+        for (_, done), outcome in zip(group, outcomes, strict=True):
+            if not done.done():
+                done.set_result(outcome)

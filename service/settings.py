@@ -1,0 +1,118 @@
+"""Everything an operator can set, read once at the door: flags over environment over file over default."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from service.errors import StartupError
+
+PREFIX = "CELLGATE_"
+# Variables with our prefix that are no settings: where the settings file is, and training's data cache.
+NOT_SETTINGS = {"CELLGATE_CONFIG", "CELLGATE_DATA_DIR"}
+
+
+class Settings(BaseModel):
+    """One frozen value. Each field is `CELLGATE_<NAME>` in the environment and `<name>` in a TOML file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Where to listen
+    host: str = Field("127.0.0.1", description="address to bind")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
+    workers: int = Field(1, ge=1, le=256, description="server processes; all share the session store")
+
+    # What to serve
+    models_dir: Path = Field(Path("models"), description="the model repository: <name>/<version>/model.onnx")
+    provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="ONNX Runtime execution provider")
+    threads: int = Field(1, ge=0, description="ONNX Runtime threads a call, per worker; 0 = one a core")
+
+    # Batching
+    max_batch: int = Field(64, ge=1, description="most sequences in one ONNX Runtime call")
+    chunk_steps: int = Field(32, ge=1, description="most time steps of one sequence in one call")
+    max_waiting: int = Field(4096, ge=1, description="most sequences queued a model and worker; beyond: 503")
+
+    # Sessions
+    store: Literal["memory", "lmdb"] = Field("lmdb", description="where sessions live")
+    sessions_dir: Path = Field(Path("sessions"), description="LMDB: the directory")
+    session_sync: Literal["os", "disk"] = Field(
+        "os", description="LMDB: what a commit waits for. os survives kill -9, disk survives power loss"
+    )
+    session_ttl_s: float = Field(3600, gt=0, description="idle seconds after which a session expires")
+    max_sessions: int = Field(1_000_000, ge=1, description="most live sessions")
+    max_session_bytes: int = Field(8 << 30, ge=1 << 20, description="most bytes of all session records")
+    session_min_idle_s: float = Field(
+        60, ge=0, description="at capacity the longest idle session is evicted, but none idle for less"
+    )
+    max_tombstones: int = Field(
+        100_000, ge=0, description="ended, expired and evicted sessions remembered, for 410 instead of 404"
+    )
+
+    # Bounds on requests
+    max_body_bytes: int = Field(16 << 20, ge=1, description="largest request body")
+    max_sequences: int = Field(1024, ge=1, description="most sequences in one request")
+    max_steps: int = Field(20_000, ge=1, description="most time steps in one sequence of one request")
+    request_timeout_s: float = Field(30, gt=0, description="a request not computed by then is answered 504")
+    body_timeout_s: float = Field(10, gt=0, description="a body not received by then is answered 408")
+    max_connections: int = Field(10_000, ge=1, description="open connections a worker; beyond: 503")
+    keep_alive_s: int = Field(75, ge=1, description="idle seconds after which a connection is closed")
+    drain_s: float = Field(30, ge=0, description="at a stop: longest wait for requests in flight")
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal")
+    access_log: bool = Field(True, description="one line per request")
+
+    @classmethod
+    def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Self:
+        """Merge flags over `environ` over `file` (or `CELLGATE_CONFIG`) over defaults.
+
+        Raises StartupError, naming the option and where it came from.
+        """
+        path = file or (Path(environ["CELLGATE_CONFIG"]) if environ.get("CELLGATE_CONFIG") else None)
+        sources: dict[str, Mapping[str, Any]] = {
+            f"file {path}": _read_file(path) if path else {},
+            "environment": _read_environment(environ),
+            "flags": {name: value for name, value in flags.items() if value is not None},
+        }
+        merged = {name: value for source in sources.values() for name, value in source.items()}
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            raise StartupError(_explain(error, sources)) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise StartupError(f"settings file {path}: {error}") from error
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS
+    }
+
+
+def _explain(error: ValidationError, sources: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = []
+    for fault in error.errors():
+        name = str(fault["loc"][0])
+        origin = [where for where, source in sources.items() if name in source][-1]
+        message = "no such option" if fault["type"] == "extra_forbidden" else fault["msg"]
+        shown = f"{PREFIX}{name.upper()}" if origin == "environment" else name
+        is_secret = Settings.model_fields.get(name) and Settings.model_fields[name].annotation is SecretStr
+        value = "***" if is_secret else repr(sources[origin][name])
+        lines.append(f"{shown} = {value} (from {origin}): {message}")
+    return "settings: " + "; ".join(lines)
+
+
+def usable_cores() -> int:
+    """CPUs this process may run on."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,205 @@
+"""Sessions in an LMDB file: the embedded default. Shared by all workers of a host; survives kill -9.
+
+LMDB (Symas) is a copy-on-write B+ tree in a memory map. A commit changes the map before it returns, so the
+kernel holds it whatever becomes of our processes; only with `sync_to_disk` does it wait for the disk too.
+
+    records   key → record, live sessions and tombstones alike
+    idle      second last touched, key → nothing     live sessions, longest idle first
+    graves    millisecond of death, key → nothing    tombstones, oldest first
+    totals    "bytes" → sum of the sizes of all live records
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import lmdb
+
+from service.errors import StartupError, StoreUnavailable
+from service.store.base import Limits, Outcome, Stats, Write, is_expired, tombstone
+from service.store.record import Record, Status
+
+_TIME = struct.Struct(">Q")
+_BYTES = b"bytes"
+# Room beside the records: half-filled pages, the indexes, tombstones, pages that readers still hold.
+_MAP_FACTOR, _MAP_EXTRA = 3, 256 << 20
+
+
+class LmdbStore:
+    """Implements `Store`. One write transaction per commit, however many sessions it moves."""
+
+    def __init__(self, directory: Path, limits: Limits, *, sync_to_disk: bool = False) -> None:
+        self.directory = directory
+        self.limits = limits
+        self.sync_to_disk = sync_to_disk
+
+    async def open(self) -> None:
+        """Create the directory if need be and map the file. Raises StartupError."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(
+                str(self.directory),
+                map_size=self.limits.max_bytes * _MAP_FACTOR + _MAP_EXTRA,
+                max_dbs=4,
+                writemap=True,
+                map_async=not self.sync_to_disk,
+                sync=self.sync_to_disk,
+                metasync=self.sync_to_disk,
+            )
+            self._env.reader_check()  # slots of workers that were killed
+            self._records, self._idle, self._graves, self._totals = (
+                self._env.open_db(name) for name in (b"records", b"idle", b"graves", b"totals")
+            )
+        except (OSError, lmdb.Error) as error:
+            raise StartupError(f"session store {self.directory}: {error}") from error
+
+    async def close(self) -> None:
+        """Flush and unmap."""
+        self._env.sync(True)
+        self._env.close()
+
+    async def get(self, key: bytes) -> Record | None:
+        """The record as last committed by any worker."""
+        try:
+            with self._env.begin(self._records) as txn:
+                packed = txn.get(key)
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"LMDB: {error}") from error
+        return None if packed is None else Record.unpack(packed)
+
+    async def commit(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
+        """Apply writes in order, in one transaction."""
+        if self.sync_to_disk:  # the wait for the disk must not hold up the event loop
+            return await asyncio.to_thread(self._commit, writes, now_ms)
+        return self._commit(writes, now_ms)
+
+    async def scan(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
+        """Live records in order of key."""
+        found: list[tuple[bytes, Record]] = []
+        with self._env.begin(self._records) as txn, txn.cursor() as cursor:
+            more = cursor.set_range(max(prefix, after))
+            while more and len(found) < limit and cursor.key().startswith(prefix):
+                record = Record.unpack(cursor.value())
+                if cursor.key() > after and record.is_live:
+                    found.append((cursor.key(), record))
+                more = cursor.next()
+        return found
+
+    async def sweep(self, now_ms: int, limit: int) -> int:
+        """Bury the expired, longest idle first."""
+        buried = 0
+        with self._env.begin(write=True) as txn:
+            while buried < limit and (oldest := self._oldest(txn)) is not None:
+                key, record = oldest
+                if not is_expired(record, now_ms):
+                    break
+                self._bury(txn, key, record, Status.EXPIRED, now_ms)
+                buried += 1
+        return buried
+
+    async def stats(self) -> Stats:
+        """How full the store is, all workers together."""
+        with self._env.begin() as txn:
+            return Stats(
+                txn.stat(self._idle)["entries"], self._total_bytes(txn), txn.stat(self._graves)["entries"]
+            )
+
+    def _commit(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
+        try:
+            with self._env.begin(write=True) as txn:
+                return [self._write(txn, write, now_ms) for write in writes]
+        except lmdb.MapFullError:
+            return [Outcome.FULL] * len(writes)  # the transaction was undone
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"LMDB: {error}") from error
+
+    def _write(self, txn: lmdb.Transaction, write: Write, now_ms: int) -> Outcome:
+        packed = self._packed(txn, write.key)
+        found = Record.unpack(packed) if packed else None
+        if (found.revision if found else None) != write.expected:
+            return Outcome.CONFLICT
+        record = write.record
+        packed_record = b"" if record is None else record.pack()
+        if record is not None and record.is_live:
+            old = _live_size(found, packed)
+            if not self._make_room(txn, write.key, old, len(packed_record), now_ms):
+                return Outcome.FULL
+        self._replace(txn, write.key, (found, packed), (record, packed_record))
+        return Outcome.DONE
+
+    def _make_room(self, txn: lmdb.Transaction, key: bytes, old: int, new: int, now_ms: int) -> bool:
+        """Evict until a record of `new` bytes fits in the place of one of `old` bytes (0: none)."""
+        limits = self.limits
+        while (
+            txn.stat(self._idle)["entries"] + (not old) > limits.max_sessions
+            or self._total_bytes(txn) - old + new > limits.max_bytes
+        ):
+            oldest = self._oldest(txn, but=key)
+            if oldest is None or now_ms - oldest[1].touched_ms < limits.min_idle_ms:
+                return False
+            self._bury(txn, *oldest, Status.EVICTED, now_ms)
+        return True
+
+    def _bury(self, txn: lmdb.Transaction, key: bytes, record: Record, status: Status, now_ms: int) -> None:
+        grave = tombstone(record, status, now_ms)
+        self._replace(txn, key, (record, self._packed(txn, key)), (grave, grave.pack()))
+
+    def _drop_oldest_grave(self, txn: lmdb.Transaction) -> None:
+        with txn.cursor(self._graves) as cursor:
+            if cursor.first():
+                key = cursor.key()[_TIME.size :]
+                cursor.delete()
+                txn.delete(key, db=self._records)
+
+    def _replace(
+        self,
+        txn: lmdb.Transaction,
+        key: bytes,
+        old: tuple[Record | None, bytes],
+        new: tuple[Record | None, bytes],
+    ) -> None:
+        """Put one record in the place of another, and keep indexes and totals in step with them."""
+        before, after = self._index_of(key, old[0]), self._index_of(key, new[0])
+        if before != after:
+            if before:
+                txn.delete(before[1], db=before[0])
+            if after:
+                txn.put(after[1], b"", db=after[0])
+        grown = _live_size(*new) - _live_size(*old)
+        if grown:
+            txn.put(_BYTES, _TIME.pack(self._total_bytes(txn) + grown), db=self._totals)
+        if new[0] is None:
+            txn.delete(key, db=self._records)
+        else:
+            txn.put(key, new[1], db=self._records)
+        if new[0] and not new[0].is_live and txn.stat(self._graves)["entries"] > self.limits.max_tombstones:
+            self._drop_oldest_grave(txn)
+
+    def _index_of(self, key: bytes, record: Record | None) -> tuple[lmdb._Database, bytes] | None:
+        if record is None:
+            return None
+        if record.is_live:  # by the second, so that a busy session seldom moves in the index
+            return self._idle, _TIME.pack(record.touched_ms // 1000) + key
+        return self._graves, _TIME.pack(record.touched_ms) + key
+
+    def _oldest(self, txn: lmdb.Transaction, but: bytes = b"") -> tuple[bytes, Record] | None:
+        """The live session that has been idle for longest, other than `but`."""
+        with txn.cursor(self._idle) as cursor:
+            for entry in cursor.iternext(keys=True, values=False):
+                key = bytes(entry[_TIME.size :])
+                packed = txn.get(key, db=self._records)
+                if key != but and packed is not None:
+                    return key, Record.unpack(packed)
+        return None
+
+    def _packed(self, txn: lmdb.Transaction, key: bytes) -> bytes:
+        return bytes(txn.get(key, db=self._records) or b"")
+
+    def _total_bytes(self, txn: lmdb.Transaction) -> int:
+        packed = txn.get(_BYTES, db=self._totals)
+        return 0 if packed is None else int(_TIME.unpack(packed)[0])
+
+
+def _live_size(record: Record | None, packed: bytes) -> int:
+    return len(packed) if record is not None and record.is_live else 0

@@ -1,0 +1,93 @@
+"""A session at rest: its state, its step, and its last request with the reply to it.
+
+    magic  CRC-32  header                                      model version state reply
+    4      4       48 + revision 8 + graph 8 + digest 16        variable, lengths in the header
+
+The record does not know what the state means, nor who may write it.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+from service.errors import CellgateError
+
+MAGIC = b"CGR1"
+_PREFIX = struct.Struct("<4sI")
+# status, model length, version length, state length, reply length, step, at, created, touched, ttl
+_HEADER = struct.Struct("<HHHIIQQQQQ8s8s16s")
+
+
+class Status(IntEnum):
+    """A live session, or the tombstone of one, which turns a 404 into a 410 with its reason."""
+
+    LIVE = 0
+    ENDED = 1
+    EXPIRED = 2
+    EVICTED = 3
+
+
+class CorruptRecord(CellgateError):
+    """The stored bytes are not what was written. The session is refused rather than gone on with."""
+
+    code = "corrupt_session"
+    title = "Corrupt session"
+
+
+@dataclass(slots=True, frozen=True)
+class Record:
+    """One session. `revision` differs between any two writes, so it can be compared and set."""
+
+    status: Status
+    model: str
+    version: str
+    graph: bytes  # 8: fingerprint of the graph that made the state
+    revision: bytes  # 8
+    step: int  # time steps consumed since the start
+    created_ms: int  # wall clock, Unix epoch
+    touched_ms: int
+    ttl_ms: int
+    state: bytes = b""  # the recurrent tensors, one after the other, little endian
+    at: int = 0  # the step before the last request
+    digest: bytes = bytes(16)  # of the last request
+    reply: bytes = b""  # to the last request
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this is a session, not the tombstone of one."""
+        return self.status is Status.LIVE
+
+    def pack(self) -> bytes:
+        """The record as bytes, with a checksum (CRC-32) over all of it."""
+        model, version = self.model.encode(), self.version.encode()
+        header = _HEADER.pack(
+            self.status, len(model), len(version), len(self.state), len(self.reply),
+            self.step, self.at, self.created_ms, self.touched_ms, self.ttl_ms,
+            self.revision, self.graph, self.digest,
+        )  # fmt: skip
+        body = b"".join((header, model, version, self.state, self.reply))
+        return _PREFIX.pack(MAGIC, zlib.crc32(body)) + body
+
+    @classmethod
+    def unpack(cls, packed: bytes | memoryview) -> Self:
+        """Read what `pack` wrote. Raises CorruptRecord when a single bit differs."""
+        packed = bytes(packed)
+        if len(packed) < _PREFIX.size + _HEADER.size:
+            raise CorruptRecord(f"a session record of {len(packed)} bytes is too short")
+        magic, checksum = _PREFIX.unpack_from(packed)
+        if magic != MAGIC or zlib.crc32(memoryview(packed)[_PREFIX.size :]) != checksum:
+            raise CorruptRecord("a session record does not match its checksum")
+        fields = _HEADER.unpack_from(packed, _PREFIX.size)
+        status, model, version, state, reply, step, at, created, touched, ttl, revision, graph, digest = (
+            fields
+        )
+        parts, start = [], _PREFIX.size + _HEADER.size
+        for length in (model, version, state, reply):
+            parts.append(packed[start : start + length])
+            start += length
+        return cls(
+            Status(status), parts[0].decode(), parts[1].decode(), graph, revision, step,
+            created, touched, ttl, parts[2], at, digest, parts[3],
+        )  # fmt: skip

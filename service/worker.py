@@ -1,0 +1,141 @@
+"""Turns the scheduler's crank and answers whoever waits, each exactly once.
+
+Everything but `engine.run` happens on the event loop, so there is nothing to lock. A call of the engine
+runs on the loop itself, where the hand-over to a thread would cost more than a small call does, or in the
+worker's one thread, so that HTTP goes on during a long one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
+from service.scheduler import Scheduler
+from service.sequence import Batch, Engine, Result, Sequence
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Owns the scheduler and the engine of one model version."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        engine: Engine,
+        *,
+        on_death: Callable[[], None],
+        in_thread: Callable[[Batch], bool] = lambda _: False,
+    ) -> None:
+        self.scheduler = scheduler
+        self.engine = engine
+        self._on_death = on_death
+        self._in_thread = in_thread
+        self._replies: dict[Sequence, asyncio.Future[Sequence]] = {}
+        self._running = False  # a crank is due or an engine call is under way
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._death: BaseException | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a sequence added now would be answered."""
+        return self._death is None and not self._stopping
+
+    def add(self, sequence: Sequence) -> asyncio.Future[Sequence]:
+        """Queue a sequence; the future holds it once it is computed.
+
+        Cancelling the future, or `discard`, drops the sequence at its next chunk.
+        Raises Overloaded, or Draining once stopped.
+        """
+        if not self.is_alive:
+            raise Draining("the server is stopping")
+        self.scheduler.add(sequence)
+        reply: asyncio.Future[Sequence] = self._loop.create_future()
+        self._replies[sequence] = reply
+        if not self._running:
+            self._running = True
+            self._idle.clear()
+            self._loop.call_soon(self._crank)
+        return reply
+
+    def discard(self, sequence: Sequence) -> None:
+        """Forget a sequence, finished or not; whoever waited has gone."""
+        sequence.cancelled = True
+        self._replies.pop(sequence, None)
+
+    async def predict(self, sequence: Sequence) -> Sequence:
+        """Run a sequence to its end. Cancelling the caller drops it at the next chunk."""
+        reply = self.add(sequence)
+        try:
+            return await reply
+        finally:
+            self.discard(sequence)
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what is queued, and let the thread go."""
+        self._stopping = True
+        await self._idle.wait()
+        self._thread.shutdown(wait=False)
+
+    def _crank(self) -> None:
+        """One batch: schedule, run, commit, answer; then HTTP has its turn before the next."""
+        try:
+            batch = self.scheduler.schedule(self._loop.time())
+            for sequence in self.scheduler.take_late():
+                self._settle(sequence, DeadlineExceeded("not computed before the request's deadline"))
+            if batch is None:
+                self._running = False
+                self._idle.set()
+            elif self._in_thread(batch):
+                call = self._loop.run_in_executor(self._thread, self._run, batch)
+                call.add_done_callback(lambda done: self._finish(batch, done.result()))
+            else:
+                self._finish(batch, self._run(batch))
+        except BaseException as error:
+            self._die(error)
+            raise
+
+    def _run(self, batch: Batch) -> list[Result] | Exception:
+        try:
+            return self.engine.run(batch)
+        except Exception as error:  # noqa: BLE001  a failing batch is answered, the crank goes on
+            return error
+
+    def _finish(self, batch: Batch, results: list[Result] | Exception) -> None:
+        try:
+            if isinstance(results, Exception):
+                logger.error("engine call of %d sequences failed", len(batch.chunks), exc_info=results)
+                for chunk in batch.chunks:
+                    self._settle(chunk.sequence, InternalError("the model failed on this batch"))
+            else:
+                for sequence in self.scheduler.commit(batch, results):
+                    self._settle(sequence, sequence)
+        except BaseException as error:
+            self._die(error)
+            raise
+        self._loop.call_soon(self._crank)
+
+    def _settle(self, sequence: Sequence, outcome: Sequence | CellgateError) -> None:
+        """The one place where a reply is given."""
+        reply = self._replies.pop(sequence, None)
+        if reply is None or reply.done():  # the client hung up
+            return
+        if isinstance(outcome, CellgateError):
+            reply.set_exception(outcome)
+        else:
+            reply.set_result(outcome)
+
+    def _die(self, error: BaseException) -> None:
+        """A bug of ours in the crank: fail every waiter, become unready, and let the process be replaced."""
+        self._death = error
+        for sequence in list(self._replies):
+            self._settle(sequence, InternalError("the inference loop has failed"))
+        self._running = False
+        self._idle.set()
+        logger.critical("the inference loop has failed; the server stops", exc_info=error)
+        self._on_death()
