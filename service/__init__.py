@@ -1,0 +1,1 @@
+"""Serves recurrent sequence models over HTTP and keeps their memory between requests."""

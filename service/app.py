@@ -15,8 +15,8 @@ from types import FrameType
 from typing import Any
 
 from service.errors import CellgateError, StartupError
-from service.front import Front, Receive, ReplyLike, Scope, Send
-from service.predict import Predictor
+from service.front import Front, Receive, Scope, Send
+from service.predict import Predictor, Reply
 from service.repository import Batching, Repository
 from service.routes import build
 from service.sessions import Sessions
@@ -81,7 +81,7 @@ class Cellgate:
         """Whether `/predict` would answer."""
         return self._repository is not None and self._repository.is_alive and not self.front.is_draining
 
-    async def _predict(self, body: bytes) -> ReplyLike:
+    async def _predict(self, body: bytes) -> Reply:
         assert self._predictor is not None, "asked for before the start"
         return await self._predictor.predict(body)
 

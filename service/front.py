@@ -8,7 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -21,6 +21,7 @@ from service.errors import (
     InternalError,
     UnsupportedMediaType,
 )
+from service.predict import Reply
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,27 +43,12 @@ class ClientGone(Exception):
     """The client hung up; there is nobody to answer."""
 
 
-class ReplyLike(Protocol):
-    """What the front needs of an answer."""
-
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def sequences(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-
-
 class Front:
     """An ASGI application around `predict` and the documented `app`."""
 
     def __init__(
         self,
-        predict: Callable[[bytes], Awaitable[ReplyLike]],
+        predict: Callable[[bytes], Awaitable[Reply]],
         app: App,
         *,
         max_body_bytes: int,
@@ -126,8 +112,11 @@ class Front:
             headers.append((b"connection", b"close"))
         await _send(send, 200, headers, reply.body)
         return 200, {
-            "model": reply.model, "version": reply.version, "sequences": reply.sequences, "steps": reply.steps,
-        }  # fmt: skip
+            "model": reply.model,
+            "version": reply.version,
+            "sequences": reply.sequences,
+            "steps": reply.steps,
+        }
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request_id: bytes

@@ -169,7 +169,7 @@ class Manifest(_Spec):
 
     @property
     def default_return(self) -> Literal["last", "all"]:
-        """What `/predict` returns when the request does not say: every step only where every step is labelled."""
+        """What `/predict` returns when the request does not say: every step where every step is labelled."""
         return "all" if self.task == "label" else "last"
 
     @classmethod

@@ -84,7 +84,7 @@ class Repository:
     def load(
         cls, root: Path, batching: Batching, *, provider: Provider, threads: int, on_death: Callable[[], None]
     ) -> "Repository":
-        """Load every version below `root`. Raises StartupError, naming the folder, if one cannot be served."""
+        """Load every version below `root`. Raises StartupError, naming the folder that cannot be served."""
         folders = list(find(root))
         if not folders:
             raise StartupError(

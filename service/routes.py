@@ -59,7 +59,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def build(
     repository: Callable[[], Repository], sessions: Callable[[], Sessions], is_ready: Callable[[], bool]
 ) -> App:
-    """The FastAPI application. The parts are asked for at each request: they exist once the server has started."""
+    """The FastAPI application. It asks for the parts at each request: they exist once the server runs."""
     app = FastAPI(
         title="Cellgate",
         version=version("cellgate"),
