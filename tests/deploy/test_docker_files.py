@@ -1,0 +1,106 @@
+"""Dockerfile and docker-compose.yml: valid, hardened, and in agreement with the server's settings."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from deploy.image import rootfs
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+TOOLS = Path(sys.executable).parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+
+
+def accepts(*command: str | Path) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+    return found
+
+
+def copied() -> list[str]:
+    lines = re.findall(r"^COPY (?!--from)(.+)", DOCKERFILE, re.MULTILINE)
+    return [source for line in lines for source in line.split()[:-1]]
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    accepts(TOOLS / "hadolint", "Dockerfile")
+
+
+def test_the_compose_file_follows_the_compose_specification() -> None:
+    accepts(TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+
+
+def test_pre_commit_accepts_its_configuration() -> None:
+    accepts(TOOLS / "pre-commit", "validate-config")
+
+
+def test_every_stage_starts_from_a_tag_that_can_be_replaced() -> None:
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${PYTHON_IMAGE}", "packages", "scratch"]
+    assert re.search(r"^ARG PYTHON_IMAGE=python:[\w.-]+$", DOCKERFILE, re.MULTILINE)
+    assert not DOCKERFILE.startswith("# syntax"), "a syntax line is fetched from a registry"
+
+
+def test_the_context_holds_just_what_is_copied() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    for source in copied():
+        assert (ROOT / source).exists()
+        assert any(source == entry or source.startswith(f"{entry}/") for entry in allowed), source
+    for entry in allowed:
+        assert any(source == entry or source.startswith(f"{entry}/") for source in copied()), entry
+
+
+def test_the_user_is_the_one_that_owns_the_data() -> None:
+    assert f"USER {rootfs.USER_ID}:{rootfs.USER_ID}\n" in DOCKERFILE
+
+
+def test_the_server_is_process_1_and_gets_the_signals() -> None:
+    for instruction in ("ENTRYPOINT", "CMD", "    CMD"):
+        assert re.search(rf"^{instruction} \[", DOCKERFILE, re.MULTILINE), (
+            f"{instruction} has a shell around it"
+        )
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml", "docs/docker.md"])
+def test_every_setting_named_exists(name: str) -> None:
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+", (ROOT / name).read_text()))
+    assert named, "nothing found: is the pattern right?"
+    assert named <= SETTINGS
+
+
+def test_every_service_is_confined(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "cpus", "pids_limit", "logging"} <= service.keys(), name
+        assert "privileged" not in service, name
+
+
+def test_the_server_is_published_on_loopback_unless_told_otherwise(compose: dict[str, Any]) -> None:
+    assert compose["services"]["cellgate"]["ports"] == ["${SERVER_PUBLISH:-127.0.0.1:8000}:8000"]
+
+
+def test_models_are_read_only_and_sessions_outlive_the_container(compose: dict[str, Any]) -> None:
+    assert compose["services"]["cellgate"]["volumes"] == [
+        "${SERVER_MODELS:-./models}:/models:ro",
+        "sessions:/data",
+    ]
+    assert "sessions" in compose["volumes"]
+
+
+def test_compose_waits_longer_than_the_server_drains(compose: dict[str, Any]) -> None:
+    grace_s = int(compose["services"]["cellgate"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > Settings().drain_s
