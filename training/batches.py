@@ -1,4 +1,4 @@
-"""Sequences of different lengths in padded batches. Knows nothing of networks, epochs or processes but the order."""
+"""Sequences of different lengths in padded batches. Knows nothing of networks."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -48,8 +48,8 @@ def shuffled(
 ) -> Batches:
     """One process's share of an epoch: rows `rank`, `rank + world`, … of an order that seed and epoch decide.
 
-    `batch_size` counts the sequences of all processes together. Each gets equally many (the order wraps around),
-    because processes that take unequal numbers of optimiser steps wait for each other for ever.
+    `batch_size` counts the sequences of all processes together. Each gets equally many (the order wraps
+    around), because processes that take unequal numbers of optimiser steps wait for each other for ever.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(split))
     order = np.resize(order, -(-len(order) // world) * world)

@@ -19,15 +19,18 @@ class _Frozen(BaseModel):
 class Recipe(_Frozen):
     """The network and how it is trained: what a data set recommends and the command line may change."""
 
-    cell: str = "lstm"
-    hidden: Count = 128
-    layers: Count = 1
+    cell: str = Field("lstm", description="the recurrent cell")
+    hidden: Count = Field(128, description="width of a recurrent layer")
+    layers: Count = Field(1, description="recurrent layers")
     epochs: Count = Field(10, description="the most epochs")
-    patience: Count | None = Field(
-        None, description="stop after so many epochs without a better validation loss"
+    patience: int = Field(
+        0,
+        ge=0,
+        description="stop after so many epochs without a better validation loss and keep the best; "
+        "0: keep the last",
     )
     batch_size: Count = Field(32, description="sequences per optimiser step, over all processes")
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled, as in AdamW; 0 is plain Adam")
     dropout: Share = Field(0.0, description="share of the last hidden state dropped in training")
     noise: float = Field(

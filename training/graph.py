@@ -1,5 +1,7 @@
 """An ONNX graph while it is written: weights, nodes, inputs and outputs. Knows nothing of cells or torch."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -36,9 +38,9 @@ class Graph:
         self._weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: int | list[int]) -> str:
-        """Append a node, named after its first output, which is returned; an empty name is an absent tensor."""
-        name = next(output for output in outputs if output)
+    def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
+        """Append a node, and return the name of its first output; an empty name is an absent tensor."""
+        name = outputs[0]
         self._nodes.append(helper.make_node(op, inputs, outputs, name=f"{name}/{op}", **attributes))
         return name
 

@@ -1,7 +1,7 @@
 """Trains a network with Lightning. Knows nothing of the command line, of test data, or of what export needs.
 
-Randomness is a function of (seed, epoch, process) alone: no generator's state has to survive an interruption, and a
-resumed run equals one that was never stopped.
+Randomness is a function of (seed, epoch, process) alone: no generator's state has to survive an interruption,
+and a resumed run equals one that was never stopped.
 """
 
 import warnings
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from training.batches import Batch, Batches, in_order, shuffled
@@ -66,7 +67,7 @@ class Training(pl.LightningModule):
 
 
 class Source(pl.LightningDataModule):
-    """The batches of each epoch. Every process validates on all of it: no padding, no waiting, equal figures."""
+    """The batches of each epoch. Every process validates on all of it: no waiting, equal figures."""
 
     def __init__(self, train: Split, validation: Split, *, batch_size: int, seed: int) -> None:
         super().__init__()
@@ -90,6 +91,11 @@ class Source(pl.LightningDataModule):
         return in_order(self._validation, batch_size=256)
 
 
+def is_helper() -> bool:
+    """Whether this process was started by DDP beside the one that the user started."""
+    return bool(getattr(rank_zero_only, "rank", 0))
+
+
 def new_network(config: Config, *, features: int, out: int) -> Network:
     """An untrained network, the same for the same seed."""
     recipe = config.recipe
@@ -107,9 +113,9 @@ def new_network(config: Config, *, features: int, out: int) -> Network:
 
 
 def fit(config: Config, data: DataSet, folder: Path) -> tuple[Network, list[Row]]:
-    """Train, or go on from the folder's last checkpoint; the network to keep, and the metrics of each epoch.
+    """Train, or go on from the folder's last checkpoint; the network to keep, and each epoch's metrics.
 
-    With patience that is the network of the best validation loss, without it the last one. Raises Interrupted.
+    With patience that is the one of the best validation loss, without it the last. Raises Interrupted.
     """
     torch.set_num_threads(config.threads)
     recipe = config.recipe
@@ -140,7 +146,7 @@ def fit(config: Config, data: DataSet, folder: Path) -> tuple[Network, list[Row]
 
 def _trainer(config: Config, folder: Path, history: History) -> pl.Trainer:
     patience = config.recipe.patience
-    callbacks: list[Callback] = [history, progress()]
+    callbacks: list[Callback] = [history, *([] if is_helper() else [progress()])]
     callbacks.append(
         ModelCheckpoint(
             dirpath=folder / CHECKPOINTS,
@@ -171,7 +177,7 @@ def _trainer(config: Config, folder: Path, history: History) -> pl.Trainer:
 
 @contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """Keep quiet about what we do on purpose, resuming into a folder with checkpoints, and what is not ours."""
+    """Keep quiet about what we do on purpose, resuming among checkpoints, and about what is not ours."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning

@@ -1,4 +1,4 @@
-"""The network: normalise → recurrent cell → dropout → dense. Knows nothing of how it is trained or exported."""
+"""The network: normalise → recurrent cell → dropout → dense. Knows nothing of training or export."""
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Network(nn.Module):
         self.head = nn.Linear(hidden, out)
 
     def learn_normalisation(self, sequences: tuple[Sequence, ...]) -> None:
-        """Take mean and spread of each feature over all steps of the training part; a constant one is left as is."""
+        """Take mean and spread of each feature over all steps given; a constant one is not scaled."""
         steps = np.concatenate(sequences).astype(np.float64)  # [steps, features]
         spread = steps.std(axis=0)
         self.shift.copy_(torch.from_numpy(steps.mean(axis=0)))
@@ -52,7 +52,7 @@ class Network(nn.Module):
         return self.cell.initial_state(batch)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """[batch, time, features] → logits [batch, time, out] and the state after each row's last true step."""
+        """[batch, time, features] → logits [batch, time, out]; the state after each row's last true step."""
         x = (x - self.shift) * self.scale
         if self.training and self.noise:
             x = x + self.noise * torch.randn_like(x)

@@ -62,7 +62,7 @@ def _summary(trainer: pl.Trainer) -> str:
 
 
 class ProgressBar(pl.Callback):
-    """A bar over all epochs with loss, accuracy and time left. The time left is up to the last epoch allowed."""
+    """A bar over all epochs with loss, accuracy and time left, reckoned to the last epoch allowed."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -90,8 +90,8 @@ class ProgressBar(pl.Callback):
 
     def on_exception(
         self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
         exception: BaseException,  # noqa: ARG002
     ) -> None:
         """Give the terminal back."""

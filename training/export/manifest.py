@@ -5,16 +5,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from service.manifest import Axes, Example, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
+from training.cells.cell import state_out
 from training.data.dataset import DataSet
 from training.evaluate import predict
-from training.export.network import INPUT, LENGTHS, LOGITS, PROBABILITIES, state_out
+from training.export.network import INPUT, LENGTHS, LOGITS, PROBABILITIES
 from training.model import Network, softmax
 
 CONFIDENT = 0.99
 
 
 def example(network: Network, data: DataSet) -> Example:
-    """The shortest test sequence that the network gets right with confidence; else the one it is surest of."""
+    """The shortest test sequence that it gets right with confidence; else the one it is surest of."""
     probabilities = softmax(predict(network, data.test).logits)  # [sequences, classes]
     surest, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == data.test.targets
     rows = [row for row in range(len(data.test)) if is_right[row] and surest[row] >= CONFIDENT]
@@ -41,7 +42,7 @@ def describe(
     """All that the service must know about the network's graph."""
     cell, classes = network.cell, (network.out,)
     return Manifest(
-        description=f"{data.title}: {type(cell).__name__}, {cell.layers} × {cell.hidden}",
+        description=f"{data.title}: {type(cell).__name__}, {cell.layers} x {cell.hidden}",
         task="classify",
         inputs=(InputSpec(name=INPUT, dims=(network.features,), features=data.features),),
         lengths=LENGTHS,

@@ -3,8 +3,8 @@
     x [batch, time, features] ─ Transpose ─ cell ─ MatMul, Add ─ Transpose ─ logits ─ Softmax ─ y
     lengths, h, c ──────────────────────────┴── h_out, c_out
 
-ONNX's recurrent nodes want time first. x is turned on the way in, where it is narrow, and the logits on the way out:
-turning the hidden states instead would move hidden / classes times as much.
+ONNX's recurrent nodes want time first. x is turned on the way in, where it is narrow, and the logits on the
+way out: turning the hidden states instead would move hidden / classes times as much.
 `torch.onnx.export` would leave out the lengths and slice the weights at every call.
 """
 
@@ -16,11 +16,6 @@ from training.graph import Graph
 from training.model import Network
 
 INPUT, LENGTHS, PROBABILITIES, LOGITS = "x", "lengths", "y", "logits"
-
-
-def state_out(name: str) -> str:
-    """What the new value of a state is called."""
-    return f"{name}_out"
 
 
 def write_graph(network: Network) -> onnx.ModelProto:

@@ -6,8 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from training.batches import Batch, in_order
+from training.cells.cell import state_out
 from training.data.dataset import Split
-from training.export.network import INPUT, LENGTHS, LOGITS, state_out
+from training.export.network import INPUT, LENGTHS, LOGITS
 from training.model import Network
 
 TOLERANCE = 1e-5
@@ -20,7 +21,7 @@ class ParityError(ValueError):
 
 
 def check(graph: bytes, network: Network, split: Split, *, batch_size: int = 64) -> dict[str, float]:
-    """Largest absolute differences on the logits of all true steps and on final states. Raises ParityError."""
+    """Largest absolute differences on the logits of true steps and on final states. Raises ParityError."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [LOGITS, *map(state_out, network.cell.states)]
     errors = dict.fromkeys(names, 0.0)

@@ -1,0 +1,159 @@
+"""Export: the graph says what the network says, is as small as it can be, and appears whole or not at all."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from training.data.dataset import DataSet
+from training.export import ParityError, export, random_network
+from training.export.network import write_graph
+from training.export.parity import TOLERANCE, check
+from training.model import Network
+from training.run import Run
+
+LSTM_HEAD = ["MatMul", "Add", "Transpose", "Softmax"]
+
+
+def made_up(layers: int = 1, hidden: int = 16) -> tuple[Network, DataSet]:
+    return random_network(cell="lstm", features=3, hidden=hidden, layers=layers, classes=4, seed=0)
+
+
+def export_to(folder: Path, network: Network, data: DataSet, *, force: bool = False) -> Manifest:
+    return export(network, data, folder, metrics={"test_accuracy": 0.5}, command="c", seed=3, force=force)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_graph_agrees_with_torch(layers: int) -> None:
+    network, data = made_up(layers, hidden=40)
+    network.learn_normalisation(tuple(5 * sequence - 2 for sequence in data.train.sequences))
+    errors = check(write_graph(network).SerializeToString(), network, data.test)
+    assert set(errors) == {"logits", "h_out", "c_out"}
+    assert 0 < max(errors.values()) <= TOLERANCE
+
+
+def test_one_layer_is_seven_nodes() -> None:
+    network, _ = made_up()
+    graph = write_graph(network).graph
+    assert [node.op_type for node in graph.node] == ["Transpose", "LSTM", "Squeeze", *LSTM_HEAD]
+
+
+def test_a_stack_only_adds_the_split_and_the_join_of_its_state() -> None:
+    network, _ = made_up(layers=2)
+    graph = write_graph(network).graph
+    layers = ["LSTM", "Squeeze"] * 2
+    assert [node.op_type for node in graph.node] == [
+        "Transpose", "Split", "Split", *layers, "Concat", "Concat", *LSTM_HEAD,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_nothing_in_a_graph_is_dead(layers: int) -> None:
+    network, _ = made_up(layers)
+    graph = write_graph(network).graph
+    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    made = {name for node in graph.node for name in node.output}
+    assert (
+        made | {weight.name for weight in graph.initializer} | {given.name for given in graph.input} == used
+    )
+
+
+def test_a_graph_is_for_old_runtimes_and_any_batch_and_time() -> None:
+    network, _ = made_up()
+    model = write_graph(network)
+    assert (model.ir_version, [(opset.domain, opset.version) for opset in model.opset_import]) == (
+        8,
+        [("", 17)],
+    )
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {
+        "x": ["batch", "time", 3],
+        "lengths": ["batch"],
+        "h": [1, "batch", 16],
+        "c": [1, "batch", 16],
+        "y": ["batch", "time", 4],
+        "logits": ["batch", "time", 4],
+        "h_out": [1, "batch", 16],
+        "c_out": [1, "batch", 16],
+    }
+
+
+def test_a_corrupt_weight_stops_the_export(tmp_path: Path) -> None:
+    network, data = made_up()
+    model = write_graph(network)
+    [weight] = [found for found in model.graph.initializer if found.name == "R_0"]
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[0, 0, 0] += 0.01
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, "R_0"))
+    with pytest.raises(ParityError, match=r"differ by more than 1e-05: logits by .*h_out by .*c_out by"):
+        check(model.SerializeToString(), network, data.test)
+    with torch.no_grad():
+        next(network.cell.parameters())[0, 0] = float("nan")
+    with pytest.raises(ParityError, match="logits by nan"):
+        export_to(tmp_path / "1", network, data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_replaces_only_when_forced(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "m" / "1"
+    export_to(folder, *made_up())
+    with pytest.raises(FileExistsError, match="--force"):
+        export_to(folder, *made_up(layers=2))
+    assert Manifest.read(folder).states[0].shape == (1, "batch", 16)
+    export_to(folder, *made_up(layers=2), force=True)
+    assert Manifest.read(folder).states[0].shape == (2, "batch", 16)
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST_FILE, GRAPH_FILE]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_the_same_export_again_changes_no_byte(tmp_path: Path) -> None:
+    folder = tmp_path / "1"
+    manifest = export_to(folder, *made_up())
+    assert manifest.provenance is not None
+    earlier = manifest.provenance.model_copy(update={"created": "2001-01-01T00:00:00+00:00"})
+    manifest.model_copy(update={"provenance": earlier}).write(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    export_to(folder, *made_up(), force=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    export(*made_up(), folder, metrics={}, command="other", seed=3, force=True)
+    again = Manifest.read(folder).provenance
+    assert again is not None
+    assert again.created > earlier.created
+
+
+def test_the_manifest_says_all_of_a_trained_network(finished: Run, tmp_path: Path) -> None:
+    told = {"metrics": finished.test_metrics(), "command": "train", "seed": 0}
+    manifest = export(finished.network, finished.data, tmp_path / "1", **told)  # type: ignore[arg-type]
+    assert manifest == Manifest.read(tmp_path / "1")
+    assert (manifest.task, manifest.causal, manifest.lengths) == ("classify", True, "lengths")
+    assert (manifest.inputs[0].dims, len(manifest.inputs[0].features)) == ((12,), 12)
+    assert [(state.input, state.output) for state in manifest.states] == [("h", "h_out"), ("c", "c_out")]
+    assert manifest.outputs[0].labels == tuple("123456789")
+    assert set(manifest.metrics) == {"test_accuracy", "test_macro_f1", "test_loss"}
+    made = manifest.provenance
+    assert made is not None
+    assert (made.license, made.command, made.seed) == ("CC BY 4.0", "train", 0)
+    assert {"torch", "onnx", "onnxruntime", "python"} <= set(made.versions)
+    assert set(made.parity) == {"logits", "h_out", "c_out"}
+    assert max(made.parity.values()) <= TOLERANCE
+
+
+def test_the_example_is_a_test_sequence_that_the_graph_gets_right(finished: Run, tmp_path: Path) -> None:
+    manifest = export(finished.network, finished.data, tmp_path / "1", metrics={}, command="", seed=0)
+    example = manifest.example
+    assert example is not None
+    x = np.array([example.steps], np.float32)
+    [row] = [row for row, known in enumerate(finished.data.test.sequences) if np.array_equal(known, x[0])]
+    assert finished.data.labels[finished.data.test.targets[row]] == example.label
+    zeros = np.zeros((1, 1, 24), np.float32)
+    feeds = {"x": x, "lengths": np.array([x.shape[1]], np.int32), "h": zeros, "c": zeros}
+    [y] = ort.InferenceSession(tmp_path / "1" / GRAPH_FILE).run(["y"], feeds)
+    np.testing.assert_allclose(y[0, -1], example.output, atol=example.tolerance)
+    assert sum(example.output) == pytest.approx(1, abs=1e-5)

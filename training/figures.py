@@ -1,0 +1,52 @@
+"""Draws what a run learnt, as PNG. Knows nothing of how the numbers came about."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREY = "#2a6fbb", "#d9730d", "#888888"
+
+
+def draw_learning_curves(rows: list[dict[str, float]], *, kept: int, path: Path) -> None:
+    """Loss and accuracy of both parts over the epochs, with a line at the epoch that was kept."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    epochs = [row["epoch"] for row in rows]
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for part, colour in (("train", BLUE), ("validation", ORANGE)):
+            axes.plot(epochs, [row[f"{part}_{metric}"] for row in rows], color=colour, label=part)
+        axes.axvline(kept, color=GREY, linewidth=1, linestyle="--", label=f"kept: epoch {kept}")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(metric)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        if metric == "loss":
+            axes.set_yscale("log")
+    _save(figure, path)
+
+
+def draw_confusion(confusion: NDArray[np.int64], *, labels: tuple[str, ...], title: str, path: Path) -> None:
+    """How many sequences of each class went where; the colour is the share of the true class."""
+    figure = Figure(figsize=(2 + 0.55 * len(labels), 1.6 + 0.5 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(confusion):
+        if count:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,150 @@
+"""A run and its folder: training, measuring on the test part, and everything that is kept of it.
+
+config.json              what the run was told            weights.pt           the network that was kept
+metrics.csv              one row an epoch                 learning_curves.png
+metrics.json             the outcome; only a finished     confusion.png
+                         run has it                       README.md            how to make it again
+checkpoints/             what an interrupted run goes on from
+"""
+
+import json
+import shlex
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training import data, loop
+from training.config import CONFIG_FILE, Config
+from training.data.dataset import DataSet
+from training.evaluate import Scores, predict, score
+from training.figures import draw_confusion, draw_learning_curves
+from training.model import Network
+from training.progress import Row
+
+METRICS_FILE, WEIGHTS_FILE = "metrics.json", "weights.pt"
+
+
+class RunError(ValueError):
+    """The folder cannot be used as the run that was asked for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    config: Config
+    data: DataSet
+    network: Network
+    metrics: dict[str, float]
+
+    def test_metrics(self) -> dict[str, float]:
+        """The metrics on the test part alone, the same whenever the run is repeated."""
+        return {name: value for name, value in self.metrics.items() if name.startswith("test_")}
+
+
+def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
+    """Train into a folder, or go on from an interruption; None in DDP's helper processes.
+
+    `force` replaces a finished run, or one of another configuration. Raises RunError, FetchError,
+    Interrupted.
+    """
+    loaded = data.load(config.data)
+    if loop.is_helper():
+        loop.fit(config, loaded, folder)
+        return None
+    _prepare(config, folder, force=force)
+    begun = time.perf_counter()
+    network, rows = loop.fit(config, loaded, folder)
+    seconds = time.perf_counter() - begun
+    kept = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
+    scores = score(predict(network, loaded.test).logits, loaded.test.targets)
+    metrics = _metrics(rows, kept, scores, seconds)
+    torch.save(network.state_dict(), folder / WEIGHTS_FILE)
+    draw_learning_curves(rows, kept=int(kept["epoch"]), path=folder / "learning_curves.png")
+    draw_confusion(
+        scores.confusion,
+        labels=loaded.labels,
+        title=f"{loaded.title}, test part\naccuracy {scores.accuracy:.2%}",
+        path=folder / "confusion.png",
+    )
+    (folder / "README.md").write_text(_readme(config, loaded, metrics))
+    (folder / METRICS_FILE).write_text(
+        json.dumps(metrics, indent=1) + "\n"
+    )  # last: it says that all is there
+    return Run(folder, config, loaded, network, metrics)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder holds a run that came to its end."""
+    return (folder / METRICS_FILE).is_file()
+
+
+def read(folder: Path) -> Run:
+    """Read a finished run. Raises RunError."""
+    if not is_finished(folder):
+        raise RunError(f"{folder} holds no finished run")
+    config = Config.read(folder)
+    loaded = data.load(config.data)
+    network = loop.new_network(config, features=len(loaded.features), out=len(loaded.labels))
+    network.load_state_dict(torch.load(folder / WEIGHTS_FILE, weights_only=True))
+    return Run(folder, config, loaded, network, json.loads((folder / METRICS_FILE).read_text()))
+
+
+def command(config: Config) -> str:
+    """The command line that trains with this configuration."""
+    default = Config(data=config.data, recipe=next(iter(data.recipes(config.data).values())))
+    words = ["cellgate-train", "train", config.data]
+    for told, usual in ((config.recipe, default.recipe), (config, default)):
+        for name, value in told.model_dump(exclude={"data", "recipe"}).items():
+            if value != getattr(usual, name):
+                words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _prepare(config: Config, folder: Path, *, force: bool) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / CONFIG_FILE).is_file():
+            raise RunError(f"{folder} is not empty, and is no run folder")
+        is_same = (folder / CONFIG_FILE).read_text() == config.model_dump_json(indent=1) + "\n"
+        if is_same and not is_finished(folder):
+            return
+        if not force:
+            why = "is finished" if is_same else "was started with other options"
+            raise RunError(f"the run in {folder} {why}; --force trains it anew, --out names another folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write(folder)
+
+
+def _metrics(rows: list[Row], kept: Row, scores: Scores, seconds: float) -> dict[str, float]:
+    return {
+        "epochs": len(rows),
+        "kept_epoch": int(kept["epoch"]),
+        "validation_accuracy": kept["validation_accuracy"],
+        "validation_loss": kept["validation_loss"],
+        "test_accuracy": scores.accuracy,
+        "test_macro_f1": scores.macro_f1,
+        "test_loss": scores.loss,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _readme(config: Config, loaded: DataSet, metrics: dict[str, float]) -> str:
+    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
+    return f"""# {loaded.title}
+
+    {command(config)}
+
+| metric | value |
+|---|---|
+{figures}
+
+The same command on the same machine with the same versions gives the same network.
+`config.json` holds every setting.
+
+Data: {loaded.citation} ({loaded.license}).
+"""

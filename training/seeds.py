@@ -1,0 +1,41 @@
+"""The same recipe from several seeds, and the table of what came out."""
+
+import csv
+from pathlib import Path
+from statistics import median
+
+from training import run
+from training.config import Config
+
+COLUMNS = ("seed", "epochs", "kept_epoch", "validation_accuracy", "test_accuracy", "test_loss", "seconds")
+
+Table = list[dict[str, float]]
+
+
+def train_seeds(config: Config, folder: Path, *, count: int, force: bool = False) -> Table:
+    """Train `count` seeds from the configuration's on, each in its own folder; finished ones are kept."""
+    rows: Table = []
+    for seed in range(config.seed, config.seed + count):
+        told, place = config.model_copy(update={"seed": seed}), folder / f"seed-{seed}"
+        is_done = not force and run.is_finished(place) and Config.read(place) == told
+        done = run.read(place) if is_done else run.train(told, place, force=force)
+        assert done is not None, "several seeds train in one process"
+        rows.append({"seed": seed, **{name: done.metrics[name] for name in COLUMNS[1:]}})
+    _write(rows, folder)
+    return rows
+
+
+def median_of(rows: Table, column: str) -> float:
+    """The median of a column."""
+    return median(row[column] for row in rows)
+
+
+def _write(rows: Table, folder: Path) -> None:
+    with (folder / "seeds.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    lines += [[f"{row[name]:.4g}" for name in COLUMNS] for row in rows]
+    lines += [["median", *(f"{median_of(rows, name):.4g}" for name in COLUMNS[1:])]]
+    (folder / "seeds.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
