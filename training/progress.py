@@ -84,6 +84,11 @@ class ProgressBar(pl.Callback):
         """Move on by one epoch."""
         self._bar.update(self._task, advance=1, description=_summary(trainer))
 
+    @property
+    def text(self) -> str:
+        """What stands beside the bar."""
+        return self._bar.tasks[self._task].description
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Leave the last state of the bar on the screen."""
         self._bar.stop()

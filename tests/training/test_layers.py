@@ -16,8 +16,8 @@ model batches
 cells
 data graph
 config
-""".split("\n")
-RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
+"""
+RANK = {name: rank for rank, line in enumerate(LAYERS.splitlines()) for name in line.split()}
 FILES = sorted(Path("training").rglob("*.py"))
 
 

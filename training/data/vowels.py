@@ -26,15 +26,16 @@ WHEEL = Wheel(
 )
 LABELS = tuple(str(speaker) for speaker in range(1, 10))
 
-# The first is the default.
+# The first is the default. Chosen from 18 recipes by the validation loss over seeds, a quarter of the training part
+# held out (the test part was not looked at): without noise and decay 0.104, with these values 0.039.
 RECIPES: Mapping[str, Recipe] = {
     "regularised": Recipe(
-        epochs=120,
-        patience=30,
-        dropout=0.5,
-        noise=0.5,
-        weight_decay=1e-2,
-        validation=0.1,
+        epochs=120,  # the best one came before epoch 102 in every trial
+        patience=30,  # the validation loss of so few utterances jumps about
+        learning_rate=2e-3,  # 1e-3 is as good, and takes longer
+        noise=0.8,  # 0.3 and 0.5 are worse, 1.1 too
+        dropout=0.2,  # beside so much noise 0.5 is no better
+        weight_decay=0.1,
     ),
     "article": Recipe(epochs=10),
 }

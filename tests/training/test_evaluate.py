@@ -1,0 +1,25 @@
+"""Scores, against a hand calculation."""
+
+import numpy as np
+import pytest
+
+from training.evaluate import predict, score
+from training.run import Run
+
+
+def test_scores_are_those_of_the_book() -> None:
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1]], np.float32))
+    scores = score(logits, np.array([0, 1, 0]))
+    assert scores.accuracy == pytest.approx(2 / 3)
+    assert scores.loss == pytest.approx(-np.log([0.7, 0.8, 0.3]).mean(), rel=1e-6)
+    assert scores.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert scores.macro_f1 == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+
+
+def test_answers_do_not_depend_on_the_batch_size(finished: Run) -> None:
+    whole = predict(finished.network, finished.data.test)
+    parts = predict(finished.network, finished.data.test, batch_size=7)
+    np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-5)
+    assert [state.shape for state in whole.state] == [(1, 370, 24)] * 2
+    for ours, theirs in zip(parts.state, whole.state, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -1,0 +1,116 @@
+"""The command line, as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from service.manifest import Manifest
+from training.__main__ import main
+from training.run import Run
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["export"]])
+def test_help_shows_examples(command: list[str]) -> None:
+    result = call(*command, "--help")
+    assert result.exit_code == 0
+    assert f"\n  cellgate-train {' '.join(command)}" in result.output
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, training.__main__; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "training", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "version" in done.stdout
+
+
+def test_train_prints_lines_and_exports(tmp_path: Path) -> None:
+    out, folder = tmp_path / "run", tmp_path / "models" / "1"
+    options = ["--hidden", 8, "--epochs", 2, "--seed", 3, "--accelerator", "cpu"]
+    result = call("train", "vowels", *map(str, options), "--out", out, "--export", folder)
+    assert result.exit_code == 0, result.output
+    assert "epoch 2/2  loss " in result.output
+    assert "val accuracy" in result.output
+    assert "left 0 s" in result.output
+    assert "epoch 2 of 2 kept, test accuracy" in result.output
+    manifest = Manifest.read(folder)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert manifest.metrics["test_accuracy"] == metrics["test_accuracy"]
+    assert manifest.provenance is not None
+    assert manifest.provenance.seed == 3
+    assert manifest.provenance.command.startswith(
+        "cellgate-train train vowels --hidden 8 --epochs 2 --seed 3"
+    )
+
+
+def test_the_articles_recipe_is_ten_plain_epochs(tmp_path: Path) -> None:
+    assert call("train", "vowels", "--recipe", "article", "--out", tmp_path / "run").exit_code == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (recipe["hidden"], recipe["batch_size"], recipe["epochs"]) == (128, 32, 10)
+    assert not any(recipe[name] for name in ("dropout", "noise", "weight_decay", "patience"))
+
+
+def test_evaluate_measures_a_run(finished: Run) -> None:
+    result = call("evaluate", finished.folder)
+    assert result.exit_code == 0, result.output
+    assert f"accuracy {finished.metrics['test_accuracy']:.4f}" in result.output
+    on_train = call("evaluate", finished.folder, "--split", "train")
+    assert "train part" in on_train.output
+
+
+def test_export_writes_a_run(finished: Run, tmp_path: Path) -> None:
+    result = call("export", tmp_path / "1", "--run", finished.folder)
+    assert result.exit_code == 0, result.output
+    assert "differ by at most" in result.output
+    assert Manifest.read(tmp_path / "1").metrics == finished.test_metrics()
+    again = call("export", tmp_path / "1", "--run", finished.folder)
+    assert again.exit_code == 1
+    assert "--force replaces it" in again.output
+
+
+def test_export_makes_random_models_of_any_size(tmp_path: Path) -> None:
+    size = ["--hidden", "20", "--layers", "2", "--features", "5", "--classes", "3"]
+    result = call("export", tmp_path / "1", "--random", *size)
+    assert result.exit_code == 0, result.output
+    manifest = Manifest.read(tmp_path / "1")
+    assert manifest.inputs[0].dims == (5,)
+    assert manifest.outputs[0].dims == (3,)
+    assert manifest.states[0].shape == (2, "batch", 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["train", "nouns"], "'nouns' is not"),
+        (["train", "vowels", "--recipe", "magic"], "has the recipes regularised, article"),
+        (["train", "vowels", "--hidden", "0"], "--hidden"),
+        (["train", "vowels", "--dropout", "1"], "--dropout"),
+        (["train", "vowels", "--seed", "-1"], "--seed"),
+        (["train", "vowels", "--cell", "brain", "--out", "OUT"], "no cell 'brain'; there are: "),
+        (["train", "vowels", "--seeds", "5", "--export", "x"], "--seeds goes with neither"),
+        (["evaluate", "OUT"], "holds no finished run"),
+        (["export", "OUT"], "either --run or --random"),
+        (["export", "OUT", "--run", "OUT"], "holds no finished run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_without_a_traceback(
+    arguments: list[str], complaint: str, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "out")
+    result = call(*(out if word == "OUT" else word for word in arguments))
+    assert result.exit_code in (1, 2)
+    assert "Error: " in result.output
+    assert complaint in result.output
+    assert "Traceback" not in result.output

@@ -1,0 +1,226 @@
+"""A run: same seed, same network; its folder tells all; an interruption costs nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import loop, run
+from training.config import Config
+from training.data.fetch import FetchError
+from training.progress import ProgressBar
+from training.seeds import median_of, train_seeds
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """The real command, in a process group of its own, as a terminal would start it."""
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "training",
+        "train",
+        "vowels",
+        "--accelerator",
+        "cpu",
+        *arguments,
+    ]
+    # Lightning starts DDP's helpers in the environment of their parent; ours must not look like one
+    env = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE")}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env
+    )
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(folder / run.WEIGHTS_FILE, weights_only=True)
+    return weights
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = weights_of(one), weights_of(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_folder_holds_all_that_is_worth_keeping(finished: run.Run) -> None:
+    folder = finished.folder
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == finished.metrics
+    assert 0 < metrics["test_accuracy"] < 1
+    header, *rows = (folder / "metrics.csv").read_text().splitlines()
+    assert header == "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds"
+    assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4"]
+    losses = [float(row.split(",")[3]) for row in rows]
+    assert metrics["kept_epoch"] == 1 + losses.index(min(losses))
+    assert Config.read(folder) == finished.config
+    assert (folder / "learning_curves.png").read_bytes().startswith(PNG)
+    assert (folder / "confusion.png").read_bytes().startswith(PNG)
+
+
+def test_a_run_folder_says_how_to_make_it_again(finished: run.Run) -> None:
+    text = (finished.folder / "README.md").read_text()
+    assert "cellgate-train train vowels --hidden 24 --epochs 4" in text
+    assert "CC BY 4.0" in text
+
+
+def test_a_finished_run_is_read_as_it_was(finished: run.Run) -> None:
+    again = run.read(finished.folder)
+    assert again.metrics == finished.metrics
+    theirs = finished.network.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in again.network.state_dict().items())
+
+
+def test_the_same_seed_gives_the_same_network_and_another_does_not(finished: run.Run, tmp_path: Path) -> None:
+    run.train(finished.config, tmp_path / "same")
+    assert_same_weights(finished.folder, tmp_path / "same")
+    run.train(finished.config.model_copy(update={"seed": 1}), tmp_path / "other")
+    assert not torch.equal(
+        *(weights_of(folder)["head.weight"] for folder in (finished.folder, tmp_path / "other"))
+    )
+
+
+def test_without_patience_the_last_epoch_is_kept(small: Config, tmp_path: Path) -> None:
+    recipe = small.recipe.model_copy(
+        update={"patience": 0, "learning_rate": 1.0, "epochs": 3}
+    )  # never gets better
+    done = run.train(small.model_copy(update={"recipe": recipe}), tmp_path / "run")
+    assert done is not None
+    assert (done.metrics["kept_epoch"], done.metrics["epochs"]) == (3, 3)
+
+
+def test_training_stops_early_when_it_gets_no_better(small: Config, tmp_path: Path) -> None:
+    recipe = small.recipe.model_copy(update={"patience": 1, "learning_rate": 1.0, "epochs": 50})
+    done = run.train(small.model_copy(update={"recipe": recipe}), tmp_path / "run")
+    assert done is not None
+    assert done.metrics["kept_epoch"] == done.metrics["epochs"] - 1 < 49
+
+
+def test_a_finished_run_is_not_trained_again_unasked(small: Config, finished: run.Run) -> None:
+    with pytest.raises(run.RunError, match=r"is finished; --force .* --out"):
+        run.train(small, finished.folder)
+
+
+def test_other_options_do_not_mix_into_a_run(small: Config, tmp_path: Path) -> None:
+    small.write(tmp_path)
+    other = small.model_copy(update={"seed": 5, "recipe": small.recipe.model_copy(update={"epochs": 1})})
+    with pytest.raises(run.RunError, match="started with other options"):
+        run.train(other, tmp_path)
+    assert run.train(other, tmp_path, force=True)
+    assert Config.read(tmp_path) == other
+
+
+def test_a_strange_folder_is_never_emptied(small: Config, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(run.RunError, match="is no run folder"):
+        run.train(small, tmp_path, force=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_an_unfinished_run_is_not_read(small: Config, tmp_path: Path) -> None:
+    small.write(tmp_path)
+    with pytest.raises(run.RunError, match="holds no finished run"):
+        run.read(tmp_path)
+
+
+def test_data_that_cannot_be_had_leaves_no_folder(
+    small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELLGATE_DATA_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(FetchError):
+        run.train(small, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoints_hold_no_pickled_classes(finished: run.Run) -> None:
+    for name in (loop.BEST, loop.LAST):
+        torch.load(finished.folder / loop.CHECKPOINTS / name, weights_only=True)
+
+
+def test_several_seeds_make_a_table_and_are_not_repeated(small: Config, tmp_path: Path) -> None:
+    config = small.model_copy(update={"recipe": small.recipe.model_copy(update={"epochs": 1})})
+    rows = train_seeds(config, tmp_path, count=3)
+    assert [row["seed"] for row in rows] == [0, 1, 2]
+    assert min(row["test_accuracy"] for row in rows) <= median_of(rows, "test_accuracy")
+    assert len((tmp_path / "seeds.csv").read_text().splitlines()) == 4
+    assert (tmp_path / "seeds.md").read_text().splitlines()[-1].startswith("| median |")
+    made = (tmp_path / "seed-1" / run.METRICS_FILE).stat().st_mtime_ns
+    assert train_seeds(config, tmp_path, count=3) == rows
+    assert (tmp_path / "seed-1" / run.METRICS_FILE).stat().st_mtime_ns == made
+
+
+def test_a_terminal_sees_a_bar(small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown: list[str] = []
+    end = ProgressBar.on_train_epoch_end
+
+    def watch(bar: ProgressBar, *given: object) -> None:
+        end(bar, *given)  # type: ignore[arg-type]
+        shown.append(bar.text)
+
+    monkeypatch.setattr(ProgressBar, "on_train_epoch_end", watch)
+    run.train(small, tmp_path / "run")
+    assert len(shown) == 4
+    assert all("loss" in text and "accuracy" in text for text in shown)
+
+
+def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp_path: Path) -> None:
+    recipe = small.recipe.model_copy(update={"epochs": 40, "patience": 35})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = run.train(small.model_copy(update={"recipe": recipe}), whole)
+    assert done is not None
+    told = [
+        "--hidden", "24", "--epochs", "40", "--patience", "35", "--dropout", "0.3", "--noise", "0.3",
+        "--weight-decay", "0", "--learning-rate", "0.001", "--validation", "0.1", "--out", str(broken),
+    ]  # fmt: skip
+
+    with start(*told) as first:
+        assert first.stdout is not None
+        for line in first.stdout:
+            if line.startswith("epoch 5/40"):
+                break
+        os.killpg(first.pid, signal.SIGINT)
+        said = first.stdout.read()
+    assert first.returncode == 130, said
+    assert "the same command goes on" in said
+    assert not run.is_finished(broken)
+
+    second = start(*told)
+    said, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    assert not said.startswith("epoch 1/40")
+    assert (broken / "config.json").read_text() == (whole / "config.json").read_text()
+    assert_same_weights(whole, broken)
+    columns = [
+        [row.split(",")[:-1] for row in (at / "metrics.csv").read_text().splitlines()]
+        for at in (whole, broken)
+    ]
+    assert columns[0] == columns[1]  # all but the seconds
+
+
+def test_two_processes_learn_what_one_does(small: Config, tmp_path: Path) -> None:
+    """Without dropout and noise, DDP's averaged gradients are those of the whole batch, but for rounding."""
+    update = {"dropout": 0.0, "noise": 0.0, "epochs": 2, "validation": 14 / 270}
+    done = run.train(
+        small.model_copy(update={"recipe": small.recipe.model_copy(update=update)}), tmp_path / "one"
+    )
+    assert done is not None
+    two = start(
+        "--devices", "2", "--hidden", "24", "--epochs", "2", "--patience", "3", "--dropout", "0", "--noise", "0",
+        "--weight-decay", "0", "--learning-rate", "0.001", "--validation", str(14 / 270), "--out", str(tmp_path / "two"),
+    )  # fmt: skip
+    said, _ = two.communicate(timeout=120)
+    assert two.returncode == 0, said
+    assert said.count("epoch 1/2") == 1
+    ours, theirs = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    for name, weights in ours.items():
+        torch.testing.assert_close(weights, theirs[name], atol=2e-3, rtol=0)
