@@ -6,6 +6,7 @@ worker's one thread, so that HTTP goes on during a long one.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -93,7 +94,7 @@ class Worker:
                 self._idle.set()
             elif self._in_thread(batch):
                 call = self._loop.run_in_executor(self._thread, self._run, batch)
-                call.add_done_callback(lambda done: self._finish(batch, done.result()))
+                call.add_done_callback(functools.partial(self._finish_call, batch))
             else:
                 self._finish(batch, self._run(batch))
         except BaseException as error:
@@ -106,18 +107,21 @@ class Worker:
         except Exception as error:  # noqa: BLE001  a failing batch is answered, the crank goes on
             return error
 
-    def _finish(self, batch: Batch, results: list[Result] | Exception) -> None:
+    def _finish_call(self, batch: Batch, call: asyncio.Future[list[Result] | Exception]) -> None:
         try:
-            if isinstance(results, Exception):
-                logger.error("engine call of %d sequences failed", len(batch.chunks), exc_info=results)
-                for chunk in batch.chunks:
-                    self._settle(chunk.sequence, InternalError("the model failed on this batch"))
-            else:
-                for sequence in self.scheduler.commit(batch, results):
-                    self._settle(sequence, sequence)
-        except BaseException as error:
+            self._finish(batch, call.result())
+        except BaseException as error:  # also what `_run` lets through: the thread has no one to tell
             self._die(error)
             raise
+
+    def _finish(self, batch: Batch, results: list[Result] | Exception) -> None:
+        if isinstance(results, Exception):
+            logger.error("engine call of %d sequences failed", len(batch.chunks), exc_info=results)
+            for chunk in batch.chunks:
+                self._settle(chunk.sequence, InternalError("the model failed on this batch"))
+        else:
+            for sequence in self.scheduler.commit(batch, results):
+                self._settle(sequence, sequence)
         self._loop.call_soon(self._crank)
 
     def _settle(self, sequence: Sequence, outcome: Sequence | CellgateError) -> None:

@@ -1,0 +1,31 @@
+"""What all tests share: the committed model, and Hypothesis without chance or clock."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from service.manifest import Manifest
+
+ROOT = Path(__file__).parent.parent
+
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    return ROOT / "models"
+
+
+@pytest.fixture(scope="session")
+def vowels(models_dir: Path) -> Manifest:
+    """The manifest of the committed model."""
+    return Manifest.read(models_dir / "vowels" / "1")

@@ -1,0 +1,51 @@
+"""Stand-ins for the seams, with arithmetic that shows leaks."""
+
+import threading
+
+import numpy as np
+
+from service.sequence import Array, Batch, Result, Sequence
+
+
+class SumEngine:
+    """state = running sum of the inputs: a lost, doubled or swapped step is a wrong number.
+
+    It also holds every batch against the scheduler's promises.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.fail_on: float | None = None  # raise when a batch holds this number
+        self.gate: threading.Event | None = None  # wait for it in every call
+        self.entered = threading.Event()
+
+    def run(self, batch: Batch) -> list[Result]:
+        self.entered.set()
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        sequences = [chunk.sequence for chunk in batch.chunks]
+        assert len(set(map(id, sequences))) == len(sequences), "a sequence is in the batch twice"
+        assert all(chunk.steps > 0 and chunk.start == chunk.sequence.done for chunk in batch.chunks)
+        self.batches.append(batch)
+        return [self._step(chunk.sequence, chunk.start, chunk.stop) for chunk in batch.chunks]
+
+    def _step(self, sequence: Sequence, start: int, stop: int) -> Result:
+        x = sequence.inputs[0][start:stop]
+        if self.fail_on is not None and (x == self.fail_on).any():
+            raise RuntimeError("boom")
+        y = sequence.state[0] + np.cumsum(x, axis=0)  # [steps, 1]
+        return Result(y if sequence.keep_all else y[-1:], (y[-1],))
+
+
+def sequence_of(values: Array | list[float], *, keep_all: bool = False, deadline: float = np.inf) -> Sequence:
+    x = np.asarray(values, np.float64).reshape(-1, 1)  # [time, 1]
+    return Sequence((x,), (np.zeros(1),), keep_all=keep_all, deadline=deadline)
+
+
+def ones(steps: int, value: float = 1.0) -> Sequence:
+    return sequence_of([value] * steps)
+
+
+def total(sequence: Sequence) -> float:
+    """What the sequence has summed up so far."""
+    return float(sequence.state[0][0])

@@ -1,0 +1,73 @@
+"""Imports run one way: a file may import only files on a line below its own, and nobody imports a trainer."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+LAYERS = """\
+__main__
+serve
+app
+routes
+front oip
+predict schemas
+repository
+codec sessions worker
+store scheduler metrics auth propose logs
+engine
+cost manifest sequence settings
+errors
+""".splitlines()
+RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "service").rglob("*.py"))
+FOREIGN = {"torch", "training", "lightning", "onnx", "onnxscript", "sklearn"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every dotted name a file imports, wherever in the file it does so."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: absolute imports only"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def part(path: Path) -> str:
+    return path.relative_to("service").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if part(path) != "__init__"], ids=str)
+def test_imports_run_one_way(path: Path) -> None:
+    me = part(path)
+    others = {name.split(".")[1] for name in imports(path) if name.startswith("service.")} - {me}
+    for other in others:
+        assert RANK[me] < RANK[other], f"{path} must not import service.{other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_serving_needs_no_trainer(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path)} & FOREIGN
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_nothing_happens_at_import(path: Path) -> None:
+    """A module defines; it does not call, loop or open. (`__main__` ends with its own guard.)"""
+    body = ast.parse((ROOT / path).read_text()).body
+    statements = [node for node in body if isinstance(node, ast.Expr) and not _is_text(node)]
+    loops = [node for node in body if isinstance(node, ast.For | ast.While | ast.With | ast.Try)]
+    assert not statements and not loops
+
+
+def _is_text(node: ast.Expr) -> bool:
+    return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def test_the_codec_of_the_json_face_knows_no_http() -> None:
+    heart = ("codec", "scheduler", "sequence", "sessions", "engine", "worker", "manifest")
+    for name in heart:
+        assert not {n.split(".")[0] for n in imports(Path(f"service/{name}.py"))} & {"fastapi", "uvicorn"}

@@ -1,0 +1,247 @@
+"""Exactly one answer per request, whatever happens; both with the engine on the loop and in the thread."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError, Overloaded
+from service.scheduler import Scheduler
+from service.sequence import Batch, Result, Sequence
+from service.worker import Worker
+from tests.service.fakes import SumEngine, ones, sequence_of, total
+
+Body = Callable[[Worker, SumEngine], Awaitable[Any]]
+MODES = pytest.mark.parametrize("in_thread", [False, True], ids=["inline", "in thread"])
+
+
+class BrokenScheduler(Scheduler):
+    """Has a bug in a place of our choice."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(max_batch=1, chunk_steps=4, max_waiting=9)
+        self.where = where
+
+    def schedule(self, now: float) -> Batch | None:
+        if self.where == "schedule":
+            raise ZeroDivisionError("a bug")
+        return super().schedule(now)
+
+    def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
+        if self.where == "commit":
+            raise ZeroDivisionError("a bug")
+        return super().commit(batch, results)
+
+
+class Panic(BaseException):
+    """Not an Exception: what a panic in a library written in Rust becomes."""
+
+
+class PanickingEngine(SumEngine):
+    """Raises what no `except Exception` catches."""
+
+    def run(self, batch: Batch) -> list[Result]:  # noqa: ARG002
+        raise Panic
+
+
+def with_worker(
+    body: Body,
+    *,
+    in_thread: bool = False,
+    scheduler: Scheduler | None = None,
+    engine: SumEngine | None = None,
+    strays: int = 0,
+) -> tuple[Any, list[str]]:
+    """Run `body` beside a worker and stop it; its result, and whether on_death was called."""
+    stray: list[dict[str, Any]] = []
+    deaths: list[str] = []
+
+    async def main() -> Any:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: stray.append(context))
+        used = engine or SumEngine()
+        worker = Worker(
+            Scheduler(max_batch=4, chunk_steps=4, max_waiting=99) if scheduler is None else scheduler,
+            used,
+            on_death=lambda: deaths.append("dead"),
+            in_thread=lambda _: in_thread,
+        )
+        try:
+            return await asyncio.wait_for(body(worker, used), 10)
+        finally:
+            if used.gate:
+                used.gate.set()
+            await asyncio.wait_for(worker.stop(), 10)
+
+    result = asyncio.run(main())
+    assert len(stray) == strays, stray
+    return result, deaths
+
+
+async def outcomes(tasks: list[asyncio.Task[Sequence]]) -> list[Any]:
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@MODES
+def test_every_request_gets_its_own_answer(in_thread: bool) -> None:
+    async def body(worker: Worker, _: SumEngine) -> list[float]:
+        lengths = [1, 30, 4, 17, 2, 9, 5, 8, 3]
+        return [total(s) for s in await asyncio.gather(*(worker.predict(ones(n)) for n in lengths))]
+
+    assert with_worker(body, in_thread=in_thread)[0] == [1, 30, 4, 17, 2, 9, 5, 8, 3]
+
+
+@MODES
+def test_who_comes_while_another_is_computed_joins_the_next_batch(in_thread: bool) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[int]:
+        first = asyncio.create_task(worker.predict(ones(40)))
+        while not engine.batches:
+            await asyncio.sleep(0)
+        await asyncio.gather(first, worker.predict(ones(8)))
+        return [len(batch.chunks) for batch in engine.batches]
+
+    sizes = with_worker(body, in_thread=in_thread)[0]
+    assert sizes.count(2) == 2 and sizes[-1] == 1, "8 steps in two chunks of 4, each beside the long one"
+
+
+def test_a_hung_up_client_harms_no_neighbour() -> None:
+    """One batch is held inside the engine while the client in its middle hangs up."""
+
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        engine.gate = threading.Event()
+        tasks = [asyncio.create_task(worker.predict(ones(20, value))) for value in (1, 2, 3)]
+        await asyncio.to_thread(engine.entered.wait, 10)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        engine.gate.set()
+        done = await outcomes(tasks)
+        return [*done, [len(batch.chunks) for batch in engine.batches]]
+
+    first, second, third, sizes = with_worker(body, in_thread=True)[0]
+    assert isinstance(second, asyncio.CancelledError) and total(first) == 20 and total(third) == 60
+    assert sizes == [3, 2, 2, 2, 2], "the dropped sequence is not computed to its end"
+
+
+@MODES
+def test_hanging_up_between_the_answer_and_its_delivery_raises_nothing(in_thread: bool) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        replies = [worker.add(ones(1)), worker.add(ones(3))]
+        replies[0].cancel()  # the caller left before the crank could turn; nobody has told the worker
+        return [await replies[1], engine.batches]
+
+    answer, batches = with_worker(body, in_thread=in_thread)[0]
+    assert total(answer) == 3 and len(batches) == 1
+
+
+@MODES
+def test_a_failing_batch_is_answered_and_the_crank_lives_on(in_thread: bool) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        engine.fail_on = 13.0
+        tasks = [asyncio.create_task(worker.predict(ones(5, value))) for value in (13.0, 1.0)]
+        failed = await outcomes(tasks)
+        assert worker.is_alive
+        return [*failed, await worker.predict(ones(5))]
+
+    bad, neighbour, later = with_worker(body, in_thread=in_thread)[0]
+    assert isinstance(bad, InternalError) and isinstance(neighbour, InternalError)
+    assert "boom" not in bad.detail, "the model's own words are for the log"
+    assert total(later) == 5
+
+
+@MODES
+@pytest.mark.parametrize("where", ["schedule", "commit"])
+def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, in_thread: bool) -> None:
+    async def body(worker: Worker, _: SumEngine) -> list[Any]:
+        tasks = [asyncio.create_task(worker.predict(ones(5))) for _ in range(3)]
+        done = await outcomes(tasks)
+        assert not worker.is_alive
+        with pytest.raises(Draining):
+            await worker.predict(ones(1))
+        return done
+
+    done, deaths = with_worker(body, in_thread=in_thread, scheduler=BrokenScheduler(where), strays=1)
+    assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
+
+
+@MODES
+def test_an_engine_that_panics_leaves_nobody_waiting(in_thread: bool) -> None:
+    """A panic in the thread came out of the call's callback, where nobody answered for it."""
+
+    async def body(worker: Worker, _: SumEngine) -> list[Any]:
+        done = await outcomes([asyncio.create_task(worker.predict(ones(5)))])
+        assert not worker.is_alive
+        return done
+
+    (error,), deaths = with_worker(body, in_thread=in_thread, engine=PanickingEngine(), strays=1)
+    assert isinstance(error, InternalError) and deaths == ["dead"]
+
+
+@MODES
+def test_stop_answers_everyone_and_takes_nobody_new(in_thread: bool) -> None:
+    async def body(worker: Worker, _: SumEngine) -> list[float]:
+        tasks = [asyncio.create_task(worker.predict(ones(50))) for _ in range(90)]
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(worker.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(Draining):
+            await worker.predict(ones(1))
+        await stopping
+        return [total(sequence) for sequence in await outcomes(tasks)]
+
+    assert with_worker(body, in_thread=in_thread)[0] == [50.0] * 90
+
+
+def test_stopping_an_idle_worker_returns_at_once() -> None:
+    async def body(worker: Worker, _: SumEngine) -> bool:
+        await worker.stop()
+        return worker.is_alive
+
+    assert with_worker(body)[0] is False
+
+
+@MODES
+def test_the_late_are_told_and_not_computed(in_thread: bool) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        past = asyncio.get_running_loop().time() - 1
+        late = asyncio.create_task(worker.predict(sequence_of([1.0] * 5, deadline=past)))
+        in_time = asyncio.create_task(worker.predict(ones(5)))
+        done = await outcomes([late, in_time])
+        return [*done, max(len(batch.chunks) for batch in engine.batches)]
+
+    late, in_time, size = with_worker(body, in_thread=in_thread)[0]
+    assert isinstance(late, DeadlineExceeded) and total(in_time) == 5 and size == 1
+
+
+def test_overload_is_refused_at_once_and_the_others_are_served() -> None:
+    async def body(worker: Worker, _: SumEngine) -> list[Any]:
+        return await outcomes([asyncio.create_task(worker.predict(ones(9))) for _ in range(5)])
+
+    scheduler = Scheduler(max_batch=1, chunk_steps=4, max_waiting=2)
+    done = with_worker(body, scheduler=scheduler)[0]
+    served = [total(result) for result in done if isinstance(result, Sequence)]
+    refused = [error for error in done if isinstance(error, CellgateError)]
+    assert served == [9, 9] and [type(error) for error in refused] == [Overloaded] * 3
+    assert refused[0].retry_after_s == 1
+
+
+@MODES
+def test_after_everything_at_once_it_still_answers(in_thread: bool) -> None:
+    """Hang-ups, failures and deadlines in one crowd; then one honest request."""
+
+    async def body(worker: Worker, engine: SumEngine) -> float:
+        engine.fail_on = 13.0
+        past = asyncio.get_running_loop().time() - 1
+        crowd = [ones(7, 13.0 if n % 7 == 0 else 1.0) for n in range(60)]
+        for sequence in crowd[::5]:
+            sequence.deadline = past
+        tasks = [asyncio.create_task(worker.predict(sequence)) for sequence in crowd]
+        await asyncio.sleep(0)
+        for task in tasks[::3]:
+            task.cancel()
+        done = await outcomes(tasks)
+        assert all(isinstance(r, asyncio.CancelledError | CellgateError) or total(r) == 7 for r in done)
+        engine.fail_on = None
+        return total(await worker.predict(ones(6)))
+
+    assert with_worker(body, in_thread=in_thread)[0] == 6
