@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from types import FrameType
@@ -16,6 +17,7 @@ from typing import Any
 
 from service.errors import CellgateError, StartupError
 from service.front import Front, Receive, Scope, Send
+from service.logs import AccessLog, is_text
 from service.predict import Predictor, Reply
 from service.repository import Batching, Repository
 from service.routes import build
@@ -54,13 +56,14 @@ class Cellgate:
         self._repository: Repository | None = None
         self._predictor: Predictor | None = None
         self._parent = os.getppid()
+        self._access_log = AccessLog(sys.stderr, as_text=is_text(settings))
         app = build(lambda: self.repository, lambda: self.sessions, lambda: self.is_ready)
         self.front = Front(
             self._predict,
             app,
             max_body_bytes=settings.max_body_bytes,
             body_timeout_s=settings.body_timeout_s,
-            access_log=settings.access_log,
+            access_log=self._access_log.write if settings.access_log else None,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,6 +128,7 @@ class Cellgate:
             sweeper.cancel()
             await self._repository.stop()
             await self.store.close()
+            self._access_log.flush()
 
     async def _sweep(self) -> None:
         """Now and then: bury expired sessions; stop when the parent process has been killed."""

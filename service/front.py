@@ -5,8 +5,8 @@ It knows HTTP: sizes, types, ids, hang-ups, status codes. `predict` is bytes in,
 
 import asyncio
 import logging
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -31,7 +31,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 logger = logging.getLogger(__name__)
-access = logging.getLogger("cellgate.access")
 
 JSON = (b"content-type", b"application/json")
 PROBLEM = (b"content-type", b"application/problem+json")
@@ -53,7 +52,7 @@ class Front:
         *,
         max_body_bytes: int,
         body_timeout_s: float,
-        access_log: bool = True,
+        access_log: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._predict = predict
         self._app = app
@@ -76,7 +75,7 @@ class Front:
                 status, fields = await self._pass_on(scope, receive, send, request_id)
         finally:
             self.num_running -= 1
-        if self._access_log:
+        if self._access_log is not None:
             fields["ms"] = round((time.perf_counter() - started) * 1000, 3)
             fields |= {
                 "id": request_id.decode(),
@@ -84,7 +83,7 @@ class Front:
                 "path": scope["path"],
                 "status": status,
             }
-            access.info("request", extra={"fields": fields})
+            self._access_log(fields)
 
     async def _serve_predict(
         self, scope: Scope, receive: Receive, send: Send, request_id: bytes
@@ -196,8 +195,9 @@ class _HangUpWatch:
         self._watcher: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(HANG_UP_CHECK_S, self._start)
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(HANG_UP_CHECK_S, self._start)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._timer.cancel()
@@ -236,6 +236,10 @@ def _content_length(value: bytes) -> int:
     return int(value)
 
 
+def _new_id() -> bytes:
+    return os.urandom(12).hex().encode()
+
+
 def _request_id(scope: Scope) -> bytes:
     """The client's X-Request-ID if it is fit to be logged, else a new one."""
     for name, value in scope["headers"]:
@@ -246,5 +250,5 @@ def _request_id(scope: Scope) -> bytes:
             and b" " not in value
         ):
             printable: bytes = value
-            return printable if printable.decode().isprintable() else uuid.uuid4().hex.encode()
-    return uuid.uuid4().hex.encode()
+            return printable if printable.decode().isprintable() else _new_id()
+    return _new_id()

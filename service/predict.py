@@ -14,6 +14,7 @@ from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.repository import Model, Repository
 from service.sequence import Array, Sequence
 from service.sessions import Opened, Sessions, session_key
+from service.store import Record
 
 logger = logging.getLogger(__name__)
 
@@ -113,21 +114,24 @@ class _Request:
         key = session_key(self.tenant, session)
         await self.sessions.take_turn(key)
         try:
-            model = await self._model_of_session(key)
-            if model is not self.model:
-                item = self._decode(index, model)
             while True:
-                reply = await self._step(model, item, session, key)
+                record = await self.sessions.find(key)
+                model = self._model_of(record)
+                if model is not self.model:
+                    item = self._decode(index, model)
+                reply = await self._step(model, item, session, key, record)
                 if reply is not None:
                     return reply
-                logger.debug("session moved on under us; running again from its new state")
+                logger.debug("another worker was first; running again from the session's new state")
         finally:
             self.sessions.give_turn(key)
 
-    async def _step(self, model: Model, item: Item, session: str, key: bytes) -> bytes | None:
+    async def _step(
+        self, model: Model, item: Item, session: str, key: bytes, record: Record | None
+    ) -> bytes | None:
         """Open, run, commit. None when another worker committed first: then nothing of ours was applied."""
         digest = item.digest(self._keep_all(model))
-        opened = await self.sessions.open(key, model.binding, at=item.at, digest=digest)
+        opened = self.sessions.open(key, record, model.binding, at=item.at, digest=digest)
         if opened.reply is not None:
             return opened.reply
         sequence = self._sequence(model, item, self._state(model, opened))
@@ -148,12 +152,11 @@ class _Request:
         self.steps += item.steps if is_ours else 0
         return reply if is_ours else None
 
-    async def _model_of_session(self, key: bytes) -> Model:
-        """A session that exists stays with its version, unless the request insists on another (409 later)."""
-        if self.document.version is not None:
+    def _model_of(self, record: Record | None) -> Model:
+        """A session stays with its version; `open` refuses a request that insists on another."""
+        if record is None or not record.is_live or self.document.version is not None:
             return self.model
-        record = await self.sessions.peek(key)
-        if record is None or record.model != self.model.name or record.version == self.model.version:
+        if record.model != self.model.name or record.version == self.model.version:
             return self.model
         return self.repository.get(record.model, record.version)
 

@@ -35,6 +35,7 @@ def run(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a request came from
         ws="none",
         lifespan="on",
         limit_concurrency=settings.max_connections,

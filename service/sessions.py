@@ -1,8 +1,8 @@
 """The rules of a session: who may take the next step, what a retry gets, when the memory is gone.
 
-    request ─ turn ─ open ──→ state, step ──→ (computed) ──→ commit ──→ reply
-                      ├─→ the stored reply: the last request, again          └─→ lost the race: open again
-                      └─→ an error: 404, 409, 410, 422
+    request ─ turn ─ find ─ open ──→ state, step ──→ (computed) ──→ commit ──→ reply
+                             ├─→ the stored reply: the last request, again      └─→ lost the race: find again
+                             └─→ an error: 404, 409, 410
 
 Sessions know records and stores; they know nothing of HTTP, JSON or ONNX Runtime.
 """
@@ -89,17 +89,17 @@ class Sessions:
                 return
         del self._turns[key]
 
-    async def peek(self, key: bytes) -> Record | None:
-        """The live record, whoever's turn it is; None when there is no live session."""
-        record = await self.store.get(key)
-        return record if record is not None and self._is_live(record) else None
+    async def find(self, key: bytes) -> Record | None:
+        """What the store holds: a session, perhaps an expired one, a tombstone, or nothing."""
+        return await self.store.get(key)
 
-    async def open(self, key: bytes, binding: Binding, *, at: int | None, digest: bytes) -> Opened:
-        """Decide what a request may do. To be called within its turn.
+    def open(
+        self, key: bytes, record: Record | None, binding: Binding, *, at: int | None, digest: bytes
+    ) -> Opened:
+        """Decide what a request may do with the session that `find` found, within its turn.
 
         Raises UnknownSession, SessionGone, SessionConflict or SessionMismatch; the session stays as it was.
         """
-        record = await self.store.get(key)
         live = record if record is not None and self._is_live(record) else None
         if live is not None:
             self._check_binding(live, binding)

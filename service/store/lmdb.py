@@ -18,7 +18,7 @@ import lmdb
 
 from service.errors import StartupError, StoreUnavailable
 from service.store.base import Limits, Outcome, Stats, Write, is_expired, tombstone
-from service.store.record import Record, Status
+from service.store.record import Head, Record, Status
 
 _TIME = struct.Struct(">Q")
 _BYTES = b"bytes"
@@ -115,25 +115,23 @@ class LmdbStore:
             raise StoreUnavailable(f"LMDB: {error}") from error
 
     def _write(self, txn: lmdb.Transaction, write: Write, now_ms: int) -> Outcome:
-        packed = self._packed(txn, write.key)
-        found = Record.unpack(packed) if packed else None
-        if (found.revision if found else None) != write.expected:
+        old = self._head(txn, write.key)
+        if (old.revision if old else None) != write.expected:
             return Outcome.CONFLICT
-        record = write.record
-        packed_record = b"" if record is None else record.pack()
-        if record is not None and record.is_live:
-            old = _live_size(found, packed)
-            if not self._make_room(txn, write.key, old, len(packed_record), now_ms):
-                return Outcome.FULL
-        self._replace(txn, write.key, (found, packed), (record, packed_record))
+        packed = None if write.record is None else write.record.pack()
+        new = None if packed is None else Record.head(packed)
+        if new and new.is_live and not self._make_room(txn, write.key, old, new.size, now_ms):
+            return Outcome.FULL
+        self._replace(txn, write.key, old, new, packed)
         return Outcome.DONE
 
-    def _make_room(self, txn: lmdb.Transaction, key: bytes, old: int, new: int, now_ms: int) -> bool:
-        """Evict until a record of `new` bytes fits in the place of one of `old` bytes (0: none)."""
+    def _make_room(self, txn: lmdb.Transaction, key: bytes, old: Head | None, size: int, now_ms: int) -> bool:
+        """Evict until a live record of `size` bytes fits in the place of the old one."""
         limits = self.limits
-        while (
-            txn.stat(self._idle)["entries"] + (not old) > limits.max_sessions
-            or self._total_bytes(txn) - old + new > limits.max_bytes
+        replaced = _live_size(old)
+        while size > replaced and (
+            self._total_bytes(txn) - replaced + size > limits.max_bytes
+            or (not replaced and txn.stat(self._idle)["entries"] >= limits.max_sessions)
         ):
             oldest = self._oldest(txn, but=key)
             if oldest is None or now_ms - oldest[1].touched_ms < limits.min_idle_ms:
@@ -142,8 +140,8 @@ class LmdbStore:
         return True
 
     def _bury(self, txn: lmdb.Transaction, key: bytes, record: Record, status: Status, now_ms: int) -> None:
-        grave = tombstone(record, status, now_ms)
-        self._replace(txn, key, (record, self._packed(txn, key)), (grave, grave.pack()))
+        packed = tombstone(record, status, now_ms).pack()
+        self._replace(txn, key, self._head(txn, key), Record.head(packed), packed)
 
     def _drop_oldest_grave(self, txn: lmdb.Transaction) -> None:
         with txn.cursor(self._graves) as cursor:
@@ -153,30 +151,26 @@ class LmdbStore:
                 txn.delete(key, db=self._records)
 
     def _replace(
-        self,
-        txn: lmdb.Transaction,
-        key: bytes,
-        old: tuple[Record | None, bytes],
-        new: tuple[Record | None, bytes],
+        self, txn: lmdb.Transaction, key: bytes, old: Head | None, new: Head | None, packed: bytes | None
     ) -> None:
         """Put one record in the place of another, and keep indexes and totals in step with them."""
-        before, after = self._index_of(key, old[0]), self._index_of(key, new[0])
+        before, after = self._index_of(key, old), self._index_of(key, new)
         if before != after:
             if before:
                 txn.delete(before[1], db=before[0])
             if after:
                 txn.put(after[1], b"", db=after[0])
-        grown = _live_size(*new) - _live_size(*old)
+        grown = _live_size(new) - _live_size(old)
         if grown:
             txn.put(_BYTES, _TIME.pack(self._total_bytes(txn) + grown), db=self._totals)
-        if new[0] is None:
+        if packed is None:
             txn.delete(key, db=self._records)
         else:
-            txn.put(key, new[1], db=self._records)
-        if new[0] and not new[0].is_live and txn.stat(self._graves)["entries"] > self.limits.max_tombstones:
+            txn.put(key, packed, db=self._records)
+        if new and not new.is_live and txn.stat(self._graves)["entries"] > self.limits.max_tombstones:
             self._drop_oldest_grave(txn)
 
-    def _index_of(self, key: bytes, record: Record | None) -> tuple[lmdb._Database, bytes] | None:
+    def _index_of(self, key: bytes, record: Head | None) -> tuple[lmdb._Database, bytes] | None:
         if record is None:
             return None
         if record.is_live:  # by the second, so that a busy session seldom moves in the index
@@ -193,13 +187,14 @@ class LmdbStore:
                     return key, Record.unpack(packed)
         return None
 
-    def _packed(self, txn: lmdb.Transaction, key: bytes) -> bytes:
-        return bytes(txn.get(key, db=self._records) or b"")
+    def _head(self, txn: lmdb.Transaction, key: bytes) -> Head | None:
+        packed = txn.get(key, db=self._records)
+        return None if packed is None else Record.head(packed)
 
     def _total_bytes(self, txn: lmdb.Transaction) -> int:
         packed = txn.get(_BYTES, db=self._totals)
         return 0 if packed is None else int(_TIME.unpack(packed)[0])
 
 
-def _live_size(record: Record | None, packed: bytes) -> int:
-    return len(packed) if record is not None and record.is_live else 0
+def _live_size(head: Head | None) -> int:
+    return head.size if head is not None and head.is_live else 0

@@ -10,7 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from service.errors import CellgateError
 
@@ -34,6 +34,15 @@ class CorruptRecord(CellgateError):
 
     code = "corrupt_session"
     title = "Corrupt session"
+
+
+class Head(NamedTuple):
+    """The few fields a store needs to compare, index and count a packed record."""
+
+    is_live: bool
+    touched_ms: int
+    revision: bytes
+    size: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,6 +78,12 @@ class Record:
         )  # fmt: skip
         body = b"".join((header, model, version, self.state, self.reply))
         return _PREFIX.pack(MAGIC, zlib.crc32(body)) + body
+
+    @staticmethod
+    def head(packed: bytes | memoryview) -> Head:
+        """Read the head of what `pack` wrote, without a look at the rest."""
+        fields = _HEADER.unpack_from(packed, _PREFIX.size)
+        return Head(fields[0] == Status.LIVE, fields[8], fields[10], len(packed))
 
     @classmethod
     def unpack(cls, packed: bytes | memoryview) -> Self:
