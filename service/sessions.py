@@ -8,7 +8,7 @@ Sessions know records and stores; they know nothing of HTTP, JSON or ONNX Runtim
 """
 
 import asyncio
-import os
+import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ class Sessions:
             model=binding.model,
             version=binding.version,
             graph=binding.graph,
-            revision=os.urandom(8),
+            revision=random.getrandbits(64).to_bytes(8),
             step=opened.step + steps,
             created_ms=old.created_ms if old else now_ms,
             touched_ms=now_ms,
