@@ -9,6 +9,7 @@ import hashlib
 import logging
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,11 +182,13 @@ def _load(
 
 def _scheduler(manifest: Manifest, batching: Batching) -> Scheduler:
     axes = manifest.axes
-    batches = axes.batch is not None and axes.batch_size is None
-    chunk_steps = batching.chunk_steps if manifest.chunkable else EXAMPLE_STEPS
+    has_batch = axes.batch is not None and all(state.batch_axis is not None for state in manifest.states)
+    # Without lengths a long row is cut where the shortest ends; one that must not be cut goes alone.
+    can_mix = manifest.chunkable or manifest.lengths is not None
+    size = axes.batch_size or (batching.max_batch if has_batch else 1)
     return Scheduler(
-        max_batch=batching.max_batch if batches else (axes.batch_size or 1),
-        chunk_steps=1 if axes.time is None else chunk_steps,
+        max_batch=size if can_mix else 1,
+        chunk_steps=1 if axes.time is None else batching.chunk_steps if manifest.chunkable else sys.maxsize,
         max_waiting=batching.max_waiting,
         ragged=manifest.lengths is not None,
     )
