@@ -17,10 +17,10 @@ COPY pyproject.toml constraints.txt deploy/image/requirements.py ./
 ARG EXTRAS=""
 RUN --mount=type=secret,id=ca,target=/run/secrets/ca.pem,required=false --mount=type=cache,target=/root/.cache/pip \
     if [ -s /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi \
-    && python -m venv --without-pip /opt/cellgate \
+    && python -m venv --without-pip /opt/cellgate && python -m venv --without-pip /opt/build \
     && python requirements.py pyproject.toml "$EXTRAS" > requirements.txt \
     && pip --python /opt/cellgate install --constraint constraints.txt --requirement requirements.txt \
-    && pip install --constraint constraints.txt hatchling
+    && pip --python /opt/build install --constraint constraints.txt hatchling
 COPY deploy/image/rootfs.py ./
 RUN python rootfs.py /opt/cellgate /rootfs
 
@@ -28,7 +28,7 @@ RUN python rootfs.py /opt/cellgate /rootfs
 FROM packages AS application
 COPY README.md ./
 COPY service ./service
-RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
+RUN pip --python /opt/build wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
     && pip --python /opt/cellgate install --no-cache-dir --no-deps --no-index --no-compile \
         --prefix /application/opt/cellgate /wheel/*.whl \
     && rm -f /application/opt/cellgate/bin/cellgate-train

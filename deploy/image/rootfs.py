@@ -14,25 +14,25 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 USER_ID = 10001
 # What no server needs, as globs under site-packages. Sizes are of the 64-bit x86 wheels in constraints.txt.
 UNUSED = {
-    "libonnxruntime for C programs; Python's module holds its own copy (35 MB)": [
+    "libonnxruntime for C programs; Python's module holds its own copy": [
         "onnxruntime/capi/libonnxruntime.so*",
     ],
-    "ONNX Runtime's tools, which work on graphs (9 MB)": [
+    "ONNX Runtime's tools, which work on graphs": [
         *(f"onnxruntime/{tool}" for tool in ("backend", "datasets", "quantization", "tools", "transformers")),
     ],
-    "what only those tools import (3 MB)": ["google", "flatbuffers"],
-    "numpy's compilers and test harness (7 MB)": [
+    "what only those tools import": ["google", "flatbuffers"],
+    "numpy's compilers and test harness": [
         *(f"numpy/{part}" for part in ("f2py", "distutils", "testing", "_pyinstaller")),
         "numpy/_core/_simd.*.so",
     ],
-    "tests (13 MB)": ["**/tests", "**/test"],
-    "what only compilers and type checkers read (4 MB)": [
+    "tests": ["**/tests", "**/test"],
+    "what only compilers and type checkers read": [
         *(f"**/*.{suffix}" for suffix in ("pyi", "pyx", "pxd", "pxi", "c", "h", "cpp", "hpp", "a")),
     ],
     "bytecode that is made again below": ["**/__pycache__"],
@@ -85,20 +85,21 @@ def trim(packages: Path, unused: dict[str, list[str]]) -> None:
         remove(found)
 
 
-def shared_objects(folder: Path) -> Iterator[Path]:
-    """Every compiled module and library under `folder`."""
-    return (path for path in folder.rglob("*.so*") if path.is_file() and not path.is_symlink())
+def programs(folder: Path) -> list[Path]:
+    """Every ELF file under `folder`: programs, compiled modules, libraries."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return [path for path in files if path.open("rb").read(4) == b"\x7fELF"]
 
 
-def strip(packages: Path) -> None:
+def strip(root: Path, packages: Path) -> None:
     """Drop debug symbols; not where a wheel has libraries, which `auditwheel` patched: not all survive it."""
-    patched = {folder.name.removesuffix(".libs") for folder in packages.glob("*.libs")}
-    before = megabytes([packages])
-    for path in shared_objects(packages):
-        top = path.relative_to(packages).parts[0]
-        if top.removesuffix(".libs") not in patched:
+    patched = [folder.with_suffix(suffix) for folder in packages.glob("*.libs") for suffix in ("", ".libs")]
+    untouched = [*patched, packages / "nvidia"]
+    before = megabytes([root])
+    for path in programs(root):
+        if not any(path.is_relative_to(folder) for folder in untouched):
             subprocess.run(["strip", "--strip-unneeded", path], check=True)
-    say(f"{before - megabytes([packages]):8.1f} MB  debug symbols")
+    say(f"{before - megabytes([root]):8.1f} MB  debug symbols")
 
 
 def compile_packages(folder: Path, root: Path) -> None:
@@ -123,26 +124,23 @@ def copy_interpreter(root: Path) -> Path:
     return interpreter
 
 
-def copy_packages(venv: Path, root: Path, interpreter: Path) -> None:
-    """Copy the virtual environment; of its programs only Python stays, linked straight to the interpreter."""
+def copy_packages(venv: Path, root: Path, interpreter: Path) -> Path:
+    """Copy the virtual environment, of its programs only Python. Returns where its packages lie."""
     target = under(root, venv)
     shutil.copytree(venv, target, symlinks=True, ignore=shutil.ignore_patterns("bin", "include", "lib64"))
     (target / "bin").mkdir()
     (target / "bin" / "python").symlink_to(interpreter)
     (packages,) = target.glob("lib/python*/site-packages")
     trim(packages, UNUSED_ON_GPU if (packages / "nvidia").exists() else UNUSED)
-    strip(packages)
     compile_packages(packages, root)
+    return packages
 
 
 def libraries(root: Path) -> set[Path]:
     """The libraries outside `root` that programs in it load, the dynamic linker too, as `ldd` finds them."""
     found = set()
-    programs = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
-    for program in programs:
-        if program.open("rb").read(4) != b"\x7fELF":
-            continue
-        listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    for program in programs(root):
+        listing = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
         found |= {Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", listing, re.MULTILINE)}
     return {path for path in found if not path.is_relative_to(root)}
 
@@ -187,16 +185,15 @@ def copy_package_records(files: Iterable[Path], root: Path) -> None:
     """Keep dpkg's record and the licence of each package a library came from: scanners look them up there."""
     names = {str(path) for file in files for path in (file, file.resolve())}
     names |= {name.removeprefix("/usr") for name in names}
-    owners = subprocess.run(
-        ["dpkg", "-S", *sorted(names)], capture_output=True, text=True, check=False
-    ).stdout
+    lines = subprocess.run(["dpkg", "-S", *sorted(names)], capture_output=True, text=True).stdout.splitlines()
     records = root / "var/lib/dpkg/status.d"
     records.mkdir(parents=True)
-    for package in sorted({line.split(": ")[0] for line in owners.splitlines()}):
-        record = subprocess.run(["dpkg", "-s", package], capture_output=True, text=True, check=True).stdout
-        plain = package.split(":")[0]
-        (records / plain).write_text(record)
-        licence = Path("/usr/share/doc", plain, "copyright")
+    owners = {line.split(": ")[0] for line in lines}
+    for owner in sorted(owner for owner in owners if " " not in owner):  # the others say "diversion by …"
+        record = subprocess.run(["dpkg", "-s", owner], capture_output=True, text=True, check=True).stdout
+        package = owner.split(":")[0]
+        (records / package).write_text(record)
+        licence = Path("/usr/share/doc", package, "copyright")
         if licence.exists():
             copy_file(licence, root)
 
@@ -205,8 +202,9 @@ def main() -> None:
     """Collect and print what weighs what."""
     venv, root = Path(sys.argv[1]), Path(sys.argv[2])
     root.mkdir()
-    copy_packages(venv, root, copy_interpreter(root))
+    packages = copy_packages(venv, root, copy_interpreter(root))
     copy_system(root)
+    strip(root, packages)
     say(f"{megabytes([root]):8.1f} MB  stays")
 
 
