@@ -200,7 +200,7 @@ def _export_run(done: "Run", folder: Path, *, force: bool) -> None:
 def _show_seeds(rows: list[dict[str, float]]) -> None:
     from training.seeds import median_of
 
-    table = Table(*rows[0])
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
     for row in rows:
         table.add_row(*(f"{value:.4g}" for value in row.values()))
     table.add_section()

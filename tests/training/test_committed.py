@@ -39,7 +39,7 @@ def test_its_accuracy_on_the_test_split_is_as_stated(
         [y] = session.run(["y"], feeds)
         last = y[np.arange(len(x)), lengths.numpy() - 1]
         right += int((last.argmax(axis=1) == targets.numpy()).sum())
-    assert right / len(vowels.test) == manifest.metrics["test_accuracy"] >= 0.97
+    assert right / len(vowels.test) == manifest.metrics["test_accuracy"] > 0.95
 
 
 def test_it_agreed_with_torch_when_it_was_made(manifest: Manifest) -> None:
