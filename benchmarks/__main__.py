@@ -1,0 +1,105 @@
+"""The command line `python -m benchmarks`: compare with peers, profile a worker, soak the server."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from benchmarks import cache, loads, plot, profiling, report, soaking
+from benchmarks.cache import HERE, Unavailable
+from benchmarks.contest import Options, terminal
+from benchmarks.results import Result
+
+OUT = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--only", "only", metavar="LOADS", default="abcdefg", show_default=True, help="Which loads.")
+@click.option(
+    "--peers", default="", metavar="WORDS", help="Only peers whose name has one of these, by comma."
+)
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=6.0, show_default=True, help="Of each closed loop; open loops take more.")
+@click.option("--quick", is_flag=True, help="One round of two seconds: does it all run?")
+@click.option(
+    "--out", default=HERE / "out", type=OUT, help="Where JSON and PNG go.  [default: benchmarks/out]"
+)
+@click.pass_context
+def main(
+    context: click.Context, only: str, peers: str, rounds: int, seconds: float, quick: bool, out: Path
+) -> None:
+    """Measure Cellgate, its peers and the floors side by side; print tables, write JSON and a PNG.
+
+    \b
+    python -m benchmarks
+    python -m benchmarks --only ab --peers cellgate,triton --rounds 3
+    python -m benchmarks profile --load b
+    python -m benchmarks soak --minutes 5
+    """
+    if context.invoked_subcommand:
+        return
+    unknown = set(only) - loads.LOADS.keys()
+    if unknown:
+        raise click.BadParameter(f"no load {', '.join(sorted(unknown))}; there are {', '.join(loads.LOADS)}")
+    words = frozenset(word.strip().lower() for word in peers.split(",") if word.strip())
+    options = Options(1 if quick else rounds, 2.0 if quick else seconds, words, quick)
+    with _tidy_errors():
+        cache.tool("wrk", "wrk")
+    _compare(options, [key for key in loads.LOADS if key in only], out)
+
+
+def _compare(options: Options, keys: list[str], out: Path) -> None:
+    console = options.console
+    out.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    for key in keys:
+        console.print(f"[bold]({key})[/] {(loads.LOADS[key].__doc__ or '').partition(') ')[2]}")
+        results.append(loads.LOADS[key](options))
+        about = report.versions(options.versions)
+        report.write_json(
+            out / "benchmarks.json", results, about
+        )  # after each load: a long run may be cut short
+        report.print_result(console, results[-1])
+    console.rule()
+    for result in results:
+        report.print_result(console, result)
+    console.print(", ".join(f"{name} {value}" for name, value in about.items()))
+    plot.draw(out / "benchmarks.png", results, about)
+    console.print(f"{out}/benchmarks.json, {out}/benchmarks.png")
+
+
+@main.command()
+@click.option("--load", default="a", show_default=True, type=click.Choice(["a", "b", "c"]))
+@click.option("--seconds", default=10.0, show_default=True)
+@click.option("--top", default=25, show_default=True, help="Functions to show.")
+def profile(load: str, seconds: float, top: int) -> None:
+    """Where one worker spends its time under a load: functions by self time, sampled by py-spy."""
+    with _tidy_errors():
+        profiling.run(terminal(), load, seconds=seconds, top=top)
+
+
+@main.command()
+@click.option("--minutes", default=5.0, show_default=True)
+@click.option("--times", default=4.0, show_default=True, help="The rate, in multiples of the capacity.")
+@click.option(
+    "--out", default=HERE / "out", type=OUT, help="Where JSON and PNG go.  [default: benchmarks/out]"
+)
+def soak(minutes: float, times: float, out: Path) -> None:
+    """Overload the server for some minutes and watch its memory: flat, or not?"""
+    with _tidy_errors():
+        if not soaking.run(terminal(), minutes=minutes, times=times, out=out):
+            raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def _tidy_errors() -> Iterator[None]:
+    """What a user can mend is one line."""
+    try:
+        yield
+    except Unavailable as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

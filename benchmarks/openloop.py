@@ -1,0 +1,182 @@
+"""Open loop: requests leave by a schedule, whatever became of the earlier ones.
+
+    schedule   |    |  |      |   |          each mark: a time at which a request is due
+    latency    └──────────┘ reply            from the due time, not from when a socket was free
+
+A client that waits for a reply before it sends the next request cannot see a stall (Gil Tene's "coordinated
+omission"); this one can. It knows sockets; it knows nothing of peers.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httptools
+import numpy as np
+import uvloop
+from numpy.typing import NDArray
+
+GRACE_S = 60.0  # after the last request is due
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A request and when it is to leave, in seconds from the start."""
+
+    at_s: float
+    payload: bytes
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one."""
+
+    kind: str
+    latency_s: float
+    status: int  # 0: no answer
+    lag_s: float  # how late it left: the generator's own fault, or the lack of a core for it
+
+
+def schedule(
+    kinds: Sequence[tuple[str, float, Sequence[bytes]]], *, rate: float, seconds: float
+) -> list[Due]:
+    """Poisson arrivals with a fixed seed, the same for every peer; kinds: (name, share, payloads)."""
+    random = np.random.default_rng(7)
+    times = np.cumsum(random.exponential(1 / rate, round(rate * seconds)))
+    chosen = random.choice(len(kinds), len(times), p=[share for _, share, _ in kinds])
+    dues = []
+    for number, (at, index) in enumerate(zip(times, chosen, strict=True)):
+        name, _, payloads = kinds[index]
+        dues.append(Due(float(at), payloads[number % len(payloads)], name))
+    return dues
+
+
+def payload(path: str, body: bytes) -> bytes:
+    """A whole HTTP request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def run(port: int, dues: Sequence[Due], *, connections: int) -> list[Answer]:
+    """Send all, each at its time, over at most so many connections; wait for the answers."""
+    return uvloop.run(_run(port, dues, connections))
+
+
+def percentile_ms(answers: Sequence[Answer], kind: str, percent: float) -> float:
+    """Of the latencies of one kind of request; one without an answer counts as endless."""
+    values: NDArray[np.float64] = np.array(
+        [a.latency_s if a.status == 200 else np.inf for a in answers if a.kind == kind]
+    )
+    return float(np.percentile(values, percent, method="higher")) * 1e3
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time on one keep-alive connection."""
+
+    def __init__(self) -> None:
+        self._reply: asyncio.Future[int] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can take a request."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, data: bytes) -> asyncio.Future[int]:
+        """The status of the reply, once it is whole; 0 when the connection broke."""
+        assert self._transport is not None
+        self._reply = asyncio.get_running_loop().create_future()
+        self._transport.write(data)
+        return self._reply
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        keep = self._parser.should_keep_alive()
+        self._parser = httptools.HttpResponseParser(self)
+        if not keep:
+            self.close()
+        self._settle(status)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio names it
+        self._settle(0)
+
+    def _settle(self, status: int) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(status)
+
+
+class _Pool:
+    """Connections that wait for work; more are opened as needed, up to a bound."""
+
+    def __init__(self, port: int, limit: int) -> None:
+        self._port = port
+        self._free: list[_Connection] = []
+        self._permits = asyncio.Semaphore(limit)
+
+    async def send(self, data: bytes) -> int:
+        """The status of the reply; 0 when there was none."""
+        async with self._permits:
+            connection = await self._take()
+            if connection is None:
+                return 0
+            status = await connection.send(data)
+            if connection.is_open:
+                self._free.append(connection)
+            return status
+
+    def close(self) -> None:
+        """Hang up on all that are free."""
+        for connection in self._free:
+            connection.close()
+
+    async def _take(self) -> _Connection | None:
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_open:
+                return connection
+        try:
+            loop = asyncio.get_running_loop()
+            return (await loop.create_connection(_Connection, "127.0.0.1", self._port))[1]
+        except OSError:
+            return None
+
+
+async def _run(port: int, dues: Sequence[Due], connections: int) -> list[Answer]:
+    loop = asyncio.get_running_loop()
+    pool = _Pool(port, connections)
+    start = loop.time() + 0.1
+    answers: list[Answer] = []
+
+    async def send(due: Due) -> None:
+        due_time = start + due.at_s
+        lag = loop.time() - due_time
+        try:
+            status = await pool.send(due.payload)
+        except asyncio.CancelledError:
+            status = 0
+        answers.append(Answer(due.kind, loop.time() - due_time, status, lag))
+
+    tasks = []
+    for due in dues:
+        await asyncio.sleep(start + due.at_s - loop.time())
+        tasks.append(loop.create_task(send(due)))
+    _, late = await asyncio.wait(tasks, timeout=GRACE_S)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
+    pool.close()
+    return answers

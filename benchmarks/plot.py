@@ -1,0 +1,73 @@
+"""Results → one PNG: a panel a load, a bar a contestant, the limit as a line. Knows no servers."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.report import UNITS
+from benchmarks.results import LIMIT, Result, Row
+
+OURS, THEIRS, FLOORS, INK = "#0b6e4f", "#9aa5b1", "#d9dee4", "#2b2f36"
+
+
+def draw(path: Path, results: list[Result], about: dict[str, str]) -> None:
+    """Write the picture."""
+    matplotlib.rcParams.update({"font.family": "DejaVu Sans", "font.size": 9, "text.color": INK})
+    drawn = [result for result in results if any(row.runs for row in result.rows)]
+    columns = 1 if len(drawn) == 1 else 2
+    rows = -(-len(drawn) // columns)
+    figure = Figure(figsize=(6.6 * columns, 2.7 * rows + 0.7), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, result in zip(panels, drawn, strict=False):
+        _panel(panel, result)
+    for panel in panels[len(drawn) :]:
+        panel.axis("off")
+    shown = ("cellgate", "onnxruntime", "uvicorn", "triton", "python", "cores")
+    told = ", ".join(f"{name} {about[name]}" for name in shown if name in about)
+    figure.supxlabel(f"{told}; {about['processor']}", fontsize=8, color="#6b7280")
+    figure.savefig(path, dpi=150)
+
+
+def _panel(panel: Axes, result: Result) -> None:
+    rows = [row for row in result.rows if row.runs and row.name != LIMIT][::-1]
+    values = [row.median(result.figure) or 0.0 for row in rows]
+    bars = panel.barh([row.name for row in rows], values, color=[_colour(row) for row in rows], height=0.68)
+    for bar, row, value in zip(bars, rows, values, strict=True):
+        panel.annotate(
+            _label(result, row, value),
+            (value, bar.get_y() + bar.get_height() / 2),
+            xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
+        )  # fmt: skip
+    limit = result.row(LIMIT).median(result.figure)
+    if limit is not None:
+        panel.axvline(limit, color="#c2410c", linewidth=1.2, linestyle=(0, (4, 3)))
+        panel.annotate("limit", (limit, 1), xycoords=("data", "axes fraction"), xytext=(3, -9),
+                       textcoords="offset points", color="#c2410c", fontsize=8)  # fmt: skip
+    _style(panel, result, max(values) * 1.32)
+
+
+def _style(panel: Axes, result: Result, right: float) -> None:
+    arrow = "less is better" if result.lower_is_better else "more is better"
+    panel.set_title(f"({result.key}) {result.title}", loc="left", fontsize=9.5, fontweight="bold", wrap=True)
+    panel.set_xlabel(f"{UNITS[result.figure]}, {arrow}", fontsize=8, color="#6b7280")
+    panel.set_xlim(0, right)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(axis="x", color="#eceff3", linewidth=0.8)
+    panel.set_axisbelow(True)
+
+
+def _colour(row: Row) -> str:
+    if row.name.startswith("Cellgate"):
+        return OURS
+    return FLOORS if "floor" in row.name or "bare" in row.name else THEIRS
+
+
+def _label(result: Result, row: Row, value: float) -> str:
+    number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    ratio = result.ratio(row.name)
+    if row.name == result.baseline or ratio is None:
+        return number
+    return f"{number}   ({ratio:.2g}x)" if ratio < 10 else f"{number}   ({ratio:.0f}x)"

@@ -1,0 +1,129 @@
+"""One server process with its children: start, wait until it answers, what it costs, stop.
+
+It knows /proc and HTTP's status line; it knows nothing of peers.
+"""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cache import ROOT, Unavailable
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+START_S = 60.0
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server on a port of 127.0.0.1."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def pids(self) -> list[int]:
+        """The process and all its descendants."""
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    todo += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def cpu_s(self) -> float:
+        """CPU seconds, user and system, of the whole tree so far."""
+        return sum(_cpu_s(pid) for pid in self.pids())
+
+    def rss_bytes(self) -> dict[int, int]:
+        """Resident memory by process."""
+        return {pid: rss for pid in self.pids() if (rss := _rss_bytes(pid))}
+
+    def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """One request on a connection of its own: status and reply."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """Ask, and after five seconds insist; no child is left."""
+        pids = self.pids()
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def start(
+    command: Sequence[str | Path], env: Mapping[str, str], *, port: int, ready: str, log: Path
+) -> Server:
+    """Start a server and wait until `GET ready` is 200. Raises Unavailable with the end of its log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [str(part) for part in command], env={**os.environ, **env}, cwd=ROOT, stdout=out, stderr=out
+        )
+    server = Server(port, process, log)
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if _is_ready(port, ready):
+            return server
+        time.sleep(0.1)
+    server.stop()
+    raise Unavailable(f"did not start: {_last_error(log)}")
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _is_ready(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _last_error(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    wrong = [line for line in lines if "rror" in line]
+    return ((wrong or lines or ["no output"])[-1])[:300]
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _rss_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except OSError:
+        return 0

@@ -1,0 +1,118 @@
+"""Minutes at a multiple of the capacity: is memory bounded? Stateless and stateful requests, open loop.
+
+It samples the resident memory of every server process, and calls it flat when the last third is no more
+than a twentieth above the second.
+"""
+
+import threading
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import orjson
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from benchmarks import loads, openloop, wrk
+from benchmarks.cache import Unavailable
+from benchmarks.contest import Contestant, Options, contest, sequence
+from benchmarks.dialects import Call
+from benchmarks.openloop import Answer
+from benchmarks.peers import CELLGATE
+from benchmarks.process import Server
+
+SAMPLE_S = 0.5
+SEGMENT_S = 30.0  # the schedule is made and sent in pieces, so that the generator's own memory is bounded
+FLAT = 1.05
+
+
+def run(console: Console, *, minutes: float, times: float, out: Path) -> bool:
+    """Soak; write soak.json and soak.png; return whether memory stayed flat. Raises Unavailable."""
+    out.mkdir(parents=True, exist_ok=True)
+    with contest(Options(1, 5, console=console), loads.LARGE, [CELLGATE], sessions=True) as found:
+        if not found.running:
+            raise Unavailable(found.absent[0].note)
+        contestant = found.running[0]
+        calls = _calls()
+        bodies = contestant.write_bodies(calls)
+        capacity = wrk.run(contestant.server, CELLGATE.dialect.path, bodies, seconds=5).requests_per_s
+        rate = times * capacity
+        console.print(f"capacity {capacity:.0f} requests/s; {minutes:g} minutes at {rate:.0f}")
+        with _Sampler(contestant.server) as sampler:
+            counts = _overload(contestant, calls, rate, minutes * 60)
+    third = len(sampler.totals) // 3
+    before, after = mean(sampler.totals[third : 2 * third]), mean(sampler.totals[2 * third :])
+    is_flat = after <= FLAT * before
+    report: dict[str, Any] = {"capacity": capacity, "rate": rate, "statuses": counts, "is_flat": is_flat}
+    report |= {"sample_s": SAMPLE_S, "rss_mb": sampler.totals, "growth": after / before - 1}
+    (out / "soak.json").write_bytes(orjson.dumps(report, option=orjson.OPT_NON_STR_KEYS))
+    _draw(out / "soak.png", sampler, f"{rate:.0f} requests/s, {times:g} times the capacity", is_flat)
+    told = ", ".join(f"{count:,} x {status or 'no answer'}" for status, count in sorted(counts.items()))
+    console.print(f"{told}; memory {before:.0f} -> {after:.0f} MB: {'flat' if is_flat else 'NOT FLAT'}")
+    console.print(f"{out}/soak.json, {out}/soak.png")
+    return is_flat
+
+
+def _calls() -> list[Call]:
+    """Half of the requests step one of 200 sessions; a tenth of the others is long."""
+    return [
+        Call(sequence(1000 if i % 20 == 1 else 10, seed=i), i if i % 2 == 0 else None) for i in range(400)
+    ]
+
+
+def _overload(contestant: Contestant, calls: list[Call], rate: float, seconds: float) -> dict[int, int]:
+    dialect = contestant.peer.dialect
+    payloads = [openloop.payload(dialect.path, dialect.encode(call)) for call in calls]
+    counts: dict[int, int] = {}
+    while seconds > 0:
+        span = min(SEGMENT_S, seconds)
+        dues = openloop.schedule([("any", 1.0, payloads)], rate=rate, seconds=span)
+        answers: list[Answer] = openloop.run(contestant.server.port, dues, connections=2048)
+        for answer in answers:
+            counts[answer.status] = counts.get(answer.status, 0) + 1
+        seconds -= span
+    return counts
+
+
+class _Sampler(threading.Thread):
+    """Takes the resident memory of all processes every half second."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(daemon=True)
+        self._server = server
+        self._stop_asked = threading.Event()
+        self.by_process: dict[int, list[float]] = {}  # MB
+        self.totals: list[float] = []
+
+    def __enter__(self) -> "_Sampler":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop_asked.set()
+        self.join()
+
+    def run(self) -> None:
+        """Until told to stop."""
+        while not self._stop_asked.wait(SAMPLE_S):
+            sample = {pid: rss / 1e6 for pid, rss in self._server.rss_bytes().items()}
+            for pid, rss in sample.items():
+                self.by_process.setdefault(pid, [float("nan")] * len(self.totals)).append(rss)
+            self.totals.append(sum(sample.values()))
+
+
+def _draw(path: Path, sampler: _Sampler, title: str, is_flat: bool) -> None:
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    panel = figure.subplots()
+    times = [SAMPLE_S * number for number in range(len(sampler.totals))]
+    for number, series in enumerate(sampler.by_process.values()):
+        panel.plot(times[: len(series)], series, linewidth=1.2, label=f"process {number + 1}")
+    panel.plot(times, sampler.totals, color="#0b6e4f", linewidth=2, label="all")
+    panel.set_title(f"Resident memory: {title}: {'flat' if is_flat else 'not flat'}", loc="left", fontsize=10)
+    panel.set_xlabel("seconds")
+    panel.set_ylabel("MB")
+    panel.set_ylim(bottom=0)
+    panel.grid(color="#eceff3")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=8, ncols=4)
+    figure.savefig(path, dpi=150)

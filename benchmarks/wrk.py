@@ -1,0 +1,69 @@
+"""Closed loop: wrk keeps so many connections busy, each with the next body as soon as it has its reply.
+
+It knows wrk's command line; it knows nothing of peers.
+"""
+
+import json
+import resource
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import cache
+from benchmarks.process import Server
+
+CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One run of a closed loop."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    errors: int  # replies other than 2xx, and broken connections
+    server_cpu_us: float  # per request, all processes of the server
+    client_cpu_us: float  # per request, wrk itself, which shares the cores
+
+
+def run(
+    server: Server,
+    path: str,
+    bodies: Path,
+    *,
+    seconds: float,
+    connections: int = CONNECTIONS,
+    sessions: int | None = None,
+    seed: int = 1,
+) -> Figures:
+    """Load the server. Raises Unavailable when there is no wrk."""
+    program = cache.tool("wrk", "wrk")
+    command = [
+        program,
+        "--threads=1",
+        f"--connections={connections}",
+        f"--duration={max(1, round(seconds))}s",
+    ]
+    command += ["--timeout=30s", f"--script={cache.HERE / 'wrk.lua'}", f"http://127.0.0.1:{server.port}"]
+    command += ["--", str(bodies), path, *([str(sessions), str(seed)] if sessions else [])]
+    server_cpu, client_cpu = server.cpu_s(), _client_cpu_s()
+    result = subprocess.run(command, capture_output=True, text=True)
+    if "JSON " not in result.stdout:
+        raise RuntimeError(f"wrk: {result.stdout} {result.stderr}")
+    seen = json.loads(result.stdout.rpartition("JSON ")[2])
+    done = max(1, seen["requests"])
+    return Figures(
+        requests_per_s=(seen["requests"] - seen["non_2xx"]) / seen["duration_us"] * 1e6,
+        p50_ms=seen["p50_us"] / 1e3,
+        p99_ms=seen["p99_us"] / 1e3,
+        errors=seen["non_2xx"] + seen["broken"],
+        server_cpu_us=(server.cpu_s() - server_cpu) / done * 1e6,
+        client_cpu_us=(_client_cpu_s() - client_cpu) / done * 1e6,
+    )
+
+
+def _client_cpu_s() -> float:
+    """CPU seconds of children that have ended: wrk, but no server that still runs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
