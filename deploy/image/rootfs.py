@@ -18,10 +18,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 USER_ID = 10001
-# What no server needs, as globs under site-packages. Sizes are of the 64-bit x86 wheels in constraints.txt.
+# What no server needs, as globs under site-packages.
 UNUSED = {
-    "libonnxruntime for C programs; Python's module holds its own copy": [
+    "ONNX Runtime for C programs (Python's module holds its own copy), and its TensorRT provider": [
         "onnxruntime/capi/libonnxruntime.so*",
+        "onnxruntime/capi/libonnxruntime_providers_tensorrt.so",
     ],
     "ONNX Runtime's tools, which work on graphs": [
         *(f"onnxruntime/{tool}" for tool in ("backend", "datasets", "quantization", "tools", "transformers")),
@@ -37,24 +38,13 @@ UNUSED = {
     ],
     "bytecode that is made again below": ["**/__pycache__"],
 }
-UNUSED_ON_GPU = {reason: globs for reason, globs in UNUSED.items() if "libonnxruntime" not in reason}
 # Parts of the standard library that need what the image has not (a terminal, X, a compiler), or test Python.
-UNUSED_STDLIB = (
-    *("__pycache__", "config-*", "dist-packages", "site-packages", "sitecustomize.py", "test", "tests"),
-    *(
-        "distutils",
-        "ensurepip",
-        "idlelib",
-        "lib2to3",
-        "pydoc_data",
-        "tkinter",
-        "turtle*",
-        "venv",
-        "LICENSE.txt",
-    ),
-    *("_ctypes_test*", "_curses*", "_dbm*", "_gdbm*", "_sqlite3*", "_test*", "_tkinter*", "_xxtest*"),
-    *("nis.*", "ossaudiodev.*", "readline.*", "sqlite3", "xxlimited*"),
-)
+UNUSED_STDLIB = """
+    __pycache__ config-* dist-packages site-packages sitecustomize.py test tests LICENSE.txt
+    distutils ensurepip idlelib lib2to3 pydoc_data sqlite3 tkinter turtle* venv
+    _ctypes_test* _curses* _dbm* _gdbm* _sqlite3* _test* _tkinter* _xxtest*
+    nis.* ossaudiodev.* readline.* xxlimited*
+""".split()
 
 
 def say(line: str) -> None:
@@ -77,9 +67,9 @@ def remove(paths: Iterable[Path]) -> None:
             path.unlink()
 
 
-def trim(packages: Path, unused: dict[str, list[str]]) -> None:
+def trim(packages: Path) -> None:
     """Delete what the server never reads, and say what each kind weighed."""
-    for reason, globs in unused.items():
+    for reason, globs in UNUSED.items():
         found = [path for pattern in globs for path in packages.glob(pattern)]
         say(f"{megabytes(found):8.1f} MB  {reason}")
         remove(found)
@@ -131,7 +121,7 @@ def copy_packages(venv: Path, root: Path, interpreter: Path) -> Path:
     (target / "bin").mkdir()
     (target / "bin" / "python").symlink_to(interpreter)
     (packages,) = target.glob("lib/python*/site-packages")
-    trim(packages, UNUSED_ON_GPU if (packages / "nvidia").exists() else UNUSED)
+    trim(packages)
     compile_packages(packages, root)
     return packages
 
@@ -157,7 +147,7 @@ def under(root: Path, path: Path) -> Path:
     return root / path.relative_to("/")
 
 
-def copy_system(root: Path) -> None:
+def copy_system(root: Path, packages: Path) -> None:
     """Add libraries, certificates, the one user, and the folders that the server writes to."""
     for link in ("bin", "lib", "lib64", "sbin"):  # Debian's /lib is a link to /usr/lib
         if Path("/", link).is_symlink():
@@ -174,6 +164,8 @@ def copy_system(root: Path) -> None:
     (etc / "nsswitch.conf").write_text("hosts: files dns\n")
     shutil.copytree("/etc/ld.so.conf.d", etc / "ld.so.conf.d")
     shutil.copy("/etc/ld.so.conf", etc)
+    cuda = [f"/{folder.relative_to(root)}\n" for folder in sorted(packages.glob("nvidia/*/lib"))]
+    (etc / "ld.so.conf.d" / "cuda.conf").write_text("".join(cuda))
     subprocess.run(["ldconfig", "-r", root], check=True)
     for folder, mode, owner in (("tmp", 0o1777, 0), ("data", 0o750, USER_ID)):
         (root / folder).mkdir()
@@ -203,7 +195,7 @@ def main() -> None:
     venv, root = Path(sys.argv[1]), Path(sys.argv[2])
     root.mkdir()
     packages = copy_packages(venv, root, copy_interpreter(root))
-    copy_system(root)
+    copy_system(root, packages)
     strip(root, packages)
     say(f"{megabytes([root]):8.1f} MB  stays")
 
