@@ -89,13 +89,13 @@ def models(settings: Settings, as_json: bool) -> None:
       cellgate models
       cellgate models --models-dir /srv/models --json
     """
-    from service.repository import Batching, Repository
+    from service.app import batching_of
+    from service.repository import Repository
 
     async def load() -> list[dict[str, Any]]:
-        batching = Batching(settings.max_batch, settings.chunk_steps, settings.max_waiting)
         repository = Repository.load(
             settings.models_dir,
-            batching,
+            batching_of(settings),
             provider=settings.provider,
             threads=settings.threads,
             on_death=lambda: None,
@@ -137,8 +137,8 @@ def inspect(graph: Path, output: Path | None) -> None:
       cellgate inspect other.onnx
       cellgate inspect models/other/1/model.onnx -o models/other/1
     """
+    from service.example import with_example
     from service.propose import propose
-    from service.repository import with_example
 
     try:
         manifest = with_example(graph, propose(graph))

@@ -16,10 +16,11 @@ from types import FrameType
 from typing import Any
 
 from service.errors import CellgateError, StartupError
+from service.example import Batching
 from service.front import Front, Receive, Scope, Send
 from service.logs import AccessLog, is_text
 from service.predict import Predictor, Reply
-from service.repository import Batching, Repository
+from service.repository import Repository
 from service.routes import build
 from service.sessions import Sessions
 from service.settings import Settings
@@ -44,6 +45,17 @@ def create_store(settings: Settings) -> Store:
     if settings.store == "memory":
         return MemoryStore(limits)
     return LmdbStore(settings.sessions_dir, limits, sync_to_disk=settings.session_sync == "disk")
+
+
+def batching_of(settings: Settings) -> Batching:
+    """The bounds and targets under which models are batched."""
+    return Batching(
+        max_batch=settings.max_batch,
+        chunk_steps=settings.chunk_steps,
+        max_waiting=settings.max_waiting,
+        target_s=settings.target_call_ms / 1000,
+        inline_s=settings.inline_call_ms / 1000,
+    )
 
 
 class Cellgate:
@@ -106,7 +118,7 @@ class Cellgate:
         await self.store.open()
         self._repository = Repository.load(
             settings.models_dir,
-            Batching(settings.max_batch, settings.chunk_steps, settings.max_waiting),
+            batching_of(settings),
             provider=settings.provider,
             threads=settings.threads,
             on_death=_stop_this_process,

@@ -7,9 +7,7 @@ A model is served only if its manifest fits its graph and its example gives the 
 
 import hashlib
 import logging
-import math
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from service import codec
+from service.cost import Cost
 from service.engine import OnnxEngine, Provider
-from service.errors import CellgateError, StartupError, UnknownModel, UnknownVersion
-from service.manifest import GRAPH_FILE, MANIFEST_FILE, Example, Manifest
-from service.scheduler import Scheduler
-from service.sequence import Array, Engine, Sequence, State
+from service.errors import StartupError, UnknownModel, UnknownVersion
+from service.example import Batching, Rehearsal, scheduler_for
+from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.sequence import State
 from service.sessions import Binding
 from service.worker import Worker
 
@@ -30,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
-EXAMPLE_STEPS = 100_000  # a bound for the codec; an example is the model's own
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,15 +59,6 @@ class Model:
             arrays.append(np.frombuffer(packed, array.dtype, array.size, start).reshape(array.shape))
             start += array.nbytes
         return tuple(arrays)
-
-
-@dataclass(slots=True, frozen=True)
-class Batching:
-    """The bounds under which every model is batched."""
-
-    max_batch: int
-    chunk_steps: int
-    max_waiting: int
 
 
 class Repository:
@@ -161,8 +149,12 @@ def _load(
     if unsupported:
         raise StartupError(f"{folder}: inputs of kind {', '.join(unsupported)} are not served yet")
     engine = OnnxEngine(folder / GRAPH_FILE, manifest, provider=provider, threads=threads)
-    scheduler = _scheduler(manifest, batching)
-    difference = check_example(manifest, engine, engine.initial_state(), folder)
+    zero = engine.initial_state()
+    rehearsal = Rehearsal(manifest, engine, zero, folder)
+    difference = rehearsal.check()
+    cost = Cost()
+    rehearsal.calibrate(cost)
+    scheduler = scheduler_for(manifest, batching, cost)
     fingerprint = hashlib.sha256((folder / GRAPH_FILE).read_bytes()).digest()[:8]
     logger.info(
         "model %s version %s on %s, %s",
@@ -173,108 +165,13 @@ def _load(
         version=version,
         manifest=manifest,
         binding=Binding(name, version, fingerprint),
-        worker=Worker(scheduler, engine, on_death=on_death),
-        zero=engine.initial_state(),
+        worker=Worker(
+            scheduler,
+            engine,
+            on_death=on_death,
+            in_thread=lambda batch: cost.predict(len(batch.chunks), batch.steps) > batching.inline_s,
+        ),
+        zero=zero,
         provider=engine.provider,
         difference=difference,
     )
-
-
-def _scheduler(manifest: Manifest, batching: Batching) -> Scheduler:
-    axes = manifest.axes
-    has_batch = axes.batch is not None and all(state.batch_axis is not None for state in manifest.states)
-    # Without lengths a long row is cut where the shortest ends; one that must not be cut goes alone.
-    can_mix = manifest.chunkable or manifest.lengths is not None
-    size = axes.batch_size or (batching.max_batch if has_batch else 1)
-    return Scheduler(
-        max_batch=size if can_mix else 1,
-        chunk_steps=1 if axes.time is None else batching.chunk_steps if manifest.chunkable else sys.maxsize,
-        max_waiting=batching.max_waiting,
-        ragged=manifest.lengths is not None,
-    )
-
-
-def check_example(manifest: Manifest, engine: Engine, zero: State, folder: Path) -> float:
-    """Run the example in one shot and hold it against the expected answer; then in ragged batches and chunks.
-
-    Returns the max abs difference that batching and chunking make. Raises StartupError on a wrong answer.
-    """
-    if manifest.example is None:
-        raise StartupError(
-            f"{folder / MANIFEST_FILE}: an example (steps and output) is needed to check the graph"
-        )
-    document = codec.Document([manifest.example.steps], has_literals=True)
-    try:
-        inputs = codec.decode_item(document, 0, manifest, max_steps=EXAMPLE_STEPS).inputs
-        whole = _run(
-            manifest, engine, [Sequence(inputs, zero, keep_all=_keeps_all(manifest))], _one_shot(manifest)
-        )[0]
-    except CellgateError as error:
-        raise StartupError(f"{folder}: the example cannot be run: {error.detail}") from error
-    last = whole[-1] if _keeps_all(manifest) else whole
-    expected = np.asarray(manifest.example.output, np.float64)
-    if last.shape != expected.shape or not np.allclose(
-        last, expected, rtol=0, atol=manifest.example.tolerance
-    ):
-        raise StartupError(
-            f"{folder}: the example gives {last.tolist()}, the manifest expects {expected.tolist()}"
-        )
-    return _chunked_difference(manifest, engine, zero, inputs, whole)
-
-
-def _chunked_difference(
-    manifest: Manifest, engine: Engine, zero: State, inputs: tuple[Array, ...], whole: Array
-) -> float:
-    """Prefixes of the example, of all lengths, together and in pieces of three, against the one-shot run."""
-    if not manifest.chunkable or not _keeps_all(manifest):
-        return 0.0
-    total = len(whole)
-    lengths = sorted({total, max(1, total // 2), max(1, total // 3), 1}, reverse=True)
-    sequences = [Sequence(tuple(x[:n] for x in inputs), zero, keep_all=True) for n in lengths]
-    batching = Batching(max_batch=len(lengths), chunk_steps=3, max_waiting=len(lengths))
-    outputs = _run(manifest, engine, sequences, _scheduler(manifest, batching))
-    return max(float(np.abs(y - whole[: len(y)]).max()) for y in outputs)
-
-
-def _one_shot(manifest: Manifest) -> Scheduler:
-    return _scheduler(manifest, Batching(max_batch=1, chunk_steps=EXAMPLE_STEPS, max_waiting=1))
-
-
-def _run(manifest: Manifest, engine: Engine, sequences: list[Sequence], scheduler: Scheduler) -> list[Array]:
-    for sequence in sequences:
-        scheduler.add(sequence)
-    while batch := scheduler.schedule(0.0):
-        try:
-            scheduler.commit(batch, engine.run(batch))
-        except Exception as error:
-            raise StartupError(f"{manifest.task} graph fails on its example: {error}") from error
-    return [sequence.output() for sequence in sequences]
-
-
-def _keeps_all(manifest: Manifest) -> bool:
-    return manifest.outputs[0].steps == "all"
-
-
-def with_example(graph: Path, manifest: Manifest, steps: int = 5) -> Manifest:
-    """Add an example to a proposed manifest: small made-up numbers, and what the graph answers to them.
-
-    Raises StartupError when the graph does not run as the manifest says.
-    """
-    engine = OnnxEngine(graph, manifest, provider="cpu")
-    inputs = tuple(_made_up(spec.dims, spec.dtype, steps) for spec in manifest.inputs)
-    sequence = Sequence(inputs, engine.initial_state(), keep_all=_keeps_all(manifest))
-    output = _run(manifest, engine, [sequence], _one_shot(manifest))[0]
-    rows = [array.tolist() for array in inputs]
-    example = Example(
-        steps=rows[0] if len(rows) == 1 else dict(zip((s.name for s in manifest.inputs), rows, strict=True)),
-        output=(output[-1] if _keeps_all(manifest) else output).tolist(),
-    )
-    return manifest.model_copy(update={"example": example})
-
-
-def _made_up(dims: tuple[int, ...], dtype: str, steps: int) -> Array:
-    count = steps * math.prod(dims)
-    made: Array = (np.arange(count) % 7 / 7 if dtype.startswith("float") else np.arange(count) % 2).astype(
-        dtype
-    )
-    return made.reshape(steps, *dims)

@@ -12,22 +12,43 @@ The scheduler is synchronous and single-threaded. It knows no clock, no HTTP and
 """
 
 from collections import deque
+from itertools import accumulate
+from math import inf
 
+from service.cost import Cost
 from service.errors import Overloaded
 from service.sequence import Batch, Chunk, Result, Sequence
+
+MIN_CHUNK = 8  # below this a call is mostly overhead: rather fewer rows than shorter chunks
 
 
 class Scheduler:
     """Picks the sequences that have waited longest since their last turn; arrival breaks ties.
 
+    `max_batch` and `chunk_steps` are bounds. Within them the cost model chooses: as many rows as fit into
+    `target_s` per call, and the chunk length that computes the most true steps (not padding) per second.
     With `ragged` false (a graph that is not told row lengths), all chunks of a batch are equally long.
+    With `cuts` false (a graph without state, or one that reads from both ends), every sequence is one chunk.
     """
 
-    def __init__(self, *, max_batch: int, chunk_steps: int, max_waiting: int, ragged: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        max_batch: int,
+        chunk_steps: int,
+        max_waiting: int,
+        ragged: bool = True,
+        cuts: bool = True,
+        cost: Cost | None = None,
+        target_s: float = inf,
+    ) -> None:
+        self.cost = cost or Cost()
+        self.target_s = target_s
         self.max_batch = max_batch
         self.chunk_steps = chunk_steps
         self.max_waiting = max_waiting
         self.ragged = ragged
+        self.cuts = cuts
         # Whoever had a turn goes to the back, so the order of this queue is the order of the last turns.
         self._waiting: deque[Sequence] = deque()
         self._late: list[Sequence] = []
@@ -47,15 +68,42 @@ class Scheduler:
         Cancelled sequences are dropped; those past their deadline are kept for `take_late`.
         """
         ready: list[Sequence] = []
+        longest = 0
         while self._waiting and len(ready) < self.max_batch:
-            sequence = self._waiting.popleft()
-            if sequence.cancelled:
-                continue
-            (self._late if sequence.deadline < now else ready).append(sequence)
+            sequence = self._waiting[0]
+            if not sequence.cancelled and sequence.deadline >= now:
+                longest = max(longest, min(sequence.remaining, MIN_CHUNK))
+                if ready and self.cost.predict(len(ready) + 1, longest) > self.target_s:
+                    break
+                ready.append(sequence)
+            elif not sequence.cancelled:
+                self._late.append(sequence)
+            self._waiting.popleft()
         if not ready:
             return None
-        steps = self.chunk_steps if self.ragged else min(self.chunk_steps, *(s.remaining for s in ready))
+        steps = self._choose_steps([sequence.remaining for sequence in ready])
         return Batch([Chunk(s, s.done, s.done + min(steps, s.remaining)) for s in ready])
+
+    def _choose_steps(self, remaining: list[int]) -> int:
+        """The chunk length of a call whose rows have so many steps left."""
+        if not self.cuts:
+            return max(remaining)
+        bound = min(self.chunk_steps, max(remaining) if self.ragged else min(remaining))
+        within = self.cost.steps_within(self.target_s, len(remaining))
+        if within < bound:
+            bound = min(bound, max(MIN_CHUNK, int(within)))
+        if min(remaining) >= bound:
+            return bound  # no row is padded
+        # A row that ends early is computed to the end of the call all the same, as padding. Only the end of
+        # some row can be the best length: in between, every further step pads no more than the one before.
+        ends = sorted(min(steps, bound) for steps in remaining)
+        best_rate, best = 0.0, bound
+        for index, (end, ended) in enumerate(zip(ends, accumulate(ends), strict=True)):
+            true_steps = ended + end * (len(ends) - 1 - index)
+            seconds = self.cost.predict(len(ends), end)
+            if seconds and true_steps / seconds > best_rate:
+                best_rate, best = true_steps / seconds, end
+        return best
 
     def take_late(self) -> list[Sequence]:
         """The sequences dropped, since the last call, because their deadline had passed."""

@@ -8,12 +8,15 @@ worker's one thread, so that HTTP goes on during a long one.
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
 from service.scheduler import Scheduler
 from service.sequence import Batch, Engine, Result, Sequence
+
+_Outcome = tuple[list[Result] | Exception, float]  # and the seconds it took
 
 logger = logging.getLogger(__name__)
 
@@ -101,25 +104,28 @@ class Worker:
             self._die(error)
             raise
 
-    def _run(self, batch: Batch) -> list[Result] | Exception:
+    def _run(self, batch: Batch) -> _Outcome:
+        started = time.perf_counter()
         try:
-            return self.engine.run(batch)
+            return self.engine.run(batch), time.perf_counter() - started
         except Exception as error:  # noqa: BLE001  a failing batch is answered, the crank goes on
-            return error
+            return error, time.perf_counter() - started
 
-    def _finish_call(self, batch: Batch, call: asyncio.Future[list[Result] | Exception]) -> None:
+    def _finish_call(self, batch: Batch, call: asyncio.Future[_Outcome]) -> None:
         try:
             self._finish(batch, call.result())
         except BaseException as error:  # also what `_run` lets through: the thread has no one to tell
             self._die(error)
             raise
 
-    def _finish(self, batch: Batch, results: list[Result] | Exception) -> None:
+    def _finish(self, batch: Batch, outcome: _Outcome) -> None:
+        results, seconds = outcome
         if isinstance(results, Exception):
             logger.error("engine call of %d sequences failed", len(batch.chunks), exc_info=results)
             for chunk in batch.chunks:
                 self._settle(chunk.sequence, InternalError("the model failed on this batch"))
         else:
+            self.scheduler.cost.observe(len(batch.chunks), batch.steps, seconds)
             for sequence in self.scheduler.commit(batch, results):
                 self._settle(sequence, sequence)
         self._loop.call_soon(self._crank)

@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from service.repository import Batching, Model, Repository
+from service.example import Batching
+from service.repository import Model, Repository
 from service.sequence import Array, Sequence
 
 BATCHING = Batching(max_batch=8, chunk_steps=4, max_waiting=99)

@@ -13,6 +13,7 @@ routes
 front oip
 predict schemas
 repository
+example
 codec sessions worker
 store scheduler metrics auth propose logs
 engine

@@ -1,0 +1,76 @@
+"""What an engine call costs, learnt while running: seconds as a function of batch and time steps.
+
+    seconds ≈ call + step · steps + row · batch · steps
+
+`call` is entering and leaving the runtime, `step` what a time step costs however many rows share it (the
+recurrent weights are read once), `row` what each row adds. Pure arithmetic: the caller measures.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+FIT_EVERY = 64  # observations between two fits
+SMOOTHING = 0.1  # weight of the newest observation in its cell's average
+
+
+@dataclass(slots=True, frozen=True)
+class Coefficients:
+    """Seconds: a call, a time step, and a row's time step."""
+
+    call: float
+    step: float
+    row: float
+
+
+class Cost:
+    """Averages observations in cells of like (batch, steps), by powers of two, and fits three coefficients.
+
+    The cells remember regions that traffic has left, so a run of equal calls cannot unlearn the others.
+    Before the first observation everything is free: the bounds of the scheduler rule alone.
+    """
+
+    def __init__(self) -> None:
+        self.coefficients = Coefficients(0.0, 0.0, 0.0)
+        self._cells: dict[tuple[int, int], list[float]] = {}  # → [batch, steps, seconds], averages
+        self._num_unfitted = 0
+
+    def observe(self, batch: int, steps: int, seconds: float) -> None:
+        """Learn from one call of `batch` rows and `steps` time steps."""
+        key = (batch.bit_length(), steps.bit_length())
+        cell = self._cells.get(key)
+        if cell is None:
+            self._cells[key] = [batch, steps, seconds]
+            self._num_unfitted = FIT_EVERY  # somewhere new: worth a fit at once
+        else:
+            for index, value in enumerate((batch, steps, seconds)):
+                cell[index] += SMOOTHING * (value - cell[index])
+            self._num_unfitted += 1
+        if self._num_unfitted >= FIT_EVERY:
+            self._fit()
+
+    def learn(self, observations: Iterable[tuple[int, int, float]]) -> None:
+        """Observe many (batch, steps, seconds) at once."""
+        for batch, steps, seconds in observations:
+            self.observe(batch, steps, seconds)
+
+    def predict(self, batch: int, steps: int) -> float:
+        """Seconds that a call of `batch` rows and `steps` time steps will take."""
+        known = self.coefficients
+        return known.call + steps * (known.step + batch * known.row)
+
+    def steps_within(self, seconds: float, batch: int) -> float:
+        """The most time steps that `batch` rows can take in one call of at most `seconds`; may be below 1."""
+        known = self.coefficients
+        per_step = known.step + batch * known.row
+        return (seconds - known.call) / per_step if per_step else inf
+
+    def _fit(self) -> None:
+        """Least squares on relative errors, so that small calls count as much as large ones."""
+        self._num_unfitted = 0
+        batch, steps, seconds = np.array(list(self._cells.values())).T  # each [cells]
+        terms = np.stack((np.ones_like(batch), steps, batch * steps), axis=1)
+        fitted, *_ = np.linalg.lstsq(terms / seconds[:, None], np.ones_like(seconds), rcond=None)
+        self.coefficients = Coefficients(*(max(0.0, float(value)) for value in fitted))
