@@ -44,7 +44,7 @@ UNUSED_STDLIB = """
     distutils ensurepip idlelib lib2to3 pydoc_data sqlite3 tkinter turtle* venv
     _ctypes_test* _curses* _dbm* _gdbm* _sqlite3* _test* _tkinter* _xxtest*
     nis.* ossaudiodev.* readline.* xxlimited*
-""".split()
+"""
 
 
 def say(line: str) -> None:
@@ -109,7 +109,9 @@ def copy_interpreter(root: Path) -> Path:
     interpreter = Path(sys.executable).resolve()
     stdlib = Path(sysconfig.get_path("stdlib"))
     copy_file(interpreter, root)
-    shutil.copytree(stdlib, under(root, stdlib), symlinks=True, ignore=shutil.ignore_patterns(*UNUSED_STDLIB))
+    shutil.copytree(
+        stdlib, under(root, stdlib), symlinks=True, ignore=shutil.ignore_patterns(*UNUSED_STDLIB.split())
+    )
     compile_packages(under(root, stdlib), root)
     return interpreter
 
