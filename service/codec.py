@@ -1,8 +1,8 @@
 """Bytes ↔ arrays for the JSON face: what `POST /predict` takes and gives.
 
-Decoding has one fast path, numpy's own conversion of a parsed list; whatever that refuses is walked
-number by number, only to say exactly where it went wrong. The codec knows the manifest and JSON; it
-knows nothing of HTTP, sessions or scheduling.
+Rectangles of numbers arrive from `numbers` as arrays; everything else is walked value by value, which also
+says exactly where something is wrong. The codec knows the manifest and JSON; it knows nothing of HTTP,
+sessions or scheduling.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from service.errors import (
     WrongShape,
 )
 from service.manifest import InputSpec, Manifest, OutputSpec
+from service.numbers import loads
 from service.sequence import Array
 
 SESSION_NAME = re.compile(r"[!-.0-~]{1,128}")  # printable ASCII but "/", so that it fits into a path
@@ -40,8 +41,6 @@ class Document:
     model: str | None = None
     version: str | None = None
     returns: str | None = None  # "last", "all", or None: by task
-    # Only then can a boolean hide among the numbers, where numpy would take it for 0 or 1.
-    has_literals: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,7 +68,7 @@ class Item:
 def parse(body: bytes, *, max_sequences: int) -> Document:
     """Read the envelope of a request. Raises InvalidJson, InvalidField or TooManySequences."""
     try:
-        document = orjson.loads(body)
+        document = loads(body)
     except orjson.JSONDecodeError as error:
         hint = "; NaN and Infinity are not JSON" if re.search(rb"\b(NaN|Infinity)\b", body) else ""
         raise InvalidJson(f"the body is not JSON: {error}{hint}") from error
@@ -88,14 +87,14 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
     if returns not in (None, "last", "all"):
         raise InvalidField('expected "last" or "all"', pointer="/return")
     model, version = (_optional_string(document, name) for name in ("model", "version"))
-    return Document(sequences, model, version, returns, b"true" in body or b"false" in body)
+    return Document(sequences, model, version, returns)
 
 
 def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps: int) -> Item:
     """Read one sequence. Raises a BadInput whose pointer leads to the value at fault."""
     sequence, pointer = document.sequences[index], f"/sequences/{index}"
-    if isinstance(sequence, list):
-        return Item(_decode_inputs(sequence, manifest, pointer, max_steps, document.has_literals))
+    if isinstance(sequence, list | np.ndarray):
+        return Item(_decode_inputs(sequence, manifest, pointer, max_steps))
     if not isinstance(sequence, dict):
         raise InvalidField(
             f'expected a list of rows, or an object with "steps", got {_kind(sequence)}', pointer=pointer
@@ -114,7 +113,7 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
         raise InvalidField(f"expected true or false, got {_kind(end)}", pointer=f"{pointer}/end")
     if session is None and (at is not None or end):
         raise InvalidField('"at" and "end" go with a "session"', pointer=pointer)
-    inputs = _decode_inputs(sequence["steps"], manifest, f"{pointer}/steps", max_steps, document.has_literals)
+    inputs = _decode_inputs(sequence["steps"], manifest, f"{pointer}/steps", max_steps)
     return Item(inputs, session, at, end)
 
 
@@ -144,18 +143,15 @@ def encode_reply(model: str, version: str, predictions: list[bytes]) -> bytes:
     return b"".join((head, b",".join(predictions), b"]}"))
 
 
-def _decode_inputs(
-    steps: Any, manifest: Manifest, pointer: str, max_steps: int, has_literals: bool
-) -> tuple[Array, ...]:
+def _decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -> tuple[Array, ...]:
     specs = manifest.inputs
-    if len(specs) == 1:
-        return (_decode_numbers(steps, specs[0], pointer, max_steps, has_literals),)
+    if len(specs) == 1 and not isinstance(steps, dict):
+        return (_decode_numbers(steps, specs[0], pointer, max_steps),)
     if not isinstance(steps, dict) or steps.keys() != {spec.name for spec in specs}:
         names = ", ".join(repr(spec.name) for spec in specs)
         raise InvalidField(f"expected an object with exactly the inputs {names}", pointer=pointer)
     inputs = tuple(
-        _decode_numbers(steps[spec.name], spec, f"{pointer}/{spec.name}", max_steps, has_literals)
-        for spec in specs
+        _decode_numbers(steps[spec.name], spec, f"{pointer}/{spec.name}", max_steps) for spec in specs
     )
     for spec, array in zip(specs, inputs, strict=True):
         if len(array) != len(inputs[0]):
@@ -166,34 +162,48 @@ def _decode_inputs(
     return inputs
 
 
-def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int, has_literals: bool) -> Array:
+def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Array:
     """[time, *dims] in the input's dtype."""
-    if not isinstance(rows, list):
+    if not isinstance(rows, list | np.ndarray):
         raise InvalidField(f"expected a list of rows, got {_kind(rows)}", pointer=pointer)
-    if not rows:
+    if not len(rows):
         raise EmptySequence("a sequence needs at least one time step", pointer=pointer)
     if len(rows) > max_steps:
         raise SequenceTooLong(f"{len(rows)} time steps, at most {max_steps} are taken", pointer=pointer)
-    if has_literals:
-        _check_values(rows, spec, spec.dims, pointer)
-    kinds = "iu" if spec.kind == "token" else "iuf"
-    try:
-        array = np.array(rows)
-    except ValueError:  # ragged
-        array = None
-    if array is None or array.dtype.kind not in kinds or array.shape[1:] != spec.dims:
-        _check_values(rows, spec, spec.dims, pointer)
-        array = np.array(rows, np.float64)  # only nulls, or integers beyond 64 bits, were in the way
+    if isinstance(rows, np.ndarray) and rows.shape[1:] == spec.dims and not _takes_integers(spec):
+        array: Array = rows
+    else:
+        array = _array_of(rows.tolist() if isinstance(rows, np.ndarray) else rows, spec, pointer)
     if spec.kind == "token":
-        _check_tokens(array, spec, pointer)
-    with np.errstate(over="ignore"):
+        unknown = (array < 0) | (array >= len(spec.vocabulary) if spec.vocabulary else False)
+        if unknown.any():
+            value, at = _first(array, unknown, pointer)
+            raise InvalidField(f"token id {value} is not in the vocabulary", pointer=at)
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers: Array = array.astype(spec.dtype)
-    if numbers.dtype.kind == "f" and np.isinf(numbers).any():
-        where = np.argwhere(np.isinf(numbers))[0]
-        raise NonFinite(
-            f"{array[tuple(where)]} is beyond {spec.dtype}", pointer="/".join((pointer, *map(str, where)))
-        )
+    lost = np.isinf(numbers) if numbers.dtype.kind == "f" else numbers != array
+    if lost.any():
+        value, at = _first(array, lost, pointer)
+        raise NonFinite(f"{value} does not fit into {spec.dtype}", pointer=at)
     return numbers
+
+
+def _array_of(rows: list[Any], spec: InputSpec, pointer: str) -> Array:
+    """[time, *dims] from lists, each value looked at: numpy would take true for 1 and "2" for 2."""
+    _check_values(rows, spec, spec.dims, pointer)
+    array = np.array(rows)
+    # Only nulls, which become NaN, or integers beyond 64 bits can have led numpy to anything but numbers.
+    return array if array.dtype.kind in "iuf" else np.array(rows, np.float64)
+
+
+def _first(array: Array, where: Array, pointer: str) -> tuple[Any, str]:
+    """The first value that `where` marks, and the pointer to it."""
+    index = tuple(np.argwhere(where)[0])
+    return array[index], "/".join((pointer, *map(str, index)))
+
+
+def _takes_integers(spec: InputSpec) -> bool:
+    return spec.kind == "token" or spec.dtype.startswith("int")
 
 
 def _check_values(value: Any, spec: InputSpec, dims: tuple[int, ...], pointer: str) -> None:
@@ -208,22 +218,9 @@ def _check_values(value: Any, spec: InputSpec, dims: tuple[int, ...], pointer: s
             _check_values(entry, spec, dims[1:], at)
         elif entry is None and spec.missing == "error":
             raise InvalidField("null: this model takes no missing values", pointer=at)
-        elif entry is not None and type(entry) not in ((int,) if spec.kind == "token" else (int, float)):
-            wanted = "a token id" if spec.kind == "token" else "a number"
+        elif entry is not None and type(entry) not in ((int,) if _takes_integers(spec) else (int, float)):
+            wanted = "an integer" if _takes_integers(spec) else "a number"
             raise InvalidField(f"expected {wanted}, got {_kind(entry)}", pointer=at)
-
-
-def _check_tokens(ids: Array, spec: InputSpec, pointer: str) -> None:
-    bad = (
-        np.flatnonzero((ids < 0) | (ids >= len(spec.vocabulary)))
-        if spec.vocabulary
-        else np.flatnonzero(ids < 0)
-    )
-    if bad.size:
-        raise InvalidField(
-            f"token id {ids[bad[0]]} is outside the vocabulary of {len(spec.vocabulary)}",
-            pointer=f"{pointer}/{bad[0]}",
-        )
 
 
 def _refuse_unknown(value: dict[str, Any], known: set[str], pointer: str) -> None:

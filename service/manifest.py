@@ -113,7 +113,7 @@ class OutputSpec(_Spec):
 class Example(_Spec):
     """A real sequence and the answer to it, which every load computes again."""
 
-    steps: list[Any] = Field(description="what `/predict` takes as `steps`")
+    steps: list[Any] | dict[str, list[Any]] = Field(description="what `/predict` takes as `steps`")
     output: list[Any] = Field(description="the expected output at the last step")
     label: str | None = None
     tolerance: float = Field(1e-4, gt=0, description="largest absolute difference that still passes")
@@ -170,7 +170,7 @@ class Manifest(_Spec):
     @property
     def default_return(self) -> Literal["last", "all"]:
         """What `/predict` returns when the request does not say: every step where every step is labelled."""
-        return "all" if self.task == "label" else "last"
+        return "all" if self.task == "label" and self.outputs[0].steps == "all" else "last"
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -17,7 +17,7 @@ example
 codec sessions worker
 store scheduler metrics auth propose logs
 engine
-cost manifest sequence settings
+cost manifest numbers sequence settings
 errors
 """.splitlines()
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
