@@ -109,6 +109,15 @@ def test_other_options_do_not_mix_into_a_run(small: Config, tmp_path: Path) -> N
     assert Config.read(tmp_path) == other
 
 
+def test_force_goes_on_with_an_interrupted_run_of_the_same_options(small: Config, tmp_path: Path) -> None:
+    small.write(tmp_path)
+    (tmp_path / "left.txt").write_text("from before Ctrl-C")
+    assert run.train(small, tmp_path, force=True)
+    assert (tmp_path / "left.txt").exists()
+    assert run.train(small, tmp_path, force=True)  # finished by now: begins anew
+    assert not (tmp_path / "left.txt").exists()
+
+
 def test_a_strange_folder_is_never_emptied(small: Config, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(run.RunError, match="is no run folder"):
