@@ -123,9 +123,9 @@ def encode_prediction(
     """One entry of "predictions". `output` is [*dims], or [time, *dims] when every step was asked for."""
     prediction: dict[str, Any] = {"output": np.ascontiguousarray(output)}
     if spec.kind == "probabilities" and output.shape[-1:] == spec.dims:
-        best = output.argmax(-1)
-        if spec.labels:
-            prediction["label"] = np.asarray(spec.labels)[best].tolist()
+        best, labels = output.argmax(-1).tolist(), spec.labels
+        if labels:
+            prediction["label"] = labels[best] if isinstance(best, int) else [labels[i] for i in best]
         prediction["probability"] = output.max(-1)
     if session is not None:
         prediction |= {"session": session, "step": step}

@@ -1,19 +1,23 @@
 """The use case behind every face: sequences in, one answer per sequence out, sessions kept.
 
-It knows models, sessions and the JSON codec's values; it knows nothing of HTTP or ONNX Runtime.
+It knows models, sessions and decoded sequences; it knows nothing of HTTP or ONNX Runtime, and of JSON only
+whom to ask.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from service import codec
-from service.codec import Document, Item
-from service.errors import CellgateError, InvalidField, SessionNotSupported
+from service.codec import Item
+from service.errors import CellgateError, InvalidField, SessionMismatch, SessionNotSupported
+from service.manifest import Manifest, OutputSpec
 from service.repository import Model, Repository
-from service.sequence import Array, Sequence
-from service.sessions import Opened, Sessions, session_key
+from service.sequence import Array, Sequence, State
+from service.sessions import Sessions, session_key
 from service.store import Record
 
 logger = logging.getLogger(__name__)
@@ -30,8 +34,29 @@ class Reply:
     steps: int = 0
 
 
+class Encode(Protocol):
+    """How a face writes one answer: these bytes are what a session stores for a retry."""
+
+    def __call__(self, spec: OutputSpec, output: Array, *, session: str | None, step: int | None) -> bytes:
+        """`output` is [time, *dims] when every step was asked for, else [*dims]."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Request:
+    """What a face understood of a request: the model, and how to read and write its sequences."""
+
+    model: Model
+    num_sequences: int
+    decode: Callable[[int, Manifest], Item]  # asked again where a session is on another version
+    encode: Encode
+    returns: str | None = None  # "last", "all", or None: by task
+    is_pinned: bool = False  # whether the request names the version, so that a session must be on it
+    tenant: str = ""
+
+
 class Predictor:
-    """Answers the bodies of `POST /predict`."""
+    """Answers requests, whichever face they came through."""
 
     def __init__(
         self,
@@ -45,79 +70,82 @@ class Predictor:
     ) -> None:
         self.repository = repository
         self.sessions = sessions
-        self._max_sequences = max_sequences
-        self._max_steps = max_steps
+        self.max_sequences = max_sequences
+        self.max_steps = max_steps
         self._timeout_s = timeout_s
         self._clock = clock  # the event loop's: deadlines are held against it
 
     async def predict(self, body: bytes, *, tenant: str = "") -> Reply:
-        """Answer one request body. Raises a CellgateError when nothing of it could be answered."""
-        document = codec.parse(body, max_sequences=self._max_sequences)
-        request = _Request(self, document, tenant, self._clock() + self._timeout_s)
-        if len(document.sequences) == 1:
-            predictions = [await request.predict(0)]
+        """Answer a body of `POST /predict`. Raises a CellgateError when nothing of it could be answered."""
+        document = codec.parse(body, max_sequences=self.max_sequences)
+        request = Request(
+            self.repository.get(document.model, document.version),
+            len(document.sequences),
+            functools.partial(codec.decode_item, document, max_steps=self.max_steps),
+            codec.encode_prediction,
+            returns=document.returns,
+            is_pinned=document.version is not None,
+            tenant=tenant,
+        )
+        run = self.start(request)
+        if request.num_sequences == 1:
+            predictions = [await run.answer(0)]
         else:
-            predictions = await request.predict_all()
+            predictions = await run.answer_all()
         model = request.model
-        return Reply(
-            codec.encode_reply(model.name, model.version, predictions),
-            model.name,
-            model.version,
-            len(predictions),
-            request.steps,
-        )
+        reply = codec.encode_reply(model.name, model.version, predictions)
+        return Reply(reply, model.name, model.version, len(predictions), run.steps)
+
+    def start(self, request: Request) -> "Run":
+        """Begin to answer; the deadline counts from now."""
+        return Run(request, self.repository, self.sessions, self._clock() + self._timeout_s)
 
 
-class _Request:
-    """One request on its way: what its sequences have in common."""
+class Run:
+    """One request on its way."""
 
-    def __init__(self, predictor: Predictor, document: Document, tenant: str, deadline: float) -> None:
-        self.repository = predictor.repository
-        self.sessions = predictor.sessions
-        self.max_steps = predictor._max_steps
-        self.document = document
-        self.tenant = tenant
+    def __init__(self, request: Request, repository: Repository, sessions: Sessions, deadline: float) -> None:
+        self.request = request
+        self.repository = repository
+        self.sessions = sessions
         self.deadline = deadline
-        self.model = predictor.repository.get(document.model, document.version)
-        self.steps = 0
+        self.steps = 0  # computed so far, for the log
 
-    async def predict_all(self) -> list[bytes]:
-        """One entry per sequence; a sequence that fails takes none of the others with it."""
-        return await asyncio.gather(
-            *(self._predict_or_error(index) for index in range(len(self.document.sequences)))
-        )
+    async def answer_all(self) -> list[bytes]:
+        """One entry per sequence; one that fails takes none of the others with it: its entry is the error."""
+        return await asyncio.gather(*(self._answer_or_error(i) for i in range(self.request.num_sequences)))
 
-    async def _predict_or_error(self, index: int) -> bytes:
+    async def _answer_or_error(self, index: int) -> bytes:
         try:
-            return await self.predict(index)
+            return await self.answer(index)
         except CellgateError as error:
             return codec.encode_error(error)
 
-    async def predict(self, index: int) -> bytes:
-        """The encoded prediction for one sequence. Every error says which sequence it is about."""
+    async def answer(self, index: int) -> bytes:
+        """The encoded answer to one sequence. Every error says which sequence it is about."""
         try:
-            return await self._predict(index)
+            return await self._answer(index)
         except CellgateError as error:
             error.pointer = error.pointer or f"/sequences/{index}"
             raise
 
-    async def _predict(self, index: int) -> bytes:
-        item = self._decode(index, self.model)
+    async def _answer(self, index: int) -> bytes:
+        model = self.request.model
+        item = self._decode(index, model)
         if item.session is not None:
-            return await self._predict_in_session(index, item, item.session)
-        sequence = self._sequence(self.model, item, self.model.zero)
-        await self.model.worker.predict(sequence)
+            return await self._answer_in_session(index, item, item.session)
+        sequence = await self._compute(model, item, model.zero)
         self.steps += item.steps
-        return codec.encode_prediction(self.model.manifest.outputs[0], sequence.output())
+        return self.request.encode(model.manifest.outputs[0], sequence.output(), session=None, step=None)
 
-    async def _predict_in_session(self, index: int, item: Item, session: str) -> bytes:
-        key = session_key(self.tenant, session)
+    async def _answer_in_session(self, index: int, item: Item, session: str) -> bytes:
+        key = session_key(self.request.tenant, session)
         await self.sessions.take_turn(key)
         try:
             while True:
                 record = await self.sessions.find(key)
                 model = self._model_of(record)
-                if model is not self.model:
+                if model is not self.request.model:
                     item = self._decode(index, model)
                 reply = await self._step(model, item, session, key, record)
                 if reply is not None:
@@ -134,12 +162,11 @@ class _Request:
         opened = self.sessions.open(key, record, model.binding, at=item.at, digest=digest)
         if opened.reply is not None:
             return opened.reply
-        sequence = self._sequence(model, item, self._state(model, opened))
-        await model.worker.predict(sequence)
+        state = model.zero if opened.state is None else model.unpack_state(opened.state)
+        sequence = await self._compute(model, item, state)
         step = opened.step + item.steps
-        reply = codec.encode_prediction(
-            model.manifest.outputs[0], sequence.output(), session=session, step=step
-        )
+        spec = model.manifest.outputs[0]
+        reply = self.request.encode(spec, sequence.output(), session=session, step=step)
         is_ours = await self.sessions.commit(
             opened,
             model.binding,
@@ -152,16 +179,28 @@ class _Request:
         self.steps += item.steps if is_ours else 0
         return reply if is_ours else None
 
+    async def _compute(self, model: Model, item: Item, state: State) -> Sequence:
+        keep_all = self._keep_all(model)
+        sequence = Sequence(item.inputs, state, keep_all=keep_all, deadline=self.deadline)
+        return await model.worker.predict(sequence)
+
     def _model_of(self, record: Record | None) -> Model:
         """A session stays with its version; `open` refuses a request that insists on another."""
-        if record is None or not record.is_live or self.document.version is not None:
-            return self.model
-        if record.model != self.model.name or record.version == self.model.version:
-            return self.model
-        return self.repository.get(record.model, record.version)
+        model = self.request.model
+        if record is None or not record.is_live or self.request.is_pinned:
+            return model
+        if record.model != model.name or record.version == model.version:
+            return model
+        try:
+            return self.repository.get(record.model, record.version)
+        except CellgateError as error:
+            raise SessionMismatch(
+                f"the session runs on {record.model} version {record.version}, which is not loaded",
+                members={"model": record.model, "version": record.version},
+            ) from error
 
     def _decode(self, index: int, model: Model) -> Item:
-        item = codec.decode_item(self.document, index, model.manifest, max_steps=self.max_steps)
+        item = self.request.decode(index, model.manifest)
         if item.session is not None and not model.manifest.chunkable:
             why = "has no state" if model.manifest.causal else "reads each sequence from both ends"
             raise SessionNotSupported(f"{model.name} {why}", pointer=f"/sequences/{index}/session")
@@ -169,12 +208,5 @@ class _Request:
             raise InvalidField(f"{model.name} gives only the last step's output", pointer="/return")
         return item
 
-    def _sequence(self, model: Model, item: Item, state: tuple[Array, ...]) -> Sequence:
-        return Sequence(item.inputs, state, keep_all=self._keep_all(model), deadline=self.deadline)
-
     def _keep_all(self, model: Model) -> bool:
-        return (self.document.returns or model.manifest.default_return) == "all"
-
-    @staticmethod
-    def _state(model: Model, opened: Opened) -> tuple[Array, ...]:
-        return model.zero if opened.state is None else model.unpack_state(opened.state)
+        return (self.request.returns or model.manifest.default_return) == "all"
