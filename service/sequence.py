@@ -5,7 +5,7 @@ Pure values; they know no clock, no HTTP and no ONNX Runtime.
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,7 @@ class Sequence:
         return last
 
 
-@dataclass(slots=True, frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Steps [start, stop) of one sequence; never empty, since a row of length 0 would lose its state."""
 
     sequence: Sequence
@@ -75,8 +74,7 @@ class Batch:
         return max(chunk.steps for chunk in self.chunks)
 
 
-@dataclass(slots=True, frozen=True)
-class Result:
+class Result(NamedTuple):
     """What the engine made of one chunk."""
 
     output: Array  # [steps, *dims], or only the last step: [1, *dims]
