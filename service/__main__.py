@@ -97,7 +97,7 @@ def models(settings: Settings, as_json: bool) -> None:
             settings.models_dir,
             batching_of(settings),
             provider=settings.provider,
-            threads=settings.threads,
+            threads=settings.num_threads,
             on_death=lambda: None,
         )
         return [

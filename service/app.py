@@ -120,7 +120,7 @@ class Cellgate:
             settings.models_dir,
             batching_of(settings),
             provider=settings.provider,
-            threads=settings.threads,
+            threads=settings.num_threads,
             on_death=_stop_this_process,
         )
         self._predictor = Predictor(

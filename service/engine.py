@@ -14,7 +14,6 @@ import onnxruntime as ort
 from service.errors import StartupError
 from service.manifest import Manifest
 from service.sequence import Array, Batch, Result, State
-from service.settings import usable_cores
 
 Provider = Literal["auto", "cpu", "cuda"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -124,7 +123,7 @@ class OnnxEngine:
 def load_session(path: Path, provider: str, threads: int) -> ort.InferenceSession:
     """An ONNX Runtime session. Raises StartupError when the file is missing or no sound graph."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # A spinning pool would take the core that another worker, or HTTP itself, needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -25,13 +25,19 @@ def run(settings: Settings) -> None:
     """Serve until a signal says stop. Raises StartupError when the settings ask for what is not there."""
     configure(settings)
     provider = choose_provider(settings.provider)
-    logger.info("provider %s: %s", settings.provider, provider)
+    logger.info(
+        "provider %s: %s; %d workers of %d threads",
+        settings.provider,
+        provider,
+        settings.num_workers,
+        settings.num_threads,
+    )
     config = uvicorn.Config(
         functools.partial(create_app, settings),
         factory=True,
         host=settings.host,
         port=settings.port,
-        workers=settings.workers,
+        workers=settings.num_workers,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -42,7 +48,7 @@ def run(settings: Settings) -> None:
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
-    if settings.workers > 1:
+    if settings.num_workers > 1:
         Multiprocess(config, [config.bind_socket()]).run()
         return
     server = uvicorn.Server(config)

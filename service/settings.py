@@ -1,16 +1,17 @@
 """Everything an operator can set, read once at the door: flags over environment over file over default."""
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from service import cpus
 from service.errors import StartupError
 
 PREFIX = "CELLGATE_"
+MAX_AUTO_WORKERS = 16  # each holds every model; more is for those who have measured
 # Variables with our prefix that are no settings: where the settings file is, and training's data cache.
 NOT_SETTINGS = {"CELLGATE_CONFIG", "CELLGATE_DATA_DIR"}
 
@@ -23,12 +24,16 @@ class Settings(BaseModel):
     # Where to listen
     host: str = Field("127.0.0.1", description="address to bind")
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 picks a free one")
-    workers: int = Field(1, ge=1, le=256, description="server processes; all share the session store")
+    workers: int = Field(
+        0, ge=0, le=256, description="server processes, which share the session store; 0 = one a CPU"
+    )
 
     # What to serve
     models_dir: Path = Field(Path("models"), description="the model repository: <name>/<version>/model.onnx")
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="ONNX Runtime execution provider")
-    threads: int = Field(1, ge=0, description="ONNX Runtime threads a call, per worker; 0 = one a core")
+    threads: int = Field(
+        0, ge=0, le=256, description="ONNX Runtime threads of a worker; 0 = its share of the CPUs"
+    )
 
     # Batching
     max_batch: int = Field(64, ge=1, description="most sequences in one ONNX Runtime call")
@@ -72,6 +77,24 @@ class Settings(BaseModel):
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal")
     access_log: bool = Field(True, description="one line per request")
 
+    @model_validator(mode="after")
+    def _memory_is_not_shared(self) -> Self:
+        if self.store == "memory" and self.workers > 1:
+            raise ValueError("the memory store is not shared: it takes one worker, or another store")
+        return self
+
+    @property
+    def num_workers(self) -> int:
+        """Server processes: as set, or one a CPU. One is enough where HTTP and inference share a core."""
+        if self.workers or self.store == "memory":
+            return self.workers or 1
+        return min(cpus.usable(), MAX_AUTO_WORKERS)
+
+    @property
+    def num_threads(self) -> int:
+        """ONNX Runtime threads of one worker: as set, or its share of the CPUs."""
+        return self.threads or max(1, cpus.usable() // self.num_workers)
+
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Self:
         """Merge flags over `environ` over `file` (or `CELLGATE_CONFIG`) over defaults.
@@ -109,6 +132,9 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _explain(error: ValidationError, sources: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for fault in error.errors():
+        if not fault["loc"]:  # about several options together
+            lines.append(fault["msg"].removeprefix("Value error, "))
+            continue
         name = str(fault["loc"][0])
         origin = [where for where, source in sources.items() if name in source][-1]
         message = "no such option" if fault["type"] == "extra_forbidden" else fault["msg"]
@@ -117,8 +143,3 @@ def _explain(error: ValidationError, sources: Mapping[str, Mapping[str, Any]]) -
         value = "***" if is_secret else repr(sources[origin][name])
         lines.append(f"{shown} = {value} (from {origin}): {message}")
     return "settings: " + "; ".join(lines)
-
-
-def usable_cores() -> int:
-    """CPUs this process may run on."""
-    return len(os.sched_getaffinity(0))

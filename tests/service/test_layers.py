@@ -18,6 +18,7 @@ codec sessions worker
 store scheduler metrics auth propose logs
 engine
 cost manifest numbers sequence settings
+cpus
 errors
 """.splitlines()
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
