@@ -217,7 +217,7 @@ def _open_measure(contestant: Contestant, rate: float, seconds: float) -> Measur
     dialect = contestant.peer.dialect
     kinds = []
     for name, share, steps in (("short", 0.9, 10), ("long", 0.1, 1000)):
-        bodies = [dialect.encode(Call(sequence(steps, seed=i))) for i in range(16)]
+        bodies = [dialect.encode(Call(sequence(steps, seed=i))) for i in range(64)]
         kinds.append((name, share, [openloop.payload(dialect.path, body) for body in bodies]))
     dues = openloop.schedule(kinds, rate=rate, seconds=seconds)
 

@@ -8,8 +8,9 @@ omission"); this one can. It knows sockets; it knows nothing of peers.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import httptools
 import numpy as np
@@ -17,6 +18,7 @@ import uvloop
 from numpy.typing import NDArray
 
 GRACE_S = 60.0  # after the last request is due
+NO_ANSWER, NOT_SENT = 0, -1  # beside HTTP's statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Answer:
 
     kind: str
     latency_s: float
-    status: int  # 0: no answer
+    status: int  # of HTTP, or NO_ANSWER, or NOT_SENT
     lag_s: float  # how late it left: the generator's own fault, or the lack of a core for it
 
 
@@ -58,9 +60,14 @@ def payload(path: str, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def run(port: int, dues: Sequence[Due], *, connections: int) -> list[Answer]:
+def run(port: int, dues: Iterable[Due], *, connections: int) -> list[Answer]:
     """Send all, each at its time, over at most so many connections; wait for the answers."""
-    return uvloop.run(_run(port, dues, connections))
+    return uvloop.run(_run(port, dues, connections, GRACE_S))
+
+
+def overload(port: int, dues: Iterable[Due], *, connections: int) -> list[Answer]:
+    """The same with more than the server can take: what is due while all connections are busy is not sent."""
+    return uvloop.run(_run(port, dues, connections, 2.0, is_shedding=True))
 
 
 def percentile_ms(answers: Sequence[Answer], kind: str, percent: float) -> float:
@@ -85,7 +92,7 @@ class _Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, data: bytes) -> asyncio.Future[int]:
-        """The status of the reply, once it is whole; 0 when the connection broke."""
+        """The status of the reply, once it is whole; NO_ANSWER when the connection broke."""
         assert self._transport is not None
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(data)
@@ -97,8 +104,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -112,7 +118,7 @@ class _Connection(asyncio.Protocol):
         self._settle(status)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio names it
-        self._settle(0)
+        self._settle(NO_ANSWER)
 
     def _settle(self, status: int) -> None:
         if self._reply is not None and not self._reply.done():
@@ -127,12 +133,17 @@ class _Pool:
         self._free: list[_Connection] = []
         self._permits = asyncio.Semaphore(limit)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether another request would have to wait for a connection."""
+        return self._permits.locked()
+
     async def send(self, data: bytes) -> int:
-        """The status of the reply; 0 when there was none."""
+        """The status of the reply, or NO_ANSWER."""
         async with self._permits:
             connection = await self._take()
             if connection is None:
-                return 0
+                return NO_ANSWER
             status = await connection.send(data)
             if connection.is_open:
                 self._free.append(connection)
@@ -155,7 +166,9 @@ class _Pool:
             return None
 
 
-async def _run(port: int, dues: Sequence[Due], connections: int) -> list[Answer]:
+async def _run(
+    port: int, dues: Iterable[Due], connections: int, grace_s: float, is_shedding: bool = False
+) -> list[Answer]:
     loop = asyncio.get_running_loop()
     pool = _Pool(port, connections)
     start = loop.time() + 0.1
@@ -167,16 +180,22 @@ async def _run(port: int, dues: Sequence[Due], connections: int) -> list[Answer]
         try:
             status = await pool.send(due.payload)
         except asyncio.CancelledError:
-            status = 0
+            status = NO_ANSWER
         answers.append(Answer(due.kind, loop.time() - due_time, status, lag))
 
-    tasks = []
-    for due in dues:
-        await asyncio.sleep(start + due.at_s - loop.time())
-        tasks.append(loop.create_task(send(due)))
-    _, late = await asyncio.wait(tasks, timeout=GRACE_S)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*late, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        running: set[asyncio.Task[None]] = set()
+        for due in dues:
+            await asyncio.sleep(start + due.at_s - loop.time())
+            if is_shedding and pool.is_full:
+                answers.append(Answer(due.kind, float("inf"), NOT_SENT, 0.0))
+                continue
+            task = group.create_task(send(due))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        if running:
+            _, late = await asyncio.wait(running, timeout=grace_s)
+            for task in late:
+                task.cancel()
     pool.close()
     return answers

@@ -1,13 +1,15 @@
 """Results → one PNG: a panel a load, a bar a contestant, the limit as a line. Knows no servers."""
 
+import math
 from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from benchmarks.report import UNITS
-from benchmarks.results import LIMIT, Result, Row
+from benchmarks.results import KERNEL, LIMIT, Result, Row
 
 OURS, THEIRS, FLOORS, INK = "#0b6e4f", "#9aa5b1", "#d9dee4", "#2b2f36"
 
@@ -31,7 +33,12 @@ def draw(path: Path, results: list[Result], about: dict[str, str]) -> None:
 
 
 def _panel(panel: Axes, result: Result) -> None:
-    rows = [row for row in result.rows if row.runs and row.name != LIMIT][::-1]
+    # a percentile is endless when requests went unanswered; the table says so
+    rows = [
+        row
+        for row in result.rows
+        if not _is_in_limit(result, row) and math.isfinite(row.median(result.figure) or math.nan)
+    ][::-1]
     values = [row.median(result.figure) or 0.0 for row in rows]
     bars = panel.barh([row.name for row in rows], values, color=[_colour(row) for row in rows], height=0.68)
     for bar, row, value in zip(bars, rows, values, strict=True):
@@ -45,7 +52,14 @@ def _panel(panel: Axes, result: Result) -> None:
         panel.axvline(limit, color="#c2410c", linewidth=1.2, linestyle=(0, (4, 3)))
         panel.annotate("limit", (limit, 1), xycoords=("data", "axes fraction"), xytext=(3, -9),
                        textcoords="offset points", color="#c2410c", fontsize=8)  # fmt: skip
-    _style(panel, result, max(values) * 1.32)
+    panel.set_ylim(min(-0.6, len(rows) - 5.4), len(rows) - 0.4)  # bars as thick in every panel
+    _style(panel, result, max([value * 1.32 for value in values] + [1.08 * (limit or 0.0)]))
+
+
+def _is_in_limit(result: Result, row: Row) -> bool:
+    """Bars that would dwarf all others, and that the line of the limit stands for."""
+    has_limit = bool(result.row(LIMIT).runs)
+    return row.name == LIMIT or (has_limit and row.name in (KERNEL, "HTTP floor (uvicorn)"))
 
 
 def _style(panel: Axes, result: Result, right: float) -> None:
@@ -53,6 +67,8 @@ def _style(panel: Axes, result: Result, right: float) -> None:
     panel.set_title(f"({result.key}) {result.title}", loc="left", fontsize=9.5, fontweight="bold", wrap=True)
     panel.set_xlabel(f"{UNITS[result.figure]}, {arrow}", fontsize=8, color="#6b7280")
     panel.set_xlim(0, right)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.spines[["top", "right", "left"]].set_visible(False)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x", color="#eceff3", linewidth=0.8)

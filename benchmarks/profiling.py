@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from rich.console import Console
@@ -48,22 +48,30 @@ def run(console: Console, load: str, *, seconds: float, top: int) -> None:
 def _table(raw: Path, top: int) -> Table:
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()
+    callers: dict[str, Counter[str]] = defaultdict(Counter)
     for line in raw.read_text().splitlines():
         stack, _, seen = line.rpartition(" ")
         frames = [_short(frame) for frame in stack.split(";")]
         own[frames[-1]] += int(seen)
+        callers[frames[-1]][_python_caller(frames)] += int(seen)
         for frame in set(frames):
             whole[frame] += int(seen)
     total = sum(own.values()) or 1
-    table = Table("function", title=f"{total} samples")
-    table.add_column("self", justify="right")
-    table.add_column("with callees", justify="right")
+    table = Table(title=f"{total} samples", title_justify="left")
+    for name in ("function", "self", "with callees", "mostly for"):
+        table.add_column(name, justify="right" if name in ("self", "with callees") else "left")
     for name, count in own.most_common(top):
-        table.add_row(name, f"{count / total:.1%}", f"{whole[name] / total:.1%}")
+        caller = callers[name].most_common(1)[0][0]
+        table.add_row(name, f"{count / total:.1%}", f"{whole[name] / total:.1%}", caller)
     return table
+
+
+def _python_caller(frames: list[str]) -> str:
+    """The nearest Python function above the last frame: whose doing a C function's time is."""
+    return next((frame for frame in reversed(frames[:-1]) if frame.endswith(".py)")), "")
 
 
 def _short(frame: str) -> str:
     """`name (file:line)` without the line, so that a function is one row."""
     name, _, place = frame.rpartition(" (")
-    return f"{name} ({Path(place.partition(':')[0].rstrip(')')).name})" if name else frame
+    return f"{name} ({Path(place.partition(':')[0].rstrip(')')).name[:40]})" if name else frame

@@ -69,7 +69,7 @@ def write_json(path: Path, results: list[Result], about: dict[str, str]) -> None
 
 def _cells(result: Result, row: Row) -> list[str]:
     if not row.runs:
-        return [row.name, row.note or "not run", *[""] * 7]
+        return [row.name, row.note or "not run", *[""] * 8]
     spread, ratio = row.spread(result.figure), result.ratio(row.name)
     is_self = row.name == result.baseline
     p50, p99 = ("short_p50_ms", "short_p99_ms") if result.lower_is_better else ("p50_ms", "p99_ms")
@@ -82,8 +82,15 @@ def _cells(result: Result, row: Row) -> list[str]:
         _number(row.median(p50)),
         _number(row.median(p99)),
         _number(row.median("server_cpu_us")),
+        _number(_cores_busy(row)),
         _number(sum(run.get("errors", 0) for run in row.runs) or None),
     ]
+
+
+def _cores_busy(row: Row) -> float | None:
+    """How many cores the server kept busy: the floors and idle workers show here."""
+    cost, rate = row.median("server_cpu_us"), row.median("requests_per_s")
+    return None if cost is None or rate is None else cost * rate / 1e6
 
 
 def _aim(target: float | None, ratio: float | None) -> str:

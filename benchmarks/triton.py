@@ -19,7 +19,7 @@ CONFIG = f"""
 name: "NAME"
 backend: "python"
 max_batch_size: {MAX_BATCH}
-input [{{ name: "x", data_type: TYPE_FP32, dims: [-1, {FEATURES}], allow_ragged_batch: true }}]
+input [{{ name: "x", data_type: TYPE_FP32, dims: [-1, {FEATURES}] }}]
 output [{{ name: "y", data_type: TYPE_FP32, dims: [{CLASSES}] }}]
 instance_group [{{ count: INSTANCES, kind: KIND_CPU }}]
 parameters {{ key: "graph", value: {{ string_value: "GRAPH" }} }}

@@ -1,7 +1,7 @@
 """The model as Triton's Python backend runs it: one ONNX Runtime call for all requests of a batch.
 
 Runs inside Triton, under its own interpreter stub. The sequence batcher's state lives here, by correlation
-id, as its users keep it. Ragged requests are padded into one batch, which is the best its batchers allow.
+id, as its users keep it. Requests of one batch have one shape: padding a short one to a long one cost more.
 """
 
 import json
