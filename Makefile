@@ -6,7 +6,7 @@ PORT   ?= 8000
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test train lint check bench docker-test clean
+.PHONY: help serve test train lint check bench loadtest docker-test clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,6 +21,10 @@ $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.loadtest: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[loadtest]'
 	@touch $@ $(VENV)/.serve
 
 serve: $(VENV)/.serve ## serve the committed models (HOST, PORT; settings from CELLGATE_*)
@@ -42,6 +46,9 @@ check: lint test ## what CI runs
 
 bench: $(VENV)/.dev ## compare with peers; see benchmarks/README.md
 	$(BIN)/python -m benchmarks
+
+loadtest: $(VENV)/.loadtest ## users at work: URL= (default: a server of its own), USERS=50, TIME=30s
+	$(BIN)/python -m benchmarks.loadtest --users $(or $(USERS),50) --time $(or $(TIME),30s) $(if $(URL),--url $(URL))
 
 docker-test: $(VENV)/.dev ## build the image, run it, kill it, find the session again
 	$(BIN)/python deploy/docker_test.py
