@@ -50,6 +50,7 @@ def print_result(console: Console, result: Result) -> None:
         "p50 ms",
         "p99 ms",
         "CPU us/req",
+        "cores",
         "errors",
     ):
         table.add_column(name, justify="left" if not name else "right")
