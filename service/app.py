@@ -6,6 +6,7 @@ stop:   not ready, new requests 503 → requests in flight finish → sweeper �
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
 DRAIN_TICK_S = 0.05
+GC_THRESHOLD = (20_000, 20, 100)  # a request makes some hundred objects, and hardly ever a cycle
 
 
 def create_store(settings: Settings) -> Store:
@@ -44,7 +46,22 @@ def create_store(settings: Settings) -> Store:
     )
     if settings.store == "memory":
         return MemoryStore(limits)
+    if settings.store == "redis":
+        return _create_redis_store(settings, limits)
     return LmdbStore(settings.sessions_dir, limits, sync_to_disk=settings.session_sync == "disk")
+
+
+def _create_redis_store(settings: Settings, limits: Limits) -> Store:
+    try:
+        from service.store.redis import RedisStore  # its client is an extra
+    except ImportError as error:
+        raise StartupError("the redis client is not installed: pip install 'cellgate[redis]'") from error
+    return RedisStore(
+        settings.redis_url.get_secret_value(),
+        limits,
+        timeout_s=settings.redis_timeout_s,
+        shards=settings.redis_shards,
+    )
 
 
 def batching_of(settings: Settings) -> Batching:
@@ -53,6 +70,7 @@ def batching_of(settings: Settings) -> Batching:
         max_batch=settings.max_batch,
         chunk_steps=settings.chunk_steps,
         max_waiting=settings.max_waiting,
+        max_wait_s=settings.max_wait_ms / 1000,
         target_s=settings.target_call_ms / 1000,
         inline_s=settings.inline_call_ms / 1000,
     )
@@ -132,6 +150,10 @@ class Cellgate:
             clock=asyncio.get_running_loop().time,
         )
         self._drain_on_signals()
+        # What is loaded now stays: the collector need not walk it at every turn, nor take turns so often.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
         sweeper = asyncio.create_task(self._sweep())
         logger.info("ready: %d models, sessions in %s", len(list(self._repository)), settings.store)
         try:

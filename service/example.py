@@ -32,6 +32,7 @@ class Batching:
     max_batch: int
     chunk_steps: int
     max_waiting: int
+    max_wait_s: float = math.inf
     target_s: float = math.inf
     inline_s: float = math.inf  # a call expected to take longer runs in the worker's thread
 
@@ -51,6 +52,7 @@ def scheduler_for(manifest: Manifest, batching: Batching, cost: Cost | None = No
         cuts=manifest.chunkable,
         cost=cost,
         target_s=batching.target_s,
+        max_wait_s=batching.max_wait_s,
     )
 
 

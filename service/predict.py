@@ -23,7 +23,7 @@ from service.store import Record
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # not frozen, for speed
 class Reply:
     """An answer, and what the log says of it."""
 
@@ -42,7 +42,7 @@ class Encode(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Request:
     """What a face understood of a request: the model, and how to read and write its sequences."""
 

@@ -13,7 +13,7 @@ The scheduler is synchronous and single-threaded. It knows no clock, no HTTP and
 
 from collections import deque
 from itertools import accumulate
-from math import inf
+from math import ceil, inf
 
 from service.cost import Cost
 from service.errors import Overloaded
@@ -41,9 +41,11 @@ class Scheduler:
         cuts: bool = True,
         cost: Cost | None = None,
         target_s: float = inf,
+        max_wait_s: float = inf,
     ) -> None:
         self.cost = cost or Cost()
         self.target_s = target_s
+        self.max_wait_s = max_wait_s
         self.max_batch = max_batch
         self.chunk_steps = chunk_steps
         self.max_waiting = max_waiting
@@ -52,15 +54,27 @@ class Scheduler:
         # Whoever had a turn goes to the back, so the order of this queue is the order of the last turns.
         self._waiting: deque[Sequence] = deque()
         self._late: list[Sequence] = []
+        self._queued_steps = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds until all that is queued now will have been computed, as far as costs are known."""
+        known = self.cost.coefficients
+        rows = min(self.max_batch, len(self._waiting)) or 1
+        return self._queued_steps * (known.step / rows + known.row)
+
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises Overloaded when `max_waiting` are queued."""
+        """Queue a sequence. Raises Overloaded when the queue is full, or longer than `max_wait_s` of work."""
         if len(self._waiting) >= self.max_waiting:
             raise Overloaded(f"{self.max_waiting} sequences are waiting already")
+        if self._queued_steps and self.wait_s > self.max_wait_s:
+            wait = ceil(self.wait_s)
+            raise Overloaded(f"about {wait} s of work are waiting already", retry_after_s=wait)
         self._waiting.append(sequence)
+        self._queued_steps += sequence.remaining
 
     def schedule(self, now: float) -> Batch | None:
         """Take the sequences whose turn it is, one chunk of each; None when none is ready.
@@ -79,6 +93,7 @@ class Scheduler:
             elif not sequence.cancelled:
                 self._late.append(sequence)
             self._waiting.popleft()
+            self._queued_steps -= sequence.remaining
         if not ready:
             return None
         steps = self._choose_steps([sequence.remaining for sequence in ready])
@@ -123,4 +138,5 @@ class Scheduler:
                 finished.append(sequence)
             else:
                 self._waiting.append(sequence)
+                self._queued_steps += sequence.remaining
         return finished

@@ -62,7 +62,7 @@ class Chunk(NamedTuple):
         return self.stop == self.sequence.steps
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Batch:
     """The chunks, of different sequences, that go through one engine call."""
 

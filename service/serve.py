@@ -2,17 +2,54 @@
 
 import functools
 import logging
+import socket
 import sys
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from service.app import Cellgate
 from service.engine import choose_provider
+from service.errors import StartupError
 from service.logs import configure
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+class WorkerSocket(socket.socket):
+    """An address that each worker binds for itself, so that the kernel deals connections out among them.
+
+    Workers that accept from one shared socket do not share evenly: whoever wakes first takes a whole burst.
+    The parent's own socket never listens; unpickled in a worker, it is a new one on the same address.
+    """
+
+    @classmethod
+    def reserve(cls, host: str, port: int) -> "WorkerSocket":
+        """Bind an address that nobody else uses. Raises StartupError."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            with socket.socket(family) as probe:  # without SO_REUSEPORT, or two servers could share a port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+                port = probe.getsockname()[1]
+            return cls.bind_again(family, host, port)
+        except OSError as error:
+            raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+    @classmethod
+    def bind_again(cls, family: int, host: str, port: int) -> "WorkerSocket":
+        """One more socket on an address that is ours."""
+        bound = cls(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+        return bound
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        host, port = self.getsockname()[:2]
+        return WorkerSocket.bind_again, (self.family, host, port)
 
 
 def create_app(settings: Settings) -> Cellgate:
@@ -49,7 +86,9 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
     if settings.num_workers > 1:
-        Multiprocess(config, [config.bind_socket()]).run()
+        address = WorkerSocket.reserve(settings.host, settings.port)
+        logger.info("listening on http://%s:%d", *address.getsockname()[:2])
+        Multiprocess(config, [address]).run()
         return
     server = uvicorn.Server(config)
     server.run()

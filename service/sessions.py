@@ -28,7 +28,7 @@ class Binding:
     graph: bytes  # 8: fingerprint
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # not frozen, for speed
 class Opened:
     """A session whose next request may run (or, with `reply`, need not)."""
 

@@ -45,12 +45,25 @@ class Settings(BaseModel):
         2, ge=0, description="a call expected to take longer runs in a thread, so that HTTP goes on"
     )
     max_waiting: int = Field(4096, ge=1, description="most sequences queued a model and worker; beyond: 503")
+    max_wait_ms: float = Field(
+        2000, gt=0, description="most work queued a model and worker, by learnt costs; beyond: 503"
+    )
 
     # Sessions
-    store: Literal["memory", "lmdb"] = Field("lmdb", description="where sessions live")
+    store: Literal["memory", "lmdb", "redis"] = Field("lmdb", description="where sessions live")
     sessions_dir: Path = Field(Path("sessions"), description="LMDB: the directory")
     session_sync: Literal["os", "disk"] = Field(
         "os", description="LMDB: what a commit waits for. os survives kill -9, disk survives power loss"
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis: redis://, rediss:// (TLS) or unix://; redis+cluster://, rediss+cluster:// on a Cluster",
+    )
+    redis_timeout_s: float = Field(
+        2, gt=0, description="Redis: longest wait for one operation, connecting and trying again included"
+    )
+    redis_shards: int = Field(
+        1, ge=1, le=1024, description="Redis: slots to spread sessions over; fixed once there are sessions"
     )
     session_ttl_s: float = Field(3600, gt=0, description="idle seconds after which a session expires")
     max_sessions: int = Field(1_000_000, ge=1, description="most live sessions")

@@ -19,7 +19,7 @@ class Outcome(Enum):
     FULL = "full"  # no room, and no session idle long enough to be evicted: nothing was applied
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # not frozen, for speed
 class Write:
     """Put `record` (None: delete) if the key still holds the revision the writer saw (None: nothing)."""
 
@@ -55,6 +55,9 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of files and connections; what was committed stays."""
+
+    async def check(self) -> None:
+        """Raises StoreUnavailable when a commit could not work now, whatever it holds."""
 
     async def get(self, key: bytes) -> Record | None:
         """The record, live or tombstone, as last committed."""

@@ -45,7 +45,7 @@ class Head(NamedTuple):
     size: int
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # not frozen: each step of a session makes two, and that would triple their time
 class Record:
     """One session. `revision` differs between any two writes, so it can be compared and set."""
 
