@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import SecretStr
 
 from service.errors import CellgateError, StartupError
 from service.manifest import MANIFEST_FILE
@@ -48,7 +49,9 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
 
         for name in reversed(names):
             field = Settings.model_fields[name]
-            text = f"{field.description} [CELLGATE_{name.upper()}; {field.default}]"
+            default = field.default
+            shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+            text = f"{field.description} [CELLGATE_{name.upper()}; {shown}]"
             flag = f"--{name.replace('_', '-')}" + (
                 f"/--no-{name.replace('_', '-')}" if field.annotation is bool else ""
             )
@@ -166,7 +169,7 @@ def sessions() -> None:
 
 
 @sessions.command("list", context_settings=CONTEXT)
-@settings_options("store", "sessions_dir")
+@settings_options("store", "sessions_dir", "redis_url")
 @click.option("--after", default="", help="only names greater than this")
 @click.option("--limit", default=100, show_default=True)
 def list_sessions(settings: Settings, after: str, limit: int) -> None:
@@ -182,7 +185,7 @@ def list_sessions(settings: Settings, after: str, limit: int) -> None:
 
 
 @sessions.command("show", context_settings=CONTEXT)
-@settings_options("store", "sessions_dir")
+@settings_options("store", "sessions_dir", "redis_url")
 @click.argument("name")
 def show_session(settings: Settings, name: str) -> None:
     """One session, as JSON.
@@ -208,7 +211,7 @@ def show_session(settings: Settings, name: str) -> None:
 
 
 @sessions.command("rm", context_settings=CONTEXT)
-@settings_options("store", "sessions_dir")
+@settings_options("store", "sessions_dir", "redis_url")
 @click.argument("names", nargs=-1, required=True)
 def remove_sessions(settings: Settings, names: tuple[str, ...]) -> None:
     """Forget sessions.

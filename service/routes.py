@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
 
 from service.codec import SESSION_NAME
-from service.errors import CellgateError, InvalidField, NotFound
+from service.errors import CellgateError, InvalidField, NotFound, StoreUnavailable
 from service.front import App, problem_body, problem_headers
 from service.repository import Model, Repository
 from service.schemas import (
@@ -79,7 +79,7 @@ def build(
     app.include_router(_prediction())
     app.include_router(_models(repository))
     app.include_router(_sessions(sessions))
-    app.include_router(_health(is_ready))
+    app.include_router(_health(is_ready, sessions))
     return app
 
 
@@ -141,7 +141,7 @@ def _sessions(sessions: Callable[[], Sessions]) -> APIRouter:
     return router
 
 
-def _health(is_ready: Callable[[], bool]) -> APIRouter:
+def _health(is_ready: Callable[[], bool], parts: Callable[[], Sessions]) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/health/live")
@@ -150,11 +150,20 @@ def _health(is_ready: Callable[[], bool]) -> APIRouter:
         return HealthReply(status="ok")
 
     @router.get("/health/ready", responses={503: {"model": HealthReply}})
-    async def ready(response: Response) -> HealthReply:
+    async def ready(
+        response: Response,
+        sessions: Annotated[bool, Query(description="false: do not ask for the session store")] = True,
+    ) -> HealthReply:
         """200 only when `/predict` would answer."""
         if not is_ready():
             response.status_code = 503
             return HealthReply(status="not ready")
+        try:
+            if sessions:
+                await parts().store.check()
+        except StoreUnavailable as error:
+            response.status_code = 503
+            return HealthReply(status=f"not ready for sessions: {error.detail}")
         return HealthReply(status="ok")
 
     return router

@@ -57,7 +57,7 @@ class Settings(BaseModel):
     )
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Redis: redis://, rediss:// (TLS) or unix://; redis+cluster://, rediss+cluster:// on a Cluster",
+        description="Redis: redis://, rediss:// (TLS), unix://; redis+cluster://, rediss+cluster://",
     )
     redis_timeout_s: float = Field(
         2, gt=0, description="Redis: longest wait for one operation, connecting and trying again included"

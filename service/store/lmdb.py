@@ -59,6 +59,9 @@ class LmdbStore:
         self._env.sync(True)
         self._env.close()
 
+    async def check(self) -> None:
+        """The map is there as long as the process is."""
+
     async def get(self, key: bytes) -> Record | None:
         """The record as last committed by any worker."""
         try:

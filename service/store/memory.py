@@ -22,6 +22,9 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to let go of."""
 
+    async def check(self) -> None:
+        """Memory is always there."""
+
     async def get(self, key: bytes) -> Record | None:
         """The record, live or tombstone."""
         return self._live[key][0] if key in self._live else self._graves.get(key)

@@ -1,0 +1,169 @@
+"""The Lua that runs inside Redis: each script is one atomic, logged change of one shard.
+
+They know a packed record (`record.py`) by the position of a few fields, nothing else. Lua counts from 1:
+
+    1 magic  5 CRC-32  9 status  11 model length  13 version length  15 state length  19 reply length  23 step
+    31 at  39 created  47 touched  55 ttl  63 revision  71 graph  79 digest  95 model, version, state, reply
+
+The first line makes Redis refuse a script before it starts, not in the middle, when memory or disk is full or
+the server is a read-only replica; it needs Redis 7 or Valkey.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Script:
+    """Its text, and the digest by which a server knows it that has run it before."""
+
+    text: str
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-1, as EVALSHA wants it."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+_WRITES = "#!lua\n"
+_READS = "#!lua flags=no-writes\n"
+
+_NAMES = """
+local records, idle, expiry, names, graves, bytes = unpack(KEYS)
+"""
+
+_RECORD = """
+-- CRC-32 as in zlib, four bits at a time
+local NIBBLES = {
+  0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+  0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+}
+
+local function crc32(text)
+  local crc = 0xffffffff
+  for i = 1, #text do
+    crc = bit.bxor(crc, text:byte(i))
+    crc = bit.bxor(bit.rshift(crc, 4), NIBBLES[bit.band(crc, 15) + 1])
+    crc = bit.bxor(bit.rshift(crc, 4), NIBBLES[bit.band(crc, 15) + 1])
+  end
+  return bit.bxor(crc, 0xffffffff)
+end
+
+local function revision(packed)
+  return packed and packed:sub(63, 70) or ''
+end
+
+local function live_size(packed)
+  if packed and struct.unpack('<I2', packed, 9) == 0 then return #packed end
+  return 0
+end
+
+-- base.tombstone: the same bytes, which a test holds
+local function tombstone(packed, status, now)
+  local model, version = struct.unpack('<I2I2', packed, 11)
+  local body = struct.pack('<I2I2I2I4I4', status, model, version, 0, 0) .. packed:sub(23, 46)
+    .. struct.pack('<I8', now) .. packed:sub(55, 78) .. string.rep('\\0', 16)
+    .. packed:sub(95, 94 + model + version)
+  return packed:sub(1, 4) .. struct.pack('<I4', crc32(body)) .. body
+end
+
+-- Put one record in the place of another, and keep indexes and totals in step with them.
+local function replace(key, old, new, max_tombstones)
+  local before, after = live_size(old), live_size(new)
+  if new then redis.call('HSET', records, key, new) else redis.call('HDEL', records, key) end
+  if before ~= after then redis.call('INCRBY', bytes, after - before) end
+  if after > 0 then
+    local touched, ttl = struct.unpack('<I8I8', new, 47)
+    redis.call('ZADD', idle, touched, key)
+    redis.call('ZADD', expiry, touched + ttl, key)
+    if before == 0 then redis.call('ZADD', names, 0, key) end
+  elseif before > 0 then
+    redis.call('ZREM', idle, key)
+    redis.call('ZREM', expiry, key)
+    redis.call('ZREM', names, key)
+  end
+  if new and after == 0 then
+    redis.call('ZADD', graves, (struct.unpack('<I8', new, 47)), key)
+    if redis.call('ZCARD', graves) > max_tombstones then
+      redis.call('HDEL', records, redis.call('ZPOPMIN', graves)[1])
+    end
+  elseif old and before == 0 then
+    redis.call('ZREM', graves, key)
+  end
+end
+
+local function bury(key, status, now, max_tombstones)
+  local old = redis.call('HGET', records, key)
+  replace(key, old, tombstone(old, status, now), max_tombstones)
+end
+"""
+
+# ARGV: now, max_sessions, max_bytes, min_idle, max_tombstones; per write: key, expected revision, record.
+# Empty revision: nothing there. Empty record: delete. Returns per write 0 done, 1 conflict, 2 full.
+_COMMIT = """
+local DONE, CONFLICT, FULL, EVICTED = 0, 1, 2, 3
+local now, max_sessions, max_bytes, min_idle, max_tombstones =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local function oldest_but(key)
+  local found = redis.call('ZRANGE', idle, 0, 1, 'WITHSCORES')
+  if found[1] == key then return found[3], tonumber(found[4]) end
+  return found[1], tonumber(found[2])
+end
+
+-- Evict until a live record of `size` bytes fits in the place of the old one.
+local function make_room(key, old, size)
+  local replaced = live_size(old)
+  while size > replaced and (tonumber(redis.call('GET', bytes) or 0) - replaced + size > max_bytes
+      or (replaced == 0 and redis.call('ZCARD', idle) >= max_sessions)) do
+    local victim, touched = oldest_but(key)
+    if not victim or now - touched < min_idle then return false end
+    bury(victim, EVICTED, now, max_tombstones)
+  end
+  return true
+end
+
+local function write(key, expected, new)
+  local old = redis.call('HGET', records, key)
+  -- Revisions are drawn anew for each write: if ours is there, this command was sent before, its reply lost.
+  if new and revision(old) == revision(new) then return DONE end
+  if revision(old) ~= expected then return CONFLICT end
+  if live_size(new) > 0 and not make_room(key, old, #new) then return FULL end
+  replace(key, old, new, max_tombstones)
+  return DONE
+end
+
+local outcomes = {}
+for i = 6, #ARGV, 3 do
+  outcomes[#outcomes + 1] = write(ARGV[i], ARGV[i + 1], ARGV[i + 2] ~= '' and ARGV[i + 2])
+end
+return outcomes
+"""
+
+# ARGV: now, limit, max_tombstones. Returns how many sessions were buried.
+_SWEEP = """
+local EXPIRED = 2
+local expired = redis.call('ZRANGEBYSCORE', expiry, '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, key in ipairs(expired) do bury(key, EXPIRED, tonumber(ARGV[1]), tonumber(ARGV[3])) end
+return #expired
+"""
+
+# ARGV: lower and upper bound as ZRANGEBYLEX wants them, limit. Returns key, record, key, record, …
+_SCAN = """
+local found = {}
+for _, key in ipairs(redis.call('ZRANGEBYLEX', names, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])) do
+  found[#found + 1] = key
+  found[#found + 1] = redis.call('HGET', records, key)
+end
+return found
+"""
+
+_STATS = """
+return {redis.call('ZCARD', idle), tonumber(redis.call('GET', bytes) or 0), redis.call('ZCARD', graves)}
+"""
+
+COMMIT = Script(_WRITES + _NAMES + _RECORD + _COMMIT)
+SWEEP = Script(_WRITES + _NAMES + _RECORD + _SWEEP)
+SCAN = Script(_READS + _NAMES + _SCAN)
+STATS = Script(_READS + _NAMES + _STATS)
