@@ -35,6 +35,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    ConnectionError,
     NoScriptError,
     RedisClusterException,
     RedisError,
@@ -229,7 +230,10 @@ class RedisStore:
             return await self._ask("EVAL", script.text, len(keys), *keys, *arguments)
 
     async def _ask(self, *command: Any) -> Any:
-        return await self._client.execute_command(*command)
+        try:
+            return await self._client.execute_command(*command)
+        except AttributeError as error:  # the cluster client closes connections under commands that use them
+            raise ConnectionError("the connection was closed under a command") from error
 
     @contextlib.asynccontextmanager
     async def _asking(self) -> AsyncIterator[None]:
