@@ -18,6 +18,7 @@ from service.errors import CellgateError, InvalidField, NotFound, StoreUnavailab
 from service.front import App, problem_body, problem_headers
 from service.repository import Model, Repository
 from service.schemas import (
+    BatchingReply,
     HealthReply,
     ModelReply,
     ModelsReply,
@@ -177,6 +178,7 @@ def _key(session: str) -> bytes:
 
 def _describe(model: Model) -> ModelReply:
     manifest = model.manifest.model_dump(mode="json")
+    scheduler = model.worker.scheduler
     return ModelReply(
         name=model.name,
         version=model.version,
@@ -184,6 +186,13 @@ def _describe(model: Model) -> ModelReply:
         provider=model.provider,
         exact=model.is_exact,
         max_difference=model.difference,
+        batching=BatchingReply(
+            calls=scheduler.counts.calls,
+            sequences_per_call=round(scheduler.counts.occupancy, 3),
+            steps=scheduler.counts.steps,
+            padding=round(scheduler.counts.padding, 4),
+            waiting=len(scheduler),
+        ),
         **{field: manifest[field] for field in (
             "description", "task", "inputs", "outputs", "metrics", "example", "provenance",
         )},

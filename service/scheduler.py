@@ -12,6 +12,7 @@ The scheduler is synchronous and single-threaded. It knows no clock, no HTTP and
 """
 
 from collections import deque
+from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, inf
 
@@ -20,6 +21,27 @@ from service.errors import Overloaded
 from service.sequence import Batch, Chunk, Result, Sequence
 
 MIN_CHUNK = 8  # below this a call is mostly overhead: rather fewer rows than shorter chunks
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the engine calls so far were filled with."""
+
+    calls: int = 0
+    rows: int = 0
+    steps: int = 0  # true time steps
+    padded_steps: int = 0  # computed beside them, because rows of a call end at different steps
+
+    @property
+    def occupancy(self) -> float:
+        """Sequences in a call, on average."""
+        return self.rows / self.calls if self.calls else 0.0
+
+    @property
+    def padding(self) -> float:
+        """The share of computed steps that was padding."""
+        computed = self.steps + self.padded_steps
+        return self.padded_steps / computed if computed else 0.0
 
 
 class Scheduler:
@@ -55,6 +77,7 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._late: list[Sequence] = []
         self._queued_steps = 0
+        self.counts = Counts()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -128,6 +151,7 @@ class Scheduler:
     def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
         """Give each sequence its result; return the finished ones, requeue the others at the back."""
         finished: list[Sequence] = []
+        self._count(batch)
         for chunk, result in zip(batch.chunks, results, strict=True):
             sequence = chunk.sequence
             sequence.done = chunk.stop
@@ -140,3 +164,11 @@ class Scheduler:
                 self._waiting.append(sequence)
                 self._queued_steps += sequence.remaining
         return finished
+
+    def _count(self, batch: Batch) -> None:
+        counts, rows = self.counts, len(batch.chunks)
+        steps = sum([chunk.stop - chunk.start for chunk in batch.chunks])
+        counts.calls += 1
+        counts.rows += rows
+        counts.steps += steps
+        counts.padded_steps += rows * batch.steps - steps

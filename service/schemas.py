@@ -92,6 +92,16 @@ class PredictReply(BaseModel):
     predictions: list[Prediction | FailedSequence]
 
 
+class BatchingReply(BaseModel):
+    """How full the engine calls of this worker process were, since its start."""
+
+    calls: int
+    sequences_per_call: float
+    steps: int
+    padding: float = Field(description="share of the computed steps that were padding")
+    waiting: int = Field(description="sequences queued now")
+
+
 class ModelReply(BaseModel):
     """One version of a model, as loaded."""
 
@@ -105,6 +115,7 @@ class ModelReply(BaseModel):
     provider: str
     exact: bool = Field(description="whether batching and chunking changed no bit, measured at load")
     max_difference: float = Field(description="0 when exact")
+    batching: BatchingReply
     metrics: dict[str, float]
     example: dict[str, Any] | None = None
     provenance: dict[str, Any] | None = None
