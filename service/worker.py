@@ -18,6 +18,8 @@ from service.sequence import Batch, Engine, Result, Sequence
 
 _Outcome = tuple[list[Result] | Exception, float]  # and the seconds it took
 
+MAX_DEFERRED = 4
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,6 +41,8 @@ class Worker:
         self._replies: dict[Sequence, asyncio.Future[Sequence]] = {}
         self._running = False  # a crank is due or an engine call is under way
         self._stopping = False
+        self._num_seen = 0  # sequences queued at the last turn of the event loop
+        self._num_deferred = 0  # turns that a batch has been put off for latecomers
         self._idle = asyncio.Event()
         self._idle.set()
         self._death: BaseException | None = None
@@ -89,6 +93,9 @@ class Worker:
     def _crank(self) -> None:
         """One batch: schedule, run, commit, answer; then HTTP has its turn before the next."""
         try:
+            if self._is_gathering():
+                self._loop.call_soon(self._crank)
+                return
             batch = self.scheduler.schedule(self._loop.time())
             for sequence in self.scheduler.take_late():
                 self._settle(sequence, DeadlineExceeded("not computed before the request's deadline"))
@@ -103,6 +110,19 @@ class Worker:
         except BaseException as error:
             self._die(error)
             raise
+
+    def _is_gathering(self) -> bool:
+        """Whether the last turn of the event loop brought more sequences, so that the next may bring some too.
+
+        A turn costs microseconds, a call of its own for the latecomer many times that.
+        """
+        queued = len(self.scheduler)
+        has_grown, self._num_seen = queued > self._num_seen, queued
+        if not has_grown or self._num_deferred >= MAX_DEFERRED:
+            self._num_seen = self._num_deferred = 0
+            return False
+        self._num_deferred += 1
+        return True
 
     def _run(self, batch: Batch) -> _Outcome:
         started = time.perf_counter()
