@@ -29,6 +29,7 @@ from service.sequence import Array
 
 SESSION_NAME = re.compile(r"[!-.0-~]{1,128}")  # printable ASCII but "/", so that it fits into a path
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
+_NUMBERS, _INTEGERS = frozenset({int, float}), frozenset({int})
 _FIELDS = {"model", "version", "sequences", "return"}
 _ITEM_FIELDS = {"steps", "session", "at", "end"}
 
@@ -208,7 +209,15 @@ def _takes_integers(spec: InputSpec) -> bool:
 
 def _check_values(value: Any, spec: InputSpec, dims: tuple[int, ...], pointer: str) -> None:
     """Walk [time, *dims] and raise at the first thing that is not a number where a number belongs."""
+    numbers = _INTEGERS if _takes_integers(spec) else _NUMBERS
     for index, entry in enumerate(value):
+        if (
+            len(dims) == 1
+            and type(entry) is list
+            and len(entry) == dims[0]
+            and numbers.issuperset(map(type, entry))
+        ):
+            continue  # a sound row, as nearly all are
         at = f"{pointer}/{index}"
         if dims:
             if not isinstance(entry, list):
@@ -218,8 +227,8 @@ def _check_values(value: Any, spec: InputSpec, dims: tuple[int, ...], pointer: s
             _check_values(entry, spec, dims[1:], at)
         elif entry is None and spec.missing == "error":
             raise InvalidField("null: this model takes no missing values", pointer=at)
-        elif entry is not None and type(entry) not in ((int,) if _takes_integers(spec) else (int, float)):
-            wanted = "an integer" if _takes_integers(spec) else "a number"
+        elif entry is not None and type(entry) not in numbers:
+            wanted = "an integer" if numbers is _INTEGERS else "a number"
             raise InvalidField(f"expected {wanted}, got {_kind(entry)}", pointer=at)
 
 

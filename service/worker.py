@@ -112,7 +112,7 @@ class Worker:
             raise
 
     def _is_gathering(self) -> bool:
-        """Whether the last turn of the event loop brought more sequences, so that the next may bring some too.
+        """Whether the last turn of the event loop brought more sequences: then the next may bring some too.
 
         A turn costs microseconds, a call of its own for the latecomer many times that.
         """

@@ -29,6 +29,9 @@ class Status(IntEnum):
     EVICTED = 3
 
 
+_STATUSES = tuple(Status)
+
+
 class CorruptRecord(CellgateError):
     """The stored bytes are not what was written. The session is refused rather than gone on with."""
 
@@ -98,11 +101,13 @@ class Record:
         status, model, version, state, reply, step, at, created, touched, ttl, revision, graph, digest = (
             fields
         )
-        parts, start = [], _PREFIX.size + _HEADER.size
-        for length in (model, version, state, reply):
-            parts.append(packed[start : start + length])
-            start += length
+        version_at = _PREFIX.size + _HEADER.size + model
+        state_at = version_at + version
+        reply_at = state_at + state
         return cls(
-            Status(status), parts[0].decode(), parts[1].decode(), graph, revision, step,
-            created, touched, ttl, parts[2], at, digest, parts[3],
+            _STATUSES[status],
+            packed[version_at - model : version_at].decode(),
+            packed[version_at:state_at].decode(),
+            graph, revision, step, created, touched, ttl,
+            packed[state_at:reply_at], at, digest, packed[reply_at : reply_at + reply],
         )  # fmt: skip
