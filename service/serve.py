@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import signal
 import socket
 import sys
 from typing import Any
@@ -90,6 +91,11 @@ def run(settings: Settings) -> None:
         logger.info("listening on http://%s:%d", *address.getsockname()[:2])
         Multiprocess(config, [address]).run()
         return
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # uvicorn raises them again once it has stopped in good order
+        signal.signal(number, lambda *_: None)
     server = uvicorn.Server(config)
     server.run()
     if not server.started:

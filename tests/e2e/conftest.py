@@ -1,0 +1,57 @@
+"""Servers that tests share, and the utterance they all speak of."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.manifest import Manifest
+from tests.e2e.server import Server, running
+
+Predict = Callable[..., httpx.Response]
+
+
+@pytest.fixture(scope="session", params=["1", "2"], ids=["one worker", "two workers"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that nobody kills; sessions in it are told apart by name."""
+    with running(tmp_path_factory.mktemp("server"), workers=request.param, max_steps="2000") as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def utterance(vowels: Manifest) -> list[list[float]]:
+    """The committed model's example: somebody's vowels, [time, 12]."""
+    assert vowels.example is not None and isinstance(vowels.example.steps, list)
+    return vowels.example.steps
+
+
+@pytest.fixture
+def session(request: pytest.FixtureRequest) -> str:
+    """A session name of the test's own."""
+    name: str = request.node.nodeid
+    return name.replace("/", ":").replace(" ", "_")[-128:]
+
+
+@pytest.fixture
+def models(models_dir: Path) -> Path:
+    return models_dir
+
+
+def predict(client: httpx.Client, steps: list[Any], **fields: Any) -> httpx.Response:
+    """One sequence; `session`, `at` and `end` as fields."""
+    return client.post("/predict", json={"sequences": [{"steps": steps, **fields}]})
+
+
+def first(response: httpx.Response) -> dict[str, Any]:
+    """The first prediction of a 200."""
+    assert response.status_code == 200, response.text
+    prediction: dict[str, Any] = response.json()["predictions"][0]
+    return prediction

@@ -1,0 +1,165 @@
+"""Every bad request gets its status, its code and a pointer to the place; every bad start says why."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import first, predict
+from tests.e2e.server import ROOT, Server, free_port, running
+
+ROW = [0.1] * 12
+JSON = {"content-type": "application/json"}
+
+
+def with_steps(steps: Any, **fields: Any) -> dict[str, Any]:
+    return {"sequences": [{"steps": steps, **fields}]}
+
+
+BODIES: list[tuple[str, Any, int, str, str | None]] = [
+    # what, body, status, code, pointer
+    ("not JSON", b'{"sequences": [[[1, 2', 400, "invalid_json", None),
+    ("not UTF-8", b'{"model": "\xff"}', 400, "invalid_json", None),
+    ("NaN", b'{"sequences": [[[NaN]]]}', 400, "invalid_json", None),
+    ("Infinity", b'{"sequences": [[[-Infinity]]]}', 400, "invalid_json", None),
+    ("a number beyond JSON", b'{"sequences": [[[1e999]]]}', 400, "invalid_json", None),
+    ("no object", [], 422, "invalid_field", ""),
+    ("nothing", {}, 422, "invalid_field", "/sequences"),
+    ("no sequence", {"sequences": []}, 422, "invalid_field", "/sequences"),
+    ("an unknown field", {"sequences": [[ROW]], "modle": "vowels"}, 422, "invalid_field", "/modle"),
+    ("an unknown field inside", with_steps([ROW], sesion="x"), 422, "invalid_field", "/sequences/0/sesion"),
+    ("a text for a row", {"sequences": [["row"]]}, 422, "invalid_field", "/sequences/0/0"),
+    ("a text for one", {"sequences": [[ROW, ["1", *ROW[1:]]]]}, 422, "invalid_field", "/sequences/0/1/0"),
+    ("a boolean", {"sequences": [[[True, *ROW[1:]]]]}, 422, "invalid_field", "/sequences/0/0/0"),
+    ("a null", {"sequences": [[[None, *ROW[1:]]]]}, 422, "invalid_field", "/sequences/0/0/0"),
+    ("ragged rows", {"sequences": [[ROW, ROW[:5]]]}, 422, "wrong_shape", "/sequences/0/1"),
+    ("the wrong width", {"sequences": [[[1.0, 2.0]]]}, 422, "wrong_shape", "/sequences/0/0"),
+    ("rows in rows", {"sequences": [[[ROW]]]}, 422, "wrong_shape", "/sequences/0/0"),
+    ("beyond float32", {"sequences": [[ROW, [*ROW[:-1], 1e39]]]}, 422, "non_finite", "/sequences/0/1/11"),
+    ("an empty sequence", {"sequences": [[]]}, 422, "empty_sequence", "/sequences/0"),
+    ("too long", {"sequences": [[ROW] * 2001]}, 422, "sequence_too_long", "/sequences/0"),
+    ("too many", {"sequences": [[ROW]] * 1025}, 422, "too_many_sequences", "/sequences"),
+    ("an unknown return", {"sequences": [[ROW]], "return": "some"}, 422, "invalid_field", "/return"),
+    ("at without a session", with_steps([ROW], at=0), 422, "invalid_field", "/sequences/0"),
+    ("at below zero", with_steps([ROW], session="x", at=-1), 422, "invalid_field", "/sequences/0/at"),
+    ("at as a text", with_steps([ROW], session="x", at="0"), 422, "invalid_field", "/sequences/0/at"),
+    ("end as a number", with_steps([ROW], session="x", end=1), 422, "invalid_field", "/sequences/0/end"),
+    ("a name with a slash", with_steps([ROW], session="a/b"), 422, "invalid_field", "/sequences/0/session"),
+    ("a name too long", with_steps([ROW], session="a" * 129), 422, "invalid_field", "/sequences/0/session"),
+    ("an unknown model", {"model": "nope", "sequences": [[ROW]]}, 404, "unknown_model", "/model"),
+    ("an unknown version", {"version": "99", "sequences": [[ROW]]}, 404, "unknown_version", "/version"),
+    ("an unknown session", with_steps([ROW], session="never", at=7), 404, "unknown_session", "/sequences/0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "pointer"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES]
+)
+def test_bad_bodies(client: httpx.Client, body: Any, status: int, code: str, pointer: str | None) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response = client.post("/predict", content=content, headers=JSON)
+    problem = response.json()
+    assert (response.status_code, problem["status"], problem["code"]) == (status, status, code), problem
+    assert problem.get("pointer") == pointer, problem
+    assert response.headers["content-type"] == "application/problem+json"
+    assert problem["detail"] and problem["title"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/octet-stream", "application/x-www-form-urlencoded"]
+)
+def test_other_content_types_are_refused(client: httpx.Client, kind: str) -> None:
+    response = client.post("/predict", content=b"{}", headers={"content-type": kind})
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_bad_sequence_among_many_fails_alone(client: httpx.Client) -> None:
+    answers = client.post("/predict", json={"sequences": [[ROW], [[1.0]], [ROW]]}).json()["predictions"]
+    assert answers[0] == answers[2] and "output" in answers[0]
+    assert (answers[1]["error"]["code"], answers[1]["error"]["pointer"]) == ("wrong_shape", "/sequences/1/0")
+
+
+def test_a_body_too_large_is_refused_whether_announced_or_not(tmp_path: Path) -> None:
+    with running(tmp_path, max_body_bytes="1000") as server, httpx.Client(base_url=server.url) as client:
+        announced = client.post("/predict", content=b" " * 2000, headers=JSON)
+        streamed = client.post("/predict", content=iter([b" " * 600] * 3), headers=JSON)
+        for response in (announced, streamed):
+            assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+        assert first(client.post("/predict", json={"sequences": [[ROW]]}))
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(tmp_path: Path) -> None:
+    with running(tmp_path, body_timeout_s="0.2") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
+            slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
+                         b"content-type: application/json\r\n\r\n{")  # fmt: skip
+            answer = slow.recv(10_000)
+        assert b" 408 " in answer.partition(b"\r\n")[0] and b"body_timeout" in answer
+
+
+def test_at_capacity_a_new_session_is_refused_and_old_ones_go_on(tmp_path: Path) -> None:
+    with running(tmp_path, max_sessions="2") as server, httpx.Client(base_url=server.url) as client:
+        assert [predict(client, [ROW], session=name).status_code for name in ("a", "b")] == [200, 200]
+        refused = predict(client, [ROW], session="c")
+        assert (refused.status_code, refused.json()["code"]) == (503, "session_capacity")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert first(predict(client, [ROW], session="a"))["step"] == 2
+        client.delete("/sessions/b")
+        assert predict(client, [ROW], session="c").status_code == 200
+
+
+def test_an_idle_session_expires_with_410_and_starts_anew_only_when_asked(tmp_path: Path) -> None:
+    with running(tmp_path, session_ttl_s="0.05") as server, httpx.Client(base_url=server.url) as client:
+        predict(client, [ROW], session="idle")
+        while client.get("/sessions/idle").status_code == 200:
+            pass
+        gone = predict(client, [ROW], session="idle")
+        assert (gone.status_code, gone.json()["code"], gone.json()["reason"]) == (
+            410,
+            "session_gone",
+            "expired",
+        )
+        assert first(predict(client, [ROW], session="idle", at=0))["step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"CELLGATE_MODELS_DIR": "/nowhere"}, "no model in /nowhere"),
+        ({"CELLGATE_PROVIDER": "cuda"}, "install the GPU build"),
+        ({"CELLGATE_MAX_BATHC": "3"}, "CELLGATE_MAX_BATHC = '3' (from environment): no such option"),
+        ({"CELLGATE_MAX_BATCH": "0"}, "greater than or equal to 1"),
+        ({"CELLGATE_STORE": "memory", "CELLGATE_WORKERS": "2"}, "the memory store is not shared"),
+    ],
+)
+def test_what_is_asked_for_and_absent_ends_the_start_and_says_why(
+    settings: dict[str, str], expected: str
+) -> None:
+    command = [sys.executable, "-m", "service", "serve", "--port", str(free_port())]
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={"CELLGATE_WORKERS": "1"} | settings,
+        capture_output=True,
+        timeout=60,
+        text=True,
+    )
+    assert ended.returncode != 0
+    assert expected in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_ends_the_start(server: Server, tmp_path: Path, workers: str) -> None:
+    second = Server(tmp_path, {"CELLGATE_WORKERS": workers}, port=server.port)
+    second.launch()
+    try:
+        assert second.process.wait(60) != 0
+    finally:
+        second.reap()
+    assert "address already in use" in second.log.read_text().lower()
