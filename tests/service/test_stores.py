@@ -1,0 +1,367 @@
+"""The one suite that every store has to pass: compare-and-set, order, expiry, bounds, what a crash leaves."""
+
+import asyncio
+import itertools
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.errors import StartupError
+from service.store import Limits, Outcome, Record, Status, Store, Write
+from service.store.lmdb import LmdbStore
+from service.store.memory import MemoryStore
+from service.store.record import CorruptRecord
+from service.store.redis import RedisStore
+from tests.redis_server import EXECUTABLE, RedisServer, needs_redis, redis_server
+
+T = TypeVar("T")
+Create = Callable[[Limits], Store]
+ROOMY = Limits(max_sessions=1000, max_bytes=1 << 24, min_idle_ms=0, max_tombstones=100)
+STORES = ["memory", "lmdb", pytest.param("redis", marks=needs_redis)]
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer | None]:
+    if EXECUTABLE is None:
+        yield None
+        return
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=STORES)
+def create(request: pytest.FixtureRequest, redis: RedisServer | None) -> Create:
+    """Makes a store of the kind, empty the first time."""
+
+    def make(limits: Limits) -> Store:
+        if request.param == "memory":
+            return MemoryStore(limits)
+        if request.param == "lmdb":
+            return LmdbStore(Path(tempfile.mkdtemp(dir=request.getfixturevalue("tmp_path"))), limits)
+        assert redis is not None
+        redis.ask("FLUSHALL")
+        return RedisStore(redis.url, limits)
+
+    return make
+
+
+def run(store: Store, body: Callable[[Store], Awaitable[T]]) -> T:
+    async def work() -> T:
+        await store.open()
+        try:
+            return await body(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(work())
+
+
+def record(step: int = 1, *, touched_ms: int = 0, ttl_ms: int = 10**9, size: int = 100) -> Record:
+    return Record(
+        Status.LIVE, "vowels", "1", b"graph678", random.randbytes(8), step, 5, touched_ms, ttl_ms, bytes(size)
+    )
+
+
+async def put(
+    store: Store, key: bytes, new: Record | None, old: Record | None = None, now_ms: int = 0
+) -> Outcome:
+    return (await store.commit([Write(key, old.revision if old else None, new)], now_ms))[0]
+
+
+def test_what_is_committed_is_found_whole(create: Create) -> None:
+    async def body(store: Store) -> None:
+        new = Record(
+            Status.LIVE,
+            "größe",
+            "12",
+            b"\0\xff" * 4,
+            b"\xff" * 8,
+            7,
+            1,
+            2,
+            3,
+            b"\0s" * 9,
+            5,
+            b"d" * 16,
+            b"{}",
+        )
+        assert await store.get(b"\0k") is None
+        assert await put(store, b"\0k", new) is Outcome.DONE
+        assert await store.get(b"\0k") == new
+
+    run(create(ROOMY), body)
+
+
+def test_only_who_saw_the_last_revision_may_write(create: Create) -> None:
+    async def body(store: Store) -> None:
+        first, second, third = record(1), record(2), record(3)
+        assert await put(store, b"\0k", first, second) is Outcome.CONFLICT, "there was nothing to replace"
+        assert await put(store, b"\0k", first) is Outcome.DONE
+        assert await put(store, b"\0k", second) is Outcome.CONFLICT, "there is something now"
+        assert await put(store, b"\0k", second, first) is Outcome.DONE
+        assert await put(store, b"\0k", third, first) is Outcome.CONFLICT
+        assert await put(store, b"\0k", None, first) is Outcome.CONFLICT
+        assert await store.get(b"\0k") == second
+        assert await put(store, b"\0k", None, second) is Outcome.DONE
+        assert await store.get(b"\0k") is None
+
+    run(create(ROOMY), body)
+
+
+def test_writes_of_one_commit_do_not_share_their_fate(create: Create) -> None:
+    async def body(store: Store) -> None:
+        known, new, stale = record(1), record(2), record(3)
+        await put(store, b"\0a", known)
+        writes = [
+            Write(b"\0a", b"12345678", stale),
+            Write(b"\0b", None, new),
+            Write(b"\0a", known.revision, stale),
+        ]
+        assert await store.commit(writes, 0) == [Outcome.CONFLICT, Outcome.DONE, Outcome.DONE]
+        assert (await store.get(b"\0a"), await store.get(b"\0b")) == (stale, new)
+
+    run(create(ROOMY), body)
+
+
+def test_pages_hold_every_live_session_of_a_tenant_once_in_order(create: Create) -> None:
+    async def body(store: Store) -> None:
+        keys = [b"acme\0%03d" % i for i in range(25)]
+        for key in random.Random(0).sample(keys, len(keys)):
+            await put(store, key, record())
+        await put(store, b"acm\0x", record())
+        await put(store, b"acmf\0x", record())
+        seen: list[bytes] = []
+        while page := await store.scan(b"acme\0", seen[-1] if seen else b"", 10):
+            assert len(page) <= 10
+            seen += [key for key, _ in page]
+        assert seen == keys
+
+    run(create(ROOMY), body)
+
+
+def test_the_expired_become_tombstones_and_nobody_else(create: Create) -> None:
+    async def body(store: Store) -> None:
+        await put(store, b"\0old", record(4, touched_ms=1_000, ttl_ms=5_000), now_ms=1_000)
+        await put(store, b"\0new", record(9, touched_ms=5_000, ttl_ms=5_000), now_ms=5_000)
+        assert await store.sweep(6_000, 100) == 0
+        assert await store.sweep(6_001, 100) == 1
+        grave = await store.get(b"\0old")
+        assert grave is not None and (grave.status, grave.step, grave.state) == (Status.EXPIRED, 4, b"")
+        assert [key for key, _ in await store.scan(b"\0", b"", 9)] == [b"\0new"]
+        assert ((await store.stats()).sessions, (await store.stats()).tombstones) == (1, 1)
+
+    run(create(ROOMY), body)
+
+
+def test_at_capacity_the_longest_idle_gives_way_if_idle_long_enough(create: Create) -> None:
+    async def body(store: Store) -> None:
+        for second, key in enumerate((b"\0a", b"\0b", b"\0c")):
+            await put(store, key, record(touched_ms=second * 1000), now_ms=second * 1000)
+        held = await store.get(b"\0a")
+        assert await put(store, b"\0a", record(2, touched_ms=9_000), held, now_ms=9_000) is Outcome.DONE
+        assert await put(store, b"\0d", record(touched_ms=10_999), now_ms=10_999) is Outcome.FULL
+        assert await store.get(b"\0d") is None, "nothing was applied"
+        assert await put(store, b"\0d", record(touched_ms=11_000), now_ms=11_000) is Outcome.DONE
+        evicted = await store.get(b"\0b")
+        assert evicted is not None and evicted.status is Status.EVICTED
+        assert [key for key, _ in await store.scan(b"\0", b"", 9)] == [b"\0a", b"\0c", b"\0d"]
+
+    run(create(Limits(max_sessions=3, max_bytes=1 << 20, min_idle_ms=10_000, max_tombstones=9)), body)
+
+
+def test_bytes_are_a_bound_too_for_new_sessions_and_growing_ones(create: Create) -> None:
+    async def body(store: Store) -> None:
+        for second, key in enumerate((b"\0a", b"\0b")):
+            await put(store, key, record(touched_ms=second * 1000, size=1000), now_ms=second * 1000)
+        held = await store.get(b"\0b")
+        grown = record(2, touched_ms=5_000, size=2000)
+        assert await put(store, b"\0b", grown, held, now_ms=5_000) is Outcome.DONE
+        evicted = await store.get(b"\0a")
+        assert evicted is not None and evicted.status is Status.EVICTED
+        too_big = record(3, touched_ms=6_000, size=4000)
+        assert await put(store, b"\0b", too_big, grown, now_ms=6_000) is Outcome.FULL
+        assert await store.get(b"\0b") == grown
+
+    run(create(Limits(max_sessions=9, max_bytes=3000, min_idle_ms=0, max_tombstones=9)), body)
+
+
+def test_tombstones_are_bounded_and_the_oldest_goes_first(create: Create) -> None:
+    async def body(store: Store) -> None:
+        for second in range(6):
+            await put(store, b"\0%d" % second, record(touched_ms=second * 1000), now_ms=second * 1000)
+        graves = [await store.get(b"\0%d" % second) for second in range(6)]
+        assert (await store.stats()).tombstones == 3
+        assert [g is not None for g in graves] == [False, False, True, True, True, True]
+
+    run(create(Limits(max_sessions=1, max_bytes=1 << 20, min_idle_ms=0, max_tombstones=3)), body)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Any history of commits, against a dict. Time passes by seconds: LMDB's idle order is that coarse."""
+
+    create: Create
+    LIMITS = Limits(max_sessions=4, max_bytes=1 << 20, min_idle_ms=3_000, max_tombstones=1000)
+    KEYS = st.sampled_from([b"a\0%d" % i for i in range(4)] + [b"b\0%d" % i for i in range(3)])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.store = self.create(self.LIMITS)
+        self.do(self.store.open())
+        self.model: dict[bytes, Record] = {}
+        self.now_ms = 0
+        self.revisions = itertools.count(1)
+
+    def do(self, awaitable: Any) -> Any:
+        return self.runner.run(awaitable)
+
+    def teardown(self) -> None:
+        self.do(self.store.close())
+        self.runner.close()
+
+    def live(self) -> dict[bytes, Record]:
+        return {key: found for key, found in self.model.items() if found.is_live}
+
+    @rule(key=KEYS, size=st.integers(0, 300), ttl_s=st.integers(1, 20), is_stale=st.booleans())
+    def write(self, key: bytes, size: int, ttl_s: int, is_stale: bool) -> None:
+        new = Record(
+            Status.LIVE, "m", "1", b"graph678", next(self.revisions).to_bytes(8), 1, 0, self.now_ms,
+            ttl_s * 1000, bytes(size),
+        )  # fmt: skip
+        old = self.model.get(key)
+        expected = b"\xff" * 8 if is_stale else old.revision if old else None
+        outcome = self.do(self.store.commit([Write(key, expected, new)], self.now_ms))[0]
+        assert outcome is self.expect(key, new, is_stale)
+
+    def expect(self, key: bytes, new: Record, is_stale: bool) -> Outcome:
+        if is_stale:
+            return Outcome.CONFLICT
+        others = {k: r for k, r in self.live().items() if k != key}
+        if key not in self.live() and len(others) >= self.LIMITS.max_sessions:
+            oldest = min(others, key=lambda k: (others[k].touched_ms // 1000, k))
+            if self.now_ms - others[oldest].touched_ms < self.LIMITS.min_idle_ms:
+                return Outcome.FULL
+            self.bury(oldest, Status.EVICTED)
+        self.model[key] = new
+        return Outcome.DONE
+
+    def bury(self, key: bytes, status: Status) -> None:
+        found = self.do(self.store.get(key))
+        assert found is not None and found.status is status and found.step == self.model[key].step
+        self.model[key] = found
+
+    @rule(key=KEYS)
+    def delete(self, key: bytes) -> None:
+        old = self.model.pop(key, None)
+        outcome = self.do(self.store.commit([Write(key, old.revision if old else None, None)], self.now_ms))[
+            0
+        ]
+        assert outcome is Outcome.DONE
+
+    @rule(seconds=st.integers(1, 8))
+    def wait(self, seconds: int) -> None:
+        self.now_ms += seconds * 1000
+
+    @rule()
+    def sweep(self) -> None:
+        expired = [k for k, r in self.live().items() if self.now_ms - r.touched_ms > r.ttl_ms]
+        while self.do(self.store.sweep(self.now_ms, 2)):
+            pass
+        for key in expired:
+            self.bury(key, Status.EXPIRED)
+
+    @precondition(lambda self: isinstance(self.store, LmdbStore))
+    @rule()
+    def reopen(self) -> None:
+        assert isinstance(self.store, LmdbStore)
+        self.do(self.store.close())
+        self.store = LmdbStore(self.store.directory, self.LIMITS)
+        self.do(self.store.open())
+
+    @invariant()
+    def everything_is_where_it_belongs(self) -> None:
+        for key, expected in self.model.items():
+            assert self.do(self.store.get(key)) == expected
+        for prefix in (b"a\0", b"b\0"):
+            page = self.do(self.store.scan(prefix, b"", 99))
+            assert dict(page) == {k: r for k, r in self.live().items() if k.startswith(prefix)}
+        stats = self.do(self.store.stats())
+        assert stats.sessions == len(self.live())
+        assert stats.bytes == sum(len(found.pack()) for found in self.live().values())
+        assert stats.tombstones == len(self.model) - len(self.live())
+
+
+def test_any_history_agrees_with_a_dict(create: Create) -> None:
+    class Machine(StoreMachine):
+        pass
+
+    Machine.create = staticmethod(create)
+    run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=30))
+
+
+RACER = """
+import asyncio, random, sys
+from pathlib import Path
+from dataclasses import replace
+from service.store import Limits, Outcome, Write
+from service.store.lmdb import LmdbStore
+
+async def main():
+    store = LmdbStore(Path(sys.argv[1]), Limits())
+    await store.open()
+    for _ in range(int(sys.argv[2])):
+        while True:
+            old = await store.get(b"\\0k")
+            new = replace(old, step=old.step + 1, revision=random.randbytes(8))
+            if (await store.commit([Write(b"\\0k", old.revision, new)], 0))[0] is Outcome.DONE:
+                break
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_processes_that_race_lose_no_update(tmp_path: Path) -> None:
+    async def start(store: Store) -> None:
+        await put(store, b"\0k", record(0))
+
+    async def read(store: Store) -> int:
+        found = await store.get(b"\0k")
+        assert found is not None
+        return found.step
+
+    run(LmdbStore(tmp_path, ROOMY), start)
+    racers = [subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path), "300"]) for _ in range(3)]
+    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
+    assert run(LmdbStore(tmp_path, ROOMY), read) == 900
+
+
+@pytest.mark.parametrize("position", [0, 5, 40, -1])
+def test_a_record_of_which_a_bit_differs_is_refused(position: int) -> None:
+    packed = bytearray(record().pack())
+    packed[position] ^= 1
+    with pytest.raises(CorruptRecord):
+        Record.unpack(bytes(packed))
+    with pytest.raises(CorruptRecord):
+        Record.unpack(bytes(packed[:20]))
+
+
+def test_a_directory_that_cannot_be_is_said_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match="file"):
+        asyncio.run(LmdbStore(tmp_path / "file" / "below", ROOMY).open())
