@@ -5,6 +5,7 @@ kernel holds it whatever becomes of our processes; only with `sync_to_disk` does
 
     records   key → record, live sessions and tombstones alike
     idle      second last touched, key → nothing     live sessions, longest idle first
+    expiry    second of expiry, key → nothing        live sessions, first to expire first
     graves    millisecond of death, key → nothing    tombstones, oldest first
     totals    "bytes" → sum of the sizes of all live records
 """
@@ -41,15 +42,15 @@ class LmdbStore:
             self._env = lmdb.open(
                 str(self.directory),
                 map_size=self.limits.max_bytes * _MAP_FACTOR + _MAP_EXTRA,
-                max_dbs=4,
+                max_dbs=5,
                 writemap=True,
                 map_async=not self.sync_to_disk,
                 sync=self.sync_to_disk,
                 metasync=self.sync_to_disk,
             )
             self._env.reader_check()  # slots of workers that were killed
-            self._records, self._idle, self._graves, self._totals = (
-                self._env.open_db(name) for name in (b"records", b"idle", b"graves", b"totals")
+            self._records, self._idle, self._expiry, self._graves, self._totals = (
+                self._env.open_db(name) for name in (b"records", b"idle", b"expiry", b"graves", b"totals")
             )
         except (OSError, lmdb.Error) as error:
             raise StartupError(f"session store {self.directory}: {error}") from error
@@ -90,16 +91,12 @@ class LmdbStore:
         return found
 
     async def sweep(self, now_ms: int, limit: int) -> int:
-        """Bury the expired, longest idle first."""
-        buried = 0
+        """Bury the expired, first to expire first."""
         with self._env.begin(write=True) as txn:
-            while buried < limit and (oldest := self._oldest(txn)) is not None:
-                key, record = oldest
-                if not is_expired(record, now_ms):
-                    break
+            expired = self._expired(txn, now_ms, limit)
+            for key, record in expired:
                 self._bury(txn, key, record, Status.EXPIRED, now_ms)
-                buried += 1
-        return buried
+        return len(expired)
 
     async def stats(self) -> Stats:
         """How full the store is, all workers together."""
@@ -157,12 +154,12 @@ class LmdbStore:
         self, txn: lmdb.Transaction, key: bytes, old: Head | None, new: Head | None, packed: bytes | None
     ) -> None:
         """Put one record in the place of another, and keep indexes and totals in step with them."""
-        before, after = self._index_of(key, old), self._index_of(key, new)
+        before, after = self._indexes_of(key, old), self._indexes_of(key, new)
         if before != after:
-            if before:
-                txn.delete(before[1], db=before[0])
-            if after:
-                txn.put(after[1], b"", db=after[0])
+            for index, entry in before:
+                txn.delete(entry, db=index)
+            for index, entry in after:
+                txn.put(entry, b"", db=index)
         grown = _live_size(new) - _live_size(old)
         if grown:
             txn.put(_BYTES, _TIME.pack(self._total_bytes(txn) + grown), db=self._totals)
@@ -173,12 +170,29 @@ class LmdbStore:
         if new and not new.is_live and txn.stat(self._graves)["entries"] > self.limits.max_tombstones:
             self._drop_oldest_grave(txn)
 
-    def _index_of(self, key: bytes, record: Head | None) -> tuple[lmdb._Database, bytes] | None:
+    def _indexes_of(self, key: bytes, record: Head | None) -> list[tuple[lmdb._Database, bytes]]:
         if record is None:
-            return None
-        if record.is_live:  # by the second, so that a busy session seldom moves in the index
-            return self._idle, _TIME.pack(record.touched_ms // 1000) + key
-        return self._graves, _TIME.pack(record.touched_ms) + key
+            return []
+        if not record.is_live:
+            return [(self._graves, _TIME.pack(record.touched_ms) + key)]
+        # By the second, so that a busy session seldom moves in an index.
+        expires_ms = record.touched_ms + record.ttl_ms
+        return [
+            (self._idle, _TIME.pack(record.touched_ms // 1000) + key),
+            (self._expiry, _TIME.pack(expires_ms // 1000) + key),
+        ]
+
+    def _expired(self, txn: lmdb.Transaction, now_ms: int, limit: int) -> list[tuple[bytes, Record]]:
+        expired: list[tuple[bytes, Record]] = []
+        with txn.cursor(self._expiry) as cursor:
+            for entry in cursor.iternext(keys=True, values=False):
+                if len(expired) == limit or _TIME.unpack_from(entry)[0] > now_ms // 1000:
+                    break
+                key = bytes(entry[_TIME.size :])
+                packed = txn.get(key, db=self._records)
+                if packed is not None and is_expired(record := Record.unpack(packed), now_ms):
+                    expired.append((key, record))
+        return expired
 
     def _oldest(self, txn: lmdb.Transaction, but: bytes = b"") -> tuple[bytes, Record] | None:
         """The live session that has been idle for longest, other than `but`."""

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 from service.store.base import Limits, Outcome, Stats, Write, is_expired, tombstone
 from service.store.record import Record, Status
@@ -40,7 +41,8 @@ class MemoryStore:
 
     async def sweep(self, now_ms: int, limit: int) -> int:
         """Bury the expired, longest idle first."""
-        expired = [key for key, (record, _) in list(self._live.items())[:limit] if is_expired(record, now_ms)]
+        found = (key for key, (record, _) in self._live.items() if is_expired(record, now_ms))
+        expired = list(islice(found, limit))
         for key in expired:
             self._bury(key, Status.EXPIRED, now_ms)
         return len(expired)

@@ -44,6 +44,7 @@ class Head(NamedTuple):
 
     is_live: bool
     touched_ms: int
+    ttl_ms: int
     revision: bytes
     size: int
 
@@ -86,7 +87,7 @@ class Record:
     def head(packed: bytes | memoryview) -> Head:
         """Read the head of what `pack` wrote, without a look at the rest."""
         fields = _HEADER.unpack_from(packed, _PREFIX.size)
-        return Head(fields[0] == Status.LIVE, fields[8], fields[10], len(packed))
+        return Head(fields[0] == Status.LIVE, fields[8], fields[9], fields[10], len(packed))
 
     @classmethod
     def unpack(cls, packed: bytes | memoryview) -> Self:

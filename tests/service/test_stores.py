@@ -168,6 +168,16 @@ def test_the_expired_become_tombstones_and_nobody_else(create: Create) -> None:
     run(create(ROOMY), body)
 
 
+def test_a_session_with_a_short_life_does_not_wait_for_one_with_a_long_life(create: Create) -> None:
+    async def body(store: Store) -> None:
+        await put(store, b"\0long", record(touched_ms=0, ttl_ms=100_000), now_ms=0)
+        await put(store, b"\0short", record(touched_ms=1_000, ttl_ms=1_000), now_ms=1_000)
+        assert await store.sweep(3_000, 10) == 1
+        assert [key for key, _ in await store.scan(b"\0", b"", 9)] == [b"\0long"]
+
+    run(create(ROOMY), body)
+
+
 def test_at_capacity_the_longest_idle_gives_way_if_idle_long_enough(create: Create) -> None:
     async def body(store: Store) -> None:
         for second, key in enumerate((b"\0a", b"\0b", b"\0c")):
