@@ -167,7 +167,7 @@ def with_example(graph: Path, manifest: Manifest, steps: int = 5) -> Manifest:
 
 def _made_up(dims: tuple[int, ...], dtype: str, steps: int) -> Array:
     count = steps * math.prod(dims)
-    made: Array = (np.arange(count) % 7 / 7 if dtype.startswith("float") else np.arange(count) % 2).astype(
+    made: Array = (np.arange(count) % 7 / 8 if dtype.startswith("float") else np.arange(count) % 2).astype(
         dtype
     )
     return made.reshape(steps, *dims)

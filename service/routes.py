@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
 
@@ -18,6 +18,7 @@ from service.errors import CellgateError, InvalidField, NotFound, StoreUnavailab
 from service.front import App, problem_body, problem_headers
 from service.repository import Model, Repository
 from service.schemas import (
+    PREDICT_EXAMPLES,
     BatchingReply,
     HealthReply,
     ModelReply,
@@ -88,7 +89,9 @@ def _prediction() -> APIRouter:
     router = APIRouter(tags=["prediction"])
 
     @router.post("/predict", response_model=PredictReply, responses=problems(*PROBLEMS.keys()))  # type: ignore[arg-type]
-    async def predict(body: PredictBody) -> None:  # noqa: ARG001
+    async def predict(
+        body: Annotated[PredictBody, Body(openapi_examples=PREDICT_EXAMPLES)],  # noqa: ARG001
+    ) -> None:
         """Predict from one or many sequences, of any lengths, each stateless or the next part of a session.
 
         One bad sequence among many does not fail the others: its place holds `{"error": …}`.

@@ -5,6 +5,7 @@
 
 from typing import Annotated, Any, Literal
 
+from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.codec import MAX_STEP, SESSION_NAME
@@ -53,6 +54,24 @@ class PredictBody(_Schema):
     returns: Literal["last", "all"] | None = Field(
         None, alias="return", description="the output at the last step or at every step; default by task"
     )
+
+
+# Two steps of the committed model's kind: twelve numbers each.
+_STEPS = [
+    [1.86, -0.21, 0.26, -0.21, -0.17, -0.12, -0.28, 0.03, 0.13, -0.31, -0.21, 0.09],
+    [1.89, -0.19, 0.24, -0.25, -0.11, -0.11, -0.31, -0.03, 0.17, -0.29, -0.18, 0.05],
+]
+PREDICT_EXAMPLES: dict[str, Example] = {
+    "one sequence": {"summary": "One sequence, stateless", "value": {"sequences": [_STEPS]}},
+    "a session": {
+        "summary": "The next steps of a session, safe to send again",
+        "value": {"sequences": [{"steps": _STEPS, "session": "call-42", "at": 0}]},
+    },
+    "many": {
+        "summary": "Sequences of different lengths, an output for every step",
+        "value": {"model": "vowels", "sequences": [_STEPS, _STEPS[:1]], "return": "all"},
+    },
+}
 
 
 class Problem(BaseModel):

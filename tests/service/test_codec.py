@@ -1,4 +1,4 @@
-"""Numbers survive the way in and out bit by bit, and every mistake is answered with its code and its place."""
+"""Numbers survive the way in and out bit by bit; every mistake is answered with its code and its place."""
 
 import json
 from typing import Any
@@ -103,7 +103,7 @@ def test_null_is_nan_where_the_manifest_allows_it() -> None:
 
 
 def test_the_envelope_is_read() -> None:
-    body = {"model": "m", "version": "2", "return": "all", "sequences": one([ROW], session="s~1", at=7, end=True)["sequences"]}  # fmt: skip
+    body = {"model": "m", "version": "2", "return": "all"} | one([ROW], session="s~1", at=7, end=True)
     document = codec.parse(json.dumps(body).encode(), max_sequences=1)
     item = codec.decode_item(document, 0, NUMBERS, max_steps=1)
     assert (document.model, document.version, document.returns) == ("m", "2", "all")
@@ -132,7 +132,7 @@ ENVELOPES: list[tuple[bytes, str, str | None]] = [
     (b'{"sequences": [[[1,2,3]]], "version": 1}', "invalid_field", "/version"),
     (b'{"sequences": [[[1,2,3]]], "return": "some"}', "invalid_field", "/return"),
     (b'{"sequences": [[[1,2,3]]], "return": ["all"]}', "invalid_field", "/return"),
-    (b'{"sequences": [[[1,2,3]],[[1,2,3]],[[1,2,3]],[[1,2,3]],[[1,2,3]]]}', "too_many_sequences", "/sequences"),
+    (b'{"sequences": [%s]}' % b",".join([b"[[1,2,3]]"] * 5), "too_many_sequences", "/sequences"),
 ]  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from service.engine import OnnxEngine, choose_provider
 from service.errors import StartupError
-from service.manifest import GRAPH_FILE, Manifest
 from service.example import Batching
+from service.manifest import GRAPH_FILE, Manifest
 from service.repository import Model
 from service.scheduler import Scheduler
 from service.sequence import Array, Sequence

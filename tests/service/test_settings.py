@@ -1,0 +1,66 @@
+"""Flags over environment over file over default, and no option that nobody knows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import StartupError
+from service.settings import Settings
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "cellgate.toml").write_text(text)
+    return tmp_path / "cellgate.toml"
+
+
+def test_flags_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = write(tmp_path, "port = 1\nmax_batch = 2\nchunk_steps = 3\n")
+    environ = {"CELLGATE_PORT": "10", "CELLGATE_MAX_BATCH": "20", "PORT": "99"}
+    loaded = Settings.load({"port": 100, "max_batch": None}, environ, file)
+    assert (loaded.port, loaded.max_batch, loaded.chunk_steps, loaded.max_sequences) == (100, 20, 3, 1024)
+
+
+def test_the_environment_names_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "port = 1\n")
+    assert Settings.load({}, {"CELLGATE_CONFIG": str(file), "CELLGATE_DATA_DIR": "/x"}).port == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "text", "expected"),
+    [
+        ({}, {"CELLGATE_PROT": "1"}, "", r"CELLGATE_PROT = '1' \(from environment\): no such option"),
+        ({}, {}, "prot = 1", r"prot = 1 \(from file .*cellgate.toml\): no such option"),
+        ({"port": -1}, {}, "", r"port = -1 \(from flags\): .* greater than or equal to 0"),
+        ({}, {"CELLGATE_STORE": "sqlite"}, "", "CELLGATE_STORE = 'sqlite'"),
+        ({}, {"CELLGATE_STORE": "memory", "CELLGATE_WORKERS": "2"}, "", "memory store is not shared"),
+        ({}, {}, "port = ", "settings file"),
+    ],
+)
+def test_a_bad_option_is_named_with_where_it_came_from(
+    tmp_path: Path, flags: dict[str, Any], environ: dict[str, str], text: str, expected: str
+) -> None:
+    with pytest.raises(StartupError, match=expected):
+        Settings.load(flags, environ, write(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="No such file"):
+        Settings.load({}, {}, tmp_path / "none.toml")
+
+
+def test_settings_are_frozen_and_every_one_says_what_it_is() -> None:
+    loaded = Settings.load({}, {})
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.port = 1  # type: ignore[misc]
+    undescribed = {"log_level"}
+    assert {name for name, field in Settings.model_fields.items() if not field.description} <= undescribed
+
+
+def test_workers_and_threads_share_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.cpus.usable", lambda: 8)
+    cases = {(0, 0): (8, 1), (2, 0): (2, 4), (2, 3): (2, 3), (16, 0): (16, 1)}
+    for (workers, threads), expected in cases.items():
+        loaded = Settings.load({"workers": workers, "threads": threads}, {})
+        assert (loaded.num_workers, loaded.num_threads) == expected
+    assert Settings.load({"store": "memory"}, {}).num_workers == 1
