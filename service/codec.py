@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.manifest import InputSpec, Manifest, OutputSpec
 from service.numbers import loads
-from service.sequence import Array
+from service.sequence import Array, Start
 
 SESSION_NAME = re.compile(r"[!-.0-~]{1,128}")  # printable ASCII but "/", so that it fits into a path
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
@@ -52,6 +52,7 @@ class Item:
     session: str | None = None
     at: int | None = None
     end: bool = False
+    start: Start = "auto"
 
     @property
     def steps(self) -> int:
@@ -175,14 +176,22 @@ def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int) ->
         array: Array = rows
     else:
         array = _array_of(rows.tolist() if isinstance(rows, np.ndarray) else rows, spec, pointer)
+    return fit(array, spec, pointer)
+
+
+def fit(array: Array, spec: InputSpec, pointer: str) -> Array:
+    """`array` in the input's dtype. Raises a BadInput at the first value that is not one the input takes."""
     if spec.kind == "token":
         unknown = (array < 0) | (array >= len(spec.vocabulary) if spec.vocabulary else False)
         if unknown.any():
             value, at = _first(array, unknown, pointer)
             raise InvalidField(f"token id {value} is not in the vocabulary", pointer=at)
     with np.errstate(over="ignore", invalid="ignore"):
-        numbers: Array = array.astype(spec.dtype)
-    lost = np.isinf(numbers) if numbers.dtype.kind == "f" else numbers != array
+        numbers: Array = array.astype(spec.dtype, copy=False)
+    if numbers.dtype.kind != "f":
+        lost = numbers != array
+    else:
+        lost = np.isinf(numbers) if spec.missing == "nan" else ~np.isfinite(numbers)
     if lost.any():
         value, at = _first(array, lost, pointer)
         raise NonFinite(f"{value} does not fit into {spec.dtype}", pointer=at)

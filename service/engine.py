@@ -58,6 +58,8 @@ class OnnxEngine:
         _check_names(manifest, self._session, graph)
         types = {node.name: type_of(node) for node in self._session.get_inputs()}
         self._constants = {name: np.asarray(value, types[name]) for name, value in manifest.constants.items()}
+        made = {node.name: node for node in self._session.get_outputs()}
+        self.output_dtype = type_of(made[manifest.outputs[0].name])
         self._outputs = [manifest.outputs[0].name, *(state.output for state in manifest.states)]
 
     def initial_state(self) -> State:

@@ -7,6 +7,7 @@ CellgateError
 │   ├── BodyTooLarge             413
 │   ├── BodyTimeout              408  the body did not arrive in time
 │   ├── UnsupportedMediaType     415
+│   ├── UnsupportedEncoding      501  a content coding we cannot undo
 │   ├── InvalidField             422  missing, unknown or wrongly typed field
 │   ├── WrongShape               422  ragged rows, wrong width
 │   ├── NonFinite                422  NaN, an infinity, or a number beyond the model's dtype
@@ -16,6 +17,7 @@ CellgateError
 ├── NotFound                     404
 │   ├── UnknownModel  ├── UnknownVersion  └── UnknownSession
 ├── SessionConflict              409  `at` is not the session's step
+├── SessionExists                409  to be started, but it is live
 ├── SessionMismatch              409  the session belongs to another model, version or graph
 ├── SessionNotSupported          422  the model needs the whole sequence, or has no state
 ├── SessionGone                  410  ended, expired or evicted
@@ -111,6 +113,14 @@ class UnsupportedMediaType(BadInput):
     title = "Unsupported media type"
 
 
+class UnsupportedEncoding(BadInput):
+    """The content coding is not one we can undo. (The Open Inference Protocol's servers say 501.)"""
+
+    status = 501
+    code = "unsupported_encoding"
+    title = "Unsupported content coding"
+
+
 class InvalidField(BadInput):
     """A field is missing, unknown, or of the wrong type or range."""
 
@@ -189,6 +199,14 @@ class SessionConflict(CellgateError):
     status = 409
     code = "session_conflict"
     title = "Session is at another step"
+
+
+class SessionExists(CellgateError):
+    """A session of that name is live, and the request did not ask to restart it; `step` is where it is."""
+
+    status = 409
+    code = "session_exists"
+    title = "Session exists"
 
 
 class SessionMismatch(CellgateError):

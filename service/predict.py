@@ -9,12 +9,13 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from service import codec
 from service.codec import Item
 from service.errors import CellgateError, InvalidField, SessionMismatch, SessionNotSupported
-from service.manifest import Manifest, OutputSpec
+from service.manifest import Manifest
 from service.repository import Model, Repository
 from service.sequence import Array, Sequence, State
 from service.sessions import Sessions, session_key
@@ -32,12 +33,13 @@ class Reply:
     version: str = ""
     sequences: int = 0
     steps: int = 0
+    json_length: int | None = None  # of the JSON, where binary tensors follow it
 
 
 class Encode(Protocol):
     """How a face writes one answer: these bytes are what a session stores for a retry."""
 
-    def __call__(self, spec: OutputSpec, output: Array, *, session: str | None, step: int | None) -> bytes:
+    def __call__(self, model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:
         """`output` is [time, *dims] when every step was asked for, else [*dims]."""
         ...
 
@@ -82,7 +84,7 @@ class Predictor:
             self.repository.get(document.model, document.version),
             len(document.sequences),
             functools.partial(codec.decode_item, document, max_steps=self.max_steps),
-            codec.encode_prediction,
+            _encode_prediction,
             returns=document.returns,
             is_pinned=document.version is not None,
             tenant=tenant,
@@ -96,9 +98,14 @@ class Predictor:
         reply = codec.encode_reply(model.name, model.version, predictions)
         return Reply(reply, model.name, model.version, len(predictions), run.steps)
 
-    def start(self, request: Request) -> "Run":
-        """Begin to answer; the deadline counts from now."""
-        return Run(request, self.repository, self.sessions, self._clock() + self._timeout_s)
+    def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
+        """Begin to answer; the deadline counts from now. A client may ask for less time, not for more."""
+        deadline = self._clock() + min(timeout_s, self._timeout_s)
+        return Run(request, self.repository, self.sessions, deadline)
+
+
+def _encode_prediction(model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:
+    return codec.encode_prediction(model.manifest.outputs[0], output, session=session, step=step)
 
 
 class Run:
@@ -114,6 +121,22 @@ class Run:
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence; one that fails takes none of the others with it: its entry is the error."""
         return await asyncio.gather(*(self._answer_or_error(i) for i in range(self.request.num_sequences)))
+
+    async def compute_all(self) -> list[Sequence]:
+        """Every sequence of a request without sessions, computed; or the first error, for all of it.
+
+        For a face whose answer is one tensor. No task, and no encoding, per sequence.
+        """
+        model = self.request.model
+        items = [self._decode(index, model) for index in range(self.request.num_sequences)]
+        sequences = [self._sequence(model, item, model.zero) for item in items]
+        try:
+            await asyncio.gather(*[model.worker.add(sequence) for sequence in sequences])
+        finally:
+            for sequence in sequences:
+                model.worker.discard(sequence)
+        self.steps += sum([item.steps for item in items])
+        return sequences
 
     async def _answer_or_error(self, index: int) -> bytes:
         try:
@@ -136,7 +159,7 @@ class Run:
             return await self._answer_in_session(index, item, item.session)
         sequence = await self._compute(model, item, model.zero)
         self.steps += item.steps
-        return self.request.encode(model.manifest.outputs[0], sequence.output(), session=None, step=None)
+        return self.request.encode(model, sequence.output(), session=None, step=None)
 
     async def _answer_in_session(self, index: int, item: Item, session: str) -> bytes:
         key = session_key(self.request.tenant, session)
@@ -144,7 +167,7 @@ class Run:
         try:
             while True:
                 record = await self.sessions.find(key)
-                model = self._model_of(record)
+                model = self._model_of(record, item)
                 if model is not self.request.model:
                     item = self._decode(index, model)
                 reply = await self._step(model, item, session, key, record)
@@ -159,14 +182,13 @@ class Run:
     ) -> bytes | None:
         """Open, run, commit. None when another worker committed first: then nothing of ours was applied."""
         digest = item.digest(self._keep_all(model))
-        opened = self.sessions.open(key, record, model.binding, at=item.at, digest=digest)
+        opened = self.sessions.open(key, record, model.binding, at=item.at, digest=digest, start=item.start)
         if opened.reply is not None:
             return opened.reply
         state = model.zero if opened.state is None else model.unpack_state(opened.state)
         sequence = await self._compute(model, item, state)
         step = opened.step + item.steps
-        spec = model.manifest.outputs[0]
-        reply = self.request.encode(spec, sequence.output(), session=session, step=step)
+        reply = self.request.encode(model, sequence.output(), session=session, step=step)
         is_ours = await self.sessions.commit(
             opened,
             model.binding,
@@ -180,14 +202,17 @@ class Run:
         return reply if is_ours else None
 
     async def _compute(self, model: Model, item: Item, state: State) -> Sequence:
-        keep_all = self._keep_all(model)
-        sequence = Sequence(item.inputs, state, keep_all=keep_all, deadline=self.deadline)
-        return await model.worker.predict(sequence)
+        return await model.worker.predict(self._sequence(model, item, state))
 
-    def _model_of(self, record: Record | None) -> Model:
+    def _sequence(self, model: Model, item: Item, state: State) -> Sequence:
+        return Sequence(item.inputs, state, keep_all=self._keep_all(model), deadline=self.deadline)
+
+    def _model_of(self, record: Record | None, item: Item) -> Model:
         """A session stays with its version; `open` refuses a request that insists on another."""
         model = self.request.model
         if record is None or not record.is_live or self.request.is_pinned:
+            return model
+        if item.start in ("new", "restart"):
             return model
         if record.model != model.name or record.version == model.version:
             return model

@@ -41,6 +41,7 @@ class Model:
     worker: Worker
     zero: State  # the state at step 0
     provider: str
+    output_dtype: str  # of the first output
     difference: float  # max abs difference between ragged, chunked batches and one shot; 0 = exact
 
     @property
@@ -173,5 +174,6 @@ def _load(
         ),
         zero=zero,
         provider=engine.provider,
+        output_dtype=engine.output_dtype,
         difference=difference,
     )

@@ -5,13 +5,16 @@ Pure values; they know no clock, no HTTP and no ONNX Runtime.
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # one array per recurrent tensor, without the batch axis
+
+# Whether a request begins its session: if there is none; never; only if there is none; even if there is one.
+Start = Literal["auto", "no", "new", "restart"]
 
 
 @dataclass(slots=True, eq=False)

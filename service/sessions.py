@@ -13,7 +13,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.errors import SessionCapacity, SessionConflict, SessionGone, SessionMismatch, UnknownSession
+from service.errors import (
+    SessionCapacity,
+    SessionConflict,
+    SessionExists,
+    SessionGone,
+    SessionMismatch,
+    UnknownSession,
+)
+from service.sequence import Start
 from service.store import Outcome, Record, Status, Store, Write
 
 SWEEP_LIMIT = 500  # sessions buried in one go, so that a sweep holds the store for a millisecond, not more
@@ -94,12 +102,22 @@ class Sessions:
         return await self.store.get(key)
 
     def open(
-        self, key: bytes, record: Record | None, binding: Binding, *, at: int | None, digest: bytes
+        self,
+        key: bytes,
+        record: Record | None,
+        binding: Binding,
+        *,
+        at: int | None,
+        digest: bytes,
+        start: Start = "auto",
     ) -> Opened:
         """Decide what a request may do with the session that `find` found, within its turn.
 
-        Raises UnknownSession, SessionGone, SessionConflict or SessionMismatch; the session stays as it was.
+        Raises UnknownSession, SessionGone, SessionConflict, SessionExists or SessionMismatch; the session
+        stays as it was.
         """
+        if start in ("new", "restart"):
+            return self._start(key, record, at, digest, may_replace=start == "restart")
         live = record if record is not None and self._is_live(record) else None
         if live is not None:
             self._check_binding(live, binding)
@@ -108,7 +126,7 @@ class Sessions:
         if record is not None and at is not None and at == record.at and digest == record.digest:
             return Opened(key, record, reply=record.reply)
         if live is None:
-            return self._begin(key, record, at)
+            return self._begin(key, record, at if start == "auto" else None, must_exist=start == "no")
         raise SessionConflict(
             f"the session is at step {live.step}, the request says {at}", members={"step": live.step}
         )
@@ -183,8 +201,22 @@ class Sessions:
         """Bury expired sessions; return how many. To be called now and then."""
         return await self.store.sweep(self._now_ms(), SWEEP_LIMIT)
 
-    def _begin(self, key: bytes, record: Record | None, at: int | None) -> Opened:
+    def _start(
+        self, key: bytes, record: Record | None, at: int | None, digest: bytes, *, may_replace: bool
+    ) -> Opened:
+        """A first step that says it is one: in the place of whatever `record` is, unless that is live."""
+        if record is not None and at == 0 == record.at and digest == record.digest:
+            return Opened(key, record, reply=record.reply)
+        if at:
+            raise SessionConflict(f"a session starts at step 0, the request says {at}", members={"step": 0})
+        if record is not None and self._is_live(record) and not may_replace:
+            raise SessionExists(f"the session is live, at step {record.step}", members={"step": record.step})
+        return Opened(key, record)
+
+    def _begin(self, key: bytes, record: Record | None, at: int | None, *, must_exist: bool) -> Opened:
         """A first step where there is no live session: on a free name, or in the place of a tombstone."""
+        if must_exist:
+            raise UnknownSession("no session of that name") if record is None else self._gone(record)
         if record is None:
             if at:
                 raise UnknownSession(f"no session of that name; a new one begins at step 0, not {at}")
