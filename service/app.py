@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -20,6 +20,7 @@ from service.errors import CellgateError, StartupError
 from service.example import Batching
 from service.front import Front, Receive, Scope, Send
 from service.logs import AccessLog, is_text
+from service.oip import OpenInference
 from service.predict import Predictor, Reply
 from service.repository import Repository
 from service.routes import build
@@ -85,12 +86,19 @@ class Cellgate:
         self.sessions = Sessions(self.store, ttl_s=settings.session_ttl_s, clock=time.time)
         self._repository: Repository | None = None
         self._predictor: Predictor | None = None
+        self._open_inference: OpenInference | None = None
         self._parent = os.getppid()
         self._access_log = AccessLog(sys.stderr, as_text=is_text(settings))
-        app = build(lambda: self.repository, lambda: self.sessions, lambda: self.is_ready)
+        app = build(
+            lambda: self.repository,
+            lambda: self.sessions,
+            lambda: self.is_ready,
+            max_sequences=settings.max_sequences,
+        )
         self.front = Front(
             self._predict,
             app,
+            infer=self._infer,
             max_body_bytes=settings.max_body_bytes,
             body_timeout_s=settings.body_timeout_s,
             access_log=self._access_log.write if settings.access_log else None,
@@ -117,6 +125,12 @@ class Cellgate:
     async def _predict(self, body: bytes) -> Reply:
         assert self._predictor is not None, "asked for before the start"
         return await self._predictor.predict(body)
+
+    async def _infer(
+        self, name: str, version: str | None, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Reply:
+        assert self._open_inference is not None, "asked for before the start"
+        return await self._open_inference.infer(name, version, headers, body)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -149,6 +163,7 @@ class Cellgate:
             timeout_s=settings.request_timeout_s,
             clock=asyncio.get_running_loop().time,
         )
+        self._open_inference = OpenInference(self._predictor, max_body_bytes=settings.max_body_bytes)
         self._drain_on_signals()
         # What is loaded now stays: the collector need not walk it at every turn, nor take turns so often.
         gc.collect()

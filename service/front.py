@@ -1,15 +1,19 @@
-"""The ASGI front: answers POST /predict itself, hands every other request to FastAPI, and logs both.
+"""The ASGI front: answers the hot routes itself, hands every other request to FastAPI, and logs both.
 
-It knows HTTP: sizes, types, ids, hang-ups, status codes. `predict` is bytes in, bytes out to it.
+The hot routes are `POST /predict` and the Open Inference Protocol's `POST /v2/models/…/infer`. The front
+knows HTTP: sizes, types, ids, hang-ups, status codes, and how each API tells an error. What lies behind a
+route is bytes in, bytes out to it.
 """
 
 import asyncio
+import functools
 import itertools
 import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -31,11 +35,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Predict = Callable[[bytes], Awaitable[Reply]]
+Infer = Callable[[str, str | None, Mapping[bytes, bytes], bytes], Awaitable[Reply]]  # model, version, headers
 
 logger = logging.getLogger(__name__)
 
 JSON = (b"content-type", b"application/json")
 PROBLEM = (b"content-type", b"application/problem+json")
+OCTETS = (b"content-type", b"application/octet-stream")
+JSON_LENGTH = b"inference-header-content-length"  # of the Open Inference Protocol: bytes follow so much JSON
+INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 HANG_UP_CHECK_S = 0.05  # a request shorter than this is answered whether or not the client is still there
 
@@ -44,19 +53,30 @@ class ClientGone(Exception):
     """The client hung up; there is nobody to answer."""
 
 
+@dataclass(slots=True, frozen=True)
+class Dialect:
+    """What differs between the hot routes: the content types they read, and how they tell an error."""
+
+    check_type: Callable[[bytes], None]
+    content_type: tuple[bytes, bytes]  # of an error
+    write: Callable[[CellgateError], tuple[int, bytes]]  # status and body of an error
+
+
 class Front:
-    """An ASGI application around `predict` and the documented `app`."""
+    """An ASGI application around `predict`, `infer` and the documented `app`."""
 
     def __init__(
         self,
-        predict: Callable[[bytes], Awaitable[Reply]],
+        predict: Predict,
         app: App,
         *,
+        infer: Infer | None = None,
         max_body_bytes: int,
         body_timeout_s: float,
         access_log: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._predict = predict
+        self._infer = infer
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
@@ -75,8 +95,9 @@ class Front:
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         self.num_running += 1
         try:
-            if scope["path"] == "/predict" and scope["method"] == "POST":
-                status, fields = await self._serve_predict(scope, receive, send, request_id)
+            hot = self._hot_route(scope) if scope["method"] == "POST" else None
+            if hot is not None:
+                status, fields = await self._serve(scope, receive, send, request_id, *hot)
             else:
                 status, fields = await self._pass_on(scope, receive, send, request_id)
         finally:
@@ -91,28 +112,44 @@ class Front:
             }
             self._access_log(fields)
 
-    async def _serve_predict(
-        self, scope: Scope, receive: Receive, send: Send, request_id: bytes
+    def _hot_route(self, scope: Scope) -> tuple[Predict, Dialect] | None:
+        path = scope["path"]
+        if path == "/predict":
+            return self._predict, PREDICT
+        if self._infer is not None and (asked := INFER_PATH.fullmatch(path)):
+            name, version = asked.groups()
+            return functools.partial(self._infer, name, version, dict(scope["headers"])), INFER
+        return None
+
+    async def _serve(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: bytes,
+        answer: Predict,
+        dialect: Dialect,
     ) -> tuple[int, dict[str, Any]]:
-        headers = [JSON, (b"x-request-id", request_id)]
+        """Answer a hot request; the status, and what the log says besides."""
         try:
             if self.is_draining:
                 raise Draining("the server is stopping")
-            body = await self._read_body(scope, receive)
+            body = await self._read_body(scope, receive, dialect)
             with _HangUpWatch(receive):
-                reply = await self._predict(body)
+                reply = await answer(body)
         except ClientGone:
             return 499, {"code": "client_gone"}  # nginx's number for it; nobody will read it
         except CellgateError as error:
-            await _send(
-                send, error.status, problem_headers(error, request_id, self.is_draining), problem_body(error)
-            )
-            return error.status, {"code": error.code, "detail": error.detail}
+            status = await self._tell(send, error, request_id, dialect)
+            return status, {"code": error.code, "detail": error.detail}
         except Exception:
             logger.exception("request %s failed", request_id.decode())
             unknown = InternalError("something went wrong; the log has it under this request's id")
-            await _send(send, 500, problem_headers(unknown, request_id, False), problem_body(unknown))
-            return 500, {"code": unknown.code}
+            return await self._tell(send, unknown, request_id, dialect), {"code": unknown.code}
+        headers = [JSON, (b"x-request-id", request_id)]
+        if reply.json_length is not None:
+            headers[0] = OCTETS
+            headers.append((JSON_LENGTH, b"%d" % reply.json_length))
         if self.is_draining:
             headers.append((b"connection", b"close"))
         await _send(send, 200, headers, reply.body)
@@ -122,6 +159,14 @@ class Front:
             "sequences": reply.sequences,
             "steps": reply.steps,
         }
+
+    async def _tell(self, send: Send, error: CellgateError, request_id: bytes, dialect: Dialect) -> int:
+        status, body = dialect.write(error)
+        headers = [dialect.content_type, (b"x-request-id", request_id), *retry_headers(error)]
+        if self.is_draining or isinstance(error, BodyTooLarge | BodyTimeout):  # the body's rest is not read
+            headers.append((b"connection", b"close"))
+        await _send(send, status, headers, body)
+        return status
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request_id: bytes
@@ -147,11 +192,11 @@ class Front:
                 return given
         return b"%b-%x" % (self._id_prefix, next(self._ids))
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read_body(self, scope: Scope, receive: Receive, dialect: Dialect) -> bytes:
         """The whole body. Raises UnsupportedMediaType, BodyTooLarge, BodyTimeout, BadHeader or ClientGone."""
         for name, value in scope["headers"]:
             if name == b"content-type":
-                _check_content_type(value)
+                dialect.check_type(value)
             elif name == b"content-length":
                 self._check_size(_content_length(value))
         message = await receive()
@@ -182,19 +227,23 @@ class Front:
             raise BodyTooLarge(f"the body has {size} bytes or more, at most {self._max_body_bytes} are taken")
 
 
-def problem_headers(error: CellgateError, request_id: bytes, close: bool) -> Headers:
-    """Response headers for an error, Retry-After (RFC 9110, 10.2.3) where trying again can help."""
-    headers = [PROBLEM, (b"x-request-id", request_id)]
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    if close or isinstance(error, BodyTooLarge | BodyTimeout):  # the rest of the body will not be read
-        headers.append((b"connection", b"close"))
-    return headers
+def retry_headers(error: CellgateError) -> Headers:
+    """Retry-After (RFC 9110, 10.2.3) where trying again can help."""
+    return [] if error.retry_after_s is None else [(b"retry-after", b"%d" % error.retry_after_s)]
 
 
-def problem_body(error: CellgateError) -> bytes:
-    """The error as application/problem+json."""
-    return orjson.dumps(error.problem())
+def write_problem(error: CellgateError) -> tuple[int, bytes]:
+    """Status and body of an error as application/problem+json (RFC 9457)."""
+    return error.status, orjson.dumps(error.problem())
+
+
+def write_v2_error(error: CellgateError) -> tuple[int, bytes]:
+    """Status and body of an error in the Open Inference Protocol, which knows no 422.
+
+    Beside its "error" there is our "code", stable and one per cause, and what the problem has further.
+    """
+    status = 400 if error.status == 422 else error.status
+    return status, orjson.dumps({"error": error.detail, "code": error.code} | error.members)
 
 
 class _HangUpWatch:
@@ -238,13 +287,22 @@ async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _check_content_type(value: bytes) -> None:
+def _check_json_type(value: bytes) -> None:
     kind = value.partition(b";")[0].strip().lower()
     if kind != b"application/json" and not kind.endswith(b"+json"):
         raise UnsupportedMediaType(f"expected application/json, got {value.decode('latin-1')!r}")
+
+
+def _check_tensor_type(value: bytes) -> None:
+    if value.partition(b";")[0].strip().lower() != b"application/octet-stream":
+        _check_json_type(value)
 
 
 def _content_length(value: bytes) -> int:
     if not value.isdigit():
         raise BadHeader(f"content-length is {value.decode('latin-1')!r}")
     return int(value)
+
+
+PREDICT = Dialect(_check_json_type, PROBLEM, write_problem)
+INFER = Dialect(_check_tensor_type, JSON, write_v2_error)

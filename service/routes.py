@@ -13,9 +13,10 @@ from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Res
 from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
 
+from service import oip_routes
 from service.codec import SESSION_NAME
 from service.errors import CellgateError, InvalidField, NotFound, StoreUnavailable
-from service.front import App, problem_body, problem_headers
+from service.front import App, retry_headers, write_problem, write_v2_error
 from service.repository import Model, Repository
 from service.schemas import (
     PREDICT_EXAMPLES,
@@ -59,7 +60,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def build(
-    repository: Callable[[], Repository], sessions: Callable[[], Sessions], is_ready: Callable[[], bool]
+    repository: Callable[[], Repository],
+    sessions: Callable[[], Sessions],
+    is_ready: Callable[[], bool],
+    *,
+    max_sequences: int,
 ) -> App:
     """The FastAPI application. It asks for the parts at each request: they exist once the server runs."""
     app = FastAPI(
@@ -82,6 +87,7 @@ def build(
     app.include_router(_models(repository))
     app.include_router(_sessions(sessions))
     app.include_router(_health(is_ready, sessions))
+    app.include_router(oip_routes.build(repository, is_ready, max_sequences=max_sequences))
     return app
 
 
@@ -216,15 +222,18 @@ def _describe_session(name: str, record: Record) -> SessionReply:
     )
 
 
-async def _render(_request: Request, error: Exception) -> Response:
+async def _render(request: Request, error: Exception) -> Response:
+    """The error as the API of the path tells errors."""
     assert isinstance(error, CellgateError)
-    headers = problem_headers(error, b"", False)
-    kept = {
-        name.decode(): value.decode()
-        for name, value in headers
-        if name not in (b"x-request-id", b"content-type")
-    }
-    return Response(problem_body(error), error.status, kept, "application/problem+json")
+    is_v2 = _is_v2(request)
+    status, body = write_v2_error(error) if is_v2 else write_problem(error)
+    headers = {name.decode(): value.decode() for name, value in retry_headers(error)}
+    return Response(body, status, headers, "application/json" if is_v2 else "application/problem+json")
+
+
+def _is_v2(request: Request) -> bool:
+    path = request.url.path
+    return path == "/v2" or path.startswith("/v2/")
 
 
 async def _render_validation(request: Request, error: Exception) -> Response:
@@ -241,10 +250,13 @@ async def _render_http(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
     if status == 404:
         return await _render(request, NotFound(f"no route {request.url.path}; see /docs"))
-    problem = {
-        "type": "about:blank", "title": getattr(error, "detail", ""), "status": status,
-        "code": "method_not_allowed" if status == 405 else "http",
-        "detail": f"{request.method} {request.url.path}: {getattr(error, 'detail', '')}",
-    }  # fmt: skip
-    headers = getattr(error, "headers", None)
-    return Response(orjson.dumps(problem), status, headers, "application/problem+json")
+    title = str(getattr(error, "detail", ""))
+    code = "method_not_allowed" if status == 405 else "http"
+    detail = f"{request.method} {request.url.path}: {title}"
+    problem: dict[str, Any] = (
+        {"error": detail, "code": code}
+        if _is_v2(request)
+        else {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
+    )
+    media_type = "application/json" if _is_v2(request) else "application/problem+json"
+    return Response(orjson.dumps(problem), status, getattr(error, "headers", None), media_type)

@@ -10,9 +10,10 @@ __main__
 serve
 app
 routes
-front oip
+front oip oip_routes
 predict schemas
 repository
+tensors
 example
 codec sessions worker
 store scheduler metrics auth propose logs

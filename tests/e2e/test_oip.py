@@ -1,0 +1,317 @@
+"""The Open Inference Protocol face of a real server: by the stock client, and by hand where it refuses."""
+
+import itertools
+import json
+import uuid
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.utils import InferenceServerException
+
+from service.sequence import Array
+from tests.e2e.conftest import first, predict
+from tests.e2e.server import Server, running
+
+INFER = "/v2/models/vowels/infer"
+ROW = [0.1] * 12
+
+
+@pytest.fixture
+def stock(server: Server) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(server.url.removeprefix("http://"), network_timeout=30) as opened:
+        yield opened
+
+
+@pytest.fixture
+def x(utterance: list[list[float]]) -> Array:
+    """[1, time, 12]."""
+    return np.array([utterance], np.float32)
+
+
+def input_of(array: Array, name: str = "x", *, binary: bool = True) -> triton.InferInput:
+    datatype = "INT32" if array.dtype == np.int32 else "FP32"
+    tensor = triton.InferInput(name, list(array.shape), datatype)
+    tensor.set_data_from_numpy(array, binary_data=binary)
+    return tensor
+
+
+def wanted(*, binary: bool) -> list[triton.InferRequestedOutput]:
+    return [triton.InferRequestedOutput("y", binary_data=binary)]
+
+
+def body(data: Any, **parameters: Any) -> dict[str, Any]:
+    steps = len(data)
+    tensor = {
+        "name": "x",
+        "datatype": "FP32",
+        "shape": [1, steps, 12],
+        "data": [v for row in data for v in row],
+    }
+    return {"inputs": [tensor], "parameters": parameters}
+
+
+def y_of(response: httpx.Response) -> Array:
+    """[batch, time, 9] of an answer in JSON."""
+    assert response.status_code == 200, response.text
+    output = response.json()["outputs"][0]
+    return np.array(output["data"], np.float32).reshape(output["shape"])
+
+
+def test_the_stock_client_finds_server_and_model(stock: triton.InferenceServerClient) -> None:
+    assert stock.is_server_live() and stock.is_server_ready()
+    assert stock.is_model_ready("vowels") and stock.is_model_ready("vowels", "1")
+    assert not stock.is_model_ready("nope")
+    server = stock.get_server_metadata()
+    assert server["name"] == "cellgate" and {"sequence", "binary_tensor_data"} <= set(server["extensions"])
+    model = stock.get_model_metadata("vowels")
+    assert model["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}]
+    assert model["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, -1, 9]}]
+    assert model["versions"] == ["1"]
+    config = stock.get_model_config("vowels")
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}]
+    assert config["max_batch_size"] > 0 and "sequence_batching" in config
+    assert stock.get_model_repository_index()[0]["name"] == "vowels"
+
+
+@pytest.mark.parametrize("way", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("binary_in", [True, False])
+@pytest.mark.parametrize("binary_out", [True, False])
+def test_the_stock_client_gets_the_bits_of_predict(
+    stock: triton.InferenceServerClient,
+    client: httpx.Client,
+    x: Array,
+    way: str | None,
+    binary_in: bool,
+    binary_out: bool,
+) -> None:
+    due = client.post("/predict", json={"sequences": [x[0].tolist()], "return": "all"}).json()
+    answer = stock.infer(
+        "vowels",
+        [input_of(x, binary=binary_in)],
+        outputs=wanted(binary=binary_out),
+        request_id="r-1",
+        request_compression_algorithm=way,
+        response_compression_algorithm=way,
+    )
+    y = answer.as_numpy("y")
+    assert y.tobytes() == np.array([due["predictions"][0]["output"]], np.float32).tobytes()
+    head = answer.get_response()
+    assert (head["model_name"], head["model_version"], head["id"]) == ("vowels", "1", "r-1")
+
+
+def test_ragged_rows_of_a_batch_are_sequences_of_their_own(
+    stock: triton.InferenceServerClient, client: httpx.Client, x: Array
+) -> None:
+    total = x.shape[1]
+    lengths = np.array([total, 1, total // 2, 3], np.int32)
+    batch = np.repeat(x, len(lengths), axis=0)
+    for row, length in enumerate(lengths):
+        batch[row, length:] = np.nan  # whatever lies there is no step
+    y = stock.infer("vowels", [input_of(batch), input_of(lengths, "lengths")]).as_numpy("y")
+    assert y.shape == (len(lengths), total, 9)
+    for row, length in enumerate(lengths):
+        alone = stock.infer("vowels", [input_of(x[:, :length])]).as_numpy("y")
+        assert y[row, :length].tobytes() == alone[0].tobytes()
+        assert not y[row, length:].any()
+    request = {
+        "parameters": {"return": "last"},
+        "inputs": [
+            {
+                "name": "x",
+                "datatype": "FP32",
+                "shape": list(batch.shape),
+                "data": np.nan_to_num(batch).tolist(),
+            },
+            {"name": "lengths", "datatype": "INT32", "shape": [4], "data": lengths.tolist()},
+        ],
+    }
+    last = y_of(client.post(INFER, json=request))
+    assert last.tobytes() == np.stack([y[r, n - 1 : n] for r, n in enumerate(lengths)]).tobytes()
+
+
+@given(data=st.data())
+def test_a_sequence_in_any_pieces_gives_the_one_shot_bits(
+    stock: triton.InferenceServerClient, x: Array, data: st.DataObject
+) -> None:
+    total = x.shape[1]
+    cuts = sorted(data.draw(st.sets(st.integers(1, total - 1), max_size=4)))
+    name = data.draw(st.sampled_from([uuid.uuid4().hex, int(uuid.uuid4()) % 2**64 or 1]))
+    edges = [0, *cuts, total]
+    pieces = [
+        stock.infer(
+            "vowels",
+            [input_of(x[:, start:stop])],
+            sequence_id=name,
+            sequence_start=start == 0,
+            sequence_end=stop == total,
+        ).as_numpy("y")
+        for start, stop in itertools.pairwise(edges)
+    ]
+    whole = stock.infer("vowels", [input_of(x)]).as_numpy("y")
+    assert np.concatenate(pieces, axis=1).tobytes() == whole.tobytes()
+
+
+def test_a_retry_gets_the_same_numbers_and_takes_no_step(
+    client: httpx.Client, session: str, x: Array
+) -> None:
+    steps = x[0].tolist()
+    start = body(steps[:2], sequence_id=session, sequence_start=True, at=0)
+    first_answer = client.post(INFER, json=start)
+    again = client.post(INFER, json=start)
+    assert again.content == first_answer.content
+    assert first_answer.json()["parameters"] == {"sequence_id": session, "step": 2}
+    go_on = body(steps[2:4], sequence_id=session, at=2)
+    due = client.post(INFER, json=go_on)
+    assert client.post(INFER, json=go_on).content == due.content and due.json()["parameters"]["step"] == 4
+    assert y_of(due).tobytes() == y_of(client.post(INFER, json=body(steps[:4])))[:, 2:].tobytes()
+    late = client.post(INFER, json=body(steps[:2], sequence_id=session, at=1))
+    assert late.status_code == 409
+    assert late.json()["code"] == "session_conflict" and late.json()["step"] == 4
+
+
+def test_starting_twice_needs_a_word(client: httpx.Client, session: str) -> None:
+    start = {"sequence_id": session, "sequence_start": True}
+    assert client.post(INFER, json=body([ROW], **start)).json()["parameters"]["step"] == 1
+    twice = client.post(INFER, json=body([ROW, ROW], **start))
+    assert twice.status_code == 409 and twice.json()["code"] == "session_exists"
+    anew = client.post(INFER, json=body([ROW, ROW], **start, restart=True))
+    assert anew.json()["parameters"]["step"] == 2
+
+
+def test_a_sequence_that_nobody_started_is_unknown(client: httpx.Client, session: str) -> None:
+    unknown = client.post(INFER, json=body([ROW], sequence_id=session))
+    assert unknown.status_code == 404 and unknown.json()["code"] == "unknown_session"
+    one = {"sequence_id": session, "sequence_start": True, "sequence_end": True}
+    assert client.post(INFER, json=body([ROW], **one)).status_code == 200
+    ended = client.post(INFER, json=body([ROW], sequence_id=session))
+    assert ended.status_code == 410 and ended.json()["code"] == "session_gone"
+    assert client.post(INFER, json=body([ROW], **one)).json()["parameters"]["step"] == 1  # the name is free
+
+
+def test_a_number_and_its_digits_are_two_sequences(client: httpx.Client) -> None:
+    for name in (2**64 - 1, str(2**64 - 1)):
+        answer = client.post(INFER, json=body([ROW], sequence_id=name, sequence_start=True, restart=True))
+        assert answer.status_code == 200 and answer.json()["parameters"]["sequence_id"] == name
+    client.post(INFER, json=body([ROW], sequence_id=2**64 - 1, sequence_end=True))
+    assert client.post(INFER, json=body([ROW], sequence_id=str(2**64 - 1))).status_code == 200
+
+
+@pytest.mark.parametrize("nobody", [0, ""])
+def test_an_empty_sequence_id_is_none(client: httpx.Client, nobody: int | str) -> None:
+    answer = client.post(INFER, json=body([ROW], sequence_id=nobody))
+    assert answer.status_code == 200 and "parameters" not in answer.json()
+
+
+def test_a_sequence_survives_kill_9(server: Server, tmp_path: Any, x: Array) -> None:
+    with running(tmp_path, workers="2") as mortal:
+        steps = x[0].tolist()
+        begin = body(steps[:3], sequence_id="call", sequence_start=True, at=0)
+        before = httpx.post(mortal.url + INFER, json=begin)
+        mortal.kill()
+        mortal.start()
+        assert httpx.post(mortal.url + INFER, json=begin).content == before.content
+        rest = httpx.post(mortal.url + INFER, json=body(steps[3:], sequence_id="call", at=3))
+    whole = httpx.post(server.url + INFER, json=body(steps))
+    assert np.concatenate([y_of(before), y_of(rest)], axis=1).tobytes() == y_of(whole).tobytes()
+
+
+def test_sessions_of_the_two_faces_do_not_meet(client: httpx.Client, session: str) -> None:
+    first(predict(client, [ROW], session=session))
+    assert client.post(INFER, json=body([ROW], sequence_id=session)).status_code == 404
+
+
+GOOD = body([ROW])
+REFUSALS: list[tuple[str, Any, dict[str, str], int, str]] = [
+    ("not JSON", b"{", {}, 400, "invalid_json"),
+    ("no object", b"[]", {}, 400, "invalid_field"),
+    ("no inputs", {}, {}, 400, "invalid_field"),
+    ("a wrong input", {"inputs": [GOOD["inputs"][0] | {"name": "z"}]}, {}, 400, "invalid_field"),
+    ("a wrong datatype", {"inputs": [GOOD["inputs"][0] | {"datatype": "FP64"}]}, {}, 400, "invalid_field"),
+    ("too little data", {"inputs": [GOOD["inputs"][0] | {"data": [1.0]}]}, {}, 400, "wrong_shape"),
+    ("a wrong output", GOOD | {"outputs": [{"name": "z"}]}, {}, 400, "invalid_field"),
+    ("an output twice", GOOD | {"outputs": [{"name": "y"}] * 2}, {}, 400, "invalid_field"),
+    ("classification", GOOD | {"outputs": [{"name": "y", "parameters": {"classification": 1}}]}, {}, 400,
+     "invalid_field"),
+    ("an id that is no string", GOOD | {"id": 7}, {}, 400, "invalid_field"),
+    ("parameters that are none", GOOD | {"parameters": []}, {}, 400, "invalid_field"),
+    ("start without an id", body([ROW], sequence_start=True), {}, 400, "invalid_field"),
+    ("end without an id", body([ROW], sequence_end=True, sequence_id=0), {}, 400, "invalid_field"),
+    ("a fraction for an id", body([ROW], sequence_id=1.5), {}, 400, "invalid_field"),
+    ("a negative id", body([ROW], sequence_id=-1), {}, 400, "invalid_field"),
+    ("true for an id", body([ROW], sequence_id=True), {}, 400, "invalid_field"),
+    ("an id too long", body([ROW], sequence_id="x" * 129), {}, 400, "invalid_field"),
+    ("start as a text", body([ROW], sequence_id=1, sequence_start="yes"), {}, 400, "invalid_field"),
+    ("restart without start", body([ROW], sequence_id=1, restart=True), {}, 400, "invalid_field"),
+    ("a wrong return", body([ROW], **{"return": "some"}), {}, 400, "invalid_field"),
+    ("a negative length", GOOD, {"inference-header-content-length": "-1"}, 400, "bad_header"),
+    ("a length beyond the body", GOOD, {"inference-header-content-length": "99999"}, 400, "bad_header"),
+    ("gzip that is none", GOOD, {"content-encoding": "gzip"}, 400, "bad_header"),
+    ("an unknown coding", GOOD, {"content-encoding": "br"}, 501, "unsupported_encoding"),
+    ("a form", b"a=b", {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sent", "headers", "status", "code"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS]
+)
+def test_every_refusal_is_an_error_with_a_code(
+    client: httpx.Client, sent: Any, headers: dict[str, str], status: int, code: str
+) -> None:
+    content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    answer = client.post(INFER, content=content, headers={"content-type": "application/json"} | headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v2/models/nope/infer", 404),
+        ("POST", "/v2/models/vowels/versions/9/infer", 404),
+        ("GET", "/v2/models/nope", 404),
+        ("GET", "/v2/models/nope/ready", 404),
+        ("GET", "/v2/nothing", 404),
+        ("GET", "/v2/models/vowels/infer", 405),
+        ("POST", "/v2/health/live", 405),
+    ],
+)
+def test_every_page_of_v2_tells_errors_its_way(
+    client: httpx.Client, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path, json=GOOD if method == "POST" else None)
+    assert answer.status_code == status and answer.headers["content-type"] == "application/json"
+    assert isinstance(answer.json()["error"], str)
+    assert answer.headers["x-request-id"]
+
+
+def test_the_stock_client_reads_our_errors(stock: triton.InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match="no model 'nope'"):
+        stock.infer("nope", [input_of(np.ones((1, 1, 12), np.float32))])
+
+
+def test_a_raw_body_needs_no_json(client: httpx.Client, x: Array) -> None:
+    raw = client.post(
+        INFER,
+        content=x.tobytes(),
+        headers={"inference-header-content-length": "0", "content-type": "application/octet-stream"},
+    )
+    assert raw.status_code == 200, raw.text
+    length = int(raw.headers["inference-header-content-length"])
+    y = np.frombuffer(raw.content[length:], np.float32).reshape(
+        json.loads(raw.content[:length])["outputs"][0]["shape"]
+    )
+    assert y.tobytes() == y_of(client.post(INFER, json=body(x[0].tolist()))).tobytes()
+
+
+def test_a_small_body_cannot_inflate_without_bound(client: httpx.Client) -> None:
+    bomb = zlib.compress(b" " * (64 << 20))
+    headers = {"content-encoding": "deflate", "content-type": "application/json"}
+    answer = client.post(INFER, content=bomb, headers=headers)
+    assert answer.status_code == 413 and answer.json()["code"] == "body_too_large"
