@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks import kernel, openloop, seeding, wrk
 from benchmarks.cache import Array, Model
 from benchmarks.contest import Contest, Contestant, Measure, Options, ask, contest, sequence
-from benchmarks.dialects import Call, encode_many
+from benchmarks.dialects import Call, encode_bulk
 from benchmarks.peers import CELLGATE, CORES, PEERS, Peer
 from benchmarks.results import KERNEL, LIMIT, US, Result, Row
 
@@ -71,7 +71,7 @@ def bulk(options: Options) -> Result:
     for name, processes in ((f"{KERNEL}, 1 core", 1), (f"{KERNEL}, {CORES} cores", CORES)):
         best = max(kernel.sweep(SMALL, steps, processes=processes, seconds=_kernel_s(options)).values())
         rows.append(Row(name, [{"steps_per_s": best}]))
-    result = Result("e", f"bulk, {batch} sequences of {steps} steps a request, JSON", "steps_per_s", rows)
+    result = Result("e", f"bulk, {batch} sequences of {steps} steps a request, binary", "steps_per_s", rows)
     result.targets[f"{KERNEL}, 1 core"] = 0.85
     result.notes.append("One request at a time can use one worker, so it is held against one core.")
     return result
@@ -191,14 +191,20 @@ def _closed_measure(
 
 
 def _bulk_measure(options: Options, contestant: Contestant, x: Array, connections: int) -> Measure:
-    """[batch, time, features] in one body; a binary one goes here when the service takes it."""
-    bodies = contestant.work / "bulk"
-    bodies.write_bytes(encode_many(x) + b"\n")
+    """[batch, time, features] as one binary tensor."""
+    body, json_length = encode_bulk(x)
+    path = contestant.work / "bulk"
+    path.write_bytes(body)
     seconds = max(3.0, options.seconds)
 
     def measure() -> dict[str, float]:
         figures = wrk.run(
-            contestant.server, CELLGATE.dialect.path, bodies, seconds=seconds, connections=connections
+            contestant.server,
+            f"/v2/models/{SMALL.name}/infer",
+            path,
+            seconds=seconds,
+            connections=connections,
+            json_length=json_length,
         )
         return {"steps_per_s": figures.requests_per_s * x.shape[0] * x.shape[1], **asdict(figures)}
 

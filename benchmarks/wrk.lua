@@ -1,10 +1,18 @@
 -- wrk: send the bodies of a file (one a line) in turn; print the figures as one line of JSON.
---   wrk … -s wrk.lua URL -- FILE PATH [SESSIONS]
+--   wrk … -s wrk.lua URL -- FILE PATH [SESSIONS SEED]
+--   wrk … -s wrk.lua URL -- FILE PATH binary JSON_LENGTH     the whole file is one body, JSON and tensors
 -- With SESSIONS, the name s9999999 in a body becomes that of a random session below SESSIONS; names have one
 -- length, so the head with its Content-Length stays as it is.
 local requests, heads, tails, count, at, sessions = {}, {}, {}, 0, 0, nil
 
 function init(args)
+  if args[3] == "binary" then
+    local file = io.open(args[1], "rb")
+    local head = {["Content-Type"] = "application/octet-stream", ["Inference-Header-Content-Length"] = args[4]}
+    count, requests[1] = 1, wrk.format("POST", args[2], head, file:read("*a"))
+    file:close()
+    return
+  end
   sessions = tonumber(args[3])
   math.randomseed(tonumber(args[4]) or 1)
   for line in io.lines(args[1]) do

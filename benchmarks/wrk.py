@@ -35,9 +35,13 @@ def run(
     seconds: float,
     connections: int = CONNECTIONS,
     sessions: int | None = None,
+    json_length: int | None = None,
     seed: int = 1,
 ) -> Figures:
-    """Load the server. Raises Unavailable when there is no wrk."""
+    """Load the server with a body a line, or with one that is `json_length` bytes of JSON and then tensors.
+
+    Raises Unavailable when there is no wrk.
+    """
     program = cache.tool("wrk", "wrk")
     command = [
         program,
@@ -47,6 +51,7 @@ def run(
     ]
     command += ["--timeout=30s", f"--script={cache.HERE / 'wrk.lua'}", f"http://127.0.0.1:{server.port}"]
     command += ["--", str(bodies), path, *([str(sessions), str(seed)] if sessions else [])]
+    command += ["binary", str(json_length)] if json_length is not None else []
     server_cpu, client_cpu = server.cpu_s(), _client_cpu_s()
     result = subprocess.run(command, capture_output=True, text=True)
     if "JSON " not in result.stdout:
