@@ -1,5 +1,6 @@
 """The model in the repository is what its manifest says."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,10 @@ def test_it_agreed_with_torch_when_it_was_made(manifest: Manifest) -> None:
     assert manifest.provenance.command == "cellgate-train train vowels --export models/vowels/1"
     assert manifest.provenance.parity.keys() == {"logits", "h_out", "c_out"}
     assert max(manifest.provenance.parity.values()) <= TOLERANCE
+
+
+def test_its_example_is_that_of_the_readme_and_worth_cutting(manifest: Manifest, repository: Path) -> None:
+    assert manifest.example is not None
+    utterance = json.loads((repository / "docs" / "examples" / "utterance.json").read_text())
+    assert utterance == {"sequences": [manifest.example.steps]}
+    assert 15 <= len(manifest.example.steps) <= 25

@@ -1,5 +1,6 @@
 """Export: the graph says what the network says, is as small as it can be, and appears whole or not at all."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
-from training.data.dataset import DataSet
+from training.data.dataset import DataSet, Split
 from training.export import ParityError, export, random_network
+from training.export.manifest import example
 from training.export.network import write_graph
 from training.export.parity import TOLERANCE, check
 from training.model import Network
@@ -145,15 +147,48 @@ def test_the_manifest_says_all_of_a_trained_network(finished: Run, tmp_path: Pat
     assert max(made.parity.values()) <= TOLERANCE
 
 
+class Told(Network):
+    """A network that is as sure of each sequence's first class as the sequence's first number says."""
+
+    def __init__(self) -> None:
+        super().__init__(cell="lstm", features=1, hidden=1, layers=1, out=2)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        lengths: torch.Tensor,  # noqa: ARG002
+        state: tuple[torch.Tensor, ...],
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        logits = torch.logit(x[:, :1]).expand(-1, x.shape[1], 1)  # [batch, time, 1]
+        return torch.cat([logits, torch.zeros_like(logits)], dim=2), state
+
+
+@pytest.mark.parametrize(
+    ("sequences", "chosen"),
+    [
+        ([(0.999, 5), (0.995, 18), (0.999, 23), (0.9, 20)], 1),  # confident, nearest to 20 steps
+        ([(0.995, 22), (0.999, 18), (0.999, 7)], 1),  # equally near: the surest
+        ([(0.6, 20), (0.9, 3), (0.001, 20)], 1),  # none is both right and confident: the surest that is right
+    ],
+)
+def test_the_example_is_of_middle_length_and_sure(sequences: list[tuple[float, int]], chosen: int) -> None:
+    _, data = random_network(cell="lstm", features=1, hidden=1, layers=1, classes=2, seed=0)
+    rows = tuple(np.full((steps, 1), sure, np.float32) for sure, steps in sequences)
+    test = Split(rows, np.zeros(len(rows), np.int64))
+    found = example(Told().eval(), dataclasses.replace(data, test=test))
+    assert found.steps == [[float(str(value)) for value in step] for step in rows[chosen]]
+    assert found.label == data.labels[0]
+
+
 def test_the_example_is_a_test_sequence_that_the_graph_gets_right(finished: Run, tmp_path: Path) -> None:
     manifest = export(finished.network, finished.data, tmp_path / "1", metrics={}, command="", seed=0)
-    example = manifest.example
-    assert example is not None
-    x = np.array([example.steps], np.float32)
-    [row] = [row for row, known in enumerate(finished.data.test.sequences) if np.array_equal(known, x[0])]
-    assert finished.data.labels[finished.data.test.targets[row]] == example.label
+    known = manifest.example
+    assert known is not None
+    x = np.array([known.steps], np.float32)
+    [row] = [row for row, steps in enumerate(finished.data.test.sequences) if np.array_equal(steps, x[0])]
+    assert finished.data.labels[finished.data.test.targets[row]] == known.label
     zeros = np.zeros((1, 1, 24), np.float32)
     feeds = {"x": x, "lengths": np.array([x.shape[1]], np.int32), "h": zeros, "c": zeros}
     [y] = ort.InferenceSession(tmp_path / "1" / GRAPH_FILE).run(["y"], feeds)
-    np.testing.assert_allclose(y[0, -1], example.output, atol=example.tolerance)
-    assert sum(example.output) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(y[0, -1], known.output, atol=known.tolerance)
+    assert sum(known.output) == pytest.approx(1, abs=1e-5)

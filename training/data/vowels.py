@@ -37,7 +37,9 @@ RECIPES: Mapping[str, Recipe] = {
         noise=0.8,  # the best of 0.3, 0.5, 0.8 and 1.1, other values varying too
         dropout=0.2,  # beside so much noise 0.5 is no better
         weight_decay=0.1,
-        # tried without gain: a cosine fall of the learning rate, a moving average of the weights
+        # tried without gain: a cosine fall of the learning rate, a moving average of the weights; another
+        # training on all sequences for as many epochs as validation chose (test accuracy over seeds 0 to 14:
+        # the mean went from 0.9773 to 0.9757; better in 4 of them, worse in 9)
     ),
     "article": Recipe(epochs=10),
 }

@@ -4,6 +4,8 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import numpy as np
+
 from service.manifest import Axes, Example, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
 from training.cells.cell import state_out
 from training.data.dataset import DataSet
@@ -12,18 +14,19 @@ from training.export.network import INPUT, LENGTHS, LOGITS, PROBABILITIES
 from training.model import Network, softmax
 
 CONFIDENT = 0.99
+EXAMPLE_STEPS = 20  # long enough to be cut into pieces, short enough to be read
 
 
 def example(network: Network, data: DataSet) -> Example:
-    """The shortest test sequence that it gets right with confidence; else the one it is surest of."""
+    """A test sequence that it gets right with confidence; where there is none, the one it is surest of.
+
+    Of several the one whose length is nearest to EXAMPLE_STEPS, and of those the one it is surest of.
+    """
     probabilities = softmax(predict(network, data.test).logits)  # [sequences, classes]
     surest, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == data.test.targets
-    rows = [row for row in range(len(data.test)) if is_right[row] and surest[row] >= CONFIDENT]
-    row = (
-        min(rows, key=lambda row: len(data.test.sequences[row]))
-        if rows
-        else int((surest * is_right).argmax())
-    )
+    away = np.abs(np.array([len(sequence) for sequence in data.test.sequences]) - EXAMPLE_STEPS)
+    away[~(is_right & (surest >= CONFIDENT))] = away.max() + 1
+    row = int(np.lexsort((-surest * is_right, away))[0])
     # `str` of a float32 is its shortest text, and reads back as the same float32
     steps = [[float(str(value)) for value in step] for step in data.test.sequences[row]]
     output = [float(str(value)) for value in probabilities[row]]
