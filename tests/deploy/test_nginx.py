@@ -1,0 +1,49 @@
+"""deploy/nginx: nginx accepts it, and it agrees with the server's settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+from tests.e2e.nginx import CONF, Nginx, needs_nginx
+
+CONFIG = (CONF / "nginx.conf").read_text()
+UPSTREAM = (CONF / "upstream.conf").read_text()
+SETTINGS = Settings()
+
+
+def seconds(directive: str, text: str = CONFIG) -> float:
+    found = re.findall(rf"^ *{directive} (\d+)s;", text, re.MULTILINE)
+    assert len(found) == 1, f"{directive}: {found}"
+    return float(found[0])
+
+
+@needs_nginx
+def test_nginx_accepts_it(tmp_path: Path) -> None:
+    nginx = Nginx(tmp_path, [1, 2, 3])
+    nginx.write()
+    assert nginx.check() == ""
+
+
+def test_nginx_waits_longer_than_a_replica_works_on_a_request() -> None:
+    longest_s = SETTINGS.request_timeout_s + 2 * SETTINGS.redis_timeout_s  # the state is read and written
+    assert seconds("proxy_read_timeout") > longest_s
+
+
+def test_nginx_closes_idle_connections_before_a_replica_does() -> None:
+    assert seconds("keepalive_timeout", UPSTREAM) < SETTINGS.keep_alive_s
+
+
+def test_nginx_takes_bodies_of_the_size_that_replicas_take() -> None:
+    found = re.search(r"client_max_body_size (\d+)m;", CONFIG)
+    assert found is not None and int(found[1]) << 20 == SETTINGS.max_body_bytes
+
+
+def test_a_request_that_was_sent_is_never_sent_to_another_replica() -> None:
+    assert re.findall(r"proxy_next_upstream ([^;]+);", CONFIG) == ["error timeout"]
+
+
+@pytest.mark.parametrize("word", ["ip_hash", "hash", "sticky", "least_conn", "random", "backup", "weight"])
+def test_it_is_plain_round_robin(word: str) -> None:
+    assert not re.search(rf"\b{word}\b", re.sub("#.*", "", CONFIG + UPSTREAM))

@@ -1,0 +1,123 @@
+"""A real nginx process with the configuration of deploy/nginx, on a free port and in a folder of its own."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.server import START_S, STOP_S, free_port
+
+CONF = Path(__file__).parents[2] / "deploy/nginx"
+# Debian puts it where only root's PATH leads.
+EXECUTABLE = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+needs_nginx = pytest.mark.skipif(EXECUTABLE is None, reason="nginx is not installed (Debian: nginx-light)")
+
+
+class Nginx:
+    """One nginx in front of the given ports of loopback."""
+
+    def __init__(self, folder: Path, ports: Iterable[int]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.ports = list(ports)
+        self.port = free_port()
+        # Workers of a root nginx become "nobody", who may not enter root's temporary folders.
+        user = " user root;" if os.geteuid() == 0 else ""
+        self._command = [
+            str(EXECUTABLE), "-e", "stderr", "-c", str(folder / "nginx.conf"), "-g", f"daemon off;{user}"
+        ]  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def write(self, down: int | None = None) -> None:
+        """The committed files, with ports and folder of our own; `down` is a port that is left out."""
+        config = (CONF / "nginx.conf").read_text()
+        for ours, theirs in (
+            (f"listen 127.0.0.1:{self.port};", "listen 8080;"),
+            (f"{self.folder}/", "/tmp/"),
+        ):
+            assert theirs in config
+            config = config.replace(theirs, ours)
+        (self.folder / "nginx.conf").write_text(config)
+        lines = (CONF / "upstream.conf").read_text().splitlines()
+        replica = re.compile(r"\breplica-\d+:8000\b")
+        templates = [line for line in lines if replica.search(line)]
+        assert len(self.ports) <= len(templates)
+        servers = iter(
+            [replica.sub(f"127.0.0.1:{port}", templates[0]) for port in self.ports if port != down]
+        )
+        shown = [next(servers, "") if line in templates else line for line in lines]
+        (self.folder / "upstream.conf").write_text("\n".join(shown))
+
+    def check(self) -> str:
+        """What `nginx -t` has to complain of."""
+        done = subprocess.run([*self._command, "-t", "-q"], capture_output=True, text=True)
+        return done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
+
+    def start(self) -> None:
+        """Start, and wait until it listens."""
+        self.write()
+        with (self.folder / "out").open("ab") as out, (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=out, stderr=log)
+        deadline = time.monotonic() + START_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            assert self.process.poll() is None and time.monotonic() < deadline, self.errors()
+            time.sleep(0.02)
+
+    def reload(self, down: int | None = None) -> None:
+        """Leave the replica at port `down` out, and wait until only workers that know it take connections."""
+        before = self._workers()
+        self.write(down)
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_S
+        while before & self._workers():
+            assert time.monotonic() < deadline, self.errors()
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(STOP_S)
+
+    def errors(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The access log."""
+        return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
+
+    def replica_of(self, request_id: str) -> int:
+        """The port of the replica that had the last word on a request; the log may come after the answer."""
+        deadline = time.monotonic() + START_S
+        while not (found := [line for line in self.requests() if line["id"] == request_id]):
+            assert time.monotonic() < deadline, f"no line for {request_id}"
+            time.sleep(0.01)
+        return int(found[-1]["replica"].rpartition(":")[2])
+
+    def _workers(self) -> set[int]:
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return {int(pid) for pid in task.read_text().split()}
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, ports: Iterable[int]) -> Iterator[Nginx]:
+    """A started nginx, gone at the end of the block."""
+    started = Nginx(folder, ports)
+    started.start()
+    try:
+        yield started
+    finally:
+        started.stop()
