@@ -67,6 +67,13 @@ class Cost:
         per_step = known.step + batch * known.row
         return (seconds - known.call) / per_step if per_step else inf
 
+    def rows_within(self, seconds: float, steps: int) -> float:
+        """The most rows that a call of `steps` time steps can have within `seconds`; may be below 1."""
+        known = self.coefficients
+        if not known.row:
+            return inf if self.predict(0, steps) <= seconds else 0.0
+        return ((seconds - known.call) / steps - known.step) / known.row
+
     def _fit(self) -> None:
         """Least squares on relative errors, so that small calls count as much as large ones."""
         self._num_unfitted = 0

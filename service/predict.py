@@ -130,11 +130,7 @@ class Run:
         model = self.request.model
         items = [self._decode(index, model) for index in range(self.request.num_sequences)]
         sequences = [self._sequence(model, item, model.zero) for item in items]
-        try:
-            await asyncio.gather(*[model.worker.add(sequence) for sequence in sequences])
-        finally:
-            for sequence in sequences:
-                model.worker.discard(sequence)
+        await model.worker.predict(*sequences)
         self.steps += sum([item.steps for item in items])
         return sequences
 
@@ -202,7 +198,9 @@ class Run:
         return reply if is_ours else None
 
     async def _compute(self, model: Model, item: Item, state: State) -> Sequence:
-        return await model.worker.predict(self._sequence(model, item, state))
+        sequence = self._sequence(model, item, state)
+        await model.worker.predict(sequence)
+        return sequence
 
     def _sequence(self, model: Model, item: Item, state: State) -> Sequence:
         return Sequence(item.inputs, state, keep_all=self._keep_all(model), deadline=self.deadline)

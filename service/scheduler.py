@@ -21,6 +21,7 @@ from service.errors import Overloaded
 from service.sequence import Batch, Chunk, Result, Sequence
 
 MIN_CHUNK = 8  # below this a call is mostly overhead: rather fewer rows than shorter chunks
+TAIL = 1.25  # what would leave less than a quarter of a call behind is computed whole
 
 
 @dataclass(slots=True)
@@ -105,22 +106,32 @@ class Scheduler:
         Cancelled sequences are dropped; those past their deadline are kept for `take_late`.
         """
         ready: list[Sequence] = []
-        longest = 0
+        remaining: list[int] = []
+        longest, room = 0, float(self.max_batch)
         while self._waiting and len(ready) < self.max_batch:
             sequence = self._waiting[0]
+            left = sequence.remaining
             if not sequence.cancelled and sequence.deadline >= now:
-                longest = max(longest, min(sequence.remaining, MIN_CHUNK))
-                if ready and self.cost.predict(len(ready) + 1, longest) > self.target_s:
+                if longest < left and longest < MIN_CHUNK:
+                    longest = min(left, MIN_CHUNK)
+                    room = self.cost.rows_within(self.target_s, longest)
+                if ready and len(ready) + 1 > room:
                     break
                 ready.append(sequence)
+                remaining.append(left)
             elif not sequence.cancelled:
                 self._late.append(sequence)
             self._waiting.popleft()
-            self._queued_steps -= sequence.remaining
+            self._queued_steps -= left
         if not ready:
             return None
-        steps = self._choose_steps([sequence.remaining for sequence in ready])
-        return Batch([Chunk(s, s.done, s.done + min(steps, s.remaining)) for s in ready])
+        steps = self._choose_steps(remaining)
+        return Batch(
+            [
+                Chunk(sequence, sequence.done, sequence.done + min(steps, left))
+                for sequence, left in zip(ready, remaining, strict=True)
+            ]
+        )
 
     def _choose_steps(self, remaining: list[int]) -> int:
         """The chunk length of a call whose rows have so many steps left."""
@@ -128,7 +139,7 @@ class Scheduler:
             return max(remaining)
         bound = min(self.chunk_steps, max(remaining) if self.ragged else min(remaining))
         within = self.cost.steps_within(self.target_s, len(remaining))
-        if within < bound:
+        if within * TAIL < bound:
             bound = min(bound, max(MIN_CHUNK, int(within)))
         if min(remaining) >= bound:
             return bound  # no row is padded
@@ -153,12 +164,13 @@ class Scheduler:
         finished: list[Sequence] = []
         self._count(batch)
         for chunk, result in zip(batch.chunks, results, strict=True):
-            sequence = chunk.sequence
-            sequence.done = chunk.stop
+            sequence, _, stop = chunk
+            is_last = chunk.is_last
+            sequence.done = stop
             sequence.state = result.state
-            if sequence.keep_all or chunk.is_last:
+            if is_last or sequence.keep_all:
                 sequence.outputs.append(result.output)
-            if chunk.is_last:
+            if is_last:
                 finished.append(sequence)
             else:
                 self._waiting.append(sequence)

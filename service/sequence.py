@@ -70,11 +70,10 @@ class Batch:
     """The chunks, of different sequences, that go through one engine call."""
 
     chunks: list[Chunk]
+    steps: int = field(init=False)  # of the longest chunk: the length of the call's time axis
 
-    @property
-    def steps(self) -> int:
-        """Time steps of the longest chunk: the length of the call's time axis."""
-        return max(chunk.steps for chunk in self.chunks)
+    def __post_init__(self) -> None:
+        self.steps = max([chunk.stop - chunk.start for chunk in self.chunks])
 
 
 class Result(NamedTuple):

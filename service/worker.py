@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
 from service.scheduler import Scheduler
@@ -21,6 +22,14 @@ _Outcome = tuple[list[Result] | Exception, float]  # and the seconds it took
 MAX_DEFERRED = 4
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What somebody waits for: done when the last of their sequences is, or the first has failed."""
+
+    future: asyncio.Future[None]
+    num_waiting: int
 
 
 class Worker:
@@ -38,7 +47,7 @@ class Worker:
         self.engine = engine
         self._on_death = on_death
         self._in_thread = in_thread
-        self._replies: dict[Sequence, asyncio.Future[Sequence]] = {}
+        self._replies: dict[Sequence, _Reply] = {}
         self._running = False  # a crank is due or an engine call is under way
         self._stopping = False
         self._num_seen = 0  # sequences queued at the last turn of the event loop
@@ -54,35 +63,29 @@ class Worker:
         """Whether a sequence added now would be answered."""
         return self._death is None and not self._stopping
 
-    def add(self, sequence: Sequence) -> asyncio.Future[Sequence]:
-        """Queue a sequence; the future holds it once it is computed.
+    async def predict(self, *sequences: Sequence) -> None:
+        """Run sequences to their ends, together with whatever else is queued.
 
-        Cancelling the future, or `discard`, drops the sequence at its next chunk.
-        Raises Overloaded, or Draining once stopped.
+        Cancelling the caller drops them at their next chunk; so does an error of one of them.
+        Raises Overloaded, DeadlineExceeded, InternalError, or Draining once stopped.
         """
         if not self.is_alive:
             raise Draining("the server is stopping")
-        self.scheduler.add(sequence)
-        reply: asyncio.Future[Sequence] = self._loop.create_future()
-        self._replies[sequence] = reply
+        reply = _Reply(self._loop.create_future(), len(sequences))
         if not self._running:
             self._running = True
             self._idle.clear()
             self._loop.call_soon(self._crank)
-        return reply
-
-    def discard(self, sequence: Sequence) -> None:
-        """Forget a sequence, finished or not; whoever waited has gone."""
-        sequence.cancelled = True
-        self._replies.pop(sequence, None)
-
-    async def predict(self, sequence: Sequence) -> Sequence:
-        """Run a sequence to its end. Cancelling the caller drops it at the next chunk."""
-        reply = self.add(sequence)
         try:
-            return await reply
-        finally:
-            self.discard(sequence)
+            for sequence in sequences:
+                self.scheduler.add(sequence)
+                self._replies[sequence] = reply
+            await reply.future
+        except BaseException:
+            for sequence in sequences:
+                sequence.cancelled = True
+                self._replies.pop(sequence, None)
+            raise
 
     async def stop(self) -> None:
         """Take nothing new, finish what is queued, and let the thread go."""
@@ -147,18 +150,19 @@ class Worker:
         else:
             self.scheduler.cost.observe(len(batch.chunks), batch.steps, seconds)
             for sequence in self.scheduler.commit(batch, results):
-                self._settle(sequence, sequence)
+                self._settle(sequence)
         self._loop.call_soon(self._crank)
 
-    def _settle(self, sequence: Sequence, outcome: Sequence | CellgateError) -> None:
+    def _settle(self, sequence: Sequence, error: CellgateError | None = None) -> None:
         """The one place where a reply is given."""
         reply = self._replies.pop(sequence, None)
-        if reply is None or reply.done():  # the client hung up
+        if reply is None or reply.future.done():  # the client hung up
             return
-        if isinstance(outcome, CellgateError):
-            reply.set_exception(outcome)
-        else:
-            reply.set_result(outcome)
+        reply.num_waiting -= 1
+        if error is not None:
+            reply.future.set_exception(error)
+        elif not reply.num_waiting:
+            reply.future.set_result(None)
 
     def _die(self, error: BaseException) -> None:
         """A bug of ours in the crank: fail every waiter, become unready, and let the process be replaced."""

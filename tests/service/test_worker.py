@@ -17,6 +17,11 @@ Body = Callable[[Worker, SumEngine], Awaitable[Any]]
 MODES = pytest.mark.parametrize("in_thread", [False, True], ids=["inline", "in thread"])
 
 
+async def run(worker: Worker, sequence: Sequence) -> Sequence:
+    await worker.predict(sequence)
+    return sequence
+
+
 class BrokenScheduler(Scheduler):
     """Has a bug in a place of our choice."""
 
@@ -87,7 +92,7 @@ async def outcomes(tasks: list[asyncio.Task[Sequence]]) -> list[Any]:
 def test_every_request_gets_its_own_answer(in_thread: bool) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[float]:
         lengths = [1, 30, 4, 17, 2, 9, 5, 8, 3]
-        return [total(s) for s in await asyncio.gather(*(worker.predict(ones(n)) for n in lengths))]
+        return [total(s) for s in await asyncio.gather(*(run(worker, ones(n)) for n in lengths))]
 
     assert with_worker(body, in_thread=in_thread)[0] == [1, 30, 4, 17, 2, 9, 5, 8, 3]
 
@@ -95,10 +100,10 @@ def test_every_request_gets_its_own_answer(in_thread: bool) -> None:
 @MODES
 def test_who_comes_while_another_is_computed_joins_the_next_batch(in_thread: bool) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[int]:
-        first = asyncio.create_task(worker.predict(ones(40)))
+        first = asyncio.create_task(run(worker, ones(40)))
         while not engine.batches:
             await asyncio.sleep(0)
-        await asyncio.gather(first, worker.predict(ones(8)))
+        await asyncio.gather(first, run(worker, ones(8)))
         return [len(batch.chunks) for batch in engine.batches]
 
     sizes = with_worker(body, in_thread=in_thread)[0]
@@ -110,7 +115,7 @@ def test_a_hung_up_client_harms_no_neighbour() -> None:
 
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         engine.gate = threading.Event()
-        tasks = [asyncio.create_task(worker.predict(ones(20, value))) for value in (1, 2, 3)]
+        tasks = [asyncio.create_task(run(worker, ones(20, value))) for value in (1, 2, 3)]
         await asyncio.to_thread(engine.entered.wait, 10)
         tasks[1].cancel()
         await asyncio.sleep(0)
@@ -126,22 +131,56 @@ def test_a_hung_up_client_harms_no_neighbour() -> None:
 @MODES
 def test_hanging_up_between_the_answer_and_its_delivery_raises_nothing(in_thread: bool) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
-        replies = [worker.add(ones(1)), worker.add(ones(3))]
-        replies[0].cancel()  # the caller left before the crank could turn; nobody has told the worker
-        return [await replies[1], engine.batches]
+        leaves, stays = (asyncio.create_task(run(worker, ones(n))) for n in (1, 3))
+        while not leaves.done() and not engine.batches:
+            await asyncio.sleep(0)
+        leaves.cancel()  # its answer may be there already, and not yet delivered
+        return [await stays, engine.batches]
 
     answer, batches = with_worker(body, in_thread=in_thread)[0]
     assert total(answer) == 3 and len(batches) == 1
 
 
 @MODES
+def test_sequences_of_one_request_are_answered_together(in_thread: bool) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        lengths = [1, 9, 4, 30, 2, 2]
+        together = [ones(n) for n in lengths]
+        await worker.predict(*together)
+        failing = [ones(5), sequence_of([13.0]), ones(40)]
+        engine.fail_on = 13.0
+        with pytest.raises(InternalError):
+            await worker.predict(*failing)
+        assert all(sequence.cancelled for sequence in failing), "nobody waits for the others any more"
+        return [[total(s) for s in together], lengths, total(await run(worker, ones(3)))]
+
+    totals, lengths, later = with_worker(body, in_thread=in_thread)[0]
+    assert totals == lengths and later == 3
+
+
+def test_a_request_that_does_not_fit_whole_leaves_nothing_behind() -> None:
+    scheduler = Scheduler(max_batch=2, chunk_steps=4, max_waiting=3)
+
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        with pytest.raises(Overloaded):
+            await worker.predict(*[ones(5) for _ in range(4)])
+        while len(scheduler):
+            await asyncio.sleep(0)
+        done = total(await run(worker, ones(5)))
+        return [done, sum(len(batch.chunks) for batch in engine.batches)]
+
+    done, chunks = with_worker(body, scheduler=scheduler)[0]
+    assert done == 5 and chunks == 2, "the refused are not computed"
+
+
+@MODES
 def test_a_failing_batch_is_answered_and_the_crank_lives_on(in_thread: bool) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         engine.fail_on = 13.0
-        tasks = [asyncio.create_task(worker.predict(ones(5, value))) for value in (13.0, 1.0)]
+        tasks = [asyncio.create_task(run(worker, ones(5, value))) for value in (13.0, 1.0)]
         failed = await outcomes(tasks)
         assert worker.is_alive
-        return [*failed, await worker.predict(ones(5))]
+        return [*failed, await run(worker, ones(5))]
 
     bad, neighbour, later = with_worker(body, in_thread=in_thread)[0]
     assert isinstance(bad, InternalError) and isinstance(neighbour, InternalError)
@@ -153,11 +192,11 @@ def test_a_failing_batch_is_answered_and_the_crank_lives_on(in_thread: bool) -> 
 @pytest.mark.parametrize("where", ["schedule", "commit"])
 def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, in_thread: bool) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
-        tasks = [asyncio.create_task(worker.predict(ones(5))) for _ in range(3)]
+        tasks = [asyncio.create_task(run(worker, ones(5))) for _ in range(3)]
         done = await outcomes(tasks)
         assert not worker.is_alive
         with pytest.raises(Draining):
-            await worker.predict(ones(1))
+            await run(worker, ones(1))
         return done
 
     done, deaths = with_worker(body, in_thread=in_thread, scheduler=BrokenScheduler(where), strays=1)
@@ -169,7 +208,7 @@ def test_an_engine_that_panics_leaves_nobody_waiting(in_thread: bool) -> None:
     """A panic in the thread came out of the call's callback, where nobody answered for it."""
 
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
-        done = await outcomes([asyncio.create_task(worker.predict(ones(5)))])
+        done = await outcomes([asyncio.create_task(run(worker, ones(5)))])
         assert not worker.is_alive
         return done
 
@@ -180,12 +219,12 @@ def test_an_engine_that_panics_leaves_nobody_waiting(in_thread: bool) -> None:
 @MODES
 def test_stop_answers_everyone_and_takes_nobody_new(in_thread: bool) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[float]:
-        tasks = [asyncio.create_task(worker.predict(ones(50))) for _ in range(90)]
+        tasks = [asyncio.create_task(run(worker, ones(50))) for _ in range(90)]
         await asyncio.sleep(0)
         stopping = asyncio.create_task(worker.stop())
         await asyncio.sleep(0)
         with pytest.raises(Draining):
-            await worker.predict(ones(1))
+            await run(worker, ones(1))
         await stopping
         return [total(sequence) for sequence in await outcomes(tasks)]
 
@@ -204,8 +243,8 @@ def test_stopping_an_idle_worker_returns_at_once() -> None:
 def test_the_late_are_told_and_not_computed(in_thread: bool) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         past = asyncio.get_running_loop().time() - 1
-        late = asyncio.create_task(worker.predict(sequence_of([1.0] * 5, deadline=past)))
-        in_time = asyncio.create_task(worker.predict(ones(5)))
+        late = asyncio.create_task(run(worker, sequence_of([1.0] * 5, deadline=past)))
+        in_time = asyncio.create_task(run(worker, ones(5)))
         done = await outcomes([late, in_time])
         return [*done, max(len(batch.chunks) for batch in engine.batches)]
 
@@ -215,7 +254,7 @@ def test_the_late_are_told_and_not_computed(in_thread: bool) -> None:
 
 def test_overload_is_refused_at_once_and_the_others_are_served() -> None:
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
-        return await outcomes([asyncio.create_task(worker.predict(ones(9))) for _ in range(5)])
+        return await outcomes([asyncio.create_task(run(worker, ones(9))) for _ in range(5)])
 
     scheduler = Scheduler(max_batch=1, chunk_steps=4, max_waiting=2)
     done = with_worker(body, scheduler=scheduler)[0]
@@ -235,13 +274,13 @@ def test_after_everything_at_once_it_still_answers(in_thread: bool) -> None:
         crowd = [ones(7, 13.0 if n % 7 == 0 else 1.0) for n in range(60)]
         for sequence in crowd[::5]:
             sequence.deadline = past
-        tasks = [asyncio.create_task(worker.predict(sequence)) for sequence in crowd]
+        tasks = [asyncio.create_task(run(worker, sequence)) for sequence in crowd]
         await asyncio.sleep(0)
         for task in tasks[::3]:
             task.cancel()
         done = await outcomes(tasks)
         assert all(isinstance(r, asyncio.CancelledError | CellgateError) or total(r) == 7 for r in done)
         engine.fail_on = None
-        return total(await worker.predict(ones(6)))
+        return total(await run(worker, ones(6)))
 
     assert with_worker(body, in_thread=in_thread)[0] == 6
