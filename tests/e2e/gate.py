@@ -1,4 +1,4 @@
-"""A gate before Redis that can keep replies to commits back: Redis has run them, and no server hears of it."""
+"""A gate before Redis that can keep replies to commits back: Redis has run them, no server hears of it."""
 
 import contextlib
 import socket
