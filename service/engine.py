@@ -61,6 +61,8 @@ class OnnxEngine:
         made = {node.name: node for node in self._session.get_outputs()}
         self.output_dtype = type_of(made[manifest.outputs[0].name])
         self._outputs = [manifest.outputs[0].name, *(state.output for state in manifest.states)]
+        # Memory for a call's inputs, used again at the next: there is one call at a time.
+        self._buffers = [np.empty((0, *spec.dims), spec.dtype) for spec in manifest.inputs]
 
     def initial_state(self) -> State:
         """The state of a sequence at step 0: one array per recurrent tensor, without the batch axis."""
@@ -79,7 +81,7 @@ class OnnxEngine:
         manifest = self.manifest
         feeds: dict[str, Any] = dict(self._constants)
         for index, spec in enumerate(manifest.inputs):
-            feeds[spec.name] = self._to_graph(_pack(batch, index, spec.dims, spec.dtype))
+            feeds[spec.name] = self._to_graph(self._pack(batch, index))
         if manifest.lengths:
             feeds[manifest.lengths] = np.array([chunk.steps for chunk in batch.chunks], np.int32)
         for index, state in enumerate(manifest.states):
@@ -87,6 +89,25 @@ class OnnxEngine:
             axis = state.batch_axis
             feeds[state.input] = rows[0] if axis is None else _stack(rows, axis)
         return feeds
+
+    def _pack(self, batch: Batch, index: int) -> Array:
+        """[batch, time, *dims]: the chunks of input `index`, zeros after those shorter than the longest."""
+        chunks, steps = batch.chunks, batch.steps
+        parts = [sequence.inputs[index][start:stop] for sequence, start, stop in chunks]
+        if len(parts) == 1:
+            return parts[0][np.newaxis]
+        total = len(parts) * steps
+        if len(self._buffers[index]) < total:
+            self._buffers[index] = np.empty((total, *parts[0].shape[1:]), parts[0].dtype)
+        flat = self._buffers[index][:total]
+        x: Array = flat.reshape(len(parts), steps, *parts[0].shape[1:])
+        if sum(map(len, parts)) == total:
+            np.concatenate(parts, out=flat)
+            return x
+        for row, part in enumerate(parts):
+            x[row, : len(part)] = part
+            x[row, len(part) :] = 0
+        return x
 
     def _to_graph(self, x: Array) -> Array:
         """[batch, time, *dims] → the graph's own order of axes."""
@@ -181,18 +202,6 @@ def _shapes_agree(graph: list[Any], manifest: list[Any]) -> bool:
     return len(graph) == len(manifest) and all(
         a == b for a, b in zip(graph, manifest, strict=True) if isinstance(a, int) and isinstance(b, int)
     )
-
-
-def _pack(batch: Batch, index: int, dims: tuple[int, ...], dtype: str) -> Array:
-    """[batch, time, *dims]: the chunks of input `index`, rows shorter than the longest padded with zeros."""
-    chunks = batch.chunks
-    if len(chunks) == 1:
-        only = chunks[0]
-        return only.sequence.inputs[index][np.newaxis, only.start : only.stop]
-    x = np.zeros((len(chunks), batch.steps, *dims), dtype)
-    for row, chunk in enumerate(chunks):
-        x[row, : chunk.steps] = chunk.sequence.inputs[index][chunk.start : chunk.stop]
-    return x
 
 
 def _stack(rows: list[Array], axis: int) -> Array:
