@@ -135,6 +135,7 @@ def evaluate(folder: Path, split: str) -> None:
 @click.option("--cell", default="lstm", show_default=True, help="--random: the recurrent cell.")
 @click.option("--hidden", type=click.IntRange(1), default=128, show_default=True, help="--random: width.")
 @click.option("--layers", type=click.IntRange(1), default=1, show_default=True, help="--random: layers.")
+@click.option("--projection", type=click.IntRange(0), default=0, show_default=True, help="--random: of h.")
 @click.option("--features", type=click.IntRange(1), default=12, show_default=True, help="--random: inputs.")
 @click.option("--classes", type=click.IntRange(1), default=9, show_default=True, help="--random: outputs.")
 @click.option("--seed", default=0, show_default=True, help="--random: decides the weights.")
@@ -211,7 +212,7 @@ def _show_seeds(rows: list[dict[str, float]]) -> None:
 @contextmanager
 def _errors() -> Iterator[None]:
     """Turn what a user can cause into one line; anything else is a bug and keeps its traceback."""
-    from training.cells import UnknownCellError
+    from training.cells import CellError
     from training.export import ParityError
     from training.loop import Interrupted
     from training.run import RunError
@@ -221,7 +222,7 @@ def _errors() -> Iterator[None]:
     except Interrupted:
         click.echo("interrupted; the same command goes on from the last finished epoch", err=True)
         raise SystemExit(130) from None
-    except (RunError, FetchError, FileExistsError, ParityError, UnknownCellError) as error:
+    except (RunError, FetchError, FileExistsError, ParityError, CellError) as error:
         raise click.ClickException(str(error)) from error
 
 

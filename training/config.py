@@ -19,9 +19,12 @@ class _Frozen(BaseModel):
 class Recipe(_Frozen):
     """The network and how it is trained: what a data set recommends and the command line may change."""
 
-    cell: str = Field("lstm", description="the recurrent cell")
+    cell: str = Field("lstm", description="the recurrent cell; docs/lstm.md lists them")
     hidden: Count = Field(128, description="width of a recurrent layer")
     layers: Count = Field(1, description="recurrent layers")
+    projection: int = Field(
+        0, ge=0, description="width that the cell projects h to, where it does; 0: the cell's own"
+    )
     epochs: Count = Field(10, description="the most epochs")
     patience: int = Field(
         0,
@@ -33,6 +36,7 @@ class Recipe(_Frozen):
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled, as in AdamW; 0 is plain Adam")
     dropout: Share = Field(0.0, description="share of the last hidden state dropped in training")
+    layer_dropout: Share = Field(0.0, description="share dropped between recurrent layers in training")
     noise: float = Field(
         0.0, ge=0, description="standard deviation added to the normalised input in training"
     )

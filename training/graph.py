@@ -20,7 +20,7 @@ class Graph:
     def __init__(self, name: str) -> None:
         self._name = name
         self._nodes: list[onnx.NodeProto] = []
-        self._weights: list[onnx.TensorProto] = []
+        self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
@@ -34,8 +34,9 @@ class Graph:
         self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def weight(self, name: str, value: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        """Store a constant tensor."""
-        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        """Store a constant tensor; the same one may be stored again."""
+        stored = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        assert self._weights.setdefault(name, stored) == stored, f"two weights are called {name!r}"
         return name
 
     def add(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
@@ -44,12 +45,16 @@ class Graph:
         self._nodes.append(helper.make_node(op, inputs, outputs, name=f"{name}/{op}", **attributes))
         return name
 
+    def proto(self) -> onnx.GraphProto:
+        """The graph alone: what a `Scan` takes as its body."""
+        weights = list(self._weights.values())
+        return helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, weights)
+
     def build(self) -> onnx.ModelProto:
         """The finished, checked model. Raises onnx.checker.ValidationError, or a shape inference error."""
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, self._weights)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cellgate"
+            self.proto(), opset_imports=opsets, ir_version=IR_VERSION, producer_name="cellgate"
         )
         onnx.checker.check_model(model, full_check=True)
         return model

@@ -97,7 +97,7 @@ def is_helper() -> bool:
 
 
 def new_network(config: Config, *, features: int, out: int) -> Network:
-    """An untrained network, the same for the same seed."""
+    """An untrained network, the same for the same seed. Raises CellError."""
     recipe = config.recipe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -107,20 +107,22 @@ def new_network(config: Config, *, features: int, out: int) -> Network:
             hidden=recipe.hidden,
             layers=recipe.layers,
             out=out,
+            projection=recipe.projection,
             dropout=recipe.dropout,
+            layer_dropout=recipe.layer_dropout,
             noise=recipe.noise,
         )
 
 
-def fit(config: Config, data: DataSet, folder: Path) -> tuple[Network, list[Row]]:
-    """Train, or go on from the folder's last checkpoint; the network to keep, and each epoch's metrics.
+def fit(config: Config, network: Network, data: DataSet, folder: Path) -> list[Row]:
+    """Train a new network, or go on from the folder's last checkpoint; each epoch's metrics.
 
-    With patience that is the one of the best validation loss, without it the last. Raises Interrupted.
+    With patience its weights end as those of the best validation loss, without as the last.
+    Raises Interrupted.
     """
     torch.set_num_threads(config.threads)
     recipe = config.recipe
     train, validation = hold_out(data.train, share=recipe.validation, seed=config.seed)
-    network = new_network(config, features=len(data.features), out=len(data.labels))
     network.learn_normalisation(train.sequences)
     source = Source(train, validation, batch_size=recipe.batch_size, seed=config.seed)
     history = History(folder)
@@ -141,7 +143,7 @@ def fit(config: Config, data: DataSet, folder: Path) -> tuple[Network, list[Row]
     kept = folder / CHECKPOINTS / (BEST if recipe.patience else LAST)
     weights = torch.load(kept, map_location="cpu", weights_only=True)["state_dict"]
     network.cpu().load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
-    return network, history.rows
+    return history.rows
 
 
 def _trainer(config: Config, folder: Path, history: History) -> pl.Trainer:

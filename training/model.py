@@ -24,16 +24,25 @@ class Network(nn.Module):
         hidden: int,
         layers: int,
         out: int,
+        projection: int = 0,
         dropout: float = 0,
+        layer_dropout: float = 0,
         noise: float = 0,
     ) -> None:
         super().__init__()
         self.features, self.out, self.noise = features, out, noise
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
-        self.cell = cells.build(cell, features=features, hidden=hidden, layers=layers)
+        self.cell = cells.build(
+            cell,
+            features=features,
+            hidden=hidden,
+            layers=layers,
+            projection=projection,
+            dropout=layer_dropout,
+        )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden, out)
+        self.head = nn.Linear(self.cell.width, out)
 
     def learn_normalisation(self, sequences: tuple[Sequence, ...]) -> None:
         """Take mean and spread of each feature over all steps given; a constant one is not scaled."""
@@ -48,7 +57,7 @@ class Network(nn.Module):
         return Affine(shift, scale)
 
     def initial_state(self, batch: int) -> State:
-        """What a sequence starts from: each [layers, batch, hidden]."""
+        """What a sequence starts from: each [layers, batch, width of the state]."""
         return self.cell.initial_state(batch)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
@@ -56,7 +65,7 @@ class Network(nn.Module):
         x = (x - self.shift) * self.scale
         if self.training and self.noise:
             x = x + self.noise * torch.randn_like(x)
-        y, state = self.cell(x, lengths, state)  # [batch, time, hidden]
+        y, state = self.cell(x, lengths, state)  # [batch, time, width]
         return self.head(self.dropout(y)), state
 
 

@@ -50,15 +50,16 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     """Train into a folder, or go on from an interruption; None in DDP's helper processes.
 
     `force` replaces a finished run, or one of another configuration. Raises RunError, FetchError,
-    Interrupted.
+    CellError, Interrupted.
     """
     loaded = data.load(config.data)
+    network = loop.new_network(config, features=len(loaded.features), out=len(loaded.labels))
     if loop.is_helper():
-        loop.fit(config, loaded, folder)
+        loop.fit(config, network, loaded, folder)
         return None
     _prepare(config, folder, force=force)
     begun = time.perf_counter()
-    network, rows = loop.fit(config, loaded, folder)
+    rows = loop.fit(config, network, loaded, folder)
     seconds = time.perf_counter() - begun
     kept = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
     scores = score(predict(network, loaded.test).logits, loaded.test.targets)

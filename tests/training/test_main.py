@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.manifest import Manifest
+from training import cells
 from training.__main__ import main
 from training.run import Run
 
@@ -114,3 +115,15 @@ def test_a_mistake_is_one_line_without_a_traceback(
     assert "Error: " in result.output
     assert complaint in result.output
     assert "Traceback" not in result.output
+    assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_every_cell_is_trained_and_exported_by_its_name(cell: str, tmp_path: Path) -> None:
+    size = ["--cell", cell, "--layers", "2", "--hidden", "6", "--layer-dropout", "0.2", "--epochs", "1"]
+    result = call("train", "vowels", *size, "--out", tmp_path / "run", "--export", tmp_path / "1")
+    assert result.exit_code == 0, result.output
+    assert "differ by at most" in result.output
+    manifest = Manifest.read(tmp_path / "1")
+    assert manifest.causal is (cell != "bidirectional")
+    assert manifest.chunkable is manifest.causal

@@ -3,21 +3,25 @@
 import pkgutil
 from importlib import import_module
 
-from training.cells.cell import Cell
+from training.cells.cell import Cell, CellError
+
+__all__ = ["CellError", "build", "names"]
+
+_NOT_A_CELL = ("cell", "fused", "scan", "stepped")
 
 
 def names() -> list[str]:
     """Every cell that can be named on the command line."""
-    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name != "cell")
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _NOT_A_CELL)
 
 
-class UnknownCellError(ValueError):
-    """No cell has this name."""
-
-
-def build(name: str, *, features: int, hidden: int, layers: int) -> Cell:
-    """A cell with fresh weights. Raises UnknownCellError."""
+def build(
+    name: str, *, features: int, hidden: int, layers: int, dropout: float = 0.0, projection: int = 0
+) -> Cell:
+    """A cell with fresh weights; `dropout` is between layers. Raises CellError."""
     if name not in names():
-        raise UnknownCellError(f"no cell {name!r}; there are: {', '.join(names())}")
-    built: Cell = import_module(f"{__name__}.{name}").CELL(features=features, hidden=hidden, layers=layers)
-    return built
+        raise CellError(f"no cell {name!r}; there are: {', '.join(names())}")
+    cell: type[Cell] = import_module(f"{__name__}.{name}").CELL
+    if projection and not cell.projects:
+        raise CellError(f"the cell {name!r} has no projection")
+    return cell(features=features, hidden=hidden, layers=layers, dropout=dropout, projection=projection)

@@ -1,6 +1,6 @@
 """What every recurrent cell offers: to torch a module with its state in and out, to ONNX its nodes."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +8,34 @@ from torch import Tensor, nn
 
 from training.graph import Graph
 
-State = tuple[Tensor, ...]  # each [layers, batch, hidden]
+State = tuple[Tensor, ...]  # each [layers, batch, width of the state]; of one layer, each [batch, width]
+Weights = NDArray[np.float64]
+
+
+class CellError(ValueError):
+    """No cell has this name, or it does not take what it was given."""
 
 
 class Affine(NamedTuple):
     """x → (x - shift) · scale, feature by feature."""
 
-    shift: NDArray[np.float64]  # [features]
-    scale: NDArray[np.float64]  # [features]
+    shift: Weights  # [features]
+    scale: Weights  # [features]
+
+
+class Layer(NamedTuple):
+    """Where one layer stands in the graph: what it reads, and what its new states shall be called."""
+
+    number: int  # 0 is the lowest
+    x: str  # [time, batch, features]
+    lengths: str  # [batch]
+    start: list[str]  # per state [1, batch, width]
+    end: list[str]  # likewise
+    normalise: Affine | None  # to be done to x first; None above the first layer
+
+    def name(self, tensor: str) -> str:
+        """A name that no other layer gives."""
+        return f"{tensor}_{self.number}"
 
 
 def state_out(name: str) -> str:
@@ -24,28 +44,81 @@ def state_out(name: str) -> str:
 
 
 class Cell(nn.Module):
-    """A stack of equal recurrent layers. `states` names its recurrent tensors, as the graph will."""
+    """A stack of recurrent layers.
 
-    states: tuple[str, ...]
+    `projection` is the width of h where that is not `hidden`; 0 leaves it to the cell. `dropout` is the share
+    dropped between layers in training.
+    """
 
-    def __init__(self, *, features: int, hidden: int, layers: int) -> None:
+    states: ClassVar[tuple[str, ...]]  # the recurrent tensors, as the graph will name them
+    causal: ClassVar[bool] = True  # False: what it says depends on steps to come
+    projects: ClassVar[bool] = False  # whether it takes a projection
+
+    def __init__(
+        self, *, features: int, hidden: int, layers: int, dropout: float = 0.0, projection: int = 0
+    ) -> None:
         super().__init__()
         self.features, self.hidden, self.layers = features, hidden, layers
+        self.dropout, self.projection = dropout, projection
+
+    @property
+    def width(self) -> int:
+        """How wide the output is."""
+        return self.projection or self.hidden
+
+    def state_width(self, name: str) -> int:
+        """How wide a state is: h as wide as the output, any other `hidden`."""
+        return self.width if name == "h" else self.hidden
 
     def initial_state(self, batch: int) -> State:
         """Zeros: what a sequence starts from."""
-        zeros = next(self.parameters()).new_zeros(self.layers, batch, self.hidden)
-        return tuple(zeros for _ in self.states)
+        like = next(self.parameters())
+        return tuple(like.new_zeros(self.layers, batch, self.state_width(name)) for name in self.states)
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """[batch, time, features] → [batch, time, hidden], zero past each length; the state at the length."""
+        """[batch, time, features] → [batch, time, width], zero past each length; the state at the length."""
         raise NotImplementedError
 
-    def write(
-        self, graph: Graph, x: str, lengths: str, state: tuple[str, ...], normalise: Affine
-    ) -> tuple[str, tuple[str, ...]]:
-        """Write the layers: x [time, batch, features] → [time, batch, hidden], and the new states.
+    def write_layer(self, graph: Graph, layer: Layer) -> str:
+        """Write one layer: the name of its output [time, batch, width]. The new states get their names."""
+        raise NotImplementedError
 
-        `normalise` happens to x before the first layer: a cell folds it into its weights where it can.
+    def write(self, graph: Graph, x: str, lengths: str, normalise: Affine) -> tuple[str, tuple[str, ...]]:
+        """Write all layers: x [time, batch, features] → [time, batch, width], and the new states.
+
+        `normalise` happens to x before the first layer: a cell folds it into its weights (`fold`).
+        One layer takes the state as it is; a stack splits it and joins it again.
         """
-        raise NotImplementedError
+        starts = [self._rows(name) for name in self.states]  # per state, its name in each layer
+        ends = [self._rows(state_out(name)) for name in self.states]
+        if self.layers > 1:
+            for name, rows in zip(self.states, starts, strict=True):
+                graph.add("Split", [name], rows, axis=0)
+        for number in range(self.layers):
+            start, end = ([rows[number] for rows in names] for names in (starts, ends))
+            layer = Layer(number, x, lengths, start, end, None if number else normalise)
+            x = self.write_layer(graph, layer)
+        if self.layers > 1:
+            for name, rows in zip(self.states, ends, strict=True):
+                graph.add("Concat", rows, [state_out(name)], axis=0)
+        return x, tuple(state_out(name) for name in self.states)
+
+    def _rows(self, name: str) -> list[str]:
+        return [name] if self.layers == 1 else [f"{name}_{layer}" for layer in range(self.layers)]
+
+
+def weights_of(parameter: Tensor) -> Weights:
+    """A parameter in float64: what is computed from weights is rounded once, at the end."""
+    return parameter.detach().cpu().double().numpy()
+
+
+def fold(weight: Weights, bias: Weights, normalise: Affine | None) -> tuple[Weights, Weights]:
+    """Weight [out, features] and bias [out] that do the normalisation too.
+
+    W · ((x - shift) · scale) + b = (W · scale) · x + (b - (W · scale) · shift):
+    the same but for rounding, and no node is left to run.
+    """
+    if normalise is None:
+        return weight, bias
+    weight = weight * normalise.scale
+    return weight, bias - weight @ normalise.shift

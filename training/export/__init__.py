@@ -64,13 +64,15 @@ def _keep_date(manifest: Manifest, graph: bytes, folder: Path) -> Manifest:
 
 
 def random_network(
-    *, cell: str, features: int, hidden: int, layers: int, classes: int, seed: int
+    *, cell: str, features: int, hidden: int, layers: int, classes: int, seed: int, projection: int = 0
 ) -> tuple[Network, DataSet]:
-    """An untrained network of any size and random sequences to check it on: for benchmarks."""
+    """An untrained network of any size and random sequences to check it on. Raises CellError."""
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(cell=cell, features=features, hidden=hidden, layers=layers, out=classes)
+        network = Network(
+            cell=cell, features=features, hidden=hidden, layers=layers, out=classes, projection=projection
+        )
     sequences = tuple(
         rng.standard_normal((int(length), features)).astype(np.float32) for length in rng.integers(1, 30, 32)
     )

@@ -47,11 +47,14 @@ def describe(
     return Manifest(
         description=f"{data.title}: {type(cell).__name__}, {cell.layers} x {cell.hidden}",
         task="classify",
+        causal=cell.causal,
         inputs=(InputSpec(name=INPUT, dims=(network.features,), features=data.features),),
         lengths=LENGTHS,
         axes=Axes(batch=0, time=1),
         states=tuple(
-            StateSpec(input=name, output=state_out(name), shape=(cell.layers, "batch", cell.hidden))
+            StateSpec(
+                input=name, output=state_out(name), shape=(cell.layers, "batch", cell.state_width(name))
+            )
             for name in cell.states
         ),
         outputs=(

@@ -25,19 +25,19 @@ def write_graph(network: Network) -> onnx.ModelProto:
     graph.input(INPUT, ["batch", "time", network.features])
     graph.input(LENGTHS, ["batch"], kind=TensorProto.INT32)
     for state in cell.states:
-        graph.input(state, [cell.layers, "batch", cell.hidden])
+        graph.input(state, [cell.layers, "batch", cell.state_width(state)])
     turned = graph.add("Transpose", [INPUT], ["x_by_time"], perm=[1, 0, 2])
-    hidden, states = cell.write(graph, turned, LENGTHS, cell.states, network.normalisation())
+    hidden, states = cell.write(graph, turned, LENGTHS, network.normalisation())
     weight, bias = (
         parameter.detach().cpu().numpy() for parameter in (network.head.weight, network.head.bias)
     )
-    head_weight = graph.weight("head_weight", np.ascontiguousarray(weight.T))  # [hidden, out]
+    head_weight = graph.weight("head_weight", np.ascontiguousarray(weight.T))  # [width, out]
     product = graph.add("MatMul", [hidden, head_weight], ["product"])  # [time, batch, out]
     by_time = graph.add("Add", [product, graph.weight("head_bias", bias)], ["logits_by_time"])
     graph.add("Transpose", [by_time], [LOGITS], perm=[1, 0, 2])
     graph.add("Softmax", [LOGITS], [PROBABILITIES], axis=-1)
     for name in (PROBABILITIES, LOGITS):
         graph.output(name, ["batch", "time", network.out])
-    for name in states:
-        graph.output(name, [cell.layers, "batch", cell.hidden])
+    for name, state in zip(states, cell.states, strict=True):
+        graph.output(name, [cell.layers, "batch", cell.state_width(state)])
     return graph.build()

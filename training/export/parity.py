@@ -39,9 +39,9 @@ def check(graph: bytes, network: Network, split: Split, *, batch_size: int = 64)
 
 
 def _onnx(session: ort.InferenceSession, names: list[str], network: Network, batch: Batch) -> list[Floats]:
-    cell, lengths = network.cell, batch.lengths.numpy().astype(np.int32)
-    zeros = np.zeros((cell.layers, len(lengths), cell.hidden), np.float32)
-    feeds = {INPUT: batch.x.numpy(), LENGTHS: lengths, **dict.fromkeys(cell.states, zeros)}
+    lengths = batch.lengths.numpy().astype(np.int32)
+    zeros = zip(network.cell.states, network.initial_state(len(lengths)), strict=True)
+    feeds = {INPUT: batch.x.numpy(), LENGTHS: lengths, **{name: state.numpy() for name, state in zeros}}
     logits, *state = session.run(names, feeds)
     return [_true_steps(logits, lengths), *state]
 

@@ -1,0 +1,74 @@
+"""The equations of every cell in float64, gate by gate, step by step, for one sequence. Knows no torch.
+
+Each takes one layer's parameters by their names, x [time, features] and the state before, and gives
+y [time, width] and the state after. Blocks of stacked gates are taken apart in the order of the equations.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+Parameters = dict[str, Doubles]
+State = tuple[Doubles, ...]
+Reference = Callable[[Parameters, Doubles, State], tuple[Doubles, State]]
+
+
+def sigmoid(z: Doubles) -> Doubles:
+    return 1 / (1 + np.exp(-z))
+
+
+def lstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """The standard LSTM."""
+    w_i, w_f, w_g, w_o = np.split(p["weight_ih"], 4)
+    r_i, r_f, r_g, r_o = np.split(p["weight_hh"], 4)
+    b_i, b_f, b_g, b_o = np.split(p["bias_ih"] + p["bias_hh"], 4)
+    (h, c), y = state, []
+    for x_t in x:
+        i = sigmoid(w_i @ x_t + r_i @ h + b_i)
+        f = sigmoid(w_f @ x_t + r_f @ h + b_f)
+        o = sigmoid(w_o @ x_t + r_o @ h + b_o)
+        g = np.tanh(w_g @ x_t + r_g @ h + b_g)
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        y.append(h)
+    return np.stack(y), (h, c)
+
+
+def gru(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """The GRU with the reset gate after the product."""
+    w_r, w_z, w_n = np.split(p["weight_ih"], 3)
+    r_r, r_z, r_n = np.split(p["weight_hh"], 3)
+    b_r, b_z, b_n = np.split(p["bias_ih"], 3)
+    c_r, c_z, c_n = np.split(p["bias_hh"], 3)
+    (h,), y = state, []
+    for x_t in x:
+        r = sigmoid(w_r @ x_t + b_r + r_r @ h + c_r)
+        z = sigmoid(w_z @ x_t + b_z + r_z @ h + c_z)
+        n = np.tanh(w_n @ x_t + b_n + r * (r_n @ h + c_n))
+        h = (1 - z) * n + z * h
+        y.append(h)
+    return np.stack(y), (h,)
+
+
+def rnn(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """Elman's network."""
+    (h,), y = state, []
+    for x_t in x:
+        h = np.tanh(p["weight_ih"] @ x_t + p["bias_ih"] + p["weight_hh"] @ h + p["bias_hh"])
+        y.append(h)
+    return np.stack(y), (h,)
+
+
+def bidirectional(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """An LSTM from each end, both from zeros."""
+    assert state == ()
+    zeros = np.zeros(p["weight_hh"].shape[1])
+    ahead, _ = lstm(p, x, (zeros, zeros))
+    back = {name.removesuffix("_reverse"): value for name, value in p.items() if name.endswith("_reverse")}
+    behind, _ = lstm(back, x[::-1], (zeros, zeros))
+    return np.concatenate([ahead, behind[::-1]], axis=1), ()
+
+
+REFERENCES: dict[str, Reference] = {"lstm": lstm, "gru": gru, "rnn": rnn, "bidirectional": bidirectional}

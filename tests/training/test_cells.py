@@ -1,0 +1,125 @@
+"""Every cell against its equations in float64, and its graph against PyTorch, bit by bit where it is cut."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from tests.training.references import REFERENCES, Doubles, Parameters, State
+from training import cells
+from training.cells.cell import Cell
+from training.export import random_network
+from training.export.network import write_graph
+from training.export.parity import TOLERANCE, check
+
+FEATURES, HIDDEN = 3, 8
+LENGTHS = [6, 1, 4]
+
+every_cell = pytest.mark.parametrize("name", cells.names())
+layers_1_and_3 = pytest.mark.parametrize("layers", [1, 3])
+
+
+def double_cell(name: str, layers: int) -> Cell:
+    torch.manual_seed(layers)
+    return cells.build(name, features=FEATURES, hidden=HIDDEN, layers=layers).double().eval()
+
+
+def parameters_of(cell: Cell, layer: int) -> Parameters:
+    """One layer's parameters, without what says which layer it is."""
+    named = {name: value.detach().numpy() for name, value in cell.named_parameters()}
+    if any(name.startswith("stack.") for name in named):
+        prefix = f"stack.{layer}."
+        return {name.removeprefix(prefix): v for name, v in named.items() if name.startswith(prefix)}
+    mark = f"_l{layer}"
+    return {name.removeprefix("rnn.").replace(mark, ""): v for name, v in named.items() if mark in name}
+
+
+def reference(cell: Cell, name: str, x: Doubles, state: list[State]) -> tuple[Doubles, list[State]]:
+    """All layers, one above the other; `state` per layer."""
+    ends = []
+    for layer in range(cell.layers):
+        x, end = REFERENCES[name](parameters_of(cell, layer), x, state[layer])
+        ends.append(end)
+    return x, ends
+
+
+def test_every_cell_has_a_reference() -> None:
+    assert set(REFERENCES) == set(cells.names())
+
+
+@every_cell
+@layers_1_and_3
+def test_a_cell_computes_its_equations(name: str, layers: int) -> None:
+    cell = double_cell(name, layers)
+    rng = np.random.default_rng(layers)
+    x = rng.standard_normal((len(LENGTHS), max(LENGTHS), FEATURES))
+    state = tuple(rng.standard_normal(tuple(zeros.shape)) for zeros in cell.initial_state(len(LENGTHS)))
+    with torch.inference_mode():
+        y, end = cell(torch.from_numpy(x), torch.tensor(LENGTHS), tuple(map(torch.from_numpy, state)))
+    assert y.shape == (len(LENGTHS), max(LENGTHS), cell.width)
+    for row, length in enumerate(LENGTHS):
+        start = [tuple(part[layer, row] for part in state) for layer in range(layers)]
+        expected, ends = reference(cell, name, x[row, :length], start)
+        np.testing.assert_allclose(y[row, :length], expected, rtol=0, atol=1e-12)
+        assert (y[row, length:] == 0).all()
+        for layer, parts in enumerate(ends):
+            for ours, theirs in zip(end, parts, strict=True):
+                np.testing.assert_allclose(ours[layer, row], theirs, rtol=0, atol=1e-12)
+
+
+@every_cell
+@layers_1_and_3
+def test_a_graph_agrees_with_torch(name: str, layers: int) -> None:
+    network, data = random_network(cell=name, features=5, hidden=40, layers=layers, classes=4, seed=0)
+    network.learn_normalisation(tuple(5 * sequence - 2 for sequence in data.train.sequences))
+    errors = check(write_graph(network.eval()).SerializeToString(), network, data.test)
+    assert set(errors) == {"logits", *(f"{state}_out" for state in network.cell.states)}
+    assert 0 < max(errors.values()) <= TOLERANCE
+
+
+@every_cell
+@layers_1_and_3
+def test_nothing_in_a_graph_is_dead(name: str, layers: int) -> None:
+    network, _ = random_network(cell=name, features=3, hidden=6, layers=layers, classes=2, seed=0)
+    graphs = [write_graph(network.eval()).graph]
+    for graph in graphs:
+        graphs += [found.g for node in graph.node for found in node.attribute if found.name == "body"]
+    for graph in graphs:
+        ends = {output.name for output in graph.output}
+        used = {given for node in graph.node for given in node.input if given} | ends
+        made = {name for node in graph.node for name in node.output}
+        told = {given.name for given in graph.input} | {weight.name for weight in graph.initializer}
+        assert made | told == used
+
+
+@every_cell
+def test_gradients_reach_every_parameter(name: str) -> None:
+    cell = double_cell(name, 2)
+    x = torch.randn(2, 5, FEATURES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y, _ = cell(x, torch.tensor([5, 3]), cell.initial_state(2))
+    y.pow(2).sum().backward()
+    for parameter, value in cell.named_parameters():
+        assert value.grad is not None and value.grad.abs().max() > 0, parameter
+
+
+@every_cell
+def test_dropout_between_layers_is_for_training_only(name: str) -> None:
+    torch.manual_seed(0)
+    cell = cells.build(name, features=FEATURES, hidden=HIDDEN, layers=2, dropout=0.5)
+    x, lengths, start = torch.ones(1, 4, FEATURES), torch.tensor([4]), cell.initial_state(1)
+    assert not torch.equal(cell(x, lengths, start)[0], cell(x, lengths, start)[0])
+    cell.eval()
+    assert torch.equal(cell(x, lengths, start)[0], cell(x, lengths, start)[0])
+
+
+def test_a_cell_says_which_options_it_does_not_take() -> None:
+    with pytest.raises(cells.CellError, match="the cell 'gru' has no projection"):
+        cells.build("gru", features=3, hidden=8, layers=1, projection=4)
+
+
+def test_a_gru_resets_after_the_product_in_both_worlds() -> None:
+    """Before it, ONNX would compute Cho's form, which PyTorch does not."""
+    network, _ = random_network(cell="gru", features=3, hidden=6, layers=1, classes=2, seed=0)
+    [node] = [node for node in write_graph(network.eval()).graph.node if node.op_type == "GRU"]
+    attributes = {found.name: onnx.helper.get_attribute_value(found) for found in node.attribute}
+    assert attributes["linear_before_reset"] == 1

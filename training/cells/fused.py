@@ -1,0 +1,101 @@
+"""Cells that PyTorch and ONNX both have: one torch module for the stack, one ONNX node for each layer."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from training.cells.cell import Cell, Layer, State, Weights, fold, weights_of
+from training.graph import Graph
+
+
+class Fused(Cell):
+    """PyTorch's own stack on packed sequences; `operator` is the ONNX node that a layer becomes."""
+
+    module: ClassVar[Callable[..., nn.RNNBase]]
+    operator: ClassVar[str]
+    gates: ClassVar[tuple[int, ...]]  # ONNX's gates, each by its place among PyTorch's
+    attributes: ClassVar[dict[str, Any]] = {}
+    directions: ClassVar[tuple[str, ...]] = ("",)  # what PyTorch puts behind a parameter's name
+
+    def __init__(self, **size: Any) -> None:
+        super().__init__(**size)
+        self.rnn = self.module(
+            self.features,
+            self.hidden,
+            self.layers,
+            batch_first=True,
+            dropout=self.dropout if self.layers > 1 else 0,
+            bidirectional=len(self.directions) > 1,
+            **({"proj_size": self.projection} if self.projection else {}),
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `Cell.forward`."""
+        return run_packed(self.rnn, x, lengths, state)
+
+    def write_layer(self, graph: Graph, layer: Layer) -> str:
+        """See `Cell.write_layer`."""
+        sides = []
+        for direction in self.directions:
+            w, r, b_w, b_r = self.layer_weights(layer.number, direction)
+            w, b_w = fold(w, b_w, layer.normalise)
+            sides.append([in_order(w, self.gates), in_order(r, self.gates)])
+            sides[-1].append(np.concatenate([in_order(b_w, self.gates), in_order(b_r, self.gates)]))
+        weights = {key: np.stack(parts) for key, parts in zip("WRB", zip(*sides, strict=True), strict=True)}
+        return write_node(
+            graph, self.operator, layer, weights, is_both_ways=len(self.directions) > 1, **self.attributes
+        )
+
+    def layer_weights(self, number: int, direction: str = "") -> list[Weights]:
+        """W, R, the bias beside W and the one beside R of a layer, as PyTorch stacks their gates."""
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return [weights_of(getattr(self.rnn, f"{kind}_l{number}{direction}")) for kind in kinds]
+
+
+def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+    """Run a torch module over ragged sequences; as many states come out as went in."""
+    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    start = (state if len(state) > 1 else state[0]) if state else None
+    y, end = module(packed, start)
+    y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+    return y, () if not state else end if isinstance(end, tuple) else (end,)
+
+
+def in_order(weights: Weights, gates: tuple[int, ...]) -> Weights:
+    """The blocks of a stack of gates [gates · hidden, …] in another order."""
+    blocks = np.split(weights, len(gates))
+    return np.concatenate([blocks[gate] for gate in gates])
+
+
+def write_node(
+    graph: Graph,
+    operator: str,
+    layer: Layer,
+    weights: dict[str, Weights],
+    *,
+    is_both_ways: bool = False,
+    **attributes: Any,
+) -> str:
+    """Write ONNX `LSTM`, `GRU` or `RNN` [time, directions, batch, hidden], and its output without directions.
+
+    `weights`: W, R, B, and P where there is one, each with the directions first.
+    """
+    axis = "" if is_both_ways else graph.weight("direction_axis", np.array([1]))
+    names = {key: graph.weight(layer.name(key), value.astype(np.float32)) for key, value in weights.items()}
+    inputs = [layer.x, names["W"], names["R"], names["B"], layer.lengths, *layer.start]
+    if "P" in names:
+        inputs.append(names["P"])
+    hidden = weights["R"].shape[2]
+    directed = graph.add(
+        operator, inputs, [layer.name("directed"), *layer.end], hidden_size=hidden, **attributes
+    )
+    if not is_both_ways:
+        return graph.add("Squeeze", [directed, axis], [layer.name("hidden")])
+    side_by_side = graph.add(
+        "Transpose", [directed], [layer.name("side_by_side")], perm=[0, 2, 1, 3]
+    )  # [time, batch, 2, hidden]
+    shape = graph.weight("joined_shape", np.array([0, 0, 2 * hidden]))
+    return graph.add("Reshape", [side_by_side, shape], [layer.name("hidden")])

@@ -1,0 +1,36 @@
+"""The simple recurrent network of Elman (1990): no gate, so what it remembers fades or explodes.
+
+h ← tanh(W x + R h + b)
+
+ONNX has a node for it. ONNX Runtime computes that one with bits that depend on the batch, and four times
+slower than a `Scan` of the same (hidden 128, batches of 8 and more; one step of one row is the slower one).
+"""
+
+from torch import nn
+
+from training.cells.cell import Layer
+from training.cells.fused import Fused
+from training.cells.scan import write_linear, write_product, write_scan
+from training.graph import Graph
+
+
+class RNN(Fused):
+    """PyTorch's RNN with tanh, and a `Scan`."""
+
+    states = ("h",)
+    module = nn.RNN
+
+    def write_layer(self, graph: Graph, layer: Layer) -> str:
+        """See `Cell.write_layer`."""
+        w, r, b_w, b_r = self.layer_weights(layer.number)
+        from_x = write_linear(graph, layer, "from_x", w, b_w + b_r)
+
+        def write_step(body: Graph, parts: list[str], state: list[str]) -> list[str]:
+            return [
+                body.add("Tanh", [write_product(body, "before_tanh", r, state[0], parts[0])], ["h_after"])
+            ]
+
+        return write_scan(graph, layer, {from_x: self.hidden}, [self.hidden], write_step)
+
+
+CELL = RNN

@@ -1,0 +1,88 @@
+"""Layers that no ONNX node computes, or none exactly: a `Scan`, whose body is one step.
+
+    x [time, batch, features] ─ all that needs x alone, in one product ─┐ step by step
+    is_alive [time, batch, 1]: step < lengths ──────────────────────────┤
+    state: h, … [batch, width] ──────────────────────────────────────── Scan ─ state at each row's length
+                                                                        └───── y [time, batch, width of h]
+
+A row whose length is passed keeps its state, whatever the padding makes of the step; what y says there is
+rubbish that nothing reads. Products are `Gemm`s with constant weights, which ONNX Runtime packs at load:
+then the bits of a row do not depend on the rows beside it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from onnx import TensorProto
+
+from training.cells.cell import Layer, Weights, fold
+from training.graph import Graph
+
+IS_ALIVE = "is_alive"
+
+# (body, parts, state before) → state after, all names of [batch, width]
+WriteStep = Callable[[Graph, list[str], list[str]], list[str]]
+
+
+def write_scan(
+    graph: Graph, layer: Layer, parts: dict[str, int], widths: list[int], write_step: WriteStep
+) -> str:
+    """Write a layer; the name of its y, which is the state's first tensor at every step.
+
+    `parts` are the tensors [time, batch, width] that a step reads, with their widths; `widths` the states'.
+    """
+    alive = IS_ALIVE if layer.number else _write_is_alive(graph, layer)
+    axis = graph.weight("layer_axis", np.array([0]))
+    before = [graph.add("Squeeze", [name, axis], [f"{name}_before_{layer.number}"]) for name in layer.start]
+    after = [f"{name}_after_{layer.number}" for name in layer.end]
+    y = layer.name("hidden")
+    graph.add(
+        "Scan",
+        [*before, *parts, alive],
+        [*after, y],
+        body=_body(list(parts.values()), widths, write_step).proto(),
+        num_scan_inputs=len(parts) + 1,
+    )
+    for name, end in zip(after, layer.end, strict=True):
+        graph.add("Unsqueeze", [name, axis], [end])
+    return y
+
+
+def write_linear(graph: Graph, layer: Layer, name: str, weight: Weights, bias: Weights) -> str:
+    """Write W x + b over the layer's x, its normalisation folded in: [time, batch, out]."""
+    weight, bias = fold(weight, bias, layer.normalise)
+    stored = graph.weight(layer.name(f"{name}_weight"), weight.T.astype(np.float32))
+    product = graph.add("MatMul", [layer.x, stored], [layer.name(f"{name}_product")])
+    stored = graph.weight(layer.name(f"{name}_bias"), bias.astype(np.float32))
+    return graph.add("Add", [product, stored], [layer.name(name)])
+
+
+def write_product(body: Graph, name: str, weight: Weights, x: str, plus: str) -> str:
+    """Write W x + plus over a step's x [batch, width]: [batch, out]."""
+    stored = body.weight(f"{name}_weight", weight.astype(np.float32))
+    return body.add("Gemm", [x, stored, plus], [name], transB=1)
+
+
+def _body(part_widths: list[int], state_widths: list[int], write_step: WriteStep) -> Graph:
+    """State, parts, `alive` → the state after the step, and y."""
+    body = Graph("step")
+    before = [body.input(f"state_{row}", ["batch", width]) for row, width in enumerate(state_widths)]
+    parts = [body.input(f"part_{row}", ["batch", width]) for row, width in enumerate(part_widths)]
+    alive = body.input("alive", ["batch", 1], kind=TensorProto.BOOL)
+    after = write_step(body, parts, before)
+    for new, old, width in zip(after, before, state_widths, strict=True):
+        body.output(body.add("Where", [alive, new, old], [f"{old}_kept"]), ["batch", width])
+    body.output(after[0], ["batch", state_widths[0]])
+    return body
+
+
+def _write_is_alive(graph: Graph, layer: Layer) -> str:
+    """[time, batch, 1]: whether the row has this step."""
+    first, one = graph.weight("first_step", np.array(0)), graph.weight("one_step", np.array(1))
+    time = graph.add("Squeeze", [graph.add("Shape", [layer.x], ["time_shape"], end=1)], ["time"])
+    steps = graph.add("Range", [first, time, one], ["steps"])
+    last = graph.weight("last_axis", np.array([-1]))
+    by_time = graph.add("Unsqueeze", [steps, last], ["steps_by_time"])  # [time, 1]
+    lengths = graph.add("Cast", [layer.lengths], ["lengths_int64"], to=TensorProto.INT64)
+    is_alive = graph.add("Less", [by_time, lengths], ["is_alive_by_row"])  # [time, batch]
+    return graph.add("Unsqueeze", [is_alive, last], [IS_ALIVE])
