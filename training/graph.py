@@ -45,6 +45,12 @@ class Graph:
         self._nodes.append(helper.make_node(op, inputs, outputs, name=f"{name}/{op}", **attributes))
         return name
 
+    def split(self, x: str, outputs: list[str], sizes: list[int]) -> list[str]:
+        """Append a `Split` of the last axis into parts of these sizes, and return their names."""
+        stored = self.weight(f"{x}_sizes", np.array(sizes))
+        self.add("Split", [x, stored], outputs, axis=-1)
+        return outputs
+
     def proto(self) -> onnx.GraphProto:
         """The graph alone: what a `Scan` takes as its body."""
         weights = list(self._weights.values())

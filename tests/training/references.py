@@ -71,4 +71,29 @@ def bidirectional(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, Sta
     return np.concatenate([ahead, behind[::-1]], axis=1), ()
 
 
-REFERENCES: dict[str, Reference] = {"lstm": lstm, "gru": gru, "rnn": rnn, "bidirectional": bidirectional}
+def article(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """Six equations with full matrices on c, on the candidate too; the output gate sees the new c."""
+    w_xi, w_xf, w_xc, w_xo = np.split(p["from_x.weight"], 4)
+    b_i, b_f, b_c, b_o = np.split(p["from_x.bias"], 4)
+    w_hi, w_hf, w_hc, w_ho = np.split(p["from_h.weight"], 4)
+    w_ci, w_cf, w_cc = np.split(p["from_c.weight"], 3)
+    w_co = p["out_from_c.weight"]
+    (h, c), y = state, []
+    for x_t in x:
+        i = sigmoid(w_xi @ x_t + w_hi @ h + w_ci @ c + b_i)
+        f = sigmoid(w_xf @ x_t + w_hf @ h + w_cf @ c + b_f)
+        candidate = np.tanh(w_xc @ x_t + w_hc @ h + w_cc @ c + b_c)
+        c = f * c + i * candidate
+        o = sigmoid(w_xo @ x_t + w_ho @ h + w_co @ c + b_o)
+        h = o * np.tanh(c)
+        y.append(h)
+    return np.stack(y), (h, c)
+
+
+REFERENCES: dict[str, Reference] = {
+    "lstm": lstm,
+    "gru": gru,
+    "rnn": rnn,
+    "bidirectional": bidirectional,
+    "article": article,
+}

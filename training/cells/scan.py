@@ -63,6 +63,26 @@ def write_product(body: Graph, name: str, weight: Weights, x: str, plus: str) ->
     return body.add("Gemm", [x, stored, plus], [name], transB=1)
 
 
+def write_cell(body: Graph, in_forget: str, in_transform: str, c: str) -> str:
+    """Write sigmoid(forget_gate) · c + sigmoid(in_gate) · tanh(in_transform): the new c.
+
+    `in_forget` holds both gates [batch, 2 · hidden], the in_gate first, all before their functions.
+    """
+    body.add("Sigmoid", [in_forget], ["in_forget_open"])
+    body.add("Split", ["in_forget_open"], ["in_gate", "forget_gate"], axis=-1)
+    body.add("Tanh", [in_transform], ["candidate"])
+    body.add("Mul", ["forget_gate", c], ["remembered"])
+    body.add("Mul", ["in_gate", "candidate"], ["added"])
+    return body.add("Add", ["remembered", "added"], ["c_after"])
+
+
+def write_output(body: Graph, out_gate: str, c: str) -> str:
+    """Write sigmoid(out_gate) · tanh(c): the new h."""
+    body.add("Sigmoid", [out_gate], ["out_gate_open"])
+    body.add("Tanh", [c], ["shown"])
+    return body.add("Mul", ["out_gate_open", "shown"], ["h_after"])
+
+
 def _body(part_widths: list[int], state_widths: list[int], write_step: WriteStep) -> Graph:
     """State, parts, `alive` → the state after the step, and y."""
     body = Graph("step")

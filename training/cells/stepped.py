@@ -1,0 +1,100 @@
+"""Cells that PyTorch lacks: one step written out, run over padded batches; in the graph a `Scan`.
+
+All that needs x alone is computed for the whole sequence in one product; a row whose length is passed keeps
+its state.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.cells.cell import Cell, Layer, State, weights_of
+from training.cells.scan import write_linear, write_scan
+from training.graph import Graph
+
+
+class StepLayer(nn.Module):
+    """One layer, of which a subclass says the step. Its output is the first tensor of its state, h.
+
+    `from_x` is what all gates take from x, biases included: features → gates · hidden.
+    """
+
+    def __init__(self, *, features: int, hidden: int, gates: int = 4) -> None:
+        super().__init__()
+        self.features, self.hidden = features, hidden
+        self.from_x = nn.Linear(features, gates * hidden)
+
+    def reset(self) -> None:
+        """Start all weights as PyTorch's own cells do."""
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(self.hidden**-0.5), self.hidden**-0.5)
+
+    def project(self, x: Tensor) -> State:
+        """What needs no state: [batch, time, features] → parts, each [batch, time, width]."""
+        return (self.from_x(x),)
+
+    def step(self, parts: State, state: State) -> State:
+        """One step of a batch: parts and state, each [batch, width] → the state after it."""
+        raise NotImplementedError
+
+    def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
+        """Write `project`: the names of the parts [time, batch, width], with their widths."""
+        weight, bias = weights_of(self.from_x.weight), weights_of(self.from_x.bias)
+        return {write_linear(graph, layer, "from_x", weight, bias): self.from_x.out_features}
+
+    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> list[str]:
+        """Write `step`: the names of the state after it."""
+        raise NotImplementedError
+
+
+class Stepped(Cell):
+    """A stack of layers of one kind."""
+
+    layer: ClassVar[type[StepLayer]]
+
+    def __init__(self, **size: Any) -> None:
+        super().__init__(**size)
+        layers = [self.new_layer(number) for number in range(self.layers)]
+        for layer in layers:
+            layer.reset()
+        self.stack = nn.ModuleList(layers)
+
+    def new_layer(self, number: int) -> StepLayer:
+        """Layer `number`, 0 being the lowest."""
+        return self.layer(features=self.width if number else self.features, hidden=self.hidden)
+
+    def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `Cell.forward`."""
+        steps = torch.arange(x.shape[1], device=x.device)
+        is_alive = (steps < lengths.to(x.device)[:, None])[..., None]  # [batch, time, 1]
+        ends = []
+        for number in range(self.layers):
+            if number:
+                x = functional.dropout(x, self.dropout, self.training)
+            x, end = run_layer(self._layer(number), x, is_alive, tuple(part[number] for part in state))
+            ends.append(end)
+        return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    def write_layer(self, graph: Graph, layer: Layer) -> str:
+        """See `Cell.write_layer`."""
+        found = self._layer(layer.number)
+        widths = [self.state_width(name) for name in self.states]
+        return write_scan(graph, layer, found.write_project(graph, layer), widths, found.write_step)
+
+    def _layer(self, number: int) -> StepLayer:
+        found = self.stack[number]
+        assert isinstance(found, StepLayer)
+        return found
+
+
+def run_layer(layer: StepLayer, x: Tensor, is_alive: Tensor, state: State) -> tuple[Tensor, State]:
+    """A layer's output over [batch, time, features], zero past each length; the state at the length."""
+    parts = layer.project(x.masked_fill(~is_alive, 0))  # a NaN in the padding would reach the gradients
+    y = []
+    for step in range(x.shape[1]):
+        after = layer.step(tuple(part[:, step] for part in parts), state)
+        y.append(after[0])
+        state = tuple(torch.where(is_alive[:, step], new, old) for new, old in zip(after, state, strict=True))
+    return torch.stack(y, dim=1).masked_fill(~is_alive, 0), state
