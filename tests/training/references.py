@@ -90,10 +90,97 @@ def article(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
     return np.stack(y), (h, c)
 
 
+def peephole(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """Diagonal peepholes: the in and the forget gate see the old c, the out gate the new one."""
+    w_i, w_f, w_g, w_o = np.split(p["from_x.weight"], 4)
+    b_i, b_f, b_g, b_o = np.split(p["from_x.bias"], 4)
+    r_i, r_f, r_g, r_o = np.split(p["from_h.weight"], 4)
+    p_i, p_f, p_o = p["peepholes"]
+    (h, c), y = state, []
+    for x_t in x:
+        i = sigmoid(w_i @ x_t + r_i @ h + np.diag(p_i) @ c + b_i)
+        f = sigmoid(w_f @ x_t + r_f @ h + np.diag(p_f) @ c + b_f)
+        g = np.tanh(w_g @ x_t + r_g @ h + b_g)
+        c = f * c + i * g
+        o = sigmoid(w_o @ x_t + r_o @ h + np.diag(p_o) @ c + b_o)
+        h = o * np.tanh(c)
+        y.append(h)
+    return np.stack(y), (h, c)
+
+
+def normalised(z: Doubles, gain: Doubles, bias: Doubles | float = 0.0) -> Doubles:
+    centred = z - z.mean()
+    spread = np.sqrt((centred**2).mean() + 1e-5)
+    scaled: Doubles = gain * centred / spread + bias
+    return scaled
+
+
+def layer_norm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """Layer normalisation of W x, of R h, and of the new c where it is shown."""
+    (h, c), y = state, []
+    for x_t in x:
+        from_x = normalised(p["from_x.weight"] @ x_t, p["norm_x.weight"], p["norm_x.bias"])
+        from_h = normalised(p["from_h.weight"] @ h, p["norm_h.weight"])
+        i, f, g, o = np.split(from_x + from_h, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(normalised(c, p["norm_c.weight"], p["norm_c.bias"]))
+        y.append(h)
+    return np.stack(y), (h, c)
+
+
+def projected(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """A narrow h from a wide c."""
+    w_i, w_f, w_g, w_o = np.split(p["weight_ih"], 4)
+    r_i, r_f, r_g, r_o = np.split(p["weight_hh"], 4)
+    b_i, b_f, b_g, b_o = np.split(p["bias_ih"] + p["bias_hh"], 4)
+    (h, c), y = state, []
+    for x_t in x:
+        i = sigmoid(w_i @ x_t + r_i @ h + b_i)
+        f = sigmoid(w_f @ x_t + r_f @ h + b_f)
+        o = sigmoid(w_o @ x_t + r_o @ h + b_o)
+        g = np.tanh(w_g @ x_t + r_g @ h + b_g)
+        c = f * c + i * g
+        h = p["weight_hr"] @ (o * np.tanh(c))
+        y.append(h)
+    return np.stack(y), (h, c)
+
+
+def residual(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """The shortcut inside the cell: a matrix in the lowest layer, the identity above."""
+    hidden = p["peepholes"].shape[1]
+    gates = [hidden, 2 * hidden, 3 * hidden]  # the last is as wide as h
+    w_i, w_f, w_g, w_o = np.split(p["from_x.weight"], gates)
+    b_i, b_f, b_g, b_o = np.split(p["from_x.bias"], gates)
+    r_i, r_f, r_g, r_o = np.split(p["from_h.weight"], gates)
+    p_i, p_f = p["peepholes"]
+    (h, c), y = state, []
+    for x_t in x:
+        i = sigmoid(w_i @ x_t + r_i @ h + p_i * c + b_i)
+        f = sigmoid(w_f @ x_t + r_f @ h + p_f * c + b_f)
+        g = np.tanh(w_g @ x_t + r_g @ h + b_g)
+        c = f * c + i * g
+        o = sigmoid(w_o @ x_t + r_o @ h + p["out_from_c.weight"] @ c + b_o)
+        shortcut = p["shortcut.weight"] @ x_t if "shortcut.weight" in p else x_t
+        h = o * (p["from_shown.weight"] @ np.tanh(c) + shortcut)
+        y.append(h)
+    return np.stack(y), (h, c)
+
+
+def skip(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """The standard LSTM and what it reads; the lowest layer, which reads another width, adds nothing."""
+    y, end = lstm(p, x, state)
+    return (y + x if x.shape == y.shape else y), end
+
+
 REFERENCES: dict[str, Reference] = {
-    "lstm": lstm,
-    "gru": gru,
-    "rnn": rnn,
-    "bidirectional": bidirectional,
     "article": article,
+    "bidirectional": bidirectional,
+    "gru": gru,
+    "layer_norm": layer_norm,
+    "lstm": lstm,
+    "peephole": peephole,
+    "projected": projected,
+    "residual": residual,
+    "rnn": rnn,
+    "skip": skip,
 }

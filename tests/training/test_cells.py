@@ -1,5 +1,7 @@
 """Every cell against its equations in float64, and its graph against PyTorch, bit by bit where it is cut."""
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -19,19 +21,22 @@ every_cell = pytest.mark.parametrize("name", cells.names())
 layers_1_and_3 = pytest.mark.parametrize("layers", [1, 3])
 
 
-def double_cell(name: str, layers: int) -> Cell:
+def double_cell(name: str, layers: int, projection: int = 0) -> Cell:
     torch.manual_seed(layers)
-    return cells.build(name, features=FEATURES, hidden=HIDDEN, layers=layers).double().eval()
+    built = cells.build(name, features=FEATURES, hidden=HIDDEN, layers=layers, projection=projection)
+    return built.double().eval()
 
 
 def parameters_of(cell: Cell, layer: int) -> Parameters:
-    """One layer's parameters, without what says which layer it is."""
-    named = {name: value.detach().numpy() for name, value in cell.named_parameters()}
-    if any(name.startswith("stack.") for name in named):
-        prefix = f"stack.{layer}."
-        return {name.removeprefix(prefix): v for name, v in named.items() if name.startswith(prefix)}
-    mark = f"_l{layer}"
-    return {name.removeprefix("rnn.").replace(mark, ""): v for name, v in named.items() if mark in name}
+    """One layer's parameters, without what says which layer it is: `stack.1.`, or PyTorch's `_l1`."""
+    found = {}
+    for name, value in cell.named_parameters():
+        parts = re.fullmatch(r"(?:stack\.(\d+)\.)?(?:rnn\.)?(.*?)(?:_l(\d+)(.*))?", name)
+        assert parts is not None
+        in_stack, stem, in_module, rest = parts.groups()
+        if int(in_stack or in_module) == layer:
+            found[stem + (rest or "")] = value.detach().numpy()
+    return found
 
 
 def reference(cell: Cell, name: str, x: Doubles, state: list[State]) -> tuple[Doubles, list[State]]:
@@ -47,10 +52,12 @@ def test_every_cell_has_a_reference() -> None:
     assert set(REFERENCES) == set(cells.names())
 
 
-@every_cell
+@pytest.mark.parametrize(
+    ("name", "projection"), [*((name, 0) for name in cells.names()), ("projected", 5), ("residual", 5)]
+)
 @layers_1_and_3
-def test_a_cell_computes_its_equations(name: str, layers: int) -> None:
-    cell = double_cell(name, layers)
+def test_a_cell_computes_its_equations(name: str, projection: int, layers: int) -> None:
+    cell = double_cell(name, layers, projection)
     rng = np.random.default_rng(layers)
     x = rng.standard_normal((len(LENGTHS), max(LENGTHS), FEATURES))
     state = tuple(rng.standard_normal(tuple(zeros.shape)) for zeros in cell.initial_state(len(LENGTHS)))
@@ -67,10 +74,14 @@ def test_a_cell_computes_its_equations(name: str, layers: int) -> None:
                 np.testing.assert_allclose(ours[layer, row], theirs, rtol=0, atol=1e-12)
 
 
-@every_cell
+@pytest.mark.parametrize(
+    ("name", "projection"), [*((name, 0) for name in cells.names()), ("projected", 24), ("residual", 24)]
+)
 @layers_1_and_3
-def test_a_graph_agrees_with_torch(name: str, layers: int) -> None:
-    network, data = random_network(cell=name, features=5, hidden=40, layers=layers, classes=4, seed=0)
+def test_a_graph_agrees_with_torch(name: str, projection: int, layers: int) -> None:
+    network, data = random_network(
+        cell=name, features=5, hidden=40, layers=layers, classes=4, seed=0, projection=projection
+    )
     network.learn_normalisation(tuple(5 * sequence - 2 for sequence in data.train.sequences))
     errors = check(write_graph(network.eval()).SerializeToString(), network, data.test)
     assert set(errors) == {"logits", *(f"{state}_out" for state in network.cell.states)}
@@ -112,9 +123,15 @@ def test_dropout_between_layers_is_for_training_only(name: str) -> None:
     assert torch.equal(cell(x, lengths, start)[0], cell(x, lengths, start)[0])
 
 
-def test_a_cell_says_which_options_it_does_not_take() -> None:
-    with pytest.raises(cells.CellError, match="the cell 'gru' has no projection"):
-        cells.build("gru", features=3, hidden=8, layers=1, projection=4)
+@pytest.mark.parametrize("name", [name for name in cells.names() if name not in ("projected", "residual")])
+def test_a_cell_says_that_it_has_no_projection(name: str) -> None:
+    with pytest.raises(cells.CellError, match=f"the cell '{name}' has no projection"):
+        cells.build(name, features=3, hidden=8, layers=1, projection=4)
+
+
+def test_a_projection_narrows() -> None:
+    with pytest.raises(cells.CellError, match="narrower than hidden: 8 is not below 8"):
+        cells.build("projected", features=3, hidden=8, layers=1, projection=8)
 
 
 def test_a_gru_resets_after_the_product_in_both_worlds() -> None:

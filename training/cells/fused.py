@@ -38,9 +38,13 @@ class Fused(Cell):
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""
+        return self.write_row(graph, layer, layer.number)
+
+    def write_row(self, graph: Graph, layer: Layer, number: int) -> str:
+        """Write a layer with the weights of layer `number` of this module."""
         sides = []
         for direction in self.directions:
-            w, r, b_w, b_r = self.layer_weights(layer.number, direction)
+            w, r, b_w, b_r = self.layer_weights(number, direction)
             w, b_w = fold(w, b_w, layer.normalise)
             sides.append([in_order(w, self.gates), in_order(r, self.gates)])
             sides[-1].append(np.concatenate([in_order(b_w, self.gates), in_order(b_r, self.gates)]))

@@ -10,7 +10,7 @@ from torch import nn
 
 from training.cells.cell import Layer
 from training.cells.fused import Fused
-from training.cells.scan import write_linear, write_product, write_scan
+from training.cells.scan import write_affine, write_product, write_scan
 from training.graph import Graph
 
 
@@ -23,7 +23,7 @@ class RNN(Fused):
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""
         w, r, b_w, b_r = self.layer_weights(layer.number)
-        from_x = write_linear(graph, layer, "from_x", w, b_w + b_r)
+        from_x = write_affine(graph, layer, "from_x", w, b_w + b_r)
 
         def write_step(body: Graph, parts: list[str], state: list[str]) -> list[str]:
             return [

@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 from onnx import TensorProto
+from torch import nn
 
-from training.cells.cell import Layer, Weights, fold
+from training.cells.cell import Layer, Weights, fold, weights_of
 from training.graph import Graph
 
 IS_ALIVE = "is_alive"
@@ -48,7 +49,14 @@ def write_scan(
     return y
 
 
-def write_linear(graph: Graph, layer: Layer, name: str, weight: Weights, bias: Weights) -> str:
+def write_linear(graph: Graph, layer: Layer, name: str, linear: nn.Linear) -> str:
+    """Write `linear` over the layer's x, its normalisation folded in: [time, batch, out]."""
+    weight = weights_of(linear.weight)
+    bias = np.zeros(len(weight)) if linear.bias is None else weights_of(linear.bias)
+    return write_affine(graph, layer, name, weight, bias)
+
+
+def write_affine(graph: Graph, layer: Layer, name: str, weight: Weights, bias: Weights) -> str:
     """Write W x + b over the layer's x, its normalisation folded in: [time, batch, out]."""
     weight, bias = fold(weight, bias, layer.normalise)
     stored = graph.weight(layer.name(f"{name}_weight"), weight.T.astype(np.float32))
@@ -57,10 +65,10 @@ def write_linear(graph: Graph, layer: Layer, name: str, weight: Weights, bias: W
     return graph.add("Add", [product, stored], [layer.name(name)])
 
 
-def write_product(body: Graph, name: str, weight: Weights, x: str, plus: str) -> str:
+def write_product(body: Graph, name: str, weight: Weights, x: str, plus: str = "") -> str:
     """Write W x + plus over a step's x [batch, width]: [batch, out]."""
     stored = body.weight(f"{name}_weight", weight.astype(np.float32))
-    return body.add("Gemm", [x, stored, plus], [name], transB=1)
+    return body.add("Gemm", [x, stored, plus] if plus else [x, stored], [name], transB=1)
 
 
 def write_cell(body: Graph, in_forget: str, in_transform: str, c: str) -> str:

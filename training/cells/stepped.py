@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.cells.cell import Cell, Layer, State, weights_of
+from training.cells.cell import Cell, Layer, State
 from training.cells.scan import write_linear, write_scan
 from training.graph import Graph
 
@@ -18,13 +18,13 @@ from training.graph import Graph
 class StepLayer(nn.Module):
     """One layer, of which a subclass says the step. Its output is the first tensor of its state, h.
 
-    `from_x` is what all gates take from x, biases included: features → gates · hidden.
+    `from_x` is what all gates take from x; `gates` is how wide they are together, 4 · hidden unless given.
     """
 
-    def __init__(self, *, features: int, hidden: int, gates: int = 4) -> None:
+    def __init__(self, *, features: int, hidden: int, gates: int | None = None, bias: bool = True) -> None:
         super().__init__()
         self.features, self.hidden = features, hidden
-        self.from_x = nn.Linear(features, gates * hidden)
+        self.from_x = nn.Linear(features, gates or 4 * hidden, bias=bias)
 
     def reset(self) -> None:
         """Start all weights as PyTorch's own cells do."""
@@ -41,8 +41,7 @@ class StepLayer(nn.Module):
 
     def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
         """Write `project`: the names of the parts [time, batch, width], with their widths."""
-        weight, bias = weights_of(self.from_x.weight), weights_of(self.from_x.bias)
-        return {write_linear(graph, layer, "from_x", weight, bias): self.from_x.out_features}
+        return {write_linear(graph, layer, "from_x", self.from_x): self.from_x.out_features}
 
     def write_step(self, body: Graph, parts: list[str], state: list[str]) -> list[str]:
         """Write `step`: the names of the state after it."""
@@ -73,17 +72,18 @@ class Stepped(Cell):
         for number in range(self.layers):
             if number:
                 x = functional.dropout(x, self.dropout, self.training)
-            x, end = run_layer(self._layer(number), x, is_alive, tuple(part[number] for part in state))
+            x, end = run_layer(self.step_layer(number), x, is_alive, tuple(part[number] for part in state))
             ends.append(end)
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""
-        found = self._layer(layer.number)
+        found = self.step_layer(layer.number)
         widths = [self.state_width(name) for name in self.states]
         return write_scan(graph, layer, found.write_project(graph, layer), widths, found.write_step)
 
-    def _layer(self, number: int) -> StepLayer:
+    def step_layer(self, number: int) -> StepLayer:
+        """Layer `number` as it was built."""
         found = self.stack[number]
         assert isinstance(found, StepLayer)
         return found

@@ -1,0 +1,57 @@
+"""The LSTM with peepholes of Gers and Schmidhuber (2000): a gate sees its own cell's state, nothing else's.
+
+in_gate      = sigmoid(W_i x + R_i h + p_i · c + b_i)      c' = forget_gate · c + in_gate · in_transform
+forget_gate  = sigmoid(W_f x + R_f h + p_f · c + b_f)
+in_transform = tanh(W_c x + R_c h + b_c)
+out_gate     = sigmoid(W_o x + R_o h + p_o · c' + b_o)     h' = out_gate · tanh(c')
+
+The p are vectors, that is diagonal matrices: what ONNX `LSTM` calls P.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.cells.cell import Layer, State, fold, weights_of
+from training.cells.fused import in_order, write_node
+from training.cells.stepped import StepLayer, Stepped
+from training.graph import Graph
+
+
+class PeepholeLayer(StepLayer):
+    """One layer; gates are stacked in_gate, forget_gate, in_transform, out_gate."""
+
+    def __init__(self, *, features: int, hidden: int) -> None:
+        super().__init__(features=features, hidden=hidden)
+        self.from_h = nn.Linear(hidden, 4 * hidden, bias=False)
+        self.peepholes = nn.Parameter(torch.empty(3, hidden))  # of in_gate, forget_gate, out_gate
+
+    def step(self, parts: State, state: State) -> State:
+        """See `StepLayer.step`."""
+        [from_x], (h, c) = parts, state
+        in_gate, forget_gate, in_transform, out_gate = (from_x + self.from_h(h)).chunk(4, dim=1)
+        of_in, of_forget, of_out = self.peepholes
+        in_gate, forget_gate = in_gate + of_in * c, forget_gate + of_forget * c
+        c = forget_gate.sigmoid() * c + in_gate.sigmoid() * in_transform.tanh()
+        out_gate = out_gate + of_out * c
+        return out_gate.sigmoid() * c.tanh(), c
+
+
+class PeepholeLSTM(Stepped):
+    """The equations above, step by step, and ONNX `LSTM` nodes with P."""
+
+    states = ("h", "c")
+    layer = PeepholeLayer
+
+    def write_layer(self, graph: Graph, layer: Layer) -> str:
+        """See `Cell.write_layer`. ONNX stacks gates i, o, f, c and peepholes i, o, f."""
+        found = self.step_layer(layer.number)
+        assert isinstance(found, PeepholeLayer)
+        w, b = fold(weights_of(found.from_x.weight), weights_of(found.from_x.bias), layer.normalise)
+        w, r, b = (in_order(stacked, (0, 3, 1, 2)) for stacked in (w, weights_of(found.from_h.weight), b))
+        p = weights_of(found.peepholes)[[0, 2, 1]].ravel()
+        weights = {"W": w, "R": r, "B": np.concatenate([b, np.zeros_like(b)]), "P": p}
+        return write_node(graph, "LSTM", layer, {key: value[None] for key, value in weights.items()})
+
+
+CELL = PeepholeLSTM
