@@ -23,6 +23,7 @@ from service.logs import AccessLog, is_text
 from service.oip import OpenInference
 from service.predict import Predictor, Reply
 from service.repository import Repository
+from service.resource import Resources
 from service.routes import build
 from service.sessions import Sessions
 from service.settings import Settings
@@ -91,7 +92,8 @@ class Cellgate:
         self._access_log = AccessLog(sys.stderr, as_text=is_text(settings))
         app = build(
             lambda: self.repository,
-            lambda: self.sessions,
+            self.store,
+            lambda: self.resources,
             lambda: self.is_ready,
             max_sequences=settings.max_sequences,
         )
@@ -121,6 +123,11 @@ class Cellgate:
     def is_ready(self) -> bool:
         """Whether `/predict` would answer."""
         return self._repository is not None and self._repository.is_alive and not self.front.is_draining
+
+    @property
+    def resources(self) -> Resources:
+        """The sessions, as resources on the loaded models."""
+        return Resources(self.sessions, self.repository.get, max_ttl_s=self.settings.session_max_ttl_s)
 
     async def _predict(self, body: bytes) -> Reply:
         assert self._predictor is not None, "asked for before the start"

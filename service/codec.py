@@ -25,9 +25,8 @@ from service.errors import (
 )
 from service.manifest import InputSpec, Manifest, OutputSpec
 from service.numbers import loads
-from service.sequence import Array, Start
+from service.sequence import SESSION_NAME, Array, Start
 
-SESSION_NAME = re.compile(r"[!-.0-~]{1,128}")  # printable ASCII but "/", so that it fits into a path
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
 _NUMBERS, _INTEGERS = frozenset({int, float}), frozenset({int})
 _FIELDS = {"model", "version", "sequences", "return"}

@@ -13,7 +13,8 @@ CellgateError
 │   ├── NonFinite                422  NaN, an infinity, or a number beyond the model's dtype
 │   ├── EmptySequence            422
 │   ├── SequenceTooLong          422
-│   └── TooManySequences         422
+│   ├── TooManySequences         422
+│   └── BadExport                422  a file that is no exported session, or was changed
 ├── NotFound                     404
 │   ├── UnknownModel  ├── UnknownVersion  └── UnknownSession
 ├── SessionConflict              409  `at` is not the session's step
@@ -162,6 +163,14 @@ class TooManySequences(InvalidField):
 
     code = "too_many_sequences"
     title = "Too many sequences"
+
+
+class BadExport(BadInput):
+    """What should be an exported session is none, or is not what was exported."""
+
+    status = 422
+    code = "bad_export"
+    title = "Not an exported session"
 
 
 class NotFound(CellgateError):

@@ -44,6 +44,7 @@ JSON = (b"content-type", b"application/json")
 PROBLEM = (b"content-type", b"application/problem+json")
 OCTETS = (b"content-type", b"application/octet-stream")
 JSON_LENGTH = b"inference-header-content-length"  # of the Open Inference Protocol: bytes follow so much JSON
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 HANG_UP_CHECK_S = 0.05  # a request shorter than this is answered whether or not the client is still there
@@ -171,7 +172,7 @@ class Front:
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, request_id: bytes
     ) -> tuple[int, dict[str, Any]]:
-        """Let FastAPI answer; add the request id, and read the status off for the log."""
+        """Let FastAPI answer, within the same bounds; add the request id, and read off the status."""
         status = 500
 
         async def tagged(message: Message) -> None:
@@ -181,6 +182,15 @@ class Front:
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
             await send(message)
 
+        if scope["method"] in WITH_BODY:
+            dialect = OTHER_V2 if scope["path"].startswith("/v2") else OTHER
+            try:
+                body = await self._read_body(scope, receive, dialect)
+            except ClientGone:
+                return 499, {"code": "client_gone"}
+            except CellgateError as error:
+                return await self._tell(send, error, request_id, dialect), {"code": error.code}
+            receive = _Replay(body, receive)
         await self._app(scope, receive, tagged)
         return status, {}
 
@@ -281,6 +291,18 @@ class _HangUpWatch:
             self._task.cancel()
 
 
+class _Replay:
+    """`receive` for an application behind us: a body we have read, then whatever comes."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._first: Message | None = {"type": "http.request", "body": body, "more_body": False}
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        message, self._first = self._first, None
+        return message if message is not None else await self._receive()
+
+
 async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -304,5 +326,11 @@ def _content_length(value: bytes) -> int:
     return int(value)
 
 
+def _check_no_type(_: bytes) -> None:
+    """FastAPI looks at the type where there is one to look for."""
+
+
 PREDICT = Dialect(_check_json_type, PROBLEM, write_problem)
 INFER = Dialect(_check_tensor_type, JSON, write_v2_error)
+OTHER = Dialect(_check_no_type, PROBLEM, write_problem)
+OTHER_V2 = Dialect(_check_no_type, JSON, write_v2_error)

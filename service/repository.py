@@ -141,6 +141,35 @@ def read_manifest(folder: Path) -> Manifest:
         raise StartupError(f"{folder / MANIFEST_FILE}: {faults}") from error
 
 
+@dataclass(slots=True, frozen=True)
+class Shelved:
+    """A model version on disk, which need not be loaded to say what its sessions are."""
+
+    manifest: Manifest
+    binding: Binding
+
+
+def shelved(root: Path) -> Callable[[str | None, str | None], Shelved]:
+    """Finds a version below `root`, as `Repository.get` finds a loaded one."""
+
+    def get(name: str | None, version: str | None) -> Shelved:
+        folders = [folder for folder in find(root) if name in (None, folder.parent.name)]
+        if not folders:
+            raise UnknownModel(f"no model {name or ''} in {root.resolve()}")
+        chosen = [folder for folder in folders if version in (None, folder.name)]
+        if not chosen:
+            raise UnknownVersion(f"no version {version!r} of {name} in {root.resolve()}")
+        folder = chosen[-1]
+        return Shelved(read_manifest(folder), _binding(folder))
+
+    return get
+
+
+def _binding(folder: Path) -> Binding:
+    graph = hashlib.sha256((folder / GRAPH_FILE).read_bytes()).digest()[:8]
+    return Binding(folder.parent.name, folder.name, graph)
+
+
 def _load(
     folder: Path, batching: Batching, provider: Provider, threads: int, on_death: Callable[[], None]
 ) -> Model:
@@ -156,7 +185,6 @@ def _load(
     cost = Cost()
     rehearsal.calibrate(cost)
     scheduler = scheduler_for(manifest, batching, cost)
-    fingerprint = hashlib.sha256((folder / GRAPH_FILE).read_bytes()).digest()[:8]
     logger.info(
         "model %s version %s on %s, %s",
         name, version, engine.provider, "exact" if difference == 0 else f"max difference {difference:g}",
@@ -165,7 +193,7 @@ def _load(
         name=name,
         version=version,
         manifest=manifest,
-        binding=Binding(name, version, fingerprint),
+        binding=_binding(folder),
         worker=Worker(
             scheduler,
             engine,

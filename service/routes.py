@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -13,11 +12,12 @@ from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Res
 from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
 
-from service import oip_routes
-from service.codec import SESSION_NAME
+from service import oip_routes, session_routes
 from service.errors import CellgateError, InvalidField, NotFound, StoreUnavailable
 from service.front import App, retry_headers, write_problem, write_v2_error
+from service.problems import PROBLEMS, problems
 from service.repository import Model, Repository
+from service.resource import Resources
 from service.schemas import (
     PREDICT_EXAMPLES,
     BatchingReply,
@@ -26,42 +26,18 @@ from service.schemas import (
     ModelsReply,
     PredictBody,
     PredictReply,
-    Problem,
-    SessionReply,
-    SessionsReply,
 )
-from service.sessions import Sessions, session_key
-from service.store import Record
+from service.store import Store
 
 DESCRIPTION = """Serves recurrent sequence models and keeps their memory between requests.
 
 Errors are `application/problem+json` (RFC 9457): `code` is stable, `pointer` leads to the value at fault."""
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "not JSON, or a bad header"},
-    404: {"description": "unknown model, version or session"},
-    409: {"description": "the session is at another step, or belongs to another model"},
-    410: {"description": "the session is gone: ended, expired or evicted"},
-    413: {"description": "body too large"},
-    415: {"description": "not application/json"},
-    422: {"description": "well-formed JSON that is not what the model takes"},
-    503: {"description": "overloaded, stopping, or no room; try again after Retry-After seconds"},
-    504: {"description": "not computed before the deadline"},
-}
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented error responses of a route."""
-    return {
-        status: PROBLEMS[status]
-        | {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
-        for status in statuses
-    }
-
 
 def build(
     repository: Callable[[], Repository],
-    sessions: Callable[[], Sessions],
+    store: Store,
+    resources: Callable[[], Resources],
     is_ready: Callable[[], bool],
     *,
     max_sequences: int,
@@ -85,8 +61,8 @@ def build(
     patch_fastapi(app)  # /docs from files in the package: no third party's server, none of its scripts
     app.include_router(_prediction())
     app.include_router(_models(repository))
-    app.include_router(_sessions(sessions))
-    app.include_router(_health(is_ready, sessions))
+    app.include_router(session_routes.build(resources))
+    app.include_router(_health(is_ready, store))
     app.include_router(oip_routes.build(repository, is_ready, max_sequences=max_sequences))
     return app
 
@@ -124,34 +100,7 @@ def _models(repository: Callable[[], Repository]) -> APIRouter:
     return router
 
 
-def _sessions(sessions: Callable[[], Sessions]) -> APIRouter:
-    router = APIRouter(tags=["sessions"])
-
-    @router.get("/sessions", responses=problems(503))
-    async def list_sessions(
-        after: Annotated[str, Query(max_length=128, description="the last name of the page before")] = "",
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    ) -> SessionsReply:
-        """Live sessions in order of name."""
-        found = await sessions().page("", after=after, limit=limit)
-        page = [_describe_session(name, record) for name, record in found]
-        return SessionsReply(sessions=page, next=found[-1][0] if len(found) == limit else None)
-
-    @router.get("/sessions/{session}", responses=problems(404, 410, 503))
-    async def show_session(session: str) -> SessionReply:
-        """One live session."""
-        return _describe_session(session, await sessions().read(_key(session)))
-
-    @router.delete("/sessions/{session}", status_code=204, responses=problems(404, 410, 503))
-    async def delete_session(session: str) -> Response:
-        """Forget a session. Its name is free again."""
-        await sessions().delete(_key(session))
-        return Response(status_code=204)
-
-    return router
-
-
-def _health(is_ready: Callable[[], bool], parts: Callable[[], Sessions]) -> APIRouter:
+def _health(is_ready: Callable[[], bool], store: Store) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/health/live")
@@ -170,19 +119,13 @@ def _health(is_ready: Callable[[], bool], parts: Callable[[], Sessions]) -> APIR
             return HealthReply(status="not ready")
         try:
             if sessions:
-                await parts().store.check()
+                await store.check()
         except StoreUnavailable as error:
             response.status_code = 503
             return HealthReply(status=f"not ready for sessions: {error.detail}")
         return HealthReply(status="ok")
 
     return router
-
-
-def _key(session: str) -> bytes:
-    if not SESSION_NAME.fullmatch(session):
-        raise InvalidField('expected 1 to 128 printable ASCII characters without "/"')
-    return session_key("", session)
 
 
 def _describe(model: Model) -> ModelReply:
@@ -206,20 +149,6 @@ def _describe(model: Model) -> ModelReply:
             "description", "task", "inputs", "outputs", "metrics", "example", "provenance",
         )},
     )  # fmt: skip
-
-
-def _describe_session(name: str, record: Record) -> SessionReply:
-    idle_s = max(0.0, datetime.now(UTC).timestamp() - record.touched_ms / 1000)
-    return SessionReply(
-        session=name,
-        model=record.model,
-        version=record.version,
-        step=record.step,
-        created=datetime.fromtimestamp(record.created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-        idle_s=round(idle_s, 3),
-        expires_in_s=round(record.ttl_ms / 1000 - idle_s, 3),
-        state_bytes=len(record.state),
-    )
 
 
 async def _render(request: Request, error: Exception) -> Response:

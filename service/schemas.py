@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.codec import MAX_STEP, SESSION_NAME
+from service.codec import MAX_STEP
+from service.sequence import SESSION_NAME
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Annotated[int, Field(strict=True)] | None
 Steps = Annotated[
@@ -146,8 +147,42 @@ class ModelsReply(BaseModel):
     models: list[ModelReply]
 
 
+TtlS = Annotated[float, Field(gt=0, description="idle seconds after which it expires; bounded by the server")]
+
+
+class CreateSessionBody(_Schema):
+    """A session before its first step; all of it is optional."""
+
+    model: str | None = Field(None, description="needless when only one model is served")
+    version: str | None = Field(None, description="default: the highest")
+    state: dict[str, Any] | None = Field(
+        None, description="each recurrent tensor by name, without the batch axis; default: the initial state"
+    )
+    step: int = Field(0, ge=0, le=MAX_STEP, description="how many steps led to that state")
+    ttl_s: TtlS | None = None
+
+
+class ForkSessionBody(_Schema):
+    """Where the copy goes."""
+
+    to: str = Field(description="name of the new session, which must not be live")
+    ttl_s: TtlS | None = Field(None, description="default: as the other's")
+
+
+class MigrateSessionBody(_Schema):
+    """Where the session goes."""
+
+    version: str | None = Field(None, description="default: the highest")
+
+
+class PatchSessionBody(_Schema):
+    """What can be changed of a session."""
+
+    ttl_s: TtlS
+
+
 class SessionReply(BaseModel):
-    """A live session, without its state."""
+    """A live session."""
 
     session: str
     model: str
@@ -157,6 +192,7 @@ class SessionReply(BaseModel):
     idle_s: float
     expires_in_s: float
     state_bytes: int
+    state: dict[str, Any] | None = Field(None, description="only if asked for")
 
 
 class SessionsReply(BaseModel):

@@ -3,6 +3,7 @@
 Pure values; they know no clock, no HTTP and no ONNX Runtime.
 """
 
+import re
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal, NamedTuple, Protocol
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # one array per recurrent tensor, without the batch axis
+
+SESSION_NAME = re.compile(r"[!-.0-~]{1,128}")  # printable ASCII but "/", so that it fits into a path
 
 # Whether a request begins its session: if there is none; never; only if there is none; even if there is one.
 Start = Literal["auto", "no", "new", "restart"]

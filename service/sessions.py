@@ -8,7 +8,7 @@ Sessions know records and stores; they know nothing of HTTP, JSON or ONNX Runtim
 """
 
 import asyncio
-import random
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +21,11 @@ from service.errors import (
     SessionMismatch,
     UnknownSession,
 )
-from service.sequence import Start
+from service.sequence import SESSION_NAME, Start
 from service.store import Outcome, Record, Status, Store, Write
+from service.store.record import new_revision
 
+_V2_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")  # service.oip.session_name
 SWEEP_LIMIT = 500  # sessions buried in one go, so that a sweep holds the store for a millisecond, not more
 
 
@@ -54,6 +56,11 @@ class Opened:
     def step(self) -> int:
         """Steps consumed so far."""
         return self.going_on.step if self.going_on else 0
+
+
+def is_name(name: str) -> bool:
+    """Whether a session can have that name; "/" is in those of `/v2` alone."""
+    return bool(SESSION_NAME.fullmatch(name) or _V2_NAME.fullmatch(name))
 
 
 def session_key(tenant: str, session: str) -> bytes:
@@ -118,7 +125,7 @@ class Sessions:
         """
         if start in ("new", "restart"):
             return self._start(key, record, at, digest, may_replace=start == "restart")
-        live = record if record is not None and self._is_live(record) else None
+        live = record if record is not None and self.is_live(record) else None
         if live is not None:
             self._check_binding(live, binding)
             if at is None or at == live.step:
@@ -146,60 +153,54 @@ class Sessions:
 
         Returns once the store holds it. Raises SessionCapacity or StoreUnavailable; nothing was applied then.
         """
-        now_ms = self._now_ms()
         old = opened.going_on
-        record = Record(
-            status=Status.ENDED if end else Status.LIVE,
-            model=binding.model,
-            version=binding.version,
-            graph=binding.graph,
-            revision=random.getrandbits(64).to_bytes(8),
-            step=opened.step + steps,
-            created_ms=old.created_ms if old else now_ms,
-            touched_ms=now_ms,
-            ttl_ms=old.ttl_ms if old else self._ttl_ms,
+        record = self.new_record(
+            binding,
             state=b"" if end else state,
-            at=opened.step,
-            digest=digest,
-            reply=reply,
+            step=opened.step + steps,
+            ttl_ms=old.ttl_ms if old else None,
         )
+        if old is not None:
+            record.created_ms = old.created_ms
+        if end:
+            record.status = Status.ENDED
+        record.at, record.digest, record.reply = opened.step, digest, reply
         expected = opened.found.revision if opened.found else None
-        outcome = await self._write(Write(opened.key, expected, record))
+        outcome = await self.write(Write(opened.key, expected, record))
         if outcome is Outcome.FULL:
             raise SessionCapacity(
                 "the session store is full, and no session has been idle long enough to evict"
             )
         return outcome is Outcome.DONE
 
-    async def delete(self, key: bytes) -> None:
-        """Remove a live session; its name is free again. Raises UnknownSession or SessionGone."""
-        await self.take_turn(key)
-        try:
-            while True:
-                record = await self.read(key)
-                if await self._write(Write(key, record.revision, None)) is Outcome.DONE:
-                    return
-        finally:
-            self.give_turn(key)
+    def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
+        """A live session as of now; `ttl_ms` None: as the settings have it."""
+        now_ms = self.now_ms()
+        return Record(
+            status=Status.LIVE,
+            model=binding.model,
+            version=binding.version,
+            graph=binding.graph,
+            revision=new_revision(),
+            step=step,
+            created_ms=now_ms,
+            touched_ms=now_ms,
+            ttl_ms=self._ttl_ms if ttl_ms is None else ttl_ms,
+            state=state,
+            at=step,
+        )
 
-    async def read(self, key: bytes) -> Record:
-        """The live record. Raises UnknownSession or SessionGone."""
-        record = await self.store.get(key)
+    def require_live(self, record: Record | None) -> Record:
+        """The record, if it is of a live session. Raises UnknownSession or SessionGone."""
         if record is None:
             raise UnknownSession("no session of that name")
-        if not self._is_live(record):
+        if not self.is_live(record):
             raise self._gone(record)
         return record
 
-    async def page(self, tenant: str, *, after: str = "", limit: int = 100) -> list[tuple[str, Record]]:
-        """Up to `limit` live sessions of a tenant with a name greater than `after`, in order of name."""
-        prefix = session_key(tenant, "")
-        found = await self.store.scan(prefix, session_key(tenant, after), limit)
-        return [(key[len(prefix) :].decode(), record) for key, record in found if self._is_live(record)]
-
     async def sweep(self) -> int:
         """Bury expired sessions; return how many. To be called now and then."""
-        return await self.store.sweep(self._now_ms(), SWEEP_LIMIT)
+        return await self.store.sweep(self.now_ms(), SWEEP_LIMIT)
 
     def _start(
         self, key: bytes, record: Record | None, at: int | None, digest: bytes, *, may_replace: bool
@@ -209,7 +210,7 @@ class Sessions:
             return Opened(key, record, reply=record.reply)
         if at:
             raise SessionConflict(f"a session starts at step 0, the request says {at}", members={"step": 0})
-        if record is not None and self._is_live(record) and not may_replace:
+        if record is not None and self.is_live(record) and not may_replace:
             raise SessionExists(f"the session is live, at step {record.step}", members={"step": record.step})
         return Opened(key, record)
 
@@ -227,8 +228,9 @@ class Sessions:
             return Opened(key, record)
         raise self._gone(record)
 
-    def _is_live(self, record: Record) -> bool:
-        return record.is_live and self._now_ms() - record.touched_ms <= record.ttl_ms
+    def is_live(self, record: Record) -> bool:
+        """Whether it is a session, and has not been idle for longer than it may be."""
+        return record.is_live and self.now_ms() - record.touched_ms <= record.ttl_ms
 
     def _gone(self, record: Record) -> SessionGone:
         reason = "expired" if record.is_live else record.status.name.lower()
@@ -251,10 +253,11 @@ class Sessions:
                 f"the session's state came from another graph than {record.model} {record.version} has now"
             )
 
-    def _now_ms(self) -> int:
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
         return int(self._clock() * 1000)
 
-    async def _write(self, write: Write) -> Outcome:
+    async def write(self, write: Write) -> Outcome:
         """One compare-and-set; all that are asked for in the same turn of the loop share a transaction."""
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._pending.append((write, done))
@@ -272,7 +275,7 @@ class Sessions:
 
     async def _flush_group(self, group: list[tuple[Write, asyncio.Future[Outcome]]]) -> None:
         try:
-            outcomes = await self.store.commit([write for write, _ in group], self._now_ms())
+            outcomes = await self.store.commit([write for write, _ in group], self.now_ms())
         except Exception as error:  # noqa: BLE001  handed to every waiter
             for _, done in group:
                 if not done.done():

@@ -66,6 +66,9 @@ class Settings(BaseModel):
         1, ge=1, le=1024, description="Redis: slots to spread sessions over; fixed once there are sessions"
     )
     session_ttl_s: float = Field(3600, gt=0, description="idle seconds after which a session expires")
+    session_max_ttl_s: float = Field(
+        30 * 86400, gt=0, description="longest idle time that a client can ask for, for a session of its own"
+    )
     max_sessions: int = Field(1_000_000, ge=1, description="most live sessions")
     max_session_bytes: int = Field(8 << 30, ge=1 << 20, description="most bytes of all session records")
     session_min_idle_s: float = Field(
@@ -94,6 +97,12 @@ class Settings(BaseModel):
     def _memory_is_not_shared(self) -> Self:
         if self.store == "memory" and self.workers > 1:
             raise ValueError("the memory store is not shared: it takes one worker, or another store")
+        return self
+
+    @model_validator(mode="after")
+    def _default_ttl_is_within_the_bound(self) -> Self:
+        if self.session_ttl_s > self.session_max_ttl_s:
+            raise ValueError("session_ttl_s is more than session_max_ttl_s")
         return self
 
     @property

@@ -6,6 +6,7 @@
 The record does not know what the state means, nor who may write it.
 """
 
+import random
 import struct
 import zlib
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class Status(IntEnum):
 
 
 _STATUSES = tuple(Status)
+
+
+def new_revision() -> bytes:
+    """8 random bytes: no two writes have the same."""
+    return random.getrandbits(64).to_bytes(8)
 
 
 class CorruptRecord(CellgateError):

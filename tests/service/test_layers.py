@@ -7,16 +7,18 @@ import pytest
 
 LAYERS = """\
 __main__
-serve
+serve session_commands
 app
 routes
-front oip oip_routes
-predict schemas
+front oip oip_routes session_routes
+predict problems resource
+schemas
 repository
 tensors
 example
 codec sessions worker
-store scheduler metrics auth propose logs
+transfer
+store scheduler metrics auth propose logs cli
 engine
 cost manifest numbers sequence settings
 cpus

@@ -16,12 +16,14 @@ from service.errors import (
     StoreUnavailable,
     UnknownSession,
 )
+from service.resource import Home, Resources
 from service.sessions import Binding, Opened, Sessions, session_key
 from service.store import Limits, Outcome, Record, Write
 from service.store.memory import MemoryStore
 
 T = TypeVar("T")
-KEY = session_key("", "call-42")
+NAME = "call-42"
+KEY = session_key("", NAME)
 BINDING = Binding("vowels", "1", b"graph678")
 FIRST, SECOND, OTHER = b"1" * 16, b"2" * 16, b"x" * 16
 TTL_S = 100.0
@@ -37,6 +39,10 @@ class Clock:
         return self.now
 
 
+def no_home(name: str | None, version: str | None) -> Home:
+    raise AssertionError(f"nobody asked for {name} {version}")
+
+
 @dataclass
 class World:
     """Sessions on a memory store, and the clock they look at."""
@@ -46,6 +52,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.store, ttl_s=TTL_S, clock=self.clock)
+        self.resources = Resources(self.sessions, no_home, max_ttl_s=TTL_S)
 
     async def open(
         self, at: int | None = None, digest: bytes = FIRST, binding: Binding = BINDING, key: bytes = KEY
@@ -107,7 +114,7 @@ async def unknown(world: World) -> None:
 
 async def deleted(world: World) -> None:
     await live(world)
-    await world.sessions.delete(KEY)
+    await world.resources.delete("", NAME)
 
 
 TABLE = [
@@ -241,7 +248,7 @@ def test_who_loses_the_race_is_told_and_nothing_of_it_is_applied() -> None:
 
         assert await commit(theirs, SECOND)
         assert not await commit(mine, FIRST)
-        assert (await world.sessions.read(KEY)).state == SECOND
+        assert (await world.resources.read("", NAME)).state == SECOND
         assert (await world.open(0, SECOND)).reply == SECOND, "the same request again gets the reply"
         with pytest.raises(SessionConflict):
             await world.open(0, FIRST)
@@ -272,11 +279,12 @@ def test_pages_leave_out_the_expired_and_end() -> None:
     async def body(world: World) -> None:
         for name in ("a", "b"):
             await world.step(key=session_key("", name))
-        page = await world.sessions.page("", limit=1)
-        assert [name for name, _ in page] == ["a"]
-        assert [name for name, _ in await world.sessions.page("", after="a")] == ["b"]
+        page = await world.resources.page("", limit=1)
+        assert [name for name, _ in page.sessions] == ["a"] and page.next == "a"
+        page = await world.resources.page("", after="a")
+        assert [name for name, _ in page.sessions] == ["b"] and page.next is None
         world.clock.now += TTL_S + 1
-        assert await world.sessions.page("") == []
+        assert (await world.resources.page("")).sessions == []
 
     run(body)
 
@@ -284,12 +292,12 @@ def test_pages_leave_out_the_expired_and_end() -> None:
 def test_delete_frees_the_name_and_a_second_one_finds_nothing() -> None:
     async def body(world: World) -> None:
         await live(world)
-        await world.sessions.delete(KEY)
+        await world.resources.delete("", NAME)
         with pytest.raises(UnknownSession):
-            await world.sessions.delete(KEY)
+            await world.resources.delete("", NAME)
         await expired(world)
         with pytest.raises(SessionGone):
-            await world.sessions.delete(KEY)
+            await world.resources.delete("", NAME)
 
     run(body)
 
@@ -300,7 +308,7 @@ def test_a_step_prolongs_a_life() -> None:
         world.clock.now += TTL_S - 1
         await world.step(2, SECOND)
         world.clock.now += TTL_S - 1
-        return await world.sessions.read(KEY)
+        return await world.resources.read("", NAME)
 
     assert run(body).step == 4
 

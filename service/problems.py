@@ -1,0 +1,26 @@
+"""How the routes document their errors: one table of statuses, as problem details (RFC 9457)."""
+
+from typing import Any
+
+from service.schemas import Problem
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "not JSON, or a bad header"},
+    404: {"description": "unknown model, version or session"},
+    409: {"description": "the session is at another step, or belongs to another model"},
+    410: {"description": "the session is gone: ended, expired or evicted"},
+    413: {"description": "body too large"},
+    415: {"description": "not application/json"},
+    422: {"description": "well-formed JSON that is not what the model takes"},
+    503: {"description": "overloaded, stopping, or no room; try again after Retry-After seconds"},
+    504: {"description": "not computed before the deadline"},
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documented error responses of a route."""
+    return {
+        status: PROBLEMS[status]
+        | {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+        for status in statuses
+    }

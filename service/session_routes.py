@@ -1,0 +1,164 @@
+"""Sessions over HTTP: list, look, make, copy, move, forget. Stepping them is `/predict`'s.
+
+The sessions of `/v2` are named `v2/<model>/<sequence id>`, so a name in a path may hold "/" here.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+
+from service.errors import InvalidField
+from service.problems import problems
+from service.resource import Resources
+from service.schemas import (
+    CreateSessionBody,
+    ForkSessionBody,
+    MigrateSessionBody,
+    PatchSessionBody,
+    SessionReply,
+    SessionsReply,
+)
+from service.sessions import is_name
+from service.store import Record
+from service.transfer import MEDIA_TYPE
+
+Name = Annotated[str, Path(description="the session's name")]
+Replace = Annotated[bool, Query(description="true: take the place of a live session of that name")]
+BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def build(resources: Callable[[], Resources]) -> APIRouter:
+    """The routes below /sessions. They ask for the parts at each request: they exist once the server runs."""
+    router = APIRouter(tags=["sessions"])
+    _add_list(router, resources)
+    _add_files(router, resources)  # before the others, whose names in a path may hold anything
+    _add_moves(router, resources)
+    _add_session(router, resources)
+    return router
+
+
+def _add_list(router: APIRouter, resources: Callable[[], Resources]) -> None:
+    @router.get("/sessions", responses=problems(503))
+    async def list_sessions(
+        after: Annotated[str, Query(max_length=300, description="`next` of the page before")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        model: Annotated[str | None, Query(description="only sessions of this model")] = None,
+    ) -> SessionsReply:
+        """Live sessions in order of name. A page may be short, even empty, and yet have a `next`."""
+        page = await resources().page("", after=after, limit=limit, model=model)
+        return SessionsReply(
+            sessions=[describe(name, record) for name, record in page.sessions], next=page.next
+        )
+
+
+def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
+    @router.get(
+        "/sessions/{session:path}/export",
+        response_class=Response,
+        responses={200: BINARY, **problems(404, 409, 410, 503)},
+    )
+    async def export_session(session: Name) -> Response:
+        """The session as a file with a checksum, its last request's reply included."""
+        return Response(await resources().export("", _checked(session)), media_type=MEDIA_TYPE)
+
+    @router.put(
+        "/sessions/{session:path}/import",
+        status_code=201,
+        responses=problems(404, 409, 413, 422, 503),
+        openapi_extra={"requestBody": {"required": True} | BINARY},
+    )
+    async def import_session(
+        request: Request,
+        session: Name,
+        version: Annotated[
+            str | None, Query(description="take it onto this version, if the states agree")
+        ] = None,
+        replace: Replace = False,
+    ) -> SessionReply:
+        """Take an exported session in. The file is refused whole if a bit of it differs."""
+        record = await resources().import_(
+            "", _checked(session), await request.body(), version=version, replace_live=replace
+        )
+        return describe(session, record)
+
+
+def _add_moves(router: APIRouter, resources: Callable[[], Resources]) -> None:
+    @router.post(
+        "/sessions/{session:path}/fork", status_code=201, responses=problems(404, 409, 410, 422, 503)
+    )
+    async def fork_session(session: Name, body: ForkSessionBody) -> SessionReply:
+        """A second session that goes on from where this one is now."""
+        to = _checked(body.to, "/to")
+        return describe(to, await resources().fork("", _checked(session), to, ttl_s=body.ttl_s))
+
+    @router.post("/sessions/{session:path}/migrate", responses=problems(404, 409, 410, 422, 503))
+    async def migrate_session(session: Name, body: MigrateSessionBody) -> SessionReply:
+        """Go on with another version of the model, whose states are shaped alike; nothing is replayed."""
+        return describe(session, await resources().migrate("", _checked(session), body.version))
+
+
+def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
+    @router.get("/sessions/{session:path}", responses=problems(404, 410, 503))
+    async def show_session(
+        session: Name, state: Annotated[bool, Query(description="true: with the recurrent tensors")] = False
+    ) -> SessionReply:
+        """One live session."""
+        record = await resources().read("", _checked(session))
+        reply = describe(session, record)
+        if state:
+            tensors = resources().state_of(record)
+            reply.state = {name: array.tolist() for name, array in tensors.items()}
+        return reply
+
+    @router.put("/sessions/{session:path}", status_code=201, responses=problems(404, 409, 422, 503))
+    async def create_session(
+        session: Name,
+        body: Annotated[CreateSessionBody, Body(default_factory=CreateSessionBody)],
+        replace: Replace = False,
+    ) -> SessionReply:
+        """Begin a session on purpose: with a state of the client's own, or a life of another length."""
+        record = await resources().create(
+            "",
+            _checked(session),
+            model=body.model,
+            version=body.version,
+            state=body.state,
+            step=body.step,
+            ttl_s=body.ttl_s,
+            replace_live=replace,
+        )
+        return describe(session, record)
+
+    @router.patch("/sessions/{session:path}", responses=problems(404, 410, 422, 503))
+    async def change_session(session: Name, body: PatchSessionBody) -> SessionReply:
+        """Change after how long it expires; its idle time begins anew."""
+        return describe(session, await resources().set_ttl("", _checked(session), body.ttl_s))
+
+    @router.delete("/sessions/{session:path}", status_code=204, responses=problems(404, 410, 503))
+    async def delete_session(session: Name) -> Response:
+        """Forget a session. Its name is free again."""
+        await resources().delete("", _checked(session))
+        return Response(status_code=204)
+
+
+def describe(name: str, record: Record) -> SessionReply:
+    """What is told of a session."""
+    idle_s = max(0.0, datetime.now(UTC).timestamp() - record.touched_ms / 1000)
+    return SessionReply(
+        session=name,
+        model=record.model,
+        version=record.version,
+        step=record.step,
+        created=datetime.fromtimestamp(record.created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        idle_s=round(idle_s, 3),
+        expires_in_s=round(record.ttl_ms / 1000 - idle_s, 3),
+        state_bytes=len(record.state),
+    )
+
+
+def _checked(name: str, pointer: str | None = None) -> str:
+    if not is_name(name):
+        raise InvalidField('expected 1 to 128 printable ASCII characters without "/"', pointer=pointer)
+    return name
