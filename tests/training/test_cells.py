@@ -88,6 +88,46 @@ def test_a_graph_agrees_with_torch(name: str, projection: int, layers: int) -> N
     assert 0 < max(errors.values()) <= TOLERANCE
 
 
+@torch.inference_mode()
+def run(cell: Cell) -> tuple[torch.Tensor, ...]:
+    """A cell's output and states on sequences and states of chance."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(len(LENGTHS), max(LENGTHS), FEATURES, dtype=torch.float64, generator=rng)
+    state = tuple(
+        torch.randn(part.shape, dtype=part.dtype, generator=rng) for part in cell.initial_state(len(LENGTHS))
+    )
+    y, end = cell(x, torch.tensor(LENGTHS), state)
+    return y, *end
+
+
+def test_the_articles_cell_with_diagonal_matrices_is_peephole() -> None:
+    article, peephole = double_cell("article", 2), double_cell("peephole", 2)
+    weights = article.state_dict()
+    for layer in range(2):
+        own = peephole.state_dict()
+        for name in ("from_x.weight", "from_x.bias", "from_h.weight"):
+            weights[f"stack.{layer}.{name}"] = own[f"stack.{layer}.{name}"]
+        of_in, of_forget, of_out = own[f"stack.{layer}.peepholes"]
+        none = torch.zeros(HIDDEN, HIDDEN, dtype=torch.float64)
+        weights[f"stack.{layer}.from_c.weight"] = torch.cat([of_in.diag(), of_forget.diag(), none])
+        weights[f"stack.{layer}.out_from_c.weight"] = of_out.diag()
+    article.load_state_dict(weights)
+    torch.testing.assert_close(run(article), run(peephole), rtol=0, atol=1e-12)
+
+
+def test_peepholes_of_zero_are_the_standard_lstm() -> None:
+    peephole, lstm = double_cell("peephole", 2), double_cell("lstm", 2)
+    weights, own = peephole.state_dict(), lstm.state_dict()
+    for layer in range(2):
+        bias = own[f"rnn.bias_ih_l{layer}"] + own[f"rnn.bias_hh_l{layer}"]
+        weights[f"stack.{layer}.from_x.weight"] = own[f"rnn.weight_ih_l{layer}"]
+        weights[f"stack.{layer}.from_x.bias"] = bias
+        weights[f"stack.{layer}.from_h.weight"] = own[f"rnn.weight_hh_l{layer}"]
+        weights[f"stack.{layer}.peepholes"].zero_()
+    peephole.load_state_dict(weights)
+    torch.testing.assert_close(run(peephole), run(lstm), rtol=0, atol=1e-12)
+
+
 @every_cell
 @layers_1_and_3
 def test_nothing_in_a_graph_is_dead(name: str, layers: int) -> None:
