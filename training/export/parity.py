@@ -11,6 +11,8 @@ from training.data.dataset import Split
 from training.export.network import INPUT, LENGTHS, LOGITS
 from training.model import Network
 
+# Of the value where that is above 1: c is a sum over steps, which has reached 25 after 29 of them. There a
+# float32 of itself is 2e-6 coarse, and PyTorch is as far from float64 as ONNX Runtime is.
 TOLERANCE = 1e-5
 
 Floats = NDArray[np.float32]
@@ -24,16 +26,16 @@ def check(graph: bytes, network: Network, split: Split, *, batch_size: int = 64)
     """Largest absolute differences on the logits of true steps and on final states. Raises ParityError."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [LOGITS, *map(state_out, network.cell.states)]
-    errors = dict.fromkeys(names, 0.0)
+    errors, bad = dict.fromkeys(names, 0.0), set()
     for batch in in_order(split, batch_size=batch_size):
         pairs = zip(names, _onnx(session, names, network, batch), _torch(network, batch), strict=True)
         for name, theirs, ours in pairs:
-            errors[name] = float(np.maximum(errors[name], np.abs(theirs - ours).max()))  # keeps a NaN
-    bad = {
-        name: error for name, error in errors.items() if not error <= TOLERANCE
-    }  # `not <=`: NaN is bad too
+            error = np.abs(theirs - ours)
+            errors[name] = float(np.maximum(errors[name], error.max()))  # keeps a NaN
+            if not (error <= TOLERANCE * np.maximum(1, np.abs(ours))).all():  # `not <=`: NaN is bad too
+                bad.add(name)
     if bad:
-        found = ", ".join(f"{name} by {error:.3g}" for name, error in bad.items())
+        found = ", ".join(f"{name} by {errors[name]:.3g}" for name in names if name in bad)
         raise ParityError(f"ONNX Runtime and PyTorch differ by more than {TOLERANCE:g}: {found}")
     return errors
 
