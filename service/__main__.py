@@ -11,12 +11,13 @@ import click
 
 from service.cli import CONTEXT, settings_options
 from service.errors import StartupError
+from service.key_commands import keys
 from service.manifest import MANIFEST_FILE
 from service.session_commands import sessions
 from service.settings import Settings
 
 
-@click.group(context_settings=CONTEXT, commands=[sessions])
+@click.group(context_settings=CONTEXT, commands=[sessions, keys])
 @click.version_option(package_name="cellgate")
 def main() -> None:
     """Serve recurrent sequence models over HTTP, and keep their memory between requests.

@@ -13,9 +13,11 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from service.auth import Guard, Rates, Tenants
 from service.errors import CellgateError, StartupError
 from service.example import Batching
 from service.front import Front, Receive, Scope, Send
@@ -66,6 +68,11 @@ def _create_redis_store(settings: Settings, limits: Limits) -> Store:
     )
 
 
+def tenants_of(settings: Settings) -> Tenants:
+    """Who may ask. Raises StartupError."""
+    return Tenants.load(settings.keys_file, settings.keys.get_secret_value())
+
+
 def batching_of(settings: Settings) -> Batching:
     """The bounds and targets under which models are batched."""
     return Batching(
@@ -81,10 +88,13 @@ def batching_of(settings: Settings) -> Batching:
 class Cellgate:
     """The ASGI application of one worker process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, rates_file: Path | None = None) -> None:
         self.settings = settings
         self.store = create_store(settings)
-        self.sessions = Sessions(self.store, ttl_s=settings.session_ttl_s, clock=time.time)
+        tenants = tenants_of(settings)
+        self.sessions = Sessions(
+            self.store, ttl_s=settings.session_ttl_s, clock=time.time, quotas=tenants.quotas
+        )
         self._repository: Repository | None = None
         self._predictor: Predictor | None = None
         self._open_inference: OpenInference | None = None
@@ -101,6 +111,7 @@ class Cellgate:
             self._predict,
             app,
             infer=self._infer,
+            admit=Guard(tenants, Rates(tenants, rates_file)).admit if tenants.by_name else None,
             max_body_bytes=settings.max_body_bytes,
             body_timeout_s=settings.body_timeout_s,
             access_log=self._access_log.write if settings.access_log else None,
@@ -129,15 +140,15 @@ class Cellgate:
         """The sessions, as resources on the loaded models."""
         return Resources(self.sessions, self.repository.get, max_ttl_s=self.settings.session_max_ttl_s)
 
-    async def _predict(self, body: bytes) -> Reply:
+    async def _predict(self, body: bytes, tenant: str) -> Reply:
         assert self._predictor is not None, "asked for before the start"
-        return await self._predictor.predict(body)
+        return await self._predictor.predict(body, tenant=tenant)
 
     async def _infer(
-        self, name: str, version: str | None, headers: Mapping[bytes, bytes], body: bytes
+        self, name: str, version: str | None, headers: Mapping[bytes, bytes], body: bytes, tenant: str
     ) -> Reply:
         assert self._open_inference is not None, "asked for before the start"
-        return await self._open_inference.infer(name, version, headers, body)
+        return await self._open_inference.infer(name, version, headers, body, tenant)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -15,6 +15,9 @@ CellgateError
 │   ├── SequenceTooLong          422
 │   ├── TooManySequences         422
 │   └── BadExport                422  a file that is no exported session, or was changed
+├── Unauthorized                 401  no API key, or one that is not known
+├── RateLimited                  429  too many requests of this tenant
+├── SessionQuota                 429  too many sessions, or bytes of them, of this tenant
 ├── NotFound                     404
 │   ├── UnknownModel  ├── UnknownVersion  └── UnknownSession
 ├── SessionConflict              409  `at` is not the session's step
@@ -171,6 +174,30 @@ class BadExport(BadInput):
     status = 422
     code = "bad_export"
     title = "Not an exported session"
+
+
+class Unauthorized(CellgateError):
+    """The server asks for an API key, and the request has none that it knows."""
+
+    status = 401
+    code = "unauthorized"
+    title = "API key needed"
+
+
+class RateLimited(CellgateError):
+    """The tenant asks more often than it may; nothing was applied."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+
+
+class SessionQuota(CellgateError):
+    """The tenant has as many sessions, or as many bytes of them, as it may; nothing was applied."""
+
+    status = 429
+    code = "session_quota"
+    title = "Too many sessions"
 
 
 class NotFound(CellgateError):

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from service.errors import (
     CellgateError,
     Draining,
     InternalError,
+    Unauthorized,
     UnsupportedMediaType,
 )
 from service.predict import Reply
@@ -35,8 +36,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-Predict = Callable[[bytes], Awaitable[Reply]]
-Infer = Callable[[str, str | None, Mapping[bytes, bytes], bytes], Awaitable[Reply]]  # model, version, headers
+Predict = Callable[[bytes, str], Awaitable[Reply]]  # body, tenant
+Infer = Callable[[str, str | None, Mapping[bytes, bytes], bytes, str], Awaitable[Reply]]
+Admit = Callable[[Iterable[tuple[bytes, bytes]]], str]  # headers → tenant
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ JSON = (b"content-type", b"application/json")
 PROBLEM = (b"content-type", b"application/problem+json")
 OCTETS = (b"content-type", b"application/octet-stream")
 JSON_LENGTH = b"inference-header-content-length"  # of the Open Inference Protocol: bytes follow so much JSON
+OPEN_PATH = re.compile(r"/health/|/v2/health/|/docs|/openapi\.json$")  # for whoever has no key
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -72,12 +75,14 @@ class Front:
         app: App,
         *,
         infer: Infer | None = None,
+        admit: Admit | None = None,
         max_body_bytes: int,
         body_timeout_s: float,
         access_log: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._predict = predict
         self._infer = infer
+        self._admit = admit
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
@@ -135,9 +140,10 @@ class Front:
         try:
             if self.is_draining:
                 raise Draining("the server is stopping")
+            tenant = self._admit(scope["headers"]) if self._admit else ""
             body = await self._read_body(scope, receive, dialect)
             with _HangUpWatch(receive):
-                reply = await answer(body)
+                reply = await answer(body, tenant)
         except ClientGone:
             return 499, {"code": "client_gone"}  # nginx's number for it; nobody will read it
         except CellgateError as error:
@@ -164,6 +170,8 @@ class Front:
     async def _tell(self, send: Send, error: CellgateError, request_id: bytes, dialect: Dialect) -> int:
         status, body = dialect.write(error)
         headers = [dialect.content_type, (b"x-request-id", request_id), *retry_headers(error)]
+        if isinstance(error, Unauthorized):
+            headers.append((b"www-authenticate", b"Bearer"))
         if self.is_draining or isinstance(error, BodyTooLarge | BodyTimeout):  # the body's rest is not read
             headers.append((b"connection", b"close"))
         await _send(send, status, headers, body)
@@ -182,15 +190,16 @@ class Front:
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
             await send(message)
 
-        if scope["method"] in WITH_BODY:
-            dialect = OTHER_V2 if scope["path"].startswith("/v2") else OTHER
-            try:
-                body = await self._read_body(scope, receive, dialect)
-            except ClientGone:
-                return 499, {"code": "client_gone"}
-            except CellgateError as error:
-                return await self._tell(send, error, request_id, dialect), {"code": error.code}
-            receive = _Replay(body, receive)
+        dialect = OTHER_V2 if scope["path"].startswith("/v2") else OTHER
+        try:
+            if self._admit and not OPEN_PATH.match(scope["path"]):
+                scope["state"]["tenant"] = self._admit(scope["headers"])
+            if scope["method"] in WITH_BODY:
+                receive = _Replay(await self._read_body(scope, receive, dialect), receive)
+        except ClientGone:
+            return 499, {"code": "client_gone"}
+        except CellgateError as error:
+            return await self._tell(send, error, request_id, dialect), {"code": error.code}
         await self._app(scope, receive, tagged)
         return status, {}
 

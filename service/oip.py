@@ -55,7 +55,12 @@ class OpenInference:
         self._max_body_bytes = max_body_bytes
 
     async def infer(
-        self, name: str, version: str | None, headers: Mapping[bytes, bytes], body: bytes
+        self,
+        name: str,
+        version: str | None,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        tenant: str = "",
     ) -> Reply:
         """Answer one request. Raises a CellgateError: an answer is one tensor, so there is no half of it."""
         model = self._predictor.repository.get(name, version)
@@ -68,7 +73,7 @@ class OpenInference:
             raise InvalidField(f"the model has the output {output.name!r}, not {sorted(inference.outputs)}")
         if inference.sequence_id is None:
             return await self._infer_rows(model, inference)
-        return await self._infer_in_session(model, inference, is_pinned=version is not None)
+        return await self._infer_in_session(model, inference, tenant, is_pinned=version is not None)
 
     async def _infer_rows(self, model: Model, inference: Inference) -> Reply:
         rows, steps = self._rows(inference, model.manifest)
@@ -82,7 +87,9 @@ class OpenInference:
         y = tensors.stack(sequences, steps, output.dims, model.output_dtype)
         return _reply(inference, model, model.version, y, sequences=len(rows), steps=run.steps)
 
-    async def _infer_in_session(self, model: Model, inference: Inference, *, is_pinned: bool) -> Reply:
+    async def _infer_in_session(
+        self, model: Model, inference: Inference, tenant: str, *, is_pinned: bool
+    ) -> Reply:
         assert inference.sequence_id is not None
 
         def decode(_: int, manifest: Manifest) -> Item:
@@ -94,7 +101,7 @@ class OpenInference:
             return Item(rows[0], session, inference.at, inference.end, inference.start)
 
         returns = _returns(inference, model.manifest)
-        request = Request(model, 1, decode, _pack, returns=returns, is_pinned=is_pinned)
+        request = Request(model, 1, decode, _pack, returns=returns, is_pinned=is_pinned, tenant=tenant)
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         version, step, y = _unpack(await run.answer(0))
         parameters = {"sequence_id": inference.sequence_id, "step": step}

@@ -14,7 +14,6 @@ from service import transfer
 from service.errors import (
     InvalidField,
     NonFinite,
-    SessionCapacity,
     SessionExists,
     SessionMismatch,
     SessionNotSupported,
@@ -23,7 +22,7 @@ from service.errors import (
 from service.manifest import Manifest, StateSpec
 from service.sequence import Array
 from service.sessions import Binding, Sessions, session_key
-from service.store import Outcome, Record, Write
+from service.store import Record
 from service.store.record import new_revision
 
 MAX_SCANNED = 10  # pages looked through, for one page of a single model's sessions
@@ -221,17 +220,12 @@ class Resources:
         key = session_key(tenant, name)
         await self._sessions.take_turn(key)
         try:
-            outcome = Outcome.CONFLICT
-            while outcome is Outcome.CONFLICT:
+            is_done = False
+            while not is_done:
                 found = await self._sessions.find(key)
-                expected = found.revision if found else None
-                outcome = await self._sessions.write(Write(key, expected, change(found)))
+                is_done = await self._sessions.put(key, found, change(found))
         finally:
             self._sessions.give_turn(key)
-        if outcome is Outcome.FULL:
-            raise SessionCapacity(
-                "the session store is full, and no session has been idle long enough to evict"
-            )
 
     def _ttl_ms(self, ttl_s: float) -> int:
         if not 0 < ttl_s <= self._max_ttl_s:

@@ -5,12 +5,14 @@ import logging
 import signal
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from service.app import Cellgate
+from service.app import Cellgate, tenants_of
 from service.engine import choose_provider
 from service.errors import StartupError
 from service.logs import configure
@@ -53,10 +55,10 @@ class WorkerSocket(socket.socket):
         return WorkerSocket.bind_again, (self.family, host, port)
 
 
-def create_app(settings: Settings) -> Cellgate:
+def create_app(settings: Settings, rates_file: Path) -> Cellgate:
     """The application of one process; workers, which start afresh, have their logs to set up too."""
     configure(settings)
-    return Cellgate(settings)
+    return Cellgate(settings, rates_file=rates_file)
 
 
 def run(settings: Settings) -> None:
@@ -70,8 +72,25 @@ def run(settings: Settings) -> None:
         settings.num_workers,
         settings.num_threads,
     )
+    _warn_if_open(settings)
+    with tempfile.NamedTemporaryFile(
+        prefix="cellgate-rates-"
+    ) as rates:  # what tenants asked for, for all workers
+        _serve(settings, Path(rates.name))
+
+
+def _warn_if_open(settings: Settings) -> None:
+    is_local = settings.host == "localhost" or settings.host.startswith("127.") or settings.host == "::1"
+    if not tenants_of(settings).by_name and not is_local:
+        logger.warning(
+            "open to everybody who can reach %s: no API keys are configured (cellgate keys --help)",
+            settings.host,
+        )
+
+
+def _serve(settings: Settings, rates_file: Path) -> None:
     config = uvicorn.Config(
-        functools.partial(create_app, settings),
+        functools.partial(create_app, settings, rates_file),
         factory=True,
         host=settings.host,
         port=settings.port,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
 from service.errors import InvalidField
 from service.problems import problems
@@ -24,6 +24,14 @@ from service.sessions import is_name
 from service.store import Record
 from service.transfer import MEDIA_TYPE
 
+
+def _tenant(request: Request) -> str:
+    """Whose key the request carries; "" where there are no keys."""
+    tenant: str = getattr(request.state, "tenant", "")
+    return tenant
+
+
+Tenant = Annotated[str, Depends(_tenant)]
 Name = Annotated[str, Path(description="the session's name")]
 Replace = Annotated[bool, Query(description="true: take the place of a live session of that name")]
 BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -42,12 +50,13 @@ def build(resources: Callable[[], Resources]) -> APIRouter:
 def _add_list(router: APIRouter, resources: Callable[[], Resources]) -> None:
     @router.get("/sessions", responses=problems(503))
     async def list_sessions(
+        tenant: Tenant,
         after: Annotated[str, Query(max_length=300, description="`next` of the page before")] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         model: Annotated[str | None, Query(description="only sessions of this model")] = None,
     ) -> SessionsReply:
         """Live sessions in order of name. A page may be short, even empty, and yet have a `next`."""
-        page = await resources().page("", after=after, limit=limit, model=model)
+        page = await resources().page(tenant, after=after, limit=limit, model=model)
         return SessionsReply(
             sessions=[describe(name, record) for name, record in page.sessions], next=page.next
         )
@@ -59,9 +68,9 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
         response_class=Response,
         responses={200: BINARY, **problems(404, 409, 410, 503)},
     )
-    async def export_session(session: Name) -> Response:
+    async def export_session(tenant: Tenant, session: Name) -> Response:
         """The session as a file with a checksum, its last request's reply included."""
-        return Response(await resources().export("", _checked(session)), media_type=MEDIA_TYPE)
+        return Response(await resources().export(tenant, _checked(session)), media_type=MEDIA_TYPE)
 
     @router.put(
         "/sessions/{session:path}/import",
@@ -70,6 +79,7 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
         openapi_extra={"requestBody": {"required": True} | BINARY},
     )
     async def import_session(
+        tenant: Tenant,
         request: Request,
         session: Name,
         version: Annotated[
@@ -79,7 +89,7 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
     ) -> SessionReply:
         """Take an exported session in. The file is refused whole if a bit of it differs."""
         record = await resources().import_(
-            "", _checked(session), await request.body(), version=version, replace_live=replace
+            tenant, _checked(session), await request.body(), version=version, replace_live=replace
         )
         return describe(session, record)
 
@@ -88,24 +98,26 @@ def _add_moves(router: APIRouter, resources: Callable[[], Resources]) -> None:
     @router.post(
         "/sessions/{session:path}/fork", status_code=201, responses=problems(404, 409, 410, 422, 503)
     )
-    async def fork_session(session: Name, body: ForkSessionBody) -> SessionReply:
+    async def fork_session(tenant: Tenant, session: Name, body: ForkSessionBody) -> SessionReply:
         """A second session that goes on from where this one is now."""
         to = _checked(body.to, "/to")
-        return describe(to, await resources().fork("", _checked(session), to, ttl_s=body.ttl_s))
+        return describe(to, await resources().fork(tenant, _checked(session), to, ttl_s=body.ttl_s))
 
     @router.post("/sessions/{session:path}/migrate", responses=problems(404, 409, 410, 422, 503))
-    async def migrate_session(session: Name, body: MigrateSessionBody) -> SessionReply:
+    async def migrate_session(tenant: Tenant, session: Name, body: MigrateSessionBody) -> SessionReply:
         """Go on with another version of the model, whose states are shaped alike; nothing is replayed."""
-        return describe(session, await resources().migrate("", _checked(session), body.version))
+        return describe(session, await resources().migrate(tenant, _checked(session), body.version))
 
 
 def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
     @router.get("/sessions/{session:path}", responses=problems(404, 410, 503))
     async def show_session(
-        session: Name, state: Annotated[bool, Query(description="true: with the recurrent tensors")] = False
+        tenant: Tenant,
+        session: Name,
+        state: Annotated[bool, Query(description="true: with the recurrent tensors")] = False,
     ) -> SessionReply:
         """One live session."""
-        record = await resources().read("", _checked(session))
+        record = await resources().read(tenant, _checked(session))
         reply = describe(session, record)
         if state:
             tensors = resources().state_of(record)
@@ -114,13 +126,14 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
 
     @router.put("/sessions/{session:path}", status_code=201, responses=problems(404, 409, 422, 503))
     async def create_session(
+        tenant: Tenant,
         session: Name,
         body: Annotated[CreateSessionBody, Body(default_factory=CreateSessionBody)],
         replace: Replace = False,
     ) -> SessionReply:
         """Begin a session on purpose: with a state of the client's own, or a life of another length."""
         record = await resources().create(
-            "",
+            tenant,
             _checked(session),
             model=body.model,
             version=body.version,
@@ -132,14 +145,14 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         return describe(session, record)
 
     @router.patch("/sessions/{session:path}", responses=problems(404, 410, 422, 503))
-    async def change_session(session: Name, body: PatchSessionBody) -> SessionReply:
+    async def change_session(tenant: Tenant, session: Name, body: PatchSessionBody) -> SessionReply:
         """Change after how long it expires; its idle time begins anew."""
-        return describe(session, await resources().set_ttl("", _checked(session), body.ttl_s))
+        return describe(session, await resources().set_ttl(tenant, _checked(session), body.ttl_s))
 
     @router.delete("/sessions/{session:path}", status_code=204, responses=problems(404, 410, 503))
-    async def delete_session(session: Name) -> Response:
+    async def delete_session(tenant: Tenant, session: Name) -> Response:
         """Forget a session. Its name is free again."""
-        await resources().delete("", _checked(session))
+        await resources().delete(tenant, _checked(session))
         return Response(status_code=204)
 
 

@@ -10,7 +10,7 @@ Sessions know records and stores; they know nothing of HTTP, JSON or ONNX Runtim
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.errors import (
@@ -19,10 +19,12 @@ from service.errors import (
     SessionExists,
     SessionGone,
     SessionMismatch,
+    SessionQuota,
     UnknownSession,
 )
 from service.sequence import SESSION_NAME, Start
-from service.store import Outcome, Record, Status, Store, Write
+from service.store import Outcome, Quota, Record, Status, Store, Write
+from service.store.base import tenant_of
 from service.store.record import new_revision
 
 _V2_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")  # service.oip.session_name
@@ -71,8 +73,16 @@ def session_key(tenant: str, session: str) -> bytes:
 class Sessions:
     """Opens and commits sessions; at any time at most one request of this process has a session's turn."""
 
-    def __init__(self, store: Store, *, ttl_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        ttl_s: float,
+        clock: Callable[[], float],
+        quotas: Mapping[str, Quota] | None = None,  # by tenant
+    ) -> None:
         self.store = store
+        self._quotas = {name.encode(): quota for name, quota in (quotas or {}).items()}
         self._ttl_ms = round(ttl_s * 1000)
         self._clock = clock  # seconds since the Unix epoch
         self._turns: dict[bytes, deque[asyncio.Future[None]]] = {}
@@ -165,13 +175,7 @@ class Sessions:
         if end:
             record.status = Status.ENDED
         record.at, record.digest, record.reply = opened.step, digest, reply
-        expected = opened.found.revision if opened.found else None
-        outcome = await self.write(Write(opened.key, expected, record))
-        if outcome is Outcome.FULL:
-            raise SessionCapacity(
-                "the session store is full, and no session has been idle long enough to evict"
-            )
-        return outcome is Outcome.DONE
+        return await self.put(opened.key, opened.found, record)
 
     def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
         """A live session as of now; `ttl_ms` None: as the settings have it."""
@@ -257,7 +261,22 @@ class Sessions:
         """Milliseconds since the Unix epoch."""
         return int(self._clock() * 1000)
 
-    async def write(self, write: Write) -> Outcome:
+    async def put(self, key: bytes, found: Record | None, record: Record | None) -> bool:
+        """Put `record` (None: nothing) in the place of `found`, if that is still there; whether it was.
+
+        Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable.
+        """
+        quota = self._quotas.get(tenant_of(key)) if self._quotas else None
+        outcome = await self._write(Write(key, found.revision if found else None, record, quota))
+        if outcome is Outcome.FULL:
+            raise SessionCapacity(
+                "the session store is full, and no session has been idle long enough to evict"
+            )
+        if outcome is Outcome.OVER_QUOTA:
+            raise SessionQuota("this tenant has as many sessions, or bytes of them, as it may")
+        return outcome is Outcome.DONE
+
+    async def _write(self, write: Write) -> Outcome:
         """One compare-and-set; all that are asked for in the same turn of the loop share a transaction."""
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._pending.append((write, done))

@@ -28,6 +28,14 @@ class Settings(BaseModel):
         0, ge=0, le=256, description="server processes, which share the session store; 0 = one a CPU"
     )
 
+    # Who may ask
+    keys_file: Path | None = Field(
+        None, description="TOML file of tenants and their API keys; see docs/operations.md"
+    )
+    keys: SecretStr = Field(
+        SecretStr(""), description="more of them: tenant=sha256:<hash of a key>, separated by commas"
+    )
+
     # What to serve
     models_dir: Path = Field(Path("models"), description="the model repository: <name>/<version>/model.onnx")
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="ONNX Runtime execution provider")

@@ -1,6 +1,6 @@
 """Where sessions live. One interface, `Store`; one file per place."""
 
-from service.store.base import Limits, Outcome, Stats, Store, Write
+from service.store.base import Limits, Outcome, Quota, Stats, Store, Write
 from service.store.record import Record, Status
 
-__all__ = ["Limits", "Outcome", "Record", "Stats", "Status", "Store", "Write"]
+__all__ = ["Limits", "Outcome", "Quota", "Record", "Stats", "Status", "Store", "Write"]

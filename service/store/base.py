@@ -17,6 +17,15 @@ class Outcome(Enum):
     DONE = "done"
     CONFLICT = "conflict"  # somebody else wrote first: nothing was applied
     FULL = "full"  # no room, and no session idle long enough to be evicted: nothing was applied
+    OVER_QUOTA = "over quota"  # its tenant has as much as it may: nothing was applied
+
+
+@dataclass(slots=True, frozen=True)
+class Quota:
+    """Bounds on the live sessions of one tenant: those whose keys begin alike, up to NUL."""
+
+    max_sessions: int
+    max_bytes: int
 
 
 @dataclass(slots=True)  # not frozen, for speed
@@ -26,6 +35,7 @@ class Write:
     key: bytes
     expected: bytes | None
     record: Record | None
+    quota: Quota | None = None  # of the key's tenant
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,6 +83,11 @@ class Store(Protocol):
 
     async def stats(self) -> Stats:
         """How full the store is."""
+
+
+def tenant_of(key: bytes) -> bytes:
+    """Whose session it is; empty where there are no tenants."""
+    return key.partition(b"\0")[0]
 
 
 def tombstone(record: Record, status: Status, now_ms: int) -> Record:

@@ -8,6 +8,7 @@ kernel holds it whatever becomes of our processes; only with `sync_to_disk` does
     expiry    second of expiry, key → nothing        live sessions, first to expire first
     graves    millisecond of death, key → nothing    tombstones, oldest first
     totals    "bytes" → sum of the sizes of all live records
+              tenant, NUL → how many live sessions it has, and the sum of their sizes
 """
 
 import asyncio
@@ -18,11 +19,12 @@ from pathlib import Path
 import lmdb
 
 from service.errors import StartupError, StoreUnavailable
-from service.store.base import Limits, Outcome, Stats, Write, is_expired, tombstone
+from service.store.base import Limits, Outcome, Stats, Write, is_expired, tenant_of, tombstone
 from service.store.record import Head, Record, Status
 
 _TIME = struct.Struct(">Q")
 _BYTES = b"bytes"
+_TENANT = struct.Struct(">QQ")  # sessions, bytes
 # Room beside the records: half-filled pages, the indexes, tombstones, pages that readers still hold.
 _MAP_FACTOR, _MAP_EXTRA = 3, 256 << 20
 
@@ -120,10 +122,21 @@ class LmdbStore:
             return Outcome.CONFLICT
         packed = None if write.record is None else write.record.pack()
         new = None if packed is None else Record.head(packed)
+        if new and new.is_live and self._is_over_quota(txn, write, old, new.size):
+            return Outcome.OVER_QUOTA
         if new and new.is_live and not self._make_room(txn, write.key, old, new.size, now_ms):
             return Outcome.FULL
         self._replace(txn, write.key, old, new, packed)
         return Outcome.DONE
+
+    def _is_over_quota(self, txn: lmdb.Transaction, write: Write, old: Head | None, size: int) -> bool:
+        if write.quota is None:
+            return False
+        sessions, total = self._tenant_totals(txn, tenant_of(write.key))
+        replaced = _live_size(old)
+        if not replaced and sessions >= write.quota.max_sessions:
+            return True
+        return size > replaced and total - replaced + size > write.quota.max_bytes
 
     def _make_room(self, txn: lmdb.Transaction, key: bytes, old: Head | None, size: int, now_ms: int) -> bool:
         """Evict until a live record of `size` bytes fits in the place of the old one."""
@@ -163,6 +176,10 @@ class LmdbStore:
         grown = _live_size(new) - _live_size(old)
         if grown:
             txn.put(_BYTES, _TIME.pack(self._total_bytes(txn) + grown), db=self._totals)
+            if tenant := tenant_of(key):
+                sessions, total = self._tenant_totals(txn, tenant)
+                sessions += bool(_live_size(new)) - bool(_live_size(old))
+                txn.put(tenant + b"\0", _TENANT.pack(sessions, total + grown), db=self._totals)
         if packed is None:
             txn.delete(key, db=self._records)
         else:
@@ -211,6 +228,10 @@ class LmdbStore:
     def _total_bytes(self, txn: lmdb.Transaction) -> int:
         packed = txn.get(_BYTES, db=self._totals)
         return 0 if packed is None else int(_TIME.unpack(packed)[0])
+
+    def _tenant_totals(self, txn: lmdb.Transaction, tenant: bytes) -> tuple[int, int]:
+        packed = txn.get(tenant + b"\0", db=self._totals)
+        return (0, 0) if packed is None else _TENANT.unpack(packed)
 
 
 def _live_size(head: Head | None) -> int:

@@ -1,10 +1,10 @@
 """Sessions in this process's memory: for tests, and for those who can lose them."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from itertools import islice
 
-from service.store.base import Limits, Outcome, Stats, Write, is_expired, tombstone
+from service.store.base import Limits, Outcome, Stats, Write, is_expired, tenant_of, tombstone
 from service.store.record import Record, Status
 
 
@@ -16,6 +16,8 @@ class MemoryStore:
         self._live: OrderedDict[bytes, tuple[Record, int]] = OrderedDict()  # longest idle first
         self._graves: OrderedDict[bytes, Record] = OrderedDict()
         self._bytes = 0
+        self._tenant_sessions: Counter[bytes] = Counter()
+        self._tenant_bytes: Counter[bytes] = Counter()
 
     async def open(self) -> None:
         """Nothing to connect to."""
@@ -57,15 +59,25 @@ class MemoryStore:
             return Outcome.CONFLICT
         record = write.record
         size = len(record.pack()) if record is not None and record.is_live else 0
+        if size and self._is_over_quota(write, size):
+            return Outcome.OVER_QUOTA
         if size and not self._make_room(write.key, size, now_ms):
             return Outcome.FULL
         self._forget(write.key)
         if record is not None and record.is_live:
             self._live[write.key] = (record, size)
-            self._bytes += size
+            self._count(write.key, 1, size)
         elif record is not None:
             self._add_grave(write.key, record)
         return Outcome.DONE
+
+    def _is_over_quota(self, write: Write, size: int) -> bool:
+        if write.quota is None:
+            return False
+        tenant, old = tenant_of(write.key), self._live[write.key][1] if write.key in self._live else 0
+        if not old and self._tenant_sessions[tenant] >= write.quota.max_sessions:
+            return True
+        return size > old and self._tenant_bytes[tenant] - old + size > write.quota.max_bytes
 
     def _make_room(self, key: bytes, size: int, now_ms: int) -> bool:
         old = self._live[key][1] if key in self._live else 0
@@ -90,5 +102,11 @@ class MemoryStore:
 
     def _forget(self, key: bytes) -> None:
         _, size = self._live.pop(key, (None, 0))
-        self._bytes -= size
+        if size:
+            self._count(key, -1, -size)
         self._graves.pop(key, None)
+
+    def _count(self, key: bytes, sessions: int, size: int) -> None:
+        self._bytes += size
+        self._tenant_sessions[tenant_of(key)] += sessions
+        self._tenant_bytes[tenant_of(key)] += size

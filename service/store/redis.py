@@ -9,6 +9,7 @@ of a shard carry its hash tag, so that on Redis Cluster they lie in one slot; a 
     {cellgate:0}:names     sorted set  live, in order of key, for lists
     {cellgate:0}:graves    sorted set  tombstones, by the time of death
     {cellgate:0}:bytes     number      sum of the sizes of all live records
+    {cellgate:0}:tenants   hash        tenant, "sessions" or "bytes" → sum over its live records
     {cellgate:0}:shards    number      of shards; every server must agree on it
 
 One shard keeps its bounds and evicts exactly. On a Cluster, several spread the load; each has its part of the
@@ -49,8 +50,8 @@ from service.store.record import Record
 
 logger = logging.getLogger(__name__)
 
-_OUTCOMES = (Outcome.DONE, Outcome.CONFLICT, Outcome.FULL)
-_KEYS = ("records", "idle", "expiry", "names", "graves", "bytes")
+_OUTCOMES = (Outcome.DONE, Outcome.CONFLICT, Outcome.FULL, Outcome.OVER_QUOTA)
+_KEYS = ("records", "idle", "expiry", "names", "graves", "bytes", "tenants")
 _CLUSTER = "+cluster"  # redis+cluster://, rediss+cluster://
 # Reads and writes are gathered, each kind into one command at a time; the rest is for lists.
 _CONNECTIONS = 16
@@ -117,7 +118,7 @@ class RedisStore:
         for index, write in enumerate(writes):
             groups.setdefault(self._tag_of(write.key), []).append(index)
         calls = [
-            (tag, self._commit_arguments(now_ms) + [part for i in group for part in _pack(writes[i])])
+            (tag, self._commit_arguments(now_ms) + [part for i in group for part in self._pack(writes[i])])
             for tag, group in groups.items()
         ]
         found = await self._run_all(calls, redis_scripts.COMMIT, is_settled=_has_no_conflict)
@@ -167,6 +168,13 @@ class RedisStore:
 
     def _tag_of(self, key: bytes) -> str:
         return self._tags[zlib.crc32(key) % len(self._tags)]
+
+    def _pack(self, write: Write) -> list[bytes | int]:
+        """A write as the script reads it; each shard has its part of a quota."""
+        quota, shards = write.quota, len(self._tags)
+        bounds = [-(-quota.max_sessions // shards), -(-quota.max_bytes // shards)] if quota else [0, 0]
+        packed = write.record.pack() if write.record is not None else b""
+        return [write.key, write.expected or b"", packed, *bounds]
 
     def _commit_arguments(self, now_ms: int) -> list[int | bytes]:
         return [now_ms, *self._bounds, self.limits.min_idle_ms, self._max_tombstones]
@@ -290,10 +298,6 @@ class _Unsettled(RedisError):
 
 def _has_no_conflict(outcomes: list[int]) -> bool:
     return _OUTCOMES.index(Outcome.CONFLICT) not in outcomes
-
-
-def _pack(write: Write) -> tuple[bytes, bytes, bytes]:
-    return write.key, write.expected or b"", write.record.pack() if write.record is not None else b""
 
 
 def _upper_bound(prefix: bytes) -> bytes:

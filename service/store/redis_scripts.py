@@ -30,7 +30,7 @@ _WRITES = "#!lua\n"
 _READS = "#!lua flags=no-writes\n"
 
 _NAMES = """
-local records, idle, expiry, names, graves, bytes = unpack(KEYS)
+local records, idle, expiry, names, graves, bytes, tenants = unpack(KEYS)
 """
 
 _RECORD = """
@@ -68,11 +68,23 @@ local function tombstone(packed, status, now)
   return packed:sub(1, 4) .. struct.pack('<I4', crc32(body)) .. body
 end
 
+local function tenant_of(key)
+  return key:sub(1, key:find('\\0', 1, true) - 1)
+end
+
 -- Put one record in the place of another, and keep indexes and totals in step with them.
 local function replace(key, old, new, max_tombstones)
   local before, after = live_size(old), live_size(new)
   if new then redis.call('HSET', records, key, new) else redis.call('HDEL', records, key) end
-  if before ~= after then redis.call('INCRBY', bytes, after - before) end
+  if before ~= after then
+    redis.call('INCRBY', bytes, after - before)
+    local tenant = tenant_of(key)
+    if tenant ~= '' then
+      redis.call('HINCRBY', tenants, tenant .. '\\0bytes', after - before)
+      local born = (after > 0 and 1 or 0) - (before > 0 and 1 or 0)
+      if born ~= 0 then redis.call('HINCRBY', tenants, tenant .. '\\0sessions', born) end
+    end
+  end
   if after > 0 then
     local touched, ttl = struct.unpack('<I8I8', new, 47)
     redis.call('ZADD', idle, touched, key)
@@ -99,10 +111,11 @@ local function bury(key, status, now, max_tombstones)
 end
 """
 
-# ARGV: now, max_sessions, max_bytes, min_idle, max_tombstones; per write: key, expected revision, record.
-# Empty revision: nothing there. Empty record: delete. Returns per write 0 done, 1 conflict, 2 full.
+# ARGV: now, max_sessions, max_bytes, min_idle, max_tombstones; per write: key, expected revision, record, and
+# its tenant's bounds on sessions and bytes (0: none). Empty revision: nothing there. Empty record: delete.
+# Returns per write 0 done, 1 conflict, 2 full, 3 over quota.
 _COMMIT = """
-local DONE, CONFLICT, FULL, EVICTED = 0, 1, 2, 3
+local DONE, CONFLICT, FULL, OVER_QUOTA, EVICTED = 0, 1, 2, 3, 3
 local now, max_sessions, max_bytes, min_idle, max_tombstones =
   tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -124,19 +137,30 @@ local function make_room(key, old, size)
   return true
 end
 
-local function write(key, expected, new)
+local function is_over_quota(key, old, size, max_sessions, max_bytes)
+  if max_sessions == 0 then return false end
+  local tenant, replaced = tenant_of(key), live_size(old)
+  local function total(what) return tonumber(redis.call('HGET', tenants, tenant .. '\\0' .. what) or 0) end
+  if replaced == 0 and total('sessions') >= max_sessions then return true end
+  return size > replaced and total('bytes') - replaced + size > max_bytes
+end
+
+local function write(key, expected, new, max_sessions, max_bytes)
   local old = redis.call('HGET', records, key)
   -- Revisions are drawn anew for each write: if ours is there, this command was sent before, its reply lost.
   if new and revision(old) == revision(new) then return DONE end
   if revision(old) ~= expected then return CONFLICT end
+  if live_size(new) > 0 and is_over_quota(key, old, #new, max_sessions, max_bytes) then return OVER_QUOTA end
   if live_size(new) > 0 and not make_room(key, old, #new) then return FULL end
   replace(key, old, new, max_tombstones)
   return DONE
 end
 
 local outcomes = {}
-for i = 6, #ARGV, 3 do
-  outcomes[#outcomes + 1] = write(ARGV[i], ARGV[i + 1], ARGV[i + 2] ~= '' and ARGV[i + 2])
+for i = 6, #ARGV, 5 do
+  outcomes[#outcomes + 1] = write(
+    ARGV[i], ARGV[i + 1], ARGV[i + 2] ~= '' and ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
+  )
 end
 return outcomes
 """

@@ -15,7 +15,7 @@ from service.predict import Reply
 JSON = (b"content-type", b"application/json")
 
 
-async def echo(body: bytes) -> Reply:
+async def echo(body: bytes, _tenant: str) -> Reply:
     return Reply(body, "m", "1", 1, 7)
 
 
@@ -67,7 +67,7 @@ def body_of(*parts: bytes) -> list[Message]:
 def ask(
     client: Client,
     *headers: tuple[bytes, bytes],
-    predict: Callable[[bytes], Awaitable[Reply]] = echo,
+    predict: Callable[[bytes, str], Awaitable[Reply]] = echo,
     method: str = "POST",
     path: str = "/predict",
     draining: bool = False,
@@ -138,10 +138,10 @@ def test_every_way_to_say_json_is_taken(kind: bytes) -> None:
 
 
 def test_an_error_is_a_problem_with_its_pointer_and_when_to_come_back() -> None:
-    async def refuse(_: bytes) -> Reply:
+    async def refuse(_: bytes, _tenant: str) -> Reply:
         raise InvalidField("expected a number", pointer="/sequences/0")
 
-    async def overload(_: bytes) -> Reply:
+    async def overload(_: bytes, _tenant: str) -> Reply:
         raise Overloaded("full", retry_after_s=3)
 
     refused, overloaded = Client(body_of(b"")), Client(body_of(b""))
@@ -152,7 +152,7 @@ def test_an_error_is_a_problem_with_its_pointer_and_when_to_come_back() -> None:
 
 
 def test_our_own_bug_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    async def fail(_: bytes) -> Reply:
+    async def fail(_: bytes, _tenant: str) -> Reply:
         raise ZeroDivisionError("a secret")
 
     client = Client(body_of(b""))
@@ -164,7 +164,7 @@ def test_our_own_bug_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixtur
 def test_a_client_that_hangs_up_cancels_its_prediction_and_only_it() -> None:
     cancelled = []
 
-    async def endless(_: bytes) -> Reply:
+    async def endless(_: bytes, _tenant: str) -> Reply:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import pytest
 
 LAYERS = """\
 __main__
-serve session_commands
+serve session_commands key_commands
 app
 routes
 front oip oip_routes session_routes
@@ -18,7 +18,8 @@ tensors
 example
 codec sessions worker
 transfer
-store scheduler metrics auth propose logs cli
+auth
+store scheduler metrics propose logs cli
 engine
 cost manifest numbers sequence settings
 cpus

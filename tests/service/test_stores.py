@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from service.errors import StartupError
-from service.store import Limits, Outcome, Record, Status, Store, Write
+from service.store import Limits, Outcome, Quota, Record, Status, Store, Write
 from service.store.lmdb import LmdbStore
 from service.store.memory import MemoryStore
 from service.store.record import CorruptRecord
@@ -210,6 +210,29 @@ def test_bytes_are_a_bound_too_for_new_sessions_and_growing_ones(create: Create)
     run(create(Limits(max_sessions=9, max_bytes=3000, min_idle_ms=0, max_tombstones=9)), body)
 
 
+def test_a_tenant_is_held_to_its_own_bounds(create: Create) -> None:
+    async def body(store: Store) -> None:
+        async def begin(key: bytes, size: int, quota: Quota | None) -> Outcome:
+            write = Write(key, None, record(size=size), quota)
+            return (await store.commit([write], 0))[0]
+
+        two = Quota(max_sessions=2, max_bytes=10_000)
+        first, second, third = (b"acme\0" + name for name in (b"one", b"two", b"three"))
+        assert await begin(first, 100, two) is Outcome.DONE
+        assert await begin(second, 100, two) is Outcome.DONE
+        assert await begin(third, 100, two) is Outcome.OVER_QUOTA
+        assert await begin(b"beta\0x", 100, None) is Outcome.DONE, "another tenant's are not counted"
+        assert await begin(b"\0x", 100, None) is Outcome.DONE
+        known = [await store.get(key) for key in (first, second, third)]
+        assert known[0] is not None and known[1] is not None and known[2] is None
+        step, leave = Write(first, known[0].revision, record(2), two), Write(second, known[1].revision, None)
+        assert await store.commit([step, leave], 0) == [Outcome.DONE, Outcome.DONE], "who is in may go on"
+        assert await begin(third, 20_000, two) is Outcome.OVER_QUOTA, "too many bytes"
+        assert await begin(third, 100, two) is Outcome.DONE, "room again"
+
+    run(create(ROOMY), body)
+
+
 def test_tombstones_are_bounded_and_the_oldest_goes_first(create: Create) -> None:
     async def body(store: Store) -> None:
         for second in range(6):
@@ -226,6 +249,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     create: Create
     LIMITS = Limits(max_sessions=4, max_bytes=1 << 20, min_idle_ms=3_000, max_tombstones=1000)
+    QUOTA = Quota(max_sessions=3, max_bytes=900)  # of tenant a
     KEYS = st.sampled_from([b"a\0%d" % i for i in range(4)] + [b"b\0%d" % i for i in range(3)])
 
     def __init__(self) -> None:
@@ -255,12 +279,15 @@ class StoreMachine(RuleBasedStateMachine):
         )  # fmt: skip
         old = self.model.get(key)
         expected = b"\xff" * 8 if is_stale else old.revision if old else None
-        outcome = self.do(self.store.commit([Write(key, expected, new)], self.now_ms))[0]
+        quota = self.QUOTA if key.startswith(b"a") else None
+        outcome = self.do(self.store.commit([Write(key, expected, new, quota)], self.now_ms))[0]
         assert outcome is self.expect(key, new, is_stale)
 
     def expect(self, key: bytes, new: Record, is_stale: bool) -> Outcome:
         if is_stale:
             return Outcome.CONFLICT
+        if key.startswith(b"a") and self.is_over_quota(key, new):
+            return Outcome.OVER_QUOTA
         others = {k: r for k, r in self.live().items() if k != key}
         if key not in self.live() and len(others) >= self.LIMITS.max_sessions:
             oldest = min(others, key=lambda k: (others[k].touched_ms // 1000, k))
@@ -269,6 +296,13 @@ class StoreMachine(RuleBasedStateMachine):
             self.bury(oldest, Status.EVICTED)
         self.model[key] = new
         return Outcome.DONE
+
+    def is_over_quota(self, key: bytes, new: Record) -> bool:
+        sizes = {k: len(r.pack()) for k, r in self.live().items() if k.startswith(b"a")}
+        old, size = sizes.pop(key, 0), len(new.pack())
+        if not old and len(sizes) >= self.QUOTA.max_sessions:
+            return True
+        return size > old and sum(sizes.values()) + size > self.QUOTA.max_bytes
 
     def bury(self, key: bytes, status: Status) -> None:
         found = self.do(self.store.get(key))
