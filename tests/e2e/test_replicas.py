@@ -120,12 +120,18 @@ def step_of(replica: Server, session: str) -> int | None:
 
 
 def insist(client: httpx.Client, steps: Steps, **fields: Any) -> dict[str, Any]:
-    """What a client should do: the same again while the answer is 502 or 503."""
+    """What a client should do: the same again while the answer is 502 or 503, or is cut off."""
     deadline = time.monotonic() + START_S
-    while (answer := predict(client, steps, **fields)).status_code in (502, 503):
+    while True:
+        try:
+            answer = predict(client, steps, **fields)
+        except httpx.RemoteProtocolError:  # the replica died in the middle of its reply
+            assert time.monotonic() < deadline
+            continue
+        if answer.status_code not in (502, 503):
+            return first(answer)
         assert answer.headers["retry-after"] and time.monotonic() < deadline, answer.text
         time.sleep(0.05)
-    return first(answer)
 
 
 def in_pieces(steps: Steps, size: int) -> Iterator[tuple[int, Steps]]:
