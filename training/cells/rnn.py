@@ -2,8 +2,9 @@
 
 h ← tanh(W x + R h + b)
 
-ONNX has a node for it. ONNX Runtime computes that one with bits that depend on the batch, and four times
-slower than a `Scan` of the same (hidden 128, batches of 8 and more; one step of one row is the slower one).
+ONNX has a node for it. ONNX Runtime computes that one with bits that depend on the batch, and from 8 rows on
+three to four times slower than a `Scan` of the same (hidden 128). One step of one row is quicker in the node:
+9 µs instead of 15.
 """
 
 from torch import nn
