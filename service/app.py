@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from service.auth import Guard, Rates, Tenants
+from service.clock import SteadyClock
 from service.errors import CellgateError, StartupError
 from service.example import Batching
 from service.front import Front, Receive, Scope, Send
@@ -53,6 +54,11 @@ def create_store(settings: Settings) -> Store:
     if settings.store == "redis":
         return _create_redis_store(settings, limits)
     return LmdbStore(settings.sessions_dir, limits, sync_to_disk=settings.session_sync == "disk")
+
+
+def create_clock(settings: Settings) -> SteadyClock:
+    """What sessions live by; all processes on one LMDB directory agree."""
+    return SteadyClock(settings.sessions_dir if settings.store == "lmdb" else None)
 
 
 def _create_redis_store(settings: Settings, limits: Limits) -> Store:
@@ -93,7 +99,7 @@ class Cellgate:
         self.store = create_store(settings)
         tenants = tenants_of(settings)
         self.sessions = Sessions(
-            self.store, ttl_s=settings.session_ttl_s, clock=time.time, quotas=tenants.quotas
+            self.store, ttl_s=settings.session_ttl_s, clock=create_clock(settings), quotas=tenants.quotas
         )
         self._repository: Repository | None = None
         self._predictor: Predictor | None = None

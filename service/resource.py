@@ -58,6 +58,10 @@ class Resources:
         self._find_home = find_home  # by model and version; raises UnknownModel or UnknownVersion
         self._max_ttl_s = max_ttl_s
 
+    def now_ms(self) -> int:
+        """The time sessions live by."""
+        return self._sessions.now_ms()
+
     async def read(self, tenant: str, name: str) -> Record:
         """The live record."""
         return self._sessions.require_live(await self._sessions.find(session_key(tenant, name)))

@@ -132,7 +132,10 @@ def remove_sessions(settings: Settings, names: tuple[str, ...]) -> None:
 
 def _with(settings: Settings, use: Callable[[Resources], Awaitable[T]]) -> T:
     """Open the store, use it, close it."""
-    from service.app import create_store  # ONNX Runtime only where it is needed: --help is instant
+    from service.app import (  # ONNX Runtime only where it is needed: --help is instant
+        create_clock,
+        create_store,
+    )
     from service.repository import shelved
     from service.sessions import Sessions
 
@@ -140,7 +143,7 @@ def _with(settings: Settings, use: Callable[[Resources], Awaitable[T]]) -> T:
         store = create_store(settings)
         await store.open()
         try:
-            parts = Sessions(store, ttl_s=settings.session_ttl_s, clock=lambda: datetime.now(UTC).timestamp())
+            parts = Sessions(store, ttl_s=settings.session_ttl_s, clock=create_clock(settings))
             find_home = shelved(settings.models_dir)
             return await use(Resources(parts, find_home, max_ttl_s=settings.session_max_ttl_s))
         finally:

@@ -58,7 +58,8 @@ def _add_list(router: APIRouter, resources: Callable[[], Resources]) -> None:
         """Live sessions in order of name. A page may be short, even empty, and yet have a `next`."""
         page = await resources().page(tenant, after=after, limit=limit, model=model)
         return SessionsReply(
-            sessions=[describe(name, record) for name, record in page.sessions], next=page.next
+            sessions=[describe(name, record, resources().now_ms()) for name, record in page.sessions],
+            next=page.next,
         )
 
 
@@ -91,7 +92,7 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
         record = await resources().import_(
             tenant, _checked(session), await request.body(), version=version, replace_live=replace
         )
-        return describe(session, record)
+        return describe(session, record, resources().now_ms())
 
 
 def _add_moves(router: APIRouter, resources: Callable[[], Resources]) -> None:
@@ -101,12 +102,14 @@ def _add_moves(router: APIRouter, resources: Callable[[], Resources]) -> None:
     async def fork_session(tenant: Tenant, session: Name, body: ForkSessionBody) -> SessionReply:
         """A second session that goes on from where this one is now."""
         to = _checked(body.to, "/to")
-        return describe(to, await resources().fork(tenant, _checked(session), to, ttl_s=body.ttl_s))
+        record = await resources().fork(tenant, _checked(session), to, ttl_s=body.ttl_s)
+        return describe(to, record, resources().now_ms())
 
     @router.post("/sessions/{session:path}/migrate", responses=problems(404, 409, 410, 422, 503))
     async def migrate_session(tenant: Tenant, session: Name, body: MigrateSessionBody) -> SessionReply:
         """Go on with another version of the model, whose states are shaped alike; nothing is replayed."""
-        return describe(session, await resources().migrate(tenant, _checked(session), body.version))
+        record = await resources().migrate(tenant, _checked(session), body.version)
+        return describe(session, record, resources().now_ms())
 
 
 def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
@@ -118,7 +121,7 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
     ) -> SessionReply:
         """One live session."""
         record = await resources().read(tenant, _checked(session))
-        reply = describe(session, record)
+        reply = describe(session, record, resources().now_ms())
         if state:
             tensors = resources().state_of(record)
             reply.state = {name: array.tolist() for name, array in tensors.items()}
@@ -142,12 +145,13 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
             ttl_s=body.ttl_s,
             replace_live=replace,
         )
-        return describe(session, record)
+        return describe(session, record, resources().now_ms())
 
     @router.patch("/sessions/{session:path}", responses=problems(404, 410, 422, 503))
     async def change_session(tenant: Tenant, session: Name, body: PatchSessionBody) -> SessionReply:
         """Change after how long it expires; its idle time begins anew."""
-        return describe(session, await resources().set_ttl(tenant, _checked(session), body.ttl_s))
+        record = await resources().set_ttl(tenant, _checked(session), body.ttl_s)
+        return describe(session, record, resources().now_ms())
 
     @router.delete("/sessions/{session:path}", status_code=204, responses=problems(404, 410, 503))
     async def delete_session(tenant: Tenant, session: Name) -> Response:
@@ -156,9 +160,9 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         return Response(status_code=204)
 
 
-def describe(name: str, record: Record) -> SessionReply:
+def describe(name: str, record: Record, now_ms: int) -> SessionReply:
     """What is told of a session."""
-    idle_s = max(0.0, datetime.now(UTC).timestamp() - record.touched_ms / 1000)
+    idle_s = max(0.0, (now_ms - record.touched_ms) / 1000)
     return SessionReply(
         session=name,
         model=record.model,

@@ -21,7 +21,7 @@ transfer
 auth
 store scheduler metrics propose logs cli
 engine
-cost manifest numbers sequence settings
+clock cost manifest numbers sequence settings
 cpus
 errors
 """.splitlines()
