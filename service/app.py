@@ -1,7 +1,7 @@
 """The only place where the parts meet. They start in one written order and stop in the reverse.
 
-start:  store → models (each on its example) → sweeper → ready
-stop:   not ready, new requests 503 → requests in flight finish → sweeper → models → store
+start:  store → models (each on its example) → sweeper, reloader → ready
+stop:   not ready, new requests 503 → requests in flight finish → sweeper, reloader → models → store
 """
 
 import asyncio
@@ -25,7 +25,8 @@ from service.front import Front, Receive, Scope, Send
 from service.logs import AccessLog, is_text
 from service.oip import OpenInference
 from service.predict import Predictor, Reply
-from service.repository import Repository
+from service.reload import Reloader
+from service.repository import Repository, prepare
 from service.resource import Resources
 from service.routes import build
 from service.sessions import Sessions
@@ -193,12 +194,15 @@ class Cellgate:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
-        sweeper = asyncio.create_task(self._sweep())
+        tasks = [asyncio.create_task(self._sweep())]
+        if settings.models_poll_s:
+            tasks.append(asyncio.create_task(self._follow_models(self._repository)))
         logger.info("ready: %d models, sessions in %s", len(list(self._repository)), settings.store)
         try:
             yield
         finally:
-            sweeper.cancel()
+            for task in tasks:
+                task.cancel()
             await self._repository.stop()
             await self.store.close()
             self._access_log.flush()
@@ -214,6 +218,26 @@ class Cellgate:
             if os.getppid() != self._parent:
                 logger.error("the parent process is gone; stopping")
                 _stop_this_process()
+
+    async def _follow_models(self, repository: Repository) -> None:
+        """Load what comes into the models directory, retire what goes."""
+        settings = self.settings
+        reloader = Reloader(
+            repository,
+            settings.models_dir,
+            prepare=lambda folder: prepare(
+                folder, batching_of(settings), settings.provider, settings.num_threads
+            ),
+            on_death=_stop_this_process,
+            retire_s=settings.session_ttl_s,
+            grace_s=settings.request_timeout_s,
+        )
+        while True:
+            await asyncio.sleep(settings.models_poll_s)
+            try:
+                await reloader.check()
+            except OSError as error:
+                logger.warning("models directory: %s", error)
 
     def _drain_on_signals(self) -> None:
         """Before the server closes connections: refuse what is new, let what runs finish."""

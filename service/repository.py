@@ -8,6 +8,7 @@ A model is served only if its manifest fits its graph and its example gives the 
 import hashlib
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from service.engine import OnnxEngine, Provider
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.example import Batching, Rehearsal, scheduler_for
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.scheduler import Scheduler
 from service.sequence import State
 from service.sessions import Binding
 from service.worker import Worker
@@ -63,12 +65,46 @@ class Model:
 
 
 class Repository:
-    """All loaded models, by name and version. The highest version of a name is its default."""
+    """All loaded models, by name and version. The highest version of a name is its default.
+
+    A version whose folder is gone retires: it is nobody's default any more, but goes on for those who name
+    it, sessions above all, until it has not been asked for in a while.
+    """
 
     def __init__(self, models: list[Model]) -> None:
         self._models: dict[str, dict[str, Model]] = {}
-        for model in sorted(models, key=lambda model: (model.name, int(model.version))):
-            self._models.setdefault(model.name, {})[model.version] = model
+        self._retired: dict[tuple[str, str], float] = {}  # when it was last asked for
+        for model in models:
+            self.add(model)
+
+    def add(self, model: Model) -> Model | None:
+        """Serve a model; the one that had its name and version is returned, still running."""
+        versions = self._models.setdefault(model.name, {})
+        before = versions.get(model.version)
+        versions[model.version] = model
+        self._models[model.name] = dict(sorted(versions.items(), key=lambda item: int(item[0])))
+        self._models = dict(sorted(self._models.items()))
+        self._retired.pop((model.name, model.version), None)
+        return before
+
+    def retire(self, name: str, version: str, now: float) -> None:
+        """Give a version to those alone who name it."""
+        self._retired.setdefault((name, version), now)
+
+    def take_idle(self, before: float) -> list[Model]:
+        """Remove the retired that were last asked for before then; they are still running."""
+        idle = [key for key, asked in self._retired.items() if asked < before]
+        models = []
+        for name, version in idle:
+            del self._retired[name, version]
+            models.append(self._models[name].pop(version))
+            if not self._models[name]:
+                del self._models[name]
+        return models
+
+    def is_retired(self, model: Model) -> bool:
+        """Whether it is on its way out."""
+        return (model.name, model.version) in self._retired
 
     @classmethod
     def load(
@@ -80,7 +116,7 @@ class Repository:
             raise StartupError(
                 f"no model in {root.resolve()}: expected <name>/<version>/{GRAPH_FILE} and {MANIFEST_FILE}"
             )
-        return cls([_load(folder, batching, provider, threads, on_death) for folder in folders])
+        return cls([prepare(folder, batching, provider, threads).start(on_death) for folder in folders])
 
     def __iter__(self) -> Iterator[Model]:
         for versions in self._models.values():
@@ -92,19 +128,28 @@ class Repository:
         Raises UnknownModel or UnknownVersion.
         """
         if name is None:
-            if len(self._models) > 1:
+            if len(self._models) != 1:
                 raise UnknownModel(f"say which model: {', '.join(self._models)}", pointer="/model")
             name = next(iter(self._models))
         versions = self._models.get(name)
         if versions is None:
             raise UnknownModel(f"no model {name!r}; there are {', '.join(self._models)}", pointer="/model")
         if version is None:
-            return versions[next(reversed(versions))]
+            return self._default(name, versions)
+        if (name, version) in self._retired:
+            self._retired[name, version] = time.monotonic()
         if version not in versions:
             raise UnknownVersion(
                 f"no version {version!r} of {name}; there are {', '.join(versions)}", pointer="/version"
             )
         return versions[version]
+
+    def _default(self, name: str, versions: dict[str, Model]) -> Model:
+        if self._retired:
+            versions = {key: model for key, model in versions.items() if (name, key) not in self._retired}
+            if not versions:
+                raise UnknownModel(f"model {name!r} is retiring: name its version to go on", pointer="/model")
+        return versions[next(reversed(versions))]
 
     def versions(self, name: str) -> list[Model]:
         """All versions of one model, lowest first. Raises UnknownModel."""
@@ -119,7 +164,7 @@ class Repository:
 
     async def stop(self) -> None:
         """Finish what is queued in every model."""
-        for model in self:
+        for model in list(self):
             await model.worker.stop()
 
 
@@ -170,38 +215,56 @@ def _binding(folder: Path) -> Binding:
     return Binding(folder.parent.name, folder.name, graph)
 
 
-def _load(
-    folder: Path, batching: Batching, provider: Provider, threads: int, on_death: Callable[[], None]
-) -> Model:
-    name, version = folder.parent.name, folder.name
+@dataclass(slots=True, frozen=True)
+class Prepared:
+    """A version that is checked, tried and timed, and needs only an event loop to be served."""
+
+    binding: Binding
+    manifest: Manifest
+    engine: OnnxEngine
+    scheduler: Scheduler
+    inline_s: float
+    difference: float
+
+    def start(self, on_death: Callable[[], None]) -> Model:
+        """Serve it on the running event loop."""
+        cost, inline_s = self.scheduler.cost, self.inline_s
+        return Model(
+            name=self.binding.model,
+            version=self.binding.version,
+            manifest=self.manifest,
+            binding=self.binding,
+            worker=Worker(
+                self.scheduler,
+                self.engine,
+                on_death=on_death,
+                in_thread=lambda batch: cost.predict(len(batch.chunks), batch.steps) > inline_s,
+            ),
+            zero=self.engine.initial_state(),
+            provider=self.engine.provider,
+            output_dtype=self.engine.output_dtype,
+            difference=self.difference,
+        )
+
+
+def prepare(folder: Path, batching: Batching, provider: Provider, threads: int) -> Prepared:
+    """Load a version folder and try it on its example; may run in a thread. Raises StartupError."""
     manifest = read_manifest(folder)
     unsupported = {spec.kind for spec in manifest.inputs} - {"numeric", "token", "image"}
     if unsupported:
         raise StartupError(f"{folder}: inputs of kind {', '.join(unsupported)} are not served yet")
     engine = OnnxEngine(folder / GRAPH_FILE, manifest, provider=provider, threads=threads)
-    zero = engine.initial_state()
-    rehearsal = Rehearsal(manifest, engine, zero, folder)
+    rehearsal = Rehearsal(manifest, engine, engine.initial_state(), folder)
     difference = rehearsal.check()
     cost = Cost()
     rehearsal.calibrate(cost)
-    scheduler = scheduler_for(manifest, batching, cost)
+    binding = _binding(folder)
     logger.info(
         "model %s version %s on %s, %s",
-        name, version, engine.provider, "exact" if difference == 0 else f"max difference {difference:g}",
-    )  # fmt: skip
-    return Model(
-        name=name,
-        version=version,
-        manifest=manifest,
-        binding=_binding(folder),
-        worker=Worker(
-            scheduler,
-            engine,
-            on_death=on_death,
-            in_thread=lambda batch: cost.predict(len(batch.chunks), batch.steps) > batching.inline_s,
-        ),
-        zero=zero,
-        provider=engine.provider,
-        output_dtype=engine.output_dtype,
-        difference=difference,
+        binding.model,
+        binding.version,
+        engine.provider,
+        "exact" if difference == 0 else f"max difference {difference:g}",
     )
+    scheduler = scheduler_for(manifest, batching, cost)
+    return Prepared(binding, manifest, engine, scheduler, batching.inline_s, difference)

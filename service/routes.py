@@ -90,12 +90,12 @@ def _models(repository: Callable[[], Repository]) -> APIRouter:
     @router.get("/models")
     async def list_models() -> ModelsReply:
         """All loaded models."""
-        return ModelsReply(models=[_describe(model) for model in repository()])
+        return ModelsReply(models=_describe_all(repository(), list(repository())))
 
     @router.get("/models/{name}", responses=problems(404))
     async def show_model(name: str) -> ModelsReply:
         """Every loaded version of one model."""
-        return ModelsReply(models=[_describe(model) for model in repository().versions(name)])
+        return ModelsReply(models=_describe_all(repository(), repository().versions(name)))
 
     return router
 
@@ -128,10 +128,15 @@ def _health(is_ready: Callable[[], bool], store: Store) -> APIRouter:
     return router
 
 
-def _describe(model: Model) -> ModelReply:
+def _describe_all(repository: Repository, models: list[Model]) -> list[ModelReply]:
+    return [_describe(model, repository.is_retired(model)) for model in models]
+
+
+def _describe(model: Model, is_retired: bool) -> ModelReply:
     manifest = model.manifest.model_dump(mode="json")
     scheduler = model.worker.scheduler
     return ModelReply(
+        retiring=is_retired,
         name=model.name,
         version=model.version,
         sessions=model.manifest.chunkable,

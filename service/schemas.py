@@ -132,6 +132,7 @@ class ModelReply(BaseModel):
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     sessions: bool = Field(description="whether it can be served step by step")
+    retiring: bool = Field(description="its folder is gone: only those who name the version get it")
     provider: str
     exact: bool = Field(description="whether batching and chunking changed no bit, measured at load")
     max_difference: float = Field(description="0 when exact")

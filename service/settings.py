@@ -38,6 +38,9 @@ class Settings(BaseModel):
 
     # What to serve
     models_dir: Path = Field(Path("models"), description="the model repository: <name>/<version>/model.onnx")
+    models_poll_s: float = Field(
+        5, ge=0, description="seconds between two looks for new, changed and removed versions; 0 = never look"
+    )
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="ONNX Runtime execution provider")
     threads: int = Field(
         0, ge=0, le=256, description="ONNX Runtime threads of a worker; 0 = its share of the CPUs"

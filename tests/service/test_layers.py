@@ -13,6 +13,7 @@ routes
 front oip oip_routes session_routes
 predict problems resource
 schemas
+reload
 repository
 tensors
 example

@@ -1,0 +1,103 @@
+"""Models that come, change and go while the server runs."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import first
+from tests.e2e.server import START_S, Server, running
+
+Steps = list[list[float]]
+
+
+@pytest.fixture
+def root(models_dir: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    shutil.copytree(models_dir / "vowels" / "1", folder / "vowels" / "1")
+    return folder
+
+
+@pytest.fixture
+def server(root: Path, tmp_path: Path) -> Iterator[Server]:
+    settings = {"models_dir": str(root), "models_poll_s": "0.05", "session_ttl_s": "2"}
+    with running(tmp_path, workers="2", **settings) as started:
+        yield started
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ask(server: Server, method: str, path: str, **body: Any) -> httpx.Response:
+    """On a connection of its own, so that over some requests both workers answer."""
+    return httpx.request(method, server.url + path, json=body or None, timeout=30)
+
+
+def step(server: Server, steps: Steps, **fields: Any) -> dict[str, Any]:
+    return first(ask(server, "POST", "/predict", sequences=[{"steps": steps, "session": "call", **fields}]))
+
+
+def everybody_has(server: Server, versions: list[tuple[str, bool]]) -> Callable[[], bool]:
+    """Whether many requests in a row, which reach both workers, find these, and whether each retires."""
+
+    def holds() -> bool:
+        for _ in range(12):
+            found = ask(server, "GET", "/models").json()["models"]
+            if [(model["version"], model["retiring"]) for model in found] != versions:
+                return False
+        return True
+
+    return holds
+
+
+def test_a_new_version_comes_and_the_old_one_retires_with_its_sessions(
+    server: Server, root: Path, utterance: Steps
+) -> None:
+    one_shot = first(ask(server, "POST", "/predict", sequences=[utterance]))["output"]
+    step(server, utterance[:5], at=0)
+    shutil.copytree(root / "vowels" / "1", root / "vowels" / ".new")
+    (root / "vowels" / ".new").rename(root / "vowels" / "2")
+    until(everybody_has(server, [("1", False), ("2", False)]))
+    assert ask(server, "POST", "/predict", sequences=[utterance]).json()["version"] == "2"
+    assert ask(server, "GET", "/sessions/call").json()["version"] == "1", "it stays where it began"
+    shutil.rmtree(root / "vowels" / "1")
+    until(everybody_has(server, [("1", True), ("2", False)]))
+    assert step(server, utterance[5:], at=5)["output"] == one_shot
+    until(everybody_has(server, [("2", False)]))
+    server.wait_for_log("version 1 is unloaded")
+
+
+def test_a_version_that_cannot_be_served_changes_nothing(
+    server: Server, root: Path, utterance: Steps
+) -> None:
+    shutil.copytree(root / "vowels" / "1", root / "vowels" / "2")
+    manifest = root / "vowels" / "2" / "model.json"
+    whole = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(whole | {"example": whole["example"] | {"output": [0.0] * 9}}))
+    server.wait_for_log("not served: .*the example gives")
+    assert ask(server, "POST", "/predict", sequences=[utterance]).json()["version"] == "1"
+    manifest.write_text(json.dumps(whole))
+    until(everybody_has(server, [("1", False), ("2", False)]))
+
+
+def test_requests_in_flight_survive_a_replacement(server: Server, root: Path, utterance: Steps) -> None:
+    due = first(ask(server, "POST", "/predict", sequences=[utterance]))
+    manifest = root / "vowels" / "1" / "model.json"
+    fields = json.loads(manifest.read_text())
+    for number in range(3):
+        manifest.write_text(json.dumps(fields | {"description": f"edition {number}"}))
+        seen: list[str] = []
+        deadline = time.monotonic() + START_S
+        while seen[-8:] != [f"edition {number}"] * 8:
+            assert time.monotonic() < deadline
+            assert first(ask(server, "POST", "/predict", sequences=[utterance])) == due
+            seen.append(ask(server, "GET", "/models").json()["models"][0]["description"])
