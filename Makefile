@@ -1,8 +1,6 @@
 # Cellgate: every command a developer or a newcomer needs. Each target installs what it needs, once.
 PYTHON ?= python3
 VENV   ?= .venv
-HOST   ?= 127.0.0.1
-PORT   ?= 8000
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -28,7 +26,7 @@ $(VENV)/.loadtest: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.serve
 
 serve: $(VENV)/.serve ## serve the committed models (HOST, PORT; settings from CELLGATE_*)
-	@exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
+	@exec $(BIN)/python -m service serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.dev ## every test but Docker's
 	$(BIN)/python -m pytest

@@ -215,6 +215,8 @@ class Cellgate:
                 await self.sessions.sweep()
             except CellgateError as error:
                 logger.warning("sweep: %s", error.detail)
+            except Exception:
+                logger.exception("sweep")  # a bug, but what follows must go on
             if os.getppid() != self._parent:
                 logger.error("the parent process is gone; stopping")
                 _stop_this_process()

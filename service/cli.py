@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic import SecretStr
@@ -13,6 +13,7 @@ from service.errors import CellgateError
 from service.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", Path | None: "PATH"}
 
 
 def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -31,11 +32,20 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
             field = Settings.model_fields[name]
             default = field.default
             shown = default.get_secret_value() if isinstance(default, SecretStr) else default
-            text = f"{field.description} [CELLGATE_{name.upper()}; {shown}]"
+            told = "unset" if shown in (None, "") else shown
+            text = f"{field.description} [CELLGATE_{name.upper()}; {told}]"
             flag = f"--{name.replace('_', '-')}" + (
                 f"/--no-{name.replace('_', '-')}" if field.annotation is bool else ""
             )
-            with_settings = click.option(flag, name, default=None, help=text)(with_settings)
+            is_choice = get_origin(field.annotation) is Literal
+            with_settings = click.option(
+                flag,
+                name,
+                type=click.Choice(get_args(field.annotation)) if is_choice else None,
+                metavar=None if is_choice else METAVARS.get(field.annotation),
+                default=None,
+                help=text,
+            )(with_settings)
         return click.option(
             "--config",
             type=click.Path(path_type=Path, dir_okay=False, exists=True),

@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from service.errors import StartupError
 from service.manifest import Manifest
+from service.resident import Kept, kept_of
 from service.sequence import Array, Batch, Result, State
 
 Provider = Literal["auto", "cpu", "cuda"]
@@ -45,8 +46,15 @@ class OnnxEngine:
     """
 
     def __init__(
-        self, graph: Path, manifest: Manifest, *, provider: Provider = "auto", threads: int = 1
+        self,
+        graph: Path,
+        manifest: Manifest,
+        *,
+        provider: Provider = "auto",
+        threads: int = 1,
+        device: str | None = None,
     ) -> None:
+        """`device`: where states stay between calls, as IO binding names it; None: on CUDA alone."""
         self.manifest = manifest
         self.provider = choose_provider(provider)
         self._session = load_session(graph, self.provider, threads)
@@ -61,6 +69,9 @@ class OnnxEngine:
         made = {node.name: node for node in self._session.get_outputs()}
         self.output_dtype = type_of(made[manifest.outputs[0].name])
         self._outputs = [manifest.outputs[0].name, *(state.output for state in manifest.states)]
+        can_stay = bool(manifest.states) and all(state.batch_axis is not None for state in manifest.states)
+        self._device = (device or ("cuda" if self.provider == CUDA else None)) if can_stay else None
+        self.num_resident = 0  # calls that found their states in place
         # Memory for a call's inputs, used again at the next: there is one call at a time.
         self._buffers = [np.empty((0, *spec.dims), spec.dtype) for spec in manifest.inputs]
 
@@ -70,24 +81,47 @@ class OnnxEngine:
 
     def run(self, batch: Batch) -> list[Result]:
         """Compute a batch; one result per chunk, in order."""
-        outputs, *states = self._session.run(self._outputs, self._feeds(batch))
-        y = self._to_batch_time(np.asarray(outputs), self.manifest.outputs[0].steps == "all")
-        return [
-            Result(output, state)
-            for output, state in zip(_split_output(y, batch), self._split_states(states, batch), strict=True)
-        ]
+        has_time = self.manifest.outputs[0].steps == "all"
+        states: Iterable[State]
+        if self._device is None:
+            outputs, *tensors = self._session.run(self._outputs, self._feeds(batch))
+            states = self._split_states(tensors, batch)
+        else:
+            outputs, kept = self._run_on_device(batch, self._device)
+            states = map(kept.row, range(len(batch.chunks)))
+        y = self._to_batch_time(np.asarray(outputs), has_time)
+        return [Result(output, state) for output, state in zip(_split_output(y, batch), states, strict=True)]
 
-    def _feeds(self, batch: Batch) -> dict[str, Any]:
+    def _run_on_device(self, batch: Batch, device: str) -> tuple[Array, Kept]:
+        """The same by IO binding: states are left on the device, and taken as they are when in place."""
+        states = self.manifest.states
+        kept = kept_of([chunk.sequence.state[0] for chunk in batch.chunks])
+        binding = self._session.io_binding()
+        for name, array in self._feeds(batch, with_states=kept is None).items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        if kept is not None:
+            self.num_resident += 1
+            for state, value in zip(states, kept.values, strict=True):
+                binding.bind_ortvalue_input(state.input, value)
+        binding.bind_output(self._outputs[0], "cpu")
+        for state in states:
+            binding.bind_output(state.output, device, 0)
+        self._session.run_with_iobinding(binding)
+        output, *values = binding.get_outputs()
+        axes = [state.batch_axis or 0 for state in states]
+        return output.numpy(), Kept(values, axes, len(batch.chunks))
+
+    def _feeds(self, batch: Batch, *, with_states: bool = True) -> dict[str, Any]:
         manifest = self.manifest
         feeds: dict[str, Any] = dict(self._constants)
         for index, spec in enumerate(manifest.inputs):
             feeds[spec.name] = self._to_graph(self._pack(batch, index))
         if manifest.lengths:
             feeds[manifest.lengths] = np.array([chunk.steps for chunk in batch.chunks], np.int32)
-        for index, state in enumerate(manifest.states):
+        for index, state in enumerate(manifest.states if with_states else ()):
             rows = [chunk.sequence.state[index] for chunk in batch.chunks]
             axis = state.batch_axis
-            feeds[state.input] = rows[0] if axis is None else _stack(rows, axis)
+            feeds[state.input] = np.asarray(rows[0]) if axis is None else _stack(rows, axis)
         return feeds
 
     def _pack(self, batch: Batch, index: int) -> Array:
@@ -206,6 +240,7 @@ def _shapes_agree(graph: list[Any], manifest: list[Any]) -> bool:
 
 def _stack(rows: list[Array], axis: int) -> Array:
     """np.stack, in half its time for the few short rows of a batch."""
+    rows = [np.asarray(row) for row in rows]
     if not rows[0].ndim:
         return np.array(rows)
     stacked = np.concatenate(rows).reshape(len(rows), *rows[0].shape)

@@ -216,6 +216,8 @@ class Front:
         for name, value in scope["headers"]:
             if name == b"content-type":
                 dialect.check_type(value)
+            elif name == b"content-encoding" and dialect is PREDICT and value.lower() != b"identity":
+                raise UnsupportedMediaType(f"content-encoding {value.decode('latin-1')!r}: not read here")
             elif name == b"content-length":
                 self._check_size(_content_length(value))
         message = await receive()

@@ -18,7 +18,7 @@ from service.errors import CellgateError, InvalidField, SessionMismatch, Session
 from service.manifest import Manifest
 from service.repository import Model, Repository
 from service.sequence import Array, Sequence, State
-from service.sessions import Sessions, session_key
+from service.sessions import Opened, Sessions, session_key
 from service.store import Record
 
 logger = logging.getLogger(__name__)
@@ -181,11 +181,11 @@ class Run:
         opened = self.sessions.open(key, record, model.binding, at=item.at, digest=digest, start=item.start)
         if opened.reply is not None:
             return opened.reply
-        state = model.zero if opened.state is None else model.unpack_state(opened.state)
+        state = self._state_of(model, opened)
         sequence = await self._compute(model, item, state)
         step = opened.step + item.steps
         reply = self.request.encode(model, sequence.output(), session=session, step=step)
-        is_ours = await self.sessions.commit(
+        written = await self.sessions.commit(
             opened,
             model.binding,
             steps=item.steps,
@@ -194,8 +194,19 @@ class Run:
             reply=reply,
             end=item.end,
         )
-        self.steps += item.steps if is_ours else 0
-        return reply if is_ours else None
+        if written is None:
+            return None
+        self.steps += item.steps
+        if written.is_live:
+            model.hot.keep(key, written.revision, sequence.state)
+        return reply
+
+    def _state_of(self, model: Model, opened: Opened) -> State:
+        """Where the session is: on the device, if it was last committed here, else as stored."""
+        if opened.going_on is None:
+            return model.zero
+        hot = model.hot.find(opened.key, opened.going_on.revision)
+        return model.unpack_state(opened.going_on.state) if hot is None else hot
 
     async def _compute(self, model: Model, item: Item, state: State) -> Sequence:
         sequence = self._sequence(model, item, state)

@@ -21,6 +21,7 @@ from service.engine import OnnxEngine, Provider
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.example import Batching, Rehearsal, scheduler_for
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.resident import HotSessions
 from service.scheduler import Scheduler
 from service.sequence import State
 from service.sessions import Binding
@@ -28,6 +29,7 @@ from service.worker import Worker
 
 logger = logging.getLogger(__name__)
 
+HOT_BYTES = 1 << 30  # of device memory, a model and worker
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -44,6 +46,7 @@ class Model:
     zero: State  # the state at step 0
     provider: str
     output_dtype: str  # of the first output
+    hot: HotSessions
     difference: float  # max abs difference between ragged, chunked batches and one shot; 0 = exact
 
     @property
@@ -243,6 +246,7 @@ class Prepared:
             zero=self.engine.initial_state(),
             provider=self.engine.provider,
             output_dtype=self.engine.output_dtype,
+            hot=HotSessions(HOT_BYTES),
             difference=self.difference,
         )
 

@@ -103,11 +103,13 @@ def _models(repository: Callable[[], Repository]) -> APIRouter:
 def _health(is_ready: Callable[[], bool], store: Store) -> APIRouter:
     router = APIRouter(tags=["health"])
 
+    @router.head("/health/live", include_in_schema=False)
     @router.get("/health/live")
     async def live() -> HealthReply:
         """200 as long as the process can answer at all."""
         return HealthReply(status="ok")
 
+    @router.head("/health/ready", include_in_schema=False)
     @router.get("/health/ready", responses={503: {"model": HealthReply}})
     async def ready(
         response: Response,

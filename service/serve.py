@@ -1,15 +1,20 @@
 """Settings → logging → uvicorn: one process, or a parent that keeps `workers` of them alive."""
 
+import ctypes
+import errno
 import functools
 import logging
+import multiprocessing
 import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service.app import Cellgate, tenants_of
@@ -17,6 +22,9 @@ from service.engine import choose_provider
 from service.errors import StartupError
 from service.logs import configure
 from service.settings import Settings
+
+PR_SET_PDEATHSIG = 1
+RESERVE_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -30,24 +38,42 @@ class WorkerSocket(socket.socket):
 
     @classmethod
     def reserve(cls, host: str, port: int) -> "WorkerSocket":
-        """Bind an address that nobody else uses. Raises StartupError."""
+        """Bind an address that nobody else uses. Raises StartupError.
+
+        A server that was killed leaves workers that notice within a moment: that long it is tried again.
+        """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            with socket.socket(family) as probe:  # without SO_REUSEPORT, or two servers could share a port
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-                port = probe.getsockname()[1]
-            return cls.bind_again(family, host, port)
-        except OSError as error:
-            raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        deadline = time.monotonic() + RESERVE_S
+        while True:
+            try:
+                with socket.socket(
+                    family
+                ) as probe:  # without SO_REUSEPORT, or two servers could share a port
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((host, port))
+                    port = probe.getsockname()[1]
+                # Without SO_REUSEADDR the next server's probe fails although this socket never listens.
+                return cls._bind(family, host, port, socket.SO_REUSEPORT)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                    raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+                time.sleep(0.1)
 
     @classmethod
     def bind_again(cls, family: int, host: str, port: int) -> "WorkerSocket":
         """One more socket on an address that is ours."""
+        return cls._bind(family, host, port, socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+
+    @classmethod
+    def _bind(cls, family: int, host: str, port: int, *options: int) -> "WorkerSocket":
         bound = cls(family)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind((host, port))
+        try:
+            for option in options:
+                bound.setsockopt(socket.SOL_SOCKET, option, 1)
+            bound.bind((host, port))
+        except OSError:
+            bound.close()
+            raise
         return bound
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -58,7 +84,18 @@ class WorkerSocket(socket.socket):
 def create_app(settings: Settings, rates_file: Path) -> Cellgate:
     """The application of one process; workers, which start afresh, have their logs to set up too."""
     configure(settings)
-    return Cellgate(settings, rates_file=rates_file)
+    if multiprocessing.parent_process() is not None:
+        _die_with_parent()
+    try:
+        return Cellgate(settings, rates_file=rates_file)
+    except Exception:
+        logger.exception("the server cannot start")
+        sys.exit(STARTUP_FAILURE)  # which tells the parent not to try again
+
+
+def _die_with_parent() -> None:
+    """Have the kernel ask this process to stop when its parent is gone, by whatever means (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run(settings: Settings) -> None:
@@ -105,17 +142,18 @@ def _serve(settings: Settings, rates_file: Path) -> None:
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
     )
+    address = WorkerSocket.reserve(settings.host, settings.port)
+    logger.info("listening on http://%s:%d", *address.getsockname()[:2])
     if settings.num_workers > 1:
-        address = WorkerSocket.reserve(settings.host, settings.port)
-        logger.info("listening on http://%s:%d", *address.getsockname()[:2])
-        Multiprocess(config, [address]).run()
+        supervisor = Multiprocess(config, [address])
+        supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            sys.exit(STARTUP_FAILURE)
         return
-    for number in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # uvicorn raises them again once it has stopped in good order
+    # uvicorn raises them again once it has stopped in good order
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = uvicorn.Server(config)
-    server.run()
+    server.run([address])
     if not server.started:
-        sys.exit(1)
+        sys.exit(STARTUP_FAILURE)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from service.cli import CONTEXT, settings_options
+from service.errors import StartupError
 from service.resource import Resources
 from service.settings import Settings
 
@@ -110,7 +111,9 @@ def import_session(settings: Settings, name: str, file: Path, version: str | Non
     """
     blob = file.read_bytes()
     record = _with(
-        settings, lambda parts: parts.import_("", name, blob, version=version, replace_live=replace)
+        settings,
+        lambda parts: parts.import_("", name, blob, version=version, replace_live=replace),
+        may_create=True,
     )
     click.echo(f"{name} is at step {record.step} of {record.model} version {record.version}")
 
@@ -130,7 +133,7 @@ def remove_sessions(settings: Settings, names: tuple[str, ...]) -> None:
         click.echo(f"removed {name}")
 
 
-def _with(settings: Settings, use: Callable[[Resources], Awaitable[T]]) -> T:
+def _with(settings: Settings, use: Callable[[Resources], Awaitable[T]], *, may_create: bool = False) -> T:
     """Open the store, use it, close it."""
     from service.app import (  # ONNX Runtime only where it is needed: --help is instant
         create_clock,
@@ -138,6 +141,11 @@ def _with(settings: Settings, use: Callable[[Resources], Awaitable[T]]) -> T:
     )
     from service.repository import shelved
     from service.sessions import Sessions
+
+    if settings.store == "memory":
+        raise StartupError("the memory store is gone with its server: there is nothing to look into")
+    if settings.store == "lmdb" and not may_create and not (settings.sessions_dir / "data.mdb").is_file():
+        raise StartupError(f"no sessions in {settings.sessions_dir.resolve()}")
 
     async def work() -> T:
         store = create_store(settings)

@@ -134,13 +134,15 @@ class Sessions:
         stays as it was.
         """
         if start in ("new", "restart"):
-            return self._start(key, record, at, digest, may_replace=start == "restart")
+            if record is not None and at == 0 and self._is_last(record, binding, at, digest):
+                return Opened(key, record, reply=record.reply)
+            return self._start(key, record, at, may_replace=start == "restart")
         live = record if record is not None and self.is_live(record) else None
         if live is not None:
             self._check_binding(live, binding)
             if at is None or at == live.step:
                 return Opened(key, live, live)
-        if record is not None and at is not None and at == record.at and digest == record.digest:
+        if record is not None and at is not None and self._is_last(record, binding, at, digest):
             return Opened(key, record, reply=record.reply)
         if live is None:
             return self._begin(key, record, at if start == "auto" else None, must_exist=start == "no")
@@ -158,8 +160,8 @@ class Sessions:
         digest: bytes,
         reply: bytes,
         end: bool,
-    ) -> bool:
-        """Make a computed request part of the session. False: another worker was first, nothing was applied.
+    ) -> Record | None:
+        """Make a computed request part of the session. None: another worker was first, nothing was applied.
 
         Returns once the store holds it. Raises SessionCapacity or StoreUnavailable; nothing was applied then.
         """
@@ -175,7 +177,7 @@ class Sessions:
         if end:
             record.status = Status.ENDED
         record.at, record.digest, record.reply = opened.step, digest, reply
-        return await self.put(opened.key, opened.found, record)
+        return record if await self.put(opened.key, opened.found, record) else None
 
     def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
         """A live session as of now; `ttl_ms` None: as the settings have it."""
@@ -206,12 +208,8 @@ class Sessions:
         """Bury expired sessions; return how many. To be called now and then."""
         return await self.store.sweep(self.now_ms(), SWEEP_LIMIT)
 
-    def _start(
-        self, key: bytes, record: Record | None, at: int | None, digest: bytes, *, may_replace: bool
-    ) -> Opened:
+    def _start(self, key: bytes, record: Record | None, at: int | None, *, may_replace: bool) -> Opened:
         """A first step that says it is one: in the place of whatever `record` is, unless that is live."""
-        if record is not None and at == 0 == record.at and digest == record.digest:
-            return Opened(key, record, reply=record.reply)
         if at:
             raise SessionConflict(f"a session starts at step 0, the request says {at}", members={"step": 0})
         if record is not None and self.is_live(record) and not may_replace:
@@ -242,6 +240,15 @@ class Sessions:
             f"the session has {'been evicted' if reason == 'evicted' else reason} at step {record.step}; "
             "start anew with at: 0",
             members={"reason": reason, "step": record.step},
+        )
+
+    @staticmethod
+    def _is_last(record: Record, binding: Binding, at: int, digest: bytes) -> bool:
+        """Whether a request is the last one again: then its reply is what was stored."""
+        return (
+            at == record.at
+            and digest == record.digest
+            and binding == Binding(record.model, record.version, record.graph)
         )
 
     @staticmethod

@@ -19,7 +19,7 @@ NOT_SETTINGS = {"CELLGATE_CONFIG", "CELLGATE_DATA_DIR"}
 class Settings(BaseModel):
     """One frozen value. Each field is `CELLGATE_<NAME>` in the environment and `<name>` in a TOML file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Where to listen
     host: str = Field("127.0.0.1", description="address to bind")
@@ -100,7 +100,9 @@ class Settings(BaseModel):
     drain_s: float = Field(30, ge=0, description="at a stop: longest wait for requests in flight")
 
     # Logs
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is worth a line"
+    )
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal")
     access_log: bool = Field(True, description="one line per request")
 

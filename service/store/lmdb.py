@@ -12,8 +12,11 @@ kernel holds it whatever becomes of our processes; only with `sync_to_disk` does
 """
 
 import asyncio
+import contextlib
+import os
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lmdb
@@ -27,6 +30,9 @@ _BYTES = b"bytes"
 _TENANT = struct.Struct(">QQ")  # sessions, bytes
 # Room beside the records: half-filled pages, the indexes, tombstones, pages that readers still hold.
 _MAP_FACTOR, _MAP_EXTRA = 3, 256 << 20
+MAX_READERS = 1024  # processes, the command line's included
+# A write to a memory map kills the process when the disk is full: room must be left for seconds of them.
+DISK_RESERVE, DISK_CHECK_S = 64 << 20, 0.2
 
 
 class LmdbStore:
@@ -36,6 +42,7 @@ class LmdbStore:
         self.directory = directory
         self.limits = limits
         self.sync_to_disk = sync_to_disk
+        self._disk_checked = 0.0
 
     async def open(self) -> None:
         """Create the directory if need be and map the file. Raises StartupError."""
@@ -49,6 +56,7 @@ class LmdbStore:
                 map_async=not self.sync_to_disk,
                 sync=self.sync_to_disk,
                 metasync=self.sync_to_disk,
+                max_readers=MAX_READERS,
             )
             self._env.reader_check()  # slots of workers that were killed
             self._records, self._idle, self._expiry, self._graves, self._totals = (
@@ -63,14 +71,15 @@ class LmdbStore:
         self._env.close()
 
     async def check(self) -> None:
-        """The map is there as long as the process is."""
+        """The map is there as long as the process is; the disk under it may be full."""
+        self._check_disk()
 
     async def get(self, key: bytes) -> Record | None:
         """The record as last committed by any worker."""
         try:
             with self._env.begin(self._records) as txn:
                 packed = txn.get(key)
-        except lmdb.Error as error:
+        except lmdb.Error as error:  # spelt out, not `_telling`: every step of a session comes here
             raise StoreUnavailable(f"LMDB: {error}") from error
         return None if packed is None else Record.unpack(packed)
 
@@ -83,7 +92,7 @@ class LmdbStore:
     async def scan(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
         """Live records in order of key."""
         found: list[tuple[bytes, Record]] = []
-        with self._env.begin(self._records) as txn, txn.cursor() as cursor:
+        with self._telling(), self._env.begin(self._records) as txn, txn.cursor() as cursor:
             more = cursor.set_range(max(prefix, after))
             while more and len(found) < limit and cursor.key().startswith(prefix):
                 record = Record.unpack(cursor.value())
@@ -94,7 +103,7 @@ class LmdbStore:
 
     async def sweep(self, now_ms: int, limit: int) -> int:
         """Bury the expired, first to expire first."""
-        with self._env.begin(write=True) as txn:
+        with self._telling(), self._env.begin(write=True) as txn:
             expired = self._expired(txn, now_ms, limit)
             for key, record in expired:
                 self._bury(txn, key, record, Status.EXPIRED, now_ms)
@@ -102,12 +111,34 @@ class LmdbStore:
 
     async def stats(self) -> Stats:
         """How full the store is, all workers together."""
-        with self._env.begin() as txn:
+        with self._telling(), self._env.begin() as txn:
             return Stats(
                 txn.stat(self._idle)["entries"], self._total_bytes(txn), txn.stat(self._graves)["entries"]
             )
 
+    def _check_disk(self) -> None:
+        """Raises StoreUnavailable when the file system is about to be full."""
+        now = time.monotonic()
+        if now < self._disk_checked + DISK_CHECK_S:
+            return
+        disk = os.statvfs(self.directory)
+        if disk.f_bavail * disk.f_frsize < DISK_RESERVE:
+            raise StoreUnavailable(
+                f"fewer than {DISK_RESERVE >> 20} MB are left on the disk of {self.directory}"
+            )
+        self._disk_checked = now
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _telling() -> Iterator[None]:
+        """LMDB's errors as ours."""
+        try:
+            yield
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"LMDB: {error}") from error
+
     def _commit(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
+        self._check_disk()
         try:
             with self._env.begin(write=True) as txn:
                 return [self._write(txn, write, now_ms) for write in writes]

@@ -163,3 +163,41 @@ def test_a_port_that_is_taken_ends_the_start(server: Server, tmp_path: Path, wor
     finally:
         second.reap()
     assert "address already in use" in second.log.read_text().lower()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_start_that_fails_exits_with_an_error(workers: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--workers", workers]
+    for option in (["--models-dir", str(tmp_path)], ["--sessions-dir", str(tmp_path / "file" / "x")]):
+        ended = subprocess.run([*command, *option], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 3, ended.stderr
+
+
+def test_two_servers_never_share_a_port(tmp_path: Path) -> None:
+    """Not even when the second starts before the first one's workers listen."""
+    with running(tmp_path, workers="2") as first_server:
+        second = Server(tmp_path / "second", {"CELLGATE_WORKERS": "2"}, port=first_server.port)
+        (tmp_path / "second").mkdir()
+        second.launch()
+        assert second.process.wait(60) == 1 and "cannot listen on" in second.log.read_text()
+    port = free_port()
+    twins = [Server(tmp_path / name, {"CELLGATE_WORKERS": "2"}, port=port) for name in ("a", "b")]
+    try:
+        for twin in twins:
+            twin.folder.mkdir()
+            twin.launch()
+            twin.wait_for_log("listening on|cannot listen on")
+        assert "cannot listen on" in twins[1].log.read_text()
+    finally:
+        for twin in twins:
+            twin.reap()
+
+
+def test_a_compressed_body_is_told_where_it_is_not_read(client: httpx.Client) -> None:
+    answer = client.post("/predict", content=b"x", headers=JSON | {"content-encoding": "gzip"})
+    assert answer.status_code == 415 and "content-encoding" in answer.json()["detail"]
+
+
+def test_balancers_may_ask_for_the_head_alone(client: httpx.Client) -> None:
+    assert client.head("/health/live").status_code == client.head("/health/ready").status_code == 200

@@ -73,9 +73,13 @@ def test_what_is_no_graph_cannot_be_inspected(tmp_path: Path) -> None:
     assert shown.exit_code == 1 and "ONNX Runtime cannot load it" in shown.output
 
 
-def test_an_empty_store_lists_nothing_and_knows_nobody(tmp_path: Path) -> None:
-    directory = ("--sessions-dir", str(tmp_path / "sessions"))
-    assert run("sessions", "list", *directory).output == ""
-    shown = run("sessions", "show", *directory, "nobody")
-    assert shown.exit_code == 1 and "no session of that name" in shown.output
+def test_what_is_no_store_is_told_and_not_made(tmp_path: Path) -> None:
+    directory = ("--sessions-dir", str(tmp_path / "typo"))
+    for command in (["list"], ["show", "nobody"], ["rm", "nobody"], ["export", "nobody"]):
+        shown = run("sessions", command[0], *directory, *command[1:])
+        assert shown.exit_code == 1 and "no sessions in" in shown.output
+    assert not (tmp_path / "typo").exists()
+    shown = run("sessions", "list", "--store", "memory")
+    assert shown.exit_code == 1 and "memory store" in shown.output
+    assert run("sessions", "list", "--limit", "-1", *directory).exit_code == 2
     assert shutil.which("cellgate") is None or run("--version").exit_code == 0

@@ -22,6 +22,7 @@ transfer
 auth
 store scheduler metrics propose logs cli
 engine
+resident
 clock cost manifest numbers sequence settings
 cpus
 errors

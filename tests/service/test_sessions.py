@@ -17,6 +17,7 @@ from service.errors import (
     UnknownSession,
 )
 from service.resource import Home, Resources
+from service.sequence import Start
 from service.sessions import Binding, Opened, Sessions, session_key
 from service.store import Limits, Outcome, Record, Write
 from service.store.memory import MemoryStore
@@ -242,9 +243,10 @@ def test_who_loses_the_race_is_told_and_nothing_of_it_is_applied() -> None:
         mine, theirs = await world.open(0), await world.open(0, SECOND)
 
         async def commit(opened: Opened, digest: bytes) -> bool:
-            return await world.sessions.commit(
+            written = await world.sessions.commit(
                 opened, BINDING, steps=2, state=digest, digest=digest, reply=digest, end=False
             )
+            return written is not None
 
         assert await commit(theirs, SECOND)
         assert not await commit(mine, FIRST)
@@ -319,3 +321,17 @@ def test_a_write_knows_what_it_replaces() -> None:
         return await world.store.commit([Write(KEY, None, None)], 0)
 
     assert run(body) == [Outcome.CONFLICT]
+
+
+@pytest.mark.parametrize("other", [Binding("other", "1", b"graph678"), Binding("vowels", "2", b"graph678")])
+@pytest.mark.parametrize("start", ["auto", "new", "restart"])
+def test_a_stored_reply_is_only_for_the_model_that_gave_it(other: Binding, start: Start) -> None:
+    async def body(world: World) -> Opened:
+        await world.step(0, end=True)
+        record = await world.sessions.find(KEY)
+        again = world.sessions.open(KEY, record, BINDING, at=0, digest=FIRST, start=start)
+        assert again.reply is not None
+        return world.sessions.open(KEY, record, other, at=0, digest=FIRST, start=start)
+
+    opened = run(body)
+    assert opened.reply is None and opened.step == 0, "a new session of the other model"

@@ -64,3 +64,10 @@ def test_workers_and_threads_share_the_cpus(monkeypatch: pytest.MonkeyPatch) -> 
         loaded = Settings.load({"workers": workers, "threads": threads}, {})
         assert (loaded.num_workers, loaded.num_threads) == expected
     assert Settings.load({"store": "memory"}, {}).num_workers == 1
+
+
+@pytest.mark.parametrize("name", ["session_ttl_s", "session_min_idle_s", "drain_s", "request_timeout_s"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_no_duration_is_endless(name: str, value: str) -> None:
+    with pytest.raises(StartupError, match="finite"):
+        Settings.load({}, {f"CELLGATE_{name.upper()}": value})

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.errors import StartupError
+from service.errors import StartupError, StoreUnavailable
 from service.store import Limits, Outcome, Quota, Record, Status, Store, Write
 from service.store.lmdb import LmdbStore
 from service.store.memory import MemoryStore
@@ -409,3 +409,18 @@ def test_a_directory_that_cannot_be_is_said_at_the_start(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="file"):
         asyncio.run(LmdbStore(tmp_path / "file" / "below", ROOMY).open())
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_it_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(store: Store) -> Outcome:
+        monkeypatch.setattr("service.store.lmdb.DISK_RESERVE", 1 << 62)
+        with pytest.raises(StoreUnavailable, match="left on the disk"):
+            await put(store, b"\0a", record())
+        with pytest.raises(StoreUnavailable, match="left on the disk"):
+            await store.check()
+        monkeypatch.undo()
+        return await put(store, b"\0a", record())
+
+    assert run(LmdbStore(tmp_path, ROOMY), body) is Outcome.DONE
