@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from benchmarks import cache, loads, plot, profiling, report, soaking
+from benchmarks import gpu as gpu_bench
 from benchmarks.cache import HERE, Unavailable
 from benchmarks.contest import Options, terminal
 from benchmarks.results import Result
@@ -77,6 +78,15 @@ def profile(load: str, seconds: float, top: int) -> None:
     """Where one worker spends its time under a load: functions by self time, sampled by py-spy."""
     with _tidy_errors():
         profiling.run(terminal(), load, seconds=seconds, top=top)
+
+
+@main.command()
+@click.option("--seconds", default=2.0, show_default=True, help="Of each figure.")
+def gpu(seconds: float) -> None:
+    """CUDA against the CPU: parity on ragged batches, and steps/s with states kept on the device and not."""
+    with _tidy_errors():
+        if not gpu_bench.run(terminal(), seconds=seconds):
+            raise SystemExit(1)
 
 
 @main.command()

@@ -54,7 +54,7 @@ class OnnxEngine:
         threads: int = 1,
         device: str | None = None,
     ) -> None:
-        """`device`: where states stay between calls, as IO binding names it; None: on CUDA alone."""
+        """`device`: where states stay between calls, by IO binding's name; "": nowhere; None: on CUDA."""
         self.manifest = manifest
         self.provider = choose_provider(provider)
         self._session = load_session(graph, self.provider, threads)
@@ -70,7 +70,8 @@ class OnnxEngine:
         self.output_dtype = type_of(made[manifest.outputs[0].name])
         self._outputs = [manifest.outputs[0].name, *(state.output for state in manifest.states)]
         can_stay = bool(manifest.states) and all(state.batch_axis is not None for state in manifest.states)
-        self._device = (device or ("cuda" if self.provider == CUDA else None)) if can_stay else None
+        wanted = device if device is not None else "cuda" if self.provider == CUDA else ""
+        self._device = wanted if can_stay and wanted else None
         self.num_resident = 0  # calls that found their states in place
         # Memory for a call's inputs, used again at the next: there is one call at a time.
         self._buffers = [np.empty((0, *spec.dims), spec.dtype) for spec in manifest.inputs]

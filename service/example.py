@@ -37,18 +37,21 @@ class Batching:
     inline_s: float = math.inf  # a call expected to take longer runs in the worker's thread
 
 
-def scheduler_for(manifest: Manifest, batching: Batching, cost: Cost | None = None) -> Scheduler:
-    """A scheduler within what the graph can take."""
+def scheduler_for(
+    manifest: Manifest, batching: Batching, cost: Cost | None = None, *, ragged: bool = True
+) -> Scheduler:
+    """A scheduler within what the graph can take. `ragged` false: rows of a batch shall be equally long."""
     axes = manifest.axes
+    ragged = ragged and manifest.lengths is not None
     has_batch = axes.batch is not None and all(state.batch_axis is not None for state in manifest.states)
     # Without lengths a long row is cut where the shortest ends; one that must not be cut goes alone.
-    can_mix = manifest.chunkable or manifest.lengths is not None
+    can_mix = manifest.chunkable or ragged
     size = axes.batch_size or (batching.max_batch if has_batch else 1)
     return Scheduler(
         max_batch=size if can_mix else 1,
         chunk_steps=1 if axes.time is None else batching.chunk_steps if manifest.chunkable else sys.maxsize,
         max_waiting=batching.max_waiting,
-        ragged=manifest.lengths is not None,
+        ragged=ragged,
         cuts=manifest.chunkable,
         cost=cost,
         target_s=batching.target_s,
@@ -65,8 +68,8 @@ class Rehearsal:
     zero: State
     folder: Path  # for messages
 
-    def check(self) -> float:
-        """Run the example in one shot, then in ragged batches and chunks.
+    def check(self, *, ragged: bool = True) -> float:
+        """Run the example in one shot, then in batches and chunks, ragged ones or all rows equally long.
 
         Returns the max abs difference that batching and chunking make.
         Raises StartupError when there is no example, it cannot be run, or the answer is not the expected one.
@@ -80,7 +83,7 @@ class Rehearsal:
             raise StartupError(
                 f"{self.folder}: the example gives {last.tolist()}, the manifest expects {expected.tolist()}"
             )
-        return self._chunked_difference(inputs, whole) if self.manifest.chunkable and keep_all else 0.0
+        return self._difference(inputs, whole, ragged) if self.manifest.chunkable and keep_all else 0.0
 
     def calibrate(self, cost: Cost) -> None:
         """Teach the cost model a few sizes of call, so that the first requests are scheduled well too."""
@@ -111,13 +114,14 @@ class Rehearsal:
         except CellgateError as error:
             raise StartupError(f"{self.folder}: the example cannot be read: {error.detail}") from error
 
-    def _chunked_difference(self, inputs: tuple[Array, ...], whole: Array) -> float:
+    def _difference(self, inputs: tuple[Array, ...], whole: Array, ragged: bool) -> float:
         """Prefixes of the example, together and in pieces of three, against the one-shot run."""
         total = len(whole)
         lengths = sorted({total, max(1, total // 2), max(1, total // 3), 1}, reverse=True)
         sequences = [Sequence(tuple(x[:n] for x in inputs), self.zero, keep_all=True) for n in lengths]
         bounds = Batching(max_batch=len(lengths), chunk_steps=3, max_waiting=len(lengths))
-        outputs = _run(self.engine, sequences, scheduler_for(self.manifest, bounds), self.folder)
+        scheduler = scheduler_for(self.manifest, bounds, ragged=ragged)
+        outputs = _run(self.engine, sequences, scheduler, self.folder)
         return max(float(np.abs(y - whole[: len(y)]).max()) for y in outputs)
 
     def _time(self, rows: int, inputs: tuple[Array, ...]) -> float:

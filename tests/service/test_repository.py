@@ -5,10 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from service.engine import OnnxEngine
 from service.errors import StartupError, UnknownModel, UnknownVersion
+from service.example import Batching
 from service.manifest import MANIFEST_FILE
+from service.repository import prepare
+from service.sequence import Batch, Chunk, Result, Sequence
 from tests.service.loading import load
 
 Change = dict[str, Any]
@@ -103,3 +108,39 @@ def test_what_is_no_model_is_said_with_its_place(folder: Path, tmp_path: Path) -
         load(tmp_path)
     with pytest.raises(StartupError, match=r"expected <name>/<version>/model\.onnx"):
         load(tmp_path / "empty")
+
+
+class MisreadingEngine(OnnxEngine):
+    """Has the fault that some versions of CUDA's LSTM have: rows shorter than their batch come out wrong."""
+
+    def run(self, batch: Batch) -> list[Result]:
+        results = super().run(batch)
+        return [
+            result
+            if chunk.steps == batch.steps
+            else Result(result.output + 1, tuple(array + 1 for array in result.state))
+            for chunk, result in zip(batch.chunks, results, strict=True)
+        ]
+
+
+def test_an_engine_that_misreads_ragged_rows_is_never_given_any(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.repository.OnnxEngine", MisreadingEngine)
+    batching = Batching(max_batch=8, chunk_steps=5, max_waiting=99)
+    prepared = prepare(models_dir / "vowels" / "1", batching, "cpu", 1)
+    assert prepared.difference == 0, "as it is used, it is exact"
+    rng = np.random.default_rng(0)
+    zero = prepared.engine.initial_state()
+    inputs = [rng.standard_normal((length, 12), np.float32) for length in (3, 17, 9, 17, 1)]
+    sequences = [Sequence((x,), zero) for x in inputs]
+    for sequence in sequences:
+        prepared.scheduler.add(sequence)
+    while batch := prepared.scheduler.schedule(0.0):
+        prepared.scheduler.commit(batch, prepared.engine.run(batch))
+    monkeypatch.undo()
+    sound = prepare(models_dir / "vowels" / "1", batching, "cpu", 1).engine
+    for x, sequence in zip(inputs, sequences, strict=True):
+        alone = Sequence((x,), zero)
+        due = sound.run(Batch([Chunk(alone, 0, len(x))]))[0].output[-1]
+        assert sequence.output().tobytes() == due.tobytes()
