@@ -86,6 +86,7 @@ def train(
     with _errors():
         from training import run
         from training import seeds as several
+        from training.tasks import of
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         if seeds:
@@ -96,7 +97,7 @@ def train(
             return
         click.echo(
             f"{folder}: epoch {done.metrics['kept_epoch']} of {done.metrics['epochs']} kept, "
-            f"test accuracy {done.metrics['test_accuracy']:.2%}, {done.metrics['seconds']:.0f} s"
+            f"{of(done.data).summary(done.metrics)}, {done.metrics['seconds']:.0f} s"
         )
         if export_to:
             _export_run(done, export_to, force=force)
@@ -114,16 +115,18 @@ def evaluate(folder: Path, split: str) -> None:
     """
     with _errors():
         from training import run
-        from training.evaluate import predict, score
+        from training.evaluate import evaluate as measure
 
         done = run.read(folder)
         part = done.data.test if split == "test" else done.data.train
-        scores = score(predict(done.network, part).logits, part.targets)
-    table = Table("class", "sequences", "right", "recall", title=f"{done.data.title}, {split} part")
-    for label, row, hits in zip(done.data.labels, scores.confusion, scores.confusion.diagonal(), strict=True):
-        table.add_row(label, str(row.sum()), str(hits), f"{hits / max(row.sum(), 1):.4f}")
-    Console().print(table)
-    click.echo(f"accuracy {scores.accuracy:.4f}  macro F1 {scores.macro_f1:.4f}  loss {scores.loss:.4f}")
+        scores = measure(done.network, done.data, part)
+    if scores.confusion is not None:
+        table = Table("class", "answers", "right", "recall", title=f"{done.data.title}, {split} part")
+        rights = scores.confusion.diagonal()
+        for label, row, hits in zip(done.data.labels, scores.confusion, rights, strict=True):
+            table.add_row(label, str(row.sum()), str(hits), f"{hits / max(row.sum(), 1):.4f}")
+        Console().print(table)
+    click.echo("  ".join(f"{name} {value:.4f}" for name, value in scores.metrics.items()))
 
 
 @main.command()

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from training.data.dataset import Split
+from training.data.dataset import UNKNOWN, Split
 
 
 class Batch(NamedTuple):
     """A batch: the tail of each row past its length is padding, which nothing may read."""
 
-    x: Tensor  # [batch, time, features]
+    x: Tensor  # [batch, time, columns]
     lengths: Tensor  # [batch]
-    targets: Tensor  # [batch]
+    targets: Tensor  # [batch]; or [batch, time, …], unknown past each length
 
 
 class Batches:
@@ -25,7 +25,7 @@ class Batches:
 
     def __init__(self, split: Split, *, order: NDArray[np.int64], batch_size: int) -> None:
         self._sequences = [torch.from_numpy(sequence) for sequence in split.sequences]
-        self._targets = torch.from_numpy(split.targets)
+        self._targets = [torch.as_tensor(target) for target in split.targets]
         self._cuts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
     def __len__(self) -> int:
@@ -35,7 +35,15 @@ class Batches:
         for rows in self._cuts:
             sequences = [self._sequences[row] for row in rows]
             lengths = torch.tensor([len(sequence) for sequence in sequences])
-            yield Batch(pad_sequence(sequences, batch_first=True), lengths, self._targets[rows])
+            x = pad_sequence(sequences, batch_first=True)
+            yield Batch(x, lengths, _together([self._targets[row] for row in rows]))
+
+
+def _together(targets: list[Tensor]) -> Tensor:
+    if targets[0].ndim == 0:
+        return torch.stack(targets)
+    nothing = float("nan") if targets[0].is_floating_point() else UNKNOWN
+    return pad_sequence(targets, batch_first=True, padding_value=nothing)
 
 
 def in_order(split: Split, *, batch_size: int) -> Batches:

@@ -25,6 +25,7 @@ class Recipe(_Frozen):
     projection: int = Field(
         0, ge=0, description="width that the cell projects h to, where it does; 0: the cell's own"
     )
+    embedding: Count = Field(16, description="width of a token's embedding, where the input has tokens")
     epochs: Count = Field(10, description="the most epochs")
     patience: int = Field(
         0,
@@ -35,6 +36,8 @@ class Recipe(_Frozen):
     batch_size: Count = Field(32, description="sequences per optimiser step, over all processes")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled, as in AdamW; 0 is plain Adam")
+    anneal: bool = Field(False, description="let the learning rate fall to zero over the epochs, as a cosine")
+    clip: float = Field(0.0, ge=0, description="the largest norm of a gradient; 0: any")
     dropout: Share = Field(0.0, description="share of the last hidden state dropped in training")
     layer_dropout: Share = Field(0.0, description="share dropped between recurrent layers in training")
     noise: float = Field(

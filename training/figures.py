@@ -11,10 +11,11 @@ BLUE, ORANGE, GREY = "#2a6fbb", "#d9730d", "#888888"
 
 
 def draw_learning_curves(rows: list[dict[str, float]], *, kept: int, path: Path) -> None:
-    """Loss and accuracy of both parts over the epochs, with a line at the epoch that was kept."""
+    """Loss and metric of both parts over the epochs, with a line at the epoch that was kept."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in rows]
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    shown = [name.removeprefix("train_") for name in rows[0] if name.startswith("train_")]
+    for axes, metric in zip(figure.subplots(1, 2), shown, strict=True):
         for part, colour in (("train", BLUE), ("validation", ORANGE)):
             axes.plot(epochs, [row[f"{part}_{metric}"] for row in rows], color=colour, label=part)
         axes.axvline(kept, color=GREY, linewidth=1, linestyle="--", label=f"kept: epoch {kept}")

@@ -51,6 +51,10 @@ class Graph:
         self.add("Split", [x, stored], outputs, axis=-1)
         return outputs
 
+    def has(self, name: str) -> bool:
+        """Whether a node has made this tensor."""
+        return any(name in node.output for node in self._nodes)
+
     def proto(self) -> onnx.GraphProto:
         """The graph alone: what a `Scan` takes as its body."""
         weights = list(self._weights.values())

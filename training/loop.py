@@ -15,13 +15,15 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
 
 from training.batches import Batch, Batches, in_order, shuffled
 from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split, hold_out
-from training.model import Network, last_step
+from training.model import Network
 from training.progress import History, Row, progress
+from training.tasks import Task, of
 
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -32,11 +34,11 @@ class Interrupted(Exception):
 
 
 class Training(pl.LightningModule):
-    """Cross-entropy at the last true step of each sequence."""
+    """The task's loss, where its targets are known."""
 
-    def __init__(self, network: Network, recipe: Recipe, *, seed: int) -> None:
+    def __init__(self, network: Network, task: Task, recipe: Recipe, *, seed: int) -> None:
         super().__init__()
-        self.network, self._recipe, self._seed = network, recipe, seed
+        self.network, self._task, self._recipe, self._seed = network, task, recipe, seed
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout and noise by (seed, epoch, process)."""
@@ -48,22 +50,27 @@ class Training(pl.LightningModule):
         return self._step(batch, "train")
 
     def validation_step(self, batch: Batch) -> None:
-        """Log the loss and the accuracy of a batch."""
+        """Log the loss and the metric of a batch."""
         self._step(batch, "validation")
 
     def _step(self, batch: Batch, part: str) -> Tensor:
         x, lengths, targets = batch
         y, _ = self.network(x, lengths, self.network.initial_state(len(x)))
-        logits = last_step(y, lengths)  # [batch, classes]
-        loss = nn.functional.cross_entropy(logits, targets)
-        found = {f"{part}_loss": loss, f"{part}_accuracy": (logits.argmax(-1) == targets).float().mean()}
-        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(x), sync_dist=True)
+        said, known = self._task.pick(y, lengths, targets)  # [answers, out]
+        loss = self._task.loss(self.network, said, known)
+        found = {f"{part}_loss": loss, f"{part}_{self._task.metric}": self._task.measure(said, known)}
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(said), sync_dist=True)
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; with weight decay its decoupled form."""
         recipe = self._recipe
-        return torch.optim.AdamW(self.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimiser = torch.optim.AdamW(
+            self.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        if not recipe.anneal:
+            return optimiser
+        return [optimiser], [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs)]
 
 
 class Source(pl.LightningDataModule):
@@ -96,21 +103,23 @@ def is_helper() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0))
 
 
-def new_network(config: Config, *, features: int, out: int) -> Network:
+def new_network(config: Config, data: DataSet) -> Network:
     """An untrained network, the same for the same seed. Raises CellError."""
     recipe = config.recipe
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Network(
             cell=recipe.cell,
-            features=features,
+            features=data.inputs,
             hidden=recipe.hidden,
             layers=recipe.layers,
-            out=out,
+            out=data.out,
             projection=recipe.projection,
+            embedding=recipe.embedding,
             dropout=recipe.dropout,
             layer_dropout=recipe.layer_dropout,
             noise=recipe.noise,
+            forecast=data.forecast,
         )
 
 
@@ -122,16 +131,20 @@ def fit(config: Config, network: Network, data: DataSet, folder: Path) -> list[R
     """
     torch.set_num_threads(config.threads)
     recipe = config.recipe
-    train, validation = hold_out(data.train, share=recipe.validation, seed=config.seed)
+    task = of(data)
+    train, validation = data.train, data.validation
+    if validation is None:
+        train, validation = hold_out(data.train, share=recipe.validation, seed=config.seed)
     network.learn_normalisation(train.sequences)
+    task.prepare(network, data)
     source = Source(train, validation, batch_size=recipe.batch_size, seed=config.seed)
-    history = History(folder)
+    history = History(folder, task.metric)
     trainer = _trainer(config, folder, history)
     last = folder / CHECKPOINTS / LAST
     with _expected_warnings():
         try:
             trainer.fit(
-                Training(network, recipe, seed=config.seed),
+                Training(network, task, recipe, seed=config.seed),
                 datamodule=source,
                 ckpt_path=str(last) if last.is_file() else None,
                 weights_only=True,
@@ -167,6 +180,7 @@ def _trainer(config: Config, folder: Path, history: History) -> pl.Trainer:
         devices=config.devices,
         strategy="ddp" if config.devices > 1 else "auto",
         callbacks=callbacks,
+        gradient_clip_val=config.recipe.clip or None,
         deterministic=True,
         logger=False,
         enable_progress_bar=False,

@@ -18,7 +18,6 @@ from rich.progress import (
 )
 
 HISTORY_FILE = "metrics.csv"
-COLUMNS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 Row = dict[str, float]
 
@@ -26,8 +25,9 @@ Row = dict[str, float]
 class History(pl.Callback):
     """One row of metrics an epoch, kept in the checkpoint, so a resumed run has its whole history."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, metric: str) -> None:
         self._path = folder / HISTORY_FILE
+        self._columns = [f"{part}_{what}" for part in ("train", "validation") for what in ("loss", metric)]
         self._begun = 0.0
         self.rows: list[Row] = []
 
@@ -37,7 +37,7 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Add the epoch's row, and write all rows to `metrics.csv`."""
-        metrics = {column: float(trainer.callback_metrics[column]) for column in COLUMNS}
+        metrics = {column: float(trainer.callback_metrics[column]) for column in self._columns}
         seconds = round(time.perf_counter() - self._begun, 4)
         self.rows.append({"epoch": trainer.current_epoch + 1, **metrics, "seconds": seconds})
         if trainer.is_global_zero:
@@ -56,8 +56,9 @@ class History(pl.Callback):
 
 
 def _summary(trainer: pl.Trainer) -> str:
-    shown = {"loss": "train_loss", "val loss": "validation_loss", "val accuracy": "validation_accuracy"}
     metrics = trainer.callback_metrics
+    shown = {"loss": "train_loss"}
+    shown |= {key.replace("validation_", "val "): key for key in metrics if key.startswith("validation_")}
     return "  ".join(f"{name} {float(metrics[key]):.4f}" for name, key in shown.items() if key in metrics)
 
 

@@ -19,10 +19,11 @@ import torch
 from training import data, loop
 from training.config import CONFIG_FILE, Config
 from training.data.dataset import DataSet
-from training.evaluate import Scores, predict, score
+from training.evaluate import evaluate
 from training.figures import draw_confusion, draw_learning_curves
 from training.model import Network
 from training.progress import Row
+from training.tasks import Scores
 
 METRICS_FILE, WEIGHTS_FILE = "metrics.json", "weights.pt"
 
@@ -53,7 +54,7 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     CellError, Interrupted.
     """
     loaded = data.load(config.data)
-    network = loop.new_network(config, features=len(loaded.features), out=len(loaded.labels))
+    network = loop.new_network(config, loaded)
     if loop.is_helper():
         loop.fit(config, network, loaded, folder)
         return None
@@ -62,16 +63,17 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     rows = loop.fit(config, network, loaded, folder)
     seconds = time.perf_counter() - begun
     kept = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
-    scores = score(predict(network, loaded.test).logits, loaded.test.targets)
+    scores = evaluate(network, loaded, loaded.test)
     metrics = _metrics(rows, kept, scores, seconds)
     torch.save(network.state_dict(), folder / WEIGHTS_FILE)
     draw_learning_curves(rows, kept=int(kept["epoch"]), path=folder / "learning_curves.png")
-    draw_confusion(
-        scores.confusion,
-        labels=loaded.labels,
-        title=f"{loaded.title}, test part\naccuracy {scores.accuracy:.2%}",
-        path=folder / "confusion.png",
-    )
+    if scores.confusion is not None:
+        draw_confusion(
+            scores.confusion,
+            labels=loaded.labels,
+            title=f"{loaded.title}, test part\naccuracy {scores.metrics['accuracy']:.2%}",
+            path=folder / "confusion.png",
+        )
     (folder / "README.md").write_text(_readme(config, loaded, metrics))
     (folder / METRICS_FILE).write_text(
         json.dumps(metrics, indent=1) + "\n"
@@ -90,7 +92,7 @@ def read(folder: Path) -> Run:
         raise RunError(f"{folder} holds no finished run")
     config = Config.read(folder)
     loaded = data.load(config.data)
-    network = loop.new_network(config, features=len(loaded.features), out=len(loaded.labels))
+    network = loop.new_network(config, loaded)
     network.load_state_dict(torch.load(folder / WEIGHTS_FILE, weights_only=True))
     return Run(folder, config, loaded, network, json.loads((folder / METRICS_FILE).read_text()))
 
@@ -122,14 +124,12 @@ def _prepare(config: Config, folder: Path, *, force: bool) -> None:
 
 
 def _metrics(rows: list[Row], kept: Row, scores: Scores, seconds: float) -> dict[str, float]:
+    validation = [name for name in sorted(kept) if name.startswith("validation_")]
     return {
         "epochs": len(rows),
         "kept_epoch": int(kept["epoch"]),
-        "validation_accuracy": kept["validation_accuracy"],
-        "validation_loss": kept["validation_loss"],
-        "test_accuracy": scores.accuracy,
-        "test_macro_f1": scores.macro_f1,
-        "test_loss": scores.loss,
+        **{name: kept[name] for name in validation},
+        **{f"test_{name}": value for name, value in scores.metrics.items()},
         "seconds": round(seconds, 1),
     }
 

@@ -6,8 +6,7 @@ from statistics import median
 
 from training import run
 from training.config import Config
-
-COLUMNS = ("seed", "epochs", "kept_epoch", "validation_accuracy", "test_accuracy", "test_loss", "seconds")
+from training.tasks import of
 
 Table = list[dict[str, float]]
 
@@ -20,7 +19,7 @@ def train_seeds(config: Config, folder: Path, *, count: int, force: bool = False
         is_done = not force and run.is_finished(place) and Config.read(place) == told
         done = run.read(place) if is_done else run.train(told, place, force=force)
         assert done is not None, "several seeds train in one process"
-        rows.append({"seed": seed, **{name: done.metrics[name] for name in COLUMNS[1:]}})
+        rows.append({"seed": seed, **{name: done.metrics[name] for name in _columns(done)}})
     _write(rows, folder)
     return rows
 
@@ -30,12 +29,19 @@ def median_of(rows: Table, column: str) -> float:
     return median(row[column] for row in rows)
 
 
+def _columns(done: run.Run) -> tuple[str, ...]:
+    task = of(done.data)
+    measured = (f"validation_{task.metric}", *(f"test_{name}" for name in task.headline))
+    return ("epochs", "kept_epoch", *measured, "seconds")
+
+
 def _write(rows: Table, folder: Path) -> None:
+    columns = list(rows[0])
     with (folder / "seeds.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    lines += [[f"{row[name]:.4g}" for name in COLUMNS] for row in rows]
-    lines += [["median", *(f"{median_of(rows, name):.4g}" for name in COLUMNS[1:])]]
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[f"{row[name]:.4g}" for name in columns] for row in rows]
+    lines += [["median", *(f"{median_of(rows, name):.4g}" for name in columns[1:])]]
     (folder / "seeds.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))

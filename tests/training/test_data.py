@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from training import data
 from training.data import vowels as vowels_module
@@ -34,7 +35,18 @@ def test_vowels_has_the_official_split(vowels: DataSet) -> None:
     assert (min(lengths), max(lengths)) == (7, 29)
     assert all(sequence.shape[1] == 12 for sequence in vowels.train.sequences)
     assert vowels.train.sequences[0][0, 0] == np.float32(1.860936)
-    assert (len(vowels.features), vowels.labels) == (12, tuple("123456789"))
+    assert (len(vowels.inputs[0].features), vowels.labels) == (12, tuple("123456789"))
+
+
+def test_digits_are_read_by_rows_and_split_for_good() -> None:
+    digits = data.load("digits")
+    assert (len(digits.train), len(digits.test)) == (1347, 450)
+    assert {sequence.shape for sequence in digits.train.sequences + digits.test.sequences} == {(8, 8)}
+    assert digits.inputs[0].kind == "image"
+    images, targets = load_digits(return_X_y=True)
+    first = np.random.RandomState(0).permutation(1797)[1347]
+    assert np.array_equal(digits.test.sequences[0].ravel(), images[first])
+    assert digits.test.targets[0] == targets[first]
 
 
 def test_ts_files_are_read_channel_by_channel(tmp_path: Path) -> None:

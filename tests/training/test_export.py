@@ -13,7 +13,7 @@ import torch
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from training.data.dataset import DataSet, Split
 from training.export import ParityError, export, random_network
-from training.export.manifest import example
+from training.export.example import example
 from training.export.network import write_graph
 from training.export.parity import TOLERANCE, check
 from training.model import Network

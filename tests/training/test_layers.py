@@ -12,7 +12,9 @@ run
 export figures
 loop
 progress evaluate
+tasks
 model batches
+front tail
 cells
 data graph
 config

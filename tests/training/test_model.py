@@ -91,8 +91,8 @@ def test_normalisation_is_learnt_over_steps_and_spares_constants() -> None:
 
 def test_normalisation_is_saved_with_the_weights_but_not_trained() -> None:
     network = network_of()
-    assert {"shift", "scale"} <= set(network.state_dict())
-    assert {"shift", "scale"}.isdisjoint(name for name, _ in network.named_parameters())
+    assert {"front.shift", "front.scale"} <= set(network.state_dict())
+    assert {"front.shift", "front.scale"}.isdisjoint(name for name, _ in network.named_parameters())
 
 
 def test_noise_and_dropout_are_for_training_only() -> None:

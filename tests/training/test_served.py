@@ -1,4 +1,4 @@
-"""Every cell behind a real server: pieces through a session say what one request says, to the last bit."""
+"""Every cell and task behind a real server: pieces through a session say what one request says, bit for bit."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from tests.e2e.server import running
+from tests.training.made import data_of
+from tests.training.test_front import TASKS, network_for
 from training import cells
+from training.data.dataset import Task
 from training.export import export, random_network
+from training.export.example import steps_of
 
 FEATURES = 5
 CAUSAL = [name for name in cells.names() if name != "bidirectional"]
@@ -24,6 +28,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         network, data = random_network(cell=name, features=FEATURES, hidden=24, layers=2, classes=3, seed=0)
         network.learn_normalisation(tuple(3 * sequence + 1 for sequence in data.train.sequences))
         export(network, data, models / name / "1", metrics={}, command="", seed=0)
+    for task in TASKS:
+        made = data_of(task)
+        export(network_for(made), made, models / task / "1", metrics={}, command="", seed=0)
     folder = tmp_path_factory.mktemp("server")
     with (
         running(folder, models_dir=str(models)) as server,
@@ -68,6 +75,56 @@ def test_who_else_is_in_the_request_changes_no_bit(client: httpx.Client, name: s
 def test_a_load_finds_a_cell_exact(client: httpx.Client, name: str) -> None:
     [model] = client.get(f"/models/{name}").json()["models"]
     assert model["exact"] is True
+
+
+def cut(steps: Any, start: int, stop: int) -> Any:
+    return (
+        {name: rows[start:stop] for name, rows in steps.items()}
+        if isinstance(steps, dict)
+        else steps[start:stop]
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pieces_of_any_input_say_what_one_request_says(client: httpx.Client, task: Task) -> None:
+    """Named inputs, tokens, and nulls that a fill carries over the cuts."""
+    data = data_of(task)
+    sequence = max(data.test.sequences, key=len)
+    steps = steps_of(network_for(data), sequence)
+    [whole] = predict(client, task, {"steps": steps})
+    said = []
+    for start, stop in ((0, 1), (1, 8), (8, 10), (10, len(sequence))):
+        piece = {"steps": cut(steps, start, stop), "session": f"of-{task}", "at": start}
+        said += predict(client, task, piece)[0]["output"]
+    assert said == whole["output"]
+    assert len(said) == len(sequence)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_who_else_is_there_changes_no_bit_of_a_task(client: httpx.Client, task: Task) -> None:
+    data = data_of(task)
+    several = [{"steps": steps_of(network_for(data), one)} for one in data.test.sequences[:6]]
+    together = predict(client, task, *several)
+    assert together == [predict(client, task, one)[0] for one in several]
+    [model] = client.get(f"/models/{task}").json()["models"]
+    assert model["exact"] is True
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "pointer"),
+    [
+        ("language", [1, 2, 99], "/sequences/0/steps/2"),
+        ("language", [1, None], "/sequences/0/steps/1"),
+        ("label", [[1, 2], [None, "high"]], "/sequences/0/steps/1/1"),
+        ("forecast", {"x": [[1, 2]], "sky": [9], "hour": [[1]]}, "/sequences/0/steps/sky/0"),
+        ("forecast", {"x": [[1, 2]], "sky": [0], "hour": [[None]]}, "/sequences/0/steps/hour/0/0"),
+        ("forecast", {"x": [[1, 2]], "sky": [0, 1], "hour": [[1]]}, "/sequences/0/steps/sky"),
+        ("forecast", {"x": [[1, 2]], "sky": [0]}, "/sequences/0/steps"),
+    ],
+)
+def test_a_bad_value_is_pointed_at(client: httpx.Client, task: Task, steps: Any, pointer: str) -> None:
+    refused = client.post("/predict", json={"model": task, "sequences": [{"steps": steps}]})
+    assert (refused.status_code, refused.json()["pointer"]) == (422, pointer)
 
 
 def test_what_reads_from_both_ends_has_no_session(client: httpx.Client) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from training.config import Recipe
-from training.data.dataset import DataSet, Sequence, Split
+from training.data.dataset import DataSet, Input, Sequence, Split
 from training.data.fetch import Wheel, fetch
 
 PREFIX = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_"
@@ -56,7 +56,7 @@ def load() -> DataSet:
         "UCI Machine Learning Repository, "
         "https://doi.org/10.24432/C5NS47",
         license="CC BY 4.0",
-        features=tuple(f"lpc_cepstrum_{order}" for order in range(1, 13)),
+        inputs=(Input(features=tuple(f"lpc_cepstrum_{order}" for order in range(1, 13))),),
         labels=LABELS,
         train=train,
         test=test,

@@ -12,7 +12,7 @@ from training.export import parity
 from training.export.manifest import describe
 from training.export.network import write_graph
 from training.export.parity import ParityError
-from training.model import Network
+from training.model import Network, named
 
 __all__ = ["ParityError", "export", "random_network"]
 
@@ -82,7 +82,7 @@ def random_network(
         title="none: random weights",
         citation="",
         license="",
-        features=tuple(f"x_{feature}" for feature in range(features)),
+        inputs=named(features),
         labels=tuple(str(label) for label in range(classes)),
         train=split,
         test=split,

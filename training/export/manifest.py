@@ -4,33 +4,12 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-import numpy as np
-
-from service.manifest import Axes, Example, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
+from service.manifest import Axes, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
 from training.cells.cell import state_out
-from training.data.dataset import DataSet
-from training.evaluate import predict
-from training.export.network import INPUT, LENGTHS, LOGITS, PROBABILITIES
-from training.model import Network, softmax
-
-CONFIDENT = 0.99
-EXAMPLE_STEPS = 20  # long enough to be cut into pieces, short enough to be read
-
-
-def example(network: Network, data: DataSet) -> Example:
-    """A test sequence that it gets right with confidence; where there is none, the one it is surest of.
-
-    Of several the one whose length is nearest to EXAMPLE_STEPS, and of those the one it is surest of.
-    """
-    probabilities = softmax(predict(network, data.test).logits)  # [sequences, classes]
-    surest, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == data.test.targets
-    away = np.abs(np.array([len(sequence) for sequence in data.test.sequences]) - EXAMPLE_STEPS)
-    away[~(is_right & (surest >= CONFIDENT))] = away.max() + 1
-    row = int(np.lexsort((-surest * is_right, away))[0])
-    # `str` of a float32 is its shortest text, and reads back as the same float32
-    steps = [[float(str(value)) for value in step] for step in data.test.sequences[row]]
-    output = [float(str(value)) for value in probabilities[row]]
-    return Example(steps=steps, output=output, label=data.labels[int(probabilities[row].argmax())])
+from training.data.dataset import DataSet, Input
+from training.export.example import example
+from training.export.network import LENGTHS, LOGITS, OUTPUT
+from training.model import Network
 
 
 def describe(
@@ -43,24 +22,19 @@ def describe(
     seed: int,
 ) -> Manifest:
     """All that the service must know about the network's graph."""
-    cell, classes = network.cell, (network.out,)
+    cell = network.cell
     return Manifest(
         description=f"{data.title}: {type(cell).__name__}, {cell.layers} x {cell.hidden}",
-        task="classify",
+        task=data.task,
         causal=cell.causal,
-        inputs=(InputSpec(name=INPUT, dims=(network.features,), features=data.features),),
+        inputs=tuple(map(_input, data.inputs)),
         lengths=LENGTHS,
         axes=Axes(batch=0, time=1),
         states=tuple(
-            StateSpec(
-                input=name, output=state_out(name), shape=(cell.layers, "batch", cell.state_width(name))
-            )
-            for name in cell.states
+            StateSpec(input=name, output=state_out(name), shape=(layers, "batch", width))
+            for name, (layers, width) in network.states.items()
         ),
-        outputs=(
-            OutputSpec(name=PROBABILITIES, kind="probabilities", dims=classes, labels=data.labels),
-            OutputSpec(name=LOGITS, kind="logits", dims=classes),
-        ),
+        outputs=_outputs(data),
         example=example(network, data),
         metrics=metrics,
         provenance=Provenance(
@@ -74,6 +48,36 @@ def describe(
             parity=parity,
         ),
     )
+
+
+def _input(given: Input) -> InputSpec:
+    if given.kind == "token":
+        return InputSpec(name=given.name, kind="token", dtype="int64", vocabulary=given.vocabulary)
+    return InputSpec(
+        name=given.name,
+        kind=given.kind,
+        dims=(given.columns,),
+        features=given.features,
+        units=given.units,
+        missing="nan" if given.has_gaps else "error",
+    )
+
+
+def _outputs(data: DataSet) -> tuple[OutputSpec, ...]:
+    told = data.forecast
+    if told is None:
+        classes = (len(data.labels),)
+        return (
+            OutputSpec(name=OUTPUT, kind="probabilities", dims=classes, labels=data.labels),
+            OutputSpec(name=LOGITS, kind="logits", dims=classes),
+        )
+    labels = tuple(
+        f"{series} {when} q{quantile:g}"
+        for series in data.labels
+        for when in told.names
+        for quantile in told.quantiles
+    )
+    return (OutputSpec(name=OUTPUT, kind="values", dims=(len(labels),), labels=labels),)
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from training.batches import Batch, in_order
 from training.cells.cell import state_out
 from training.data.dataset import Split
-from training.export.network import INPUT, LENGTHS, LOGITS
+from training.export.network import LENGTHS, feeds, said
 from training.model import Network
 
 # Of the value where that is above 1: c is a sum over steps, which has reached 25 after 29 of them. There a
@@ -23,9 +23,9 @@ class ParityError(ValueError):
 
 
 def check(graph: bytes, network: Network, split: Split, *, batch_size: int = 64) -> dict[str, float]:
-    """Largest absolute differences on the logits of true steps and on final states. Raises ParityError."""
+    """Largest absolute differences on what true steps say and on final states. Raises ParityError."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    names = [LOGITS, *map(state_out, network.cell.states)]
+    names = [said(network), *map(state_out, network.states)]
     errors, bad = dict.fromkeys(names, 0.0), set()
     for batch in in_order(split, batch_size=batch_size):
         pairs = zip(names, _onnx(session, names, network, batch), _torch(network, batch), strict=True)
@@ -42,16 +42,16 @@ def check(graph: bytes, network: Network, split: Split, *, batch_size: int = 64)
 
 def _onnx(session: ort.InferenceSession, names: list[str], network: Network, batch: Batch) -> list[Floats]:
     lengths = batch.lengths.numpy().astype(np.int32)
-    zeros = zip(network.cell.states, network.initial_state(len(lengths)), strict=True)
-    feeds = {INPUT: batch.x.numpy(), LENGTHS: lengths, **{name: state.numpy() for name, state in zeros}}
-    logits, *state = session.run(names, feeds)
-    return [_true_steps(logits, lengths), *state]
+    zeros = zip(network.states, network.initial_state(len(lengths)), strict=True)
+    given = {**feeds(network, batch.x.numpy()), LENGTHS: lengths}
+    y, *state = session.run(names, given | {name: state.numpy() for name, state in zeros})
+    return [_true_steps(y, lengths), *state]
 
 
 @torch.inference_mode()
 def _torch(network: Network, batch: Batch) -> list[Floats]:
-    logits, state = network(batch.x, batch.lengths, network.initial_state(len(batch.x)))
-    return [_true_steps(logits.numpy(), batch.lengths.numpy()), *(part.numpy() for part in state)]
+    y, state = network(batch.x, batch.lengths, network.initial_state(len(batch.x)))
+    return [_true_steps(y.numpy(), batch.lengths.numpy()), *(part.numpy() for part in state)]
 
 
 def _true_steps(y: Floats, lengths: NDArray[np.int64] | NDArray[np.int32]) -> Floats:

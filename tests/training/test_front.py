@@ -1,0 +1,135 @@
+"""Inputs of several kinds: gaps filled as one would by hand, tokens looked up, quantiles in order."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.made import MIXED, data_of, gapped
+from training.data.dataset import DataSet, Input, Split, Task, each_step
+from training.export.network import write_graph
+from training.export.parity import TOLERANCE, check
+from training.front import Front
+from training.model import Network
+from training.tasks import of
+
+TASKS: tuple[Task, ...] = ("forecast", "language", "label")
+
+
+def network_for(data: DataSet, cell: str = "lstm") -> Network:
+    torch.manual_seed(0)
+    network = Network(
+        cell=cell, features=data.inputs, hidden=12, layers=2, out=data.out, embedding=5,
+        forecast=data.forecast,
+    ).eval()  # fmt: skip
+    network.learn_normalisation(data.train.sequences)
+    of(data).prepare(network, data)
+    return network
+
+
+def test_gaps_are_filled_with_the_last_seen_fading_to_the_mean() -> None:
+    front = Front((Input(features=("a",), has_gaps=True),), embedding=1)
+    front.shift.fill_(10)
+    nan = math.nan
+    x = torch.tensor([[[nan], [12], [nan], [nan], [7], [nan]]])
+    read = front(x, torch.tensor([6]), (torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)))
+    left = math.exp(-math.log1p(math.exp(-4.6)))  # of what was seen, a step later
+    filled = [0, 2, 2 * left, 2 * left**2, -3, -3 * left]
+    torch.testing.assert_close(read.channels[0, :, 0], torch.tensor(filled))
+    assert read.channels[0, :, 1].tolist() == [0, 1, 0, 0, 1, 0]
+    assert read.level[0, :, 0].tolist() == [10, 12, 12, 12, 7, 7]
+    assert [float(part) for part in read.state] == [-3, 1]
+
+
+@given(st.integers(2, 25), st.integers(0, 50), st.data())
+def test_a_cut_changes_nothing_for_gaps(steps: int, seed: int, data: st.DataObject) -> None:
+    front = Front((Input(features=("a", "b"), has_gaps=True),), embedding=1).eval()
+    x = torch.from_numpy(gapped(np.random.default_rng(seed), steps, share=0.6))[None]
+    start = (torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
+    whole = front(x, torch.tensor([steps]), start)
+    cut = data.draw(st.integers(1, steps - 1))
+    first = front(x[:, :cut], torch.tensor([cut]), start)
+    second = front(x[:, cut:], torch.tensor([steps - cut]), first.state)
+    torch.testing.assert_close(torch.cat([first.channels, second.channels], dim=1), whole.channels)
+    torch.testing.assert_close(second.state, whole.state)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cell", ["lstm", "layer_norm", "bidirectional"])
+def test_a_graph_of_any_input_and_task_agrees_with_torch(task: Task, cell: str) -> None:
+    data = data_of(task)
+    network = network_for(data, cell)
+    errors = check(write_graph(network).SerializeToString(), network, data.test)
+    assert {name.removesuffix("_out") for name in errors} >= set(network.states)
+    assert max(errors.values()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("padding", [0.0, math.nan])
+def test_padding_influences_no_filled_gap(padding: float) -> None:
+    data = data_of("label")
+    network = network_for(data)
+    x = torch.full((2, 9, 2), padding)
+    for row, length in enumerate((9, 4)):
+        x[row, :length] = torch.from_numpy(gapped(np.random.default_rng(row), length))
+    y, state = network(x, torch.tensor([9, 4]), network.initial_state(2))
+    alone, its_state = network(x[1:, :4], torch.tensor([4]), network.initial_state(1))
+    torch.testing.assert_close(y[1:, :4], alone)
+    torch.testing.assert_close([part[:, 1:] for part in state], list(its_state))
+
+
+def test_tokens_are_not_scaled_and_numbers_are() -> None:
+    data = data_of("forecast")
+    front = network_for(data).front
+    assert front.scale[2] == 1
+    assert front.shift[2] == 0
+    assert (front.scale[[0, 1, 3]] != 1).all()
+    assert [given.columns for given in MIXED] == [2, 1, 1]
+
+
+def test_quantiles_never_cross_and_an_untrained_network_says_persistence() -> None:
+    data = data_of("forecast")
+    network = network_for(data)
+    torch.nn.init.zeros_(network.head.weight)
+    x = torch.from_numpy(data.test.sequences[0])[None]
+    with torch.inference_mode():
+        y, _ = network(x, torch.tensor([x.shape[1]]), network.initial_state(1))
+    seen = network.front(x, torch.tensor([x.shape[1]]), network.initial_state(1)).level[0, :, 0]
+    quantiles = y[0].reshape(-1, 2, 3)
+    assert (quantiles.diff(dim=-1) > 0).all()
+    torch.testing.assert_close(quantiles[..., 1], seen[:, None].expand(-1, 2), atol=1e-2, rtol=0)
+
+
+def test_the_pinball_loss_is_least_at_the_quantiles() -> None:
+    data = data_of("forecast")
+    network, task = network_for(data), of(data)
+    truth = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    assert network.tail is not None
+    network.tail.reach.fill_(1)
+    normal = torch.distributions.Normal(0, 1).icdf(network.tail.quantiles)  # type: ignore[no-untyped-call]
+    best = normal.repeat(2).expand(4000, -1)
+    least = float(task.loss(network, best, truth))
+    for away in (-0.2, 0.2):
+        for quantile in range(3):
+            other = best.clone()
+            other[:, quantile::3] += away
+            assert float(task.loss(network, other, truth)) > least
+
+
+def test_coverage_and_error_are_counted_where_the_truth_is_known() -> None:
+    data = data_of("forecast")
+    said = np.tile(np.array([-1, 0, 1], np.float32), (4, 2))
+    truth = np.array([[0, 2], [0.5, np.nan], [-3, 0], [0, 0]], np.float32)
+    metrics = of(data).score(network_for(data), said, truth).metrics
+    assert metrics["coverage_a_+1step"] == 0.75
+    assert metrics["coverage_a_+3steps"] == pytest.approx(2 / 3)
+    assert metrics["error_a_+1step"] == pytest.approx(math.sqrt((0.25 + 9) / 4))
+    assert metrics["coverage"] == pytest.approx(5 / 7)
+
+
+def test_a_target_for_each_step_must_fit_its_sequence() -> None:
+    targets = each_step([np.zeros(3, np.int64)])
+    with pytest.raises(ValueError, match="sequence 0: 2 steps, targets for 3"):
+        Split((np.zeros((2, 1), np.float32),), targets)

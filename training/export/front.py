@@ -1,0 +1,131 @@
+"""Writes the front of a network as nodes: inputs by their names, gaps filled, embeddings, all joined.
+
+x [batch, time, width] ─ Transpose ─────────────────────────┐
+x with gaps ─ Transpose ─ Sub, Mul ─ Scan ─ fill, observed ─┼─ Concat ─ channels [time, batch, width]
+tokens [batch, time] ─ Transpose ─ Gather ──────────────────┘
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from onnx import TensorProto
+
+from training.cells.cell import state_out, weights_of
+from training.data.dataset import Input
+from training.front import Front
+from training.graph import Graph
+
+IS_TRUE = "is_true_step"
+
+
+class Written(NamedTuple):
+    """Names of what the front makes."""
+
+    channels: str  # [time, batch, width]
+    level: str  # [time, batch, columns of the first input]: its last seen values, in its units
+
+
+def write_front(graph: Graph, front: Front, lengths: str) -> Written:
+    """Declare the inputs and the front's states, and write its nodes."""
+    channels: list[str] = []
+    levels: list[str] = []
+    for given, place in front.places():
+        if given.kind == "token":
+            channels.append(_write_token(graph, front, given))
+            continue
+        graph.input(given.name, ["batch", "time", given.columns])
+        turned = graph.add("Transpose", [given.name], [f"{given.name}_by_time"], perm=[1, 0, 2])
+        if given.has_gaps:
+            filled, level = _write_gaps(graph, front, given, place, turned, lengths)
+            channels += filled
+            levels.append(level)
+        else:
+            channels.append(turned)
+            levels.append(turned)
+    joined = channels[0] if len(channels) == 1 else graph.add("Concat", channels, ["channels"], axis=-1)
+    return Written(joined, levels[0] if levels else joined)
+
+
+def _write_token(graph: Graph, front: Front, given: Input) -> str:
+    graph.input(given.name, ["batch", "time"], kind=TensorProto.INT64)
+    turned = graph.add("Transpose", [given.name], [f"{given.name}_by_time"], perm=[1, 0])
+    table = graph.weight(f"{given.name}_table", weights_of(front.table(given.name)).astype(np.float32))
+    return graph.add("Gather", [table, turned], [f"{given.name}_embedded"])
+
+
+def _write_gaps(
+    graph: Graph, front: Front, given: Input, place: slice, turned: str, lengths: str
+) -> tuple[list[str], str]:
+    """The channels of an input with gaps: what fills them, and whether it was seen; and its level."""
+    name = given.name
+    stored = {
+        what: graph.weight(f"{name}_{what}", value.detach().cpu().numpy())
+        for what, value in {
+            "mean": front.shift[place],
+            "scale": front.scale[place],
+            "spread": 1 / front.scale[place],
+            "fading": -front.rate(name),
+        }.items()
+    }
+    away = graph.add("Sub", [turned, stored["mean"]], [f"{name}_away"])
+    z = graph.add("Mul", [away, stored["scale"]], [f"{name}_z"])
+    seen, age = _write_last_seen(graph, given, z, _write_is_true(graph, turned, lengths))
+    faded = graph.add("Exp", [graph.add("Mul", [age, stored["fading"]], [f"{name}_faded"])], [f"{name}_left"])
+    fill = graph.add("Mul", [seen, faded], [f"{name}_filled"])
+    nought = graph.weight("no_age", np.array(0, np.float32))
+    is_seen = graph.add("Equal", [age, nought], [f"{name}_is_seen"])
+    observed = graph.add("Cast", [is_seen], [f"{name}_observed"], to=TensorProto.FLOAT)
+    wide = graph.add("Mul", [seen, stored["spread"]], [f"{name}_wide"])
+    return [fill, observed], graph.add("Add", [wide, stored["mean"]], [f"{name}_level"])
+
+
+def _write_last_seen(graph: Graph, given: Input, z: str, is_true: str) -> tuple[str, str]:
+    """Write the forward fill: the last seen z and its age, each [time, batch, width]."""
+    axis = graph.weight("layer_axis", np.array([0]))
+    starts, ends = [], []
+    for what in ("seen", "age"):
+        state = f"{given.name}_{what}"
+        graph.input(state, [1, "batch", given.columns])
+        starts.append(graph.add("Squeeze", [state, axis], [f"{state}_before"]))
+        ends.append(f"{state}_after")
+    seen, age = f"{given.name}_last_seen", f"{given.name}_ages"
+    body = _fill_body(given.columns).proto()
+    graph.add("Scan", [*starts, z, is_true], [*ends, seen, age], body=body, num_scan_inputs=2)
+    for end, what in zip(ends, ("seen", "age"), strict=True):
+        state = state_out(f"{given.name}_{what}")
+        graph.add("Unsqueeze", [end, axis], [state])
+    return seen, age
+
+
+def _fill_body(width: int) -> Graph:
+    """One step: a true number replaces the last one seen; where there is none, its age grows."""
+    body = Graph("fill")
+    seen, age, z = (body.input(name, ["batch", width]) for name in ("seen", "age", "z"))
+    is_true = body.input("is_true", ["batch", 1], kind=TensorProto.BOOL)
+    is_known = body.add("Not", [body.add("IsNaN", [z], ["is_missing"])], ["is_known"])
+    is_new = body.add("And", [is_known, is_true], ["is_new"])
+    older = body.add("Add", [age, body.weight("one", np.array(1, np.float32))], ["older"])
+    aged = body.add("Where", [is_true, older, age], ["aged"])
+    nought = body.weight("nought", np.array(0, np.float32))
+    after = [
+        body.add("Where", [is_new, z, seen], ["seen_after"]),
+        body.add("Where", [is_new, nought, aged], ["age_after"]),
+    ]
+    copies = [body.add("Identity", [name], [f"{name}_too"]) for name in after]
+    for name in (*after, *copies):
+        body.output(name, ["batch", width])
+    return body
+
+
+def _write_is_true(graph: Graph, by_time: str, lengths: str) -> str:
+    """[time, batch, 1]: whether the row has this step. Written once, whoever asks."""
+    if graph.has(IS_TRUE):
+        return IS_TRUE
+    first, one = graph.weight("first_true", np.array(0)), graph.weight("one_true", np.array(1))
+    shape = graph.add("Shape", [by_time], ["true_time_shape"], end=1)
+    steps = graph.add("Range", [first, graph.add("Squeeze", [shape], ["true_time"]), one], ["true_steps"])
+    last = graph.weight("true_axis", np.array([-1]))
+    by_step = graph.add("Unsqueeze", [steps, last], ["true_steps_by_time"])  # [time, 1]
+    counts = graph.add("Cast", [lengths], ["true_lengths"], to=TensorProto.INT64)
+    is_true = graph.add("Less", [by_step, counts], ["is_true_by_row"])  # [time, batch]
+    return graph.add("Unsqueeze", [is_true, last], [IS_TRUE])
