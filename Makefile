@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test train lint check bench loadtest docker-test clean
+.PHONY: help serve test train lint check bench loadtest faults docker-test clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,6 +47,9 @@ bench: $(VENV)/.dev ## compare with peers; see benchmarks/README.md
 
 loadtest: $(VENV)/.loadtest ## users at work: URL= (default: a server of its own), USERS=50, TIME=30s
 	$(BIN)/python -m benchmarks.loadtest --users $(or $(USERS),50) --time $(or $(TIME),30s) $(if $(URL),--url $(URL))
+
+faults: $(VENV)/.dev ## break real servers at random, for long: HISTORIES=2000, SEED= (default: by the clock)
+	$(BIN)/python -m tests.faults --histories $(or $(HISTORIES),2000) $(if $(SEED),--seed $(SEED))
 
 docker-test: $(VENV)/.dev ## build the image, run it, kill it, find the session again
 	$(BIN)/python deploy/docker_test.py

@@ -8,6 +8,7 @@ import click
 
 from benchmarks import cache, loads, plot, profiling, report, soaking
 from benchmarks import gpu as gpu_bench
+from benchmarks import sessions as sessions_bench
 from benchmarks.cache import HERE, Unavailable
 from benchmarks.contest import Options, terminal
 from benchmarks.results import Result
@@ -78,6 +79,16 @@ def profile(load: str, seconds: float, top: int) -> None:
     """Where one worker spends its time under a load: functions by self time, sampled by py-spy."""
     with _tidy_errors():
         profiling.run(terminal(), load, seconds=seconds, top=top)
+
+
+@main.command()
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=4.0, show_default=True)
+@click.option("--out", default=HERE / "out", type=OUT, help="Where JSON goes.  [default: benchmarks/out]")
+def sessions(rounds: int, seconds: float, out: Path) -> None:
+    """What each session store costs per step, and what a million sessions take at rest."""
+    with _tidy_errors():
+        sessions_bench.run(terminal(), rounds=rounds, seconds=seconds, out=out)
 
 
 @main.command()

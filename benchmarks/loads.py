@@ -89,7 +89,7 @@ def int8(options: Options) -> Result:
         measures = {}
         for name, found in (("Cellgate, float32", first), ("Cellgate, INT8", second)):
             for contestant in found.running:
-                measures[name] = _closed_measure(options, contestant, calls)
+                measures[name] = closed_measure(options, contestant, calls)
         rows = first.run(options, measures) + second.absent
     for name, model in ((f"{KERNEL}, float32", whole), (f"{KERNEL}, INT8", small)):
         best = max(kernel.sweep(model, 20, processes=CORES, seconds=_kernel_s(options)).values())
@@ -109,7 +109,7 @@ def many_sessions(options: Options) -> Result:
             options.console.print(f"  [dim]creating {count:,} sessions[/]")
             seeding.create(contestant.server, contestant.work / "sessions", count)
             calls = [Call(sequence(1, seed=i), seeding.PLACEHOLDER) for i in range(64)]
-            measures[contestant.peer.name] = _closed_measure(options, contestant, calls, sessions=count)
+            measures[contestant.peer.name] = closed_measure(options, contestant, calls, sessions=count)
         rows = found.run(options, measures)
     result = Result("g", "stateful, 1 step, live sessions", "requests_per_s", rows)
     result.baseline = chosen[-1].name
@@ -137,8 +137,8 @@ def _closed(
         for contestant in found.running:
             sent = calls(steps, sessions and contestant.peer.has_sessions)
             if sent[0].session is not None:
-                _begin_sessions(contestant)
-            measures[contestant.peer.name] = _closed_measure(options, contestant, sent)
+                begin_sessions(contestant)
+            measures[contestant.peer.name] = closed_measure(options, contestant, sent)
         rows = found.run(options, measures)
     result = Result(key, title, "requests_per_s", rows)
     result.targets[TUTORIAL] = 5.0
@@ -162,15 +162,17 @@ def _mean_steps(calls: Sequence[Call]) -> float:
     return sum(len(call.x) for call in calls) / len(calls)
 
 
-def _begin_sessions(contestant: Contestant) -> None:
+def begin_sessions(contestant: Contestant) -> None:
+    """The first step of each session, where a server wants to be told of it."""
     for session in range(SESSIONS):
         call = Call(sequence(1, seed=session), session, is_first=True)
         ask(contestant.server, contestant.peer.dialect, call)
 
 
-def _closed_measure(
+def closed_measure(
     options: Options, contestant: Contestant, calls: Sequence[Call], sessions: int | None = None
 ) -> Measure:
+    """A turn of wrk with these bodies; with `sessions`, of random ones below that number."""
     bodies = contestant.write_bodies(calls)
     path = contestant.peer.dialect.path
     seeds = iter(range(1, 1000))
@@ -214,7 +216,7 @@ def _bulk_measure(options: Options, contestant: Contestant, x: Array, connection
 def _capacities(options: Options, found: Contest) -> dict[str, float]:
     """Requests per second of each contestant under the mixed bodies, closed loop."""
     return {
-        contestant.peer.name: _closed_measure(options, contestant, _mixed_calls())()["requests_per_s"]
+        contestant.peer.name: closed_measure(options, contestant, _mixed_calls())()["requests_per_s"]
         for contestant in found.running
     }
 
