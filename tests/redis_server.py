@@ -11,19 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 EXECUTABLE = shutil.which("redis-server") or shutil.which("valkey-server")
 needs_redis = pytest.mark.skipif(
     EXECUTABLE is None, reason="redis-server is not installed (Debian: redis-server)"
 )
 OPTIONS = ("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction")
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RedisServer:

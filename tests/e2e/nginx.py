@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.server import START_S, STOP_S, free_port
+from tests.e2e.server import START_S, STOP_S
+from tests.ports import free_port
 
 CONF = Path(__file__).parents[2] / "deploy/nginx"
 # Debian puts it where only root's PATH leads.

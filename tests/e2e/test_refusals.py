@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import first, predict
-from tests.e2e.server import ROOT, Server, free_port, running
+from tests.e2e.server import ROOT, Server, running
+from tests.ports import free_port
 
 ROW = [0.1] * 12
 JSON = {"content-type": "application/json"}

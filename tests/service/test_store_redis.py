@@ -19,7 +19,8 @@ from service.store import Limits, Outcome, Record, Status, Write
 from service.store.base import tombstone
 from service.store.record import CorruptRecord
 from service.store.redis import RedisStore
-from tests.redis_server import RedisServer, free_port, needs_redis, redis_cluster, redis_server
+from tests.ports import free_port
+from tests.redis_server import RedisServer, needs_redis, redis_cluster, redis_server
 
 pytestmark = needs_redis
 LIMITS = Limits(max_sessions=1000, max_bytes=1 << 24, min_idle_ms=0, max_tombstones=100)
