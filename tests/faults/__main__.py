@@ -1,31 +1,45 @@
-"""The long run: python -m tests.faults --histories 5000 --seed 7."""
+"""The long run: `python -m tests.faults --histories 20000 --seed 7`, or `make faults HISTORIES=… SEED=…`."""
+
+import asyncio
+import secrets
+import sys
+import tempfile
+from pathlib import Path
 
 import click
 
-from tests.faults.histories import Violation
-from tests.faults.run import KINDS, Tally, run, seed_of_now
+from tests.faults.campaign import CLUSTERS, Tally, run
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--histories", default=2000, show_default=True, help="Of each kind.")
-@click.option("--seed", type=int, help="The same seed asks for the same.  [default: by the clock]")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS, show_default=True)
-@click.option("--rate", default=0.2, show_default=True, help="Of requests that meet with a mishap.")
-def main(histories: int, seed: int | None, kinds: tuple[str, ...], rate: float) -> None:
-    """Break real servers in every way we know, and hold each session against its one-shot run."""
-    seed = seed_of_now() if seed is None else seed
-    for kind in kinds:
-        click.echo(f"{kind}: seed {seed}, {histories} histories")
-        with click.progressbar(length=histories, show_pos=True, show_eta=True) as bar:
+@click.option("--histories", default=10_000, show_default=True, type=click.IntRange(1), help="On each store.")
+@click.option("--seed", type=int, help="The same seed draws the same histories.  [default: a new one]")
+@click.option("--first", default=0, show_default=True, help="Number of the first history.")
+@click.option("--store", "stores", multiple=True, type=click.Choice(sorted(CLUSTERS)), help="Default: all.")
+def main(histories: int, seed: int | None, first: int, stores: tuple[str, ...]) -> None:
+    """Random histories against real servers, killed meanwhile; each must equal its one-shot run."""
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    numbers = range(first, first + histories)
+    wrong = []
+    for store in stores or sorted(CLUSTERS):
+        click.echo(f"{store}: {histories:,} histories from {first:,}, seed {seed}")
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+            tally = asyncio.run(run(store, Path(folder), seed=seed, numbers=numbers, progress=_show))
+        click.echo(f"\r{tally}")
+        wrong += tally.wrong
+    for line in wrong:
+        click.echo(line, err=True)
+    sys.exit(bool(wrong))
 
-            def report(tally: Tally, bar: "click._termui_impl.ProgressBar[int]" = bar) -> None:
-                bar.update(tally.histories - bar.pos)
 
-            try:
-                tally = run(kind, seed, histories, rate=rate, report=report)
-            except* Violation as group:
-                raise click.ClickException(f"seed {seed}: {'; '.join(map(str, group.exceptions))}") from group
-        click.echo(str(tally))
+def _show(tally: Tally) -> None:
+    """One line, written over."""
+    if sys.stdout.isatty() or tally.histories % 500 == 0:
+        rate = tally.histories / tally.seconds
+        text = (
+            f"{tally.histories:,} histories, {rate:.0f}/s, {len(tally.wrong)} wrong, {tally.sent:,} requests"
+        )
+        click.echo(f"\r{text}", nl=not sys.stdout.isatty())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What a real client does: the same request again, with the same `at`, until there is an answer.
 
-    main    a piece of the utterance, sent until it is answered
-    copy    the same at the same time, by another way
-    early   its successor, before its own turn
-    again   the last request once more, after its answer: must get that very answer
-    stale   an older request
+main    a piece of the utterance, sent until it is answered
+copy    the same at the same time, by another way
+early   its successor, before its own turn
+again   the last request once more, after its answer: must get that very answer
+stale   an older request
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tests.faults.wire import Message
 from tests.faults.witness import Sending, Witness
 
 PATIENCE_S = 90.0
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.02, 0.5
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.02, 1.0
 TRY_AGAIN = {502, 503, 504}
 
 
@@ -100,14 +100,16 @@ class Client:
                 self.heard.answers.append((sending, answer))
                 return
             await asyncio.sleep(min(wait_s, float((answer and answer.header("Retry-After")) or wait_s)))
-            wait_s = min(LONGEST_WAIT_S, wait_s * 1.5)
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
 
     async def _send(self, sending: Sending, piece: Piece, blow: Blow, route: int) -> Message | None:
         self.heard.num_sent += 1
         named = Sending(sending.history, sending.life, sending.piece, sending.kind, next(self._numbers))
         path, headers, body = encode(self.history, piece)
         headers |= {"X-Request-ID": str(named), "X-Fault": str(blow)}
-        return await wire.ask(self._ports[route % len(self._ports)], wire.request("POST", path, headers, body))
+        return await wire.ask(
+            self._ports[route % len(self._ports)], wire.request("POST", path, headers, body)
+        )
 
     async def _look(self) -> Message:
         """Where the store says that the session is."""

@@ -1,75 +1,113 @@
-"""The servers under test, each behind a proxy of its own, and what can befall them."""
+"""Real processes, and the ways to hurt them: two workers on LMDB; three servers on Redis.
+
+A blow ends when what it killed runs again.
+"""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
-from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.server import Server
-from tests.faults.proxy import Proxy
-from tests.redis_server import RedisServer
+from tests.faults.proxy import StoreProxy, store_proxy
+from tests.redis_server import RedisServer, redis_server
 
-MAX_PAUSE_S = 0.4  # between two disasters
+REPLICAS = 3
+DOWN_S = 0.3  # at most, before what was killed is started again
+# Few steps a call, so that a request takes several, and some die between two of them.
+SETTINGS = {"chunk_steps": "4", "log_level": "warning", "access_log": "false"}
+
+Blow = Callable[[random.Random], Awaitable[None]]
 
 
+@dataclass
 class Cluster:
-    """Servers on one session store. `disasters` counts what was done to them."""
+    """What runs, and what can be done to it, by name."""
 
-    def __init__(self, folder: Path, rng: random.Random, *, kind: str, rate: float) -> None:
-        self.kind = kind
-        self.disasters: Counter[str] = Counter()
-        self._rng = rng
-        self._redis: RedisServer | None = None
-        settings: dict[str, Any] = {"CELLGATE_ACCESS_LOG": "false", "CELLGATE_MODELS_POLL_S": "0"}
-        if kind == "redis":
-            self._redis = RedisServer(folder / "redis")
-            self._redis.start()
-            settings |= {"CELLGATE_STORE": "redis", "CELLGATE_REDIS_URL": self._redis.url}
-            self.servers = [self._server(folder / f"replica-{number}", settings) for number in range(3)]
-        else:
-            self.servers = [self._server(folder / "server", settings | {"CELLGATE_WORKERS": "2"})]
-        self.reference = self._server(folder / "reference", settings | {"CELLGATE_STORE": "memory"})
-        self.proxies = [Proxy(server.port, random.Random(rng.random()), rate=rate) for server in self.servers]
+    servers: list[Server]
+    blows: dict[str, Blow]
 
-    @staticmethod
-    def _server(folder: Path, settings: dict[str, Any]) -> Server:
-        folder.mkdir(parents=True)
-        return Server(folder, settings)
+    @property
+    def ports(self) -> list[int]:
+        return [server.port for server in self.servers]
 
-    async def start(self) -> None:
-        """Start everything."""
-        for server in (*self.servers, self.reference):
-            await asyncio.to_thread(server.start)
-        for proxy in self.proxies:
-            await proxy.start()
+    def logs(self) -> str:
+        """The ends of the servers' logs, for a message."""
+        return "\n".join(f"{server.log}:\n{server.log.read_text()[-1500:]}" for server in self.servers)
 
-    async def stop(self) -> None:
-        """Leave nothing running."""
-        for proxy in self.proxies:
-            await proxy.stop()
-        for server in (*self.servers, self.reference):
-            await asyncio.to_thread(server.reap)
-        if self._redis is not None:
-            self._redis.kill()
 
-    async def haunt(self, over: asyncio.Event) -> None:
-        """One disaster after the other, until told to stop; then everything is up again."""
-        while not over.is_set():
-            await asyncio.sleep(self._rng.random() * MAX_PAUSE_S)
-            server = self._rng.choice(self.servers)
-            disaster = self._rng.choice(
-                ("a worker", "a server", "Redis" if self._redis else "a worker", "an orderly stop")
-            )
-            self.disasters[disaster] += 1
-            if disaster == "Redis" and self._redis is not None:
-                self._redis.kill()
-                await asyncio.sleep(self._rng.random() * 0.3)
-                await asyncio.to_thread(self._redis.start)
-            elif disaster == "a worker" and len(workers := server.workers()) > 1:
-                os.kill(self._rng.choice(workers), signal.SIGKILL)
-            else:
-                await asyncio.to_thread(server.stop if disaster == "an orderly stop" else server.kill)
-                await asyncio.to_thread(server.start)
+@contextlib.asynccontextmanager
+async def single(folder: Path, **settings: str) -> AsyncIterator[Server]:
+    """One server, started."""
+    folder.mkdir(parents=True)
+    named = {f"CELLGATE_{name.upper()}": value for name, value in (SETTINGS | settings).items()}
+    server = Server(folder, named)
+    try:
+        await asyncio.to_thread(server.start)
+        yield server
+    finally:
+        server.reap()
+
+
+@contextlib.asynccontextmanager
+async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
+    """One server, two workers, one LMDB file."""
+    async with single(folder / "server", store="lmdb", workers="2") as server:
+        blows: dict[str, Blow] = {
+            "kill -9 of a worker": lambda rng: _kill_worker(server, rng),
+            "kill -9 of all, LMDB reopened": lambda rng: _kill(server, rng),
+            "stop and start": lambda _: _restart(server),
+        }
+        yield Cluster([server], blows)
+
+
+@contextlib.asynccontextmanager
+async def redis_cluster(folder: Path) -> AsyncIterator[Cluster]:
+    """Three servers that share a Redis, which writes through on every commit."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = stack.enter_context(redis_server(folder / "redis"))
+        before = await stack.enter_async_context(store_proxy(redis.port))
+        settings = {"store": "redis", "redis_url": f"redis://127.0.0.1:{before.port}/0"}
+        servers = [
+            await stack.enter_async_context(single(folder / f"replica-{number}", **settings))
+            for number in range(REPLICAS)
+        ]
+        blows: dict[str, Blow] = {
+            "kill -9 of a replica": lambda rng: _kill(rng.choice(servers), rng),
+            "kill -9 of Redis": lambda rng: _kill_redis(redis, rng),
+            "replies of Redis dropped": lambda rng: _drop_replies(before, rng),
+        }
+        yield Cluster(servers, blows)
+
+
+async def _kill_worker(server: Server, rng: random.Random) -> None:
+    """One of several; the parent starts another."""
+    workers = await asyncio.to_thread(server.workers)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(rng.choice(workers), signal.SIGKILL)
+
+
+async def _kill(server: Server, rng: random.Random) -> None:
+    server.kill()
+    await asyncio.sleep(rng.random() * DOWN_S)
+    await asyncio.to_thread(server.start)
+
+
+async def _restart(server: Server) -> None:
+    status = await asyncio.to_thread(server.stop)
+    assert status == 0, f"exit status {status} after SIGTERM:\n{server.log.read_text()[-1500:]}"
+    await asyncio.to_thread(server.start)
+
+
+async def _kill_redis(redis: RedisServer, rng: random.Random) -> None:
+    redis.kill()
+    await asyncio.sleep(rng.random() * DOWN_S)
+    await asyncio.to_thread(redis.start)
+
+
+async def _drop_replies(before: StoreProxy, rng: random.Random) -> None:
+    before.drop_replies(rng)

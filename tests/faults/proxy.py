@@ -1,6 +1,6 @@
 """A proxy before each server, which does to a request what the request's X-Fault header asks for.
 
-    client ─ X-Fault: lose-reply ─→ proxy ─→ server commits ─→ reply ─→ witness ─╳ client
+    client ─ X-Fault: lose-reply ─→ proxy ─→ server commits ─→ reply ─→ witness ─x client
 
 The client's plan chooses the faults, so a seed says which request they befall. Where nothing else is asked
 for, a proxy waits for the server's reply even if nobody will get it: so it is known when a request is over.
