@@ -3,8 +3,8 @@
 import random
 import socket
 
-# Below the ports that Linux gives to outgoing connections (32768 and up): one of those may take a port while the
-# server that had it is down.
+# Below the ports that Linux gives to outgoing connections (32768 and up): one of those may take a port while
+# the server that had it is down.
 FIRST, LAST = 12_000, 32_000
 
 
