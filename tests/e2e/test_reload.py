@@ -25,7 +25,7 @@ def root(models_dir: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(root: Path, tmp_path: Path) -> Iterator[Server]:
-    settings = {"models_dir": str(root), "models_poll_s": "0.05", "session_ttl_s": "2"}
+    settings = {"models_dir": str(root), "models_poll_s": "0.05", "session_ttl_s": "6"}
     with running(tmp_path, workers="2", **settings) as started:
         yield started
 

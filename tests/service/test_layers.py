@@ -8,7 +8,7 @@ import pytest
 LAYERS = """\
 __main__
 serve session_commands key_commands
-app
+app protocol
 routes
 front oip oip_routes session_routes
 predict problems resource
