@@ -1,0 +1,26 @@
+"""Some hundred histories on each store within the tests; `make faults` runs as many as you like."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults.campaign import CLUSTERS, run
+from tests.redis_server import needs_redis
+
+SEED = int(os.environ.get("FAULTS_SEED", "1"))
+HISTORIES = int(os.environ.get("FAULTS_HISTORIES", "400"))
+STORES = [pytest.param(name, marks=needs_redis) if name == "redis" else name for name in sorted(CLUSTERS)]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_whatever_breaks_no_step_is_lost_or_taken_twice_and_no_bit_differs(
+    store: str, tmp_path: Path
+) -> None:
+    print(f"FAULTS_SEED={SEED} FAULTS_HISTORIES={HISTORIES}")  # noqa: T201  shown when it fails
+    tally = asyncio.run(run(store, tmp_path, seed=SEED, numbers=range(HISTORIES)))
+    print(tally)  # noqa: T201
+    assert not tally.wrong, "\n".join(tally.wrong)
+    assert tally.histories == HISTORIES
+    assert tally.blows and tally.faults, "it was too quiet to prove anything"
