@@ -1,4 +1,4 @@
-"""Every cell and task behind a real server: pieces through a session say what one request says, bit for bit."""
+"""Every cell and task behind a real server: pieces through a session say what one request says, exactly."""
 
 from collections.abc import Iterator
 from typing import Any
