@@ -156,6 +156,8 @@ def _serve(settings: Settings, rates_file: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server = uvicorn.Server(config)
-    server.run([address])
+    # `address` goes on guarding the port. What listens has SO_REUSEADDR, which its connections inherit: those
+    # that a killed server leaves half closed would else keep the next one from the port.
+    server.run([WorkerSocket.bind_again(address.family, *address.getsockname()[:2])])
     if not server.started:
         sys.exit(STARTUP_FAILURE)

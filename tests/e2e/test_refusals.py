@@ -1,5 +1,6 @@
 """Every bad request gets its status, its code and a pointer to the place; every bad start says why."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -193,6 +194,19 @@ def test_two_servers_never_share_a_port(tmp_path: Path) -> None:
     finally:
         for twin in twins:
             twin.reap()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_connections_of_a_killed_server_do_not_keep_the_next_one_from_the_port(
+    workers: str, tmp_path: Path
+) -> None:
+    with running(tmp_path, workers=workers) as server, contextlib.ExitStack() as stack:
+        for _ in range(4):  # open, and not closed by their clients
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        server.kill()
+        server.start()
 
 
 def test_a_compressed_body_is_told_where_it_is_not_read(client: httpx.Client) -> None:
