@@ -4,11 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test train lint check bench loadtest faults docker-test clean
+.PHONY: help serve test train lint check bench loadtest faults docker-test docker-loadtest clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,8 +51,13 @@ loadtest: $(VENV)/.loadtest ## users at work: URL= (default: a server of its own
 faults: $(VENV)/.dev ## break real servers at random, for long: HISTORIES=2000, SEED= (default: by the clock)
 	$(BIN)/python -m tests.faults --histories $(or $(HISTORIES),2000) $(if $(SEED),--seed $(SEED))
 
-docker-test: $(VENV)/.dev ## build the image, run it, kill it, find the session again
-	$(BIN)/python deploy/docker_test.py
+docker-test: $(VENV)/.dev ## build the image, run it and a cluster of it, kill them, find the sessions again
+	$(BIN)/python -m deploy.docker_test
+	$(BIN)/python -m deploy.cluster_test
+
+docker-loadtest: ## users at work against what compose runs: LOADTEST_URL=http://nginx:8080 for the cluster
+	@mkdir -p benchmarks/out
+	LOADTEST_USER=$$(id -u):$$(id -g) docker compose run --build --rm loadtest
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

@@ -89,8 +89,30 @@ def test_every_service_is_confined(compose: dict[str, Any]) -> None:
         assert "privileged" not in service, name
 
 
-def test_the_server_is_published_on_loopback_unless_told_otherwise(compose: dict[str, Any]) -> None:
-    assert compose["services"]["cellgate"]["ports"] == ["${SERVER_PUBLISH:-127.0.0.1:8000}:8000"]
+def test_only_the_server_and_nginx_are_published_and_on_loopback(compose: dict[str, Any]) -> None:
+    ports = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert ports == {
+        "cellgate": ["${SERVER_PUBLISH:-127.0.0.1:8000}:8000"],
+        "nginx": ["${CLUSTER_PUBLISH:-127.0.0.1:8080}:8080"],
+    }
+
+
+def test_redis_is_reached_by_the_replicas_alone_and_writes_before_it_acknowledges(
+    compose: dict[str, Any],
+) -> None:
+    assert compose["networks"]["store"] == {"internal": True}
+    members = {
+        name for name, service in compose["services"].items() if "store" in service.get("networks", ())
+    }
+    assert members == {"redis", "replica-1", "replica-2", "replica-3"}
+    assert "--appendonly yes --appendfsync always" in compose["services"]["redis"]["command"]
+
+
+def test_nginx_knows_every_replica(compose: dict[str, Any]) -> None:
+    replicas = {name for name in compose["services"] if name.startswith("replica-")}
+    assert {host.split(":")[0] for host in compose["services"]["nginx"]["extra_hosts"]} == replicas
+    upstream = (ROOT / "deploy/nginx/upstream.conf").read_text()
+    assert set(re.findall(r"server (replica-\d+):8000", upstream)) == replicas
 
 
 def test_models_are_read_only_and_sessions_outlive_the_container(compose: dict[str, Any]) -> None:
