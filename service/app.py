@@ -25,7 +25,7 @@ from service.front import Front, Receive, Scope, Send
 from service.logs import AccessLog, is_text
 from service.oip import OpenInference
 from service.predict import Predictor, Reply
-from service.reload import Reloader
+from service.reload import Reloader, Signature, look
 from service.repository import Repository, prepare
 from service.resource import Resources
 from service.routes import build
@@ -173,6 +173,7 @@ class Cellgate:
         """Start the parts, and stop them at the end of the block. Raises StartupError."""
         settings = self.settings
         await self.store.open()
+        on_disk = look(settings.models_dir)  # before they are loaded: what comes meanwhile is noticed later
         self._repository = Repository.load(
             settings.models_dir,
             batching_of(settings),
@@ -196,7 +197,7 @@ class Cellgate:
         gc.set_threshold(*GC_THRESHOLD)
         tasks = [asyncio.create_task(self._sweep())]
         if settings.models_poll_s:
-            tasks.append(asyncio.create_task(self._follow_models(self._repository)))
+            tasks.append(asyncio.create_task(self._follow_models(self._repository, on_disk)))
         logger.info("ready: %d models, sessions in %s", len(list(self._repository)), settings.store)
         try:
             yield
@@ -221,12 +222,13 @@ class Cellgate:
                 logger.error("the parent process is gone; stopping")
                 _stop_this_process()
 
-    async def _follow_models(self, repository: Repository) -> None:
+    async def _follow_models(self, repository: Repository, served: dict[Path, Signature]) -> None:
         """Load what comes into the models directory, retire what goes."""
         settings = self.settings
         reloader = Reloader(
             repository,
             settings.models_dir,
+            served=served,
             prepare=lambda folder: prepare(
                 folder, batching_of(settings), settings.provider, settings.num_threads
             ),

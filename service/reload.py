@@ -28,6 +28,7 @@ class Reloader:
         repository: Repository,
         root: Path,
         *,
+        served: dict[Path, Signature],
         prepare: Callable[[Path], Prepared],
         on_death: Callable[[], None],
         retire_s: float,
@@ -39,8 +40,8 @@ class Reloader:
         self._on_death = on_death
         self._retire_s = retire_s  # a retired version is unloaded when nobody has asked for it so long
         self._grace_s = grace_s  # the longest that a request may hold a model before it asks it to compute
-        self._served = look(root)
-        self._seen = dict(self._served)
+        self._served = served  # what `look` found just before the repository was loaded
+        self._seen = dict(served)
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def check(self) -> None:

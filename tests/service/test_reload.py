@@ -1,0 +1,45 @@
+"""What the reloader notices, look after look; `tests/e2e/test_reload.py` sees it in running servers."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.example import Batching
+from service.reload import Reloader, look
+from service.repository import Repository, prepare
+
+BATCHING = Batching(max_batch=8, chunk_steps=16, max_waiting=64)
+
+
+def versions(repository: Repository) -> list[tuple[str, bool]]:
+    return [(model.version, repository.is_retired(model)) for model in repository]
+
+
+@pytest.mark.anyio
+async def test_what_comes_or_goes_while_the_models_are_loaded_is_noticed(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "vowels"
+    shutil.copytree(models_dir / "vowels" / "1", root / "1")
+    shutil.copytree(models_dir / "vowels" / "1", tmp_path / ".late")
+    before = look(tmp_path)
+    repository = Repository.load(
+        tmp_path, BATCHING, provider="cpu", threads=1, on_death=lambda: pytest.fail("a worker died")
+    )
+    (tmp_path / ".late").rename(root / "2")
+    shutil.rmtree(root / "1")
+    reloader = Reloader(
+        repository,
+        tmp_path,
+        served=before,
+        prepare=lambda folder: prepare(folder, BATCHING, "cpu", 1),
+        on_death=lambda: pytest.fail("a worker died"),
+        retire_s=60,
+        grace_s=0,
+    )
+    await reloader.check()
+    assert versions(repository) == [("1", True)], "one look is no proof that the copy is complete"
+    await reloader.check()
+    assert versions(repository) == [("1", True), ("2", False)]
+    await repository.stop()
