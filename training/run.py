@@ -19,6 +19,7 @@ import torch
 from training import data, loop
 from training.config import CONFIG_FILE, Config
 from training.data.dataset import DataSet
+from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.figures import draw_confusion, draw_learning_curves
 from training.model import Network
@@ -28,7 +29,7 @@ from training.tasks import Scores
 METRICS_FILE, WEIGHTS_FILE = "metrics.json", "weights.pt"
 
 
-class RunError(ValueError):
+class RunError(TrainingError):
     """The folder cannot be used as the run that was asked for."""
 
 

@@ -7,8 +7,9 @@ import pytest
 
 LAYERS = """
 __main__
+commands
 seeds
-run
+run baselines
 export figures
 loop
 progress evaluate
@@ -17,7 +18,7 @@ model batches
 front tail
 cells
 data graph
-config
+config errors
 """
 RANK = {name: rank for rank, line in enumerate(LAYERS.splitlines()) for name in line.split()}
 FILES = sorted(Path("training").rglob("*.py"))

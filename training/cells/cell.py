@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.errors import TrainingError
 from training.graph import Graph
 
 State = tuple[Tensor, ...]  # each [layers, batch, width of the state]; of one layer, each [batch, width]
 Weights = NDArray[np.float64]
 
 
-class CellError(ValueError):
+class CellError(TrainingError):
     """No cell has this name, or it does not take what it was given."""
 
 

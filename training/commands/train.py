@@ -1,0 +1,111 @@
+"""`cellgate-train train`."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from training import data
+from training.commands.common import errors, export_run
+from training.config import Config, Recipe
+
+Command = Callable[..., None]
+
+
+def _recipe_options(command: Command) -> Command:
+    """One option for each field of the recipe; the default is the recipe's."""
+    for name, field in reversed(Recipe.model_fields.items()):
+        kind = type(field.default)
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, type=kind, default=None, help=field.description)(command)
+    return command
+
+
+@click.command()
+@click.argument("name", metavar="DATA", type=click.Choice(data.names()))
+@click.option(
+    "--recipe", "recipe_name", default=None, help="A recipe of the data set; the options below change it."
+)
+@_recipe_options
+@click.option(
+    "--seed", default=0, show_default=True, help="Decides weights, split, order, dropout and noise."
+)
+@click.option("--seeds", type=click.IntRange(2), help="Train so many seeds, and write a table of them.")
+@click.option("--accelerator", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--devices", default=1, show_default=True, help="Processes, one per device; they train by DDP.")
+@click.option("--threads", default=1, show_default=True, help="Threads of each process.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/DATA]")
+@click.option("--export", "export_to", type=click.Path(path_type=Path), help="Also export into this folder.")
+@click.option("--force", is_flag=True, help="Replace a finished run, and what lies in the export folder.")
+def train(
+    name: str,
+    recipe_name: str | None,
+    seeds: int | None,
+    out: Path | None,
+    export_to: Path | None,
+    force: bool,
+    **options: Any,
+) -> None:
+    """Train on DATA. After Ctrl-C, the same command goes on from the last finished epoch.
+
+    \b
+    cellgate-train train vowels
+    cellgate-train train vowels --recipe article --out runs/article
+    cellgate-train train vowels --seeds 5 --out runs/five
+    cellgate-train train vowels --devices 2 --accelerator cpu
+    cellgate-train train vowels --export models/vowels/1 --force
+    """
+    config = _config(name, recipe_name, options)
+    folder = out or Path("runs") / name
+    if seeds and (export_to or config.devices > 1):
+        raise click.UsageError("--seeds goes with neither --export nor --devices")
+    with errors():
+        from training import run
+        from training import seeds as several
+        from training.tasks import of
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        if seeds:
+            _show_seeds(several.train_seeds(config, folder, count=seeds, force=force))
+            return
+        done = run.train(config, folder, force=force)
+        if done is None:  # a helper process of DDP
+            return
+        click.echo(
+            f"{folder}: epoch {done.metrics['kept_epoch']} of {done.metrics['epochs']} kept, "
+            f"{of(done.data).summary(done.metrics)}, {done.metrics['seconds']:.0f} s"
+        )
+        if export_to:
+            export_run(done, export_to, force=force)
+
+
+def _config(name: str, recipe_name: str | None, options: dict[str, Any]) -> Config:
+    recipes = data.recipes(name)
+    recipe_name = recipe_name or next(iter(recipes))
+    if recipe_name not in recipes:
+        raise click.BadParameter(f"{name} has the recipes {', '.join(recipes)}", param_hint="--recipe")
+    changed = {field: options.pop(field) for field in Recipe.model_fields}
+    changed = {field: value for field, value in changed.items() if value is not None}
+    try:
+        recipe = Recipe.model_validate(recipes[recipe_name].model_dump() | changed)
+        return Config(data=name, recipe=recipe, **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise click.BadParameter(first["msg"], param_hint=flag) from error
+
+
+def _show_seeds(rows: list[dict[str, float]]) -> None:
+    from training.seeds import median_of
+
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" for value in row.values()))
+    table.add_section()
+    table.add_row("median", *(f"{median_of(rows, name):.4g}" for name in list(rows[0])[1:]))
+    Console().print(table)
