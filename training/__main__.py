@@ -7,6 +7,7 @@ import click
 
 from training.commands.evaluate import evaluate
 from training.commands.export import export
+from training.commands.sweep import sweep
 from training.commands.train import train
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     """
 
 
-for command in (train, evaluate, export):
+for command in (train, evaluate, export, sweep):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -46,19 +46,45 @@ def _together(targets: list[Tensor]) -> Tensor:
     return pad_sequence(targets, batch_first=True, padding_value=nothing)
 
 
+def _in_buckets(
+    split: Split, order: NDArray[np.int64], batch_size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The order, by length within pools of 16 batches; batches are shuffled, a short one is last."""
+    lengths = np.array([len(sequence) for sequence in split.sequences])
+    cuts: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), 16 * batch_size):
+        pool = order[start : start + 16 * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        cuts += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+    whole = [cut for cut in cuts if len(cut) == batch_size]
+    short = [cut for cut in cuts if len(cut) < batch_size]
+    return np.concatenate([*(whole[row] for row in rng.permutation(len(whole))), *short])
+
+
 def in_order(split: Split, *, batch_size: int) -> Batches:
     """The batches of a split as it lies."""
     return Batches(split, order=np.arange(len(split)), batch_size=batch_size)
 
 
 def shuffled(
-    split: Split, *, batch_size: int, seed: int, epoch: int, rank: int = 0, world: int = 1
+    split: Split,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world: int = 1,
+    buckets: bool = False,
 ) -> Batches:
     """One process's share of an epoch: rows `rank`, `rank + world`, … of an order that seed and epoch decide.
 
     `batch_size` counts the sequences of all processes together. Each gets equally many (the order wraps
     around), because processes that take unequal numbers of optimiser steps wait for each other for ever.
+    With `buckets` the sequences of a batch are of like lengths, and the batches come in random order.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(split))
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(split))
+    if buckets:
+        order = _in_buckets(split, order, batch_size, rng)
     order = np.resize(order, -(-len(order) // world) * world)
     return Batches(split, order=order[rank::world], batch_size=max(1, batch_size // world))

@@ -34,6 +34,7 @@ class Recipe(_Frozen):
         "0: keep the last",
     )
     batch_size: Count = Field(32, description="sequences per optimiser step, over all processes")
+    buckets: bool = Field(False, description="batch sequences of like lengths, so that less is padded")
     learning_rate: float = Field(1e-3, gt=0, description="of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled, as in AdamW; 0 is plain Adam")
     anneal: bool = Field(False, description="let the learning rate fall to zero over the epochs, as a cosine")

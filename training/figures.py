@@ -1,6 +1,7 @@
 """Draws what a run learnt, as PNG. Knows nothing of how the numbers came about."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -45,6 +46,26 @@ def draw_confusion(confusion: NDArray[np.int64], *, labels: tuple[str, ...], tit
     axes.set_ylabel("true")
     axes.set_title(title)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
+    _save(figure, path)
+
+
+def draw_sweep(tried: dict[str, list[Any]], losses: list[float], *, path: Path) -> None:
+    """The validation loss over each field that was varied; the best trial is orange."""
+    figure = Figure(figsize=(1 + 3.5 * len(tried), 3.6), layout="constrained")
+    order = np.argsort(losses)[::-1]  # the best on top
+    colours = [ORANGE if row == order[-1] else BLUE for row in order]
+    for axes, (field, values) in zip(
+        figure.subplots(1, len(tried), squeeze=False)[0], tried.items(), strict=True
+    ):
+        is_number = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
+        shown = values if is_number else [str(value) for value in values]
+        axes.scatter([shown[row] for row in order], [losses[row] for row in order], c=colours, zorder=3)
+        if is_number and min(values) > 0 and max(values) / min(values) >= 10:
+            axes.set_xscale("log")
+        axes.set_xlabel(field)
+        axes.set_ylabel("validation loss")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from training.batches import Batch, Batches, in_order, shuffled
 from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split, hold_out
+from training.errors import TrainingError
 from training.model import Network
 from training.progress import History, Row, progress
 from training.tasks import Task, of
@@ -31,6 +32,21 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 class Interrupted(Exception):
     """Ctrl-C: the last finished epoch is in the run folder, and the same command goes on from there."""
+
+
+class DeviceError(TrainingError):
+    """What is to train is not there."""
+
+
+def check_devices(config: Config) -> None:
+    """Raise DeviceError unless the accelerator that was asked for is there, as often as asked for."""
+    if config.accelerator != "cuda":
+        return
+    found = torch.cuda.device_count()
+    if torch.version.cuda is None:
+        raise DeviceError(f"--accelerator cuda: this PyTorch, {torch.__version__}, is built without CUDA")
+    if found < config.devices:
+        raise DeviceError(f"--accelerator cuda --devices {config.devices}: {found} CUDA devices are here")
 
 
 class Training(pl.LightningModule):
@@ -76,9 +92,9 @@ class Training(pl.LightningModule):
 class Source(pl.LightningDataModule):
     """The batches of each epoch. Every process validates on all of it: no waiting, equal figures."""
 
-    def __init__(self, train: Split, validation: Split, *, batch_size: int, seed: int) -> None:
+    def __init__(self, train: Split, validation: Split, *, recipe: Recipe, seed: int) -> None:
         super().__init__()
-        self._train, self._validation, self._batch_size, self._seed = train, validation, batch_size, seed
+        self._train, self._validation, self._recipe, self._seed = train, validation, recipe, seed
 
     def train_dataloader(self) -> Batches:
         """This process's share of the coming epoch."""
@@ -86,7 +102,8 @@ class Source(pl.LightningDataModule):
         assert trainer is not None
         return shuffled(
             self._train,
-            batch_size=self._batch_size,
+            batch_size=self._recipe.batch_size,
+            buckets=self._recipe.buckets,
             seed=self._seed,
             epoch=trainer.current_epoch,
             rank=trainer.global_rank,
@@ -123,11 +140,11 @@ def new_network(config: Config, data: DataSet) -> Network:
         )
 
 
-def fit(config: Config, network: Network, data: DataSet, folder: Path) -> list[Row]:
+def fit(config: Config, network: Network, data: DataSet, folder: Path, *, show: bool = True) -> list[Row]:
     """Train a new network, or go on from the folder's last checkpoint; each epoch's metrics.
 
     With patience its weights end as those of the best validation loss, without as the last.
-    Raises Interrupted.
+    `show` tells of each epoch. Raises DeviceError, Interrupted.
     """
     torch.set_num_threads(config.threads)
     recipe = config.recipe
@@ -137,9 +154,9 @@ def fit(config: Config, network: Network, data: DataSet, folder: Path) -> list[R
         train, validation = hold_out(data.train, share=recipe.validation, seed=config.seed)
     network.learn_normalisation(train.sequences)
     task.prepare(network, data)
-    source = Source(train, validation, batch_size=recipe.batch_size, seed=config.seed)
+    source = Source(train, validation, recipe=recipe, seed=config.seed)
     history = History(folder, task.metric)
-    trainer = _trainer(config, folder, history)
+    trainer = _trainer(config, folder, history, show=show)
     last = folder / CHECKPOINTS / LAST
     with _expected_warnings():
         try:
@@ -159,19 +176,19 @@ def fit(config: Config, network: Network, data: DataSet, folder: Path) -> list[R
     return history.rows
 
 
-def _trainer(config: Config, folder: Path, history: History) -> pl.Trainer:
+def _trainer(config: Config, folder: Path, history: History, *, show: bool) -> pl.Trainer:
     patience = config.recipe.patience
-    callbacks: list[Callback] = [history, *([] if is_helper() else [progress()])]
-    callbacks.append(
-        ModelCheckpoint(
-            dirpath=folder / CHECKPOINTS,
-            filename=Path(BEST).stem,
-            monitor="validation_loss",
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
+    callbacks: list[Callback] = [history, *([progress()] if show and not is_helper() else [])]
+    for name, measure in ((BEST, "validation_loss"), (LAST, None)):  # the last one knows what the best is
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=folder / CHECKPOINTS,
+                filename=Path(name).stem,
+                monitor=measure,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
         )
-    )
     if patience:
         callbacks.append(EarlyStopping("validation_loss", patience=patience))
     return pl.Trainer(

@@ -52,8 +52,9 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     """Train into a folder, or go on from an interruption; None in DDP's helper processes.
 
     `force` replaces a finished run, or one of another configuration. Raises RunError, FetchError,
-    CellError, Interrupted.
+    CellError, DeviceError, Interrupted.
     """
+    loop.check_devices(config)
     loaded = data.load(config.data)
     network = loop.new_network(config, loaded)
     if loop.is_helper():

@@ -8,7 +8,7 @@ import pytest
 LAYERS = """
 __main__
 commands
-seeds
+seeds sweep
 run baselines
 export figures
 loop

@@ -86,6 +86,18 @@ def test_without_patience_the_last_epoch_is_kept(small: Config, tmp_path: Path) 
     done = run.train(small.model_copy(update={"recipe": recipe}), tmp_path / "run")
     assert done is not None
     assert (done.metrics["kept_epoch"], done.metrics["epochs"]) == (3, 3)
+    last = torch.load(tmp_path / "run" / loop.CHECKPOINTS / loop.LAST, weights_only=True)
+    assert last["epoch"] == 2
+
+
+def test_what_goes_on_is_the_last_epoch_even_if_it_got_no_better(small: Config, tmp_path: Path) -> None:
+    recipe = small.recipe.model_copy(update={"patience": 2, "learning_rate": 1.0, "epochs": 50})
+    done = run.train(small.model_copy(update={"recipe": recipe}), tmp_path / "run")
+    assert done is not None
+    checkpoints = tmp_path / "run" / loop.CHECKPOINTS
+    last, best = (torch.load(checkpoints / name, weights_only=True) for name in (loop.LAST, loop.BEST))
+    assert last["epoch"] + 1 == done.metrics["epochs"]
+    assert best["epoch"] + 1 == done.metrics["kept_epoch"] == done.metrics["epochs"] - 2
 
 
 def test_training_stops_early_when_it_gets_no_better(small: Config, tmp_path: Path) -> None:
@@ -129,6 +141,14 @@ def test_an_unfinished_run_is_not_read(small: Config, tmp_path: Path) -> None:
     small.write(tmp_path)
     with pytest.raises(run.RunError, match="holds no finished run"):
         run.read(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_made(small: Config, tmp_path: Path) -> None:
+    config = small.model_copy(update={"accelerator": "cuda"})
+    with pytest.raises(loop.DeviceError, match=r"without CUDA|0 CUDA devices are here"):
+        run.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_that_cannot_be_had_leaves_no_folder(

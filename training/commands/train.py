@@ -60,7 +60,7 @@ def train(
     cellgate-train train vowels --devices 2 --accelerator cpu
     cellgate-train train vowels --export models/vowels/1 --force
     """
-    config = _config(name, recipe_name, options)
+    config = config_of(name, recipe_name, options)
     folder = out or Path("runs") / name
     if seeds and (export_to or config.devices > 1):
         raise click.UsageError("--seeds goes with neither --export nor --devices")
@@ -84,12 +84,13 @@ def train(
             export_run(done, export_to, force=force)
 
 
-def _config(name: str, recipe_name: str | None, options: dict[str, Any]) -> Config:
+def config_of(name: str, recipe_name: str | None, options: dict[str, Any]) -> Config:
+    """A recipe of a data set, changed by options; those that are no field of it go into the configuration."""
     recipes = data.recipes(name)
     recipe_name = recipe_name or next(iter(recipes))
     if recipe_name not in recipes:
         raise click.BadParameter(f"{name} has the recipes {', '.join(recipes)}", param_hint="--recipe")
-    changed = {field: options.pop(field) for field in Recipe.model_fields}
+    changed = {field: options.pop(field, None) for field in Recipe.model_fields}
     changed = {field: value for field, value in changed.items() if value is not None}
     try:
         recipe = Recipe.model_validate(recipes[recipe_name].model_dump() | changed)

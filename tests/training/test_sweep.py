@@ -1,0 +1,92 @@
+"""A sweep: tries what it is told, on the validation part, and goes on where it stopped."""
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from training.__main__ import main
+from training.config import Config, Recipe
+from training.run import train
+from training.sweep import OUTCOME_FILE, SweepError, Trial, ranked, read_space, sweep
+
+SMALL = Config(data="vowels", recipe=Recipe(hidden=4, epochs=1, batch_size=64))
+SPACE = read_space(("hidden=4,8", "learning_rate=1e-3..1e-1"))
+
+
+def test_what_is_tried_is_read_by_the_types_of_the_recipe() -> None:
+    told = ("hidden=8..512", "learning-rate=1e-4..1e-2", "dropout=0..0.5", "cell=lstm,gru", "layers=1,2")
+    assert read_space(told) == {
+        "hidden": IntDistribution(8, 512, log=True),
+        "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "dropout": FloatDistribution(0, 0.5),
+        "cell": CategoricalDistribution(["lstm", "gru"]),
+        "layers": CategoricalDistribution([1, 2]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("hiden=3", "expected FIELD=VALUES with a field of the recipe, one of cell, hidden"),
+        ("hidden", "expected FIELD=VALUES"),
+        ("hidden=big", "hidden=big: Input should be a valid integer"),
+        ("hidden=0", "hidden=0: Input should be greater than or equal to 1"),
+        ("hidden=64..32", "expected two numbers, the smaller first"),
+        ("cell=a..b", "expected two numbers"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(told: str, why: str) -> None:
+    with pytest.raises(SweepError, match=why):
+        read_space((told,))
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_as_it_would_have(tmp_path: Path) -> None:
+    whole = list(sweep(SMALL, SPACE, tmp_path / "whole", count=4))
+    assert {trial.tried["hidden"] for trial in whole} <= {4, 8}
+    for trial, _ in zip(sweep(SMALL, SPACE, tmp_path / "broken", count=4), range(2), strict=False):
+        assert trial == whole[trial.number]
+    shutil.rmtree(tmp_path / "broken" / "trial-001")  # as Ctrl-C in its midst leaves it, or less
+    assert list(sweep(SMALL, SPACE, tmp_path / "broken", count=4)) == whole
+    made = (tmp_path / "whole" / "trial-000" / OUTCOME_FILE).stat().st_mtime_ns
+    assert list(sweep(SMALL, SPACE, tmp_path / "whole", count=4)) == whole
+    assert (tmp_path / "whole" / "trial-000" / OUTCOME_FILE).stat().st_mtime_ns == made
+
+
+def test_the_loss_is_that_of_the_run_and_the_test_part_is_not_measured(tmp_path: Path) -> None:
+    [trial] = sweep(SMALL, SPACE, tmp_path / "sweep", count=1)
+    done = train(trial.config, tmp_path / "run")
+    assert done is not None
+    assert trial.loss == done.metrics["validation_loss"]
+    assert "test" not in (tmp_path / "sweep" / "trial-000" / OUTCOME_FILE).read_text()
+
+
+def test_another_sweep_does_not_mix_in(tmp_path: Path) -> None:
+    list(sweep(SMALL, SPACE, tmp_path, count=1))
+    with pytest.raises(SweepError, match="belongs to another sweep; --out"):
+        list(sweep(SMALL.model_copy(update={"seed": 7}), SPACE, tmp_path, count=1))
+
+
+def test_what_diverged_ranks_last() -> None:
+    def trial(number: int, loss: float) -> Trial:
+        return Trial(number, {}, SMALL, loss)
+
+    trials = [trial(0, float("nan")), trial(1, 2.0), trial(2, 1.0)]
+    assert [found.number for found in ranked(trials)] == [2, 1, 0]
+
+
+def test_the_command_names_the_best_and_draws_a_picture(tmp_path: Path) -> None:
+    words: list[Any] = ["sweep", "vowels", "--try", "hidden=4,8", "--trials", 2, "--out", tmp_path]
+    result = CliRunner().invoke(main, [*map(str, words), "--try", "epochs=1,2"])
+    assert result.exit_code == 0, result.output
+    assert "trial 2/2  hidden " in result.output
+    assert "cellgate-train train vowels --hidden" in result.output
+    assert (tmp_path / "sweep.png").stat().st_size > 1000
+    with (tmp_path / "sweep.csv").open() as file:
+        losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]
+    assert losses == sorted(losses)
+    assert len(losses) == 2

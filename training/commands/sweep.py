@@ -1,0 +1,91 @@
+"""`cellgate-train sweep`."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from training import data
+from training.commands.common import errors
+from training.commands.train import config_of
+
+if TYPE_CHECKING:
+    from training.sweep import Trial
+
+
+@click.command()
+@click.argument("name", metavar="DATA", type=click.Choice(data.names()))
+@click.option(
+    "--try",
+    "tried",
+    multiple=True,
+    metavar="FIELD=VALUES",
+    help="What to vary: `hidden=32,64,128`, or a range, `learning_rate=1e-4..1e-2`. Any option of `train`.",
+)
+@click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="How many recipes.")
+@click.option("--recipe", "recipe_name", default=None, help="The recipe that is varied.")
+@click.option("--seed", default=0, show_default=True, help="Decides what is tried, and each training.")
+@click.option("--accelerator", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--threads", default=1, show_default=True, help="Threads of a training.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: runs/DATA-sweep]")
+def sweep(
+    name: str, tried: tuple[str, ...], trials: int, recipe_name: str | None, out: Path | None, **options: Any
+) -> None:
+    """Try recipes on DATA, and say which has the best validation loss.
+
+    After Ctrl-C the same command goes on, and with more trials also after the end.
+
+    \b
+    cellgate-train sweep vowels --try hidden=32,64,128 --try learning_rate=1e-4..1e-2
+    cellgate-train sweep vowels --try cell=lstm,gru,rnn --trials 3
+    """
+    with errors():
+        from training import sweep as search
+        from training.figures import draw_sweep
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        config, folder = config_of(name, recipe_name, options), out or Path("runs") / f"{name}-sweep"
+        space = search.read_space(tried)
+        done = _followed(search.sweep(config, space, folder, count=trials), trials)
+        best, *_ = order = search.ranked(done)
+        draw_sweep(
+            {field: [trial.tried[field] for trial in done] for field in space},
+            [trial.loss for trial in done],
+            path=folder / "sweep.png",
+        )
+        search.write(order, folder / "sweep.csv")
+        _show(order, list(space))
+        from training import run
+
+        click.echo(f"{folder}: sweep.csv, sweep.png. The best:\n{run.command(best.config)}")
+
+
+def _followed(trials: "Iterator[Trial]", count: int) -> "list[Trial]":
+    """Run them all; a bar on a terminal, plain lines elsewhere."""
+    is_terminal = sys.stdout.isatty()
+    done = []
+    for trial in track(trials, "trials", total=count, disable=not is_terminal):
+        done.append(trial)
+        if not is_terminal:
+            tried = "  ".join(f"{field} {_short(value)}" for field, value in trial.tried.items())
+            click.echo(f"trial {trial.number + 1}/{count}  {tried}  validation loss {trial.loss:.4f}")
+    return done
+
+
+def _show(order: "list[Trial]", fields: list[str]) -> None:
+    table = Table("trial", *fields, "validation loss")
+    for trial in order:
+        table.add_row(
+            str(trial.number), *(_short(trial.tried[field]) for field in fields), f"{trial.loss:.4f}"
+        )
+    Console().print(table)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
