@@ -95,7 +95,13 @@ def read(folder: Path) -> Run:
     config = Config.read(folder)
     loaded = data.load(config.data)
     network = loop.new_network(config, loaded)
-    network.load_state_dict(torch.load(folder / WEIGHTS_FILE, weights_only=True))
+    try:
+        network.load_state_dict(torch.load(folder / WEIGHTS_FILE, weights_only=True))
+    except RuntimeError as error:  # what torch raises where names or shapes differ
+        raise RunError(
+            f"{folder}/{WEIGHTS_FILE} is of another network than this version of cellgate builds from "
+            f"{CONFIG_FILE}; train it again:\n  {command(config)} --out {folder} --force"
+        ) from error
     return Run(folder, config, loaded, network, json.loads((folder / METRICS_FILE).read_text()))
 
 

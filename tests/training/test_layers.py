@@ -9,7 +9,7 @@ LAYERS = """
 __main__
 commands
 seeds sweep
-run baselines
+run baselines served
 export figures
 loop
 progress evaluate

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,13 @@ def test_data_that_cannot_be_had_leaves_no_folder(
     with pytest.raises(FetchError):
         run.train(small, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_network_are_said_to_be(finished: run.Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    torch.save({"shift": torch.zeros(3)}, tmp_path / "run" / run.WEIGHTS_FILE)
+    with pytest.raises(run.RunError, match=r"train it again:\n  cellgate-train train vowels --hidden 24"):
+        run.read(tmp_path / "run")
 
 
 def test_checkpoints_hold_no_pickled_classes(finished: run.Run) -> None:

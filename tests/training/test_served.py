@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.server import running
 from tests.training.made import data_of
 from tests.training.test_front import TASKS, network_for
-from training import cells
+from training import cells, evaluate, served
 from training.data.dataset import Task
 from training.export import export, random_network
 from training.export.example import steps_of
@@ -132,3 +132,28 @@ def test_what_reads_from_both_ends_has_no_session(client: httpx.Client) -> None:
     refused = client.post("/predict", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "session_not_supported")
     assert "bidirectional" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("piece", [1000, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_served_model_measures_like_the_network(
+    client: httpx.Client, task: Task, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many sequences to a request, and each in pieces through a session."""
+    monkeypatch.setattr(served, "PIECE", piece)
+    data = data_of(task)
+    network = network_for(data)
+    due = evaluate.evaluate(network, data, data.test).metrics
+    found = served.evaluate(served.Asked(str(client.base_url), task), network, data, data.test).metrics
+    assert found == pytest.approx(due, rel=1e-4, nan_ok=True)
+
+
+def test_a_server_that_refuses_or_is_not_there_is_told(client: httpx.Client) -> None:
+    data = data_of("classify")
+    for asked, why in (
+        (served.Asked(str(client.base_url), "nobody"), "/predict answered 404: .*unknown_model"),
+        (served.Asked(str(client.base_url), "lstm"), "refused a sequence|answered 422"),
+        (served.Asked("http://127.0.0.1:9", "lstm"), "http://127.0.0.1:9/predict: "),
+    ):
+        with pytest.raises(served.ServedError, match=why):
+            served.evaluate(asked, network_for(data), data, data.test)
