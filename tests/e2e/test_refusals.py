@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,18 @@ def test_a_compressed_body_is_told_where_it_is_not_read(client: httpx.Client) ->
 
 def test_balancers_may_ask_for_the_head_alone(client: httpx.Client) -> None:
     assert client.head("/health/live").status_code == client.head("/health/ready").status_code == 200
+
+
+def test_a_connection_too_many_is_told_so_and_the_others_are_served(tmp_path: Path) -> None:
+    with running(tmp_path, max_connections="3") as server, contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(httpx.Client(base_url=server.url)) for _ in range(4)]
+        *served, refused = [client.get("/health/live") for client in clients]
+        assert [reply.status_code for reply in served] == [200, 200, 200]
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["code"] == "overloaded"
+        assert clients[0].get("/health/live").status_code == 200
+        clients[1].close()
+        deadline = time.monotonic() + 10  # the server may see the new connection first
+        while httpx.get(f"{server.url}/health/live").status_code == 503:
+            assert time.monotonic() < deadline
