@@ -7,7 +7,7 @@ from importlib import import_module
 from training.config import Recipe
 from training.data.dataset import DataSet
 
-_NOT_A_DATA_SET = ("dataset", "fetch")
+_NOT_A_DATA_SET = ("dataset", "fetch", "series")
 
 
 def names() -> list[str]:

@@ -1,5 +1,6 @@
 """Foretelling numbers by quantiles, at every step, over several horizons."""
 
+import itertools
 from typing import ClassVar
 
 import numpy as np
@@ -52,7 +53,7 @@ class Foretell(Task):
         return error
 
     def score(self, network: Network, said: Floats, targets: NDArray[np.generic]) -> Scores:
-        """Loss; error and the share within the outer quantiles, altogether and for each horizon."""
+        """Loss; errors and the share within the outer quantiles, altogether and for each horizon."""
         y, known = torch.from_numpy(said), torch.from_numpy(targets.astype(np.float32))
         quantiles = said.reshape(*targets.shape, -1)
         truth = targets.astype(np.float64)
@@ -64,7 +65,9 @@ class Foretell(Task):
             "error": float(self.measure(y, known)),
             "coverage": float(np.nanmean(is_within)),
         }
-        error = np.sqrt(np.nanmean((quantiles[..., self._middle] - truth) ** 2, axis=0))
-        for name, one, share in zip(self._names, error, np.nanmean(is_within, axis=0), strict=True):
-            metrics |= {f"error_{name}": float(one), f"coverage_{name}": float(share)}
+        away = quantiles[..., self._middle] - truth
+        columns = {"error": np.sqrt(np.nanmean(away**2, axis=0)), "mae": np.nanmean(np.abs(away), axis=0)}
+        columns["coverage"] = np.nanmean(is_within, axis=0)
+        for column, (what, values) in itertools.product(range(len(self._names)), columns.items()):
+            metrics[f"{what}_{self._names[column]}"] = float(values[column])
         return Scores(metrics)

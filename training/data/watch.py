@@ -1,0 +1,113 @@
+"""Which of seven shoulder exercises a wrist is doing, said ten times a second; unseen people are the test.
+
+Ten people, each exercise once on each side, a watch's accelerometer and gyroscope at 50 Hz (D. Burns et al.
+2018, Physiological Measurement 39(7) 075007). Each recording is of one exercise; those of a person are joined
+into one stream, in an order fixed for good, so that what is done changes on the way. People 8 to 10 are the
+test part, 7 is validation.
+"""
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.config import Recipe
+from training.data.dataset import DataSet, Input, Split, each_step
+from training.data.fetch import Wheel, fetch
+from training.data.series import Floats, windows
+
+WHEEL = Wheel(
+    name="seglearn",
+    version="1.2.5",
+    sha256="ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd",
+    members={
+        "seglearn/data/watch_dataset.npy": "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+    },
+)
+EVERY = 5  # samples that are averaged into one step: 10 Hz
+VALIDATION, TEST = (7,), (8, 9, 10)
+ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+
+# Chosen on validation alone.
+RECIPES: Mapping[str, Recipe] = {
+    "default": Recipe(
+        hidden=64, epochs=25, patience=8, batch_size=16, learning_rate=3e-3, noise=0.3, dropout=0.4, clip=1,
+        weight_decay=0.05,
+    ),
+}  # fmt: skip
+
+
+class _Arrays(pickle.Unpickler):
+    """Reads pickled arrays, and refuses everything else: a pickle can name any function to call."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """See pickle.Unpickler."""
+        if (module, name) not in ARRAYS:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a data set")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def load() -> DataSet:
+    """Three axes of acceleration and of turning; a class at every step. Raises FetchError."""
+    [path] = fetch(WHEEL)
+    found = read(path)
+    people = [int(person) for person in np.unique(found["subject"])]
+    streams = {person: stream(found, person) for person in people}
+    train = [streams[person] for person in people if person not in VALIDATION + TEST]
+    pieces = [windows(x, y, steps=200, stride=50) for x, y in train]
+    return DataSet(
+        name="watch",
+        title="Shoulder exercises from a watch, each step labelled",
+        citation="D. Burns, N. Leung, M. Hardisty, C. Whyne, P. Henry, S. McLachlin (2018). Shoulder "
+        "physiotherapy exercise recognition: machine learning the inertial signals from a smartwatch. "
+        "Physiological Measurement 39(7) 075007",
+        license="BSD-3-Clause, with the package",
+        inputs=(Input(features=("ax", "ay", "az", "gx", "gy", "gz"), units=("g",) * 3 + ("rad/s",) * 3),),
+        labels=tuple(found["y_labels"]),
+        train=Split(
+            sum((piece.sequences for piece in pieces), ()),
+            np.concatenate([piece.targets for piece in pieces]),
+        ),
+        validation=_whole(streams, VALIDATION),
+        test=_whole(streams, TEST),
+        task="label",
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The dictionary in a `.npy` file of objects. Raises pickle.UnpicklingError for anything but arrays."""
+    with path.open("rb") as file:
+        assert np.lib.format.read_magic(file) == (1, 0)
+        np.lib.format.read_array_header_1_0(file)
+        content = _Arrays(io.BytesIO(file.read()), encoding="latin1").load()
+    found: dict[str, Any] = content.item()
+    return found
+
+
+def stream(found: dict[str, Any], person: int) -> tuple[Floats, NDArray[np.int64]]:
+    """All recordings of a person, one after another: [steps, 6] and the exercise at each step."""
+    rows = np.random.RandomState(person).permutation(np.flatnonzero(found["subject"] == person))
+    x = [_slower(np.asarray(found["X"][row])) for row in rows]
+    y = [np.full(len(part), found["y"][row]) for part, row in zip(x, rows, strict=True)]
+    return np.concatenate(x), np.concatenate(y).astype(np.int64)
+
+
+def _slower(samples: NDArray[np.float64]) -> Floats:
+    whole = samples[: len(samples) // EVERY * EVERY]
+    slower: Floats = whole.reshape(-1, EVERY, samples.shape[1]).mean(axis=1).astype(np.float32)
+    return slower
+
+
+def _whole(streams: dict[int, tuple[Floats, NDArray[np.int64]]], people: tuple[int, ...]) -> Split:
+    return Split(
+        tuple(streams[person][0] for person in people), each_step([streams[person][1] for person in people])
+    )
