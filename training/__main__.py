@@ -6,7 +6,9 @@ Torch takes seconds to import, so each command imports what it needs when it run
 import click
 
 from training.commands.evaluate import evaluate
+from training.commands.explain import explain
 from training.commands.export import export
+from training.commands.scores import scores
 from training.commands.sweep import sweep
 from training.commands.train import train
 
@@ -23,7 +25,7 @@ def main() -> None:
     """
 
 
-for command in (train, evaluate, export, sweep):
+for command in (train, evaluate, export, sweep, scores, explain):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+MANY = 12  # outputs, beyond which lines are no longer told apart
 BLUE, ORANGE, GREY = "#2a6fbb", "#d9730d", "#888888"
 
 
@@ -66,6 +67,76 @@ def draw_sweep(tried: dict[str, list[Any]], losses: list[float], *, path: Path) 
         axes.set_ylabel("validation loss")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def draw_scores(bars: list[tuple[str, list[float]]], *, path: Path) -> None:
+    """Our errors as shares of the best baseline's, which is the line: a dot for each seed."""
+    figure = Figure(figsize=(8, 1.2 + 0.32 * len(bars)), layout="constrained")
+    axes = figure.subplots()
+    for row, (_, shares) in enumerate(bars):
+        axes.plot([min(shares), max(shares)], [row, row], color=GREY, linewidth=1, zorder=2)
+        better = float(np.median(shares)) <= 1
+        axes.scatter(shares, [row] * len(shares), color=BLUE if better else ORANGE, s=22, zorder=3)
+    axes.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(bars)), [name for name, _ in bars])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("error on the test part, the best baseline's being 1; a dot is a seed")
+    axes.grid(alpha=0.25, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def draw_inside(insides: dict[str, NDArray[np.float32]], *, title: str, path: Path) -> None:
+    """A heat map for each gate and state: a column is a step, a row a unit."""
+    figure = Figure(figsize=(10, 1.8 * len(insides)), layout="constrained")
+    figure.suptitle(title)
+    for axes, (name, values) in zip(
+        figure.subplots(len(insides), 1, squeeze=False)[:, 0], insides.items(), strict=True
+    ):
+        is_gate = "gate" in name
+        most = 1.0 if is_gate else float(max(np.abs(values).max(), 1e-6))
+        image = axes.imshow(
+            values.T, aspect="auto", interpolation="nearest", cmap="viridis" if is_gate else "RdBu_r",
+            vmin=0 if is_gate else -most, vmax=most,
+        )  # fmt: skip
+        axes.set_ylabel(f"{name}\nunit")
+        figure.colorbar(image, ax=axes, pad=0.01)
+    axes.set_xlabel("step")
+    _save(figure, path)
+
+
+def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: Path) -> None:
+    """What is said at each step: a line for each output, or a heat map where there are many."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots()
+    if len(names) <= MANY:
+        for name, values in zip(names, outputs.T, strict=True):
+            axes.plot(values, label=name, marker="." if len(values) < 50 else None)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    else:
+        image = axes.imshow(outputs.T, aspect="auto", interpolation="nearest", cmap="viridis")
+        axes.set_ylabel("output")
+        figure.colorbar(image, ax=axes, pad=0.01)
+    axes.set_xlabel("step")
+    _save(figure, path)
+
+
+def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: str, path: Path) -> None:
+    """What each input at each step adds to an output at the last step."""
+    figure = Figure(figsize=(10, 1.6 + 0.3 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    most = float(max(np.abs(saliency).max(), 1e-6))
+    image = axes.imshow(
+        saliency.T, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most
+    )
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("step")
+    axes.set_title(f"what adds to {of!r} at the last step")
+    figure.colorbar(image, ax=axes, pad=0.01)
     _save(figure, path)
 
 

@@ -88,10 +88,17 @@ def is_finished(folder: Path) -> bool:
     return (folder / METRICS_FILE).is_file()
 
 
-def read(folder: Path) -> Run:
-    """Read a finished run. Raises RunError."""
+def read_metrics(folder: Path) -> dict[str, float]:
+    """The outcome of a finished run. Raises RunError."""
     if not is_finished(folder):
         raise RunError(f"{folder} holds no finished run")
+    found: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
+    return found
+
+
+def read(folder: Path) -> Run:
+    """Read a finished run. Raises RunError."""
+    metrics = read_metrics(folder)
     config = Config.read(folder)
     loaded = data.load(config.data)
     network = loop.new_network(config, loaded)
@@ -102,7 +109,7 @@ def read(folder: Path) -> Run:
             f"{folder}/{WEIGHTS_FILE} is of another network than this version of cellgate builds from "
             f"{CONFIG_FILE}; train it again:\n  {command(config)} --out {folder} --force"
         ) from error
-    return Run(folder, config, loaded, network, json.loads((folder / METRICS_FILE).read_text()))
+    return Run(folder, config, loaded, network, metrics)
 
 
 def command(config: Config) -> str:

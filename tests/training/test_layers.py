@@ -8,8 +8,8 @@ import pytest
 LAYERS = """
 __main__
 commands
-seeds sweep
-run baselines served
+seeds sweep scores
+run baselines served explain
 export figures
 loop
 progress evaluate

@@ -11,13 +11,21 @@ from tests.e2e.server import running
 from tests.training.made import data_of
 from tests.training.test_front import TASKS, network_for
 from training import cells, evaluate, served
-from training.data.dataset import Task
+from training.data.dataset import DataSet, Task
+from training.explain import explain
 from training.export import export, random_network
 from training.export.example import steps_of
+from training.model import Network
 
 FEATURES = 5
 CAUSAL = [name for name in cells.names() if name != "bidirectional"]
 Steps = list[list[float]]
+
+
+def networks_for(cell: str) -> tuple[Network, DataSet]:
+    network, data = random_network(cell=cell, features=FEATURES, hidden=24, layers=2, classes=3, seed=0)
+    network.learn_normalisation(tuple(3 * sequence + 1 for sequence in data.train.sequences))
+    return network, data
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +33,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A server of one random model for each cell, named like it: two layers, normalised input."""
     models = tmp_path_factory.mktemp("models")
     for name in cells.names():
-        network, data = random_network(cell=name, features=FEATURES, hidden=24, layers=2, classes=3, seed=0)
-        network.learn_normalisation(tuple(3 * sequence + 1 for sequence in data.train.sequences))
+        network, data = networks_for(name)
         export(network, data, models / name / "1", metrics={}, command="", seed=0)
     for task in TASKS:
         made = data_of(task)
@@ -132,6 +139,19 @@ def test_what_reads_from_both_ends_has_no_session(client: httpx.Client) -> None:
     refused = client.post("/predict", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "session_not_supported")
     assert "bidirectional" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_states_that_are_explained_are_those_that_are_served(client: httpx.Client, name: str) -> None:
+    network, data = networks_for(name)
+    steps = sequence(9)
+    found = explain(network, data, np.array(steps, np.float32))
+    for at, step in enumerate(steps):
+        predict(client, name, {"steps": [step], "session": f"why-{name}", "at": at})
+        state = client.get(f"/sessions/why-{name}", params={"state": "true"}).json()["state"]
+        for tensor, served_state in state.items():
+            ours = np.stack([layer[tensor][at] for layer in found.layers])
+            np.testing.assert_allclose(np.array(served_state).squeeze(), ours, atol=1e-5)
 
 
 @pytest.mark.parametrize("piece", [1000, 3])

@@ -11,7 +11,7 @@ candidate has none (`peephole`). ONNX `LSTM` has no such matrices.
 
 from torch import nn
 
-from training.cells.cell import State, weights_of
+from training.cells.cell import Inside, State, gates_and_state, weights_of
 from training.cells.scan import write_cell, write_output, write_product
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
@@ -26,14 +26,15 @@ class ArticleLayer(StepLayer):
         self.from_c = nn.Linear(hidden, 3 * hidden, bias=False)  # c before the step
         self.out_from_c = nn.Linear(hidden, hidden, bias=False)  # c after it
 
-    def step(self, parts: State, state: State) -> State:
-        """See `StepLayer.step`."""
+    def inside(self, parts: State, state: State) -> Inside:
+        """See `StepLayer.inside`."""
         [from_x], (h, c) = parts, state
         before_c, before_out = (from_x + self.from_h(h)).split([3 * self.hidden, self.hidden], dim=1)
         in_gate, forget_gate, in_transform = (before_c + self.from_c(c)).chunk(3, dim=1)
-        c = forget_gate.sigmoid() * c + in_gate.sigmoid() * in_transform.tanh()
-        out_gate = before_out + self.out_from_c(c)
-        return out_gate.sigmoid() * c.tanh(), c
+        in_gate, forget_gate, in_transform = in_gate.sigmoid(), forget_gate.sigmoid(), in_transform.tanh()
+        c = forget_gate * c + in_gate * in_transform
+        out_gate = (before_out + self.out_from_c(c)).sigmoid()
+        return gates_and_state(in_gate, forget_gate, in_transform, out_gate, c, out_gate * c.tanh())
 
     def write_step(self, body: Graph, parts: list[str], state: list[str]) -> list[str]:
         """See `StepLayer.write_step`."""

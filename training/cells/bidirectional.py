@@ -5,9 +5,12 @@ What it says of a step depends on all steps after it. So it has no state to carr
 
 from typing import Any, ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from training.cells.cell import Inside, State
 from training.cells.fused import Fused
+from training.cells.lstm import lstm_step
 
 
 class BidirectionalLSTM(Fused):
@@ -20,6 +23,20 @@ class BidirectionalLSTM(Fused):
     gates = (0, 3, 1, 2)  # PyTorch stacks i, f, g, o; ONNX i, o, f, c
     attributes: ClassVar[dict[str, Any]] = {"direction": "bidirectional"}
     directions = ("", "_reverse")
+
+    def inside(self, weights: list[Tensor], x: Tensor, state: State) -> Inside:
+        """See `Fused.inside`."""
+        return lstm_step(weights, x, state)
+
+    def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
+        """See `Cell.trace`: both ways, in the order of time; `state` is empty, and both begin at zeros."""
+        assert state == ()
+        zeros = (x.new_zeros(1, self.hidden),) * 2
+        ahead = self.trace_one_way(number, x, zeros)
+        back = self.trace_one_way(number, x.flip(0), zeros, "_reverse")
+        found = {f"{name}_ahead": values for name, values in ahead.items()}
+        found |= {f"{name}_back": values.flip(0) for name, values in back.items()}
+        return found, torch.cat([found["h_ahead"], found["h_back"]], dim=1)
 
     @property
     def width(self) -> int:

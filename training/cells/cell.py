@@ -3,6 +3,7 @@
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from training.graph import Graph
 
 State = tuple[Tensor, ...]  # each [layers, batch, width of the state]; of one layer, each [batch, width]
 Weights = NDArray[np.float64]
+Inside = dict[str, Tensor]  # gates and states by name; of one step each [batch, width]
 
 
 class CellError(TrainingError):
@@ -37,6 +39,25 @@ class Layer(NamedTuple):
     def name(self, tensor: str) -> str:
         """A name that no other layer gives."""
         return f"{tensor}_{self.number}"
+
+
+def in_time(steps: list[Inside]) -> Inside:
+    """Steps of a batch of one, each [1, width], as [time, width]."""
+    return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
+
+
+def gates_and_state(
+    in_gate: Tensor, forget_gate: Tensor, in_transform: Tensor, out_gate: Tensor, c: Tensor, h: Tensor
+) -> Inside:
+    """What happens in an LSTM at one step, by name."""
+    return {
+        "in_gate": in_gate,
+        "forget_gate": forget_gate,
+        "in_transform": in_transform,
+        "out_gate": out_gate,
+        "c": c,
+        "h": h,
+    }
 
 
 def state_out(name: str) -> str:
@@ -78,6 +99,14 @@ class Cell(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """[batch, time, features] → [batch, time, width], zero past each length; the state at the length."""
+        raise NotImplementedError
+
+    def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
+        """What happens inside layer `number`, step by step: for people to look at, not for speed.
+
+        x [time, features] and the layer's state, each [1, width] → every gate and state by name, and what the
+        layer says, each [time, width].
+        """
         raise NotImplementedError
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:

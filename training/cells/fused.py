@@ -7,8 +7,10 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.cells.cell import Cell, Layer, State, Weights, fold, weights_of
+from training.cells.cell import Cell, Inside, Layer, State, Weights, fold, in_time, weights_of
 from training.graph import Graph
+
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer's parameters, as PyTorch names them
 
 
 class Fused(Cell):
@@ -36,6 +38,26 @@ class Fused(Cell):
         """See `Cell.forward`."""
         return run_packed(self.rnn, x, lengths, state)
 
+    def inside(self, weights: list[Tensor], x: Tensor, state: State) -> Inside:
+        """One step of a batch, from weight_ih, weight_hh, bias_ih, bias_hh: gates, and the state after it."""
+        raise NotImplementedError
+
+    def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
+        """See `Cell.trace`."""
+        found = self.trace_one_way(number, x, state)
+        return found, found["h"]
+
+    def trace_one_way(self, number: int, x: Tensor, state: State, direction: str = "") -> Inside:
+        """`trace` in the order in which x lies, by the weights of one direction."""
+        weights = [getattr(self.rnn, f"{kind}_l{number}{direction}") for kind in KINDS]
+        if self.projection:
+            weights.append(getattr(self.rnn, f"weight_hr_l{number}"))
+        steps = []
+        for row in x[:, None]:
+            steps.append(self.inside(weights, row, state))
+            state = tuple(steps[-1][name] for name in self.states or ("h", "c"))
+        return in_time(steps)
+
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""
         return self.write_row(graph, layer, layer.number)
@@ -55,8 +77,7 @@ class Fused(Cell):
 
     def layer_weights(self, number: int, direction: str = "") -> list[Weights]:
         """W, R, the bias beside W and the one beside R of a layer, as PyTorch stacks their gates."""
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [weights_of(getattr(self.rnn, f"{kind}_l{number}{direction}")) for kind in kinds]
+        return [weights_of(getattr(self.rnn, f"{kind}_l{number}{direction}")) for kind in KINDS]
 
 
 def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:

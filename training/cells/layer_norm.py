@@ -15,7 +15,7 @@ export allows.
 import numpy as np
 from torch import Tensor, nn
 
-from training.cells.cell import Layer, State, weights_of
+from training.cells.cell import Inside, Layer, State, gates_and_state, weights_of
 from training.cells.scan import write_cell, write_linear, write_output, write_product
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
@@ -44,13 +44,16 @@ class LayerNormLayer(StepLayer):
         """See `StepLayer.project`."""
         return (self.norm_x(self.from_x(x)),)
 
-    def step(self, parts: State, state: State) -> State:
-        """See `StepLayer.step`."""
+    def inside(self, parts: State, state: State) -> Inside:
+        """See `StepLayer.inside`."""
         [from_x], (h, c) = parts, state
         gates = from_x + self.norm_h(self.from_h(h))
         in_gate, forget_gate, in_transform, out_gate = gates.chunk(4, dim=1)
-        c = forget_gate.sigmoid() * c + in_gate.sigmoid() * in_transform.tanh()
-        return out_gate.sigmoid() * self.norm_c(c).tanh(), c
+        in_gate, forget_gate, out_gate = in_gate.sigmoid(), forget_gate.sigmoid(), out_gate.sigmoid()
+        in_transform = in_transform.tanh()
+        c = forget_gate * c + in_gate * in_transform
+        h = out_gate * self.norm_c(c).tanh()
+        return gates_and_state(in_gate, forget_gate, in_transform, out_gate, c, h)
 
     def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
         """See `StepLayer.write_project`."""

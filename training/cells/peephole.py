@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.cells.cell import Layer, State, fold, weights_of
+from training.cells.cell import Inside, Layer, State, fold, gates_and_state, weights_of
 from training.cells.fused import in_order, write_node
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
@@ -26,15 +26,16 @@ class PeepholeLayer(StepLayer):
         self.from_h = nn.Linear(hidden, 4 * hidden, bias=False)
         self.peepholes = nn.Parameter(torch.empty(3, hidden))  # of in_gate, forget_gate, out_gate
 
-    def step(self, parts: State, state: State) -> State:
-        """See `StepLayer.step`."""
+    def inside(self, parts: State, state: State) -> Inside:
+        """See `StepLayer.inside`."""
         [from_x], (h, c) = parts, state
         in_gate, forget_gate, in_transform, out_gate = (from_x + self.from_h(h)).chunk(4, dim=1)
         of_in, of_forget, of_out = self.peepholes
-        in_gate, forget_gate = in_gate + of_in * c, forget_gate + of_forget * c
-        c = forget_gate.sigmoid() * c + in_gate.sigmoid() * in_transform.tanh()
-        out_gate = out_gate + of_out * c
-        return out_gate.sigmoid() * c.tanh(), c
+        in_gate, forget_gate = (in_gate + of_in * c).sigmoid(), (forget_gate + of_forget * c).sigmoid()
+        in_transform = in_transform.tanh()
+        c = forget_gate * c + in_gate * in_transform
+        out_gate = (out_gate + of_out * c).sigmoid()
+        return gates_and_state(in_gate, forget_gate, in_transform, out_gate, c, out_gate * c.tanh())
 
 
 class PeepholeLSTM(Stepped):

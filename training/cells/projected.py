@@ -10,10 +10,11 @@ R is 4 · hidden by projection instead of 4 · hidden by hidden. ONNX `LSTM` has
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from training.cells.cell import CellError, Layer, weights_of
+from training.cells.cell import CellError, Inside, Layer, State, weights_of
 from training.cells.fused import Fused
+from training.cells.lstm import lstm_step
 from training.cells.scan import write_affine, write_cell, write_output, write_product, write_scan
 from training.graph import Graph
 
@@ -32,6 +33,10 @@ class ProjectedLSTM(Fused):
                 f"the projection must be narrower than hidden: {projection} is not below {hidden}"
             )
         super().__init__(hidden=hidden, projection=projection, **size)
+
+    def inside(self, weights: list[Tensor], x: Tensor, state: State) -> Inside:
+        """See `Fused.inside`."""
+        return lstm_step(weights, x, state)
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""

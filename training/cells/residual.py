@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.cells.cell import Layer, State, weights_of
+from training.cells.cell import Inside, Layer, State, gates_and_state, weights_of
 from training.cells.scan import write_cell, write_linear, write_product
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
@@ -36,16 +36,18 @@ class ResidualLayer(StepLayer):
         """See `StepLayer.project`: the gates, and the shortcut."""
         return self.from_x(x), x if self.shortcut is None else self.shortcut(x)
 
-    def step(self, parts: State, state: State) -> State:
-        """See `StepLayer.step`."""
+    def inside(self, parts: State, state: State) -> Inside:
+        """See `StepLayer.inside`."""
         (from_x, shortcut), (h, c) = parts, state
         sizes = [self.hidden, self.hidden, self.hidden, self.width]
         in_gate, forget_gate, in_transform, out_gate = (from_x + self.from_h(h)).split(sizes, dim=1)
         of_in, of_forget = self.peepholes
-        in_gate, forget_gate = in_gate + of_in * c, forget_gate + of_forget * c
-        c = forget_gate.sigmoid() * c + in_gate.sigmoid() * in_transform.tanh()
-        out_gate = out_gate + self.out_from_c(c)
-        return out_gate.sigmoid() * (self.from_shown(c.tanh()) + shortcut), c
+        in_gate, forget_gate = (in_gate + of_in * c).sigmoid(), (forget_gate + of_forget * c).sigmoid()
+        in_transform = in_transform.tanh()
+        c = forget_gate * c + in_gate * in_transform
+        out_gate = (out_gate + self.out_from_c(c)).sigmoid()
+        h = out_gate * (self.from_shown(c.tanh()) + shortcut)
+        return gates_and_state(in_gate, forget_gate, in_transform, out_gate, c, h)
 
     def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
         """See `StepLayer.write_project`."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.cells.cell import Cell, Layer, State
+from training.cells.cell import Cell, Inside, Layer, State
 from training.cells.lstm import LSTM
 from training.graph import Graph
 
@@ -36,6 +36,13 @@ class SkipLSTM(Cell):
             x = y + x if number else y
             ends.append(end)
         return x, tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
+
+    def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
+        """See `Cell.trace`."""
+        lstm = self.stack[number]
+        assert isinstance(lstm, LSTM)
+        found, y = lstm.trace(0, x, state)
+        return found, y + x if number else y
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""

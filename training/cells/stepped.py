@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.cells.cell import Cell, Layer, State
+from training.cells.cell import Cell, Inside, Layer, State, in_time
 from training.cells.scan import write_linear, write_scan
 from training.graph import Graph
 
@@ -35,9 +35,14 @@ class StepLayer(nn.Module):
         """What needs no state: [batch, time, features] → parts, each [batch, time, width]."""
         return (self.from_x(x),)
 
-    def step(self, parts: State, state: State) -> State:
-        """One step of a batch: parts and state, each [batch, width] → the state after it."""
+    def inside(self, parts: State, state: State) -> Inside:
+        """One step of a batch: parts and state, each [batch, width] → gates, and h and c after it."""
         raise NotImplementedError
+
+    def step(self, parts: State, state: State) -> State:
+        """The state after one step."""
+        found = self.inside(parts, state)
+        return found["h"], found["c"]
 
     def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
         """Write `project`: the names of the parts [time, batch, width], with their widths."""
@@ -75,6 +80,16 @@ class Stepped(Cell):
             x, end = run_layer(self.step_layer(number), x, is_alive, tuple(part[number] for part in state))
             ends.append(end)
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+
+    def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
+        """See `Cell.trace`."""
+        layer, steps = self.step_layer(number), []
+        parts = layer.project(x[None])
+        for step in range(len(x)):
+            steps.append(layer.inside(tuple(part[:, step] for part in parts), state))
+            state = steps[-1]["h"], steps[-1]["c"]
+        found = in_time(steps)
+        return found, found["h"]
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""

@@ -27,3 +27,8 @@ def recipes(name: str) -> Mapping[str, Recipe]:
     """The recipes that a data set recommends, by name; the first is its default."""
     found: Mapping[str, Recipe] = import_module(f"{__name__}.{name}").RECIPES
     return found
+
+
+def about(name: str) -> str:
+    """What a data set is, in the words of its module."""
+    return (import_module(f"{__name__}.{name}").__doc__ or "").strip()

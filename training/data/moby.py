@@ -24,7 +24,7 @@ PACKAGE = NpmPackage(
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         hidden=256,
-        epochs=3,
+        epochs=8,
         batch_size=32,
         learning_rate=4e-3,
         embedding=32,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import Recipe
-from training.data.dataset import DataSet, Input, Split, each_step
+from training.data.dataset import DataSet, Input, Published, Split, each_step
 from training.data.fetch import Wheel, fetch
 from training.data.series import Floats, windows
 
@@ -80,6 +80,11 @@ def load() -> DataSet:
         validation=_whole(streams, VALIDATION),
         test=_whole(streams, TEST),
         task="label",
+        published=(
+            Published(
+                "CRNN, twenty people", "0.889 accuracy of segments", "Burns et al. 2018, arXiv 1802.01489"
+            ),
+        ),
     )
 
 

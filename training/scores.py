@@ -1,0 +1,204 @@
+"""Gathers what several seeds of each data set came to, and writes it beside baselines and published scores.
+
+runs/<data>/seed-<n>/metrics.json ─ gather ─ scores.json ─ write ─ scores.md, scores.png
+"""
+
+from pathlib import Path
+from statistics import median
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from training import baselines, data, run
+from training.config import Config
+from training.data.dataset import DataSet, Published
+from training.errors import TrainingError
+from training.export.manifest import versions
+
+Measures = dict[str, float]
+
+
+class ScoresError(TrainingError):
+    """There is nothing to gather."""
+
+
+class Scored(BaseModel):
+    """All that is told of one data set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    task: str
+    about: str
+    citation: str
+    license: str
+    num_train: int
+    num_test: int
+    num_parameters: int
+    command: str
+    seconds: list[float]
+    seeds: list[Measures]  # the measures of each, those of `measures` and no others
+    baselines: dict[str, Measures]
+    published: list[Published]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Of its measures: accuracies are, errors and bits are not."""
+        return "accuracy" in self.seeds[0]
+
+    def ours(self, measure: str) -> list[float]:
+        """A measure of every seed, the smallest first."""
+        return sorted(seed[measure] for seed in self.seeds)
+
+    def best_baseline(self, measure: str) -> tuple[str, float]:
+        """The best of those that have it."""
+        having = {name: found[measure] for name, found in self.baselines.items() if measure in found}
+        choose = max if self.higher_is_better else min
+        name = choose(having, key=having.__getitem__)
+        return name, having[name]
+
+
+class Scores(BaseModel):
+    """`scores.json`: what the page is written from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    versions: dict[str, str]
+    sets: list[Scored]
+
+
+def gather(runs: Path) -> list[Scored]:
+    """Every folder of finished seeds below `runs`, by name. Raises ScoresError, FetchError."""
+    folders = sorted({path.parent.parent for path in runs.glob(f"*/seed-*/{run.METRICS_FILE}")})
+    if not folders:
+        raise ScoresError(
+            f"{runs}/*/seed-*: no finished runs; `cellgate-train train DATA --seeds 5` makes them"
+        )
+    return [_scored(folder) for folder in folders]
+
+
+def collect(runs: Path) -> Scores:
+    """What `scores.json` holds. Raises ScoresError, FetchError."""
+    return Scores(versions=versions(), sets=gather(runs))
+
+
+def read(path: Path) -> Scores:
+    """`scores.json` again. Raises ScoresError."""
+    try:
+        return Scores.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ScoresError(f"{path}: {error}") from error
+
+
+def measures(loaded: DataSet) -> tuple[str, ...]:
+    """What a data set is compared by."""
+    if loaded.forecast is None:
+        return ("bits",) if loaded.task == "language" else ("accuracy",)
+    names = (f"{series}_{when}" for series in loaded.labels for when in loaded.forecast.names)
+    return tuple(f"error_{name}".replace(" ", "") for name in names)
+
+
+def _scored(folder: Path) -> Scored:
+    seeds = sorted(path.parent for path in folder.glob(f"seed-*/{run.METRICS_FILE}"))
+    found = [run.read_metrics(seed) for seed in seeds]
+    config = Config.read(seeds[0])
+    loaded = data.load(config.data)
+    wanted = measures(loaded)
+    weights = torch.load(seeds[0] / run.WEIGHTS_FILE, weights_only=True)
+    return Scored(
+        name=loaded.name,
+        title=loaded.title,
+        task=loaded.task,
+        about=data.about(config.data),
+        citation=loaded.citation,
+        license=loaded.license,
+        num_train=len(loaded.train),
+        num_test=len(loaded.test),
+        num_parameters=sum(tensor.numel() for tensor in weights.values()),
+        command=f"{run.command(config)} --seeds {len(seeds)}",
+        seconds=[metrics["seconds"] for metrics in found],
+        seeds=[{name: metrics[f"test_{name}"] for name in wanted} for metrics in found],
+        baselines={
+            name: {measure: value for measure, value in told.items() if measure in wanted}
+            for name, told in baselines.measure(loaded).items()
+        },
+        published=list(loaded.published),
+    )
+
+
+def shares(scores: Scores) -> list[tuple[str, list[float]]]:
+    """By data set and measure: the error of each seed, the best baseline's being 1."""
+    found = []
+    for scored in scores.sets:
+        for measure in scored.seeds[0]:
+            _, best = scored.best_baseline(measure)
+            ours = scored.ours(measure)
+            if scored.higher_is_better:
+                best, ours = 1 - best, [1 - value for value in ours]
+            found.append((f"{scored.name}: {_words(measure)}", [value / best for value in ours]))
+    return found
+
+
+def write(scores: Scores) -> str:
+    """The page, as Markdown."""
+    parts = [HEAD.format(versions=", ".join(f"{name} {of}" for name, of in scores.versions.items()))]
+    parts += [_row(scored, measure) for scored in scores.sets for measure in scored.seeds[0]]
+    parts += [_section(scored) for scored in scores.sets]
+    return "".join(parts)
+
+
+HEAD = """# Scores
+
+Written by `cellgate-train scores`, from the folders of the runs; never by hand. Every figure is of the test
+part, which was looked at once, when training was over; recipes were chosen on validation alone. Ours are
+medians over seeds, with the lowest and the highest; a training runs on one thread. Made with {versions}.
+
+![ours beside the best baseline](scores.png)
+
+| data | measure | ours | the best baseline |
+|---|---|---|---|
+"""
+
+
+def _row(scored: Scored, measure: str) -> str:
+    name, value = scored.best_baseline(measure)
+    cells = [f"[{scored.title}](#{scored.name})", _words(measure), _spread(scored, measure)]
+    return f"| {' | '.join(cells)} | {_short(value)}, {name} |\n"
+
+
+def _section(scored: Scored) -> str:
+    rows = list(scored.seeds[0])
+    table = [["", *map(_words, rows)], ["---"] * (len(rows) + 1)]
+    table += [[f"**ours**, {len(scored.seeds)} seeds", *(_spread(scored, measure) for measure in rows)]]
+    for name, found in scored.baselines.items():
+        table.append([name, *(_short(found[m]) if m in found else "" for m in rows)])
+    lines = "\n".join(f"| {' | '.join(line)} |" for line in table)
+    published = "".join(f"- {told.what}: {told.score} ({told.source})\n" for told in scored.published)
+    if published:
+        published = f"\nPublished:\n\n{published}"
+    return f"""
+## {scored.name}
+
+{scored.about}
+
+{lines}
+{published}
+`{scored.command}`: {median(scored.seconds):.0f} s a seed, {scored.num_parameters:,} parameters;
+{scored.num_train:,} sequences to learn from, {scored.num_test:,} to be measured on.
+
+{scored.citation}. {scored.license}.
+"""
+
+
+def _words(measure: str) -> str:
+    return measure.replace("error_", "RMSE ").replace("_", " ").replace("bits", "bits a token")
+
+
+def _spread(scored: Scored, measure: str) -> str:
+    ours = scored.ours(measure)
+    return f"**{_short(median(ours))}** ({_short(ours[0])} to {_short(ours[-1])})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}" if value < 1 else f"{value:.4g}"
