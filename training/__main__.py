@@ -5,6 +5,7 @@ Torch takes seconds to import, so each command imports what it needs when it run
 
 import click
 
+from training.commands.compress import compress
 from training.commands.evaluate import evaluate
 from training.commands.explain import explain
 from training.commands.export import export
@@ -25,7 +26,7 @@ def main() -> None:
     """
 
 
-for command in (train, evaluate, export, sweep, scores, explain):
+for command in (train, evaluate, export, sweep, scores, explain, compress):
     main.add_command(command)
 
 if __name__ == "__main__":

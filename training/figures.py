@@ -140,6 +140,23 @@ def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: 
     _save(figure, path)
 
 
+def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: Path) -> None:
+    """What is left of each figure, as a share of what it was."""
+    figure = Figure(figsize=(8, 1 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    shares = [after / before if before else 0 for before, after in rows.values()]
+    axes.barh(list(rows), shares, color=BLUE, height=0.6)
+    for row, (share, (before, after)) in enumerate(zip(shares, rows.values(), strict=True)):
+        axes.text(share + 0.01, row, f"{before:,.4g} → {after:,.4g}", va="center", fontsize=8)
+    axes.axvline(1, color=GREY, linestyle="--", linewidth=1)
+    axes.set_xlim(0, max(1, *shares) * 1.35)
+    axes.invert_yaxis()
+    axes.set_xlabel("after, as a share of before")
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=120)

@@ -140,8 +140,16 @@ def new_network(config: Config, data: DataSet) -> Network:
         )
 
 
-def fit(config: Config, network: Network, data: DataSet, folder: Path, *, show: bool = True) -> list[Row]:
-    """Train a new network, or go on from the folder's last checkpoint; each epoch's metrics.
+def fit(
+    config: Config,
+    network: Network,
+    data: DataSet,
+    folder: Path,
+    *,
+    show: bool = True,
+    callbacks: tuple[Callback, ...] = (),
+) -> list[Row]:
+    """Train a network, or go on from the folder's last checkpoint; each epoch's metrics.
 
     With patience its weights end as those of the best validation loss, without as the last.
     `show` tells of each epoch. Raises DeviceError, Interrupted.
@@ -156,7 +164,7 @@ def fit(config: Config, network: Network, data: DataSet, folder: Path, *, show: 
     task.prepare(network, data)
     source = Source(train, validation, recipe=recipe, seed=config.seed)
     history = History(folder, task.metric)
-    trainer = _trainer(config, folder, history, show=show)
+    trainer = _trainer(config, folder, history, show=show, more=callbacks)
     last = folder / CHECKPOINTS / LAST
     with _expected_warnings():
         try:
@@ -176,9 +184,11 @@ def fit(config: Config, network: Network, data: DataSet, folder: Path, *, show: 
     return history.rows
 
 
-def _trainer(config: Config, folder: Path, history: History, *, show: bool) -> pl.Trainer:
+def _trainer(
+    config: Config, folder: Path, history: History, *, show: bool, more: tuple[Callback, ...]
+) -> pl.Trainer:
     patience = config.recipe.patience
-    callbacks: list[Callback] = [history, *([progress()] if show and not is_helper() else [])]
+    callbacks: list[Callback] = [history, *more, *([progress()] if show and not is_helper() else [])]
     for name, measure in ((BEST, "validation_loss"), (LAST, None)):  # the last one knows what the best is
         callbacks.append(
             ModelCheckpoint(

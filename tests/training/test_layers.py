@@ -8,7 +8,7 @@ import pytest
 LAYERS = """
 __main__
 commands
-seeds sweep scores
+seeds sweep scores compress
 run baselines served explain
 export figures
 loop

@@ -14,7 +14,7 @@ from training.export.network import write_graph
 from training.export.parity import ParityError
 from training.model import Network, named
 
-__all__ = ["ParityError", "export", "random_network"]
+__all__ = ["ParityError", "export", "random_network", "write_version"]
 
 
 def export(
@@ -38,6 +38,12 @@ def export(
     errors = parity.check(graph, network, data.test)
     manifest = describe(network, data, metrics=metrics, parity=errors, command=command, seed=seed)
     manifest = _keep_date(manifest, graph, folder)
+    write_version(folder, graph, manifest)
+    return manifest
+
+
+def write_version(folder: Path, graph: bytes, manifest: Manifest) -> None:
+    """Put a version in place, whole, instead of what is there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
         fresh = Path(scratch) / "fresh"
@@ -47,7 +53,6 @@ def export(
         if folder.exists():
             folder.rename(Path(scratch) / "old")
         fresh.rename(folder)
-    return manifest
 
 
 def _keep_date(manifest: Manifest, graph: bytes, folder: Path) -> Manifest:

@@ -21,16 +21,20 @@ def example(network: Network, data: DataSet) -> Example:
 
     `str` of a float32 is its shortest text, and reads back as the same float32.
     """
-    if data.task == "classify":
-        sequence = data.test.sequences[_row(network, data)]
-    else:
-        sequence = data.test.sequences[0][:EXAMPLE_STEPS]
+    sequence = example_sequence(network, data)
     said = _answer(network, sequence)
     return Example(
         steps=steps_of(network, sequence),
         output=[float(str(value)) for value in said],
         label=None if data.forecast else data.labels[int(said.argmax())],
     )
+
+
+def example_sequence(network: Network, data: DataSet) -> Sequence:
+    """The sequence of the example, [time, columns]."""
+    if data.task == "classify":
+        return data.test.sequences[_row(network, data)]
+    return data.test.sequences[0][:EXAMPLE_STEPS]
 
 
 def steps_of(network: Network, sequence: Sequence) -> list[Any] | dict[str, list[Any]]:

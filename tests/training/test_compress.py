@@ -1,0 +1,157 @@
+"""Smaller networks: what goes is what matters least; what is written is measured; what is too bad is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from service.manifest import Manifest
+from tests.e2e.server import running
+from training import cells
+from training.__main__ import main
+from training.compress import CompressError, Plan, compress, prune
+from training.compress.measure import difference
+from training.compress.quantize import stored
+from training.export import random_network
+from training.export.network import write_graph
+from training.model import Network
+from training.run import Run, read
+
+
+def network_of(cell: str, *, hidden: int = 12, layers: int = 2) -> Network:
+    network, data = random_network(cell=cell, features=3, hidden=hidden, layers=layers, classes=4, seed=0)
+    network.learn_normalisation(data.train.sequences)
+    return network.eval()
+
+
+def said(network: Network) -> torch.Tensor:
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32))
+    with torch.no_grad():
+        y: torch.Tensor
+        y, _ = network(x, torch.tensor([9, 6]), network.initial_state(2))
+        return y
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_units_that_nobody_reads_go_and_change_nothing(cell: str) -> None:
+    network = network_of(cell)
+    unread = [1, 4, 5, 10]
+    with torch.no_grad():
+        for name in (
+            "cell.rnn.weight_hh_l0",
+            "cell.rnn.weight_ih_l1",
+            "cell.rnn.weight_hh_l1",
+            "head.weight",
+        ):
+            network.get_parameter(name)[:, unread] = 0
+    kept = prune.kept_units(network, 1 / 3)
+    assert [units.tolist() for units in kept] == [[0, 2, 3, 6, 7, 8, 9, 11]] * 2
+    smaller = network_of(cell, hidden=8)
+    prune.without_units(network, smaller, kept)
+    torch.testing.assert_close(said(smaller), said(network), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_the_smallest_weights_go_in_every_cell(cell: str) -> None:
+    network = network_of(cell)
+    masks = prune.weights_masks(network, 0.4)
+    parameters = dict(network.named_parameters())
+    sizes = {name: parameters[name].detach().abs() for name in masks}
+    gone = torch.cat([sizes[name][mask == 0] for name, mask in masks.items()])
+    left = torch.cat([sizes[name][mask == 1] for name, mask in masks.items()])
+    assert gone.max() <= left.min()
+    assert len(gone) / (len(gone) + len(left)) == pytest.approx(0.4, abs=0.01)
+    prune.apply(network, masks)
+    assert sum(int((parameters[name] == 0).sum()) for name in masks) == len(gone)
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_half_floats_halve_the_file_and_hardly_move_the_answer(cell: str) -> None:
+    network = network_of(cell, hidden=48)
+    _, data = random_network(cell="lstm", features=3, hidden=1, layers=1, classes=4, seed=1)
+    whole = write_graph(network).SerializeToString()
+    small = stored(whole, "fp16")
+    onnx.checker.check_model(onnx.load_from_string(small), full_check=True)
+    assert len(small) < 0.65 * len(whole)
+    assert max(difference(whole, small, network, data.test).values()) < 0.02
+
+
+@pytest.mark.parametrize("cell", [name for name in cells.names() if name not in ("lstm", "gru", "rnn")])
+def test_units_are_removed_only_where_that_is_known_to_be_right(cell: str) -> None:
+    with pytest.raises(CompressError, match="from the cells lstm, gru and rnn, not from"):
+        prune.kept_units(network_of(cell), 0.5)
+
+
+def test_pruned_weights_stay_zero_while_the_rest_learns_on(finished: Run, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in finished.network.state_dict().items()}
+    plan = Plan(units=0.25, weights=0.5, epochs=2, max_drop=1)
+    report = compress(read(finished.folder), tmp_path / "v" / "2", plan, command="")
+    assert (report.before.num_weights, report.after.num_weights) == (
+        24 * 4 * (12 + 24) + 9 * 24,
+        18 * 4 * 30 + 9 * 18,
+    )
+    assert report.after.num_zero == round(report.after.num_weights / 2)
+    assert report.after.size < 0.75 * report.before.size
+    again = read(finished.folder).network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in before.items()), "the run stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (Plan(), "nothing to do"),
+        (Plan(units=0.99), "99% of 24 units leave none"),
+        (Plan(weights=0.99, epochs=1, max_drop=0), "worse, and at most 0 is allowed .*Nothing was written"),
+    ],
+)
+def test_what_cannot_be_or_becomes_too_bad_is_not_written(
+    finished: Run, plan: Plan, why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CompressError, match=why):
+        compress(read(finished.folder), tmp_path / "v" / "2", plan, command="")
+    assert not list(tmp_path.iterdir())
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, ["compress", *map(str, words)])
+
+
+@pytest.mark.parametrize("bits", ["int8", "fp16"])
+def test_the_command_writes_a_version_that_is_served_and_a_report(
+    finished: Run, bits: str, tmp_path: Path
+) -> None:
+    to, out = tmp_path / "models" / "small" / "1", tmp_path / "report"
+    words = (finished.folder, "--quantize", bits, "--max-drop", "1", "--to", to, "--report", out)
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in out.iterdir()} == {"report.json", "report.md", "report.png"}
+    told: dict[str, Any] = json.loads((out / "report.json").read_text())
+    assert told["after"]["size"] == (to / "model.onnx").stat().st_size < told["before"]["size"]
+    assert set(told["after"]["milliseconds"]) == {"one step of one sequence", "50 steps of 32 sequences"}
+    manifest = Manifest.read(to)
+    assert bits.upper() in manifest.description
+    assert manifest.provenance is not None
+    assert max(manifest.provenance.parity.values()) > 0
+    assert manifest.example is not None
+    assert "--force replaces it" in call(*words).output
+    with running(tmp_path, models_dir=str(tmp_path / "models")) as server:
+        body = {"sequences": [manifest.example.steps]}
+        [found] = httpx.post(f"{server.url}/predict", json=body).json()["predictions"]
+        assert found["label"] == manifest.example.label
+        assert found["output"] == pytest.approx(manifest.example.output, abs=manifest.example.tolerance)
+
+
+def test_the_next_version_is_the_default(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "vowels" / "9").mkdir(parents=True)
+    result = call(finished.folder, "--quantize", "fp16", "--max-drop", "1", "--report", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "models" / "vowels" / "10" / "model.onnx").exists()

@@ -1,0 +1,135 @@
+"""`cellgate-train compress`."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from training.commands.common import errors
+
+if TYPE_CHECKING:
+    from training.compress import Report
+
+Share = click.FloatRange(0, 1, max_open=True)
+
+
+@click.command()
+@click.argument("name", metavar="RUN")
+@click.option("--prune", type=Share, default=0.0, help="The share of all weights that becomes zero.")
+@click.option("--units", type=Share, default=0.0, help="The share of hidden units that is removed.")
+@click.option(
+    "--quantize",
+    "bits",
+    type=click.Choice(["none", "fp16", "int8"]),
+    default="none",
+    help="How weights are stored.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=10, show_default=True, help="Of training after pruning."
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0),
+    default=0.01,
+    show_default=True,
+    help="Write nothing if accuracy falls by more on the validation part; an error, if it grows so.",
+)
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="The version.  [default: the next of models/DATA]"
+)
+@click.option("--report", "out", type=click.Path(path_type=Path), help="[default: RUN/compressed]")
+@click.option("--force", is_flag=True, help="Replace what lies in the version's folder.")
+def compress(
+    name: str,
+    prune: float,
+    units: float,
+    bits: str,
+    epochs: int,
+    max_drop: float,
+    to: Path | None,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """Make the network of a RUN smaller, and export it as a new version with a report.
+
+    RUN is a run folder, or the name of one in runs/.
+
+    \b
+    cellgate-train compress vowels --quantize int8
+    cellgate-train compress vowels --prune 0.5 --quantize fp16
+    cellgate-train compress runs/vowels --units 0.5 --epochs 30 --to models/vowels/3
+    """
+    with errors():
+        from training import compress as smaller
+        from training import run
+        from training.figures import draw_compressed
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        folder = Path(name) if Path(name).is_dir() else Path("runs") / name
+        done = run.read(folder)
+        to = to or _next(Path("models") / done.data.name)
+        plan = smaller.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]
+        words = f"--units {units:g} --prune {prune:g} --quantize {bits} --epochs {epochs}"
+        told = (
+            f"{run.command(done.config)} --out {folder} && cellgate-train compress {folder} {words} --to {to}"
+        )
+        report = smaller.compress(done, to, plan, command=told, force=force)
+        out = out or folder / "compressed"
+        out.mkdir(parents=True, exist_ok=True)
+        rows = _rows(report)
+        (out / "report.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
+        (out / "report.md").write_text(_markdown(told, report, rows))
+        draw_compressed(
+            {what: (before, after) for what, before, after in rows},
+            title=report.plan,
+            path=out / "report.png",
+        )
+    table = Table("", "before", "after", "ratio", title=report.plan)
+    for what, before, after in rows:
+        table.add_row(what, f"{before:,.4g}", f"{after:,.4g}", f"{after / before:.3f}" if before else "")
+    Console().print(table)
+    click.echo(f"{to}: exported; {out}: report.md, report.json, report.png")
+
+
+def _next(models: Path) -> Path:
+    """The version after the highest."""
+    versions = [int(path.name) for path in models.glob("*") if path.name.isdecimal()]
+    return models / str(max(versions, default=0) + 1)
+
+
+def _rows(report: "Report") -> list[tuple[str, float, float]]:
+    before, after, measure = report.before, report.after, report.measure
+    rows: list[tuple[str, float, float]] = [
+        (f"{measure}, validation", before.validation[measure], after.validation[measure]),
+        (f"{measure}, test", before.test[measure], after.test[measure]),
+        ("weights", before.num_weights, after.num_weights),
+        (
+            "weights that are not zero",
+            before.num_weights - before.num_zero,
+            after.num_weights - after.num_zero,
+        ),
+        ("model.onnx, kB", before.size / 1000, after.size / 1000),
+        ("gzipped, kB", before.gzipped / 1000, after.gzipped / 1000),
+    ]
+    rows += [
+        (f"{what}, ms", before.milliseconds[what], after.milliseconds[what]) for what in before.milliseconds
+    ]
+    return rows
+
+
+def _markdown(command: str, report: "Report", rows: list[tuple[str, float, float]]) -> str:
+    lines = "".join(f"| {what} | {before:,.4g} | {after:,.4g} |\n" for what, before, after in rows)
+    return f"""# {report.plan}
+
+    {command}
+
+| | before | after |
+|---|---|---|
+{lines}
+ONNX Runtime on one thread; times are medians of rounds that took turns.
+"""

@@ -1,0 +1,193 @@
+"""Makes a trained network smaller: fewer units, fewer weights, fewer bits; and measures what that costs.
+
+units removed → weights removed → trained on → exported → in fewer bits → measured → written, or refused
+
+The validation part decides whether it is still good enough; the test part is only reported.
+"""
+
+import gzip
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from service.manifest import Manifest
+from training import loop
+from training.compress import measure, prune
+from training.compress.prune import CompressError, Masks
+from training.compress.quantize import Bits, stored
+from training.data.dataset import DataSet, hold_out
+from training.export import parity, write_version
+from training.export.example import example_sequence
+from training.export.manifest import describe
+from training.export.network import write_graph
+from training.model import Network
+from training.run import Run
+
+# Of the example, whose answer every load computes again. With INT8 activations are scaled by the whole batch.
+TOLERANCES = {"fp16": 1e-4, "int8": 0.05}
+
+__all__ = ["CompressError", "Measured", "Plan", "Report", "compress"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done."""
+
+    units: float = 0.0  # the share of each layer's hidden units that goes
+    weights: float = 0.0  # the share of the weights that become zero
+    bits: Bits = "none"
+    epochs: int = 10  # of training after that
+    max_drop: float = 0.01  # by how much it may become worse on the validation part
+
+    def describe(self) -> str:
+        """In few words."""
+        parts = [f"{self.units:.0%} of the units removed"] if self.units else []
+        parts += [f"{self.weights:.0%} of the weights zero"] if self.weights else []
+        parts += [] if self.bits == "none" else [self.bits.upper()]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A graph's figures."""
+
+    validation: dict[str, float]
+    test: dict[str, float]
+    num_weights: int
+    num_zero: int
+    size: int  # bytes of model.onnx
+    gzipped: int
+    milliseconds: dict[str, float]  # by `measure.SHAPES`
+
+
+@dataclass(frozen=True)
+class Report:
+    """Before and after."""
+
+    plan: str
+    measure: str  # by which better and worse are told
+    before: Measured
+    after: Measured
+
+    @property
+    def drop(self) -> float:
+        """How much worse it is on the validation part: accuracy lost, or the share by which an error grew."""
+        before, after = self.before.validation[self.measure], self.after.validation[self.measure]
+        return before - after if self.measure == "accuracy" else after / before - 1
+
+
+def compress(done: Run, folder: Path, plan: Plan, *, command: str, force: bool = False) -> Report:
+    """Write a smaller version of a finished run's network into `folder`.
+
+    Raises CompressError, when nothing is written; FileExistsError unless `force`; ParityError, Interrupted.
+    """
+    if not plan.describe():
+        raise CompressError("nothing to do: give --units, --prune or --quantize")
+    if folder.exists() and not force:
+        raise FileExistsError(f"{folder} exists; --force replaces it")
+    whole = write_graph(done.network.cpu().eval()).SerializeToString()
+    network = _tuned(done, plan).cpu().eval()
+    plain = write_graph(network).SerializeToString()
+    errors = parity.check(plain, network, done.data.test)
+    small = stored(plain, plan.bits)
+    milliseconds = measure.latencies(
+        {"before": whole, "after": small}, network, done.data.train.sequences[0].shape[1]
+    )
+    before = _measured(whole, done.network, done, milliseconds["before"])
+    after = _measured(small, network, done, milliseconds["after"])
+    report = Report(plan.describe(), _measure(after.validation), before, after)
+    if not report.drop <= plan.max_drop:
+        was, found = (graph.validation[report.measure] for graph in (before, after))
+        raise CompressError(
+            f"{report.measure} on the validation part was {was:.4f} and is {found:.4f}: {report.drop:.4f} "
+            f"worse, and at most {plan.max_drop:g} is allowed (--max-drop). Nothing was written"
+        )
+    test = {f"test_{name}": value for name, value in after.test.items()}
+    manifest = describe(
+        network, done.data, metrics=test, parity=errors, command=command, seed=done.config.seed
+    )
+    write_version(folder, small, _described(manifest, plain, small, network, done.data, plan))
+    return report
+
+
+def _tuned(done: Run, plan: Plan) -> Network:
+    """The pruned network, trained on."""
+    recipe = done.config.recipe.model_copy(
+        update={"epochs": plan.epochs, "learning_rate": done.config.recipe.learning_rate / 2}
+    )
+    network = done.network
+    if plan.units:
+        kept = prune.kept_units(network, plan.units)
+        recipe = recipe.model_copy(update={"hidden": len(kept[0])})
+        smaller = loop.new_network(done.config.model_copy(update={"recipe": recipe}), done.data)
+        prune.without_units(network, smaller, kept)
+        network = smaller
+    else:
+        same = loop.new_network(done.config, done.data)  # the run's own network stays as it is
+        same.load_state_dict(network.state_dict())
+        network = same
+    masks = prune.weights_masks(network, plan.weights) if plan.weights else {}
+    prune.apply(network, masks)
+    if not (plan.units or plan.weights):
+        return network
+    with tempfile.TemporaryDirectory() as scratch:
+        config = done.config.model_copy(update={"recipe": recipe})
+        loop.fit(config, network, done.data, Path(scratch), callbacks=(_Masked(masks),))
+    return network
+
+
+class _Masked(pl.Callback):
+    """Keeps zero what was pruned, after each step of the optimiser."""
+
+    def __init__(self, masks: Masks) -> None:
+        self._masks = masks
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:  # noqa: ARG002
+        """See pl.Callback."""
+        prune.apply(pl_module.network, self._masks)
+
+
+def _measured(graph: bytes, network: Network, done: Run, milliseconds: dict[str, float]) -> Measured:
+    validation = done.data.validation
+    if validation is None:
+        _, validation = hold_out(done.data.train, share=done.config.recipe.validation, seed=done.config.seed)
+    weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
+    return Measured(
+        validation=measure.scores(graph, network, done.data, validation),
+        test=measure.scores(graph, network, done.data, done.data.test),
+        num_weights=sum(weight.numel() for weight in weights),
+        num_zero=sum(int((weight == 0).sum()) for weight in weights),
+        size=len(graph),
+        gzipped=len(gzip.compress(graph, mtime=0)),
+        milliseconds=milliseconds,
+    )
+
+
+def _measure(scores: dict[str, float]) -> str:
+    return next(name for name in ("bits", "error", "accuracy") if name in scores)
+
+
+def _described(
+    manifest: Manifest, plain: bytes, small: bytes, network: Network, data: DataSet, plan: Plan
+) -> Manifest:
+    """What is said of a graph in fewer bits: its own answer, and how far it is from the whole one."""
+    about = f"{manifest.description}; {plan.describe()}"
+    if plan.bits == "none":
+        return manifest.model_copy(update={"description": about})
+    assert manifest.example is not None
+    assert manifest.provenance is not None
+    said = measure.last_output(small, network, example_sequence(network, data))
+    example = manifest.example.model_copy(
+        update={
+            "output": [float(str(value)) for value in said],
+            "label": None if data.forecast else data.labels[int(said.argmax())],
+            "tolerance": TOLERANCES[plan.bits],
+        }
+    )
+    provenance = manifest.provenance.model_copy(
+        update={"parity": measure.difference(plain, small, network, data.test)}
+    )
+    return manifest.model_copy(update={"description": about, "example": example, "provenance": provenance})
