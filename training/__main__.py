@@ -9,6 +9,7 @@ from training.commands.compress import compress
 from training.commands.evaluate import evaluate
 from training.commands.explain import explain
 from training.commands.export import export
+from training.commands.lag import lag
 from training.commands.scores import scores
 from training.commands.sweep import sweep
 from training.commands.train import train
@@ -26,7 +27,7 @@ def main() -> None:
     """
 
 
-for command in (train, evaluate, export, sweep, scores, explain, compress):
+for command in (train, evaluate, export, sweep, scores, explain, compress, lag):
     main.add_command(command)
 
 if __name__ == "__main__":

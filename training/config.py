@@ -47,11 +47,31 @@ class Recipe(_Frozen):
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training part kept for validation")
 
 
+class Table(_Frozen):
+    """A table of one's own, and how it is to be understood."""
+
+    path: str
+    sha256: str = Field(description="of the file, so that the run can be told from one on other data")
+    targets: tuple[str, ...]
+    task: Literal["classify", "label", "forecast"] | None = Field(None, description="None: by the target")
+    id_column: str | None = Field(None, description="None: all rows are one sequence")
+    time_column: str | None = Field(
+        None, description="None: steps are equally far apart, in the file's order"
+    )
+    horizons: tuple[Count, ...] = Field((1,), description="steps ahead that are foretold")
+    ignore: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = Field((), description="numbers that stand for kinds")
+    test: Annotated[float, Field(gt=0, le=0.4)] = Field(
+        0.2, description="share for the test, and for validation"
+    )
+
+
 class Config(_Frozen):
     """One run: the recipe, the data set, the seed, and the machine it runs on."""
 
-    data: str
+    data: str = Field(description="its name; that of the file, if it is a table of one's own")
     recipe: Recipe
+    table: Table | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     accelerator: Accelerator = "auto"
     devices: Count = Field(1, description="processes, one per device; more than one trains by DDP")

@@ -157,6 +157,42 @@ def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: P
     _save(figure, path)
 
 
+def draw_lags(panels: dict[str, dict[str, list[float]]], *, path: Path) -> None:
+    """Gradient norm over lag: a panel for each title, a line for each cell; stacks are dashed."""
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        names = list(dict.fromkeys(name.split(",")[0] for name in curves))
+        for name, norms in curves.items():
+            colour = f"C{names.index(name.split(',')[0])}"
+            axes.plot(norms, color=colour, linestyle="--" if "layers" in name else "-", label=name)
+        axes.set_yscale("log")
+        axes.set_title(title)
+        axes.set_xlabel("lag, in steps")
+        axes.set_ylabel("norm of the gradient, 1 at lag 0")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def draw_adding(errors: dict[str, dict[int, float]], *, chance: float, solved: float, path: Path) -> None:
+    """The error that is left over the length of the sequences, a line for each cell."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, found in errors.items():
+        axes.plot(list(found), list(found.values()), marker="o", label=name)
+    for level, what in ((chance, "chance"), (solved, "solved")):
+        axes.axhline(level, color=GREY, linestyle="--", linewidth=1, label=what)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("steps of a sequence")
+    axes.set_ylabel("mean square error")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=120)

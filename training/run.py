@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from training import data, loop
-from training.config import CONFIG_FILE, Config
+from training.config import CONFIG_FILE, Config, Table
 from training.data.dataset import DataSet
 from training.errors import TrainingError
 from training.evaluate import evaluate
@@ -55,7 +55,7 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     CellError, DeviceError, Interrupted.
     """
     loop.check_devices(config)
-    loaded = data.load(config.data)
+    loaded = data.load_for(config)
     network = loop.new_network(config, loaded)
     if loop.is_helper():
         loop.fit(config, network, loaded, folder)
@@ -100,7 +100,7 @@ def read(folder: Path) -> Run:
     """Read a finished run. Raises RunError."""
     metrics = read_metrics(folder)
     config = Config.read(folder)
-    loaded = data.load(config.data)
+    loaded = data.load_for(config)
     network = loop.new_network(config, loaded)
     try:
         network.load_state_dict(torch.load(folder / WEIGHTS_FILE, weights_only=True))
@@ -114,13 +114,22 @@ def read(folder: Path) -> Run:
 
 def command(config: Config) -> str:
     """The command line that trains with this configuration."""
-    default = Config(data=config.data, recipe=next(iter(data.recipes(config.data).values())))
-    words = ["cellgate-train", "train", config.data]
+    default = Config(data=config.data, recipe=data.default_recipe(config))
+    words = ["cellgate-train", "train", *(_table_words(config.table) if config.table else [config.data])]
     for told, usual in ((config.recipe, default.recipe), (config, default)):
-        for name, value in told.model_dump(exclude={"data", "recipe"}).items():
+        for name, value in told.model_dump(exclude={"data", "recipe", "table"}).items():
             if value != getattr(usual, name):
                 words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
+
+
+def _table_words(table: Table) -> list[str]:
+    words = ["--data", table.path]
+    names = {"targets": "target", "horizons": "horizon", "test": "test-share"}
+    for name, value in table.model_dump(exclude={"path", "sha256"}, exclude_defaults=True).items():
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [f"--{names.get(name, name).replace('_', '-')}", str(one)]
+    return words
 
 
 def _prepare(config: Config, folder: Path, *, force: bool) -> None:

@@ -103,7 +103,7 @@ def _scored(folder: Path) -> Scored:
     seeds = sorted(path.parent for path in folder.glob(f"seed-*/{run.METRICS_FILE}"))
     found = [run.read_metrics(seed) for seed in seeds]
     config = Config.read(seeds[0])
-    loaded = data.load(config.data)
+    loaded = data.load_for(config)
     wanted = measures(loaded)
     weights = torch.load(seeds[0] / run.WEIGHTS_FILE, weights_only=True)
     return Scored(

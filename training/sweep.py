@@ -74,7 +74,7 @@ def sweep(config: Config, space: Space, folder: Path, *, count: int) -> Iterator
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     loop.check_devices(config)
-    loaded = data.load(config.data)
+    loaded = data.load_for(config)
     study = optuna.create_study(direction="minimize")
     for number in range(count):
         study.sampler = optuna.samplers.TPESampler(seed=config.seed + number)

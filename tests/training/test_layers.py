@@ -14,7 +14,7 @@ export figures
 loop
 progress evaluate
 tasks
-model batches
+model batches lag
 front tail
 cells
 data graph

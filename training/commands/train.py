@@ -8,11 +8,13 @@ from typing import Any
 import click
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Grid
 
 from training import data
 from training.commands.common import errors, export_run
-from training.config import Config, Recipe
+from training.commands.table import table_of, table_options
+from training.config import Config, Recipe, Table
+from training.data.table import RECIPES
 
 Command = Callable[..., None]
 
@@ -27,7 +29,8 @@ def _recipe_options(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("name", metavar="DATA", type=click.Choice(data.names()))
+@click.argument("name", metavar="DATA", type=click.Choice(data.names()), required=False)
+@table_options
 @click.option(
     "--recipe", "recipe_name", default=None, help="A recipe of the data set; the options below change it."
 )
@@ -43,7 +46,7 @@ def _recipe_options(command: Command) -> Command:
 @click.option("--export", "export_to", type=click.Path(path_type=Path), help="Also export into this folder.")
 @click.option("--force", is_flag=True, help="Replace a finished run, and what lies in the export folder.")
 def train(
-    name: str,
+    name: str | None,
     recipe_name: str | None,
     seeds: int | None,
     out: Path | None,
@@ -51,7 +54,9 @@ def train(
     force: bool,
     **options: Any,
 ) -> None:
-    """Train on DATA. After Ctrl-C, the same command goes on from the last finished epoch.
+    """Train on DATA, or on a table of your own.
+
+    After Ctrl-C, the same command goes on from the last finished epoch.
 
     \b
     cellgate-train train vowels
@@ -59,9 +64,12 @@ def train(
     cellgate-train train vowels --seeds 5 --out runs/five
     cellgate-train train vowels --devices 2 --accelerator cpu
     cellgate-train train vowels --export models/vowels/1 --force
+    cellgate-train train --data my.csv --id-column patient --time-column day --target outcome
     """
-    config = config_of(name, recipe_name, options)
-    folder = out or Path("runs") / name
+    with errors():
+        table = table_of(name, options)
+    config = config_of(name or "", recipe_name, options, table)
+    folder = out or Path("runs") / config.data
     if seeds and (export_to or config.devices > 1):
         raise click.UsageError("--seeds goes with neither --export nor --devices")
     with errors():
@@ -84,9 +92,12 @@ def train(
             export_run(done, export_to, force=force)
 
 
-def config_of(name: str, recipe_name: str | None, options: dict[str, Any]) -> Config:
+def config_of(
+    name: str, recipe_name: str | None, options: dict[str, Any], table: Table | None = None
+) -> Config:
     """A recipe of a data set, changed by options; those that are no field of it go into the configuration."""
-    recipes = data.recipes(name)
+    recipes = RECIPES if table else data.recipes(name)
+    name = Path(table.path).stem if table else name
     recipe_name = recipe_name or next(iter(recipes))
     if recipe_name not in recipes:
         raise click.BadParameter(f"{name} has the recipes {', '.join(recipes)}", param_hint="--recipe")
@@ -94,7 +105,7 @@ def config_of(name: str, recipe_name: str | None, options: dict[str, Any]) -> Co
     changed = {field: value for field, value in changed.items() if value is not None}
     try:
         recipe = Recipe.model_validate(recipes[recipe_name].model_dump() | changed)
-        return Config(data=name, recipe=recipe, **options)
+        return Config(data=name, recipe=recipe, table=table, **options)
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-")
@@ -104,7 +115,7 @@ def config_of(name: str, recipe_name: str | None, options: dict[str, Any]) -> Co
 def _show_seeds(rows: list[dict[str, float]]) -> None:
     from training.seeds import median_of
 
-    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    table = Grid(*(name.replace("_", " ") for name in rows[0]))
     for row in rows:
         table.add_row(*(f"{value:.4g}" for value in row.values()))
     table.add_section()

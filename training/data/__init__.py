@@ -4,10 +4,11 @@ import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 
-from training.config import Recipe
+from training.config import Config, Recipe
+from training.data import table
 from training.data.dataset import DataSet
 
-_NOT_A_DATA_SET = ("dataset", "fetch", "series")
+_NOT_A_DATA_SET = ("columns", "dataset", "fetch", "series", "table")
 
 
 def names() -> list[str]:
@@ -23,6 +24,11 @@ def load(name: str) -> DataSet:
     return loaded
 
 
+def load_for(config: Config) -> DataSet:
+    """What a run is told to learn from. Raises FetchError, KeyError, TableError."""
+    return table.load(config.table) if config.table else load(config.data)
+
+
 def recipes(name: str) -> Mapping[str, Recipe]:
     """The recipes that a data set recommends, by name; the first is its default."""
     found: Mapping[str, Recipe] = import_module(f"{__name__}.{name}").RECIPES
@@ -32,3 +38,9 @@ def recipes(name: str) -> Mapping[str, Recipe]:
 def about(name: str) -> str:
     """What a data set is, in the words of its module."""
     return (import_module(f"{__name__}.{name}").__doc__ or "").strip()
+
+
+def default_recipe(config: Config) -> Recipe:
+    """What the recipe is if nothing is said."""
+    found = table.RECIPES if config.table else recipes(config.data)
+    return next(iter(found.values()))

@@ -33,7 +33,14 @@ WEEK = 7 * 48
 # Chosen on validation alone.
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
-        hidden=64, epochs=40, patience=12, batch_size=16, learning_rate=3e-3, dropout=0.1, clip=1
+        hidden=32,
+        epochs=40,
+        patience=12,
+        batch_size=16,
+        learning_rate=1e-4,
+        dropout=0.3,
+        clip=1,
+        weight_decay=0.07,
     ),
 }
 

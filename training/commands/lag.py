@@ -1,0 +1,81 @@
+"""`cellgate-train lag`."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import track
+
+from training.commands.common import errors
+
+if TYPE_CHECKING:
+    from training.lag import Adding
+
+
+@click.command()
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default="docs/lstm.md",
+    show_default=True,
+    help="The tables go between the marks in it, pictures and lag.json beside it.",
+)
+@click.option(
+    "--length", "lengths", type=click.IntRange(2), multiple=True, help="[default: 25 50 100 200]"
+)
+@click.option(
+    "--updates", type=click.IntRange(1), default=2000, show_default=True, help="At most, for each length."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(2),
+    default=200,
+    show_default=True,
+    help="The longest lag of the gradients.",
+)
+@click.option("--hidden", type=click.IntRange(1), default=64, show_default=True, help="Units of a layer.")
+def lag(page: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: int) -> None:
+    """Show how far back each cell can learn from: its gradient by lag, and the adding problem.
+
+    \b
+    cellgate-train lag
+    cellgate-train lag --length 25 --length 50 --updates 500 --page page.md
+    """
+    with errors():
+        import torch
+
+        from training import lag as lags
+        from training.figures import draw_adding, draw_lags
+
+        torch.set_num_threads(1)
+        found = lags.measure(
+            lengths or (25, 50, 100, 200), updates=updates, steps=steps, hidden=hidden, track=_followed
+        )
+        lags.put(page, found)
+        folder = page.parent
+        (folder / "lag.json").write_text(found.model_dump_json(indent=1) + "\n")
+        untrained = {
+            one.cell if one.layers == 1 else f"{one.cell}, {one.layers} layers": one.norms
+            for one in found.gradients
+        }
+        last = {one.cell: one for one in found.adding}  # the longest of each
+        trained = {f"{cell}, {one.length} steps": one.norms for cell, one in last.items()}
+        draw_lags({"untrained": untrained, "after the adding problem": trained}, path=folder / "lag.png")
+        by_cell = {
+            cell: {one.length: one.error for one in found.adding if one.cell == cell} for cell in lags.CELLS
+        }
+        draw_adding(by_cell, chance=lags.CHANCE, solved=lags.SOLVED, path=folder / "adding.png")
+    click.echo(f"{page}: the tables; {folder}: lag.json, lag.png, adding.png")
+
+
+def _followed(rows: "Iterable[Adding]", count: int) -> "Iterable[Adding]":
+    """A bar on a terminal, plain lines elsewhere."""
+    is_terminal = sys.stdout.isatty()
+    for found in track(rows, "adding problem", total=count, disable=not is_terminal):
+        if not is_terminal:
+            click.echo(
+                f"{found.cell}  {found.length} steps  error {found.error:.4f} after {found.updates} updates"
+            )
+        yield found
