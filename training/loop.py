@@ -73,6 +73,9 @@ class Training(pl.LightningModule):
         x, lengths, targets = batch
         y, _ = self.network(x, lengths, self.network.initial_state(len(x)))
         said, known = self._task.pick(y, lengths, targets)  # [answers, out]
+        if not len(said):  # a batch of windows that lie in a gap: nothing to learn, nothing to measure
+            nothing: Tensor = y.sum() * 0
+            return nothing
         loss = self._task.loss(self.network, said, known)
         found = {f"{part}_loss": loss, f"{part}_{self._task.metric}": self._task.measure(said, known)}
         self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(said), sync_dist=True)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training import baselines, data, run
 from training.config import Config
-from training.data.dataset import DataSet, Published
+from training.data.dataset import DataSet, Published, hold_out
 from training.errors import TrainingError
 from training.export.manifest import versions
 
@@ -34,8 +34,10 @@ class Scored(BaseModel):
     citation: str
     license: str
     num_train: int
+    num_validation: int
     num_test: int
     num_parameters: int
+    num_bytes: int  # of the weights, as they are stored
     command: str
     seconds: list[float]
     seeds: list[Measures]  # the measures of each, those of `measures` and no others
@@ -106,6 +108,7 @@ def _scored(folder: Path) -> Scored:
     loaded = data.load_for(config)
     wanted = measures(loaded)
     weights = torch.load(seeds[0] / run.WEIGHTS_FILE, weights_only=True)
+    num_train, num_validation = _sizes(loaded, config)
     return Scored(
         name=loaded.name,
         title=loaded.title,
@@ -113,9 +116,11 @@ def _scored(folder: Path) -> Scored:
         about=data.about(config.data),
         citation=loaded.citation,
         license=loaded.license,
-        num_train=len(loaded.train),
+        num_train=num_train,
+        num_validation=num_validation,
         num_test=len(loaded.test),
         num_parameters=sum(tensor.numel() for tensor in weights.values()),
+        num_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
         command=f"{run.command(config)} --seeds {len(seeds)}",
         seconds=[metrics["seconds"] for metrics in found],
         seeds=[{name: metrics[f"test_{name}"] for name in wanted} for metrics in found],
@@ -125,6 +130,14 @@ def _scored(folder: Path) -> Scored:
         },
         published=list(loaded.published),
     )
+
+
+def _sizes(loaded: DataSet, config: Config) -> tuple[int, int]:
+    """How many sequences are learnt from, and how many validate."""
+    if loaded.validation is not None:
+        return len(loaded.train), len(loaded.validation)
+    kept, held = hold_out(loaded.train, share=config.recipe.validation, seed=config.seed)
+    return len(kept), len(held)
 
 
 def shares(scores: Scores) -> list[tuple[str, list[float]]]:
@@ -144,6 +157,9 @@ def write(scores: Scores) -> str:
     """The page, as Markdown."""
     parts = [HEAD.format(versions=", ".join(f"{name} {of}" for name, of in scores.versions.items()))]
     parts += [_row(scored, measure) for scored in scores.sets for measure in scored.seeds[0]]
+    worse = [name for name, errors in shares(scores) if median(errors) > 1]
+    if worse:
+        parts.append(f"\n{WORSE} {'; '.join(worse)}.\n")
     parts += [_section(scored) for scored in scores.sets]
     return "".join(parts)
 
@@ -151,14 +167,19 @@ def write(scores: Scores) -> str:
 HEAD = """# Scores
 
 Written by `cellgate-train scores`, from the folders of the runs; never by hand. Every figure is of the test
-part, which was looked at once, when training was over; recipes were chosen on validation alone. Ours are
-medians over seeds, with the lowest and the highest; a training runs on one thread. Made with {versions}.
+part, which each training is measured on once, at its end. Recipes were compared by validation alone; where
+one replaced another after that one's test figures had been seen, the data set says so. Ours are medians over
+seeds, with the lowest and the highest. A training runs on one thread; its seconds are those of a shared
+machine.
+
+Made with {versions}.
 
 ![ours beside the best baseline](scores.png)
 
 | data | measure | ours | the best baseline |
 |---|---|---|---|
 """
+WORSE = "**The best baseline is better than ours** by the median in:"
 
 
 def _row(scored: Scored, measure: str) -> str:
@@ -176,7 +197,7 @@ def _section(scored: Scored) -> str:
     lines = "\n".join(f"| {' | '.join(line)} |" for line in table)
     published = "".join(f"- {told.what}: {told.score} ({told.source})\n" for told in scored.published)
     if published:
-        published = f"\nPublished:\n\n{published}"
+        published = f"\nOthers:\n\n{published}"
     return f"""
 ## {scored.name}
 
@@ -184,8 +205,10 @@ def _section(scored: Scored) -> str:
 
 {lines}
 {published}
-`{scored.command}`: {median(scored.seconds):.0f} s a seed, {scored.num_parameters:,} parameters;
-{scored.num_train:,} sequences to learn from, {scored.num_test:,} to be measured on.
+`{scored.command}`: {median(scored.seconds):.0f} s a seed.
+
+{scored.num_parameters:,} parameters, {scored.num_bytes / 1000:,.0f} kB. {scored.num_train:,} sequences to
+learn from, {scored.num_validation:,} for validation, {scored.num_test:,} to be measured on.
 
 {scored.citation}. {scored.license}.
 """

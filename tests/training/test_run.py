@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training.made import data_of
 from training import loop, run
-from training.config import Config
+from training.batches import Batch
+from training.config import Config, Recipe
 from training.data.fetch import FetchError
 from training.progress import ProgressBar
 from training.seeds import median_of, train_seeds
+from training.tasks import of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -99,6 +102,18 @@ def test_what_goes_on_is_the_last_epoch_even_if_it_got_no_better(small: Config, 
     last, best = (torch.load(checkpoints / name, weights_only=True) for name in (loop.LAST, loop.BEST))
     assert last["epoch"] + 1 == done.metrics["epochs"]
     assert best["epoch"] + 1 == done.metrics["kept_epoch"] == done.metrics["epochs"] - 2
+
+
+def test_a_batch_of_which_nothing_is_known_teaches_nothing() -> None:
+    made = data_of("forecast")
+    config = Config(data="made", recipe=Recipe(hidden=4))
+    network = loop.new_network(config, made)
+    training = loop.Training(network, of(made), config.recipe, seed=0)
+    lengths, unknown = torch.tensor([3, 2]), torch.full((2, 3, 2), torch.nan)
+    loss = training.training_step(Batch(torch.ones(2, 3, 4), lengths, unknown))
+    torch.autograd.backward(loss)
+    assert loss.item() == 0
+    assert all(weight.grad is None or not weight.grad.any() for weight in network.parameters())
 
 
 def test_training_stops_early_when_it_gets_no_better(small: Config, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 H. Melville (1851), the text of Project Gutenberg, 1.19 million characters of 83 kinds. The last tenth is the
 test part, the twentieth before it validation.
+
+The recipe is the second: three epochs came to 0.490 of the characters on validation, and to 2.427 bits on the
+test part; eight were taken for 0.528 on validation.
 """
 
 from collections.abc import Mapping
@@ -59,8 +62,8 @@ def data_of(text: str) -> DataSet:
         test=_split(test, steps=2000),
         task="language",
         published=tuple(
-            Published(name, f"{bits} bits", "measured on the test part, the training part before it")
-            for name, bits in (("gzip -9", 3.27), ("bzip2 -9", 2.50), ("xz -9", 2.69))
+            Published(name, f"{bits} bits", "by us: what the test part adds to all before it")
+            for name, bits in (("gzip -9", 3.26), ("bzip2 -9", 2.46), ("xz -9", 2.58))
         ),
     )
 

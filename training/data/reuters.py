@@ -3,6 +3,9 @@
 Reuters-21578, R8, the official split of 5485 and 2189 texts of 5 to 964 words, in lower case, without digits
 (D. Lewis 1987-1997; A. Cardoso-Cachopo 2007). Words that the training part has fewer than three times are one
 token.
+
+The recipe is not the first: an LSTM came to 0.911 on validation, and to 0.907 on the test part; this one was
+taken for 0.947 on validation.
 """
 
 from collections import Counter
