@@ -13,6 +13,7 @@ from training.model import Network, softmax
 from training.tasks import of
 
 CONFIDENT = 0.99
+TOLERANCE = 1e-4  # of the largest number of the answer, where that is above 1: a forecast has units
 EXAMPLE_STEPS = 20  # long enough to be cut into pieces, short enough to be read
 
 
@@ -27,6 +28,7 @@ def example(network: Network, data: DataSet) -> Example:
         steps=steps_of(network, sequence),
         output=[float(str(value)) for value in said],
         label=None if data.forecast else data.labels[int(said.argmax())],
+        tolerance=float(f"{TOLERANCE * max(1.0, float(np.abs(said).max())):.3g}"),
     )
 
 

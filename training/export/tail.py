@@ -1,6 +1,7 @@
 """Writes the tail of a forecasting network as nodes: see `training.tail` for what it computes."""
 
 import numpy as np
+from onnx import TensorProto
 
 from training.graph import Graph
 from training.tail import Quantiles
@@ -15,7 +16,7 @@ def write_tail(graph: Graph, tail: Quantiles, said: str, level: str, out: str) -
         ["said_by_quantile"],
     )
     first, rest = graph.split(parted, ["lowest", "above"], [1, count - 1])
-    rises = graph.add("Softplus", [rest], ["rises"])
+    rises = _softplus(graph, rest)
     steps = graph.add("Concat", [first, rises], ["quantile_steps"], axis=-1)
     rising = graph.add("CumSum", [steps, graph.weight("quantile_axis", np.array(-1))], ["rising"])
     reach = graph.weight("reach", tail.reach.cpu().numpy()[:, None])
@@ -28,3 +29,20 @@ def write_tail(graph: Graph, tail: Quantiles, said: str, level: str, out: str) -
     summed = graph.add("Add", [base, gone], ["quantiles"])
     flat = graph.weight("flat_shape", np.array([0, 0, len(tail.columns) * count]))
     return graph.add("Reshape", [summed, flat], [out])
+
+
+def _softplus(graph: Graph, x: str) -> str:
+    """max(x, 0) + log(1 + exp(-|x|)), in float64, rounded in the end.
+
+    ONNX Runtime computes the last few numbers of a tensor by other functions than those before, and they
+    round differently: in float32 what is said of a step would depend on how many steps are sent with it.
+    """
+    fine = graph.add("Cast", [x], ["above_fine"], to=TensorProto.DOUBLE)
+    size = graph.add("Neg", [graph.add("Abs", [fine], ["above_size"])], ["above_below"])
+    left = graph.add("Exp", [size], ["above_left"])
+    more = graph.add("Add", [left, graph.weight("fine_one", np.array(1.0))], ["above_more"])
+    bend = graph.add("Log", [more], ["above_bend"])
+    straight = graph.add("Relu", [fine], ["above_straight"])
+    return graph.add(
+        "Cast", [graph.add("Add", [straight, bend], ["rises_fine"])], ["rises"], to=TensorProto.FLOAT
+    )
