@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from service import text
 from service.errors import (
     CellgateError,
     EmptySequence,
@@ -30,7 +31,7 @@ from service.sequence import SESSION_NAME, Array, Start
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
 _NUMBERS, _INTEGERS = frozenset({int, float}), frozenset({int})
 _FIELDS = {"model", "version", "sequences", "return"}
-_ITEM_FIELDS = {"steps", "session", "at", "end"}
+_ITEM_FIELDS = {"steps", "text", "session", "at", "end"}
 
 
 @dataclass(slots=True)  # not frozen: that would triple the time to make one, and each request makes many
@@ -95,14 +96,15 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
     """Read one sequence. Raises a BadInput whose pointer leads to the value at fault."""
     sequence, pointer = document.sequences[index], f"/sequences/{index}"
     if isinstance(sequence, list | np.ndarray):
-        return Item(_decode_inputs(sequence, manifest, pointer, max_steps))
+        return Item(decode_inputs(sequence, manifest, pointer, max_steps))
     if not isinstance(sequence, dict):
         raise InvalidField(
             f'expected a list of rows, or an object with "steps", got {_kind(sequence)}', pointer=pointer
         )
     _refuse_unknown(sequence, _ITEM_FIELDS, pointer)
-    if "steps" not in sequence:
-        raise InvalidField('"steps" is missing', pointer=pointer)
+    if ("steps" in sequence) == ("text" in sequence):
+        told = "there are both" if "steps" in sequence else "it is missing"
+        raise InvalidField(f'expected "steps", or "text" in its place; {told}', pointer=pointer)
     session, at, end = sequence.get("session"), sequence.get("at"), sequence.get("end", False)
     if session is not None and not (isinstance(session, str) and SESSION_NAME.fullmatch(session)):
         raise InvalidField(
@@ -114,7 +116,10 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
         raise InvalidField(f"expected true or false, got {_kind(end)}", pointer=f"{pointer}/end")
     if session is None and (at is not None or end):
         raise InvalidField('"at" and "end" go with a "session"', pointer=pointer)
-    inputs = _decode_inputs(sequence["steps"], manifest, f"{pointer}/steps", max_steps)
+    field = "steps" if "steps" in sequence else "text"
+    if field == "text" and not isinstance(sequence[field], str):
+        raise InvalidField(f"expected a string, got {_kind(sequence[field])}", pointer=f"{pointer}/text")
+    inputs = decode_inputs(sequence[field], manifest, f"{pointer}/{field}", max_steps)
     return Item(inputs, session, at, end)
 
 
@@ -144,7 +149,8 @@ def encode_reply(model: str, version: str, predictions: list[bytes]) -> bytes:
     return b"".join((head, b",".join(predictions), b"]}"))
 
 
-def _decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -> tuple[Array, ...]:
+def decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -> tuple[Array, ...]:
+    """Each input of the manifest, [time, *dims], out of "steps". Raises a BadInput at the fault."""
     specs = manifest.inputs
     if len(specs) == 1 and not isinstance(steps, dict):
         return (_decode_numbers(steps, specs[0], pointer, max_steps),)
@@ -165,6 +171,8 @@ def _decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int)
 
 def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Array:
     """[time, *dims] in the input's dtype."""
+    if spec.kind == "token":
+        rows = _token_ids(rows, spec, pointer)
     if not isinstance(rows, list | np.ndarray):
         raise InvalidField(f"expected a list of rows, got {_kind(rows)}", pointer=pointer)
     if not len(rows):
@@ -176,6 +184,21 @@ def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int) ->
     else:
         array = _array_of(rows.tolist() if isinstance(rows, np.ndarray) else rows, spec, pointer)
     return fit(array, spec, pointer)
+
+
+def _token_ids(rows: Any, spec: InputSpec, pointer: str) -> Any:
+    """Ids instead of a text, or of tokens by their names; what is neither is left as it is."""
+    if isinstance(rows, str):
+        return text.encode(spec, rows, pointer)
+    if not isinstance(rows, list) or not spec.vocabulary or not any(isinstance(row, str) for row in rows):
+        return rows
+    named: list[Any] = []
+    for index, row in enumerate(rows):
+        found = spec.ids.get(row, spec.unknown) if isinstance(row, str) else row
+        if found is None and row is not None:
+            raise InvalidField(f"token {row!r} is not in the vocabulary", pointer=f"{pointer}/{index}")
+        named.append(found)
+    return named
 
 
 def fit(array: Array, spec: InputSpec, pointer: str) -> Array:

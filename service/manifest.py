@@ -3,6 +3,7 @@
 The manifest knows names, shapes and meanings; it knows nothing of ONNX Runtime, HTTP or PyTorch.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,7 +13,7 @@ MANIFEST_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 
 Task = Literal["classify", "label", "forecast", "language"]
-InputKind = Literal["numeric", "token", "text", "image"]
+InputKind = Literal["numeric", "token", "image"]
 OutputKind = Literal["probabilities", "values", "logits"]
 DType = Literal["float32", "float64", "float16", "int64", "int32"]
 Dim = Annotated[int, Field(ge=1)]
@@ -32,6 +33,12 @@ class InputSpec(_Spec):
     features: tuple[str, ...] = Field((), description="a name for each feature, in order; empty = unnamed")
     units: tuple[str, ...] = Field((), description="a unit for each feature, in order; empty = unstated")
     vocabulary: tuple[str, ...] = Field((), description="token kinds: entry i is the text of token id i")
+    tokenizer: str | None = Field(
+        None, description="token kinds that take text: JSON of the `tokenizers` library"
+    )
+    unknown: int | None = Field(
+        None, ge=0, description="token kinds: the id for a token that is not in the vocabulary; null: refused"
+    )
     missing: Literal["error", "nan"] = Field(
         "error", description="what a null becomes: refused, or NaN that the graph knows how to treat"
     )
@@ -43,6 +50,20 @@ class InputSpec(_Spec):
             if given and len(given) != self.width:
                 raise ValueError(f"input {self.name!r}: {len(given)} {field} for {self.width} numbers a step")
         return self
+
+    @model_validator(mode="after")
+    def _text_has_a_vocabulary(self) -> Self:
+        if self.tokenizer is not None or self.unknown is not None:
+            if self.kind != "token" or not self.vocabulary:
+                raise ValueError(f"input {self.name!r}: text needs the kind token and a vocabulary")
+            if self.unknown is not None and self.unknown >= len(self.vocabulary):
+                raise ValueError(f"input {self.name!r}: the unknown token is not in the vocabulary")
+        return self
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each token of the vocabulary."""
+        return {token: index for index, token in enumerate(self.vocabulary)}
 
     @property
     def width(self) -> int:

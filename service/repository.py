@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from service import text
 from service.cost import Cost
 from service.engine import OnnxEngine, Provider
 from service.errors import StartupError, UnknownModel, UnknownVersion
@@ -256,9 +257,8 @@ class Prepared:
 def prepare(folder: Path, batching: Batching, provider: Provider, threads: int) -> Prepared:
     """Load a version folder and try it on its example; may run in a thread. Raises StartupError."""
     manifest = read_manifest(folder)
-    unsupported = {spec.kind for spec in manifest.inputs} - {"numeric", "token", "image"}
-    if unsupported:
-        raise StartupError(f"{folder}: inputs of kind {', '.join(unsupported)} are not served yet")
+    for spec in manifest.inputs:
+        text.check(spec)
     engine = OnnxEngine(folder / GRAPH_FILE, manifest, provider=provider, threads=threads)
     rehearsal = Rehearsal(manifest, engine, engine.initial_state(), folder)
     difference, ragged = rehearsal.check(), True

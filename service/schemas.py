@@ -14,8 +14,13 @@ from service.sequence import SESSION_NAME
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Annotated[int, Field(strict=True)] | None
 Steps = Annotated[
     list[Any],
-    Field(min_length=1, description="T time steps: each a row of D numbers, or a token id; null = missing"),
+    Field(
+        min_length=1,
+        description="T time steps: each a row of D numbers, or a token (id or name); null = missing",
+    ),
 ]
+
+Text = Annotated[str, Field(min_length=1, description="a text, for a model with a tokenizer")]
 
 
 class _Schema(BaseModel):
@@ -25,7 +30,10 @@ class _Schema(BaseModel):
 class SequenceBody(_Schema):
     """A sequence, on its own or as the next part of a session."""
 
-    steps: Steps | dict[str, Steps] = Field(description="rows, or an object of rows by input name")
+    steps: Steps | Text | dict[str, Steps | Text] | None = Field(
+        None, description="rows, tokens or a text; or an object of these by input name"
+    )
+    text: Text | None = Field(None, description="in the place of `steps`, where the model takes text")
     session: str | None = Field(
         None,
         pattern=f"^{SESSION_NAME.pattern}$",
@@ -38,6 +46,12 @@ class SequenceBody(_Schema):
         description="the step the client believes the session is at; makes retries safe",
     )
     end: bool = Field(False, description="the session ends with this sequence; its state is freed")
+
+    @model_validator(mode="after")
+    def _steps_or_text(self) -> "SequenceBody":
+        if (self.steps is None) == (self.text is None):
+            raise ValueError('expected "steps", or "text" in its place')
+        return self
 
     @model_validator(mode="after")
     def _session_fields_need_a_session(self) -> "SequenceBody":

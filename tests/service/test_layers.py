@@ -23,6 +23,7 @@ auth
 store scheduler metrics propose logs cli
 engine
 resident
+text
 clock cost manifest numbers sequence settings
 cpus
 errors

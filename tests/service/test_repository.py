@@ -73,7 +73,7 @@ def test_among_several_models_one_has_to_be_named(folder: Path, tmp_path: Path) 
         ({"example": None}, "an example is needed"),
         ({"lengths": None}, "graph input 'lengths' is not in the manifest"),
         ({"lengths": "sizes"}, "manifest names input 'sizes'"),
-        ({"inputs": [{"name": "x", "kind": "text", "dims": [12]}]}, "not served yet"),
+        ({"inputs": [{"name": "x", "kind": "text", "dims": [12]}]}, "inputs.0.kind"),
         (
             {"inputs": [{"name": "x", "dtype": "float64", "dims": [12]}]},
             "float32 in the graph, float64 in the manifest",

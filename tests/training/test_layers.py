@@ -14,7 +14,7 @@ export figures
 loop
 progress evaluate
 tasks
-model batches lag
+model batches lag tokens
 front tail
 cells
 data graph

@@ -20,6 +20,8 @@ class Input:
     features: tuple[str, ...] = ()  # a name for each number of a step
     units: tuple[str, ...] = ()  # likewise; empty: unstated
     vocabulary: tuple[str, ...] = ()  # kind token: what each id stands for
+    tokenizer: str | None = None  # kind token: what makes ids of a text, as `training.tokens` gives it
+    unknown: int | None = None  # kind token: the id of what is not in the vocabulary; None: that is refused
     has_gaps: bool = False  # whether a number may be missing, which is NaN
 
     @property

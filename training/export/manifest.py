@@ -52,7 +52,14 @@ def describe(
 
 def _input(given: Input) -> InputSpec:
     if given.kind == "token":
-        return InputSpec(name=given.name, kind="token", dtype="int64", vocabulary=given.vocabulary)
+        return InputSpec(
+            name=given.name,
+            kind="token",
+            dtype="int64",
+            vocabulary=given.vocabulary,
+            tokenizer=given.tokenizer,
+            unknown=given.unknown,
+        )
     return InputSpec(
         name=given.name,
         kind=given.kind,
