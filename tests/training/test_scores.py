@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from training import scores
+from training import data, scores
 from training.__main__ import main
 from training.config import Config, Recipe
 from training.seeds import train_seeds
@@ -27,6 +27,12 @@ def test_the_committed_page_is_written_from_the_committed_figures(tmp_path: Path
     (tmp_path / "scores.json").write_bytes((DOCS / "scores.json").read_bytes())
     call("scores", tmp_path, "--out", tmp_path, "--again")
     assert (tmp_path / "scores.json").read_bytes() == (DOCS / "scores.json").read_bytes()
+
+
+def test_every_data_set_has_its_scores_and_its_command_in_the_documents() -> None:
+    assert [scored.name for scored in scores.read(DOCS / "scores.json").sets] == data.names()
+    told = (DOCS / "training.md").read_text()
+    assert all(f"cellgate-train train {name}" in told for name in data.names())
 
 
 def test_runs_become_a_page_with_baselines_and_a_picture(tmp_path: Path) -> None:
