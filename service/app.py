@@ -22,6 +22,7 @@ from service.clock import SteadyClock
 from service.errors import CellgateError, StartupError
 from service.example import Batching
 from service.front import Front, Receive, Scope, Send
+from service.generate import Generator
 from service.logs import AccessLog, is_text
 from service.oip import OpenInference
 from service.predict import Predictor, Reply
@@ -117,6 +118,7 @@ class Cellgate:
         self.front = Front(
             self._predict,
             app,
+            generate=self._generate,
             infer=self._infer,
             admit=Guard(tenants, Rates(tenants, rates_file)).admit if tenants.by_name else None,
             max_body_bytes=settings.max_body_bytes,
@@ -150,6 +152,10 @@ class Cellgate:
     async def _predict(self, body: bytes, tenant: str) -> Reply:
         assert self._predictor is not None, "asked for before the start"
         return await self._predictor.predict(body, tenant=tenant)
+
+    async def _generate(self, body: bytes, tenant: str) -> Reply:
+        assert self._predictor is not None, "asked for before the start"
+        return await Generator(self._predictor).generate(body, tenant=tenant)
 
     async def _infer(
         self, name: str, version: str | None, headers: Mapping[bytes, bytes], body: bytes, tenant: str

@@ -24,6 +24,7 @@ CellgateError
 ├── SessionExists                409  to be started, but it is live
 ├── SessionMismatch              409  the session belongs to another model, version or graph
 ├── SessionNotSupported          422  the model needs the whole sequence, or has no state
+├── GenerationNotSupported       422  the model's task is another, or it says no probabilities
 ├── SessionGone                  410  ended, expired or evicted
 ├── Unavailable                  503  try again after `retry_after_s`
 │   ├── Overloaded  ├── SessionCapacity  ├── Draining  └── StoreUnavailable
@@ -259,6 +260,14 @@ class SessionNotSupported(BadInput):
     status = 422
     code = "session_not_supported"
     title = "Model has no sessions"
+
+
+class GenerationNotSupported(BadInput):
+    """The model cannot go on by itself: its task is another than language."""
+
+    status = 422
+    code = "generation_not_supported"
+    title = "Model generates nothing"
 
 
 class SessionGone(CellgateError):

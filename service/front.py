@@ -1,8 +1,8 @@
 """The ASGI front: answers the hot routes itself, hands every other request to FastAPI, and logs both.
 
-The hot routes are `POST /predict` and the Open Inference Protocol's `POST /v2/models/…/infer`. The front
-knows HTTP: sizes, types, ids, hang-ups, status codes, and how each API tells an error. What lies behind a
-route is bytes in, bytes out to it.
+The hot routes are `POST /predict`, `POST /generate` and the Open Inference Protocol's
+`POST /v2/models/…/infer`. The front knows HTTP: sizes, types, ids, hang-ups, status codes, and how each API
+tells an error. What lies behind a route is bytes in, bytes out to it.
 """
 
 import asyncio
@@ -74,6 +74,7 @@ class Front:
         predict: Predict,
         app: App,
         *,
+        generate: Predict | None = None,
         infer: Infer | None = None,
         admit: Admit | None = None,
         max_body_bytes: int,
@@ -81,6 +82,7 @@ class Front:
         access_log: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._predict = predict
+        self._generate = generate
         self._infer = infer
         self._admit = admit
         self._app = app
@@ -122,6 +124,8 @@ class Front:
         path = scope["path"]
         if path == "/predict":
             return self._predict, PREDICT
+        if self._generate is not None and path == "/generate":
+            return self._generate, PREDICT
         if self._infer is not None and (asked := INFER_PATH.fullmatch(path)):
             name, version = asked.groups()
             return functools.partial(self._infer, name, version, dict(scope["headers"])), INFER

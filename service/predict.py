@@ -100,8 +100,11 @@ class Predictor:
 
     def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
         """Begin to answer; the deadline counts from now. A client may ask for less time, not for more."""
-        deadline = self._clock() + min(timeout_s, self._timeout_s)
-        return Run(request, self.repository, self.sessions, deadline)
+        return Run(request, self.repository, self.sessions, self.deadline(timeout_s))
+
+    def deadline(self, timeout_s: float = inf) -> float:
+        """When a request that begins now must have been answered, on the event loop's clock."""
+        return self._clock() + min(timeout_s, self._timeout_s)
 
 
 def _encode_prediction(model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:

@@ -1,6 +1,6 @@
 """Everything but the hot path, as a FastAPI application: models, sessions, health, docs.
 
-`POST /predict` is documented here and answered by `front`.
+`POST /predict` and `POST /generate` are documented here and answered by `front`.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,11 @@ from service.problems import PROBLEMS, problems
 from service.repository import Model, Repository
 from service.resource import Resources
 from service.schemas import (
+    GENERATE_EXAMPLES,
     PREDICT_EXAMPLES,
     BatchingReply,
+    GenerateBody,
+    GenerateReply,
     HealthReply,
     ModelReply,
     ModelsReply,
@@ -78,6 +81,16 @@ def _prediction() -> APIRouter:
 
         One bad sequence among many does not fail the others: its place holds `{"error": …}`.
         A request with a single sequence uses the HTTP status.
+        """
+        raise AssertionError("answered by service.front")
+
+    @router.post("/generate", response_model=GenerateReply, responses=problems(*PROBLEMS.keys()))  # type: ignore[arg-type]
+    async def generate(
+        body: Annotated[GenerateBody, Body(openapi_examples=GENERATE_EXAMPLES)],  # noqa: ARG001
+    ) -> None:
+        """Let a language model go on from a prompt, token by token, stateless or within a session.
+
+        The same seed gives the same text. All that was generated is part of the session, and counts as steps.
         """
         raise AssertionError("answered by service.front")
 

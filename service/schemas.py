@@ -6,7 +6,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from service.codec import MAX_STEP
 from service.sequence import SESSION_NAME
@@ -87,6 +87,63 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         "value": {"model": "vowels", "sequences": [_STEPS, _STEPS[:1]], "return": "all"},
     },
 }
+
+
+class GenerateBody(_Schema):
+    """One text to be gone on with by a language model."""
+
+    model: str | None = Field(None, description="needless when only one model is served")
+    version: str | None = Field(None, description="default: the highest, or the one a session is on")
+    prompt: Text | Annotated[list[StrictInt | str], Field(min_length=1)] = Field(
+        description="what comes before: a text, or tokens by id or name"
+    )
+    max_steps: int = Field(100, ge=1, description="the most tokens that are generated")
+    temperature: float = Field(
+        1.0, ge=0, le=100, allow_inf_nan=False, description="below 1 bolder, above 1 wilder; 0: the likeliest"
+    )
+    top_k: int | None = Field(None, ge=1, description="draw from the likeliest only; default: from all")
+    seed: int | None = Field(
+        None, ge=0, le=MAX_STEP, description="the same gives the same text; default: by chance, and told"
+    )
+    stop: list[StrictInt | str] = Field(
+        default=[], max_length=64, description="tokens, by id or name, with which the text ends"
+    )
+    session: str | None = Field(
+        None, pattern=f"^{SESSION_NAME.pattern}$", description="the session this continues, or begins"
+    )
+    at: int | None = Field(None, ge=0, le=MAX_STEP, description="as in /predict: makes retries safe")
+    end: bool = Field(False, description="the session ends with this; its state is freed")
+
+    @model_validator(mode="after")
+    def _session_fields_need_a_session(self) -> "GenerateBody":
+        if self.session is None and (self.at is not None or self.end):
+            raise ValueError('"at" and "end" go with a "session"')
+        return self
+
+
+GENERATE_EXAMPLES: dict[str, Example] = {
+    "a text": {
+        "summary": "Go on from a text",
+        "value": {"prompt": "the cat ", "max_steps": 40, "temperature": 0.7, "top_k": 10, "seed": 1},
+    },
+    "a session": {
+        "summary": "Go on within a session; the same request again gets the same text",
+        "value": {"prompt": "the cat ", "session": "story-1", "at": 0},
+    },
+}
+
+
+class GenerateReply(BaseModel):
+    """What was generated; the prompt is not repeated. A token of `stop` is the last one."""
+
+    model: str
+    version: str
+    ids: list[int]
+    tokens: list[str] | None = Field(None, description="if the model has a vocabulary")
+    text: str | None = Field(None, description="if the model has a tokenizer")
+    seed: int
+    session: str | None = None
+    step: int | None = Field(None, description="steps of the session: prompts and all that was generated")
 
 
 class Problem(BaseModel):

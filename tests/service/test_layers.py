@@ -11,6 +11,7 @@ serve session_commands key_commands
 app protocol
 routes
 front oip oip_routes session_routes
+generate
 predict problems resource
 schemas
 reload
@@ -23,6 +24,7 @@ auth
 store scheduler metrics propose logs cli
 engine
 resident
+sampling
 text
 clock cost manifest numbers sequence settings
 cpus

@@ -14,6 +14,7 @@ export figures
 loop
 progress evaluate
 tasks
+sampling
 model batches lag tokens
 front tail
 cells

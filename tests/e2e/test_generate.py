@@ -1,0 +1,162 @@
+"""POST /generate at a real server: by seed, in sessions, equal to /predict of what was generated."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.server import Server, running
+from tests.service import text_models
+from tests.service.text_models import TEXTS
+from training import sampling, tokens
+
+GIVEN = tokens.learn_characters(TEXTS)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two workers with one language model."""
+    root: Path = tmp_path_factory.mktemp("writer-models")
+    text_models.write(root, "letters", GIVEN)
+    folder = tmp_path_factory.mktemp("writer")
+    with running(folder, models_dir=str(root), workers="2", max_steps="500") as started:
+        yield started
+
+
+@pytest.fixture
+def client(writer: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=writer.url, timeout=30) as opened:
+        yield opened
+
+
+def generate(client: httpx.Client, prompt: Any = "the cat ", **fields: Any) -> dict[str, Any]:
+    response = client.post("/generate", json={"prompt": prompt, "max_steps": 25, "seed": 1} | fields)
+    assert response.status_code == 200, response.text
+    reply: dict[str, Any] = response.json()
+    return reply
+
+
+def predict(client: httpx.Client, **sequence: Any) -> dict[str, Any]:
+    response = client.post("/predict", json={"sequences": [sequence]})
+    assert response.status_code == 200, response.text
+    prediction: dict[str, Any] = response.json()["predictions"][0]
+    return prediction
+
+
+def test_the_same_seed_gives_the_same_text_another_another(client: httpx.Client) -> None:
+    first = generate(client)
+    assert generate(client) == first
+    assert len(first["ids"]) == 25 and "".join(first["tokens"]) == first["text"]
+    assert generate(client, seed=2)["text"] != first["text"]
+    by_chance = generate(client, seed=None)
+    assert generate(client, seed=by_chance["seed"])["text"] == by_chance["text"]
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, None), (0.5, 4), (0.0, None)])
+def test_it_is_what_the_network_in_torch_would_have_said(
+    client: httpx.Client, temperature: float, top_k: int | None
+) -> None:
+    network, _ = text_models.language(GIVEN)
+    prompt = [int(step) for step in tokens.read(GIVEN, "the cat ")[:, 0]]
+    expected = sampling.generate(network, prompt, steps=25, temperature=temperature, top_k=top_k, seed=1)
+    assert generate(client, temperature=temperature, top_k=top_k)["ids"] == expected
+    assert generate(client, prompt, temperature=temperature, top_k=top_k)["ids"] == expected
+
+
+def test_the_likeliest_tokens_are_those_that_predict_calls_the_likeliest(client: httpx.Client) -> None:
+    text = "the cat "
+    for token in generate(client, text, temperature=0, max_steps=6)["tokens"]:
+        assert predict(client, text=text)["label"] == token
+        text += token
+
+
+def test_a_session_has_seen_what_it_generated_bit_for_bit(client: httpx.Client) -> None:
+    told = generate(client, session="story", at=0)
+    assert told["step"] == len("the cat ") + 25
+    assert generate(client, session="story", at=0) == told  # a retry: the stored reply
+    one_shot = predict(client, text="the cat " + told["text"] + "sat")
+    assert predict(client, text="sat", session="story", at=told["step"])["output"] == one_shot["output"]
+    assert client.get("/sessions/story").json()["step"] == told["step"] + 3
+
+
+def test_a_retry_without_a_seed_gets_the_text_of_the_first(client: httpx.Client) -> None:
+    first = generate(client, session="by-chance", at=0, seed=None)
+    assert generate(client, session="by-chance", at=0, seed=None) == first
+    other = {"prompt": "the dog ", "session": "by-chance", "at": 0}
+    response = client.post("/generate", json=other)
+    assert (response.status_code, response.json()["code"]) == (409, "session_conflict")
+    assert response.json()["step"] == first["step"]
+
+
+def test_a_session_survives_and_goes_on_with_the_same_text(client: httpx.Client, writer: Server) -> None:
+    generate(client, session="a", max_steps=5)
+    generate(client, session="b", max_steps=5)
+    writer.kill()
+    writer.start()
+    with httpx.Client(base_url=writer.url, timeout=30) as again:
+        after = generate(again, "sat ", session="a", seed=7)
+        assert generate(again, "sat ", session="b", seed=7)["text"] == after["text"]
+        assert after["step"] == len("the cat ") + 5 + len("sat ") + 25
+
+
+def test_it_stops_with_a_token_of_stop(client: httpx.Client) -> None:
+    long = generate(client, max_steps=200)["tokens"]
+    short = generate(client, max_steps=200, stop=["t", " "])["tokens"]
+    assert short == long[: len(short)]
+    assert short[-1] in "t " and not set(short[:-1]) & {"t", " "}
+
+
+def test_many_at_once_get_what_they_get_alone(client: httpx.Client) -> None:
+    def ask(seed: int) -> str:
+        text: str = generate(client, seed=seed)["text"]
+        return text
+
+    alone = [ask(seed) for seed in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, range(8))) == alone
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointer"),
+    [
+        ({"prompt": "the Z"}, "invalid_field", "/prompt"),
+        ({"prompt": ["t", "Z"]}, "invalid_field", "/prompt/1"),
+        ({"prompt": [0, 99]}, "invalid_field", "/prompt/1"),
+        ({"prompt": [0, 1.5]}, "invalid_field", "/prompt/1"),
+        ({"prompt": ""}, "invalid_field", "/prompt"),
+        ({"prompt": []}, "invalid_field", "/prompt"),
+        ({}, "invalid_field", "/prompt"),
+        ({"prompt": "t", "temperature": -1}, "invalid_field", "/temperature"),
+        ({"prompt": "t", "top_k": 0}, "invalid_field", "/top_k"),
+        ({"prompt": "t", "max_steps": 0}, "invalid_field", "/max_steps"),
+        ({"prompt": "t", "max_steps": 500}, "sequence_too_long", "/max_steps"),
+        ({"prompt": "t", "seed": "x"}, "invalid_field", "/seed"),
+        ({"prompt": "t", "stop": ["t", "Z"]}, "invalid_field", "/stop/1"),
+        ({"prompt": "t", "heat": 1}, "invalid_field", "/heat"),
+        ({"prompt": "t", "at": 0}, "invalid_field", ""),
+        ({"prompt": "t", "model": "no"}, "unknown_model", "/model"),
+    ],
+)
+def test_what_is_wrong_is_refused_where_it_is(
+    client: httpx.Client, body: dict[str, Any], code: str, pointer: str
+) -> None:
+    response = client.post("/generate", json=body)
+    problem = response.json()
+    assert (problem["code"], problem.get("pointer")) == (code, pointer), problem
+    assert response.status_code in (404, 422)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_no_json_is_refused(client: httpx.Client) -> None:
+    response = client.post("/generate", content=b"{", headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_json")
+
+
+def test_a_model_of_another_task_generates_nothing(server: Server) -> None:
+    response = httpx.post(f"{server.url}/generate", json={"prompt": [1]})
+    assert (response.status_code, response.json()["code"]) == (422, "generation_not_supported")
+    assert "classify" in response.json()["detail"]
+    assert "/generate" in httpx.get(f"{server.url}/openapi.json").json()["paths"]
