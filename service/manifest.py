@@ -13,7 +13,7 @@ MANIFEST_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 
 Task = Literal["classify", "label", "forecast", "language"]
-InputKind = Literal["numeric", "token", "image"]
+InputKind = Literal["numeric", "token", "image", "video"]
 OutputKind = Literal["probabilities", "values", "logits"]
 DType = Literal["float32", "float64", "float16", "int64", "int32"]
 Dim = Annotated[int, Field(ge=1)]

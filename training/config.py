@@ -26,6 +26,9 @@ class Recipe(_Frozen):
         0, ge=0, description="width that the cell projects h to, where it does; 0: the cell's own"
     )
     embedding: Count = Field(16, description="width of a token's embedding, where the input has tokens")
+    input_projection: int = Field(
+        0, ge=0, description="width that each input of numbers is projected to by a learnt layer; 0: none"
+    )
     epochs: Count = Field(10, description="the most epochs")
     patience: int = Field(
         0,

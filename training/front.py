@@ -2,7 +2,8 @@
 
     numbers ─────────────────── normalised ─────────────────────────────┐
     numbers with gaps ───────── normalised ─ filled ─ whether it was seen ─┼─ channels [batch, time, width]
-    token ids ───────────────── embedding ──────────────────────────────┘
+    token ids ───────────────── embedding ──────────────────────────────┤
+    many numbers, frames ────── normalised ─ learnt encoder ────────────┘
 
 A missing number is filled with the last one seen, which fades towards the mean: exp(-rate · age), the rate
 learnt for each feature (the input decay of GRU-D; Che, Purushotham, Cho, Sontag, Liu 2018, Scientific Reports
@@ -18,7 +19,9 @@ from torch.nn import functional
 
 from training.cells.cell import Affine, State
 from training.data.dataset import Input, Sequence
+from training.encoders import Encoder, Frames, Projection
 
+FRAME_WIDTH = 32  # channels that a frame becomes, where nothing else is asked for
 SLOW = -4.6  # the rate that fading starts at: softplus(-4.6) = 0.01 a step
 
 
@@ -36,7 +39,8 @@ class Front(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, inputs: tuple[Input, ...], *, embedding: int) -> None:
+    def __init__(self, inputs: tuple[Input, ...], *, embedding: int, projection: int = 0) -> None:
+        """`projection`: what every input of numbers that does not say is projected to; 0: nothing is."""
         super().__init__()
         self.inputs = inputs
         columns = sum(given.columns for given in inputs)
@@ -48,10 +52,10 @@ class Front(nn.Module):
         self.rates = nn.ParameterDict(
             {i.name: nn.Parameter(torch.full((i.columns,), SLOW)) for i in inputs if i.has_gaps}
         )
-        widths = {"token": embedding}
-        self.width = sum(
-            widths.get(given.kind, given.columns) * (2 if given.has_gaps else 1) for given in inputs
+        self.encoders = nn.ModuleDict(
+            {i.name: made for i in inputs if (made := _encoder(i, projection)) is not None}
         )
+        self.width = sum(map(self._width_of, inputs))
 
     @property
     def states(self) -> dict[str, int]:
@@ -81,7 +85,7 @@ class Front(nn.Module):
         """What the graph leaves to the cell to do to channels first; nothing to filled or embedded ones."""
         shifts, scales = [], []
         for given, place in self.places():
-            is_plain = given.kind != "token" and not given.has_gaps
+            is_plain = given.kind != "token" and not given.has_gaps and self.encoder(given.name) is None
             width = place.stop - place.start if is_plain else self._width_of(given)
             shifts.append(self.shift[place] if is_plain else torch.zeros(width))
             scales.append(self.scale[place] if is_plain else torch.ones(width))
@@ -91,6 +95,14 @@ class Front(nn.Module):
         """The embedding of a token input: [vocabulary, width]."""
         found = self.tables[name].weight
         assert isinstance(found, Tensor)
+        return found
+
+    def encoder(self, name: str) -> Encoder | None:
+        """What encodes the steps of an input, where it has one."""
+        if name not in self.encoders:
+            return None
+        found = self.encoders[name]
+        assert isinstance(found, Encoder)
         return found
 
     def rate(self, name: str) -> Tensor:
@@ -111,17 +123,34 @@ class Front(nn.Module):
             if given.has_gaps:
                 seen, age, ends = _last_seen(values, lengths, state[len(after)], state[len(after) + 1])
                 after += ends
-                channels += [seen * torch.exp(-age * self.rate(given.name)), (age == 0).to(x.dtype)]
-                values = seen
+                parts = [seen * torch.exp(-age * self.rate(given.name)), (age == 0).to(x.dtype)]
+                made, values = torch.cat(parts, dim=-1), seen
             else:
-                channels.append(values)
+                made = values
+            encoder = self.encoder(given.name)
+            channels.append(made if encoder is None else encoder(made))
             level = values / self.scale[place] + self.shift[place] if level is None else level
         assert level is not None or not after
         whole = channels[0] if len(channels) == 1 else torch.cat(channels, dim=-1)
         return Read(whole, x if level is None else level, tuple(after))
 
     def _width_of(self, given: Input) -> int:
-        return self.tables[given.name].embedding_dim if given.kind == "token" else 2 * given.columns  # type: ignore[return-value]
+        """How many channels an input becomes."""
+        if given.kind == "token":
+            return self.table(given.name).shape[1]
+        encoder = self.encoder(given.name)
+        return _raw_width(given) if encoder is None else encoder.width
+
+
+def _raw_width(given: Input) -> int:
+    return given.columns * (2 if given.has_gaps else 1)
+
+
+def _encoder(given: Input, projection: int) -> Encoder | None:
+    width = given.projection or projection
+    if given.kind == "video":
+        return Frames(given.frame, width or FRAME_WIDTH)
+    return Projection(_raw_width(given), width) if width and given.kind != "token" else None
 
 
 def _last_seen(z: Tensor, lengths: Tensor, seen: Tensor, age: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:

@@ -136,6 +136,7 @@ def new_network(config: Config, data: DataSet) -> Network:
             out=data.out,
             projection=recipe.projection,
             embedding=recipe.embedding,
+            input_projection=recipe.input_projection,
             dropout=recipe.dropout,
             layer_dropout=recipe.layer_dropout,
             noise=recipe.noise,

@@ -25,6 +25,7 @@ class Network(nn.Module):
         out: int,
         projection: int = 0,
         embedding: int = 16,
+        input_projection: int = 0,
         dropout: float = 0,
         layer_dropout: float = 0,
         noise: float = 0,
@@ -33,7 +34,8 @@ class Network(nn.Module):
         """`features`: so many numbers a step, or the inputs that a step is made of."""
         super().__init__()
         self.out, self.noise = out, noise
-        self.front = Front(named(features) if isinstance(features, int) else features, embedding=embedding)
+        inputs = named(features) if isinstance(features, int) else features
+        self.front = Front(inputs, embedding=embedding, projection=input_projection)
         self.cell = cells.build(
             cell,
             features=self.front.width,

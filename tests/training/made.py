@@ -62,3 +62,24 @@ def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
         task=task,
         forecast=told,
     )
+
+
+def encoded_data(*, count: int = 8, seed: int = 0) -> DataSet:
+    """Frames, wide numbers and wide numbers with gaps, each behind a learnt encoder: labels at every step."""
+    rng = np.random.default_rng(seed)
+    inputs = (
+        Input("frames", kind="video", frame=(7, 5), projection=6),
+        Input("wide", features=tuple(f"w{i}" for i in range(40)), projection=4),
+        Input("holes", features=("a", "b"), has_gaps=True, projection=3),
+    )
+    sequences, targets = [], []
+    for length in rng.integers(1, 12, count):
+        film = rng.random((length, 35)).astype(np.float32)
+        wide = rng.normal(3, 2, (length, 40)).astype(np.float32)
+        sequences.append(np.hstack([film, wide, gapped(rng, int(length))]))
+        targets.append(rng.integers(0, 2, length))
+    split = Split(tuple(sequences), each_step(targets))
+    return DataSet(
+        name="encoded", title="made up", citation="", license="", inputs=inputs, labels=("up", "down"),
+        train=split, test=split, task="label",
+    )  # fmt: skip

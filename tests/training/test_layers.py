@@ -17,6 +17,7 @@ tasks
 sampling
 model batches lag tokens
 front tail
+encoders
 cells
 data graph
 config errors

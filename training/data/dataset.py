@@ -16,17 +16,21 @@ class Input:
     """One named input of a time step. In a sequence the columns of several lie side by side."""
 
     name: str = "x"
-    kind: Literal["numeric", "token", "image"] = "numeric"
+    kind: Literal["numeric", "token", "image", "video"] = "numeric"
     features: tuple[str, ...] = ()  # a name for each number of a step
     units: tuple[str, ...] = ()  # likewise; empty: unstated
     vocabulary: tuple[str, ...] = ()  # kind token: what each id stands for
     tokenizer: str | None = None  # kind token: what makes ids of a text, as `training.tokens` gives it
     unknown: int | None = None  # kind token: the id of what is not in the vocabulary; None: that is refused
+    frame: tuple[int, int] = (0, 0)  # kind video: height and width; a row of a frame after the other
+    projection: int = 0  # width that a step is projected to by a learnt layer; 0: the recipe's
     has_gaps: bool = False  # whether a number may be missing, which is NaN
 
     @property
     def columns(self) -> int:
         """How many columns of a sequence are this input's."""
+        if self.kind == "video":
+            return self.frame[0] * self.frame[1]
         return 1 if self.kind == "token" else len(self.features)
 
 

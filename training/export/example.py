@@ -52,7 +52,9 @@ def _plain(given: Input, values: Any) -> list[Any]:
     if given.kind == "token":
         plain: list[Any] = values.tolist()
         return plain
-    return [[None if np.isnan(value) else float(str(value)) for value in step] for step in values]
+    if values.ndim > 1:
+        return [_plain(given, step) for step in values]
+    return [None if np.isnan(value) else float(str(value)) for value in values]
 
 
 @torch.inference_mode()

@@ -2,7 +2,8 @@
 
 x [batch, time, width] ─ Transpose ─────────────────────────┐
 x with gaps ─ Transpose ─ Sub, Mul ─ Scan ─ fill, observed ─┼─ Concat ─ channels [time, batch, width]
-tokens [batch, time] ─ Transpose ─ Gather ──────────────────┘
+tokens [batch, time] ─ Transpose ─ Gather ──────────────────┤
+x with an encoder ─ Transpose ─ Sub, Mul ─ its nodes ───────┘
 """
 
 from typing import NamedTuple
@@ -33,15 +34,22 @@ def write_front(graph: Graph, front: Front, lengths: str) -> Written:
         if given.kind == "token":
             channels.append(_write_token(graph, front, given))
             continue
-        graph.input(given.name, ["batch", "time", given.columns])
-        turned = graph.add("Transpose", [given.name], [f"{given.name}_by_time"], perm=[1, 0, 2])
+        dims = given.frame if given.kind == "video" else (given.columns,)
+        graph.input(given.name, ["batch", "time", *dims])
+        turned = graph.add(
+            "Transpose", [given.name], [f"{given.name}_by_time"], perm=[1, 0, *range(2, 2 + len(dims))]
+        )
+        made, level = [turned], turned
         if given.has_gaps:
-            filled, level = _write_gaps(graph, front, given, place, turned, lengths)
-            channels += filled
-            levels.append(level)
-        else:
-            channels.append(turned)
-            levels.append(turned)
+            made, level = _write_gaps(graph, front, given, place, turned, lengths)
+        levels.append(level)
+        if (encoder := front.encoder(given.name)) is not None:
+            if given.has_gaps:
+                z = graph.add("Concat", made, [f"{given.name}_parts"], axis=-1)
+            else:
+                z = _write_normalised(graph, front, given, place, turned)
+            made = [encoder.write(graph, given.name, z)]
+        channels += made
     joined = channels[0] if len(channels) == 1 else graph.add("Concat", channels, ["channels"], axis=-1)
     return Written(joined, levels[0] if levels else joined)
 
@@ -60,15 +68,9 @@ def _write_gaps(
     name = given.name
     stored = {
         what: graph.weight(f"{name}_{what}", value.detach().cpu().numpy())
-        for what, value in {
-            "mean": front.shift[place],
-            "scale": front.scale[place],
-            "spread": 1 / front.scale[place],
-            "fading": -front.rate(name),
-        }.items()
+        for what, value in {"spread": 1 / front.scale[place], "fading": -front.rate(name)}.items()
     }
-    away = graph.add("Sub", [turned, stored["mean"]], [f"{name}_away"])
-    z = graph.add("Mul", [away, stored["scale"]], [f"{name}_z"])
+    z = _write_normalised(graph, front, given, place, turned)
     seen, age = _write_last_seen(graph, given, z, _write_is_true(graph, turned, lengths))
     faded = graph.add("Exp", [graph.add("Mul", [age, stored["fading"]], [f"{name}_faded"])], [f"{name}_left"])
     fill = graph.add("Mul", [seen, faded], [f"{name}_filled"])
@@ -76,7 +78,18 @@ def _write_gaps(
     is_seen = graph.add("Equal", [age, nought], [f"{name}_is_seen"])
     observed = graph.add("Cast", [is_seen], [f"{name}_observed"], to=TensorProto.FLOAT)
     wide = graph.add("Mul", [seen, stored["spread"]], [f"{name}_wide"])
-    return [fill, observed], graph.add("Add", [wide, stored["mean"]], [f"{name}_level"])
+    return [fill, observed], graph.add("Add", [wide, f"{name}_mean"], [f"{name}_level"])
+
+
+def _write_normalised(graph: Graph, front: Front, given: Input, place: slice, turned: str) -> str:
+    """[time, batch, ...] in the input's units → mean 0 and spread 1."""
+    dims = given.frame if given.kind == "video" else (given.columns,)
+    mean, scale = (
+        graph.weight(f"{given.name}_{what}", value[place].cpu().numpy().reshape(dims))
+        for what, value in (("mean", front.shift), ("scale", front.scale))
+    )
+    away = graph.add("Sub", [turned, mean], [f"{given.name}_away"])
+    return graph.add("Mul", [away, scale], [f"{given.name}_z"])
 
 
 def _write_last_seen(graph: Graph, given: Input, z: str, is_true: str) -> tuple[str, str]:

@@ -63,7 +63,7 @@ def _input(given: Input) -> InputSpec:
     return InputSpec(
         name=given.name,
         kind=given.kind,
-        dims=(given.columns,),
+        dims=given.frame if given.kind == "video" else (given.columns,),
         features=given.features,
         units=given.units,
         missing="nan" if given.has_gaps else "error",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from training.cells.cell import state_out
+from training.data.dataset import Input
 from training.export.front import write_front
 from training.export.tail import write_tail
 from training.graph import Graph
@@ -62,7 +63,10 @@ def said(network: Network) -> str:
 
 def feeds(network: Network, x: Floats) -> dict[str, NDArray[Any]]:
     """The graph's inputs for sequences [batch, time, columns], by their names."""
-    return {
-        given.name: x[..., place.start].astype(np.int64) if given.kind == "token" else x[..., place]
-        for given, place in network.front.places()
-    }
+    return {given.name: _feed(given, x[..., place]) for given, place in network.front.places()}
+
+
+def _feed(given: Input, values: Floats) -> NDArray[Any]:
+    if given.kind == "token":
+        return values[..., 0].astype(np.int64)
+    return values.reshape(*values.shape[:-1], *given.frame) if given.kind == "video" else values
