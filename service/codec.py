@@ -30,7 +30,7 @@ from service.sequence import SESSION_NAME, Array, Start
 
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
 _NUMBERS, _INTEGERS = frozenset({int, float}), frozenset({int})
-_FIELDS = {"model", "version", "sequences", "return"}
+_FIELDS = {"model", "version", "sequences", "return", "trim_padding"}
 _ITEM_FIELDS = {"steps", "text", "session", "at", "end"}
 
 
@@ -42,6 +42,7 @@ class Document:
     model: str | None = None
     version: str | None = None
     returns: str | None = None  # "last", "all", or None: by task
+    trims: bool = False  # steps of nothing but zeros at the end of a sequence are padding
 
 
 @dataclass(slots=True)
@@ -89,12 +90,21 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
     if returns not in (None, "last", "all"):
         raise InvalidField('expected "last" or "all"', pointer="/return")
     model, version = (_optional_string(document, name) for name in ("model", "version"))
-    return Document(sequences, model, version, returns)
+    trims = document.get("trim_padding", False)
+    if type(trims) is not bool:
+        raise InvalidField(f"expected true or false, got {_kind(trims)}", pointer="/trim_padding")
+    return Document(sequences, model, version, returns, trims)
 
 
 def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps: int) -> Item:
     """Read one sequence. Raises a BadInput whose pointer leads to the value at fault."""
-    sequence, pointer = document.sequences[index], f"/sequences/{index}"
+    item = _decode_item(document.sequences[index], f"/sequences/{index}", manifest, max_steps)
+    if document.trims:
+        item.inputs = _trim(item.inputs, f"/sequences/{index}")
+    return item
+
+
+def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int) -> Item:
     if isinstance(sequence, list | np.ndarray):
         return Item(decode_inputs(sequence, manifest, pointer, max_steps))
     if not isinstance(sequence, dict):
@@ -121,6 +131,15 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
         raise InvalidField(f"expected a string, got {_kind(sequence[field])}", pointer=f"{pointer}/text")
     inputs = decode_inputs(sequence[field], manifest, f"{pointer}/{field}", max_steps)
     return Item(inputs, session, at, end)
+
+
+def _trim(inputs: tuple[Array, ...], pointer: str) -> tuple[Array, ...]:
+    """Without the steps at the end that are zero in every input. Raises EmptySequence if that is all."""
+    steps = len(inputs[0])
+    says = np.flatnonzero(np.any([x.reshape(steps, -1).any(axis=1) for x in inputs], axis=0))
+    if not len(says):
+        raise EmptySequence("every step is zero: there is nothing but padding", pointer=pointer)
+    return tuple(x[: says[-1] + 1] for x in inputs)
 
 
 def encode_prediction(

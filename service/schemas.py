@@ -69,6 +69,9 @@ class PredictBody(_Schema):
     returns: Literal["last", "all"] | None = Field(
         None, alias="return", description="the output at the last step or at every step; default by task"
     )
+    trim_padding: bool = Field(
+        False, description="leave out the steps at the end of each sequence that are zero in every input"
+    )
 
 
 # Two steps of the committed model's kind: twelve numbers each.

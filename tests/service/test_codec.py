@@ -299,3 +299,24 @@ def test_a_reply_holds_predictions_and_errors_in_order() -> None:
 def test_specs_of_the_tables_cover_every_kind_we_serve() -> None:
     tested = {spec.kind for model, *_ in STEPS for spec in model.inputs}
     assert tested == {"numeric", "token", "image"} and InputSpec(name="x").kind in tested
+
+
+@given(
+    arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(3)), elements=FLOAT32), st.integers(0, 2)
+)
+def test_trimmed_padding_leaves_what_was_padded(x: Array, padding: int) -> None:
+    steps = np.vstack([x, np.zeros((padding, 3), np.float32)]).tolist()
+    body = {"sequences": [{"steps": steps}], "trim_padding": True}
+    if not x.any():
+        assert refusal(body) == ("empty_sequence", "/sequences/0")
+        return
+    last = np.flatnonzero(x.any(axis=1))[-1]
+    assert (decode(body).inputs[0] == x[: last + 1]).all()
+    assert len(decode({"sequences": [steps]}).inputs[0]) == len(steps)
+
+
+def test_padding_ends_where_any_input_goes_on() -> None:
+    steps = {"a": [[0, 1], [0, 0], [0, 0], [0, 0]], "b": [1, 0, 2, 0]}
+    item = decode({"sequences": [{"steps": steps}], "trim_padding": True}, TWO)
+    assert [len(array) for array in item.inputs] == [3, 3]
+    assert refusal({"sequences": [[[0]]], "trim_padding": 1}) == ("invalid_field", "/trim_padding")

@@ -20,7 +20,7 @@ MODEL = Manifest(
     outputs=(OutputSpec(name="y", dims=(1,)),),
 )
 # What only a model can know: the schema describes every model at once.
-OF_THE_MODEL = {"wrong_shape", "non_finite", "too_many_sequences", "sequence_too_long"}
+OF_THE_MODEL = {"empty_sequence", "wrong_shape", "non_finite", "too_many_sequences", "sequence_too_long"}
 JUNK: st.SearchStrategy[Any] = st.sampled_from([None, True, "x", "", 1, -1, 2.5, [], {}, [[]], {"a": 1}])
 ROW = st.lists(st.floats(-9, 9), min_size=WIDTH, max_size=WIDTH)
 STEPS = st.one_of(st.lists(ROW, min_size=1, max_size=3), st.lists(ROW, max_size=1), JUNK)
@@ -46,6 +46,7 @@ BODY = st.fixed_dictionaries(
         "version": st.one_of(st.just("1"), JUNK),
         "return": st.one_of(st.sampled_from(["last", "all", "some"]), JUNK),
         "extra": JUNK,
+        "trim_padding": st.one_of(st.booleans(), JUNK),
     },
 )
 
