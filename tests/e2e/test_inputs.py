@@ -1,0 +1,101 @@
+"""Every example of docs/inputs.md at a real server; for every kind, pieces and batch-mates change no bit."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.server import ROOT, Server, running
+from tests.service import input_models
+from tests.service.input_models import NUMBERS, WORDS
+
+PAGE = (ROOT / "docs" / "inputs.md").read_text()
+BLOCK = re.compile(r"```(console|json)\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"\$ curl -s localhost:8000(/\w+) --json '(.*)'")
+
+
+def examples() -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+    """Route, body, and the problem that the page shows as its reply, if it does."""
+    blocks = BLOCK.findall(PAGE)
+    for (kind, text), (after, shown) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if kind == "console":
+            lines = text.strip().splitlines()
+            for line in lines:
+                found = COMMAND.fullmatch(line)
+                assert found, line
+                yield *found.groups(), json.loads(shown) if after == "json" else None  # type: ignore[misc]
+
+
+EXAMPLES = list(examples())
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a model of each kind."""
+    root: Path = tmp_path_factory.mktemp("kinds-models")
+    input_models.write_all(root)
+    with running(tmp_path_factory.mktemp("kinds"), models_dir=str(root)) as started:
+        yield started
+
+
+@pytest.fixture
+def client(kinds: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=kinds.url, timeout=30) as opened:
+        yield opened
+
+
+def test_every_example_of_the_page_is_answered_as_the_page_says(client: httpx.Client) -> None:
+    assert len(EXAMPLES) > 15
+    asked = set()
+    for route, body, problem in EXAMPLES:
+        asked.add(json.loads(body)["model"])
+        response = client.post(route, content=body, headers={"content-type": "application/json"})
+        if problem is not None:
+            assert response.json() == problem
+            assert response.status_code == problem["status"]
+        else:
+            assert response.status_code == 200, (body, response.text)
+            assert "error" not in response.text
+    assert asked == {*NUMBERS, *WORDS}
+
+
+def cut(steps: Any, start: int, stop: int) -> Any:
+    if isinstance(steps, dict):
+        return {name: rows[start:stop] for name, rows in steps.items()}
+    return steps[start:stop]
+
+
+def predict(client: httpx.Client, model: str, *sequences: dict[str, Any], **fields: Any) -> list[Any]:
+    body = {"model": model, "sequences": sequences} | fields
+    response = client.post("/predict", json=body)
+    assert response.status_code == 200, response.text
+    predictions: list[Any] = response.json()["predictions"]
+    return predictions
+
+
+@pytest.mark.parametrize("model", [*NUMBERS, *WORDS])
+def test_pieces_batch_mates_and_padding_change_no_bit(client: httpx.Client, model: str) -> None:
+    described = client.get(f"/models/{model}").json()["models"][0]
+    steps = described["example"]["steps"]
+    count = len(next(iter(steps.values())) if isinstance(steps, dict) else steps)
+    whole = predict(client, model, {"steps": steps})[0]
+    middle = max(1, count // 2)
+    together = predict(client, model, {"steps": cut(steps, 0, middle)}, {"steps": steps})
+    assert together[1] == whole
+    for start, stop in ((0, middle), (middle, count)):
+        if start < stop:
+            last = predict(client, model, {"steps": cut(steps, start, stop), "session": f"s-{model}"})[0]
+    assert last["output"] == whole["output"]
+    assert last["step"] == count
+
+
+def test_trimmed_padding_gives_the_answer_without_it(client: httpx.Client) -> None:
+    steps = [[0.1, 9.8, 0.0], [0.3, 9.7, 0.1]]
+    padded = {"steps": [*steps, [0, 0, 0], [0, 0, 0]]}
+    bare = predict(client, "sensors", {"steps": steps})
+    assert predict(client, "sensors", padded, trim_padding=True) == bare
+    assert predict(client, "sensors", padded) != bare
