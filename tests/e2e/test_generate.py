@@ -11,7 +11,8 @@ import pytest
 from tests.e2e.server import Server, running
 from tests.service import text_models
 from tests.service.text_models import TEXTS
-from training import sampling, tokens
+from training import sampling
+from training.data import tokens
 
 GIVEN = tokens.learn_characters(TEXTS)
 

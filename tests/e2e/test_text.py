@@ -17,7 +17,7 @@ from service.repository import read_manifest
 from tests.e2e.server import Server, running
 from tests.service import text_models
 from tests.service.text_models import TEXTS
-from training import tokens
+from training.data import tokens
 
 LEARN = {
     "characters": tokens.learn_characters(TEXTS),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from service.manifest import Manifest
-from training import tokens
+from training.data import tokens
 from training.data.dataset import DataSet, Input, Split, each_step
 from training.export import export
 from training.model import Network

@@ -15,7 +15,7 @@ loop
 progress evaluate
 tasks
 sampling
-model batches lag tokens
+model batches lag
 front tail
 encoders
 cells

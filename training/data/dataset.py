@@ -20,7 +20,7 @@ class Input:
     features: tuple[str, ...] = ()  # a name for each number of a step
     units: tuple[str, ...] = ()  # likewise; empty: unstated
     vocabulary: tuple[str, ...] = ()  # kind token: what each id stands for
-    tokenizer: str | None = None  # kind token: what makes ids of a text, as `training.tokens` gives it
+    tokenizer: str | None = None  # kind token: what makes ids of a text, as `training.data.tokens` gives it
     unknown: int | None = None  # kind token: the id of what is not in the vocabulary; None: that is refused
     frame: tuple[int, int] = (0, 0)  # kind video: height and width; a row of a frame after the other
     projection: int = 0  # width that a step is projected to by a learnt layer; 0: the recipe's
