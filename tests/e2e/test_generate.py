@@ -161,3 +161,18 @@ def test_a_model_of_another_task_generates_nothing(server: Server) -> None:
     assert (response.status_code, response.json()["code"]) == (422, "generation_not_supported")
     assert "classify" in response.json()["detail"]
     assert "/generate" in httpx.get(f"{server.url}/openapi.json").json()["paths"]
+
+
+def test_what_takes_too_long_is_given_up_and_the_session_is_where_it_was(
+    writer: Server, tmp_path: Path
+) -> None:
+    models = writer.settings["CELLGATE_MODELS_DIR"]
+    with (
+        running(tmp_path, models_dir=models, request_timeout_s="0.005") as hurried,
+        httpx.Client(base_url=hurried.url, timeout=30) as client,
+    ):
+        body = {"prompt": "the cat ", "max_steps": 5000, "session": "late"}
+        response = client.post("/generate", json=body)
+        assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
+        assert client.get("/sessions/late").status_code == 404
+        assert client.get("/health/ready").status_code == 200
