@@ -191,7 +191,7 @@ def decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) 
 def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Array:
     """[time, *dims] in the input's dtype."""
     if spec.kind == "token":
-        rows = _token_ids(rows, spec, pointer)
+        rows = _token_ids(rows, spec, pointer, max_steps)
     if not isinstance(rows, list | np.ndarray):
         raise InvalidField(f"expected a list of rows, got {_kind(rows)}", pointer=pointer)
     if not len(rows):
@@ -205,9 +205,13 @@ def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int) ->
     return fit(array, spec, pointer)
 
 
-def _token_ids(rows: Any, spec: InputSpec, pointer: str) -> Any:
+def _token_ids(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Any:
     """Ids instead of a text, or of tokens by their names; what is neither is left as it is."""
     if isinstance(rows, str):
+        if spec.tokenizer is not None and len(rows) > max_steps * spec.longest:  # before work is put into it
+            raise SequenceTooLong(
+                f"{len(rows)} characters, which are more than {max_steps} tokens", pointer=pointer
+            )
         return text.encode(spec, rows, pointer)
     if not isinstance(rows, list) or not spec.vocabulary or not any(isinstance(row, str) for row in rows):
         return rows

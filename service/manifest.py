@@ -65,6 +65,11 @@ class InputSpec(_Spec):
         """The id of each token of the vocabulary."""
         return {token: index for index, token in enumerate(self.vocabulary)}
 
+    @cached_property
+    def longest(self) -> int:
+        """Characters of the longest token, and one for what parts it from the next."""
+        return max(map(len, self.vocabulary), default=0) + 1
+
     @property
     def width(self) -> int:
         """How many numbers one time step holds."""

@@ -113,6 +113,13 @@ def test_what_is_no_text_is_refused_where_it_is(
     assert refusal(client, "subwords", **sequence)[:2] == (422, pointer)
 
 
+def test_a_text_of_too_many_tokens_is_refused_also_where_it_is_not_even_read(client: httpx.Client) -> None:
+    for given in ("a" * 20_001, "a" * 1_000_000):
+        response = client.post("/predict", json={"model": "characters", "sequences": [{"text": given}]})
+        assert response.json()["code"] == "sequence_too_long"
+        assert response.json()["pointer"] == "/sequences/0/text"
+
+
 def test_a_model_of_numbers_takes_no_text(server: Server) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert refusal(client, "vowels", text="the cat")[:2] == (422, "/sequences/0/text")
