@@ -183,7 +183,10 @@ def draw_adding(errors: dict[str, dict[int, float]], *, chance: float, solved: f
         axes.plot(list(found), list(found.values()), marker="o", label=name)
     for level, what in ((chance, "chance"), (solved, "solved")):
         axes.axhline(level, color=GREY, linestyle="--", linewidth=1, label=what)
-    axes.set_xscale("log", base=2)
+    lengths = sorted({length for found in errors.values() for length in found})
+    axes.set_xscale("log")
+    axes.set_xticks(lengths, [str(length) for length in lengths])
+    axes.minorticks_off()
     axes.set_yscale("log")
     axes.set_xlabel("steps of a sequence")
     axes.set_ylabel("mean square error")

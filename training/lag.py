@@ -162,12 +162,12 @@ def measure(
 def write(lags: Lags) -> str:
     """The tables, as Markdown."""
     longest = len(lags.gradients[0].norms) - 1
-    shown = [lag for lag in (10, 50, 100, 200) if lag < longest] + [longest]
+    lags_shown = [lag for lag in (10, 50, 100, 200) if lag < longest] + [longest]
     lengths = sorted({found.length for found in lags.adding})
-    rows = [["cell", *(f"lag {lag}" for lag in shown)], ["---"] * (1 + len(shown))]
+    rows = [["cell", *(f"lag {lag}" for lag in lags_shown)], ["---"] * (1 + len(lags_shown))]
     for found in lags.gradients:
         name = found.cell if found.layers == 1 else f"{found.cell}, {found.layers} layers"
-        rows.append([name, *(_short(found.norms[lag]) for lag in shown)])
+        rows.append([name, *(_short(found.norms[lag]) for lag in lags_shown)])
     by_cell = {(found.cell, found.length): found for found in lags.adding}
     sums = [["cell", *(f"{length} steps" for length in lengths)], ["---"] * (1 + len(lengths))]
     sums += [[cell, *(_outcome(by_cell.get((cell, length))) for length in lengths)] for cell in CELLS]
@@ -183,6 +183,13 @@ Who fails is not asked for longer ones.
 ![gradients by lag, before and after learning](lag.png)
 ![the adding problem](adding.png)
 """
+
+
+def shown(adding: list[Adding], cell: str) -> Adding:
+    """What a cell's gradient is drawn after: the longest problem that it solved, or else its first."""
+    tried = [found for found in adding if found.cell == cell]
+    solved = [found for found in tried if found.is_solved]
+    return max(solved or tried[:1], key=lambda found: found.length)
 
 
 def put(page: Path, lags: Lags) -> None:
@@ -203,7 +210,7 @@ def _outcome(found: Adding | None) -> str:
 
 
 def _short(norm: float) -> str:
-    return f"{norm:.2g}" if norm > FAINTEST else f"< {FAINTEST:g}"
+    return f"{norm:.2g}" if norm > 2 * FAINTEST else f"< {FAINTEST:g}"
 
 
 def _table(rows: list[list[str]]) -> str:

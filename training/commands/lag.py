@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The tables go between the marks in it, pictures and lag.json beside it.",
 )
-@click.option(
-    "--length", "lengths", type=click.IntRange(2), multiple=True, help="[default: 25 50 100 200]"
-)
+@click.option("--length", "lengths", type=click.IntRange(2), multiple=True, help="[default: 25 50 100 200]")
 @click.option(
     "--updates", type=click.IntRange(1), default=2000, show_default=True, help="At most, for each length."
 )
@@ -60,8 +58,11 @@ def lag(page: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: 
             one.cell if one.layers == 1 else f"{one.cell}, {one.layers} layers": one.norms
             for one in found.gradients
         }
-        last = {one.cell: one for one in found.adding}  # the longest of each
-        trained = {f"{cell}, {one.length} steps": one.norms for cell, one in last.items()}
+        learnt = [lags.shown(found.adding, cell) for cell in lags.CELLS]
+        trained = {
+            f"{one.cell}, {one.length} steps{'' if one.is_solved else ', not solved'}": one.norms
+            for one in learnt
+        }
         draw_lags({"untrained": untrained, "after the adding problem": trained}, path=folder / "lag.png")
         by_cell = {
             cell: {one.length: one.error for one in found.adding if one.cell == cell} for cell in lags.CELLS

@@ -1,0 +1,77 @@
+"""How far back networks learn from: where the answer is known; and the page is what was measured."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from training import cells, lag
+from training.__main__ import main
+from training.cells.cell import Cell
+
+DOCS = Path(__file__).parents[2] / "docs"
+MARKS = f"before\n{lag.BEGIN}old\n{lag.END}after\n"
+
+
+def test_an_rnn_forgets_and_an_lstm_with_open_forget_gates_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = cells.build
+
+    def remembering(name: str, **size: int) -> Cell:
+        cell = build(name, **size)
+        if name == "lstm":
+            with torch.no_grad():
+                cell.get_parameter("rnn.bias_ih_l0")[size["hidden"] : 2 * size["hidden"]] = 9.0
+        return cell
+
+    monkeypatch.setattr(cells, "build", remembering)
+    rnn, lstm = (lag.gradient(cell, layers=1, steps=100, hidden=16, seeds=2) for cell in ("rnn", "lstm"))
+    assert rnn.norms[0] == lstm.norms[0] == 1
+    assert rnn.norms[99] < 1e-9
+    assert lstm.norms[99] > 1e-3
+
+
+def test_the_sum_is_that_of_the_marked_values_one_in_each_half() -> None:
+    x, total = lag.problem(10, 200, torch.Generator().manual_seed(0))
+    assert x.shape == (200, 10, 2)
+    assert (x[:, :5, 1].sum(1) == 1).all()
+    assert (x[:, 5:, 1].sum(1) == 1).all()
+    torch.testing.assert_close((x[..., 0] * x[..., 1]).sum(1), total)
+    assert float((total - 1).square().mean()) == pytest.approx(lag.CHANCE, rel=0.3)
+
+
+def test_a_short_sum_is_learnt() -> None:
+    found = lag.adding("gru", 4, updates=1500, hidden=16)
+    assert found.is_solved
+    assert found.updates < 1500
+    assert len(found.norms) == 4
+
+
+def test_the_tables_go_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(MARKS)
+    words = ["lag", "--page", str(page), "--length", "4", "--length", "6", "--updates", "2", "--steps", "5"]
+    result = CliRunner().invoke(main, [*words, "--hidden", "4"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("after 2 updates") == len(lag.CELLS), "who fails is asked no more"
+    text = page.read_text()
+    assert text.startswith(f"before\n{lag.BEGIN}The gradient")
+    assert text.endswith(f"{lag.END}after\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"page.md", "lag.json", "lag.png", "adding.png"}
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing here")
+    lags = lag.Lags(hidden=1, most_updates=1, gradients=[], adding=[])
+    with pytest.raises(lag.LagError, match="expected the lines"):
+        lag.put(page, lags)
+    assert page.read_text() == "nothing here"
+
+
+def test_the_committed_page_is_written_from_the_committed_figures(tmp_path: Path) -> None:
+    lags = lag.Lags.model_validate_json((DOCS / "lag.json").read_bytes())
+    page = tmp_path / "lstm.md"
+    page.write_bytes((DOCS / "lstm.md").read_bytes())
+    lag.put(page, lags)
+    assert page.read_bytes() == (DOCS / "lstm.md").read_bytes()
