@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -38,7 +39,7 @@ from service.store.memory import MemoryStore
 
 logger = logging.getLogger(__name__)
 
-SWEEP_EVERY_S = 1.0
+SWEEP_EVERY_S = FOLLOW_EVERY_S = 1.0
 DRAIN_TICK_S = 0.05
 GC_THRESHOLD = (20_000, 20, 100)  # a request makes some hundred objects, and hardly ever a cycle
 
@@ -106,7 +107,6 @@ class Cellgate:
         self._repository: Repository | None = None
         self._predictor: Predictor | None = None
         self._open_inference: OpenInference | None = None
-        self._parent = os.getppid()
         self._access_log = AccessLog(sys.stderr, as_text=is_text(settings))
         app = build(
             lambda: self.repository,
@@ -202,6 +202,8 @@ class Cellgate:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         tasks = [asyncio.create_task(self._sweep())]
+        if multiprocessing.parent_process() is not None:  # of a server of one process it is just a shell
+            tasks.append(asyncio.create_task(self._follow_parent(os.getppid())))
         if settings.models_poll_s:
             tasks.append(asyncio.create_task(self._follow_models(self._repository, on_disk)))
         logger.info("ready: %d models, sessions in %s", len(list(self._repository)), settings.store)
@@ -215,18 +217,26 @@ class Cellgate:
             self._access_log.flush()
 
     async def _sweep(self) -> None:
-        """Now and then: bury expired sessions; stop when the parent process has been killed."""
+        """Now and then: bury expired sessions. A store that is down is told of once."""
+        told = ""
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             try:
                 await self.sessions.sweep()
+                told = ""
             except CellgateError as error:
-                logger.warning("sweep: %s", error.detail)
+                if not told:
+                    logger.warning("sweep: %s", error.detail)
+                told = error.detail
             except Exception:
-                logger.exception("sweep")  # a bug, but what follows must go on
-            if os.getppid() != self._parent:
-                logger.error("the parent process is gone; stopping")
-                _stop_this_process()
+                logger.exception("sweep")  # a bug, but the next one may do
+
+    async def _follow_parent(self, parent: int) -> None:
+        """Stop when the parent process has been killed."""
+        while os.getppid() == parent:
+            await asyncio.sleep(FOLLOW_EVERY_S)
+        logger.error("the parent process is gone; stopping")
+        _stop_this_process()
 
     async def _follow_models(self, repository: Repository, served: dict[Path, Signature]) -> None:
         """Load what comes into the models directory, retire what goes."""

@@ -234,11 +234,11 @@ def fit(array: Array, spec: InputSpec, pointer: str) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         numbers: Array = array.astype(spec.dtype, copy=False)
     if numbers.dtype.kind != "f":
-        lost = numbers != array
+        fits = numbers == array
     else:
-        lost = np.isinf(numbers) if spec.missing == "nan" else ~np.isfinite(numbers)
-    if lost.any():
-        value, at = _first(array, lost, pointer)
+        fits = ~np.isinf(numbers) if spec.missing == "nan" else np.isfinite(numbers)
+    if not fits.all():
+        value, at = _first(array, ~fits, pointer)
         raise NonFinite(f"{value} does not fit into {spec.dtype}", pointer=at)
     return numbers
 

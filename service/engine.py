@@ -264,7 +264,10 @@ def _split_output(y: Array, batch: Batch) -> Iterable[Array]:
     """Each row's true steps, [steps, *dims], or only its last, [1, *dims]; not views of the whole batch."""
     kept = y.shape[1]
     ends = [min(chunk.steps, kept) for chunk in batch.chunks]
-    finals = y[np.arange(len(ends)), np.array(ends) - 1, np.newaxis]
+    if min(ends) == kept:
+        finals = y[:, -1:].copy()
+    else:
+        finals = y[np.arange(len(ends)), np.array(ends) - 1, np.newaxis]
     return [
         y[row, :end].copy() if chunk.sequence.keep_all else finals[row]
         for row, (chunk, end) in enumerate(zip(batch.chunks, ends, strict=True))

@@ -2,6 +2,8 @@
 
 CellgateError
 ├── BadInput                     the request itself is at fault
+│   ├── BadHttp                  400  the request is not HTTP/1.1
+│   ├── HeadTooLarge             431  request line and headers
 │   ├── InvalidJson              400  the body is not JSON
 │   ├── BadHeader                400  a header has a value we cannot read
 │   ├── BodyTooLarge             413
@@ -36,6 +38,8 @@ CellgateError
 from collections.abc import Mapping
 from typing import ClassVar
 
+MOST_CHARACTERS = 1000  # of a detail or a pointer, which may quote what a client sent
+
 
 class CellgateError(Exception):
     """The root. `detail` says what was wrong and what was expected; `pointer` (RFC 6901) says where."""
@@ -53,8 +57,8 @@ class CellgateError(Exception):
         members: Mapping[str, int | str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.detail = detail
-        self.pointer = pointer
+        self.detail = _clip(detail)
+        self.pointer = None if pointer is None else _clip(pointer)
         self.retry_after_s = retry_after_s
         self.members = dict(members or {})
 
@@ -72,12 +76,31 @@ class CellgateError(Exception):
         return problem | self.members
 
 
+def _clip(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+
+
 class BadInput(CellgateError):
     """The request is at fault; sending it again cannot help."""
 
     status = 400
     code = "bad_input"
     title = "Bad input"
+
+
+class BadHttp(BadInput):
+    """The request cannot be parsed as HTTP (RFC 9112)."""
+
+    code = "bad_http"
+    title = "Not HTTP"
+
+
+class HeadTooLarge(BadInput):
+    """Request line and headers have more bytes than a head may have (RFC 6585, section 5)."""
+
+    status = 431
+    code = "head_too_large"
+    title = "Head too large"
 
 
 class InvalidJson(BadInput):

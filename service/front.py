@@ -28,6 +28,7 @@ from service.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from service.hangup import ClientGone, HangUps
 from service.predict import Reply
 
 Scope = MutableMapping[str, Any]
@@ -45,16 +46,16 @@ logger = logging.getLogger(__name__)
 JSON = (b"content-type", b"application/json")
 PROBLEM = (b"content-type", b"application/problem+json")
 OCTETS = (b"content-type", b"application/octet-stream")
+CLOSE = (b"connection", b"close")
+WHOLE_REPLY = "cellgate.whole_reply"  # ASGI extension: (status, headers, body) → whether it was taken
 JSON_LENGTH = b"inference-header-content-length"  # of the Open Inference Protocol: bytes follow so much JSON
-OPEN_PATH = re.compile(r"/health/|/v2/health/|/docs|/openapi\.json$")  # for whoever has no key
+OPEN_PATH = re.compile(r"/health/|/v2/health/|/docs|/swagger/|/openapi\.json$")  # for whoever has no key
+HEALTH_PATH = re.compile(
+    r"/health/|/v2/health/|/v2/models/[^/]+(/versions/[^/]+)?/ready"
+)  # while stopping too
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-HANG_UP_CHECK_S = 0.05  # a request shorter than this is answered whether or not the client is still there
-
-
-class ClientGone(Exception):
-    """The client hung up; there is nobody to answer."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,6 +94,7 @@ class Front:
             os.urandom(8).hex().encode()
         )  # random once, then counted: a system call less per request
         self._ids = itertools.count()
+        self._hang_ups = HangUps()
         self.is_draining = False
         self.num_running = 0
 
@@ -100,7 +102,6 @@ class Front:
         """Serve one request."""
         started = time.perf_counter()
         request_id = self._request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
         self.num_running += 1
         try:
             hot = self._hot_route(scope) if scope["method"] == "POST" else None
@@ -146,24 +147,23 @@ class Front:
                 raise Draining("the server is stopping")
             tenant = self._admit(scope["headers"]) if self._admit else ""
             body = await self._read_body(scope, receive, dialect)
-            with _HangUpWatch(receive):
+            with self._hang_ups.watch(receive):
                 reply = await answer(body, tenant)
         except ClientGone:
             return 499, {"code": "client_gone"}  # nginx's number for it; nobody will read it
         except CellgateError as error:
-            status = await self._tell(send, error, request_id, dialect)
-            return status, {"code": error.code, "detail": error.detail}
+            return await self._tell(scope, send, error, request_id, dialect), told(error)
         except Exception:
             logger.exception("request %s failed", request_id.decode())
             unknown = InternalError("something went wrong; the log has it under this request's id")
-            return await self._tell(send, unknown, request_id, dialect), {"code": unknown.code}
+            return await self._tell(scope, send, unknown, request_id, dialect), told(unknown)
         headers = [JSON, (b"x-request-id", request_id)]
         if reply.json_length is not None:
             headers[0] = OCTETS
             headers.append((JSON_LENGTH, b"%d" % reply.json_length))
         if self.is_draining:
-            headers.append((b"connection", b"close"))
-        await _send(send, 200, headers, reply.body)
+            headers.append(CLOSE)
+        await _send(scope, send, 200, headers, reply.body)
         return 200, {
             "model": reply.model,
             "version": reply.version,
@@ -171,14 +171,16 @@ class Front:
             "steps": reply.steps,
         }
 
-    async def _tell(self, send: Send, error: CellgateError, request_id: bytes, dialect: Dialect) -> int:
+    async def _tell(
+        self, scope: Scope, send: Send, error: CellgateError, request_id: bytes, dialect: Dialect
+    ) -> int:
         status, body = dialect.write(error)
         headers = [dialect.content_type, (b"x-request-id", request_id), *retry_headers(error)]
         if isinstance(error, Unauthorized):
             headers.append((b"www-authenticate", b"Bearer"))
         if self.is_draining or isinstance(error, BodyTooLarge | BodyTimeout):  # the body's rest is not read
-            headers.append((b"connection", b"close"))
-        await _send(send, status, headers, body)
+            headers.append(CLOSE)
+        await _send(scope, send, status, headers, body)
         return status
 
     async def _pass_on(
@@ -192,19 +194,27 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
+                if self.is_draining:
+                    message["headers"].append(CLOSE)
             await send(message)
 
         dialect = OTHER_V2 if scope["path"].startswith("/v2") else OTHER
         try:
+            if self.is_draining and not HEALTH_PATH.match(scope["path"]):
+                raise Draining("the server is stopping")
             if self._admit and not OPEN_PATH.match(scope["path"]):
-                scope["state"]["tenant"] = self._admit(scope["headers"])
+                scope.setdefault("state", {})["tenant"] = self._admit(scope["headers"])
             if scope["method"] in WITH_BODY:
                 receive = _Replay(await self._read_body(scope, receive, dialect), receive)
         except ClientGone:
             return 499, {"code": "client_gone"}
         except CellgateError as error:
-            return await self._tell(send, error, request_id, dialect), {"code": error.code}
-        await self._app(scope, receive, tagged)
+            return await self._tell(scope, send, error, request_id, dialect), told(error)
+        try:
+            await self._app(scope, receive, tagged)
+        except Exception:  # which has been answered with 500 before it came here
+            logger.exception("request %s failed", request_id.decode())
+            return status, told(InternalError(""))
         return status, {}
 
     def _request_id(self, scope: Scope) -> bytes:
@@ -252,6 +262,16 @@ class Front:
             raise BodyTooLarge(f"the body has {size} bytes or more, at most {self._max_body_bytes} are taken")
 
 
+def told(error: CellgateError) -> dict[str, Any]:
+    """What the log says of an error: where it lies, but nothing that a client sent."""
+    fields: dict[str, Any] = {"code": error.code}
+    if error.status >= 500:
+        fields["detail"] = error.detail
+    if error.pointer is not None:
+        fields["pointer"] = error.pointer
+    return fields
+
+
 def retry_headers(error: CellgateError) -> Headers:
     """Retry-After (RFC 9110, 10.2.3) where trying again can help."""
     return [] if error.retry_after_s is None else [(b"retry-after", b"%d" % error.retry_after_s)]
@@ -271,41 +291,6 @@ def write_v2_error(error: CellgateError) -> tuple[int, bytes]:
     return status, orjson.dumps({"error": error.detail, "code": error.code} | error.members)
 
 
-class _HangUpWatch:
-    """Cancels the block, and makes it raise ClientGone, once the client has hung up.
-
-    Listening costs a task, so it begins only after `HANG_UP_CHECK_S`: most requests are answered by then.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._is_gone = False
-        self._watcher: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self._timer = loop.call_later(HANG_UP_CHECK_S, self._start)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self._is_gone and self._task is not None:
-            self._task.uncancel()
-            raise ClientGone from error
-
-    def _start(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self._task is not None:
-            self._is_gone = True
-            self._task.cancel()
-
-
 class _Replay:
     """`receive` for an application behind us: a body we have read, then whatever comes."""
 
@@ -318,8 +303,12 @@ class _Replay:
         return message if message is not None else await self._receive()
 
 
-async def _send(send: Send, status: int, headers: Headers, body: bytes) -> None:
+async def _send(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
     headers.append((b"content-length", b"%d" % len(body)))
+    if "extensions" in scope and WHOLE_REPLY in scope["extensions"]:
+        reply: Callable[[int, Headers, bytes], bool] = scope["extensions"][WHOLE_REPLY]
+        if reply(status, headers, body):
+            return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

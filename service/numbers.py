@@ -10,6 +10,7 @@ import orjson
 import simdjson
 
 SMALL_BODY = 512  # bytes below which orjson and numpy's own conversion are faster
+MAX_MEMBERS = 64  # of an object: simdjson looks a name up by walking, so many would take the square of that
 
 
 class _Refused(Exception):
@@ -40,8 +41,10 @@ def loads(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
 
 def _members(value: Any) -> dict[str, Any]:
     """An object's members, still simdjson's; one with a name given twice is left to orjson's own way."""
-    names = list(value) if isinstance(value, simdjson.Object) else []
-    if not names or len(set(names)) < len(names):
+    if not isinstance(value, simdjson.Object) or not 0 < len(value) <= MAX_MEMBERS:
+        raise _Refused
+    names = list(value)
+    if len(set(names)) < len(names):
         raise _Refused
     return {name: value[name] for name in names}
 
@@ -64,7 +67,7 @@ def _rectangle(rows: Any) -> Any:
     """float64 [rows, width]. Raises _Refused for anything else."""
     try:
         width = len(rows[0])
-        if all(len(row) == width for row in rows):
+        if set(map(len, rows)) == {width}:
             return np.frombuffer(rows.as_buffer(of_type="d")).reshape(len(rows), width)
     except (TypeError, IndexError) as error:  # no rows, or something in them that is no number
         raise _Refused from error

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 State = tuple[Array, ...]  # one array per recurrent tensor, without the batch axis
 
-SESSION_NAME = re.compile(r"[!-.0-~]{1,128}")  # printable ASCII but "/", so that it fits into a path
+# Printable ASCII but "/", and neither "." nor "..", so that it fits into a path.
+SESSION_NAME = re.compile(r"(?:[!-\-0-~][!-.0-~]{0,127}|\.[!-\-0-~][!-.0-~]{0,126}|\.\.[!-.0-~]{1,126})")
 
 # Whether a request begins its session: if there is none; never; only if there is none; even if there is one.
 Start = Literal["auto", "no", "new", "restart"]

@@ -21,7 +21,7 @@ from service.app import Cellgate, tenants_of
 from service.engine import choose_provider
 from service.errors import StartupError
 from service.logs import configure
-from service.protocol import GatheringProtocol
+from service.protocol import CellgateProtocol
 from service.settings import Settings
 
 PR_SET_PDEATHSIG = 1
@@ -137,7 +137,7 @@ def _serve(settings: Settings, rates_file: Path) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing here asks where a request came from
-        http=GatheringProtocol,
+        http=CellgateProtocol,
         ws="none",
         lifespan="on",
         limit_concurrency=settings.max_connections,

@@ -162,10 +162,17 @@ def test_a_stop_finishes_what_runs_and_refuses_what_is_new(tmp_path: Path, utter
             server.process.terminate()
             server.wait_for_log("stopping")
             refused = waiting.post("/predict", json={"sequences": [utterance]})
+            others = [
+                httpx.put(f"{server.url}/sessions/new", json={"model": "vowels"}),
+                httpx.get(f"{server.url}/models"),
+            ]
+            alive = httpx.get(f"{server.url}/health/live")
         asking.join(120)
         assert server.process.wait(60) == 0
         assert (refused.status_code, refused.json()["code"]) == (503, "draining")
         assert int(refused.headers["retry-after"]) >= 1 and refused.headers["connection"] == "close"
+        assert [(other.status_code, other.json()["code"]) for other in others] == [(503, "draining")] * 2
+        assert (alive.status_code, alive.headers["connection"]) == (200, "close")
         assert answers[0].status_code == 200
         assert all("output" in prediction for prediction in answers[0].json()["predictions"])
 

@@ -47,6 +47,7 @@ def test_nobody_gets_in_without_a_key_but_to_see_whether_it_lives(guarded: Serve
             "/v2/health/live",
             "/v2/health/ready",
             "/docs",
+            "/swagger/swagger-ui.css",
             "/openapi.json",
         ):
             assert stranger.get(path).status_code == 200, path
