@@ -65,7 +65,8 @@ class Generator:
         )
         run = GenerationRun(request, predictor.repository, predictor.sessions, predictor.deadline())
         run.seed = seed
-        return Reply(await run.generate(), model.name, model.version, 1, run.steps)
+        answer = await run.generate()
+        return Reply(answer, model.name, run.version, 1, run.steps)
 
 
 class GenerationRun(Run):

@@ -94,9 +94,9 @@ class Predictor:
             predictions = [await run.answer(0)]
         else:
             predictions = await run.answer_all()
-        model = request.model
-        reply = codec.encode_reply(model.name, model.version, predictions)
-        return Reply(reply, model.name, model.version, len(predictions), run.steps)
+        name = request.model.name
+        reply = codec.encode_reply(name, run.version, predictions)
+        return Reply(reply, name, run.version, len(predictions), run.steps)
 
     def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
         """Begin to answer; the deadline counts from now. A client may ask for less time, not for more."""
@@ -120,6 +120,7 @@ class Run:
         self.sessions = sessions
         self.deadline = deadline
         self.steps = 0  # computed so far, for the log
+        self.version = request.model.version  # that answered; a session alone may be on an older one
 
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence; one that fails takes none of the others with it: its entry is the error."""
@@ -162,7 +163,7 @@ class Run:
 
     async def _answer_in_session(self, index: int, item: Item, session: str) -> bytes:
         key = session_key(self.request.tenant, session)
-        await self.sessions.take_turn(key)
+        await self.sessions.take_turn(key, self.deadline)
         try:
             while True:
                 record = await self.sessions.find(key)
@@ -181,8 +182,17 @@ class Run:
     ) -> bytes | None:
         """Open, run, commit. None when another worker committed first: then nothing of ours was applied."""
         digest = item.digest(self._keep_all(model))
-        opened = self.sessions.open(key, record, model.binding, at=item.at, digest=digest, start=item.start)
+        opened = self.sessions.open(
+            key,
+            record,
+            model.binding,
+            at=item.at,
+            digest=digest,
+            start=item.start,
+            is_pinned=self.request.is_pinned,
+        )
         if opened.reply is not None:
+            self._answered(opened.version)
             return opened.reply
         state = self._state_of(model, opened)
         sequence = await self._compute(model, item, state)
@@ -199,10 +209,16 @@ class Run:
         )
         if written is None:
             return None
+        self._answered(model.version)
         self.steps += item.steps
         if written.is_live:
             model.hot.keep(key, written.revision, sequence.state)
         return reply
+
+    def _answered(self, version: str) -> None:
+        """Many sequences of a request can be on many versions; the answer then names that of a new one."""
+        if self.request.num_sequences == 1:
+            self.version = version
 
     def _state_of(self, model: Model, opened: Opened) -> State:
         """Where the session is: on the device, if it was last committed here, else as stored."""

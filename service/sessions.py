@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.errors import (
+    DeadlineExceeded,
+    Overloaded,
     SessionCapacity,
     SessionConflict,
     SessionExists,
@@ -28,6 +30,7 @@ from service.store.base import tenant_of
 from service.store.record import new_revision
 
 _V2_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")  # service.oip.session_name
+MAX_WAITING = 256  # requests of a process that wait for one session, each with its body
 SWEEP_LIMIT = 500  # sessions buried in one go, so that a sweep holds the store for a millisecond, not more
 
 
@@ -53,6 +56,11 @@ class Opened:
     def state(self) -> bytes | None:
         """The state to go on from; None at step 0."""
         return self.going_on.state if self.going_on else None
+
+    @property
+    def version(self) -> str:
+        """The model's version that what was found is on."""
+        return self.found.version if self.found else ""
 
     @property
     def step(self) -> int:
@@ -89,19 +97,28 @@ class Sessions:
         self._pending: list[tuple[Write, asyncio.Future[Outcome]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    async def take_turn(self, key: bytes) -> None:
-        """Wait until no other request of this process is at work on the session; first come, first served."""
+    async def take_turn(self, key: bytes, deadline: float | None = None) -> None:
+        """Wait until no other request of this process is at work on the session; first come, first served.
+
+        Raises Overloaded when too many wait already, DeadlineExceeded when it is too late by the event
+        loop's clock.
+        """
         waiting = self._turns.get(key)
         if waiting is None:
             self._turns[key] = deque()
             return
+        if len(waiting) >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} requests wait for this session already")
         turn = asyncio.get_running_loop().create_future()
         waiting.append(turn)
         try:
-            await turn
-        except asyncio.CancelledError:
+            async with asyncio.timeout_at(deadline):
+                await turn
+        except (asyncio.CancelledError, TimeoutError) as error:
             if turn.done() and not turn.cancelled():  # handed to us as we left: pass it on
                 self.give_turn(key)
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceeded("other requests of the session took until the deadline") from error
             raise
 
     def give_turn(self, key: bytes) -> None:
@@ -127,14 +144,17 @@ class Sessions:
         at: int | None,
         digest: bytes,
         start: Start = "auto",
+        is_pinned: bool = True,
     ) -> Opened:
         """Decide what a request may do with the session that `find` found, within its turn.
 
+        `is_pinned`: whether the request names the version; if not, its repetition gets the stored reply
+        also when another version has become the default meanwhile.
         Raises UnknownSession, SessionGone, SessionConflict, SessionExists or SessionMismatch; the session
         stays as it was.
         """
         if start in ("new", "restart"):
-            if record is not None and at == 0 and self._is_last(record, binding, at, digest):
+            if record is not None and at == 0 and self._is_last(record, binding, at, digest, is_pinned):
                 return Opened(key, record, reply=record.reply)
             return self._start(key, record, at, may_replace=start == "restart")
         live = record if record is not None and self.is_live(record) else None
@@ -142,7 +162,7 @@ class Sessions:
             self._check_binding(live, binding)
             if at is None or at == live.step:
                 return Opened(key, live, live)
-        if record is not None and at is not None and self._is_last(record, binding, at, digest):
+        if record is not None and at is not None and self._is_last(record, binding, at, digest, is_pinned):
             return Opened(key, record, reply=record.reply)
         if live is None:
             return self._begin(key, record, at if start == "auto" else None, must_exist=start == "no")
@@ -243,13 +263,11 @@ class Sessions:
         )
 
     @staticmethod
-    def _is_last(record: Record, binding: Binding, at: int, digest: bytes) -> bool:
+    def _is_last(record: Record, binding: Binding, at: int, digest: bytes, is_pinned: bool) -> bool:
         """Whether a request is the last one again: then its reply is what was stored."""
-        return (
-            at == record.at
-            and digest == record.digest
-            and binding == Binding(record.model, record.version, record.graph)
-        )
+        if at != record.at or digest != record.digest or record.model != binding.model:
+            return False
+        return not is_pinned or binding == Binding(record.model, record.version, record.graph)
 
     @staticmethod
     def _check_binding(record: Record, binding: Binding) -> None:

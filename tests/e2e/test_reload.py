@@ -63,15 +63,22 @@ def test_a_new_version_comes_and_the_old_one_retires_with_its_sessions(
     server: Server, root: Path, utterance: Steps
 ) -> None:
     one_shot = first(ask(server, "POST", "/predict", sequences=[utterance]))["output"]
-    step(server, utterance[:5], at=0)
+    begin = {"sequences": [{"steps": utterance[:5], "session": "call", "at": 0}]}
+    begun = ask(server, "POST", "/predict", **begin)
+    done = {"sequences": [{"steps": utterance[:2], "session": "done", "at": 0, "end": True}]}
+    ended = ask(server, "POST", "/predict", **done)
     shutil.copytree(root / "vowels" / "1", root / "vowels" / ".new")
     (root / "vowels" / ".new").rename(root / "vowels" / "2")
     until(everybody_has(server, [("1", False), ("2", False)]))
     assert ask(server, "POST", "/predict", sequences=[utterance]).json()["version"] == "2"
     assert ask(server, "GET", "/sessions/call").json()["version"] == "1", "it stays where it began"
+    assert ask(server, "POST", "/predict", **begin).content == begun.content, "a retry gets the same bytes"
+    assert ask(server, "POST", "/predict", **done).content == ended.content, "also after the end"
     shutil.rmtree(root / "vowels" / "1")
     until(everybody_has(server, [("1", True), ("2", False)]))
-    assert step(server, utterance[5:], at=5)["output"] == one_shot
+    last = {"sequences": [{"steps": utterance[5:], "session": "call", "at": 5}]}
+    reply = ask(server, "POST", "/predict", **last)
+    assert (first(reply)["output"], reply.json()["version"]) == (one_shot, "1")
     until(everybody_has(server, [("2", False)]))
     server.wait_for_log("version 1 is unloaded")
 

@@ -9,6 +9,8 @@ import pytest
 
 from service.errors import (
     CellgateError,
+    DeadlineExceeded,
+    Overloaded,
     SessionCapacity,
     SessionConflict,
     SessionGone,
@@ -18,7 +20,7 @@ from service.errors import (
 )
 from service.resource import Home, Resources
 from service.sequence import Start
-from service.sessions import Binding, Opened, Sessions, session_key
+from service.sessions import MAX_WAITING, Binding, Opened, Sessions, session_key
 from service.store import Limits, Outcome, Record, Write
 from service.store.memory import MemoryStore
 
@@ -217,6 +219,33 @@ def test_turns_are_given_in_order_and_a_waiter_who_leaves_holds_up_nobody() -> N
         return order
 
     assert run(body) == [2, 3, 4]
+
+
+def test_a_turn_that_does_not_come_in_time_is_given_up_and_goes_to_the_next() -> None:
+    async def body(world: World) -> None:
+        await world.sessions.take_turn(KEY)
+        late = asyncio.create_task(world.sessions.take_turn(KEY, asyncio.get_running_loop().time() + 0.01))
+        next_ = asyncio.create_task(world.sessions.take_turn(KEY))
+        with pytest.raises(DeadlineExceeded):
+            await late
+        world.sessions.give_turn(KEY)
+        await next_
+
+    run(body)
+
+
+def test_no_more_than_so_many_wait_for_a_session() -> None:
+    async def body(world: World) -> None:
+        await world.sessions.take_turn(KEY)
+        waiting = [asyncio.create_task(world.sessions.take_turn(KEY)) for _ in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await world.sessions.take_turn(KEY)
+        for task in waiting:
+            world.sessions.give_turn(KEY)
+            await task
+
+    run(body)
 
 
 def test_commits_of_one_turn_of_the_loop_share_a_transaction() -> None:
