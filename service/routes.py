@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi_swagger import patch_fastapi
 
 from service import oip_routes, session_routes
 from service.errors import CellgateError, InvalidField, NotFound, StoreUnavailable
 from service.front import App, retry_headers, write_problem, write_v2_error
+from service.openapi import add_docs
 from service.problems import PROBLEMS, problems
 from service.repository import Model, Repository
 from service.resource import Resources
@@ -61,7 +61,7 @@ def build(
             405: _render_http,
         },
     )
-    patch_fastapi(app)  # /docs from files in the package: no third party's server, none of its scripts
+    add_docs(app)
     app.include_router(_prediction())
     app.include_router(_models(repository))
     app.include_router(session_routes.build(resources))

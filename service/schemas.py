@@ -9,6 +9,7 @@ from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from service.codec import MAX_STEP
+from service.samples import STEPS
 from service.sequence import SESSION_NAME
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Annotated[int, Field(strict=True)] | None
@@ -74,20 +75,15 @@ class PredictBody(_Schema):
     )
 
 
-# Two steps of the committed model's kind: twelve numbers each.
-_STEPS = [
-    [1.86, -0.21, 0.26, -0.21, -0.17, -0.12, -0.28, 0.03, 0.13, -0.31, -0.21, 0.09],
-    [1.89, -0.19, 0.24, -0.25, -0.11, -0.11, -0.31, -0.03, 0.17, -0.29, -0.18, 0.05],
-]
 PREDICT_EXAMPLES: dict[str, Example] = {
-    "one sequence": {"summary": "One sequence, stateless", "value": {"sequences": [_STEPS]}},
+    "one sequence": {"summary": "One sequence, stateless", "value": {"sequences": [STEPS]}},
     "a session": {
         "summary": "The next steps of a session, safe to send again",
-        "value": {"sequences": [{"steps": _STEPS, "session": "call-42", "at": 0}]},
+        "value": {"sequences": [{"steps": STEPS, "session": "call-42", "at": 0}]},
     },
     "many": {
         "summary": "Sequences of different lengths, an output for every step",
-        "value": {"model": "vowels", "sequences": [_STEPS, _STEPS[:1]], "return": "all"},
+        "value": {"model": "vowels", "sequences": [STEPS, STEPS[:1]], "return": "all"},
     },
 }
 

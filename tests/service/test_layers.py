@@ -12,8 +12,9 @@ app protocol
 routes
 front oip oip_routes session_routes
 generate
-predict problems resource
+predict problems resource openapi
 schemas
+samples
 reload
 repository
 tensors
@@ -28,7 +29,7 @@ sampling
 text
 clock cost manifest numbers sequence settings
 cpus
-errors
+errors hangup
 """.splitlines()
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 ROOT = Path(__file__).parents[2]

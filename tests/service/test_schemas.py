@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from service import codec
+from service import codec, oip_routes, samples, schemas
 from service.errors import BadInput
 from service.manifest import InputSpec, Manifest, OutputSpec
 from service.schemas import PredictBody
@@ -97,3 +97,9 @@ def _is_about_a_row(body: bytes) -> bool:
 def test_neither_takes_what_is_not_json(body: bytes) -> None:
     assert codec_error(body) == "invalid_json"
     assert not schema_accepts(body)
+
+
+@pytest.mark.parametrize("name", samples.BY_SCHEMA)
+def test_what_the_documentation_shows_fits_its_schema(name: str) -> None:
+    schema: type[BaseModel] = getattr(schemas, name, None) or getattr(oip_routes, name)
+    schema.model_validate(samples.BY_SCHEMA[name])

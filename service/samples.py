@@ -1,0 +1,115 @@
+"""What the documentation shows: a sample of each body and reply. Plain values; `openapi` puts them in."""
+
+from typing import Any
+
+# Two steps of the committed model's kind: twelve numbers each.
+STEPS = [
+    [1.86, -0.21, 0.26, -0.21, -0.17, -0.12, -0.28, 0.03, 0.13, -0.31, -0.21, 0.09],
+    [1.89, -0.19, 0.24, -0.25, -0.11, -0.11, -0.31, -0.03, 0.17, -0.29, -0.18, 0.05],
+]
+PROBABILITIES = [0.0001, 0.0002, 0.9982, 0.0003, 0.0001, 0.0002, 0.0004, 0.0003, 0.0002]
+
+_MODEL: dict[str, Any] = {
+    "name": "vowels",
+    "version": "1",
+    "description": "Which of nine men says /ae/, from twelve cepstral coefficients a step",
+    "task": "classify",
+    "inputs": [{"name": "x", "kind": "numeric", "dtype": "float32", "dims": [12], "missing": "error"}],
+    "outputs": [{"name": "y", "kind": "probabilities", "dims": [9], "labels": [*"123456789"]}],
+    "sessions": True,
+    "retiring": False,
+    "provider": "CPUExecutionProvider",
+    "exact": True,
+    "max_difference": 0.0,
+    "batching": {"calls": 1200, "sequences_per_call": 6.4, "steps": 153_600, "padding": 0.021, "waiting": 0},
+    "metrics": {"test_accuracy": 0.9622},
+    "example": {"steps": STEPS, "output": PROBABILITIES, "label": "3"},
+    "provenance": {"data": "UCI Japanese Vowels", "seed": 0},
+}
+_SESSION: dict[str, Any] = {
+    "session": "call-42",
+    "model": "vowels",
+    "version": "1",
+    "step": 145,
+    "created": "2026-03-02T08:30:00.000+00:00",
+    "idle_s": 4.2,
+    "expires_in_s": 3595.8,
+    "state_bytes": 1024,
+}
+_X: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}
+_Y: dict[str, Any] = {"name": "y", "datatype": "FP32", "shape": [-1, -1, 9]}
+
+BY_SCHEMA: dict[str, dict[str, Any]] = {
+    "PredictReply": {
+        "model": "vowels",
+        "version": "1",
+        "predictions": [
+            {"output": PROBABILITIES, "label": "3", "probability": 0.9982},
+            {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "session": "call-42", "step": 2},
+        ],
+    },
+    "GenerateReply": {
+        "model": "moby",
+        "version": "1",
+        "ids": [65, 61, 54, 1],
+        "tokens": [*"the "],
+        "text": "the ",
+        "seed": 1,
+        "session": "story-1",
+        "step": 12,
+    },
+    "Problem": {
+        "type": "about:blank",
+        "title": "Wrong shape",
+        "status": 422,
+        "code": "wrong_shape",
+        "detail": "expected 12 numbers, got 11",
+        "pointer": "/sequences/0/steps/7",
+    },
+    "ModelReply": _MODEL,
+    "ModelsReply": {"models": [_MODEL]},
+    "CreateSessionBody": {"model": "vowels", "version": "1", "ttl_s": 600},
+    "ForkSessionBody": {"to": "call-42-what-if", "ttl_s": 600},
+    "MigrateSessionBody": {"version": "1"},
+    "PatchSessionBody": {"ttl_s": 600},
+    "SessionReply": _SESSION,
+    "SessionsReply": {"sessions": [_SESSION], "next": "call-42"},
+    "HealthReply": {"status": "ok"},
+    "V2Error": {"error": "no model 'vowel'; there are vowels", "code": "unknown_model"},
+    "ServerMetadata": {
+        "name": "cellgate",
+        "version": "0.1.0",
+        "extensions": ["binary_tensor_data", "sequence", "sequence(string_id)"],
+    },
+    "ModelMetadata": {
+        "name": "vowels",
+        "versions": ["1"],
+        "platform": "onnx_onnxv1",
+        "inputs": [_X],
+        "outputs": [_Y],
+        "properties": {"task": "classify"},
+    },
+    "ModelReady": {"name": "vowels", "ready": True},
+    "InferReply": {
+        "model_name": "vowels",
+        "model_version": "1",
+        "parameters": {"sequence_id": "call-43", "step": 1},
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 1, 9], "data": PROBABILITIES}],
+    },
+}
+_CONFIG: dict[str, Any] = {
+    "name": "vowels",
+    "platform": "onnx_onnxv1",
+    "backend": "onnxruntime",
+    "max_batch_size": 1024,
+    "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}],
+    "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [-1, 9]}],
+    "sequence_batching": {},
+}
+BY_PATH: dict[str, Any] = {
+    "/v2/health/live": {"live": True},
+    "/v2/health/ready": {"ready": True},
+    "/v2/repository/index": [{"name": "vowels", "version": "1", "state": "READY", "reason": ""}],
+    "/v2/models/{name}/config": _CONFIG,
+    "/v2/models/{name}/versions/{version}/config": _CONFIG,
+}
