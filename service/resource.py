@@ -3,7 +3,6 @@
 All of it happens between two requests of a session, within its turn, and by compare-and-set as theirs does.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from service import transfer
+from service.codec import MAX_STEP
 from service.errors import (
     InvalidField,
     NonFinite,
@@ -160,7 +160,7 @@ class Resources:
     ) -> Record:
         """Take an exported session in, onto its own version, or onto `version` if the states agree.
 
-        Raises BadExport, UnknownModel, UnknownVersion, SessionMismatch or SessionExists.
+        Raises BadExport, NonFinite, UnknownModel, UnknownVersion, SessionMismatch or SessionExists.
         """
         header, record = transfer.read(blob)
         home = self._find_home(header.model, version or header.version)
@@ -170,27 +170,24 @@ class Resources:
                 f"the session comes from another graph than {header.model} {header.version} has here; "
                 "say which version shall take it"
             )
+        transfer.check(header, record, max_step=MAX_STEP)
         fresh = self._sessions.new_record(
             home.binding,
             state=record.state,
             step=record.step,
             ttl_ms=min(record.ttl_ms, self._ttl_ms(self._max_ttl_s)),
         )
-        fresh.created_ms = record.created_ms
+        fresh.created_ms = min(record.created_ms, fresh.created_ms)  # another host's clock may be ahead
         if name == header.session:  # its stored reply says this name
             fresh.at, fresh.digest, fresh.reply = record.at, record.digest, record.reply
         return await self._put(tenant, name, fresh, replace_live=replace_live)
 
     def state_of(self, record: Record) -> dict[str, Array]:
         """Its recurrent tensors by name. Raises SessionMismatch when they cannot be told apart any more."""
-        home = self._home_of(record)
-        arrays, start = {}, 0
-        for spec in home.manifest.states:
-            count = math.prod(spec.row_shape)
-            array = np.frombuffer(record.state, spec.dtype, count, start)
-            arrays[spec.input] = array.reshape(spec.row_shape)
-            start += array.nbytes
-        return arrays
+        tensors = transfer.tensors_of(self._home_of(record).manifest.states)
+        if len(record.state) != transfer.num_bytes(tensors):
+            raise SessionMismatch(f"the session's state has {len(record.state)} bytes, its model's differs")
+        return transfer.unpack(tensors, record.state)
 
     def _home_of(self, record: Record) -> Home:
         home = self._find_home(record.model, record.version)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
 from service.errors import InvalidField
@@ -20,9 +21,12 @@ from service.schemas import (
     SessionReply,
     SessionsReply,
 )
+from service.sequence import Array
 from service.sessions import is_name
 from service.store import Record
 from service.transfer import MEDIA_TYPE
+
+LAST_MS = 253_402_300_799_000  # the last second of the year 9999, beyond which `datetime` cannot tell
 
 
 def _tenant(request: Request) -> str:
@@ -124,7 +128,7 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         reply = describe(session, record, resources().now_ms())
         if state:
             tensors = resources().state_of(record)
-            reply.state = {name: array.tolist() for name, array in tensors.items()}
+            reply.state = {name: _listed(array) for name, array in tensors.items()}
         return reply
 
     @router.put("/sessions/{session:path}", status_code=201, responses=problems(404, 409, 422, 503))
@@ -160,15 +164,23 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         return Response(status_code=204)
 
 
+def _listed(array: Array) -> Any:
+    """Nested lists; null where a graph's own arithmetic has left a number that JSON does not have."""
+    told = array.astype(object)
+    told[~np.isfinite(array)] = None
+    return told.tolist()
+
+
 def describe(name: str, record: Record, now_ms: int) -> SessionReply:
-    """What is told of a session."""
+    """What is told of a session, whatever is stored: one odd record must not spoil a whole list."""
+    created = datetime.fromtimestamp(min(record.created_ms, LAST_MS) / 1000, UTC)
     idle_s = max(0.0, (now_ms - record.touched_ms) / 1000)
     return SessionReply(
         session=name,
         model=record.model,
         version=record.version,
         step=record.step,
-        created=datetime.fromtimestamp(record.created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        created=created.isoformat(timespec="milliseconds"),
         idle_s=round(idle_s, 3),
         expires_in_s=round(record.ttl_ms / 1000 - idle_s, 3),
         state_bytes=len(record.state),

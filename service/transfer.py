@@ -8,13 +8,16 @@ by tensor, so that a server with another graph refuses the file instead of misre
 """
 
 import hashlib
+import math
 import struct
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.errors import BadExport
+from service.errors import BadExport, NonFinite
 from service.manifest import StateSpec
+from service.sequence import Array
 from service.store.record import Record, Status
 
 MAGIC = b"CGSX"
@@ -59,6 +62,21 @@ class Header(BaseModel):
 def tensors_of(states: tuple[StateSpec, ...]) -> tuple[Tensor, ...]:
     """What a graph's state is made of, in its order."""
     return tuple(Tensor(name=spec.input, dtype=spec.dtype, shape=spec.row_shape) for spec in states)
+
+
+def num_bytes(tensors: tuple[Tensor, ...]) -> int:
+    """The size of a state."""
+    return sum(math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
+
+
+def unpack(tensors: tuple[Tensor, ...], state: bytes) -> dict[str, Array]:
+    """A state of `num_bytes` as arrays by name, which cannot be written to."""
+    arrays, start = {}, 0
+    for tensor in tensors:
+        array = np.frombuffer(state, tensor.dtype, math.prod(tensor.shape), start)
+        arrays[tensor.name] = array.reshape(tensor.shape)
+        start += array.nbytes
+    return arrays
 
 
 def write(session: str, record: Record, tensors: tuple[Tensor, ...]) -> bytes:
@@ -117,3 +135,20 @@ def read(blob: bytes) -> tuple[Header, Record]:
         digest=bytes.fromhex(header.digest),
         reply=reply,
     )
+
+
+def check(header: Header, record: Record, *, max_step: int) -> None:
+    """Refuse what no server would have written; the header's tensors are known to be a model's.
+
+    The checksum tells of accidents: whoever makes a file can make one for it. Raises BadExport or NonFinite.
+    """
+    if not record.at <= record.step <= max_step:
+        raise BadExport(
+            f"the file is at step {record.step}, its last request began at {record.at}: "
+            f"a session has at most {max_step} steps, and a request begins before its end"
+        )
+    if len(record.state) != num_bytes(header.tensors):
+        raise BadExport(f"the state has {len(record.state)} bytes, its tensors {num_bytes(header.tensors)}")
+    for name, array in unpack(header.tensors, record.state).items():
+        if not np.isfinite(array).all():
+            raise NonFinite(f"the state {name!r} holds NaN or an infinity")

@@ -1,0 +1,104 @@
+"""Files with a right checksum that no server wrote, and records that a server would not write today."""
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from service import transfer
+from service.codec import MAX_STEP
+from service.sessions import session_key
+from service.store import Limits, Record, Write
+from service.store.lmdb import LmdbStore
+from tests.e2e.conftest import first, predict
+from tests.e2e.server import running
+
+STATE_BYTES = 2 * 128 * 4  # h and c of the committed model
+Steps = list[list[float]]
+
+
+def export(client: httpx.Client, session: str) -> tuple[transfer.Header, Record]:
+    return transfer.read(client.get(f"/sessions/{session}/export").content)
+
+
+def take(client: httpx.Client, name: str, header: transfer.Header, record: Record) -> httpx.Response:
+    """Import what was changed, with a checksum that is right."""
+    blob = transfer.write(header.session, record, header.tensors)
+    return client.put(f"/sessions/{name}/import", content=blob)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"state": b""}, "bad_export"),
+        ({"state": bytes(STATE_BYTES - 4)}, "bad_export"),
+        ({"state": bytes(STATE_BYTES + 4)}, "bad_export"),
+        ({"state": np.full(256, np.nan, "<f4").tobytes()}, "non_finite"),
+        ({"state": np.full(256, -np.inf, "<f4").tobytes()}, "non_finite"),
+        ({"step": MAX_STEP + 1}, "bad_export"),
+        ({"step": 2**63 - 1}, "bad_export"),
+        ({"at": 5}, "bad_export"),
+        ({"step": MAX_STEP + 1, "at": MAX_STEP + 1}, "bad_export"),
+    ],
+    ids=["no state", "too short", "too long", "NaN", "infinite", "step", "far step", "at after step", "at"],
+)
+def test_a_file_that_no_server_wrote_is_refused(
+    client: httpx.Client, utterance: Steps, session: str, changes: dict[str, Any], code: str
+) -> None:
+    name = session[-100:]
+    predict(client, utterance[:4], session=name)
+    header, record = export(client, name)
+    refused = take(client, f"{name}-x", header, replace(record, **changes))
+    assert (refused.status_code, refused.json()["code"]) == (422, code), refused.text
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert client.get(f"/sessions/{name}-x").status_code == 404, "nothing is stored"
+    taken = take(client, f"{name}-x", header, record)
+    assert taken.status_code == 201, "unchanged it is taken"
+    whole = first(predict(client, utterance))
+    assert first(predict(client, utterance[4:], session=f"{name}-x", at=4))["output"] == whole["output"]
+
+
+def test_a_session_from_the_future_is_as_old_as_its_import(client: httpx.Client, utterance: Steps) -> None:
+    predict(client, utterance[:4], session="future")
+    header, record = export(client, "future")
+    client.delete("/sessions/future-x")
+    taken = take(client, "future-x", header, replace(record, created_ms=2**62))
+    assert taken.status_code == 201, taken.text
+    assert taken.json()["created"] >= client.get("/sessions/future").json()["created"]
+    assert taken.json()["created"] < "3000"
+    assert client.get("/sessions").status_code == 200
+
+
+def test_whatever_is_stored_can_be_looked_at(tmp_path: Path, utterance: Steps) -> None:
+    """Once such files were taken in, and each GET /sessions of their tenant was a 500."""
+    with running(tmp_path) as server, httpx.Client(base_url=server.url) as client:
+        predict(client, utterance[:4], session="sound")
+        _, record = export(client, "sound")
+        now_ms = int(time.time() * 1000)
+        odd = {
+            "far": replace(record, created_ms=2**62, touched_ms=now_ms, ttl_ms=2**62, step=2**63 - 1),
+            "nan": replace(record, state=np.full(256, np.nan, "<f4").tobytes(), touched_ms=now_ms),
+            "short": replace(record, state=b"", touched_ms=now_ms),
+        }
+        asyncio.run(put(tmp_path / "sessions", odd))
+        listed = client.get("/sessions")
+        assert listed.status_code == 200, listed.text
+        assert [entry["session"] for entry in listed.json()["sessions"]] == ["far", "nan", "short", "sound"]
+        for name in odd:
+            assert client.get(f"/sessions/{name}").status_code == 200
+        assert client.get("/sessions/nan?state=true").json()["state"]["h"] == [[None] * 128]
+        short = client.get("/sessions/short?state=true")
+        assert (short.status_code, short.json()["code"]) == (409, "session_mismatch")
+
+
+async def put(folder: Path, records: dict[str, Record]) -> None:
+    """Write past the server, into its store."""
+    store = LmdbStore(folder, Limits())
+    await store.open()
+    await store.commit([Write(session_key("", name), None, record) for name, record in records.items()], 0)
+    await store.close()
