@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.server import START_S, STOP_S
 from tests.ports import free_port
 
+READ_TIMEOUT_S = 40  # of the committed file
 CONF = Path(__file__).parents[2] / "deploy/nginx"
 # Debian puts it where only root's PATH leads.
 EXECUTABLE = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -27,8 +28,9 @@ needs_nginx = pytest.mark.skipif(EXECUTABLE is None, reason="nginx is not instal
 class Nginx:
     """One nginx in front of the given ports of loopback."""
 
-    def __init__(self, folder: Path, ports: Iterable[int]) -> None:
+    def __init__(self, folder: Path, ports: Iterable[int], *, read_timeout_s: int = READ_TIMEOUT_S) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._read_timeout_s = read_timeout_s
         self.folder = folder
         self.ports = list(ports)
         self.port = free_port()
@@ -43,11 +45,12 @@ class Nginx:
         return f"http://127.0.0.1:{self.port}"
 
     def write(self, down: int | None = None) -> None:
-        """The committed files, with ports and folder of our own; `down` is a port that is left out."""
+        """The committed files, with ports, folder and patience of our own, but for the port `down`."""
         config = (CONF / "nginx.conf").read_text()
         for ours, theirs in (
             (f"listen 127.0.0.1:{self.port};", "listen 8080;"),
             (f"{self.folder}/", "/tmp/"),
+            (f"proxy_read_timeout {self._read_timeout_s}s;", f"proxy_read_timeout {READ_TIMEOUT_S}s;"),
         ):
             assert theirs in config
             config = config.replace(theirs, ours)
@@ -114,9 +117,9 @@ class Nginx:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, ports: Iterable[int]) -> Iterator[Nginx]:
+def nginx(folder: Path, ports: Iterable[int], *, read_timeout_s: int = READ_TIMEOUT_S) -> Iterator[Nginx]:
     """A started nginx, gone at the end of the block."""
-    started = Nginx(folder, ports)
+    started = Nginx(folder, ports, read_timeout_s=read_timeout_s)
     started.start()
     try:
         yield started

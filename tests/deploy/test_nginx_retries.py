@@ -1,0 +1,128 @@
+"""deploy/nginx, with real nginx: what a replica has had goes to no other; what none has had, does."""
+
+import contextlib
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.nginx import Nginx, needs_nginx, nginx
+from tests.ports import free_port
+
+pytestmark = needs_nginx
+
+BODY = b'{"step": 0}'
+# What changes something; a second DELETE or `PUT …?replace=true` may meet what somebody did after the first.
+CHANGES = [
+    ("POST", "/predict", BODY),
+    ("POST", "/v2/models/vowels/infer", BODY),
+    ("POST", "/sessions/call/fork", BODY),
+    ("PUT", "/sessions/call?replace=true", BODY),
+    ("PUT", "/sessions/call?replace=true", b""),
+    ("PUT", "/sessions/call/import?replace=true", bytes(1 << 20)),
+    ("PATCH", "/sessions/call", BODY),
+    ("DELETE", "/sessions/call", None),
+    ("DELETE", "/%73essions/call", None),
+]
+IDS = [f"{method} {path}, {'no' if body is None else len(body)} bytes" for method, path, body in CHANGES]
+
+
+class Replica(socketserver.ThreadingTCPServer):
+    """Reads requests whole; answers 200, or, if it `dies`, closes the connection without a word."""
+
+    daemon_threads = True
+
+    def __init__(self, *, dies: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.dies = dies
+        self.seen: list[str] = []
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Replica
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.seen.append(f"{self.command} {self.path}")
+        self.close_connection = True
+        if not self.server.dies:
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+    do_PUT = do_PATCH = do_DELETE = do_POST
+
+
+@contextlib.contextmanager
+def replica(*, dies: bool) -> Iterator[Replica]:
+    with Replica(dies=dies) as started:
+        thread = threading.Thread(target=started.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield started
+        finally:
+            started.shutdown()
+            thread.join()
+
+
+def send(before: Nginx, method: str, path: str, body: bytes | None) -> httpx.Response:
+    return httpx.request(method, before.url + path, content=body, timeout=30)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=IDS)
+def test_what_a_replica_has_had_is_sent_to_no_other(
+    tmp_path: Path, method: str, path: str, body: bytes | None
+) -> None:
+    with replica(dies=True) as one, replica(dies=True) as other:
+        with nginx(tmp_path, [one.port, other.port]) as before:
+            answer = send(before, method, path, body)
+        assert len(one.seen + other.seen) == 1, (one.seen, other.seen)
+    assert (answer.status_code, answer.json()["code"]) == (502, "replica_lost")
+    assert answer.headers["retry-after"] and answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=IDS)
+def test_a_replica_that_is_down_is_passed_over(
+    tmp_path: Path, method: str, path: str, body: bytes | None
+) -> None:
+    with replica(dies=False) as alive, nginx(tmp_path, [free_port(), alive.port]) as before:
+        answers = [
+            send(before, method, path, body) for _ in range(2)
+        ]  # the first turn, or the second, is its
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert len(alive.seen) == 2
+        asked = {line["replica"] for line in before.requests()}
+    assert any("," in addresses or " : " in addresses for addresses in asked), f"it never had a turn: {asked}"
+
+
+@pytest.mark.parametrize("path", ["/predict", "/sessions/call", "/v2/models/vowels/infer"])
+def test_what_nginx_itself_has_to_say_is_told_like_all_errors(tmp_path: Path, path: str) -> None:
+    with nginx(tmp_path, [free_port(), free_port()]) as before:
+        down = send(before, "PUT", path, BODY)
+        large = send(before, "PUT", path, bytes((16 << 20) + 1))
+    assert (down.status_code, down.json()["code"]) == (502, "replica_lost")
+    assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
+    kind = "application/json" if path.startswith("/v2") else "application/problem+json"
+    assert down.headers["content-type"] == large.headers["content-type"] == kind
+    assert down.headers["retry-after"] and down.headers["x-request-id"] and large.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_a_replica_that_is_silent_is_not_helped_by_another(tmp_path: Path, method: str) -> None:
+    with replica(dies=True) as other, socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = [silent.getsockname()[1], other.port]
+        with nginx(tmp_path, ports, read_timeout_s=1) as before:
+            answers = [send(before, method, "/sessions/call", None) for _ in ports]
+        assert len(other.seen) == 1
+    told = {answer.status_code: answer.json()["code"] for answer in answers}
+    assert told == {504: "replica_silent", 502: "replica_lost"}
