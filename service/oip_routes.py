@@ -7,10 +7,11 @@ from collections.abc import Callable
 from importlib.metadata import version as version_of
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, Field
 
+from service.problems import AskStore, CheckReady
 from service.repository import Model, Repository
 from service.tensors import DATATYPES, takes_lengths
 
@@ -23,6 +24,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     409: {"description": "the sequence is at another step, live already, or on another version"},
     410: {"description": "the sequence is gone: ended, expired or evicted"},
     413: {"description": "body too large"},
+    500: {"description": "our bug, or the graph's; the log has it under the request's id"},
     503: {"description": "overloaded, stopping, or no room; try again after Retry-After seconds"},
     504: {"description": "not computed before the deadline"},
 }
@@ -125,20 +127,16 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: ERRORS[status] | {"model": V2Error} for status in statuses}
 
 
-def build(
-    repository: Callable[[], Repository], is_ready: Callable[[], bool], *, max_sequences: int
-) -> APIRouter:
+def build(repository: Callable[[], Repository], check_ready: CheckReady, *, max_sequences: int) -> APIRouter:
     """The routes below /v2. They ask for the parts at each request: they exist once the server runs."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
-    _add_server(router, repository, is_ready)
+    _add_server(router, repository, check_ready)
     _add_models(router, repository, max_sequences)
     _add_infer(router)
     return router
 
 
-def _add_server(
-    router: APIRouter, repository: Callable[[], Repository], is_ready: Callable[[], bool]
-) -> None:
+def _add_server(router: APIRouter, repository: Callable[[], Repository], check_ready: CheckReady) -> None:
     @router.get("")
     @router.get("/", include_in_schema=False)
     async def show_server() -> ServerMetadata:
@@ -150,13 +148,11 @@ def _add_server(
         """200 as long as the process can answer at all."""
         return {"live": True}
 
-    @router.get("/health/ready", response_model=dict[str, bool], responses=errors(503))
-    async def ready(response: Response) -> dict[str, Any]:
-        """200 only when every model would answer."""
-        if is_ready():
-            return {"ready": True}
-        response.status_code = 503
-        return {"error": "the server is starting or stopping", "code": "not_ready"}
+    @router.get("/health/ready", responses=errors(503))
+    async def ready(sessions: AskStore = True) -> dict[str, bool]:
+        """200 only when every model would answer, in sessions too."""
+        await check_ready(sessions)
+        return {"ready": True}
 
     @router.post("/repository/index")
     async def list_models() -> list[dict[str, str]]:

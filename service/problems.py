@@ -1,8 +1,14 @@
-"""How the routes document their errors: one table of statuses, as problem details (RFC 9457)."""
+"""What the routes share: their errors in one table, as problem details (RFC 9457); what readiness asks."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Query
 
 from service.schemas import Problem
+
+CheckReady = Callable[[bool], Awaitable[None]]  # whether sessions count too; raises Unavailable
+AskStore = Annotated[bool, Query(description="false: do not ask for the session store")]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"description": "not JSON, or a bad header"},
@@ -12,6 +18,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     413: {"description": "body too large"},
     415: {"description": "not application/json"},
     422: {"description": "well-formed JSON that is not what the model takes"},
+    500: {"description": "our bug, or the graph's; the log has it under the request's id"},
     503: {"description": "overloaded, stopping, or no room; try again after Retry-After seconds"},
     504: {"description": "not computed before the deadline"},
 }

@@ -3,19 +3,20 @@
 `POST /predict` and `POST /generate` are documented here and answered by `front`.
 """
 
+import logging
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Body, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from service import oip_routes, session_routes
-from service.errors import CellgateError, InvalidField, NotFound, StoreUnavailable
-from service.front import App, retry_headers, write_problem, write_v2_error
+from service.errors import CellgateError, Draining, InternalError, InvalidField, NotFound
+from service.front import App, Message, Receive, Scope, Send, retry_headers, write_problem, write_v2_error
 from service.openapi import add_docs
-from service.problems import PROBLEMS, problems
+from service.problems import PROBLEMS, AskStore, CheckReady, problems
 from service.repository import Model, Repository
 from service.resource import Resources
 from service.schemas import (
@@ -32,6 +33,9 @@ from service.schemas import (
 )
 from service.store import Store
 
+logger = logging.getLogger(__name__)
+
+UNFORESEEN = "something went wrong; the log has it under this request's id"
 DESCRIPTION = """Serves recurrent sequence models and keeps their memory between requests.
 
 Errors are `application/problem+json` (RFC 9457): `code` is stable, `pointer` leads to the value at fault."""
@@ -61,12 +65,20 @@ def build(
             405: _render_http,
         },
     )
+    app.add_middleware(_Answered)
+
+    async def check_ready(sessions: bool) -> None:
+        if not is_ready():
+            raise Draining("the server is starting or stopping")
+        if sessions:
+            await store.check()
+
     add_docs(app)
     app.include_router(_prediction())
     app.include_router(_models(repository))
     app.include_router(session_routes.build(resources))
-    app.include_router(_health(is_ready, store))
-    app.include_router(oip_routes.build(repository, is_ready, max_sequences=max_sequences))
+    app.include_router(_health(check_ready))
+    app.include_router(oip_routes.build(repository, check_ready, max_sequences=max_sequences))
     return app
 
 
@@ -113,7 +125,7 @@ def _models(repository: Callable[[], Repository]) -> APIRouter:
     return router
 
 
-def _health(is_ready: Callable[[], bool], store: Store) -> APIRouter:
+def _health(check_ready: CheckReady) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.head("/health/live", include_in_schema=False)
@@ -123,21 +135,10 @@ def _health(is_ready: Callable[[], bool], store: Store) -> APIRouter:
         return HealthReply(status="ok")
 
     @router.head("/health/ready", include_in_schema=False)
-    @router.get("/health/ready", responses={503: {"model": HealthReply}})
-    async def ready(
-        response: Response,
-        sessions: Annotated[bool, Query(description="false: do not ask for the session store")] = True,
-    ) -> HealthReply:
+    @router.get("/health/ready", responses=problems(503))
+    async def ready(sessions: AskStore = True) -> HealthReply:
         """200 only when `/predict` would answer."""
-        if not is_ready():
-            response.status_code = 503
-            return HealthReply(status="not ready")
-        try:
-            if sessions:
-                await store.check()
-        except StoreUnavailable as error:
-            response.status_code = 503
-            return HealthReply(status=f"not ready for sessions: {error.detail}")
+        await check_ready(sessions)
         return HealthReply(status="ok")
 
     return router
@@ -209,3 +210,28 @@ async def _render_http(request: Request, error: Exception) -> Response:
     )
     media_type = "application/json" if _is_v2(request) else "application/problem+json"
     return Response(orjson.dumps(problem), status, getattr(error, "headers", None), media_type)
+
+
+class _Answered:
+    """The routes; an error that nobody foresaw is logged, and answered 500 in the form of all errors."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception:
+            if has_begun:  # with a status: only the connection is left to tell it by
+                raise
+            request = Request(scope)
+            logger.exception("request %s failed", getattr(request.state, "request_id", ""))
+            response = await _render(request, InternalError(UNFORESEEN))
+            await response(scope, receive, send)
