@@ -21,8 +21,9 @@ from service.errors import (
 )
 from service.manifest import Manifest, StateSpec
 from service.sequence import Array
-from service.sessions import Binding, Sessions, session_key
+from service.sessions import Binding, Sessions, is_name, session_key
 from service.store import Record
+from service.store.base import tenant_of
 from service.store.record import new_revision
 
 MAX_SCANNED = 10  # pages looked through, for one page of a single model's sessions
@@ -84,6 +85,16 @@ class Resources:
             if len(found) < limit:
                 return Page(kept, None)
         return Page(kept, after)
+
+    async def tenants(self, limit: int) -> list[str]:
+        """Up to `limit` of those who have sessions, in order of name; each costs one look into the store."""
+        names: list[str] = []
+        after = b""
+        while len(names) < limit and (found := await self._sessions.store.scan(b"", after, 1)):
+            tenant = tenant_of(found[0][0])
+            names.append(tenant.decode())
+            after = tenant + b"\0\xff"  # beyond all its sessions, whose names are ASCII
+        return names
 
     async def delete(self, tenant: str, name: str) -> None:
         """Forget a live session; its name is free again."""
@@ -234,6 +245,13 @@ class Resources:
                 f"expected more than 0 and at most {self._max_ttl_s:g} seconds", pointer="/ttl_s"
             )
         return max(1, round(ttl_s * 1000))
+
+
+def checked(name: str, pointer: str | None = None) -> str:
+    """The name, if a session can have it. Raises InvalidField."""
+    if not is_name(name):
+        raise InvalidField('expected 1 to 128 printable ASCII characters without "/"', pointer=pointer)
+    return name
 
 
 def _require_states(home: Home) -> None:

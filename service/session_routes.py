@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
-from service.errors import InvalidField
 from service.problems import problems
-from service.resource import Resources
+from service.resource import Resources, checked
 from service.schemas import (
     CreateSessionBody,
     ForkSessionBody,
@@ -22,7 +21,6 @@ from service.schemas import (
     SessionsReply,
 )
 from service.sequence import Array
-from service.sessions import is_name
 from service.store import Record
 from service.transfer import MEDIA_TYPE
 
@@ -75,7 +73,7 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
     )
     async def export_session(tenant: Tenant, session: Name) -> Response:
         """The session as a file with a checksum, its last request's reply included."""
-        return Response(await resources().export(tenant, _checked(session)), media_type=MEDIA_TYPE)
+        return Response(await resources().export(tenant, checked(session)), media_type=MEDIA_TYPE)
 
     @router.put(
         "/sessions/{session:path}/import",
@@ -94,7 +92,7 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
     ) -> SessionReply:
         """Take an exported session in. The file is refused whole if a bit of it differs."""
         record = await resources().import_(
-            tenant, _checked(session), await request.body(), version=version, replace_live=replace
+            tenant, checked(session), await request.body(), version=version, replace_live=replace
         )
         return describe(session, record, resources().now_ms())
 
@@ -105,14 +103,14 @@ def _add_moves(router: APIRouter, resources: Callable[[], Resources]) -> None:
     )
     async def fork_session(tenant: Tenant, session: Name, body: ForkSessionBody) -> SessionReply:
         """A second session that goes on from where this one is now."""
-        to = _checked(body.to, "/to")
-        record = await resources().fork(tenant, _checked(session), to, ttl_s=body.ttl_s)
+        to = checked(body.to, "/to")
+        record = await resources().fork(tenant, checked(session), to, ttl_s=body.ttl_s)
         return describe(to, record, resources().now_ms())
 
     @router.post("/sessions/{session:path}/migrate", responses=problems(404, 409, 410, 422, 503))
     async def migrate_session(tenant: Tenant, session: Name, body: MigrateSessionBody) -> SessionReply:
         """Go on with another version of the model, whose states are shaped alike; nothing is replayed."""
-        record = await resources().migrate(tenant, _checked(session), body.version)
+        record = await resources().migrate(tenant, checked(session), body.version)
         return describe(session, record, resources().now_ms())
 
 
@@ -124,7 +122,7 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         state: Annotated[bool, Query(description="true: with the recurrent tensors")] = False,
     ) -> SessionReply:
         """One live session."""
-        record = await resources().read(tenant, _checked(session))
+        record = await resources().read(tenant, checked(session))
         reply = describe(session, record, resources().now_ms())
         if state:
             tensors = resources().state_of(record)
@@ -141,7 +139,7 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         """Begin a session on purpose: with a state of the client's own, or a life of another length."""
         record = await resources().create(
             tenant,
-            _checked(session),
+            checked(session),
             model=body.model,
             version=body.version,
             state=body.state,
@@ -154,13 +152,13 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
     @router.patch("/sessions/{session:path}", responses=problems(404, 410, 422, 503))
     async def change_session(tenant: Tenant, session: Name, body: PatchSessionBody) -> SessionReply:
         """Change after how long it expires; its idle time begins anew."""
-        record = await resources().set_ttl(tenant, _checked(session), body.ttl_s)
+        record = await resources().set_ttl(tenant, checked(session), body.ttl_s)
         return describe(session, record, resources().now_ms())
 
     @router.delete("/sessions/{session:path}", status_code=204, responses=problems(404, 410, 503))
     async def delete_session(tenant: Tenant, session: Name) -> Response:
         """Forget a session. Its name is free again."""
-        await resources().delete(tenant, _checked(session))
+        await resources().delete(tenant, checked(session))
         return Response(status_code=204)
 
 
@@ -185,9 +183,3 @@ def describe(name: str, record: Record, now_ms: int) -> SessionReply:
         expires_in_s=round(record.ttl_ms / 1000 - idle_s, 3),
         state_bytes=len(record.state),
     )
-
-
-def _checked(name: str, pointer: str | None = None) -> str:
-    if not is_name(name):
-        raise InvalidField('expected 1 to 128 printable ASCII characters without "/"', pointer=pointer)
-    return name

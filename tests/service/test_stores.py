@@ -154,6 +154,18 @@ def test_pages_hold_every_live_session_of_a_tenant_once_in_order(create: Create)
     run(create(ROOMY), body)
 
 
+def test_a_page_without_a_prefix_is_of_all_tenants(create: Create) -> None:
+    async def body(store: Store) -> None:
+        keys = [b"\0call", b"acme\0call", b"acme\0more", b"beta\0call"]
+        for key in keys:
+            await put(store, key, record())
+        for after, rest in ((b"", keys), (b"\0\xff", keys[1:]), (b"acme\0\xff", keys[3:]), (keys[3], [])):
+            assert [key for key, _ in await store.scan(b"", after, 10)] == rest
+            assert [key for key, _ in await store.scan(b"", after, 1)] == rest[:1]
+
+    run(create(ROOMY), body)
+
+
 def test_the_expired_become_tombstones_and_nobody_else(create: Create) -> None:
     async def body(store: Store) -> None:
         await put(store, b"\0old", record(4, touched_ms=1_000, ttl_ms=5_000), now_ms=1_000)
