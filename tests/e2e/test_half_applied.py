@@ -1,0 +1,100 @@
+"""A request in a session that comes to nothing has not moved the session: neither its step nor its state."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import first, predict
+from tests.e2e.server import START_S, Server, running
+
+# One step a call, so that these are at work for seconds.
+SETTINGS = {"chunk_steps": "1", "max_batch": "1", "max_wait_ms": "600000", "max_steps": "1000000"}
+LONG = [[0] * 12] * 150_000
+Steps = list[list[float]]
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("hurried"), request_timeout_s="1", **SETTINGS) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("patient"), request_timeout_s="600", **SETTINGS) as started:
+        yield started
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def begin(client: httpx.Client, steps: Steps, session: str) -> dict[str, Any]:
+    """A session that has taken these; all that can be told of it, with its state, but its idle time."""
+    first(predict(client, steps, session=session, at=0))
+    return look(client, session)
+
+
+def look(client: httpx.Client, session: str) -> dict[str, Any]:
+    shown = client.get(f"/sessions/{session}", params={"state": "true"})
+    assert shown.status_code == 200, shown.text
+    return {name: value for name, value in shown.json().items() if name not in ("idle_s", "expires_in_s")}
+
+
+def num_waiting(client: httpx.Client) -> int:
+    return int(client.get("/models/vowels").json()["models"][0]["batching"]["waiting"])
+
+
+def goes_on(client: httpx.Client, utterance: Steps, session: str, at: int) -> None:
+    """From where it was, to the one-shot's bits."""
+    answer = first(predict(client, utterance[at:], session=session, at=at))
+    assert answer["output"] == first(predict(client, utterance))["output"]
+    assert answer["step"] == len(utterance)
+
+
+def test_a_request_past_its_deadline(hurried: Server, utterance: Steps) -> None:
+    with httpx.Client(base_url=hurried.url, timeout=60) as client:
+        before = begin(client, utterance[:5], "late")
+        for _ in range(2):  # a retry changes nothing
+            late = predict(client, LONG, session="late", at=5)
+            assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+            until(lambda: not num_waiting(client))
+            assert look(client, "late") == before
+        goes_on(client, utterance, "late", 5)
+
+
+def test_a_request_whose_turn_never_came(hurried: Server, utterance: Steps) -> None:
+    """Behind another one of its session, or behind those of others."""
+    with httpx.Client(base_url=hurried.url, timeout=60) as client:
+        before = {name: begin(client, utterance[:5], name) for name in ("queued-0", "queued-1")}
+        with ThreadPoolExecutor(8) as pool:
+            late = list(pool.map(lambda i: predict(client, LONG, session=f"queued-{i % 2}"), range(8)))
+        assert {answer.status_code for answer in late} == {504}
+        until(lambda: not num_waiting(client))
+        assert {name: look(client, name) for name in before} == before
+        for name in before:
+            goes_on(client, utterance, name, 5)
+
+
+def test_a_request_whose_client_hangs_up(patient: Server, utterance: Steps) -> None:
+    body = json.dumps({"sequences": [{"steps": LONG, "session": "left", "at": 5}]}).encode()
+    head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
+    with httpx.Client(base_url=patient.url, timeout=60) as client:
+        before = begin(client, utterance[:5], "left")
+        with socket.create_connection(("127.0.0.1", patient.port)) as connection:
+            connection.sendall(head.format(len(body)).encode() + body)
+            until(lambda: num_waiting(client) > 0)
+        until(lambda: not num_waiting(client))
+        steps = client.get("/models/vowels").json()["models"][0]["batching"]["steps"]
+        assert steps < len(LONG), "it was given up, not finished"
+        assert look(client, "left") == before
+        goes_on(client, utterance, "left", 5)
