@@ -56,6 +56,7 @@ class Cluster:
     def mend(self) -> None:
         """Start again what a test has left dead."""
         self.gate.keeps_back = False
+        self.gate.kept_back.clear()
         try:
             self.redis.ask("PING")
         except OSError:
@@ -216,6 +217,21 @@ def test_a_replica_killed_in_mid_request_loses_nothing(
     assert first(again)["output"] == one_shot["output"]
     assert first(again)["step"] == len(utterance) + len(long)
     assert cluster.replica_of(again) is not victim
+
+
+def test_no_answer_leaves_before_the_store_has_said_that_it_is_committed(
+    cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    """Else the commit of one that was answered could still fail, or die with its replica."""
+    cluster.gate.keeps_back = True
+    unsure = predict(client, utterance, session=session, at=0)
+    assert cluster.gate.kept_back.is_set(), "Redis has run the commit, and nobody knows"
+    assert (unsure.status_code, unsure.json()["code"]) == (503, "store_unavailable")
+    cluster.gate.keeps_back = False
+    counted = sum(batching(replica)["steps"] for replica in cluster.replicas)
+    again = insist(client, utterance, session=session, at=0)
+    assert again["step"] == len(utterance)
+    assert sum(batching(replica)["steps"] for replica in cluster.replicas) == counted, "the stored reply"
 
 
 def test_a_replica_killed_between_commit_and_reply_has_taken_the_step_once(
