@@ -157,11 +157,13 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    return {
+    """Our variables. An empty one is not set (compose's `${X:-}`), but one that nobody knows is kept."""
+    ours = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environ.items()
         if name.startswith(PREFIX) and name not in NOT_SETTINGS
     }
+    return {name: value for name, value in ours.items() if value or name not in Settings.model_fields}
 
 
 def _explain(error: ValidationError, sources: Mapping[str, Mapping[str, Any]]) -> str:

@@ -26,10 +26,18 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
     assert Settings.load({}, {"CELLGATE_CONFIG": str(file), "CELLGATE_DATA_DIR": "/x"}).port == 1
 
 
+def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
+    """`CELLGATE_WORKERS: ${WORKERS:-}` in a compose file was an error: an empty text is no number."""
+    file = write(tmp_path, 'port = 1\nkeys = "acme=sha256:0"\n')
+    loaded = Settings.load({}, {f"CELLGATE_{name.upper()}": "" for name in Settings.model_fields}, file)
+    assert loaded == Settings.load({}, {}, file) and loaded.port == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "environ", "text", "expected"),
     [
         ({}, {"CELLGATE_PROT": "1"}, "", r"CELLGATE_PROT = '1' \(from environment\): no such option"),
+        ({}, {"CELLGATE_PROT": ""}, "", r"CELLGATE_PROT = '' \(from environment\): no such option"),
         ({}, {}, "prot = 1", r"prot = 1 \(from file .*cellgate.toml\): no such option"),
         ({"port": -1}, {}, "", r"port = -1 \(from flags\): .* greater than or equal to 0"),
         ({}, {"CELLGATE_STORE": "sqlite"}, "", "CELLGATE_STORE = 'sqlite'"),
