@@ -53,6 +53,8 @@ def serve(settings: Settings) -> None:
 def models(settings: Settings, as_json: bool) -> None:
     """List the models on disk, and load each as the server would.
 
+    One line each: name, version, task, whether batching and chunking change no bit (exact), metrics.
+
     \b
     Examples:
       cellgate models
@@ -87,7 +89,8 @@ def models(settings: Settings, as_json: bool) -> None:
         return
     for row in rows:
         metrics = ", ".join(f"{name} {value:g}" for name, value in row["metrics"].items())
-        click.echo(f"{row['name']:20} {row['version']:>4}  {row['task']:10} {metrics}")
+        exact = "exact" if row["exact"] else "inexact"
+        click.echo(f"{row['name']:20} {row['version']:>4}  {row['task']:10} {exact:8} {metrics}".rstrip())
 
 
 @main.command(context_settings=CONTEXT)
@@ -98,7 +101,8 @@ def models(settings: Settings, as_json: bool) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="write model.json into this folder",
 )
-def inspect(graph: Path, output: Path | None) -> None:
+@click.option("--force", is_flag=True, help="replace a model.json that is there")
+def inspect(graph: Path, output: Path | None, force: bool) -> None:
     """Propose a manifest for an ONNX graph, from its names and shapes. Read it before you trust it.
 
     \b
@@ -109,6 +113,8 @@ def inspect(graph: Path, output: Path | None) -> None:
     from service.example import with_example
     from service.propose import propose
 
+    if output is not None and (output / MANIFEST_FILE).exists() and not force:
+        raise click.ClickException(f"{output / MANIFEST_FILE} exists; --force replaces it")
     try:
         manifest = with_example(graph, propose(graph))
     except StartupError as error:
@@ -116,7 +122,11 @@ def inspect(graph: Path, output: Path | None) -> None:
     if output is None:
         click.echo(manifest.model_dump_json(indent=1))
         return
-    manifest.write(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        manifest.write(output)
+    except OSError as error:
+        raise click.ClickException(f"{output / MANIFEST_FILE}: {error.strerror}") from error
     click.echo(
         f"wrote {output / MANIFEST_FILE}: check task, kinds and labels, and that the example is one you know"
     )

@@ -188,8 +188,12 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise StartupError(f"{folder / MANIFEST_FILE}: {error.strerror}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise StartupError(f"{folder / MANIFEST_FILE}: {faults}") from error
+        # One about the whole has no place, but says line and column where it is about the JSON.
+        faults = [
+            ".".join(map(str, fault["loc"])) + ": " * bool(fault["loc"]) + fault["msg"]
+            for fault in error.errors()
+        ]
+        raise StartupError(f"{folder / MANIFEST_FILE}: {'; '.join(faults)}") from error
 
 
 @dataclass(slots=True, frozen=True)

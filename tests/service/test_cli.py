@@ -38,7 +38,7 @@ def test_every_setting_is_a_documented_flag_of_serve() -> None:
 
 def test_models_are_listed_for_people_and_programs(models_dir: Path) -> None:
     shown = run("models", "--models-dir", str(models_dir))
-    assert shown.exit_code == 0 and "vowels" in shown.output
+    assert shown.exit_code == 0 and shown.output.split()[:4] == ["vowels", "1", "classify", "exact"]
     listed = json.loads(run("models", "--models-dir", str(models_dir), "--json").output)
     assert [(row["name"], row["version"], row["exact"]) for row in listed] == [("vowels", "1", True)]
 
@@ -48,6 +48,25 @@ def test_a_mistake_is_one_line_and_an_exit_status() -> None:
     assert shown.exit_code == 1 and shown.output.startswith("Error: no model in /nowhere")
     shown = run("models", CELLGATE_MODLES_DIR="x")
     assert shown.exit_code == 1 and "no such option" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            '{\n "task": "label"\n "inputs"',
+            "model.json: Invalid JSON: expected `,` or `}` at line 3 column 2",
+        ),
+        ('{"inputs": [], "outputs": []}', "model.json: task: Field required; inputs: "),
+        ("", "model.json: Invalid JSON: EOF while parsing a value at line 1 column 0"),
+    ],
+)
+def test_a_bad_manifest_is_told_by_place(written: str, expected: str, tmp_path: Path) -> None:
+    folder = tmp_path / "bad" / "1"
+    folder.mkdir(parents=True)
+    (folder / MANIFEST_FILE).write_text(written)
+    shown = run("models", "--models-dir", str(tmp_path))
+    assert shown.exit_code == 1 and f"bad/1/{expected}" in shown.output
 
 
 FOREIGN = [
@@ -65,6 +84,24 @@ def test_a_proposed_manifest_serves_a_foreign_graph(kind: graphs.Kind, tmp_path:
     assert run("inspect", str(folder / "model.onnx"), "-o", str(folder)).exit_code == 0
     listed = json.loads(run("models", "--models-dir", str(tmp_path), "--json").output)
     assert listed[0]["exact"] and listed[0]["name"] == kind.name
+
+
+def test_a_proposed_manifest_makes_its_folder_and_replaces_none_unasked(tmp_path: Path) -> None:
+    graph, new = graphs.SUMMING[0].write(tmp_path) / "model.onnx", tmp_path / "not" / "there"
+    assert run("inspect", str(graph), "-o", str(new)).exit_code == 0
+    proposed = (new / MANIFEST_FILE).read_text()
+    (new / MANIFEST_FILE).write_text("by hand")
+    shown = run("inspect", str(graph), "-o", str(new))
+    assert shown.exit_code == 1 and "exists; --force replaces it" in shown.output
+    assert (new / MANIFEST_FILE).read_text() == "by hand"
+    assert run("inspect", str(graph), "-o", str(new), "--force").exit_code == 0
+    assert (new / MANIFEST_FILE).read_text() == proposed
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    graph = graphs.SUMMING[0].write(tmp_path) / "model.onnx"
+    shown = run("inspect", str(graph), "-o", str(graph / "below"))
+    assert shown.exit_code == 1 and "model.json: Not a directory" in shown.output
 
 
 def test_what_is_no_graph_cannot_be_inspected(tmp_path: Path) -> None:
