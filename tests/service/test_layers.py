@@ -1,6 +1,7 @@
 """Imports run one way: a file may import only files on a line below its own, and nobody imports a trainer."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,33 @@ def test_the_codec_of_the_json_face_knows_no_http() -> None:
     heart = ("codec", "scheduler", "sequence", "sessions", "engine", "worker", "manifest")
     for name in heart:
         assert not {n.split(".")[0] for n in imports(Path(f"service/{name}.py"))} & {"fastapi", "uvicorn"}
+
+
+CONTRACTS = {
+    contract["name"]: contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+}
+PARTS = {part(path) for path in FILES} - {"__init__"}
+
+
+def needed(name: str) -> set[str]:
+    """The part, and all of the service that it imports, directly or not."""
+    direct = {
+        other.split(".")[1] for other in imports(Path(f"service/{name}.py")) if other.startswith("service.")
+    }
+    return {name}.union(*map(needed, direct))
+
+
+def test_no_part_is_forgotten_in_what_training_must_not_know() -> None:
+    forbidden = CONTRACTS["training knows only the manifest of service"]["forbidden_modules"]
+    assert sorted(forbidden) == sorted(f"service.{name}" for name in PARTS - needed("manifest"))
+
+
+def test_no_part_is_forgotten_in_the_layers() -> None:
+    layers = CONTRACTS["service imports run one way"]["layers"]
+    assert sorted(" | ".join(layers).split(" | ")) == sorted(f"service.{name}" for name in PARTS)
+
+
+def test_the_linter_forbids_the_service_what_this_test_forbids() -> None:
+    forbidden = CONTRACTS["service never imports training, nor what trains"]["forbidden_modules"]
+    assert set(forbidden) == FOREIGN
