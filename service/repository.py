@@ -117,11 +117,7 @@ class Repository:
         cls, root: Path, batching: Batching, *, provider: Provider, threads: int, on_death: Callable[[], None]
     ) -> "Repository":
         """Load every version below `root`. Raises StartupError, naming the folder that cannot be served."""
-        folders = list(find(root))
-        if not folders:
-            raise StartupError(
-                f"no model in {root.resolve()}: expected <name>/<version>/{GRAPH_FILE} and {MANIFEST_FILE}"
-            )
+        folders = _folders(root)
         return cls([prepare(folder, batching, provider, threads).start(on_death) for folder in folders])
 
     def __iter__(self) -> Iterator[Model]:
@@ -179,6 +175,26 @@ def find(root: Path) -> Iterator[Path]:
     for name in sorted(path for path in root.glob("*") if path.is_dir() and NAME.fullmatch(path.name)):
         versions = [path for path in name.glob("*") if path.is_dir() and VERSION.fullmatch(path.name)]
         yield from sorted(versions, key=lambda path: int(path.name))
+
+
+def _folders(root: Path) -> list[Path]:
+    folders = list(find(root))
+    if not folders:
+        raise StartupError(
+            f"no model in {root.resolve()}: expected <name>/<version>/{GRAPH_FILE} and {MANIFEST_FILE}"
+        )
+    return folders
+
+
+def check_folders(root: Path) -> None:
+    """See whether there are versions below `root`, with graph and manifest. Loads no graph.
+
+    Raises StartupError.
+    """
+    for folder in _folders(root):
+        read_manifest(folder)
+        if not (folder / GRAPH_FILE).is_file():
+            raise StartupError(f"{folder / GRAPH_FILE}: no such file")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -15,19 +15,32 @@ from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
-from service.app import Cellgate, tenants_of
+from service.app import Cellgate, create_clock, create_store, tenants_of
 from service.engine import choose_provider
 from service.errors import StartupError
 from service.logs import configure
 from service.protocol import CellgateProtocol
+from service.repository import check_folders
 from service.settings import Settings
+from service.supervisor import Supervisor, tell_address
 
 PR_SET_PDEATHSIG = 1
 RESERVE_S = 2.0
+CLOSE_S = 3  # after the drain: for the last bytes of replies to leave
+STOP_S = 2.0  # after that: for models and store to close
 
 logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which says where it listens once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then listen."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            tell_address(sockets[0])
 
 
 class WorkerSocket(socket.socket):
@@ -87,11 +100,16 @@ def create_app(settings: Settings, rates_file: Path) -> Cellgate:
     configure(settings)
     if multiprocessing.parent_process() is not None:
         _die_with_parent()
+        # Ctrl-C reaches the parent and the workers. Theirs comes from the parent, as SIGTERM: one signal lets
+        # requests finish, a second one does not.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return Cellgate(settings, rates_file=rates_file)
+    except StartupError as error:
+        logger.error("the server cannot start: %s", error.detail)
     except Exception:
         logger.exception("the server cannot start")
-        sys.exit(STARTUP_FAILURE)  # which tells the parent not to try again
+    sys.exit(STARTUP_FAILURE)  # which tells the parent not to try again
 
 
 def _die_with_parent() -> None:
@@ -103,6 +121,7 @@ def run(settings: Settings) -> None:
     """Serve until a signal says stop. Raises StartupError when the settings ask for what is not there."""
     configure(settings)
     provider = choose_provider(settings.provider)
+    _check(settings)
     logger.info(
         "provider %s: %s; %d workers of %d threads",
         settings.provider,
@@ -110,16 +129,22 @@ def run(settings: Settings) -> None:
         settings.num_workers,
         settings.num_threads,
     )
-    _warn_if_open(settings)
     with tempfile.NamedTemporaryFile(
         prefix="cellgate-rates-"
     ) as rates:  # what tenants asked for, for all workers
         _serve(settings, Path(rates.name))
 
 
-def _warn_if_open(settings: Settings) -> None:
+def _check(settings: Settings) -> None:
+    """What each worker would stumble over, said once and before any is started. Raises StartupError.
+
+    It leaves nothing behind: what has to be written to be tried comes after it.
+    """
+    is_open = not tenants_of(settings).by_name
+    create_store(settings)
+    check_folders(settings.models_dir)
     is_local = settings.host == "localhost" or settings.host.startswith("127.") or settings.host == "::1"
-    if not tenants_of(settings).by_name and not is_local:
+    if is_open and not is_local:
         logger.warning(
             "open to everybody who can reach %s: no API keys are configured (cellgate keys --help)",
             settings.host,
@@ -142,20 +167,20 @@ def _serve(settings: Settings, rates_file: Path) -> None:
         lifespan="on",
         limit_concurrency=settings.max_connections,
         timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        timeout_graceful_shutdown=CLOSE_S,  # the application has waited `drain_s` before
     )
     address = WorkerSocket.reserve(settings.host, settings.port)
-    logger.info("listening on http://%s:%d", *address.getsockname()[:2])
+    create_clock(settings)  # with the folder of sessions, if there is none: the last thing that can be tried
     if settings.num_workers > 1:
-        supervisor = Multiprocess(config, [address])
+        supervisor = Supervisor(config, [address], stop_s=settings.drain_s + CLOSE_S + STOP_S)
         supervisor.run()
-        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        if supervisor.could_not_start:
             sys.exit(STARTUP_FAILURE)
         return
     # uvicorn raises them again once it has stopped in good order
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(config)
+    server = Server(config)
     # `address` goes on guarding the port. What listens has SO_REUSEADDR, which its connections inherit: those
     # that a killed server leaves half closed would else keep the next one from the port.
     server.run([WorkerSocket.bind_again(address.family, *address.getsockname()[:2])])

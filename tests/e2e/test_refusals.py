@@ -168,15 +168,6 @@ def test_a_port_that_is_taken_ends_the_start(server: Server, tmp_path: Path, wor
     assert "address already in use" in second.log.read_text().lower()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_start_that_fails_exits_with_an_error(workers: str, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--workers", workers]
-    for option in (["--models-dir", str(tmp_path)], ["--sessions-dir", str(tmp_path / "file" / "x")]):
-        ended = subprocess.run([*command, *option], cwd=ROOT, capture_output=True, text=True, timeout=60)
-        assert ended.returncode == 3, ended.stderr
-
-
 def test_two_servers_never_share_a_port(tmp_path: Path) -> None:
     """Not even when the second starts before the first one's workers listen."""
     with running(tmp_path, workers="2") as first_server:

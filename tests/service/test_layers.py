@@ -9,7 +9,7 @@ import pytest
 LAYERS = """\
 __main__
 serve session_commands key_commands
-app protocol
+app protocol supervisor
 routes
 front oip oip_routes session_routes
 generate

@@ -1,0 +1,96 @@
+"""Keeps the worker processes alive, and sees to it that they end. It knows nothing of models or sessions."""
+
+import logging
+import signal
+import time
+from multiprocessing.connection import wait
+from socket import socket
+
+from uvicorn.config import STARTUP_FAILURE, Config
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+TICK_S = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's, with three differences.
+
+    - A worker that dies while it is asked how it is is noticed at once, not when the answer is overdue; that
+      it died is a warning.
+    - Once all workers answer, it is said where they listen.
+    - A worker that does not stop within `stop_s` seconds is killed: its event loop may hang.
+    """
+
+    def __init__(self, config: Config, sockets: list[socket], *, stop_s: float) -> None:
+        super().__init__(config, sockets)
+        self._stop_s = stop_s
+        self._has_told_address = False
+
+    @property
+    def could_not_start(self) -> bool:
+        """Whether a worker ended before it served anything."""
+        return any(process.exitcode == STARTUP_FAILURE for process in self.processes)
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that died or hang; give up if one could not start."""
+        if self.should_exit.is_set():
+            return
+        answers = [self._ask(process) for process in self.processes]
+        for place, answer in enumerate(answers):
+            if answer is None and not self._replace(place):
+                self.should_exit.set()
+                return
+        if all(answers) and not self._has_told_address:
+            self._has_told_address = True
+            tell_address(self.sockets[0])
+
+    def join_all(self) -> None:
+        """Wait until all workers have ended; a second signal is passed on to them."""
+        deadline = time.monotonic() + self._stop_s
+        while running := [process for process in self.processes if process.exitcode is None]:
+            if time.monotonic() > deadline:
+                for process in running:
+                    logger.warning("worker %d has not stopped within %g s: killed", process.pid, self._stop_s)
+                    process.kill()
+                    process.process.join()
+            if {signal.SIGTERM, signal.SIGINT} & set(self.signal_queue):
+                for process in running:
+                    process.terminate()
+            self.signal_queue.clear()
+            wait([process.process.sentinel for process in running], TICK_S)
+
+    def _ask(self, process: Process) -> bool | None:
+        """Whether a worker serves; None when it is dead or hangs."""
+        pipe, death = process.parent_conn, process.process.sentinel
+        try:
+            pipe.send(b"ping")
+            answered = wait([pipe, death], self.config.timeout_worker_healthcheck)
+            return bool(pipe.recv()) if pipe in answered and death not in answered else None
+        except (OSError, EOFError):
+            return None
+
+    def _replace(self, place: int) -> bool:
+        """Put a new worker in the place of one that is dead or hangs; False if that one could not start."""
+        old = self.processes[place]
+        old.kill()
+        old.process.join()
+        if old.exitcode == STARTUP_FAILURE:
+            logger.error("worker %d could not start: stopping", old.pid)
+            return False
+        self.processes[place] = new = Process(self.config, self.sockets)
+        new.start()
+        logger.warning("worker %d died (%s): %d takes its place", old.pid, _cause(old), new.pid)
+        return True
+
+
+def tell_address(bound: socket) -> None:
+    """Say in the log where requests are answered from now on."""
+    host, port = bound.getsockname()[:2]
+    logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+
+def _cause(process: Process) -> str:
+    code = process.exitcode or 0
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
