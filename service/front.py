@@ -198,12 +198,14 @@ class Front:
                     message["headers"].append(CLOSE)
             await send(message)
 
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
         dialect = OTHER_V2 if scope["path"].startswith("/v2") else OTHER
         try:
             if self.is_draining and not HEALTH_PATH.match(scope["path"]):
                 raise Draining("the server is stopping")
             if self._admit and not OPEN_PATH.match(scope["path"]):
-                scope.setdefault("state", {})["tenant"] = self._admit(scope["headers"])
+                state["tenant"] = self._admit(scope["headers"])
             if scope["method"] in WITH_BODY:
                 receive = _Replay(await self._read_body(scope, receive, dialect), receive)
         except ClientGone:
