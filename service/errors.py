@@ -38,6 +38,7 @@ CellgateError
 from collections.abc import Mapping
 from typing import ClassVar
 
+UNFORESEEN = "something went wrong; the log has it under this request's id"
 MOST_CHARACTERS = 1000  # of a detail or a pointer, which may quote what a client sent
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from service.errors import (
+    UNFORESEEN,
     BadHeader,
     BodyTimeout,
     BodyTooLarge,
@@ -155,7 +156,7 @@ class Front:
             return await self._tell(scope, send, error, request_id, dialect), told(error)
         except Exception:
             logger.exception("request %s failed", request_id.decode())
-            unknown = InternalError("something went wrong; the log has it under this request's id")
+            unknown = InternalError(UNFORESEEN)
             return await self._tell(scope, send, unknown, request_id, dialect), told(unknown)
         headers = [JSON, (b"x-request-id", request_id)]
         if reply.json_length is not None:
@@ -216,7 +217,7 @@ class Front:
             await self._app(scope, receive, tagged)
         except Exception:  # which has been answered with 500 before it came here
             logger.exception("request %s failed", request_id.decode())
-            return status, told(InternalError(""))
+            return status, told(InternalError(UNFORESEEN))
         return status, {}
 
     def _request_id(self, scope: Scope) -> bytes:

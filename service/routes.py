@@ -13,7 +13,16 @@ from fastapi import APIRouter, Body, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from service import oip_routes, session_routes
-from service.errors import CellgateError, Draining, InternalError, InvalidField, NotFound
+from service.errors import (
+    UNFORESEEN,
+    CellgateError,
+    Draining,
+    InternalError,
+    InvalidField,
+    InvalidJson,
+    NotFound,
+    UnsupportedMediaType,
+)
 from service.front import App, Message, Receive, Scope, Send, retry_headers, write_problem, write_v2_error
 from service.openapi import add_docs
 from service.problems import PROBLEMS, AskStore, CheckReady, problems
@@ -35,7 +44,7 @@ from service.store import Store
 
 logger = logging.getLogger(__name__)
 
-UNFORESEEN = "something went wrong; the log has it under this request's id"
+JSON = "application/json"
 DESCRIPTION = """Serves recurrent sequence models and keeps their memory between requests.
 
 Errors are `application/problem+json` (RFC 9457): `code` is stable, `pointer` leads to the value at fault."""
@@ -187,12 +196,22 @@ def _is_v2(request: Request) -> bool:
 
 
 async def _render_validation(request: Request, error: Exception) -> Response:
+    """FastAPI's complaint about a body or a parameter, as one of ours."""
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     where, *path = fault["loc"]
-    return await _render(
-        request, InvalidField(f"{where} parameter {'/'.join(map(str, path))}: {fault['msg']}")
-    )
+    ours: CellgateError
+    if fault["type"] == "json_invalid":
+        ours = InvalidJson(f"the body is not JSON: {fault['ctx']['error']}")
+    elif where != "body":
+        ours = InvalidField(f"{where} parameter {'/'.join(map(str, path))}: {fault['msg']}")
+    elif (
+        not path and (kind := request.headers.get("content-type", "")).partition(";")[0] != "application/json"
+    ):
+        ours = UnsupportedMediaType(f"expected application/json, got {kind!r}")
+    else:
+        ours = InvalidField(fault["msg"], pointer="".join(f"/{part}" for part in path))
+    return await _render(request, ours)
 
 
 async def _render_http(request: Request, error: Exception) -> Response:

@@ -136,3 +136,21 @@ def test_every_error_has_one_form(
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code", "pointer"),
+    [
+        (b"{nope", "application/json", 400, "invalid_json", None),
+        (b"{}", "text/plain", 415, "unsupported_media_type", None),
+        (b'{"step": true}', "application/json", 422, "invalid_field", "/step"),
+        (b'{"stepp": 1}', "application/json", 422, "invalid_field", "/stepp"),
+        (b"[]", "application/json", 422, "invalid_field", ""),
+    ],
+)
+def test_a_bad_body_of_any_route_is_told_as_one_of_predict(
+    client: httpx.Client, body: bytes, kind: str, status: int, code: str, pointer: str | None
+) -> None:
+    response = client.put("/sessions/never-made", content=body, headers={"content-type": kind})
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.json().get("pointer") == pointer
