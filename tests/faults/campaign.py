@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,13 +19,38 @@ from tests.faults import wire
 from tests.faults.checker import Log, check
 from tests.faults.client import Client
 from tests.faults.cluster import Cluster, lmdb_cluster, redis_cluster, single
-from tests.faults.history import History, draw
+from tests.faults.history import Fault, History, draw
 from tests.faults.proxy import proxies
 from tests.faults.witness import Witness
 
 CLUSTERS = {"lmdb": lmdb_cluster, "redis": redis_cluster}
 AT_ONCE = 200  # histories
 MEAN_REPLIES = 600  # between two blows
+
+
+class Round:
+    """The first blow of each kind: however fast a machine is, the second half of the histories waits for it."""
+
+    def __init__(self, kinds: Iterable[str], numbers: range) -> None:
+        self._left = set(kinds)
+        self._num_first = len(numbers) // 2
+        self._second = numbers.start + self._num_first
+        self._is_last = asyncio.Event()
+
+    def deal(self, kind: str) -> None:
+        """A blow begins: the last of its kinds falls on the second half."""
+        self._left.discard(kind)
+        if not self._left:
+            self._is_last.set()
+
+    def holds_up(self, num_over: int) -> bool:
+        """Whether histories wait for it, the first half being over."""
+        return bool(self._left) and num_over >= self._num_first
+
+    async def admit(self, number: int) -> None:
+        """Wait until that history may begin."""
+        if number >= self._second:
+            await self._is_last.wait()
 
 
 @dataclass
@@ -70,18 +95,22 @@ async def run(
         witness = Witness()
         before = await stack.enter_async_context(proxies(cluster.ports, witness))
         ports = [proxy.port for proxy in before]
-        await stack.enter_async_context(_hurting(cluster, witness, tally, random.Random(seed)))
+        tally.blows.update(dict.fromkeys(cluster.blows, 0))
+        first = Round(cluster.blows, numbers)
+        await stack.enter_async_context(_hurting(cluster, witness, tally, first, random.Random(seed)))
         waiting = iter(numbers)
 
         async def live() -> None:
             for number in waiting:  # shared: each takes the next
+                await first.admit(number)
                 history = draw(seed, number, example)
                 await _live_one(history, Client(history, ports, witness), witness, reference, tally)
                 tally.seconds = time.monotonic() - started
                 progress(tally)
 
         await asyncio.gather(*(live() for _ in range(AT_ONCE)))
-        tally.statuses, tally.faults = witness.statuses, witness.faults
+        tally.statuses = witness.statuses
+        tally.faults.update({fault.value: witness.faults[fault] for fault in Fault})
         if tally.wrong:
             tally.wrong.append(cluster.logs())
     return tally
@@ -105,7 +134,7 @@ async def _live_one(
 
 @contextlib.asynccontextmanager
 async def _hurting(
-    cluster: Cluster, witness: Witness, tally: Tally, rng: random.Random
+    cluster: Cluster, witness: Witness, tally: Tally, first: Round, rng: random.Random
 ) -> AsyncIterator[None]:
     """Deal one blow after the other, each after a random number of replies; at the end, let all recover."""
     over = asyncio.Event()
@@ -114,7 +143,7 @@ async def _hurting(
         kinds: list[str] = []
         while True:
             due = witness.num_replies + rng.expovariate(1 / MEAN_REPLIES)
-            while witness.num_replies < due:
+            while witness.num_replies < due and not first.holds_up(tally.histories):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(over.wait(), 0.01)
                 if over.is_set():
@@ -122,6 +151,7 @@ async def _hurting(
             if not kinds:  # each kind as often as the others
                 kinds = rng.sample(sorted(cluster.blows), len(cluster.blows))
             kind = kinds.pop()
+            first.deal(kind)
             await cluster.blows[kind](rng)
             tally.blows[kind] += 1
 

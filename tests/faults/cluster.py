@@ -17,6 +17,7 @@ from tests.faults.proxy import StoreProxy, store_proxy
 from tests.redis_server import RedisServer, redis_server
 
 REPLICAS = 3
+DROP_WAIT_S = 0.1
 DOWN_S = 0.3  # at most, before what was killed is started again
 # Few steps a call, so that a request takes several, and some die between two of them.
 SETTINGS = {"chunk_steps": "4", "log_level": "warning", "access_log": "false"}
@@ -110,4 +111,8 @@ async def _kill_redis(redis: RedisServer, rng: random.Random) -> None:
 
 
 async def _drop_replies(before: StoreProxy, rng: random.Random) -> None:
-    before.drop_replies(rng)
+    """Until one has been dropped: a connection may have been chosen that nobody uses any more."""
+    num_dropped = before.num_dropped
+    while before.num_dropped == num_dropped:
+        before.drop_replies(rng)
+        await asyncio.sleep(DROP_WAIT_S)

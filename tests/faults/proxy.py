@@ -9,12 +9,14 @@ for, a proxy waits for the server's reply even if nobody will get it: so it is k
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
 from tests.faults import wire
 from tests.faults.history import Blow, Fault
 from tests.faults.wire import Message
 from tests.faults.witness import Sending, Witness
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 BAD_GATEWAY = wire.reply("502 Bad Gateway", {"Retry-After": "0", "Connection": "close"})
 
@@ -79,6 +81,30 @@ class Proxy:
             writer.transport.abort()
 
 
+@contextlib.asynccontextmanager
+async def _listening(serve: Serve) -> AsyncIterator[int]:
+    """A listener, by port. Whoever is still served at the end is cut off here, and waited for.
+
+    asyncio knows no tasks of ours: at the end of its loop Python 3.11 complains of each one it cancels.
+    """
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=1024)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        left = list(tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
 async def _close(writer: asyncio.StreamWriter) -> None:
     """Once all is sent."""
     writer.close()
@@ -93,9 +119,7 @@ async def proxies(servers: Sequence[int], witness: Witness) -> AsyncIterator[lis
         started = []
         for index in range(len(servers)):
             proxy = Proxy([*servers[index:], *servers[:index]], witness)
-            listener = await asyncio.start_server(proxy._serve, "127.0.0.1", 0, backlog=1024)
-            await stack.enter_async_context(listener)
-            proxy.port = listener.sockets[0].getsockname()[1]
+            proxy.port = await stack.enter_async_context(_listening(proxy._serve))
             started.append(proxy)
         yield started
 
@@ -151,6 +175,5 @@ class StoreProxy:
 async def store_proxy(redis: int) -> AsyncIterator[StoreProxy]:
     """Before a Redis, by port."""
     proxy = StoreProxy(redis)
-    async with await asyncio.start_server(proxy._serve, "127.0.0.1", 0) as listener:
-        proxy.port = listener.sockets[0].getsockname()[1]
+    async with _listening(proxy._serve) as proxy.port:
         yield proxy
