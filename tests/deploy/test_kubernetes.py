@@ -1,7 +1,9 @@
 """The Kubernetes manifests: every object is valid by its schema, safe by default, and fits the others."""
 
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -95,3 +97,21 @@ def test_what_the_pods_are_told_the_server_understands(objects: list[Object]) ->
     assert pod["terminationGracePeriodSeconds"] > sleep_s + settings.drain_s, "it is killed while it drains"
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"].partition("?")[0] in ("/health/live", "/health/ready")
+
+
+def test_the_port_of_redis_can_be_reached_and_the_patch_for_another_one_leads_to_it() -> None:
+    folder = ROOT / "overlays" / "external-redis"
+    (policy,) = of_kind(resolve(folder), "NetworkPolicy")
+    open_ports = [entry["port"] for rule in policy["spec"]["egress"] for entry in rule["ports"]]
+    url = urlsplit((folder / "redis.env").read_text().partition("=")[2].strip())
+    assert url.port in open_ports
+    text = (folder / "kustomization.yaml").read_text()
+    (entry,) = yaml.safe_load(re.sub("^#", "", text[text.index("#patches:") :], flags=re.MULTILINE))[
+        "patches"
+    ]
+    assert (entry["target"]["kind"], entry["target"]["name"]) == ("NetworkPolicy", policy["metadata"]["name"])
+    (change,) = yaml.safe_load(entry["patch"])
+    found: Any = policy
+    for part in change["path"].strip("/").split("/"):
+        found = found[int(part) if part.isdigit() else part]
+    assert change["op"] == "replace" and found == url.port
