@@ -61,6 +61,17 @@ def goes_on(client: httpx.Client, utterance: Steps, session: str, at: int) -> No
     assert answer["step"] == len(utterance)
 
 
+@pytest.mark.parametrize("steps", [[], [[0] * 11], [[0] * 12, [0] * 5], [[1e39] * 12] * 3, ["x"]])
+def test_a_request_that_is_refused(hurried: Server, utterance: Steps, steps: list[Any]) -> None:
+    name = f"refused-{len(steps)}-{len(steps[0]) if steps else 0}"
+    with httpx.Client(base_url=hurried.url, timeout=60) as client:
+        before = begin(client, utterance[:5], name)
+        assert predict(client, steps, session=name, at=5).status_code in (413, 422)
+        assert predict(client, utterance[5:], session=name, at=4).status_code == 409
+        assert look(client, name) == before
+        goes_on(client, utterance, name, 5)
+
+
 def test_a_request_past_its_deadline(hurried: Server, utterance: Steps) -> None:
     with httpx.Client(base_url=hurried.url, timeout=60) as client:
         before = begin(client, utterance[:5], "late")
