@@ -29,7 +29,7 @@ MEAN_REPLIES = 600  # between two blows
 
 
 class Round:
-    """The first blow of each kind: however fast a machine is, the second half of the histories waits for it."""
+    """The first blow of each kind. Even on a fast machine: the second half of the histories waits for it."""
 
     def __init__(self, kinds: Iterable[str], numbers: range) -> None:
         self._left = set(kinds)
