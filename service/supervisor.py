@@ -10,15 +10,19 @@ from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 TICK_S = 0.1
+START_S = (
+    60.0  # to the first answer: a busy machine takes more than the health check's 5 to import everything
+)
 
 logger = logging.getLogger(__name__)
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, with three differences.
+    """uvicorn's, with four differences.
 
     - A worker that dies while it is asked how it is is noticed at once, not when the answer is overdue; that
       it died is a warning.
+    - A worker that has yet to start is given `START_S`: killed before it is up, it would never be.
     - Once all workers answer, it is said where they listen.
     - A worker that does not stop within `stop_s` seconds is killed: its event loop may hang.
     """
@@ -27,6 +31,7 @@ class Supervisor(Multiprocess):
         super().__init__(config, sockets)
         self._stop_s = stop_s
         self._has_told_address = False
+        self._met: set[int | None] = set()  # process ids of workers that have answered
 
     @property
     def could_not_start(self) -> bool:
@@ -64,10 +69,20 @@ class Supervisor(Multiprocess):
     def _ask(self, process: Process) -> bool | None:
         """Whether a worker serves; None when it is dead or hangs."""
         pipe, death = process.parent_conn, process.process.sentinel
+        patience_s = self.config.timeout_worker_healthcheck if process.pid in self._met else START_S
+        deadline = time.monotonic() + patience_s
         try:
             pipe.send(b"ping")
-            answered = wait([pipe, death], self.config.timeout_worker_healthcheck)
-            return bool(pipe.recv()) if pipe in answered and death not in answered else None
+            while not (heard := wait([pipe, death], TICK_S)):
+                if self.signal_queue:  # to be heeded first; the answer will be there the next time
+                    return False
+                if time.monotonic() > deadline:
+                    logger.warning("worker %d has not answered within %g s", process.pid, patience_s)
+                    return None
+            if death in heard:
+                return None
+            self._met.add(process.pid)
+            return bool(pipe.recv())
         except (OSError, EOFError):
             return None
 

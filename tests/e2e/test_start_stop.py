@@ -111,6 +111,29 @@ def test_a_worker_that_dies_is_a_warning(tmp_path: Path) -> None:
     assert [line["level"] for line in told] == ["warning"]
 
 
+def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2") as server:
+        server.wait_for_log("listening on")
+        victim = server.workers()[0]
+        os.kill(victim, signal.SIGSTOP)
+        server.wait_for_log(f"worker {victim} has not answered within 5 s")
+        server.wait_for_log(f"worker {victim} died .SIGKILL.")
+        assert server.stop() == 0
+
+
+def test_a_worker_that_is_slow_to_start_is_not_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the imports took more than the five seconds that a worker had to answer in."""
+    slowly = "import sys, time\nif '--multiprocessing-fork' in sys.argv: time.sleep(7)\n"
+    (tmp_path / "sitecustomize.py").write_text(slowly)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with running(tmp_path, workers="2") as server:
+        server.wait_for_log("listening on")
+        assert "died" not in server.log.read_text()
+        assert len([line for line in server.log_lines() if line["message"].startswith("ready: ")]) == 2
+
+
 def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     """The parent waited for it for ever; a worker whose event loop hangs is deaf in the same way."""
     with running(tmp_path, workers="2", drain_s="0") as server:
