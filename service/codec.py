@@ -206,21 +206,23 @@ def _decode_numbers(rows: Any, spec: InputSpec, pointer: str, max_steps: int) ->
 
 
 def _token_ids(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Any:
-    """Ids instead of a text, or of tokens by their names; what is neither is left as it is."""
+    """Ids instead of a text, of tokens by their names, of null; what is none of these is left as it is."""
     if isinstance(rows, str):
         if spec.tokenizer is not None and len(rows) > max_steps * spec.longest:  # before work is put into it
             raise SequenceTooLong(
                 f"{len(rows)} characters, which are more than {max_steps} tokens", pointer=pointer
             )
         return text.encode(spec, rows, pointer)
-    if not isinstance(rows, list) or not spec.vocabulary or not any(isinstance(row, str) for row in rows):
+    if not isinstance(rows, list) or not spec.vocabulary:
+        return rows
+    if not any(row is None or isinstance(row, str) for row in rows):
         return rows
     named: list[Any] = []
     for index, row in enumerate(rows):
         found = spec.ids.get(row, spec.unknown) if isinstance(row, str) else row
         if found is None and row is not None:
             raise InvalidField(f"token {row!r} is not in the vocabulary", pointer=f"{pointer}/{index}")
-        named.append(found)
+        named.append(spec.missing_token if found is None else found)
     return named
 
 

@@ -116,7 +116,7 @@ class OnnxEngine:
         manifest = self.manifest
         feeds: dict[str, Any] = dict(self._constants)
         for index, spec in enumerate(manifest.inputs):
-            feeds[spec.name] = self._to_graph(self._pack(batch, index))
+            feeds[spec.graph_input] = self._to_graph(self._pack(batch, index))
         if manifest.lengths:
             feeds[manifest.lengths] = np.array([chunk.steps for chunk in batch.chunks], np.int32)
         for index, state in enumerate(manifest.states if with_states else ()):
@@ -201,7 +201,7 @@ def type_of(node: Any) -> str:
 
 def _check_names(manifest: Manifest, session: ort.InferenceSession, path: Path) -> None:
     """Hold the manifest against the graph: the same names, dtypes and, where both fix one, sizes."""
-    wanted = {spec.name: spec.dtype for spec in manifest.inputs}
+    wanted = {spec.graph_input: spec.dtype for spec in manifest.inputs}
     wanted |= {state.input: state.dtype for state in manifest.states}
     wanted |= {manifest.lengths: "int32"} if manifest.lengths else {}
     graph = {node.name: node for node in session.get_inputs()}

@@ -26,7 +26,10 @@ class _Spec(BaseModel):
 class InputSpec(_Spec):
     """One named input of a time step, and what the service accepts for it."""
 
-    name: str = Field(description="the graph input that receives it")
+    name: str = Field(description="what a request calls it")
+    tensor: str | None = Field(
+        None, description="the graph input that receives it; null: the one of its name"
+    )
     kind: InputKind = "numeric"
     dtype: DType = "float32"
     dims: tuple[Dim, ...] = Field((), description="shape of one time step; () for one token id a step")
@@ -42,6 +45,9 @@ class InputSpec(_Spec):
     missing: Literal["error", "nan"] = Field(
         "error", description="what a null becomes: refused, or NaN that the graph knows how to treat"
     )
+    missing_token: int | None = Field(
+        None, ge=0, description="token kinds: the id that a null becomes; null: it is refused"
+    )
 
     @model_validator(mode="after")
     def _names_fit_the_width(self) -> Self:
@@ -53,12 +59,19 @@ class InputSpec(_Spec):
 
     @model_validator(mode="after")
     def _text_has_a_vocabulary(self) -> Self:
-        if self.tokenizer is not None or self.unknown is not None:
-            if self.kind != "token" or not self.vocabulary:
-                raise ValueError(f"input {self.name!r}: text needs the kind token and a vocabulary")
-            if self.unknown is not None and self.unknown >= len(self.vocabulary):
-                raise ValueError(f"input {self.name!r}: the unknown token is not in the vocabulary")
+        chosen = {"unknown": self.unknown, "missing": self.missing_token}
+        ids = {what: number for what, number in chosen.items() if number is not None}
+        if (self.tokenizer is not None or ids) and (self.kind != "token" or not self.vocabulary):
+            raise ValueError(f"input {self.name!r}: text needs the kind token and a vocabulary")
+        for what, number in ids.items():
+            if number >= len(self.vocabulary):
+                raise ValueError(f"input {self.name!r}: the {what} token is not in the vocabulary")
         return self
+
+    @property
+    def graph_input(self) -> str:
+        """The graph input that receives it."""
+        return self.name if self.tensor is None else self.tensor
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -179,10 +192,11 @@ class Manifest(_Spec):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        given = [spec.name for spec in self.inputs] + [state.input for state in self.states]
+        asked = [spec.name for spec in self.inputs]
+        given = [spec.graph_input for spec in self.inputs] + [state.input for state in self.states]
         given += [*self.constants, *([self.lengths] if self.lengths else [])]
         made = [spec.name for spec in self.outputs] + [state.output for state in self.states]
-        for names in (given, made):
+        for names in (asked, given, made):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"named twice: {', '.join(sorted(twice))}")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from pydantic import ValidationError
 
 from service import codec
 from service.errors import CellgateError, Overloaded
@@ -32,6 +33,8 @@ COUNTS = manifest({"name": "x", "dims": [2], "dtype": "int32"})
 HALVES = manifest({"name": "x", "dims": [1], "dtype": "float16"})
 GAPS = manifest({"name": "x", "dims": [2], "missing": "nan"})
 TWO = manifest({"name": "a", "dims": [2]}, {"name": "b", "kind": "token", "dtype": "int64"})
+KINDS = manifest({"name": "x", "tensor": "kinds", "kind": "token", "dtype": "int64", "unknown": 0,
+                  "vocabulary": ["<other>", "<missing>", "a"], "missing_token": 1})  # fmt: skip
 ROW = [0.5, 1.0, 2.0]
 
 
@@ -243,6 +246,31 @@ def test_a_sequence_is_a_list_or_an_object(item: Any) -> None:
 )
 def test_named_inputs_are_checked_each_and_together(steps: Any, code: str, place: str) -> None:
     assert refusal({"sequences": [{"steps": steps}]}, TWO) == (code, f"/sequences/0/steps{place}")
+
+
+@pytest.mark.parametrize(
+    ("steps", "ids"), [(["a", None, "new", 2], [2, 1, 0, 2]), ([None, None], [1, 1]), ([2, None], [2, 1])]
+)
+def test_an_unseen_token_and_null_are_those_that_stand_for_them(steps: list[Any], ids: list[int]) -> None:
+    for named in (steps, {"x": steps}):
+        assert decode({"sequences": [{"steps": named}]}, KINDS).inputs[0].tolist() == ids
+    assert refusal({"sequences": [[1, None]]}, TOKENS) == ("invalid_field", "/sequences/0/1")
+
+
+def test_the_token_that_stands_for_null_must_be_one_of_the_vocabulary() -> None:
+    told = {"name": "x", "kind": "token", "dtype": "int64", "vocabulary": ["a"], "missing_token": 1}
+    with pytest.raises(ValidationError, match="the missing token is not in the vocabulary"):
+        manifest(told)
+    with pytest.raises(ValidationError, match="text needs the kind token and a vocabulary"):
+        manifest({"name": "x", "missing_token": 0})
+
+
+def test_a_request_and_the_graph_may_call_an_input_differently_but_no_two_alike() -> None:
+    assert [spec.graph_input for spec in (*KINDS.inputs, *TWO.inputs)] == ["kinds", "a", "b"]
+    manifest({"name": "a", "tensor": "b"}, {"name": "b", "tensor": "a"})
+    for twice in ({"name": "a", "tensor": "c"}, {"name": "b", "tensor": "a"}):
+        with pytest.raises(ValidationError, match="named twice: a"):
+            manifest({"name": "a"}, twice)
 
 
 def test_a_wrong_name_for_the_only_input_is_refused() -> None:
