@@ -131,11 +131,12 @@ def read_sequence(path: Path, inputs: tuple[Input, ...]) -> Sequence:
 
 def _columns(given: Input, rows: list[Any]) -> NDArray[np.float64]:
     if given.kind == "token":
-        ids = [given.vocabulary.index(row) if row in given.vocabulary else row for row in rows]
+        numbers = {text: number for number, text in enumerate(given.vocabulary)} | {None: given.missing}
+        ids = [row if isinstance(row, int) else numbers.get(row, given.unknown) for row in rows]
         for step, number in enumerate(ids):
             if not isinstance(number, int) or not 0 <= number < len(given.vocabulary):
                 raise ValueError(
-                    f"{given.name}, step {step}: {number!r} is no token of {len(given.vocabulary)}"
+                    f"{given.name}, step {step}: {rows[step]!r} is no token of {len(given.vocabulary)}"
                 )
         return np.array(ids, np.float64)[:, None]
     found = np.array([[np.nan if value is None else value for value in row] for row in rows], np.float64)

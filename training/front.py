@@ -10,7 +10,7 @@ learnt for each feature (the input decay of GRU-D; Che, Purushotham, Cho, Sontag
 8:6085, equation 5). The last one seen and its age are recurrent states, so that a cut changes nothing.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,22 +46,26 @@ class Front(nn.Module):
         columns = sum(given.columns for given in inputs)
         self.register_buffer("shift", torch.zeros(columns))
         self.register_buffer("scale", torch.ones(columns))
+        # By place: torch takes neither a name with a dot for a key, nor one that a module's attribute has.
+        self._keys = {given.name: str(place) for place, given in enumerate(inputs)}
+        keyed = list(zip(self._keys.values(), inputs, strict=True))
         self.tables = nn.ModuleDict(
-            {i.name: nn.Embedding(len(i.vocabulary), embedding) for i in inputs if i.kind == "token"}
+            {key: nn.Embedding(len(i.vocabulary), embedding) for key, i in keyed if i.kind == "token"}
         )
         self.rates = nn.ParameterDict(
-            {i.name: nn.Parameter(torch.full((i.columns,), SLOW)) for i in inputs if i.has_gaps}
+            {key: nn.Parameter(torch.full((i.columns,), SLOW)) for key, i in keyed if i.has_gaps}
         )
         self.encoders = nn.ModuleDict(
-            {i.name: made for i in inputs if (made := _encoder(i, projection)) is not None}
+            {key: made for key, i in keyed if (made := _encoder(i, projection)) is not None}
         )
+        self.register_load_state_dict_pre_hook(_keyed_by_place)  # type: ignore[no-untyped-call]
         self.width = sum(map(self._width_of, inputs))
 
     @property
     def states(self) -> dict[str, int]:
         """The recurrent tensors, each with its width: per input with gaps what was seen, and its age."""
         gapped = [given for given in self.inputs if given.has_gaps]
-        return {f"{given.name}_{what}": given.columns for given in gapped for what in ("seen", "age")}
+        return {f"{given.in_graph}_{what}": given.columns for given in gapped for what in ("seen", "age")}
 
     def places(self) -> list[tuple[Input, slice]]:
         """Each input with its columns."""
@@ -93,21 +97,22 @@ class Front(nn.Module):
 
     def table(self, name: str) -> Tensor:
         """The embedding of a token input: [vocabulary, width]."""
-        found = self.tables[name].weight
+        found = self.tables[self._keys[name]].weight
         assert isinstance(found, Tensor)
         return found
 
     def encoder(self, name: str) -> Encoder | None:
         """What encodes the steps of an input, where it has one."""
-        if name not in self.encoders:
+        key = self._keys[name]
+        if key not in self.encoders:
             return None
-        found = self.encoders[name]
+        found = self.encoders[key]
         assert isinstance(found, Encoder)
         return found
 
     def rate(self, name: str) -> Tensor:
         """How fast what was seen fades, a step: [columns]."""
-        return functional.softplus(self.rates[name])
+        return functional.softplus(self.rates[self._keys[name]])
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> Read:
         """[batch, time, columns] → channels; the state at each row's last true step."""
@@ -140,6 +145,21 @@ class Front(nn.Module):
             return self.table(given.name).shape[1]
         encoder = self.encoder(given.name)
         return _raw_width(given) if encoder is None else encoder.width
+
+
+def _keyed_by_place(front: nn.Module, weights: dict[str, Any], prefix: str, *_: object) -> None:
+    """Read the weights of an older run, which were keyed by the names of the inputs."""
+    assert isinstance(front, Front)
+    places = {given.name: str(place) for place, given in enumerate(front.inputs)}
+    for kind in ("tables", "rates", "encoders"):
+        start = f"{prefix}{kind}."
+        found = [key for key in weights if key.startswith(start)]
+        if all(key.removeprefix(start).split(".")[0] in places.values() for key in found):
+            continue
+        moved = {key: weights.pop(key) for key in found}
+        for key, value in moved.items():
+            name, *rest = key.removeprefix(start).split(".", 1)  # older names had no dot
+            weights[".".join([start + places.get(name, name), *rest])] = value
 
 
 def _raw_width(given: Input) -> int:

@@ -12,7 +12,7 @@ from tests.training.made import data_of
 from tests.training.test_front import TASKS, network_for
 from training import cells
 from training.__main__ import main
-from training.data.dataset import Task
+from training.data.dataset import Input, Task
 from training.explain import ExplainError, explain, read_sequence
 from training.export import random_network
 from training.export.example import steps_of
@@ -71,6 +71,13 @@ def test_a_file_is_read_as_predict_takes_it(tmp_path: Path) -> None:
     words = data.inputs[1].vocabulary
     path.write_text(json.dumps({**named, "sky": [words[number] for number in named["sky"]]}))
     np.testing.assert_array_equal(read_sequence(path, data.inputs), due)
+
+
+def test_a_file_may_have_tokens_that_nobody_saw_and_nulls(tmp_path: Path) -> None:
+    path = tmp_path / "sequence.json"
+    path.write_text('["a", "of tomorrow", null, 2]')
+    kinds = Input("k", kind="token", vocabulary=("<other>", "<missing>", "a"), unknown=0, missing=1)
+    assert read_sequence(path, (kinds,)).ravel().tolist() == [2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Inputs of several kinds: gaps filled as one would by hand, tokens looked up, quantiles in order."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.made import MIXED, data_of, gapped
+from tests.training.made import MIXED, data_of, encoded_data, gapped
 from training.data.dataset import DataSet, Input, Split, Task, each_step
 from training.export.network import write_graph
 from training.export.parity import TOLERANCE, check
@@ -87,6 +88,52 @@ def test_tokens_are_not_scaled_and_numbers_are() -> None:
     assert front.shift[2] == 0
     assert (front.scale[[0, 1, 3]] != 1).all()
     assert [given.columns for given in MIXED] == [2, 1, 1]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "article"])
+def test_an_input_may_have_any_name(cell: str) -> None:
+    """Keys of torch take no dot and no attribute's name; tensors of the graph were named like the input."""
+    names = ("type", "wind.dir", "steps", "time", "h", "lengths", "y", "numbers_seen", "numbers_by_time")
+    inputs = (
+        Input("numbers", features=("a",), has_gaps=True),
+        *(
+            Input(name, tensor=f"category_{number}", kind="token", vocabulary=("a", "b"))
+            for number, name in enumerate(names)
+        ),
+    )
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 2, (6, len(names)))
+    sequence = np.hstack([gapped(rng, 6)[:, :1], tokens]).astype(np.float32)
+    split = Split((sequence,), each_step([tokens[:, 0]]))
+    data = dataclasses.replace(data_of("label"), inputs=inputs, train=split, test=split)
+    network = network_for(data, cell)
+    assert max(check(write_graph(network).SerializeToString(), network, data.test).values()) <= TOLERANCE
+
+
+def test_weights_of_an_older_run_are_read() -> None:
+    """They were keyed by the inputs' names, and not by their places."""
+    names = ("frames", "wide", "holes")
+    encoders = {f"encoders.{place}": f"encoders.{name}" for place, name in enumerate(names)}
+    for data, olds in (
+        (data_of("forecast"), {"tables.1": "tables.sky", "rates.0": "rates.x"}),
+        (encoded_data(), encoders | {"rates.2": "rates.holes"}),
+    ):
+        network, other = network_for(data), network_for(data)
+        older = {}
+        for key, value in network.state_dict().items():
+            new = next((new for new in olds if key.startswith(f"front.{new}")), None)
+            older[key.replace(new, olds[new]) if new else key] = value + 1
+        assert not older.keys() & {f"front.{new}" for new in olds}
+        other.load_state_dict(older)
+        for key, value in other.state_dict().items():
+            torch.testing.assert_close(value, network.state_dict()[key] + 1)
+
+
+def test_names_that_are_numbers_are_not_taken_for_places() -> None:
+    inputs = tuple(Input(name, kind="token", vocabulary=("a", "b")) for name in ("1", "0"))
+    one, two = (Front(inputs, embedding=2) for _ in range(2))
+    two.load_state_dict(one.state_dict())
+    torch.testing.assert_close(two.table("1"), one.table("1"))
 
 
 def test_quantiles_never_cross_and_an_untrained_network_says_persistence() -> None:

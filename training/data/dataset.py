@@ -22,9 +22,16 @@ class Input:
     vocabulary: tuple[str, ...] = ()  # kind token: what each id stands for
     tokenizer: str | None = None  # kind token: what makes ids of a text, as `training.data.tokens` gives it
     unknown: int | None = None  # kind token: the id of what is not in the vocabulary; None: that is refused
+    missing: int | None = None  # kind token: the id of nothing; None: that is refused
+    tensor: str | None = None  # what the graph calls it, where it cannot be its name
     frame: tuple[int, int] = (0, 0)  # kind video: height and width; a row of a frame after the other
     projection: int = 0  # width that a step is projected to by a learnt layer; 0: the recipe's
     has_gaps: bool = False  # whether a number may be missing, which is NaN
+
+    @property
+    def in_graph(self) -> str:
+        """What the graph calls it; the names of all that is made from it begin so."""
+        return self.name if self.tensor is None else self.tensor
 
     @property
     def columns(self) -> int:

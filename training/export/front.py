@@ -35,9 +35,12 @@ def write_front(graph: Graph, front: Front, lengths: str) -> Written:
             channels.append(_write_token(graph, front, given))
             continue
         dims = given.frame if given.kind == "video" else (given.columns,)
-        graph.input(given.name, ["batch", "time", *dims])
+        graph.input(given.in_graph, ["batch", "time", *dims])
         turned = graph.add(
-            "Transpose", [given.name], [f"{given.name}_by_time"], perm=[1, 0, *range(2, 2 + len(dims))]
+            "Transpose",
+            [given.in_graph],
+            [f"{given.in_graph}_by_time"],
+            perm=[1, 0, *range(2, 2 + len(dims))],
         )
         made, level = [turned], turned
         if given.has_gaps:
@@ -45,30 +48,30 @@ def write_front(graph: Graph, front: Front, lengths: str) -> Written:
         levels.append(level)
         if (encoder := front.encoder(given.name)) is not None:
             if given.has_gaps:
-                z = graph.add("Concat", made, [f"{given.name}_parts"], axis=-1)
+                z = graph.add("Concat", made, [f"{given.in_graph}_parts"], axis=-1)
             else:
                 z = _write_normalised(graph, front, given, place, turned)
-            made = [encoder.write(graph, given.name, z)]
+            made = [encoder.write(graph, given.in_graph, z)]
         channels += made
     joined = channels[0] if len(channels) == 1 else graph.add("Concat", channels, ["channels"], axis=-1)
     return Written(joined, levels[0] if levels else joined)
 
 
 def _write_token(graph: Graph, front: Front, given: Input) -> str:
-    graph.input(given.name, ["batch", "time"], kind=TensorProto.INT64)
-    turned = graph.add("Transpose", [given.name], [f"{given.name}_by_time"], perm=[1, 0])
-    table = graph.weight(f"{given.name}_table", weights_of(front.table(given.name)).astype(np.float32))
-    return graph.add("Gather", [table, turned], [f"{given.name}_embedded"])
+    graph.input(given.in_graph, ["batch", "time"], kind=TensorProto.INT64)
+    turned = graph.add("Transpose", [given.in_graph], [f"{given.in_graph}_by_time"], perm=[1, 0])
+    table = graph.weight(f"{given.in_graph}_table", weights_of(front.table(given.name)).astype(np.float32))
+    return graph.add("Gather", [table, turned], [f"{given.in_graph}_embedded"])
 
 
 def _write_gaps(
     graph: Graph, front: Front, given: Input, place: slice, turned: str, lengths: str
 ) -> tuple[list[str], str]:
     """The channels of an input with gaps: what fills them, and whether it was seen; and its level."""
-    name = given.name
+    name = given.in_graph
     stored = {
         what: graph.weight(f"{name}_{what}", value.detach().cpu().numpy())
-        for what, value in {"spread": 1 / front.scale[place], "fading": -front.rate(name)}.items()
+        for what, value in {"spread": 1 / front.scale[place], "fading": -front.rate(given.name)}.items()
     }
     z = _write_normalised(graph, front, given, place, turned)
     seen, age = _write_last_seen(graph, given, z, _write_is_true(graph, turned, lengths))
@@ -85,11 +88,11 @@ def _write_normalised(graph: Graph, front: Front, given: Input, place: slice, tu
     """[time, batch, ...] in the input's units → mean 0 and spread 1."""
     dims = given.frame if given.kind == "video" else (given.columns,)
     mean, scale = (
-        graph.weight(f"{given.name}_{what}", value[place].cpu().numpy().reshape(dims))
+        graph.weight(f"{given.in_graph}_{what}", value[place].cpu().numpy().reshape(dims))
         for what, value in (("mean", front.shift), ("scale", front.scale))
     )
-    away = graph.add("Sub", [turned, mean], [f"{given.name}_away"])
-    return graph.add("Mul", [away, scale], [f"{given.name}_z"])
+    away = graph.add("Sub", [turned, mean], [f"{given.in_graph}_away"])
+    return graph.add("Mul", [away, scale], [f"{given.in_graph}_z"])
 
 
 def _write_last_seen(graph: Graph, given: Input, z: str, is_true: str) -> tuple[str, str]:
@@ -97,15 +100,15 @@ def _write_last_seen(graph: Graph, given: Input, z: str, is_true: str) -> tuple[
     axis = graph.weight("layer_axis", np.array([0]))
     starts, ends = [], []
     for what in ("seen", "age"):
-        state = f"{given.name}_{what}"
+        state = f"{given.in_graph}_{what}"
         graph.input(state, [1, "batch", given.columns])
         starts.append(graph.add("Squeeze", [state, axis], [f"{state}_before"]))
         ends.append(f"{state}_after")
-    seen, age = f"{given.name}_last_seen", f"{given.name}_ages"
+    seen, age = f"{given.in_graph}_last_seen", f"{given.in_graph}_ages"
     body = _fill_body(given.columns).proto()
     graph.add("Scan", [*starts, z, is_true], [*ends, seen, age], body=body, num_scan_inputs=2)
     for end, what in zip(ends, ("seen", "age"), strict=True):
-        state = state_out(f"{given.name}_{what}")
+        state = state_out(f"{given.in_graph}_{what}")
         graph.add("Unsqueeze", [end, axis], [state])
     return seen, age
 

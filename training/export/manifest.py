@@ -54,14 +54,17 @@ def _input(given: Input) -> InputSpec:
     if given.kind == "token":
         return InputSpec(
             name=given.name,
+            tensor=given.tensor,
             kind="token",
             dtype="int64",
             vocabulary=given.vocabulary,
             tokenizer=given.tokenizer,
             unknown=given.unknown,
+            missing_token=given.missing,
         )
     return InputSpec(
         name=given.name,
+        tensor=given.tensor,
         kind=given.kind,
         dims=given.frame if given.kind == "video" else (given.columns,),
         features=given.features,

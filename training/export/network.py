@@ -62,8 +62,8 @@ def said(network: Network) -> str:
 
 
 def feeds(network: Network, x: Floats) -> dict[str, NDArray[Any]]:
-    """The graph's inputs for sequences [batch, time, columns], by their names."""
-    return {given.name: _feed(given, x[..., place]) for given, place in network.front.places()}
+    """The graph's inputs for sequences [batch, time, columns], by the graph's names."""
+    return {given.in_graph: _feed(given, x[..., place]) for given, place in network.front.places()}
 
 
 def _feed(given: Input, values: Floats) -> NDArray[Any]:
