@@ -71,8 +71,12 @@ class Scores(BaseModel):
 
 
 def gather(runs: Path) -> list[Scored]:
-    """Every folder of finished seeds below `runs`, by name. Raises ScoresError, FetchError."""
-    folders = sorted({path.parent.parent for path in runs.glob(f"*/seed-*/{run.METRICS_FILE}")})
+    """Every folder of finished seeds of a data set below `runs`, by name. Raises ScoresError, FetchError.
+
+    Runs on tables of one's own are left out: nobody else has a score on these.
+    """
+    seeds = sorted(path.parent for path in runs.glob(f"*/seed-*/{run.METRICS_FILE}"))
+    folders = sorted({seed.parent for seed in seeds if Config.read(seed).table is None})
     if not folders:
         raise ScoresError(
             f"{runs}/*/seed-*: no finished runs; `cellgate-train train DATA --seeds 5` makes them"

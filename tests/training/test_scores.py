@@ -50,6 +50,16 @@ def test_runs_become_a_page_with_baselines_and_a_picture(tmp_path: Path) -> None
     assert (tmp_path / "scores.png").stat().st_size > 1000
 
 
+def test_a_run_on_a_table_of_ones_own_is_left_out(tmp_path: Path) -> None:
+    """It ended in an import of a data set of the table's name."""
+    table = tmp_path / "two.csv"
+    table.write_text("x,y\n" + "".join(f"{row % 5},{row % 7}\n" for row in range(100)))
+    words = ("--target", "y", "--hidden", "4", "--epochs", "1", "--seeds", "2")
+    call("train", "--data", table, *words, "--out", tmp_path / "runs" / "two")
+    with pytest.raises(scores.ScoresError, match="no finished runs"):
+        scores.collect(tmp_path / "runs")
+
+
 def test_a_folder_without_runs_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(scores.ScoresError, match="no finished runs; `cellgate-train train DATA --seeds 5`"):
         scores.collect(tmp_path)

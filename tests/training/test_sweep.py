@@ -90,3 +90,22 @@ def test_the_command_names_the_best_and_draws_a_picture(tmp_path: Path) -> None:
         losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]
     assert losses == sorted(losses)
     assert len(losses) == 2
+
+
+def test_recipes_for_a_table_of_ones_own_are_tried(tmp_path: Path) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text("x,y\n" + "".join(f"{row % 5},{row % 7}\n" for row in range(100)))
+    words: list[Any] = [
+        "sweep",
+        "--data",
+        table,
+        "--target",
+        "y",
+        "--try",
+        "hidden=2,4",
+        "--try",
+        "epochs=1,2",
+    ]
+    result = CliRunner().invoke(main, [*map(str, words), "--trials", "1", "--out", str(tmp_path / "sweep")])
+    assert result.exit_code == 0, result.output
+    assert f"cellgate-train train --data {table} --target y --hidden " in result.output

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from training import data
 from training.commands.common import errors
+from training.commands.table import table_of, table_options
 from training.commands.train import config_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", metavar="DATA", type=click.Choice(data.names()))
+@click.argument("name", metavar="DATA", type=click.Choice(data.names()), required=False)
+@table_options
 @click.option(
     "--try",
     "tried",
@@ -35,22 +37,29 @@ if TYPE_CHECKING:
 @click.option("--threads", default=1, show_default=True, help="Threads of a training.")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: runs/DATA-sweep]")
 def sweep(
-    name: str, tried: tuple[str, ...], trials: int, recipe_name: str | None, out: Path | None, **options: Any
+    name: str | None,
+    tried: tuple[str, ...],
+    trials: int,
+    recipe_name: str | None,
+    out: Path | None,
+    **options: Any,
 ) -> None:
-    """Try recipes on DATA, and say which has the best validation loss.
+    """Try recipes on DATA, or on a table of your own, and say which has the best validation loss.
 
     After Ctrl-C the same command goes on, and with more trials also after the end.
 
     \b
     cellgate-train sweep vowels --try hidden=32,64,128 --try learning_rate=1e-4..1e-2
     cellgate-train sweep vowels --try cell=lstm,gru,rnn --trials 3
+    cellgate-train sweep --data my.csv --target outcome --try hidden=16,32,64 --trials 3
     """
     with errors():
         from training import sweep as search
         from training.figures import draw_sweep
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        config, folder = config_of(name, recipe_name, options), out or Path("runs") / f"{name}-sweep"
+        config = config_of(name or "", recipe_name, options, table_of(name, options))
+        folder = out or Path("runs") / f"{config.data}-sweep"
         space = search.read_space(tried)
         done = _followed(search.sweep(config, space, folder, count=trials), trials)
         best, *_ = order = search.ranked(done)
