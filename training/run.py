@@ -21,6 +21,7 @@ from training.config import CONFIG_FILE, Config, Table
 from training.data.dataset import DataSet
 from training.errors import TrainingError
 from training.evaluate import evaluate
+from training.export.manifest import versions
 from training.figures import draw_confusion, draw_learning_curves
 from training.model import Network
 from training.progress import Row
@@ -112,8 +113,11 @@ def read(folder: Path) -> Run:
     return Run(folder, config, loaded, network, metrics)
 
 
-def command(config: Config) -> str:
-    """The command line that trains with this configuration."""
+def command(config: Config, *, is_public: bool = False) -> str:
+    """The command line that trains with this configuration; a public one does not tell where a table lies."""
+    if is_public and config.table:
+        named = config.table.model_copy(update={"path": Path(config.table.path).name})
+        config = config.model_copy(update={"table": named})
     default = Config(data=config.data, recipe=data.default_recipe(config))
     words = ["cellgate-train", "train", *(_table_words(config.table) if config.table else [config.data])]
     for told, usual in ((config.recipe, default.recipe), (config, default)):
@@ -160,6 +164,7 @@ def _metrics(rows: list[Row], kept: Row, scores: Scores, seconds: float) -> dict
 
 def _readme(config: Config, loaded: DataSet, metrics: dict[str, float]) -> str:
     figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
+    made_with = ", ".join(f"{name} {number}" for name, number in versions().items())
     return f"""# {loaded.title}
 
     {command(config)}
@@ -169,6 +174,7 @@ def _readme(config: Config, loaded: DataSet, metrics: dict[str, float]) -> str:
 {figures}
 
 The same command on the same machine with the same versions gives the same network.
+Made with {made_with}.
 `config.json` holds every setting.
 
 Data: {loaded.citation} ({loaded.license}).

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_a_run_folder_holds_all_that_is_worth_keeping(finished: run.Run) -> None
 
 def test_a_run_folder_says_how_to_make_it_again(finished: run.Run) -> None:
     text = (finished.folder / "README.md").read_text()
+    assert f"Made with python {sys.version.split()[0]}, torch {version('torch')}, " in text
     assert "cellgate-train train vowels --hidden 24 --epochs 4" in text
     assert "CC BY 4.0" in text
 

@@ -32,7 +32,7 @@ def export_run(done: "Run", folder: Path, *, force: bool) -> None:
     from training import export as exporter
     from training import run
 
-    told = f"{run.command(done.config)} --export {folder}"
+    told = f"{run.command(done.config, is_public=True)} --export {folder}"
     manifest = exporter.export(
         done.network,
         done.data,

@@ -75,9 +75,8 @@ def compress(
         to = to or _next(Path("models") / done.data.name)
         plan = smaller.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]
         words = f"--units {units:g} --prune {prune:g} --quantize {bits} --epochs {epochs}"
-        told = (
-            f"{run.command(done.config)} --out {folder} && cellgate-train compress {folder} {words} --to {to}"
-        )
+        trained = f"{run.command(done.config, is_public=True)} --out {folder}"
+        told = f"{trained} && cellgate-train compress {folder} {words} --to {to}"
         report = smaller.compress(done, to, plan, command=told, force=force)
         out = out or folder / "compressed"
         out.mkdir(parents=True, exist_ok=True)
