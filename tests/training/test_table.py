@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from training import run
 from training.__main__ import main
 from training.config import Table
-from training.data.columns import TableError
 from training.data.dataset import DataSet
-from training.data.table import NUMBERS, OTHER, SINCE, fingerprint, load, understand
+from training.data.file import TableError
+from training.data.table import NOTHING, NUMBERS, OTHER, SINCE, fingerprint, load, understand
 
 
 def call(*words: object) -> Result:
@@ -54,7 +54,7 @@ def all_steps(data: DataSet) -> dict[tuple[float, ...], Any]:
 
 def test_rows_become_sequences_of_different_lengths_with_named_inputs(tmp_path: Path) -> None:
     path = write(tmp_path / "rooms.csv", rooms())
-    data, shown = understand(told(path, "kind", id_column="room", time_column="minute"))
+    data, shown, _ = understand(told(path, "kind", id_column="room", time_column="minute"))
     assert (data.task, data.labels, data.name) == ("classify", ("cold", "warm"), "rooms")
     numbers, window = data.inputs
     assert (numbers.name, numbers.features, numbers.has_gaps) == (NUMBERS, ("warmth",), False)
@@ -63,8 +63,8 @@ def test_rows_become_sequences_of_different_lengths_with_named_inputs(tmp_path: 
     assert sorted({len(steps) // 2 for steps in found}) == [12, 13, 14]
     assert len(found) == 20
     assert [(row.column, row.taken_for) for row in shown] == [
-        ("room", "the sequence"), ("minute", "the time"), ("warmth", "number"), ("window", "category"),
-        ("kind", "target, category"),
+        ("room", "the sequence"), ("minute", "the time, in no known unit"), ("warmth", "number"),
+        ("window", "category"), ("kind", "target, category"),
     ]  # fmt: skip
 
 
@@ -118,6 +118,79 @@ def test_numbers_are_foretold_over_every_horizon(tmp_path: Path) -> None:
     assert np.isnan(target[-1]).all()
 
 
+@pytest.mark.parametrize("horizon", [1, 7, 20])
+def test_no_part_knows_what_comes_in_the_next(tmp_path: Path, horizon: int) -> None:
+    """Targets were taken from the whole sequence: the last ones learnt were of the validation part."""
+    path = write(tmp_path / "one.csv", [{"x": float(step)} for step in range(400)])
+    data = load(told(path, "x", horizons=(horizon,)))
+    assert data.validation is not None
+    for part in (data.train, data.validation, data.test):
+        last = max(sequence.max() for sequence in part.sequences)
+        assert max(np.nanmax(target) for target in part.targets) == last
+        late = part.sequences[-1][:, 0] > last - horizon
+        assert np.isnan(part.targets[-1][late]).all()
+
+
+def halves(gap: int) -> list[dict[str, Any]]:
+    """One sequence of 100 steps, of which one has no x."""
+    return [{"t": step, "y": step % 7, "x": None if step == gap else step % 5} for step in range(100)]
+
+
+def test_only_what_is_learnt_from_decides_what_the_network_is(tmp_path: Path) -> None:
+    data, _, notes = understand(told(write(tmp_path / "a.csv", halves(gap=30)), "y", time_column="t"))
+    assert (data.inputs[0].has_gaps, notes) == (True, [])
+    path = write(tmp_path / "b.csv", [*halves(gap=92), {"t": 200, "y": 3, "x": 3}])
+    data, _, notes = understand(told(path, "y", time_column="t"))
+    assert not data.inputs[0].has_gaps
+    assert data.inputs[0].features == ("y", "x"), "the steps learnt from are equally far apart"
+    place = 92 - (101 - len(data.test.sequences[0]))
+    assert data.test.sequences[0][place - 1 : place + 1, 1].tolist() == [1, 1], "the last one seen"
+    assert len(notes) == 1
+    assert "column 'x': 1 missing, none of them in the part that is learnt from" in notes[0]
+
+
+def test_a_sequence_shorter_than_the_horizon_has_nothing_to_come(tmp_path: Path) -> None:
+    rows = [{"id": n, "y": s**2} for n in range(20) for s in range(1 + 3 * (n % 2))]
+    data = load(told(write(tmp_path / "t.csv", rows), "y", id_column="id", horizons=(1, 2)))
+    found = all_steps(data)
+    assert np.isnan(found[(0,)]).all()
+    np.testing.assert_array_equal(found[0, 1, 4, 9], [[1, 4], [4, 9], [9, np.nan], [np.nan, np.nan]])
+
+
+def test_numeric_times_have_no_unit_and_are_shown_by_size(tmp_path: Path) -> None:
+    """They were taken for seconds, divided by 60, and shown as texts: 0 to 99 of 0 to 3,900."""
+    rows = [{"day": day * 10 + day % 3, "y": day % 5} for day in range(391)]
+    data, shown, _ = understand(told(write(tmp_path / "days.csv", rows), "y", time_column="day"))
+    assert data.inputs[0].units == ("", "")
+    assert data.test.sequences[0][:3, 1].tolist() == [8, 11, 11]
+    assert [(row.taken_for, row.values) for row in shown if row.column != "y"] == [
+        ("the time, in no known unit", "0 to 3900"), ("number, of the time", "0 to 11"),
+    ]  # fmt: skip
+
+
+def test_a_text_of_the_test_part_alone_is_another_and_none_is_missing(tmp_path: Path) -> None:
+    rows = [{"y": s % 7, "k": "new" if s == 98 else None if s % 10 == 0 else "ab"[s % 2]} for s in range(100)]
+    _, kind = load(told(write(tmp_path / "t.csv", rows), "y")).inputs
+    assert kind.vocabulary == (OTHER, NOTHING, "a", "b")
+    assert (kind.unknown, kind.missing) == (0, 1)
+    rows = [row for row in rows if row["k"] is not None]
+    _, kind = load(told(write(tmp_path / "u.csv", rows), "y")).inputs
+    assert (kind.unknown, kind.missing) == (0, 0), "as it is where only the test part has a gap"
+
+
+def test_what_may_be_a_mistake_is_noted_and_what_is_empty_is_left_out(tmp_path: Path) -> None:
+    rows = [{"y": s % 7, "half": f"{s % 9},5", "name": f"n{s}", "none": None} for s in range(100)]
+    data, shown, notes = understand(told(write(tmp_path / "t.csv", rows), "y"))
+    assert [given.name for given in data.inputs] == [NUMBERS, "half", "name"]
+    assert data.inputs[0].features == ("y",)
+    assert {row.column: row.values for row in shown}["none"] == "none"
+    assert [note.split(";")[0] for note in notes] == [
+        "column 'half': numbers with a decimal comma, as '0,5', are texts here",
+        "column 'name': nearly every row has another text, so that no kind can be learnt",
+        "column 'none' is empty: ignored",
+    ]
+
+
 def test_a_class_at_every_step_may_be_missing(tmp_path: Path) -> None:
     rows = [
         {"id": f"i{n}", "x": n + s, "does": (None, "runs", "rests")[s % 3]}
@@ -127,44 +200,6 @@ def test_a_class_at_every_step_may_be_missing(tmp_path: Path) -> None:
     data = load(told(write(tmp_path / "t.csv", rows), "does", id_column="id"))
     assert (data.task, data.labels) == ("label", ("rests", "runs"))
     assert data.test.targets[0].tolist() == [-1, 1, 0, -1, 1, 0]
-
-
-BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("id,x,y\na,1,2\n", {}, r"--target 'q': there is no such column among id, x, y"),
-    ("", {}, "empty"),
-    ("id,x,q\n", {}, "has no rows"),
-    ("id,x,q\na,1,2\n,3,4\n", {"id_column": "id"}, "row 3, column 'id': the id is missing"),
-    ("t,q\n2024-01-01,2\nsoon,4\n", {"time_column": "t"}, "row 3, column 't': 'soon' is no time"),
-    (
-        "x,q\n" + "1,2\n" * 20 + "oops,3\n",
-        {},
-        "row 22, column 'x': 'oops' is no number, but 95.2% of the column are",
-    ),
-    (
-        "id,x,q\na,1,yes\na,2,no\n",
-        {"id_column": "id", "task": "classify"},
-        "row 3, column 'q': 'no', but sequence 'a' began with 'yes'",
-    ),
-    ("id,x,q\na,1,yes\nb,2,yes\n", {"id_column": "id"}, "column 'q': there is one class only, yes"),
-    ("id,x,q\na,1,yes\nb,2,no\n", {"id_column": "id"}, "2 sequences: at least 10, and three of each class"),
-    ("q\n1\n2\n3\n", {"task": "label", "categorical": ("q",)}, "there is no column to learn from but q"),
-    ("x,q\n1,2\n", {"ignore": ("y",)}, "--ignore 'y': there is no such column"),
-    ("windo,q\n1,2\n", {"ignore": ("window",)}, "did you mean 'windo'"),
-    ("x,q\n1,2\n", {"time_column": "q"}, "--target 'q' is also the id, the time, or ignored"),
-    ("h,q\n" + "a,2\nb,3\n" * 20, {}, "column 'h': this name is taken in the graph"),
-    ("x,q\n1,2,3\n", {}, "found more fields"),
-    ("x,q\n" + "".join(f"t{n},1\n" for n in range(1200)), {}, "column 'x' has 1200 different texts"),
-]
-
-
-@pytest.mark.parametrize(("text", "fields", "why"), BAD, ids=[why[:40] for _, _, why in BAD])
-def test_a_bad_table_is_told_by_row_and_column(
-    text: str, fields: dict[str, Any], why: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "bad.csv"
-    path.write_text(text)
-    with pytest.raises(TableError, match=why):
-        load(told(path, "q", **fields))
 
 
 def test_the_command_shows_what_it_took_trains_and_can_be_given_again(tmp_path: Path) -> None:

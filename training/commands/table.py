@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from training.config import Table
@@ -71,12 +72,14 @@ def table_of(name: str | None, options: dict[str, Any]) -> Table | None:
                 raise click.UsageError(f"--{field.rstrip('s').replace('_', '-')} goes with --data")
         return None
     told["horizons"] = tuple(sorted(set(told["horizons"]))) or (1,)
-    table = Table(path=str(path), sha256=tables.fingerprint(path), test=share, **told)
-    data, rows = tables.understand(table)
-    grid = Grid("column", "taken for", "missing", "values", title=data.title)
+    table = Table(path=str(path.resolve()), sha256=tables.fingerprint(path), test=share, **told)
+    data, rows, notes = tables.understand(table)
+    grid = Grid("column", "taken for", "missing", "values", title=escape(data.title))
     for row in rows:
-        grid.add_row(row.column, row.taken_for, f"{row.missing:,}", row.values)
+        grid.add_row(escape(row.column), row.taken_for, f"{row.missing:,}", escape(row.values))
     Console().print(grid)
+    for note in notes:
+        click.echo(f"note: {note}")
     assert data.validation is not None
     parts = (("learn from", data.train), ("validate on", data.validation), ("be tested on", data.test))
     click.echo(f"task {data.task}: " + ", ".join(f"{_size(part)} to {what}" for what, part in parts))

@@ -8,7 +8,7 @@ from training.config import Config, Recipe
 from training.data import table
 from training.data.dataset import DataSet
 
-_NOT_A_DATA_SET = ("columns", "dataset", "fetch", "series", "table")
+_NOT_A_DATA_SET = ("columns", "dataset", "fetch", "file", "rows", "series", "table", "tokens")
 
 
 def names() -> list[str]:

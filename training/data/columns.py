@@ -1,29 +1,26 @@
-"""Reads a table and finds out what its columns are. Knows nothing of sequences or networks.
+"""Finds out what the columns of a table are. Knows nothing of sequences or networks.
 
 A column is numbers when everything in it that is not missing reads as one; a column of which nearly all does
-has a mistake in it, which is told by row. Anything else is a category. Rows are counted as an editor shows a
-CSV file: the header is row 1.
+has a mistake in it, which is told by row. Anything else is a category.
 """
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from training.errors import TrainingError
+from training.data.file import FIRST_ROW, TableError
 
-Kind = Literal["number", "category", "time"]
+Kind = Literal["number", "category"]
 
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"]
-FIRST_ROW = 2  # of the data, the header being row 1
 NEARLY = 0.9  # the share of a column that makes the rest of it mistakes
 MOST_KINDS = 1000  # a column of more different texts is no category
-
-
-class TableError(TrainingError):
-    """The table cannot be learnt from as it is; the message says in which row and column."""
+FEW = 20  # rows, of which all may have another text without anything being odd about it
+LARGEST = float(np.finfo(np.float32).max)
+COMMA = r"^\s*[-+]?\d+,\d+\s*$"  # how half the world writes a fraction
 
 
 @dataclass(frozen=True)
@@ -32,27 +29,26 @@ class Column:
 
     name: str
     kind: Kind
-    values: pl.Series  # numbers, texts, or seconds
+    values: pl.Series  # numbers, or texts
     kinds: tuple[str, ...] = field(default=())  # of a category, in order
+    doubt: str = ""  # what may be wrong with that
 
     @property
     def num_missing(self) -> int:
         """How many rows have nothing here."""
         return self.values.null_count()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all rows have nothing here."""
+        return self.num_missing == len(self.values)
 
-def read(path: Path) -> pl.DataFrame:
-    """A CSV file as texts, or a Parquet file as it is. Raises TableError."""
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pl.read_parquet(path)
-        else:
-            table = pl.read_csv(path, infer_schema=False, null_values=MISSING)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise TableError(f"{path}: {str(error).splitlines()[0]}") from error
-    if not len(table):
-        raise TableError(f"{path} has no rows")
-    return table
+
+class Times(NamedTuple):
+    """A column of times."""
+
+    values: NDArray[np.float64]  # seconds; in what nobody knows if these are plain numbers
+    has_unit: bool
 
 
 def find(table: pl.DataFrame, name: str, flag: str) -> pl.Series:
@@ -64,19 +60,29 @@ def find(table: pl.DataFrame, name: str, flag: str) -> pl.Series:
     raise TableError(f"{flag} {name!r}: there is no such column among {', '.join(table.columns)}{hint}")
 
 
+def texts_of(values: pl.Series) -> pl.Series:
+    """A column as texts. Raises TableError where its rows hold more than one value."""
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.PolarsError as error:
+        raise TableError(
+            f"column {values.name!r} holds {values.dtype}, and not a number, text or time: --ignore it"
+        ) from error
+
+
 def typed(values: pl.Series, *, is_category: bool = False) -> Column:
     """What a column is. Raises TableError where it is nearly numbers, or texts without end."""
     if values.dtype.is_numeric() and not is_category:
-        return Column(values.name, "number", values.cast(pl.Float64).fill_nan(None))
+        return Column(values.name, "number", _finite(values.cast(pl.Float64), values))
     if values.dtype.is_temporal():
         raise TableError(f"column {values.name!r} has times: give it as --time-column, or --ignore it")
-    texts = values.cast(pl.String)
+    texts = texts_of(values)
     if not is_category:
         numbers = texts.str.strip_chars().cast(pl.Float64, strict=False)
         wrong = (texts.is_not_null() & numbers.is_null()).arg_true()
         known = len(texts) - texts.null_count()
         if not len(wrong):
-            return Column(values.name, "number", numbers)
+            return Column(values.name, "number", _finite(numbers, texts))
         if known - len(wrong) >= NEARLY * known:
             row = int(wrong[0])
             raise TableError(
@@ -84,39 +90,80 @@ def typed(values: pl.Series, *, is_category: bool = False) -> Column:
                 f"{1 - len(wrong) / known:.1%} of the column are; mend it, or say --categorical {values.name}"
             )
     kinds = tuple(sorted(texts.drop_nulls().unique().to_list()))
+    doubt = "" if is_category else _doubt(texts, len(kinds))
     if len(kinds) > MOST_KINDS:
         raise TableError(
-            f"column {values.name!r} has {len(kinds)} different texts, too many for a category: --ignore it"
+            f"column {values.name!r} has {len(kinds)} different texts, too many for a category: "
+            f"{doubt or '--ignore it'}"
         )
-    return Column(values.name, "category", texts, kinds)
+    return Column(values.name, "category", texts, kinds, doubt)
 
 
-def seconds(values: pl.Series) -> Column:
-    """A column of times, ISO 8601 or plain numbers, as seconds. Raises TableError."""
-    if values.dtype.is_temporal():
-        moments = values.cast(pl.Datetime("us"))
-    elif values.dtype.is_numeric():
-        return _whole(Column(values.name, "time", values.cast(pl.Float64)), values)
-    else:
-        numbers = values.cast(pl.Float64, strict=False)
-        if not numbers.is_null().any():
-            return Column(values.name, "time", numbers)
-        try:
-            moments = values.str.to_datetime(time_unit="us", strict=False)
-        except pl.exceptions.ComputeError:  # polars knows the format of none of them
-            moments = pl.Series(values.name, [None] * len(values), dtype=pl.Datetime("us"))
-        if moments.null_count() == len(moments):
-            moments = values.str.to_date(strict=False).cast(pl.Datetime("us"))
-    found = moments.dt.epoch("us").cast(pl.Float64) / 1e6
-    return _whole(Column(values.name, "time", found), values)
+def times(values: pl.Series) -> Times:
+    """A column of times, ISO 8601 or plain numbers. Raises TableError where a row has none."""
+    if values.dtype.is_numeric():
+        return Times(_whole(values.cast(pl.Float64), values), has_unit=False)
+    if not values.dtype.is_temporal():
+        texts = texts_of(values)
+        numbers = texts.str.strip_chars().cast(pl.Float64, strict=False)
+        if not (texts.is_not_null() & numbers.is_null()).any():
+            return Times(_whole(numbers, values), has_unit=False)
+        return Times(_whole(_seconds(_moments(texts)), values), has_unit=True)
+    if values.dtype == pl.Time:  # of a day
+        return Times(_whole(values.cast(pl.Int64).cast(pl.Float64) / 1e9, values), has_unit=True)
+    if values.dtype == pl.Duration:
+        return Times(_whole(_seconds(values.cast(pl.Duration("us"))), values), has_unit=True)
+    return Times(_whole(_seconds(values.cast(pl.Datetime("us"))), values), has_unit=True)
 
 
-def _whole(column: Column, told: pl.Series) -> Column:
+def _moments(texts: pl.Series) -> pl.Series:
+    """Texts as moments; null where one is none."""
+    try:
+        moments = texts.str.to_datetime(time_unit="us", strict=False)
+    except pl.exceptions.ComputeError:  # polars knows the format of none of them
+        moments = pl.Series(texts.name, [None] * len(texts), dtype=pl.Datetime("us"))
+    if moments.null_count() == len(moments):
+        moments = texts.str.to_date(strict=False).cast(pl.Datetime("us"))
+    return moments
+
+
+def _seconds(moments: pl.Series) -> pl.Series:
+    """Microseconds, since whenever, as seconds."""
+    return moments.cast(pl.Int64).cast(pl.Float64) / 1e6
+
+
+def _whole(found: pl.Series, told: pl.Series) -> NDArray[np.float64]:
     """Every row must have a time."""
-    wrong = column.values.is_null().arg_true()
+    wrong = (found.is_null() | ~found.is_finite()).fill_null(value=True).arg_true()
     if len(wrong):
         row = int(wrong[0])
-        raise TableError(
-            f"row {row + FIRST_ROW}, column {column.name!r}: {told[row]!r} is no time (ISO 8601, or a number)"
+        why = (
+            "the time is missing"
+            if told[row] is None
+            else f"{told[row]!r} is no time (ISO 8601, or a number)"
         )
-    return column
+        raise TableError(f"row {row + FIRST_ROW}, column {told.name!r}: {why}")
+    return found.to_numpy()
+
+
+def _finite(numbers: pl.Series, told: pl.Series) -> pl.Series:
+    """What is no number is missing, and what no float32 can hold is refused."""
+    numbers = numbers.fill_nan(None)
+    beyond = (numbers.abs() > LARGEST).fill_null(value=False).arg_true()
+    if len(beyond):
+        row = int(beyond[0])
+        raise TableError(
+            f"row {row + FIRST_ROW}, column {told.name!r}: {told[row]} is too large a number; "
+            "leave the field empty where none is known"
+        )
+    return numbers
+
+
+def _doubt(texts: pl.Series, num_kinds: int) -> str:
+    """Why texts may not be what a category is made of."""
+    known = texts.drop_nulls()
+    if known.str.contains(COMMA).sum() >= NEARLY * len(known):
+        return f"numbers with a decimal comma, as {known[0]!r}, are texts here; write a point"
+    if len(known) >= FEW and num_kinds >= NEARLY * len(known):
+        return "nearly every row has another text, so that no kind can be learnt; --ignore it"
+    return ""

@@ -27,7 +27,8 @@ def number(text: str) -> float:
 
 def ahead(values: NDArray[Any], horizons: Iterable[int]) -> Floats:
     """[time] → [time, horizons]: the value so many steps later; NaN past the end."""
-    columns = [np.concatenate([values[steps:], np.full(steps, np.nan)]) for steps in horizons]
+    none = np.full(len(values), np.nan)
+    columns = [np.concatenate([values[steps:], none[:steps]]) for steps in horizons]
     return np.stack(columns, axis=1).astype(np.float32)
 
 

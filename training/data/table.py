@@ -6,7 +6,7 @@ a number too.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Recipe, Table
-from training.data.columns import FIRST_ROW, Column, TableError, find, read, seconds, typed
-from training.data.dataset import UNKNOWN, DataSet, Forecast, Input, Split, each_step, hold_out
-from training.data.series import ahead
+from training.data.columns import Column, find, typed
+from training.data.dataset import DataSet, Forecast, Input, Split, each_step
+from training.data.file import TableError, read
+from training.data.rows import (
+    Gaps,
+    Parts,
+    Rows,
+    Slices,
+    check_labels,
+    classes,
+    foretold,
+    gaps,
+    in_order,
+    part,
+    task_of,
+    windows,
+)
 
 # One for all: small enough for a laptop; early stopping finds the end.
 RECIPES: Mapping[str, Recipe] = {
@@ -27,13 +41,6 @@ RECIPES: Mapping[str, Recipe] = {
 }
 NUMBERS, SINCE = "numbers", "since_previous"  # the input of all numbers, and the one of them that is the gap
 OTHER, NOTHING = "<other>", "<missing>"  # a text that the training part does not have; no text
-TAKEN = ("numbers", "lengths", "y", "logits", "h", "c")  # names that the graph has already
-REGULAR = 0.01  # the spread of the steps' distances, as a share of the usual one, up to which they are equal
-LEAST = 10  # sequences, below which they are parted by time instead
-WINDOW, STRIDE = 256, 128  # steps; longer sequences to learn forecasts and labels from are cut
-UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
-
-Slices = list[slice]
 
 
 class Row(NamedTuple):
@@ -45,13 +52,20 @@ class Row(NamedTuple):
     values: str
 
 
-class _Sorted(NamedTuple):
-    """The rows of the file in order: of ids, then of time."""
+class Understood(NamedTuple):
+    """A table as a data set, and what people should know of it."""
 
-    order: NDArray[np.int64]
-    sequences: Slices
-    ids: list[str]
-    times: NDArray[np.float64] | None  # in that order
+    data: DataSet
+    shown: list[Row]
+    notes: list[str]  # what was decided that may surprise, a line each
+
+
+class _Steps(NamedTuple):
+    """What the steps of all rows are made of."""
+
+    inputs: tuple[Input, ...]
+    x: NDArray[np.float32]  # [rows, columns], in order
+    notes: list[str]
 
 
 def fingerprint(path: Path) -> str:
@@ -66,46 +80,61 @@ def load(told: Table) -> DataSet:
     """The table as a data set. Raises TableError, also when the file is not the one that was told of."""
     if fingerprint(Path(told.path)) != told.sha256:
         raise TableError(f"{told.path} has changed since the run was started; another --out trains anew")
-    found, _ = understand(told)
-    return found
+    return understand(told).data
 
 
-def understand(told: Table) -> tuple[DataSet, list[Row]]:
+def understand(told: Table) -> Understood:
     """The data set, and what each column was taken for. Raises TableError."""
     table = read(Path(told.path))
     _check_names(table, told)
-    rows = _sorted(table, told)
     columns = _columns(table, told)
+    rows = in_order(table, told)
     targets = [columns[name] for name in told.targets]
-    task = told.task or _task(targets, rows)
-    given = [column for name, column in columns.items() if task == "forecast" or name not in told.targets]
-    given.sort(key=lambda column: column.name not in told.targets)  # what is foretold is first
-    numbers = [column for column in given if column.kind == "number"]
-    categories = [column for column in given if column.kind == "category"]
-    gaps = _gaps(rows)
-    if not numbers and not categories and gaps is None:
-        raise TableError(f"{told.path}: there is no column to learn from but {', '.join(told.targets)}")
+    task = told.task or task_of(targets, rows)
+    _check_targets(task, targets)
+    codes = None if task == "forecast" else classes(task, targets[0], rows)
+    parts = part(rows, told.test, labels=targets[0].kinds if task == "classify" else (), codes=codes)
+    if codes is not None:
+        check_labels(targets[0], codes, parts)
+    truth = foretold(targets, rows, parts, told.horizons) if codes is None else codes
 
-    labels, said = _targets(task, targets, rows, told.horizons)
-    parts = _parts(task, rows, said, told.test)
-    inputs, x = _inputs(numbers, categories, gaps, rows, learnt=parts[0])
-    train, validation, test = (_split(x, said, part, rows) for part in (_cut(parts[0], task), *parts[1:]))
-    steps = ahead_names(told.horizons)
-    path = Path(told.path)
-    data = DataSet(
-        name=path.stem,
-        title=path.name,
+    learnt = parts.learnt(len(table))
+    since = gaps(rows, learnt)
+    given = {name: column for name, column in columns.items() if codes is None or name not in told.targets}
+    empty = [name for name, one in given.items() if one.values.gather(rows.order[learnt]).is_null().all()]
+    used = [column for name, column in given.items() if name not in empty]
+    used.sort(key=lambda column: column.name not in told.targets)  # what is foretold is first
+    if not used and since is None:
+        raise TableError(f"{told.path}: there is no column to learn from but {', '.join(told.targets)}")
+    steps = _steps(used, since, rows, parts)
+    data = _data_set(told, task, targets, steps, truth, parts)
+    return Understood(data, _shown(table, told, columns, rows, since), _notes(columns, empty) + steps.notes)
+
+
+def _data_set(
+    told: Table, task: Any, targets: list[Column], steps: _Steps, truth: NDArray[Any], parts: Parts
+) -> DataSet:
+    is_whole = task == "classify"
+    learnt = parts.train if is_whole else windows(parts.train)
+    train, validation, test = (
+        _split(steps.x, truth, one, is_whole=is_whole) for one in (learnt, parts.validation, parts.test)
+    )
+    is_forecast = task == "forecast"
+    return DataSet(
+        name=Path(told.path).stem,
+        title=Path(told.path).name,
         citation="A table of one's own",
         license="unstated",
-        inputs=inputs,
-        labels=labels,
+        inputs=steps.inputs,
+        labels=tuple(target.name for target in targets) if is_forecast else targets[0].kinds,
         train=train,
         validation=validation,
         test=test,
         task=task,
-        forecast=Forecast(tuple(range(len(targets))), told.horizons, steps) if task == "forecast" else None,
+        forecast=Forecast(tuple(range(len(targets))), told.horizons, ahead_names(told.horizons))
+        if is_forecast
+        else None,
     )
-    return data, _told(table, told, columns, gaps)
 
 
 def ahead_names(horizons: tuple[int, ...]) -> tuple[str, ...]:
@@ -130,6 +159,21 @@ def _check_names(table: pl.DataFrame, told: Table) -> None:
             raise TableError(f"--target {name!r} is also the id, the time, or ignored")
 
 
+def _check_targets(task: str, targets: list[Column]) -> None:
+    texts = [target.name for target in targets if target.kind == "category"]
+    if task == "forecast" and texts:
+        raise TableError(
+            f"column {texts[0]!r} has texts, and only numbers are foretold; "
+            "--task classify or label says a class"
+        )
+    if task != "forecast" and len(targets) > 1:
+        names = ", ".join(target.name for target in targets)
+        raise TableError(f"several targets are foretold, so they must be numbers: {names}")
+    for target in targets:
+        if target.is_empty:
+            raise TableError(f"column {target.name!r} is empty: there is nothing to be told")
+
+
 def _columns(table: pl.DataFrame, told: Table) -> dict[str, Column]:
     """All but id, time and what is ignored, in the order of the table."""
     apart = {told.id_column, told.time_column, *told.ignore}
@@ -139,199 +183,111 @@ def _columns(table: pl.DataFrame, told: Table) -> dict[str, Column]:
     }
 
 
-def _sorted(table: pl.DataFrame, told: Table) -> _Sorted:
-    """Raises TableError where a row has no id or no time."""
-    count = len(table)
-    ids = np.full(count, "", dtype=object)
-    if told.id_column:
-        found = table[told.id_column].cast(pl.String)
-        lacking = found.is_null().arg_true()
-        if len(lacking):
-            raise TableError(f"row {lacking[0] + FIRST_ROW}, column {told.id_column!r}: the id is missing")
-        ids = found.to_numpy().astype(object)
-    times = seconds(table[told.time_column]).values.to_numpy() if told.time_column else None
-    _, rank = np.unique(ids.astype(str), return_inverse=True)
-    order = np.lexsort((np.arange(count) if times is None else times, rank))
-    begins = np.flatnonzero(np.diff(rank[order], prepend=-1))
-    sequences = [slice(int(a), int(b)) for a, b in zip(begins, [*begins[1:], count], strict=True)]
-    names = [str(ids[order[one.start]]) for one in sequences]
-    return _Sorted(order, sequences, names, None if times is None else times[order])
-
-
-def _task(targets: list[Column], rows: _Sorted) -> Any:
-    """Numbers are foretold; a category that never changes in a sequence is its class, else each step's."""
-    kinds = {target.kind for target in targets}
-    if kinds == {"number"}:
-        return "forecast"
-    if len(targets) > 1:
-        raise TableError(
-            f"several targets are foretold, so they must be numbers: {', '.join(t.name for t in targets)}"
+def _steps(used: list[Column], since: Gaps | None, rows: Rows, parts: Parts) -> _Steps:
+    """Numbers together, then each category; names of the table's own come before those we give."""
+    learnt = parts.learnt(len(rows.order))
+    numbers = [column for column in used if column.kind == "number"]
+    categories = [column for column in used if column.kind == "category"]
+    inputs, x, notes = [], [], []
+    if numbers or since is not None:
+        values = {column.name: rows.sorted(column).astype(np.float32) for column in numbers}
+        has_gaps = any(np.isnan(one[learnt]).any() for one in values.values())
+        if not has_gaps:
+            notes = [note for name, one in values.items() if (note := _fill(name, one, rows, learnt))]
+        units = [""] * len(numbers)
+        if since is not None:
+            values[_free(SINCE, values)] = since.values.astype(np.float32)
+            units.append(since.unit)
+        name = _free(NUMBERS, [column.name for column in categories])
+        tensor = None if name == NUMBERS else NUMBERS
+        inputs.append(
+            Input(name, tensor=tensor, features=tuple(values), units=tuple(units), has_gaps=has_gaps)
         )
-    texts = targets[0].values.to_numpy()[rows.order]
-    return "classify" if all(len(set(texts[one])) == 1 for one in rows.sequences) else "label"
-
-
-def _gaps(rows: _Sorted) -> tuple[str, NDArray[np.float64]] | None:
-    """The time since the step before, in a unit that suits it; None if steps are equally far apart."""
-    if rows.times is None:
-        return None
-    gaps = np.concatenate([np.diff(rows.times[one], prepend=rows.times[one.start]) for one in rows.sequences])
-    inner = np.ones(len(gaps), dtype=bool)
-    inner[[one.start for one in rows.sequences]] = False
-    usual = float(np.median(gaps[inner])) if inner.any() else 0.0
-    if not inner.any() or np.abs(gaps[inner] - usual).max() <= REGULAR * usual:
-        return None
-    unit, size = next(((unit, size) for unit, size in UNITS if usual >= size), UNITS[-1])
-    return unit, gaps / size
-
-
-def _targets(
-    task: str, targets: list[Column], rows: _Sorted, horizons: tuple[int, ...]
-) -> tuple[tuple[str, ...], list[NDArray[Any]]]:
-    """Names of what is said, and for each sequence what is true: a class, or [steps] or [steps, foretold]."""
-    if task == "forecast":
-        columns = [target.values.to_numpy()[rows.order] for target in targets]
-        return tuple(target.name for target in targets), [
-            np.hstack([ahead(column[one], horizons) for column in columns]) for one in rows.sequences
-        ]
-    [target] = targets
-    if len(target.kinds) < 2:
-        raise TableError(
-            f"column {target.name!r}: there is one class only, {', '.join(target.kinds) or 'none'}"
-        )
-    number = {text: place for place, text in enumerate(target.kinds)}
-    texts = target.values.to_numpy()[rows.order]
-    codes = np.array([number.get(text, UNKNOWN) for text in texts])
-    if task == "label":
-        return target.kinds, [codes[one] for one in rows.sequences]
-    for one, name in zip(rows.sequences, rows.ids, strict=True):
-        other = np.flatnonzero((codes[one] != codes[one.start]) | (codes[one] == UNKNOWN))
-        if len(other):
-            row = int(rows.order[one.start + other[0]]) + FIRST_ROW
-            raise TableError(
-                f"row {row}, column {target.name!r}: {texts[one.start + other[0]]!r}, but sequence {name!r} "
-                f"began with {texts[one.start]!r}; --task label says a class at every step"
+        x.append(np.stack(list(values.values()), axis=1))
+    for number, column in enumerate(categories):
+        texts = [NOTHING if text is None else str(text) for text in rows.sorted(column)]
+        known = {text for text, is_learnt in zip(texts, learnt, strict=True) if is_learnt}
+        vocabulary = (OTHER, *sorted(known - {OTHER}))
+        ids = {text: place for place, text in enumerate(vocabulary)}
+        # A column may be called like any tensor of the graph, so there it goes by its number.
+        inputs.append(
+            Input(
+                column.name, tensor=f"category_{number}", kind="token", vocabulary=vocabulary,
+                unknown=ids[OTHER], missing=ids.get(NOTHING, ids[OTHER]),
             )
-    return target.kinds, [codes[one.start] for one in rows.sequences]
+        )  # fmt: skip
+        x.append(np.array([[ids.get(text, ids[OTHER])] for text in texts], np.float32))
+    return _Steps(tuple(inputs), np.hstack(x), notes)
 
 
-def _parts(task: str, rows: _Sorted, said: list[NDArray[Any]], share: float) -> tuple[Slices, Slices, Slices]:
-    """What is learnt from, validated on, tested on: other sequences; or later parts of the same, if few."""
-    count = len(rows.sequences)
-    if count >= LEAST or task == "classify":
-        classes = np.array(said) if task == "classify" else np.zeros(count, np.int64)
-        if count < LEAST or min(np.bincount(classes)[np.unique(classes)]) < 3:
-            raise TableError(f"{count} sequences: at least {LEAST}, and three of each class, are needed")
-        numbers = Split(tuple(np.array([[row]], np.float32) for row in range(count)), classes)
-        rest, test = hold_out(numbers, share=share, seed=0)
-        train, validation = hold_out(rest, share=share, seed=0)
-        first, second, third = (
-            [rows.sequences[int(one[0, 0])] for one in part.sequences] for part in (train, validation, test)
-        )
-        return first, second, third
-    cuts = [(one.start, one.stop - one.start) for one in rows.sequences]
-    if min(length for _, length in cuts) < LEAST:
-        raise TableError(
-            f"{count} sequences, the shortest of less than {LEAST} steps, are too few to be parted by time"
-        )
-    ends = [
-        (start, start + int((1 - 2 * share) * n), start + int((1 - share) * n), start + n)
-        for start, n in cuts
-    ]
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or one like it that is not taken."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _fill(name: str, values: NDArray[np.float32], rows: Rows, learnt: NDArray[np.bool_]) -> str | None:
+    """Fill gaps of a part that is not learnt from: a network that never saw one cannot take them. Says so."""
+    lacking = np.isnan(values)
+    if not lacking.any():
+        return None
+    mean = values[learnt].mean(dtype=np.float64)
+    for one in rows.sequences:
+        when = np.maximum.accumulate(np.where(lacking[one], -1, np.arange(one.stop - one.start)))
+        values[one] = np.where(when < 0, mean, values[one][when])
     return (
-        [slice(a, b) for a, b, _, _ in ends],
-        [slice(b, c) for _, b, c, _ in ends],
-        [slice(c, d) for _, _, c, d in ends],
+        f"column {name!r}: {lacking.sum():,} missing, none of them in the part that is learnt from; they are "
+        "filled with the last one seen, or the mean, and /predict takes no null"
     )
 
 
-def _inputs(
-    numbers: list[Column],
-    categories: list[Column],
-    gaps: tuple[str, NDArray[np.float64]] | None,
-    rows: _Sorted,
-    *,
-    learnt: Slices,
-) -> tuple[tuple[Input, ...], NDArray[np.float32]]:
-    """What a step is made of, and all steps in order: [rows, columns]."""
-    inputs: list[Input] = []
-    x = [column.values.to_numpy()[rows.order].astype(np.float32)[:, None] for column in numbers]
-    features, units = [column.name for column in numbers], [""] * len(numbers)
-    if gaps is not None:
-        features, units = [*features, SINCE], [*units, gaps[0]]
-        x.append(gaps[1].astype(np.float32)[:, None])
-    if features:
-        has_gaps = any(np.isnan(column).any() for column in x)
-        inputs.append(Input(NUMBERS, features=tuple(features), units=tuple(units), has_gaps=has_gaps))
-    for column in categories:
-        if column.name in TAKEN:
-            raise TableError(f"column {column.name!r}: this name is taken in the graph; rename it")
-        texts = np.array([NOTHING if text is None else text for text in column.values])[rows.order]
-        vocabulary = (OTHER, *sorted({str(text) for one in learnt for text in texts[one]}))
-        number = {text: place for place, text in enumerate(vocabulary)}
-        inputs.append(Input(column.name, kind="token", vocabulary=vocabulary))
-        x.append(np.array([[number.get(str(text), 0)] for text in texts], np.float32))
-    return tuple(inputs), np.hstack(x)
-
-
-def _cut(part: Slices, task: str) -> Slices:
-    """What has a target at every step, in windows: long sequences make few steps of the optimiser."""
-    if task == "classify":
-        return part
-    return [
-        slice(start, min(start + WINDOW, one.stop))
-        for one in part
-        for start in range(one.start, max(one.start + 1, one.stop - WINDOW + STRIDE), STRIDE)
-    ]
-
-
-def _split(x: NDArray[np.float32], said: list[NDArray[Any]], part: Slices, rows: _Sorted) -> Split:
+def _split(x: NDArray[np.float32], truth: NDArray[Any], part: Slices, *, is_whole: bool) -> Split:
     """The steps of each slice with what is true of them."""
-    starts = {one.start: row for row, one in enumerate(rows.sequences)}
-    ends = sorted(starts)
-    targets = []
-    for one in part:
-        row = starts[max(start for start in ends if start <= one.start)]
-        begin = rows.sequences[row].start
-        whole = said[row]
-        targets.append(whole if np.ndim(whole) == 0 else whole[one.start - begin : one.stop - begin])
     sequences = tuple(np.ascontiguousarray(x[one]) for one in part)
-    return Split(sequences, np.array(targets) if np.ndim(targets[0]) == 0 else each_step(targets))
+    if is_whole:
+        return Split(sequences, np.array([truth[one.start] for one in part]))
+    return Split(sequences, each_step([truth[one] for one in part]))
 
 
-def _told(
-    table: pl.DataFrame, told: Table, columns: dict[str, Column], gaps: tuple[str, NDArray[np.float64]] | None
+def _notes(columns: dict[str, Column], empty: list[str]) -> list[str]:
+    doubts = [f"column {name!r}: {column.doubt}" for name, column in columns.items() if column.doubt]
+    where = {name: "" if columns[name].is_empty else " in the part that is learnt from" for name in empty}
+    return doubts + [f"column {name!r} is empty{where[name]}: ignored" for name in empty]
+
+
+def _shown(
+    table: pl.DataFrame, told: Table, columns: dict[str, Column], rows: Rows, since: Gaps | None
 ) -> list[Row]:
     """What each column was taken for."""
     found = []
     for name in table.columns:
-        role = "target, " if name in told.targets else ""
         if name == told.id_column:
             found.append(Row(name, "the sequence", 0, f"{table[name].n_unique():,} different"))
-        elif name == told.time_column:
-            found.append(Row(name, "the time", 0, f"{table[name].min()!s} to {table[name].max()!s}"))
+        elif name == told.time_column and rows.times is not None:
+            first, last = (int(rows.order[at(rows.times.values)]) for at in (np.argmin, np.argmax))
+            what = "the time" if rows.times.has_unit else "the time, in no known unit"
+            found.append(Row(name, what, 0, f"{table[name][first]} to {table[name][last]}"))
         elif name in columns:
-            column = columns[name]
-            if column.kind == "number":
-                values = f"{_short(column.values.min())} to {_short(column.values.max())}"
-            else:
-                values = ", ".join(column.kinds[:4]) + (
-                    f", … ({len(column.kinds)})" if len(column.kinds) > 4 else ""
-                )
-            found.append(Row(name, f"{role}{column.kind}", column.num_missing, values))
+            column, role = columns[name], "target, " if name in told.targets else ""
+            found.append(Row(name, f"{role}{column.kind}", column.num_missing, _range(column)))
         else:
             found.append(Row(name, "ignored", 0, ""))
-    if gaps is not None:
-        found.append(
-            Row(
-                SINCE,
-                "number, of the time",
-                0,
-                f"{_short(gaps[1].min())} to {_short(gaps[1].max())} {gaps[0]}",
-            )
-        )
+    if since is not None:
+        ends = f"{_short(since.values.min())} to {_short(since.values.max())}"
+        found.append(Row(SINCE, "number, of the time", 0, f"{ends} {since.unit}".rstrip()))
     return found
 
 
+def _range(column: Column) -> str:
+    if column.is_empty:
+        return "none"
+    if column.kind == "number":
+        low, high = column.values.min(), column.values.max()
+        return f"{_short(low)} to {_short(high)}"
+    more = f", … ({len(column.kinds)})" if len(column.kinds) > 4 else ""
+    return ", ".join(column.kinds[:4]) + more
+
+
 def _short(value: Any) -> str:
-    return "nothing" if value is None else f"{value:,.6g}"
+    return f"{value:,.6g}"
