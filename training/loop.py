@@ -63,23 +63,38 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """The loss of a batch."""
-        return self._step(batch, "train")
+        loss, known = self._step(batch, "train")
+        return loss * self._weight(known)
 
     def validation_step(self, batch: Batch) -> None:
         """Log the loss and the metric of a batch."""
         self._step(batch, "validation")
 
-    def _step(self, batch: Batch, part: str) -> Tensor:
+    def _weight(self, known: Tensor) -> Tensor | float:
+        """How many targets are known here, as a share of what a process has on average.
+
+        DDP averages the processes' gradients, each that of a mean over its own targets. Weighed so, they are
+        the gradient of the mean over all of them: what one process would learn from.
+        """
+        trainer = self.trainer
+        if trainer.world_size == 1:
+            return 1.0
+        count = (~known.isnan()).sum().float()
+        mean = trainer.strategy.reduce(count.clone(), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return count / mean.clamp_min(1 / trainer.world_size)  # 0 where nobody knows any
+
+    def _step(self, batch: Batch, part: str) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the targets that it is the mean over."""
         x, lengths, targets = batch
         y, _ = self.network(x, lengths, self.network.initial_state(len(x)))
         said, known = self._task.pick(y, lengths, targets)  # [answers, out]
         if not len(said):  # a batch of windows that lie in a gap: nothing to learn, nothing to measure
-            nothing: Tensor = y.sum() * 0
-            return nothing
+            return y.sum() * 0, known
         loss = self._task.loss(self.network, said, known)
         found = {f"{part}_loss": loss, f"{part}_{self._task.metric}": self._task.measure(said, known)}
         self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(said), sync_dist=True)
-        return loss
+        return loss, known
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam; with weight decay its decoupled form."""

@@ -10,14 +10,16 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.training.made import data_of
 from training import loop, run
 from training.batches import Batch
-from training.config import Config, Recipe
+from training.config import Config, Recipe, Table
 from training.data.fetch import FetchError
+from training.data.table import RECIPES, fingerprint
 from training.progress import ProgressBar
 from training.seeds import median_of, train_seeds
 from training.tasks import of
@@ -249,15 +251,42 @@ def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp
         assert row.rsplit(",", 1)[0] == other.rsplit(",", 1)[0]  # all but the seconds
 
 
+def assert_two_processes_learn_what_one_does(config: Config, folder: Path) -> None:
+    run.train(config, folder / "one")
+    two = start(config.model_copy(update={"devices": 2}), folder / "two")
+    said, _ = two.communicate(timeout=120)
+    assert two.returncode == 0, said
+    assert said.count("epoch 1/2") == 1
+    ours, theirs = weights_of(folder / "one"), weights_of(folder / "two")
+    for name, weights in ours.items():
+        torch.testing.assert_close(theirs[name], weights, atol=1e-4, rtol=0)
+
+
 def test_two_processes_learn_what_one_does(small: Config, tmp_path: Path) -> None:
     """Without dropout and noise, DDP's averaged gradients are those of the whole batch, but for rounding."""
     update = {"dropout": 0.0, "noise": 0.0, "epochs": 2, "validation": 0.05}  # 252 sequences: even batches
     config = small.model_copy(update={"recipe": small.recipe.model_copy(update=update)})
-    run.train(config, tmp_path / "one")
-    two = start(config.model_copy(update={"devices": 2}), tmp_path / "two")
-    said, _ = two.communicate(timeout=120)
-    assert two.returncode == 0, said
-    assert said.count("epoch 1/2") == 1
-    ours, theirs = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    for name, weights in ours.items():
-        torch.testing.assert_close(theirs[name], weights, atol=1e-4, rtol=0)
+    assert_two_processes_learn_what_one_does(config, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["state", "level"])
+def test_two_processes_with_unequal_numbers_of_targets_learn_what_one_does(
+    target: str, tmp_path: Path
+) -> None:
+    """Each once weighed its own mean alike, however few targets it was over: labels, forecasts with gaps."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "rooms.csv"
+    rows = ["room,step,level,state"]
+    for room in range(100):  # 64 of them to learn from: even batches
+        for step in range(1 + room % 10 * 4 if room % 2 else 3):
+            level = "" if room % 3 == 0 and step % 4 else f"{rng.normal():.3f}"
+            rows.append(f"{room},{step},{level},{('low', 'high')[int(rng.integers(2))]}")
+    path.write_text("\n".join(rows) + "\n")
+    table = Table(
+        path=str(path), sha256=fingerprint(path), targets=(target,), id_column="room", time_column="step"
+    )
+    recipe = next(iter(RECIPES.values())).model_copy(
+        update={"hidden": 8, "epochs": 2, "batch_size": 16, "dropout": 0.0, "noise": 0.0}
+    )
+    config = Config(data="rooms", recipe=recipe, table=table, accelerator="cpu")
+    assert_two_processes_learn_what_one_does(config, tmp_path)
