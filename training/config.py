@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE, METRICS_FILE = "config.json", "metrics.json"  # of a run folder; the latter once it is finished
 
 Accelerator = Literal["auto", "cpu", "cuda"]
 Count = Annotated[int, Field(ge=1)]

@@ -1,12 +1,12 @@
 """Looks inside a network while it reads one sequence: gates and states, outputs, and what they hang on.
 
-The attributions are integrated gradients (Sundararajan, Taly, Yan 2017, equation 1), by Captum, from a
-sequence in which every number is its mean and every token means nothing. They add up to the difference made.
+The attributions are integrated gradients (Sundararajan, Taly, Yan 2017, equation 1), by Captum, through the
+whole network, from a baseline: the same sequence with each number at its mean of the training part, missing
+where it is missing, and each token's embedding zero. They add up to what the network says of the one less
+what it says of the other.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from captum.attr import IntegratedGradients
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.func import functional_call
 
 from training.cells.cell import Inside
 from training.data.dataset import DataSet, Input, Sequence
@@ -22,6 +23,7 @@ from training.model import Network
 
 NEAR = 1e-5  # of the network's own forward pass, or the recomputed gates are not told
 INTEGRAL_STEPS = 64
+BATCH_STEPS = 20_000  # time steps that are run through the network together, so that a year fits into memory
 
 Floats = NDArray[np.float32]
 
@@ -41,6 +43,7 @@ class Explained:
     target: int  # the output that is attributed, at the last step
     input_names: tuple[str, ...]
     saliency: Floats  # [time, inputs]: what each adds to that output's logit, or to what is foretold
+    start: float  # what is said of the baseline; with all of the saliency, what is said of the sequence
     missing: float  # by how much the attributions fail to add up
 
     def to_json(self) -> dict[str, Any]:
@@ -53,6 +56,7 @@ class Explained:
                 "of": self.output_names[self.target],
                 "inputs": self.input_names,
                 "values": _plain(self.saliency),
+                "start": self.start,
                 "missing": self.missing,
             },
         }
@@ -81,7 +85,7 @@ def explain(network: Network, data: DataSet, sequence: Sequence, *, target: int 
     names = output_names(data)
     if not 0 <= target < len(names):
         raise ExplainError(f"output {target}: the network has {len(names)}, from 0")
-    saliency, missing = _saliency(network, channels, level, target)
+    saliency, start_said = _saliency(network, sequence, target)
     return Explained(
         sequence=sequence,
         layers=tuple({name: values.numpy() for name, values in layer.items()} for layer in layers),
@@ -89,8 +93,9 @@ def explain(network: Network, data: DataSet, sequence: Sequence, *, target: int 
         output_names=names,
         target=target,
         input_names=tuple(name for given in network.front.inputs for name in _names(given)),
-        saliency=_by_input(network, saliency),
-        missing=missing,
+        saliency=saliency,
+        start=start_said,
+        missing=abs(float(saliency.sum(dtype=np.float64)) - (float(said[0, -1, target]) - start_said)),
     )
 
 
@@ -105,46 +110,6 @@ def output_names(data: DataSet) -> tuple[str, ...]:
         for when in told.names
         for quantile in told.quantiles
     )
-
-
-def read_sequence(path: Path, inputs: tuple[Input, ...]) -> Sequence:
-    """A file as `/predict` takes a sequence: rows, an object of named inputs, or either under "steps".
-
-    Tokens may be ids or words of the vocabulary; null is a missing number. Raises ExplainError.
-    """
-    try:
-        told = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ExplainError(f"{path}: {error}") from error
-    if isinstance(told, dict) and "steps" in told:
-        told = told["steps"]
-    named = told if isinstance(told, dict) else {inputs[0].name: told}
-    names = {given.name for given in inputs}
-    if set(named) != names:
-        raise ExplainError(f"{path}: expected the inputs {sorted(names)}, got {sorted(named)}")
-    try:
-        columns = [_columns(given, named[given.name]) for given in inputs]
-        return np.hstack(columns).astype(np.float32)
-    except (TypeError, ValueError) as error:
-        raise ExplainError(f"{path}: {error}") from error
-
-
-def _columns(given: Input, rows: list[Any]) -> NDArray[np.float64]:
-    if given.kind == "token":
-        numbers = {text: number for number, text in enumerate(given.vocabulary)} | {None: given.missing}
-        ids = [row if isinstance(row, int) else numbers.get(row, given.unknown) for row in rows]
-        for step, number in enumerate(ids):
-            if not isinstance(number, int) or not 0 <= number < len(given.vocabulary):
-                raise ValueError(
-                    f"{given.name}, step {step}: {rows[step]!r} is no token of {len(given.vocabulary)}"
-                )
-        return np.array(ids, np.float64)[:, None]
-    found = np.array([[np.nan if value is None else value for value in row] for row in rows], np.float64)
-    if found.ndim != 2 or found.shape[1] != given.columns or not len(found):
-        raise ValueError(f"{given.name}: expected rows of {given.columns} numbers, got {found.shape}")
-    if np.isnan(found).any() and not given.has_gaps:
-        raise ValueError(f"{given.name}: null, where no number may be missing")
-    return found
 
 
 def _trace(network: Network, channels: Tensor) -> tuple[list[Inside], Tensor]:
@@ -163,44 +128,63 @@ def _answer(network: Network, hidden: Tensor, level: Tensor) -> Tensor:
     return network.tail(y, level) if network.tail else y
 
 
-def _saliency(network: Network, channels: Tensor, level: Tensor, target: int) -> tuple[Floats, float]:
-    """[time, channels], and by how much they fail to add up."""
+def _saliency(network: Network, sequence: Sequence, target: int) -> tuple[Floats, float]:
+    """[time, inputs]: what each adds at each step; and what is said of the baseline."""
+    x = torch.from_numpy(sequence)[None]
+    is_missing = x.isnan()
+    places = network.front.places()
+    pairs = [_ends(network, given, x[..., place], place) for given, place in places]
 
-    def last(batch: Tensor) -> Tensor:
-        lengths = torch.full((len(batch),), batch.shape[1])
-        state = network.initial_state(len(batch))[len(network.front.states) :]
-        hidden, _ = network.cell(batch, lengths, state)
-        return _answer(network, hidden[:, -1:], level[:, -1:].expand(len(batch), -1, -1))[:, 0]
+    def last(*parts: Tensor) -> Tensor:
+        """What is said at the last step: of numbers [rows, time, columns], of tokens their embeddings.
 
-    found, missing = IntegratedGradients(last).attribute(
-        channels.detach(),
-        torch.zeros_like(channels),
+        Each token of each row has a row of its own in the table, so that its embedding can be moved.
+        """
+        rows, steps = parts[0].shape[:2]
+        columns, tables = [], {}
+        for (given, place), part in zip(places, parts, strict=True):
+            if given.kind == "token":
+                tables[f"front.tables.{given.name}.weight"] = part.flatten(0, 1)
+                columns.append(torch.arange(rows * steps).reshape(rows, steps, 1).to(x.dtype))
+            else:
+                columns.append(part.masked_fill(is_missing[..., place], torch.nan))
+        told = torch.cat(columns, dim=-1), torch.full((rows,), steps), network.initial_state(rows)
+        said: Tensor = functional_call(network, tables, told)[0]
+        return said[:, -1]
+
+    given_parts, baseline = zip(*pairs, strict=True)
+    found = IntegratedGradients(last).attribute(
+        given_parts,
+        baseline,
         target=target,
         n_steps=INTEGRAL_STEPS,
-        internal_batch_size=INTEGRAL_STEPS,
-        return_convergence_delta=True,
+        internal_batch_size=max(1, min(INTEGRAL_STEPS, BATCH_STEPS // len(sequence))),
     )
-    values: Floats = found[0].detach().numpy().astype(np.float32)
-    return values, float(missing.abs().max())
+    by_input = [
+        part[0].sum(-1, keepdim=True) if given.kind == "token" else part[0]
+        for (given, _), part in zip(places, found, strict=True)
+    ]
+    with torch.no_grad():
+        start = float(last(*baseline)[0, target])
+    values: Floats = torch.cat(by_input, dim=-1).detach().numpy().astype(np.float32)
+    return values, start
+
+
+def _ends(network: Network, given: Input, values: Tensor, place: slice) -> tuple[Tensor, Tensor]:
+    """Where the integral of one input ends, and where it starts: what moves nothing is missing in both."""
+    if given.kind == "token":
+        embedded = network.front.table(given.name).detach()[values[..., 0].long()]
+        return embedded, torch.zeros_like(embedded)
+    mean = network.front.shift[place].expand_as(values)
+    return torch.where(values.isnan(), mean, values), mean
 
 
 def _names(given: Input) -> tuple[str, ...]:
+    """Of each column of an input."""
+    if given.kind == "video":
+        height, width = given.frame
+        return tuple(f"{given.name} {row},{column}" for row in range(height) for column in range(width))
     return given.features if given.kind != "token" else (given.name,)
-
-
-def _by_input(network: Network, saliency: Floats) -> Floats:
-    """[time, channels] → [time, inputs]: a token's embedding, and a number's gaps, count with it."""
-    columns, at = [], 0
-    for given in network.front.inputs:
-        if given.kind == "token":
-            width = network.front.table(given.name).shape[1]
-            columns.append(saliency[:, at : at + width].sum(axis=1, keepdims=True))
-        else:
-            width = given.columns * (2 if given.has_gaps else 1)
-            part = saliency[:, at : at + width].reshape(len(saliency), -1, given.columns)
-            columns.append(part.sum(axis=1))
-        at += width
-    return np.hstack(columns)
 
 
 def _plain(values: Floats) -> list[list[float | None]]:

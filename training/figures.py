@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 MANY = 12  # outputs, beyond which lines are no longer told apart
+ROWS = 40  # inputs, beyond which their names no longer fit on a page
 BLUE, ORANGE, GREY = "#2a6fbb", "#d9730d", "#888888"
 
 
@@ -108,7 +109,7 @@ def draw_inside(insides: dict[str, NDArray[np.float32]], *, title: str, path: Pa
 
 
 def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: Path) -> None:
-    """What is said at each step: a line for each output, or a heat map where there are many."""
+    """What is said at each step: a line for each class, or a heat map of the likeliest of many."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
     if len(names) <= MANY:
@@ -118,26 +119,75 @@ def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: 
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     else:
-        image = axes.imshow(outputs.T, aspect="auto", interpolation="nearest", cmap="viridis")
-        axes.set_ylabel("output")
+        order = np.argsort(-outputs.mean(axis=0), kind="stable")
+        likeliest, others = order[:MANY], outputs[:, order[MANY:]].sum(axis=1)
+        image = axes.imshow(
+            np.vstack([outputs.T[likeliest], others]), aspect="auto", interpolation="nearest", cmap="viridis"
+        )
+        told = [_readable(names[row]) for row in likeliest] + [f"the other {len(names) - MANY}"]
+        axes.set_yticks(range(MANY + 1), told, fontsize=8, parse_math=False)
+        axes.set_title(f"the {MANY} likeliest of {len(names)}")
         figure.colorbar(image, ax=axes, pad=0.01)
     axes.set_xlabel("step")
     _save(figure, path)
 
 
+def draw_foretold(
+    outputs: NDArray[np.float32],
+    *,
+    names: list[str],
+    quantiles: tuple[float, ...],
+    truth: NDArray[np.float32] | None,
+    path: Path,
+) -> None:
+    """What is foretold at each step, and what came: a panel for each of `names`, the first MANY of them.
+
+    `outputs` [time, names · quantiles], `truth` [time, names]; the band is from the lowest to the highest.
+    """
+    shown = min(len(names), MANY)
+    figure = Figure(figsize=(10, 1 + 2.2 * shown), layout="constrained")
+    said = outputs.reshape(len(outputs), len(names), len(quantiles))
+    middle = int(np.argmin(np.abs(np.array(quantiles) - 0.5)))
+    marker = "." if len(outputs) < 50 else None
+    panels = figure.subplots(shown, 1, squeeze=False, sharex=True)[:, 0]
+    for row, axes in enumerate(panels):
+        if len(quantiles) > 1:
+            axes.fill_between(
+                range(len(said)), said[:, row, 0], said[:, row, -1], color=BLUE, alpha=0.2, linewidth=0,
+                label=f"{quantiles[0]:.0%} to {quantiles[-1]:.0%}",
+            )  # fmt: skip
+        axes.plot(said[:, row, middle], color=BLUE, marker=marker, label=f"foretold, {quantiles[middle]:.0%}")
+        if truth is not None:
+            axes.plot(truth[:, row], color=ORANGE, marker=marker, label="what came")
+        axes.set_title(names[row], fontsize=9, parse_math=False)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    panels[-1].set_xlabel("step at which it is foretold")
+    _save(figure, path)
+
+
 def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: str, path: Path) -> None:
-    """What each input at each step adds to an output at the last step."""
-    figure = Figure(figsize=(10, 1.6 + 0.3 * len(names)), layout="constrained")
+    """What each input at each step adds to an output at the last step; of many the ROWS that add most."""
+    strongest = np.sort(np.argsort(-np.abs(saliency).sum(axis=0), kind="stable")[:ROWS])
+    shown = saliency[:, strongest]
+    figure = Figure(figsize=(10, 1.6 + 0.3 * len(strongest)), layout="constrained")
     axes = figure.subplots()
-    most = float(max(np.abs(saliency).max(), 1e-6))
-    image = axes.imshow(
-        saliency.T, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most
+    most = float(max(np.abs(shown).max(), 1e-6))
+    image = axes.imshow(shown.T, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-most, vmax=most)
+    axes.set_yticks(
+        range(len(strongest)), [_readable(names[row]) for row in strongest], fontsize=8, parse_math=False
     )
-    axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("step")
-    axes.set_title(f"what adds to {of!r} at the last step")
+    few = f", the {ROWS} of {len(names)} that add most" if len(names) > ROWS else ""
+    axes.set_title(f"what adds to {of!r} at the last step{few}", parse_math=False)
     figure.colorbar(image, ax=axes, pad=0.01)
     _save(figure, path)
+
+
+def _readable(name: str) -> str:
+    """Spaces and line breaks, which tokens may be, as Python writes them."""
+    return name if name.isprintable() and name.strip() else repr(name)
 
 
 def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from training import data, loop
 from training.config import CONFIG_FILE, Config, Table
+from training.config import METRICS_FILE as METRICS_FILE
 from training.data.dataset import DataSet
 from training.errors import TrainingError
 from training.evaluate import evaluate
@@ -27,7 +28,7 @@ from training.model import Network
 from training.progress import Row
 from training.tasks import Scores
 
-METRICS_FILE, WEIGHTS_FILE = "metrics.json", "weights.pt"
+WEIGHTS_FILE = "weights.pt"
 
 
 class RunError(TrainingError):

@@ -1,22 +1,29 @@
 """What is shown of the inside is what is there: for every cell, input and task."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from matplotlib import image
 
-from tests.training.made import data_of
+from tests.training.made import data_of, encoded_data
+from tests.training.test_encoders import network_for as encoded_network_for
 from tests.training.test_front import TASKS, network_for
 from training import cells
+from training import explain as inside
 from training.__main__ import main
-from training.data.dataset import Input, Task
-from training.explain import ExplainError, explain, read_sequence
+from training.data.dataset import DataSet, Sequence, Task
+from training.explain import explain
 from training.export import random_network
-from training.export.example import steps_of
+from training.figures import draw_foretold, draw_outputs, draw_saliency
+from training.model import Network
 from training.run import Run
+from training.tasks import of
 
 
 @pytest.mark.parametrize("name", cells.names())
@@ -37,16 +44,84 @@ def test_the_trace_of_every_cell_is_its_own_forward_pass(name: str) -> None:
     torch.testing.assert_close(y[None], whole, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_attributions_add_up_to_the_difference_that_the_input_makes(task: Task) -> None:
-    data = data_of(task)
-    network = network_for(data)
-    found = explain(network, data, data.test.sequences[0])
-    assert found.saliency.shape == (len(found.sequence), len(found.input_names))
-    assert found.missing <= 1e-3 * max(1.0, float(np.abs(found.saliency).sum()))
-    if data.forecast is None:
-        np.testing.assert_allclose(found.outputs.sum(axis=1), 1, rtol=1e-5)
-        assert found.target == found.outputs[-1].argmax()
+def made(kind: str) -> tuple[Network, DataSet]:
+    """A network and its data: of each task, each kind of input, alone and together, encoded and not."""
+    if kind == "classify":
+        return random_network(cell="lstm", features=3, hidden=8, layers=1, classes=4, seed=0)
+    if kind == "encoded":  # frames, a projection, a projection of numbers with gaps
+        data = encoded_data()
+        return encoded_network_for(data), data
+    if kind == "projected":  # numbers with gaps, tokens, numbers: those of numbers by the recipe
+        data = data_of("forecast")
+        network = encoded_network_for(data, projection=3)
+        of(data).prepare(network, data)
+        return network, data
+    data = data_of(cast(Task, kind))
+    return network_for(data), data
+
+
+KINDS = ("classify", *TASKS, "encoded", "projected")
+
+
+def said_of_baseline(network: Network, sequence: Sequence) -> torch.Tensor:
+    """What the network itself says at the end of the baseline: means for numbers, nothing for tokens."""
+    told, x = deepcopy(network), sequence.copy()
+    for given, place in told.front.places():
+        if given.kind == "token":
+            told.front.table(given.name).data.zero_()
+        else:
+            x[:, place] = np.where(np.isnan(x[:, place]), np.nan, told.front.shift[place].numpy())
+    return said_last(told, x)
+
+
+def said_last(network: Network, sequence: Sequence) -> torch.Tensor:
+    with torch.no_grad():
+        x = torch.from_numpy(sequence)[None]
+        said: torch.Tensor
+        said, _ = network(x, torch.tensor([len(sequence)]), network.initial_state(1))
+        return said[0, -1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attributions_add_up_to_the_difference_that_the_input_makes(kind: str) -> None:
+    """Of a forecast they once left out the level that it starts from; behind an encoder they had no shape."""
+    network, data = made(kind)
+    for sequence in data.test.sequences[:4]:
+        found = explain(network, data, sequence)
+        start = said_of_baseline(network, sequence)[found.target]
+        difference = float(said_last(network, sequence)[found.target] - start)
+        assert found.saliency.shape == (len(found.sequence), len(found.input_names))
+        assert len(found.input_names) == sequence.shape[1]
+        assert float(found.saliency.sum()) == pytest.approx(difference, rel=1e-3, abs=1e-4)
+        assert found.start == pytest.approx(float(start), rel=1e-5, abs=1e-6)
+        assert found.missing <= 1e-3 * max(1, abs(difference))
+        if data.forecast is None:
+            np.testing.assert_allclose(found.outputs.sum(axis=1), 1, rtol=1e-5)
+            assert found.target == found.outputs[-1].argmax()
+
+
+def test_a_forecast_hangs_on_the_value_that_was_seen_last() -> None:
+    """A network that has learnt nothing says that value: all is there, nothing where it is missing."""
+    network, data = made("forecast")
+    with torch.no_grad():
+        network.head.weight.zero_()
+    sequence = np.hstack([
+        np.array([[1, 1], [4, 2], [np.nan, 3]], np.float32), np.zeros((3, 2), np.float32),
+    ])  # fmt: skip
+    found = explain(network, data, sequence)
+    due = np.zeros_like(found.saliency)
+    due[1, 0] = 4 - float(network.front.shift[0])
+    np.testing.assert_allclose(found.saliency, due, atol=1e-4)
+
+
+def test_a_long_sequence_is_integrated_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, data = made("forecast")
+    sequence = max(data.test.sequences, key=len)
+    whole = explain(network, data, sequence)
+    monkeypatch.setattr(inside, "BATCH_STEPS", 3 * len(sequence))
+    np.testing.assert_allclose(
+        explain(network, data, sequence).saliency, whole.saliency, atol=1e-4, rtol=1e-3
+    )
 
 
 def test_an_input_that_is_not_read_adds_nothing() -> None:
@@ -56,46 +131,6 @@ def test_an_input_that_is_not_read_adds_nothing() -> None:
     found = explain(network, data, data.test.sequences[0])
     assert np.abs(found.saliency[:, 1]).max() < 1e-7
     assert np.abs(found.saliency[:, 0]).max() > 1e-4
-
-
-def test_a_file_is_read_as_predict_takes_it(tmp_path: Path) -> None:
-    data = data_of("forecast")
-    network = network_for(data)
-    due = data.test.sequences[0]
-    path = tmp_path / "sequence.json"
-    for told in (steps_of(network, due), {"steps": steps_of(network, due)}):
-        path.write_text(json.dumps(told))
-        np.testing.assert_array_equal(read_sequence(path, data.inputs), due)
-    named = steps_of(network, due)
-    assert isinstance(named, dict)
-    words = data.inputs[1].vocabulary
-    path.write_text(json.dumps({**named, "sky": [words[number] for number in named["sky"]]}))
-    np.testing.assert_array_equal(read_sequence(path, data.inputs), due)
-
-
-def test_a_file_may_have_tokens_that_nobody_saw_and_nulls(tmp_path: Path) -> None:
-    path = tmp_path / "sequence.json"
-    path.write_text('["a", "of tomorrow", null, 2]')
-    kinds = Input("k", kind="token", vocabulary=("<other>", "<missing>", "a"), unknown=0, missing=1)
-    assert read_sequence(path, (kinds,)).ravel().tolist() == [2, 0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("[[1, 2", r"sequence\.json"),
-        ('{"x": [[1, 2]]}', r"expected the inputs \['hour', 'sky', 'x'\], got \['x'\]"),
-        ('{"x": [[1]], "sky": [0], "hour": [[1]]}', "x: expected rows of 2 numbers"),
-        ('{"x": [[1, 2]], "sky": [9], "hour": [[1]]}', "sky, step 0: 9 is no token of 4"),
-        ('{"x": [[1, 2]], "sky": ["hail"], "hour": [[1]]}', "sky, step 0: 'hail' is no token"),
-        ('{"x": [[1, 2]], "sky": [0], "hour": [[null]]}', "hour: null, where no number may be missing"),
-    ],
-)
-def test_a_file_that_does_not_fit_says_where(text: str, why: str, tmp_path: Path) -> None:
-    path = tmp_path / "sequence.json"
-    path.write_text(text)
-    with pytest.raises(ExplainError, match=why):
-        read_sequence(path, data_of("forecast").inputs)
 
 
 def call(*words: object) -> Result:
@@ -108,6 +143,7 @@ def test_the_command_draws_and_writes(finished: Run, tmp_path: Path) -> None:
     result = call(finished.folder, path, "--out", tmp_path / "why")
     assert result.exit_code == 0, result.output
     assert "what added most: lpc_cepstrum_" in result.output
+    assert "all of it: " in result.output
     names = {drawn.name for drawn in (tmp_path / "why").iterdir()}
     assert names == {"explained.json", "layer_0.png", "outputs.png", "saliency.png"}
     told = json.loads((tmp_path / "why" / "explained.json").read_text())
@@ -128,3 +164,26 @@ def test_the_command_says_what_is_wrong(finished: Run, tmp_path: Path) -> None:
         result = call(*words)
         assert result.exit_code != 0
         assert why in result.output
+
+
+@pytest.mark.parametrize("quantiles", [(0.5,), (0.05, 0.5, 0.95)])
+@pytest.mark.parametrize("has_truth", [True, False])
+def test_forecasts_are_drawn_beside_what_came(
+    quantiles: tuple[float, ...], has_truth: bool, tmp_path: Path
+) -> None:
+    names = [f"${series}$ +{hours} h" for series in range(5) for hours in (1, 6, 24)]
+    said = np.zeros((20, len(names) * len(quantiles)), np.float32)
+    truth = np.full((20, len(names)), np.nan, np.float32)
+    path = tmp_path / "outputs.png"
+    draw_foretold(said, names=names, quantiles=quantiles, truth=truth if has_truth else None, path=path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_of_many_outputs_and_inputs_the_strongest_are_drawn(tmp_path: Path) -> None:
+    """83 rows without a name, or 784 pixels, say nothing."""
+    names = tuple(map(chr, range(1, 84)))  # control characters and spaces among them
+    draw_outputs(np.full((9, 83), 1 / 83, np.float32), names=names, path=tmp_path / "outputs.png")
+    pixels = tuple(f"x {row},{column}" for row in range(28) for column in range(28))
+    draw_saliency(np.ones((9, 784), np.float32), names=pixels, of="$", path=tmp_path / "saliency.png")
+    assert image.imread(tmp_path / "saliency.png").shape[0] < 2000
+    assert (tmp_path / "outputs.png").exists()

@@ -12,7 +12,7 @@ seeds sweep scores compress
 run baselines served explain
 export figures
 loop
-progress evaluate
+progress evaluate posted
 tasks
 sampling
 model batches lag

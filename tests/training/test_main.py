@@ -30,6 +30,22 @@ def test_help_does_not_wait_for_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.parametrize("command", ["evaluate", "explain", "compress"])
+def test_a_run_that_is_not_there_is_told_before_torch_is_waited_for(command: str) -> None:
+    words = [command, "nowhere", *(["--test", "0"] if command == "explain" else [])]
+    code = f"""
+import sys
+from click.testing import CliRunner
+from training.__main__ import main
+result = CliRunner().invoke(main, {words})
+assert result.exit_code == 1, result.output
+assert "runs/nowhere holds no finished run" in result.output, result.output
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "training", "--version"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from training.config import METRICS_FILE
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from training.run import Run
+
+
+def finished_run(name: str) -> Path:
+    """The folder of a finished run, by its path or by its name in runs/.
+
+    Looks before torch is imported, so that a slip is told at once. Raises ClickException.
+    """
+    folder = Path(name) if Path(name).is_dir() else Path("runs") / name
+    if not (folder / METRICS_FILE).is_file():
+        raise click.ClickException(f"{folder} holds no finished run")
+    return folder
 
 
 @contextmanager

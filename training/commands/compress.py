@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.commands.common import errors
+from training.commands.common import errors, finished_run
 
 if TYPE_CHECKING:
     from training.compress import Report
@@ -64,13 +64,13 @@ def compress(
     cellgate-train compress vowels --prune 0.5 --quantize fp16
     cellgate-train compress runs/vowels --units 0.5 --epochs 30 --to models/vowels/3
     """
+    folder = finished_run(name)
     with errors():
         from training import compress as smaller
         from training import run
         from training.figures import draw_compressed
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        folder = Path(name) if Path(name).is_dir() else Path("runs") / name
         done = run.read(folder)
         to = to or _next(Path("models") / done.data.name)
         plan = smaller.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from rich.progress import track
 from rich.table import Table
 
 from training import data
-from training.commands.common import errors
+from training.commands.common import errors, finished_run
 
 if TYPE_CHECKING:
     from training.data.dataset import DataSet
@@ -36,11 +36,12 @@ def evaluate(what: str, split: str, url: str | None, model: str | None, version:
         raise click.UsageError("--model and --version go with --url")
     if not url and not Path(what).is_dir() and what in data.names():
         raise click.UsageError(f"{what} is a data set: --url says which server to ask, or name a run folder")
+    folder = finished_run(what) if Path(what).is_dir() or what not in data.names() else None
     with errors():
         from training import evaluate as local
         from training import served
 
-        network, loaded = _subject(what)
+        network, loaded = _subject(what, folder)
         part = loaded.test if split == "test" else loaded.train
         if url:
             scores = served.evaluate(
@@ -57,15 +58,15 @@ def evaluate(what: str, split: str, url: str | None, model: str | None, version:
     _show(scores, loaded, split)
 
 
-def _subject(what: str) -> "tuple[Network, DataSet]":
+def _subject(what: str, folder: Path | None) -> "tuple[Network, DataSet]":
     """A finished run's network and data; of a data set a network that has learnt no more than its scales."""
     from training import run
     from training.config import Config
     from training.loop import new_network
     from training.tasks import of
 
-    if Path(what).is_dir() or what not in data.names():
-        done = run.read(Path(what))
+    if folder is not None:
+        done = run.read(folder)
         return done.network, done.data
     loaded = data.load(what)
     network = new_network(Config(data=what, recipe=next(iter(data.recipes(what).values()))), loaded)
