@@ -1,5 +1,7 @@
 """The models beside the first one: small, made as they say, and served like it, whole and in pieces."""
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,8 @@ from service.manifest import GRAPH_FILE, Manifest
 from tests.e2e.server import ROOT, running
 
 MODELS = ROOT / "docs" / "examples" / "models"
+PAGE = (ROOT / "docs" / "training.md").read_text()
+GENERATE = re.compile(r"\$ curl -s localhost:8000/generate --json '(.*)'\n(.*)\n")
 NAMES = sorted(folder.name for folder in MODELS.iterdir())
 MOST_BYTES = 1_000_000
 
@@ -76,6 +80,24 @@ def test_in_pieces_through_a_session_it_says_the_same(client: httpx.Client, name
         }  # fmt: skip
         said += predict(client, name, piece)["output"]
     assert said == whole
+
+
+def test_moby_goes_on_from_a_text_as_the_page_says(client: httpx.Client) -> None:
+    """It once took ids only: its manifest had a vocabulary, and no tokenizer."""
+    [(body, shown)] = GENERATE.findall(PAGE)
+    first, again = (client.post("/generate", content=body).json() for _ in range(2))
+    assert first == again
+    assert first["text"] == "".join(first["tokens"]) == json.loads(shown)["text"]
+    other = client.post("/generate", json=json.loads(body) | {"seed": 4}).json()
+    assert len(other["text"]) == len(first["text"]) and other["text"] != first["text"]
+
+
+def test_moby_reads_a_text_as_its_characters(client: httpx.Client) -> None:
+    by_text = predict(client, "moby", {"text": "Call me Ishmael."})
+    assert by_text == predict(client, "moby", {"steps": list("Call me Ishmael.")})
+    refused = client.post("/generate", json={"model": "moby", "prompt": "Zürich"})
+    assert (refused.status_code, refused.json()["pointer"]) == (422, "/prompt")
+    assert "'ü'" in refused.json()["detail"]
 
 
 def test_every_kind_of_task_is_among_them() -> None:

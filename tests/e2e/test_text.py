@@ -23,6 +23,7 @@ LEARN = {
     "characters": tokens.learn_characters(TEXTS),
     "words": tokens.learn_words(TEXTS, size=9),
     "subwords": tokens.learn_bpe(TEXTS, size=275),
+    "letter-words": tokens.letter_words(["cat", "mat", "on", "sat", "the"]),
 }
 KINDS = pytest.mark.parametrize("kind", sorted(LEARN))
 
@@ -95,6 +96,13 @@ def test_what_the_vocabulary_lacks_is_refused_or_unknown(client: httpx.Client) -
     assert ask(client, "words", text="the zebra") == ask(client, "words", steps=["the", tokens.UNKNOWN])
     assert ask(client, "words", steps=["the", "zebra"]) == ask(client, "words", text="the yak")
     assert ask(client, "subwords", text="Zürich 東京")["label"]
+
+
+def test_words_of_letters_are_read_out_of_a_text_as_it_was_written(client: httpx.Client) -> None:
+    written = ask(client, "letter-words", text="The CAT's mat, since 1987...\nOn it: the cat.")
+    plain = ["the", "cat", tokens.UNKNOWN, "mat", tokens.UNKNOWN, "on", tokens.UNKNOWN, "the", "cat"]
+    assert written == ask(client, "letter-words", steps=plain)
+    assert refusal(client, "letter-words", text="1987!")[:2] == (422, "/sequences/0/text")
 
 
 @pytest.mark.parametrize(

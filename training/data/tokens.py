@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from training.data.dataset import Input, Sequence
 
@@ -35,6 +35,21 @@ def learn_words(texts: Iterable[str], *, size: int, name: str = "x") -> Input:
     return _input(tokenizer, name, 0)
 
 
+def letter_words(known: Iterable[str], *, name: str = "x") -> Input:
+    """These words, made of the letters a to z, in this order; every other one is one and the same token.
+
+    Upper case is read as lower case, and anything but a letter parts words: what corpora of words without
+    case, digits and punctuation were made by.
+    """
+    vocabulary = {token: index for index, token in enumerate([UNKNOWN, *known])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z]+"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _input(tokenizer, name, 0)
+
+
 def learn_bpe(texts: Iterable[str], *, size: int, name: str = "x") -> Input:
     """Sub-words by byte-pair encoding (Sennrich, Haddow, Birch 2016, ACL) over bytes: no text is refused.
 
@@ -54,9 +69,16 @@ def learn_bpe(texts: Iterable[str], *, size: int, name: str = "x") -> Input:
 
 def read(given: Input, text: str) -> Sequence:
     """A text as a sequence of ids, [time, 1]."""
+    [sequence] = read_all(given, [text])
+    return sequence
+
+
+def read_all(given: Input, texts: Iterable[str]) -> tuple[Sequence, ...]:
+    """Texts as sequences of ids, each [time, 1]."""
     assert given.tokenizer is not None, f"input {given.name!r} has no tokenizer"
-    ids = Tokenizer.from_str(given.tokenizer).encode(text, add_special_tokens=False).ids
-    return np.array(ids, np.float32)[:, None]
+    tokenizer = Tokenizer.from_str(given.tokenizer)
+    found = (tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
+    return tuple(np.array(ids, np.float32)[:, None] for ids in found)
 
 
 def _input(tokenizer: Tokenizer, name: str, unknown: int | None) -> Input:
