@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from training.data.dataset import DataSet, Sequence, Split, each_step
 
 DTW_PAIRS = 1_000_000  # of sequences that are held against each other, at most
+NGRAM_COUNTS = 10_000_000  # that are kept, at most
 
 Measures = dict[str, float]
 Floats = NDArray[np.float64]
@@ -25,7 +26,8 @@ def measure(data: DataSet) -> dict[str, Measures]:
     if data.task == "forecast":
         return _foretold(data)
     if data.task == "language":
-        return {f"{length}-grams": _ngrams(data, length=length) for length in (1, 2, 3)}
+        fitting = (length for length in (1, 2, 3) if len(data.labels) ** length <= NGRAM_COUNTS)
+        return {f"{length}-grams": _ngrams(data, length=length) for length in fitting}
     found = {"majority": _fitted(data, DummyClassifier(), _nothing)}
     if data.task == "label":
         return found | {"logistic regression of a step": _fitted(data, LogisticRegression(), _steps)}
@@ -92,21 +94,24 @@ def _tokens(sequence: Sequence) -> list[int]:
 
 
 def _foretold(data: DataSet) -> dict[str, Measures]:
-    """Persistence: as it was last seen. Seasonal: as it was a season before the moment foretold."""
+    """Persistence: as it was last seen. Seasonal: as it was a season before the moment foretold.
+
+    With drift: that, and by how much it is now above or below a season ago.
+    """
     told = data.forecast
     assert told is not None
     found: dict[str, list[Floats]] = {"persistence": []}
     if told.season:
-        found["seasonal naive"] = []
+        found |= {"seasonal naive": [], "seasonal naive with drift": []}
     for sequence in data.test.sequences:
         seen = [_last_seen(sequence[:, column]) for column in told.columns for _ in told.horizons]
         found["persistence"].append(np.stack(seen, axis=1))
         if told.season:
             back = [told.season - steps for _ in told.columns for steps in told.horizons]
-            earlier = [
-                np.concatenate([np.full(n, np.nan), s[: len(s) - n]]) for n, s in zip(back, seen, strict=True)
-            ]
+            earlier = [_later(values, n) for values, n in zip(seen, back, strict=True)]
+            drift = [values - _later(values, told.season) for values in seen]
             found["seasonal naive"].append(np.stack(earlier, axis=1))
+            found["seasonal naive with drift"].append(np.stack(earlier, axis=1) + np.stack(drift, axis=1))
     truth = np.concatenate(data.test.targets)
     names = [f"{series}_{when}".replace(" ", "") for series in data.labels for when in told.names]
     return {what: _errors(names, np.concatenate(said), truth) for what, said in found.items()}
@@ -118,6 +123,11 @@ def _errors(names: list[str], said: Floats, truth: Floats) -> Measures:
     whole = {"error": float(np.sqrt(np.nanmean(away**2)))}
     whole |= {f"error_{name}": float(value) for name, value in zip(names, rms, strict=True)}
     return whole | {f"mae_{name}": float(value) for name, value in zip(names, absolute, strict=True)}
+
+
+def _later(values: Floats, steps: int) -> Floats:
+    """[time] → [time]: what was so many steps before, NaN at the beginning."""
+    return np.concatenate([np.full(steps, np.nan), values])[: len(values)]
 
 
 def _last_seen(values: NDArray[Any]) -> Floats:

@@ -47,6 +47,26 @@ def test_persistence_and_the_season_are_those_of_the_definition() -> None:
     assert found["seasonal naive"]["error"] == 0
 
 
+def test_the_season_drifts_by_what_a_season_has_changed() -> None:
+    values = np.array([1, 2, 4, 11, 12, 14, 21, 22, 24], np.float32)
+    split = Split((values[:, None],), each_step([ahead(values, (1,))]))
+    made = replace(
+        data_of("forecast"), inputs=(Input(features=("a",)),), labels=("a",), train=split, test=split,
+        forecast=Forecast(columns=(0,), horizons=(1,), names=("+1",), season=3),
+    )  # fmt: skip
+    found = measure(made)
+    assert found["seasonal naive"]["error"] == 10
+    assert found["seasonal naive with drift"]["error"] == 0
+
+
+def test_counts_of_more_ngrams_than_can_be_kept_are_left_out() -> None:
+    tokens = np.zeros((4, 1), np.float32)
+    split = Split((tokens,), each_step([tokens[:, 0].astype(np.int64)]))
+    labels = tuple(str(number) for number in range(300))
+    found = measure(replace(data_of("language"), labels=labels, train=split, test=split))
+    assert list(found) == ["1-grams", "2-grams"]
+
+
 def test_a_missing_value_is_told_as_it_was_last_seen() -> None:
     x = np.array([3, np.nan, np.nan, 5], np.float32)
     split = Split((x[:, None],), each_step([np.array([[3.0], [3], [3], [6]], np.float32)]))

