@@ -1,10 +1,13 @@
 """Gathers what several seeds of each data set came to, and writes it beside baselines and published scores.
 
 runs/<data>/seed-<n>/metrics.json ─ gather ─ scores.json ─ write ─ scores.md, scores.png
+                                                │   ↑
+                                               renew: of data sets whose runs lie elsewhere
 """
 
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,10 +42,12 @@ class Scored(BaseModel):
     num_parameters: int
     num_bytes: int  # of the weights, as they are stored
     command: str
+    versions: dict[str, str]  # of what gathered the seeds; the runs do not say theirs
     seconds: list[float]
     seeds: list[Measures]  # the measures of each, those of `measures` and no others
     baselines: dict[str, Measures]
     published: list[Published]
+    beside: str = ""  # the data set that it is a yardstick of
 
     @property
     def higher_is_better(self) -> bool:
@@ -66,7 +71,6 @@ class Scores(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    versions: dict[str, str]
     sets: list[Scored]
 
 
@@ -84,9 +88,22 @@ def gather(runs: Path) -> list[Scored]:
     return [_scored(folder) for folder in folders]
 
 
-def collect(runs: Path) -> Scores:
-    """What `scores.json` holds. Raises ScoresError, FetchError."""
-    return Scores(versions=versions(), sets=gather(runs))
+def collect(runs: Path, *, kept: Scores | None = None) -> Scores:
+    """What `scores.json` holds: the data sets of the runs, and those `kept` that have none here, renewed.
+
+    Raises ScoresError, FetchError.
+    """
+    sets = {scored.name: scored for scored in gather(runs)}
+    if kept is not None:
+        sets |= {scored.name: renew(scored) for scored in kept.sets if scored.name not in sets}
+    return Scores(sets=[sets[name] for name in sorted(sets)])
+
+
+def renew(scored: Scored) -> Scored:
+    """All of it that needs no runs, made anew: words, baselines, published scores. Raises FetchError."""
+    if scored.name not in data.names():  # a table of somebody's own
+        return scored
+    return scored.model_copy(update=_told(data.load(scored.name), data.about(scored.name)))
 
 
 def read(path: Path) -> Scores:
@@ -110,30 +127,44 @@ def _scored(folder: Path) -> Scored:
     found = [run.read_metrics(seed) for seed in seeds]
     config = Config.read(seeds[0])
     loaded = data.load_for(config)
-    wanted = measures(loaded)
     weights = torch.load(seeds[0] / run.WEIGHTS_FILE, weights_only=True)
     num_train, num_validation = _sizes(loaded, config)
     return Scored(
         name=loaded.name,
-        title=loaded.title,
-        task=loaded.task,
-        about=data.about(config.data),
-        citation=loaded.citation,
-        license=loaded.license,
         num_train=num_train,
         num_validation=num_validation,
         num_test=len(loaded.test),
         num_parameters=sum(tensor.numel() for tensor in weights.values()),
         num_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
         command=f"{run.command(config)} --seeds {len(seeds)}",
+        versions=versions(),
         seconds=[metrics["seconds"] for metrics in found],
-        seeds=[{name: metrics[f"test_{name}"] for name in wanted} for metrics in found],
-        baselines={
-            name: {measure: value for measure, value in told.items() if measure in wanted}
-            for name, told in baselines.measure(loaded).items()
-        },
-        published=list(loaded.published),
+        seeds=[
+            _compared(loaded, {name.removeprefix("test_"): value for name, value in metrics.items()})
+            for metrics in found
+        ],
+        **_told(loaded, data.about(config.data)),
     )
+
+
+def _told(loaded: DataSet, about: str) -> dict[str, Any]:
+    """What is known of a data set without any run."""
+    return {
+        "title": loaded.title,
+        "task": loaded.task,
+        "about": about,
+        "citation": loaded.citation,
+        "license": loaded.license,
+        "baselines": {name: _compared(loaded, told) for name, told in baselines.measure(loaded).items()},
+        "published": list(loaded.published),
+        "beside": loaded.beside,
+    }
+
+
+def _compared(loaded: DataSet, told: Measures) -> Measures:
+    """Those of the measures that a data set is compared by; bits are those of a character."""
+    share = loaded.token_length if loaded.task == "language" else 1.0
+    return {name: told[name] / share for name in measures(loaded) if name in told}
 
 
 def _sizes(loaded: DataSet, config: Config) -> tuple[int, int]:
@@ -159,12 +190,13 @@ def shares(scores: Scores) -> list[tuple[str, list[float]]]:
 
 def write(scores: Scores) -> str:
     """The page, as Markdown."""
-    parts = [HEAD.format(versions=", ".join(f"{name} {of}" for name, of in scores.versions.items()))]
+    parts = [HEAD]
     parts += [_row(scored, measure) for scored in scores.sets for measure in scored.seeds[0]]
     worse = [name for name, errors in shares(scores) if median(errors) > 1]
     if worse:
         parts.append(f"\n{WORSE} {'; '.join(worse)}.\n")
-    parts += [_section(scored) for scored in scores.sets]
+    for scored in scores.sets:
+        parts.append(_section(scored, [other for other in scores.sets if other.beside == scored.name]))
     return "".join(parts)
 
 
@@ -175,8 +207,6 @@ part, which each training is measured on once, at its end. Recipes were compared
 one replaced another after that one's test figures had been seen, the data set says so. Ours are medians over
 seeds, with the lowest and the highest. A training runs on one thread; its seconds are those of a shared
 machine.
-
-Made with {versions}.
 
 ![ours beside the best baseline](scores.png)
 
@@ -192,10 +222,13 @@ def _row(scored: Scored, measure: str) -> str:
     return f"| {' | '.join(cells)} | {_short(value)}, {name} |\n"
 
 
-def _section(scored: Scored) -> str:
+def _section(scored: Scored, yardsticks: list[Scored]) -> str:
     rows = list(scored.seeds[0])
     table = [["", *map(_words, rows)], ["---"] * (len(rows) + 1)]
     table += [[f"**ours**, {len(scored.seeds)} seeds", *(_spread(scored, measure) for measure in rows)]]
+    for other in yardsticks:
+        told = (_spread(other, measure) for measure in rows)
+        table.append([f"[{other.title}](#{other.name}), {len(other.seeds)} seeds", *told])
     for name, found in scored.baselines.items():
         table.append([name, *(_short(found[m]) if m in found else "" for m in rows)])
     lines = "\n".join(f"| {' | '.join(line)} |" for line in table)
@@ -209,7 +242,8 @@ def _section(scored: Scored) -> str:
 
 {lines}
 {published}
-`{scored.command}`: {median(scored.seconds):.0f} s a seed.
+`{scored.command}`: {median(scored.seconds):.0f} s a seed. Gathered with
+{", ".join(f"{name} {of}" for name, of in scored.versions.items())}.
 
 {scored.num_parameters:,} parameters, {scored.num_bytes / 1000:,.0f} kB. {scored.num_train:,} sequences to
 learn from, {scored.num_validation:,} for validation, {scored.num_test:,} to be measured on.
@@ -219,7 +253,7 @@ learn from, {scored.num_validation:,} for validation, {scored.num_test:,} to be 
 
 
 def _words(measure: str) -> str:
-    return measure.replace("error_", "RMSE ").replace("_", " ").replace("bits", "bits a token")
+    return measure.replace("error_", "RMSE ").replace("_", " ").replace("bits", "bits a character")
 
 
 def _spread(scored: Scored, measure: str) -> str:

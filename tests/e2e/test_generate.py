@@ -1,5 +1,6 @@
 """POST /generate at a real server: by seed, in sessions, equal to /predict of what was generated."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from service.manifest import Manifest
 from tests.e2e.server import Server, running
 from tests.service import text_models
 from tests.service.text_models import TEXTS
-from training import sampling
+from training import data, sampling
+from training.__main__ import main
 from training.data import tokens
 
 GIVEN = tokens.learn_characters(TEXTS)
@@ -176,3 +180,29 @@ def test_what_takes_too_long_is_given_up_and_the_session_is_where_it_was(
         assert (response.status_code, response.json()["code"]) == (504, "deadline_exceeded")
         assert client.get("/sessions/late").status_code == 404
         assert client.get("/health/ready").status_code == 200
+
+
+def test_a_command_trains_on_subwords_and_what_it_exports_is_served_in_text(tmp_path: Path) -> None:
+    """Text → tokenizer learnt from the training part → manifest → server: in pieces as whole."""
+    if shutil.which("npm") is None:
+        pytest.skip("moby lies in an npm package, and there is no npm here")
+    folder = tmp_path / "models" / "moby_subwords" / "1"
+    words = ["train", "moby_subwords", "--epochs", "1", "--hidden", "8", "--batch-size", "512"]
+    told = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "run"), "--export", str(folder)])
+    assert told.exit_code == 0, told.output
+    [given], [spec] = data.load("moby_subwords").inputs, Manifest.read(folder).inputs
+    assert (spec.vocabulary, spec.tokenizer) == (given.vocabulary, given.tokenizer)
+    pieces = ("Call", " me Ishmael.", " Some years ago", " — never mind")
+    with (
+        running(tmp_path, models_dir=str(tmp_path / "models")) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        whole = predict(client, text="".join(pieces))
+        for piece in pieces:
+            last = predict(client, text=piece, session="pieces")
+        assert last["output"] == whole["output"]
+        assert last["step"] == len(tokens.read(given, "".join(pieces))) < len("".join(pieces))
+        assert predict(client, text="Zürich 東京")["label"] in given.vocabulary
+        first = generate(client, "Call me", max_steps=10)
+        assert generate(client, "Call me", max_steps=10) == first
+        assert predict(client, text="Call me", session="own")["step"] == len(tokens.read(given, "Call me"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from training import data
 from training.data import glucose, moby, ocean, purchases, reuters, series, tokens, traffic, watch
@@ -19,17 +20,20 @@ from training.data.fetch import fetch
 # Sequences for training and test, and the shortest and the longest of both.
 SIZES = {
     "air": (546, 1, 144, 8760),
+    "co2": (305, 1, 154, 457),
     "digits": (1347, 450, 8, 8),
     "glucose": (325, 1, 264, 10457),
     "moby": (7905, 60, 56, 2000),
+    "moby_subwords": (7711, 30, 27, 2000),
     "ocean": (469, 1, 317, 3850),
     "purchases": (18856, 2357, 2, 82),
     "reuters": (5485, 2189, 5, 964),
     "traffic": (770, 1, 327, 6552),
+    "traffic_numbers": (770, 1, 327, 6552),
     "vowels": (270, 370, 7, 29),
     "watch": (543, 3, 151, 5366),
 }
-FROM_NPM = {"moby"}
+FROM_NPM = {"moby", "moby_subwords"}
 
 
 def load(name: str) -> DataSet:
@@ -65,7 +69,7 @@ def test_only_inputs_that_say_so_have_gaps_and_tokens_are_in_the_vocabulary(name
             assert set(np.unique(values)) <= set(range(len(given.vocabulary)))
 
 
-@pytest.mark.parametrize("name", ["air", "ocean", "traffic", "glucose"])
+@pytest.mark.parametrize("name", ["air", "co2", "ocean", "traffic", "glucose"])
 def test_the_test_part_comes_after_all_that_is_learnt_from(name: str) -> None:
     """Its values, in order, are in no window of the training part."""
     found = load(name)
@@ -163,6 +167,37 @@ def test_the_training_part_has_every_character_of_moby_dick_so_nothing_of_the_re
     for part, split in zip(moby.parts(text), (found.train, found.validation, found.test), strict=True):
         number = {character: place for place, character in enumerate(given.vocabulary)}
         assert [number[character] for character in part[:-1]] == joined(split)
+
+
+def test_subwords_spell_the_same_book_and_are_learnt_from_its_training_part() -> None:
+    found, (train, _, test) = load("moby_subwords"), moby.parts(moby.text())
+    [given] = found.inputs
+    assert tokens.learn_bpe([train], size=512) == given
+    told = [float(token) for token in np.concatenate(found.test.targets)]
+    ids = tokens.read(given, test)[:, 0].tolist()
+    assert told == ids[1:]
+    assert found.token_length == len(test) / len(ids)
+    assert Tokenizer.from_str(given.tokenizer or "").decode([int(token) for token in ids]) == test
+
+
+def test_numbers_alone_are_those_of_the_traffic() -> None:
+    whole, found = load("traffic"), load("traffic_numbers")
+    assert found.inputs == whole.inputs[:2]
+    width = sum(given.columns for given in found.inputs)
+    assert width == whole.test.sequences[0].shape[1] - 2
+    assert np.array_equal(found.test.sequences[0], whole.test.sequences[0][:, :width], equal_nan=True)
+    assert np.array_equal(found.test.targets[0], whole.test.targets[0], equal_nan=True)
+
+
+def test_carbon_dioxide_has_the_weeks_that_were_published() -> None:
+    found = load("co2")
+    assert found.validation is not None
+    weeks = found.train.sequences[0][:, 0]
+    assert weeks[:3].tolist() == [np.float32(316.1), np.float32(317.3), np.float32(317.6)]
+    assert found.test.sequences[0][-1, 0] == np.float32(371.5)
+    x, y = found.test.sequences[0], found.test.targets[0]
+    for column, horizon in enumerate((4, 26, 52)):
+        assert np.array_equal(y[:-horizon, column], x[horizon:, 0], equal_nan=True)
 
 
 def joined(split: Split) -> list[float]:

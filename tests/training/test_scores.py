@@ -1,5 +1,7 @@
 """The page of scores: from run folders to Markdown, and the committed one is what the command writes."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,12 @@ from click.testing import CliRunner
 from training import data, scores
 from training.__main__ import main
 from training.config import Config, Recipe
-from training.seeds import train_seeds
+from training.data.dataset import Published
+from training.seeds import Table, train_seeds
 
 DOCS = Path(__file__).parents[2] / "docs"
+FROM_NPM = {"moby_subwords"}
+SEED_ROW = re.compile(r"^\| \d \| [\d.]+ \| ([\d.]+) \|", re.MULTILINE)
 
 
 def call(*words: object) -> str:
@@ -35,15 +40,76 @@ def test_every_data_set_has_its_scores_and_its_command_in_the_documents() -> Non
     assert all(f"cellgate-train train {name}" in told for name in data.names())
 
 
-def test_runs_become_a_page_with_baselines_and_a_picture(tmp_path: Path) -> None:
+def test_the_committed_words_are_those_of_the_data_sets() -> None:
+    for scored in scores.read(DOCS / "scores.json").sets:
+        assert scored.about == data.about(scored.name), "cellgate-train scores RUNS --out docs --keep"
+
+
+@pytest.mark.parametrize("name", ["vowels", "moby_subwords"])
+def test_what_needs_no_runs_is_committed_as_it_is_made_now(name: str) -> None:
+    if name in FROM_NPM and shutil.which("npm") is None:
+        pytest.skip(f"{name} lies in an npm package, and there is no npm here")
+    [old] = (scored for scored in scores.read(DOCS / "scores.json").sets if scored.name == name)
+    new = scores.renew(old)
+    assert new.model_copy(update={"baselines": old.baselines}) == old
+    assert new.baselines.keys() == old.baselines.keys()
+    for baseline, found in new.baselines.items():
+        assert found == pytest.approx(old.baselines[baseline])
+
+
+def test_subwords_are_told_in_bits_a_character_like_characters() -> None:
+    found = {scored.name: scored for scored in scores.read(DOCS / "scores.json").sets}
+    characters, subwords = (found[name] for name in ("moby", "moby_subwords"))
+    assert characters.published == subwords.published
+    assert 2 < subwords.baselines["1-grams"]["bits"] < characters.baselines["1-grams"]["bits"]
+
+
+def test_a_yardstick_is_a_row_of_what_it_is_the_yardstick_of() -> None:
+    found = scores.read(DOCS / "scores.json")
+    for name, other in (("traffic", "traffic_numbers"), ("moby", "moby_subwords")):
+        section = scores.write(found).split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert f"](#{other}), 5 seeds | **" in section
+
+
+def test_the_seeds_of_the_training_page_are_those_of_the_scores() -> None:
+    [vowels] = (scored for scored in scores.read(DOCS / "scores.json").sets if scored.name == "vowels")
+    rows = SEED_ROW.findall((DOCS / "training.md").read_text())
+    assert [float(accuracy) for accuracy in rows] == [round(seed["accuracy"], 4) for seed in vowels.seeds]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Table]:
+    """A folder of runs, of vowels alone, and what two seeds came to."""
+    folder = tmp_path_factory.mktemp("runs")
     config = Config(data="vowels", recipe=Recipe(hidden=8, epochs=1))
-    rows = train_seeds(config, tmp_path / "runs" / "vowels", count=2)
-    assert "1 data sets" in call("scores", tmp_path / "runs", "--out", tmp_path)
+    return folder, train_seeds(config, folder / "vowels", count=2)
+
+
+def test_data_sets_without_runs_are_kept_and_renewed(trained: tuple[Path, Table], tmp_path: Path) -> None:
+    committed = {scored.name: scored for scored in scores.read(DOCS / "scores.json").sets}
+    digits = committed["digits"]
+    stale = digits.model_copy(update={"about": "", "published": [Published("nobody", "1.0", "nowhere")]})
+    own = stale.model_copy(update={"name": "a table of my own"})
+    before = scores.Scores(sets=[stale, own, committed["vowels"]])
+    (tmp_path / "scores.json").write_text(before.model_dump_json())
+    assert "3 data sets" in call("scores", trained[0], "--out", tmp_path, "--keep")
+    after = scores.read(tmp_path / "scores.json").sets
+    assert after[0] == own
+    assert after[1].model_copy(update={"baselines": digits.baselines}) == digits
+    assert after[1].baselines["nearest by DTW"] == digits.baselines["nearest by DTW"]
+    assert len(after[2].seeds) == 2, "its runs are here"
+    assert CliRunner().invoke(main, ["scores", str(tmp_path), "--again", "--keep"]).exit_code == 2
+
+
+def test_runs_become_a_page_with_baselines_and_a_picture(trained: tuple[Path, Table], tmp_path: Path) -> None:
+    folder, rows = trained
+    assert "1 data sets" in call("scores", folder, "--out", tmp_path)
     [scored] = scores.read(tmp_path / "scores.json").sets
     assert scored.ours("accuracy") == sorted(row["test_accuracy"] for row in rows)
     assert scored.best_baseline("accuracy")[0] == "summary, logistic regression"
     page = (tmp_path / "scores.md").read_text()
     assert "`cellgate-train train vowels --hidden 8" in page
+    assert f"Gathered with\npython {scored.versions['python']}, torch " in page
     assert "| nearest by DTW | 0.9486 |" in page
     assert "**The best baseline is better than ours** by the median in: vowels: accuracy." in page
     assert "243 sequences to\nlearn from, 27 for validation, 370 to be measured on." in page

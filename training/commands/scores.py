@@ -19,20 +19,30 @@ from training.commands.common import errors
 @click.option(
     "--again", is_flag=True, help="Write the page from the scores.json that is there; read no runs."
 )
-def scores(runs: Path, out: Path, again: bool) -> None:
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Keep what scores.json has of data sets that have no runs in RUNS; only what needs no runs is made "
+    "anew: baselines, published scores, words.",
+)
+def scores(runs: Path, out: Path, again: bool, keep: bool) -> None:
     """Gather the seeds of every data set in RUNS, and write them beside baselines and published scores.
 
     \b
     cellgate-train train vowels --seeds 5 --out runs/vowels
     cellgate-train train air --seeds 5 --out runs/air
     cellgate-train scores runs --out docs
+    cellgate-train scores new-runs --out docs --keep
     """
+    if again and keep:
+        raise click.UsageError("--again reads no runs: it keeps everything")
     with errors():
         from training import scores as page
         from training.figures import draw_scores
 
         kept = out / "scores.json"
-        found = page.read(kept) if again else page.collect(runs)
+        before = page.read(kept) if again or keep else None
+        found = before if again and before else page.collect(runs, kept=before)
         out.mkdir(parents=True, exist_ok=True)
         kept.write_text(found.model_dump_json(indent=1) + "\n")
         (out / "scores.md").write_text(page.write(found))

