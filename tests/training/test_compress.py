@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +183,33 @@ def test_the_command_writes_a_version_that_is_served_and_a_report(
         assert found["output"] == pytest.approx(manifest.example.output, abs=manifest.example.tolerance)
 
 
+def test_the_next_version_of_the_exported_model_is_the_default(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once made a new model, named like the data, and each report lay where the one before had been."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished.folder, tmp_path / "run")
+    export = CliRunner().invoke(main, ["export", "models/speakers/1", "--run", "run"])
+    assert export.exit_code == 0, export.output
+    for bits in ("fp16", "int8"):
+        result = call("run", "--quantize", bits, "--max-drop", "1")
+        assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {"speakers"}
+    assert "models/speakers/3: exported" in result.output
+    for version, bits in (("2", "FP16"), ("3", "INT8")):
+        assert bits in Manifest.read(tmp_path / "models" / "speakers" / version).description
+        report = tmp_path / "run" / "compressed" / "speakers" / version / "report.md"
+        assert report.read_text().startswith(f"# {bits}")
+    shutil.rmtree(tmp_path / "models")
+    assert "models/vowels/1: exported" in call("run", "--quantize", "fp16", "--max-drop", "1").output
+
+
 def test_the_next_version_is_the_default(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished.folder, tmp_path / "run", ignore=shutil.ignore_patterns("export.json"))
     (tmp_path / "models" / "vowels" / "9").mkdir(parents=True)
-    result = call(finished.folder, "--quantize", "fp16", "--max-drop", "1", "--report", tmp_path / "report")
+    result = call("run", "--quantize", "fp16", "--max-drop", "1", "--report", tmp_path / "report")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "models" / "vowels" / "10" / "model.onnx").exists()

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from tests.training.made import data_of
+from tests.training.test_front import network_for
 from training.data.dataset import DataSet, Split
 from training.export import ParityError, export, random_network
 from training.export.example import example
 from training.export.network import write_graph
-from training.export.parity import TOLERANCE, check
+from training.export.parity import TOLERANCE, check, describe
 from training.model import Network
 from training.run import Run
 
@@ -114,6 +116,17 @@ def test_a_difference_is_weighed_by_the_value_where_that_is_large(bias: float, i
     weight.CopyFrom(onnx.numpy_helper.from_array(np.full(4, bias + 4e-5, np.float32), "head_bias"))
     with pytest.raises(ParityError, match="logits by 4") if is_refused else contextlib.nullcontext():
         check(model.SerializeToString(), network, data.test)
+
+
+def test_a_difference_is_told_beside_what_is_allowed() -> None:
+    """A forecast of thousands may differ by hundredths; the message once said so without the why."""
+    data = data_of("forecast")
+    network = network_for(data)
+    assert network.tail is not None
+    network.tail.reach.copy_(torch.tensor([20.0, 500.0]))  # of the two horizons; three quantiles add up
+    told = describe({"y": 0.002, "h_out": 1e-7}, network)
+    assert "0.002 in what is foretold (tolerance 0.0006 to 0.015: 1e-05 of the scale of each series)" in told
+    assert "1e-07 in states (tolerance 1e-05" in told
 
 
 def test_an_export_replaces_only_when_forced(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_export_writes_a_run(finished: Run, tmp_path: Path) -> None:
     result = call("export", tmp_path / "1", "--run", finished.folder)
     assert result.exit_code == 0, result.output
     assert "differ by at most" in result.output
+    assert "(tolerance 1e-05" in result.output
     assert Manifest.read(tmp_path / "1").metrics == finished.test_metrics()
     again = call("export", tmp_path / "1", "--run", finished.folder)
     assert again.exit_code == 1

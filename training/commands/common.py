@@ -1,5 +1,6 @@
 """What several commands share."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from training.run import Run
+
+EXPORT_FILE = "export.json"  # of a run folder: where its network was exported to last
 
 
 def finished_run(name: str) -> Path:
@@ -40,9 +43,10 @@ def errors() -> Iterator[None]:
 
 
 def export_run(done: "Run", folder: Path, *, force: bool) -> None:
-    """Export a finished run, and say how near ONNX Runtime comes to PyTorch."""
+    """Export a finished run, say how near ONNX Runtime comes to PyTorch, and note where it lies now."""
     from training import export as exporter
     from training import run
+    from training.export import parity
 
     told = f"{run.command(done.config, is_public=True)} --export {folder}"
     manifest = exporter.export(
@@ -55,5 +59,18 @@ def export_run(done: "Run", folder: Path, *, force: bool) -> None:
         force=force,
     )
     assert manifest.provenance is not None
-    worst = max(manifest.provenance.parity.values())
-    click.echo(f"{folder}: exported; PyTorch and ONNX Runtime differ by at most {worst:.2g}")
+    (done.folder / EXPORT_FILE).write_text(json.dumps({"folder": str(folder.resolve())}) + "\n")
+    click.echo(f"{folder}: exported; {parity.describe(manifest.provenance.parity, done.network)}")
+
+
+def model_of(run_folder: Path) -> Path | None:
+    """The folder of the model that a run was last exported to, if it is there still."""
+    try:
+        version = Path(json.loads((run_folder / EXPORT_FILE).read_text())["folder"])
+    except FileNotFoundError:
+        return None
+    model = version.parent
+    here = Path.cwd()
+    if not model.is_dir():
+        return None
+    return model.relative_to(here) if model.is_relative_to(here) else model

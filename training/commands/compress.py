@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.commands.common import errors, finished_run
+from training.commands.common import errors, finished_run, model_of
 
 if TYPE_CHECKING:
     from training.compress import Report
@@ -40,9 +40,16 @@ Share = click.FloatRange(0, 1, max_open=True)
     help="Write nothing if accuracy falls by more on the validation part; an error, if it grows so.",
 )
 @click.option(
-    "--to", type=click.Path(path_type=Path), help="The version.  [default: the next of models/DATA]"
+    "--to",
+    type=click.Path(path_type=Path),
+    help="The version.  [default: the next of the model that the run was exported to, or of models/DATA]",
 )
-@click.option("--report", "out", type=click.Path(path_type=Path), help="[default: RUN/compressed]")
+@click.option(
+    "--report",
+    "out",
+    type=click.Path(path_type=Path),
+    help="Where the report goes.  [default: RUN/compressed/MODEL/VERSION]",
+)
 @click.option("--force", is_flag=True, help="Replace what lies in the version's folder.")
 def compress(
     name: str,
@@ -72,13 +79,13 @@ def compress(
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         done = run.read(folder)
-        to = to or _next(Path("models") / done.data.name)
+        to = to or _next(model_of(folder) or Path("models") / done.data.name)
         plan = smaller.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]
         words = f"--units {units:g} --prune {prune:g} --quantize {bits} --epochs {epochs}"
         trained = f"{run.command(done.config, is_public=True)} --out {folder}"
         told = f"{trained} && cellgate-train compress {folder} {words} --to {to}"
         report = smaller.compress(done, to, plan, command=told, force=force)
-        out = out or folder / "compressed"
+        out = out or folder / "compressed" / to.parent.name / to.name
         out.mkdir(parents=True, exist_ok=True)
         rows = _rows(report)
         (out / "report.json").write_text(json.dumps(asdict(report), indent=1) + "\n")

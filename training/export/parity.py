@@ -43,6 +43,23 @@ def check(graph: bytes, network: Network, split: Split, *, batch_size: int = 64)
     return errors
 
 
+def describe(errors: dict[str, float], network: Network) -> str:
+    """What `check` found, in words: each difference beside what is allowed."""
+    if network.tail is None:
+        return (
+            f"PyTorch and ONNX Runtime differ by at most {max(errors.values()):.2g} "
+            f"(tolerance {TOLERANCE:g}, of the value where that is above 1)"
+        )
+    allowed = sorted({f"{TOLERANCE * unit:.2g}" for unit in _units(network)}, key=float)
+    span = " to ".join(dict.fromkeys((allowed[0], allowed[-1])))
+    states = max((error for name, error in errors.items() if name != said(network)), default=0.0)
+    return (
+        f"PyTorch and ONNX Runtime differ by at most {errors[said(network)]:.2g} in what is foretold "
+        f"(tolerance {span}: {TOLERANCE:g} of the scale of each series), and {states:.2g} in states "
+        f"(tolerance {TOLERANCE:g}, of the value where that is above 1)"
+    )
+
+
 def _units(network: Network) -> Floats:
     """The usual size of each foretold number, at least 1, as often as it is added up: [out]."""
     assert network.tail is not None
