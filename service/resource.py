@@ -24,7 +24,7 @@ from service.sequence import Array
 from service.sessions import Binding, Sessions, is_name, session_key
 from service.store import Record
 from service.store.base import tenant_of
-from service.store.record import new_revision
+from service.store.record import CorruptRecord, new_revision
 
 MAX_SCANNED = 10  # pages looked through, for one page of a single model's sessions
 
@@ -97,12 +97,12 @@ class Resources:
         return names
 
     async def delete(self, tenant: str, name: str) -> None:
-        """Forget a live session; its name is free again."""
+        """Forget a live session, or one whose record was damaged; its name is free again."""
 
         def forget(found: Record | None) -> None:
             self._sessions.require_live(found)
 
-        await self._change(tenant, name, forget)
+        await self._change(tenant, name, forget, even_damaged=True)
 
     async def create(
         self,
@@ -214,7 +214,7 @@ class Resources:
                 )
             return record
 
-        await self._change(tenant, name, place)
+        await self._change(tenant, name, place, even_damaged=replace_live)
         return record
 
     async def _update(self, tenant: str, name: str, change: Callable[[Record], Record]) -> Record:
@@ -227,17 +227,32 @@ class Resources:
         await self._change(tenant, name, update)
         return changed[0]
 
-    async def _change(self, tenant: str, name: str, change: Callable[[Record | None], Record | None]) -> None:
+    async def _change(
+        self,
+        tenant: str,
+        name: str,
+        change: Callable[[Record | None], Record | None],
+        *,
+        even_damaged: bool = False,
+    ) -> None:
         """Write what `change` makes of what is there (None: delete), again until nobody else was first."""
         key = session_key(tenant, name)
         await self._sessions.take_turn(key)
         try:
             is_done = False
             while not is_done:
-                found = await self._sessions.find(key)
+                found = await self._find(key, even_damaged=even_damaged)
                 is_done = await self._sessions.put(key, found, change(found))
         finally:
             self._sessions.give_turn(key)
+
+    async def _find(self, key: bytes, *, even_damaged: bool) -> Record | None:
+        try:
+            return await self._sessions.find(key)
+        except CorruptRecord as error:
+            if not even_damaged:
+                raise
+            return Record.unreadable(error, self._sessions.now_ms())
 
     def _ttl_ms(self, ttl_s: float) -> int:
         if not 0 < ttl_s <= self._max_ttl_s:

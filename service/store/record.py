@@ -19,6 +19,7 @@ MAGIC = b"CGR1"
 _PREFIX = struct.Struct("<4sI")
 # status, model length, version length, state length, reply length, step, at, created, touched, ttl
 _HEADER = struct.Struct("<HHHIIQQQQQ8s8s16s")
+_REVISION = slice(62, 70)
 
 
 class Status(IntEnum):
@@ -39,10 +40,17 @@ def new_revision() -> bytes:
 
 
 class CorruptRecord(CellgateError):
-    """The stored bytes are not what was written. The session is refused rather than gone on with."""
+    """The stored bytes are not what was written. The session is refused rather than gone on with.
+
+    `revision` is what stands where the revision was: enough to put another record in its place, or none.
+    """
 
     code = "corrupt_session"
     title = "Corrupt session"
+
+    def __init__(self, detail: str, revision: bytes) -> None:
+        super().__init__(f"{detail}; the session can be deleted or replaced, not gone on with")
+        self.revision = revision
 
 
 class Head(NamedTuple):
@@ -91,19 +99,27 @@ class Record:
 
     @staticmethod
     def head(packed: bytes | memoryview) -> Head:
-        """Read the head of what `pack` wrote, without a look at the rest."""
-        fields = _HEADER.unpack_from(packed, _PREFIX.size)
+        """Read the head of what `pack` wrote, without a look at the rest; something of any bytes."""
+        try:
+            fields = _HEADER.unpack_from(packed, _PREFIX.size)
+        except struct.error:  # too short
+            return Head(False, 0, 0, bytes(packed[_REVISION]), len(packed))
         return Head(fields[0] == Status.LIVE, fields[8], fields[9], fields[10], len(packed))
+
+    @classmethod
+    def unreadable(cls, error: CorruptRecord, touched_ms: int) -> Self:
+        """What stands for a damaged record where one is expected: its revision, and nothing else of it."""
+        return cls(Status.LIVE, "", "", bytes(8), error.revision, 0, touched_ms, touched_ms, 60_000)
 
     @classmethod
     def unpack(cls, packed: bytes | memoryview) -> Self:
         """Read what `pack` wrote. Raises CorruptRecord when a single bit differs."""
         packed = bytes(packed)
         if len(packed) < _PREFIX.size + _HEADER.size:
-            raise CorruptRecord(f"a session record of {len(packed)} bytes is too short")
+            raise CorruptRecord(f"a session record of {len(packed)} bytes is too short", packed[_REVISION])
         magic, checksum = _PREFIX.unpack_from(packed)
         if magic != MAGIC or zlib.crc32(memoryview(packed)[_PREFIX.size :]) != checksum:
-            raise CorruptRecord("a session record does not match its checksum")
+            raise CorruptRecord("a session record does not match its checksum", packed[_REVISION])
         fields = _HEADER.unpack_from(packed, _PREFIX.size)
         status, model, version, state, reply, step, at, created, touched, ttl, revision, graph, digest = (
             fields

@@ -8,8 +8,11 @@ of a shard carry its hash tag, so that on Redis Cluster they lie in one slot; a 
     {cellgate:0}:expiry    sorted set  live, by the time they expire
     {cellgate:0}:names     sorted set  live, in order of key, for lists
     {cellgate:0}:graves    sorted set  tombstones, by the time of death
+    {cellgate:0}:plots     sorted set  tombstones, by tenant and the time of death
     {cellgate:0}:bytes     number      sum of the sizes of all live records
-    {cellgate:0}:tenants   hash        tenant, "sessions" or "bytes" → sum over its live records
+    {cellgate:0}:grave_bytes           the same of all tombstones
+    {cellgate:0}:tenants   hash        tenant, "sessions" or "bytes" → sum over its live records;
+                                       "tombstones" or "tombstone_bytes" → sum over its tombstones
     {cellgate:0}:shards    number      of shards; every server must agree on it
 
 One shard keeps its bounds and evicts exactly. On a Cluster, several spread the load; each has its part of the
@@ -31,13 +34,13 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
     NoScriptError,
+    OutOfMemoryError,
     RedisClusterException,
     RedisError,
     ResponseError,
@@ -45,16 +48,14 @@ from redis.exceptions import (
 
 from service.errors import StartupError, StoreUnavailable
 from service.store import redis_scripts
-from service.store.base import Limits, Outcome, Stats, Write
+from service.store.base import Limits, Outcome, Stats, Write, take_live
 from service.store.record import Record
+from service.store.redis_url import connect
 
 logger = logging.getLogger(__name__)
 
 _OUTCOMES = (Outcome.DONE, Outcome.CONFLICT, Outcome.FULL, Outcome.OVER_QUOTA)
-_KEYS = ("records", "idle", "expiry", "names", "graves", "bytes", "tenants")
-_CLUSTER = "+cluster"  # redis+cluster://, rediss+cluster://
-# Reads and writes are gathered, each kind into one command at a time; the rest is for lists.
-_CONNECTIONS = 16
+_KEYS = ("records", "idle", "expiry", "names", "graves", "bytes", "tenants", "plots", "grave_bytes")
 _RETRIES, _FIRST_WAIT_S, _LONGEST_WAIT_S = 5, 0.02, 0.5
 
 
@@ -67,8 +68,12 @@ class RedisStore:
         self._url = url
         self._timeout_s = timeout_s
         self._tags = [f"{{cellgate:{number}}}" for number in range(shards)]
-        self._bounds = [-(-bound // shards) for bound in (limits.max_sessions, limits.max_bytes)]
-        self._max_tombstones = limits.max_tombstones // shards
+        self._part = limits.part(shards)
+        self._grave_bounds = [
+            self._part.max_tombstones,
+            self._part.max_tombstone_bytes,
+            *self._part.tombstone_bounds(b"some tenant"),
+        ]
         self._retry = Retry(ExponentialWithJitterBackoff(cap=_LONGEST_WAIT_S, base=_FIRST_WAIT_S), _RETRIES)
         self._is_agreed = False  # whether the server is known to hold as many shards as we think
         self._is_up = True
@@ -77,11 +82,7 @@ class RedisStore:
 
     async def open(self) -> None:
         """Connect. A server that is down may come later; one that refuses us raises StartupError."""
-        try:
-            self._client = self._connect()
-        except ValueError as error:
-            expected = "redis://, rediss://, unix://, redis+cluster:// or rediss+cluster://"
-            raise StartupError(f"redis_url: {error}; expected {expected}") from error
+        self._client = connect(self._url, self._timeout_s)
         try:
             async with self._asking():
                 await self._warn_of_loss()
@@ -121,7 +122,10 @@ class RedisStore:
             (tag, self._commit_arguments(now_ms) + [part for i in group for part in self._pack(writes[i])])
             for tag, group in groups.items()
         ]
-        found = await self._run_all(calls, redis_scripts.COMMIT, is_settled=_has_no_conflict)
+        async with self._asking():
+            found = await asyncio.gather(
+                *(self._send(functools.partial(self._commit_to, *c), _has_no_conflict) for c in calls)
+            )
         outcomes = [Outcome.CONFLICT] * len(writes)
         for group, numbers in zip(groups.values(), found, strict=True):
             for index, number in zip(group, numbers, strict=True):
@@ -130,18 +134,21 @@ class RedisStore:
 
     async def scan(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
         """Live records in order of key, merged from all shards."""
-        lower = b"(" + after if after >= prefix else b"[" + prefix
-        arguments = [lower, _upper_bound(prefix), limit]
-        found = await self._run_all([(tag, arguments) for tag in self._tags], redis_scripts.SCAN)
-        pages = [zip(page[::2], page[1::2], strict=True) for page in found]
-        merged = itertools.islice(heapq.merge(*pages), limit)
-        return [(key, Record.unpack(packed)) for key, packed in merged]
+        found: list[tuple[bytes, Record]] = []
+        while True:
+            page = await self._page(prefix, after, limit)
+            found += take_live(page, limit - len(found))
+            if len(found) == limit or len(page) < limit:
+                return found
+            after = page[-1][0]  # some of that page were damaged
 
     async def sweep(self, now_ms: int, limit: int) -> int:
         """Bury the expired, the longest expired first."""
+        async with self._asking():
+            await self._send(self._agree)  # somebody may have emptied the server under us
         buried = 0
         for tag in self._tags:
-            arguments = [now_ms, limit - buried, self._max_tombstones]
+            arguments = [now_ms, *self._grave_bounds, limit - buried]
             buried += (await self._run_all([(tag, arguments)], redis_scripts.SWEEP))[0]
             if buried >= limit:
                 break
@@ -151,20 +158,6 @@ class RedisStore:
         """How full the store is, all replicas together."""
         found = await self._run_all([(tag, []) for tag in self._tags], redis_scripts.STATS)
         return Stats(*(sum(column) for column in zip(*found, strict=True)))
-
-    def _connect(self) -> "Redis | RedisCluster":
-        options: dict[str, Any] = {
-            "socket_timeout": self._timeout_s,
-            "socket_connect_timeout": self._timeout_s,
-            "retry": Retry(NoBackoff(), 0),  # `_send` tries again, and counts
-            "protocol": 2,
-        }
-        scheme, separator, rest = self._url.partition("://")
-        if scheme.endswith(_CLUSTER):
-            url = scheme.removesuffix(_CLUSTER) + separator + rest
-            return RedisCluster.from_url(url, **options)
-        options |= {"max_connections": _CONNECTIONS, "timeout": self._timeout_s}
-        return Redis.from_pool(BlockingConnectionPool.from_url(self._url, **options))
 
     def _tag_of(self, key: bytes) -> str:
         return self._tags[zlib.crc32(key) % len(self._tags)]
@@ -177,7 +170,24 @@ class RedisStore:
         return [write.key, write.expected or b"", packed, *bounds]
 
     def _commit_arguments(self, now_ms: int) -> list[int | bytes]:
-        return [now_ms, *self._bounds, self.limits.min_idle_ms, self._max_tombstones]
+        part = self._part
+        return [now_ms, *self._grave_bounds, part.max_sessions, part.max_bytes, part.min_idle_ms]
+
+    async def _commit_to(self, tag: str, arguments: list[Any]) -> Any:
+        try:
+            return await self._run(redis_scripts.COMMIT, tag, arguments)
+        except OutOfMemoryError:
+            first = len(self._commit_arguments(0))
+            if b"" not in arguments[first + 2 :: 5]:
+                raise
+            return await self._run(redis_scripts.DELETE, tag, arguments)
+
+    async def _page(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        lower = b"(" + after if after >= prefix else b"[" + prefix
+        arguments = [lower, _upper_bound(prefix), limit]
+        found = await self._run_all([(tag, arguments) for tag in self._tags], redis_scripts.SCAN)
+        pages = [zip(page[::2], page[1::2], strict=True) for page in found]
+        return list(itertools.islice(heapq.merge(*pages), limit))
 
     async def _read_wanted(self) -> None:
         try:
@@ -204,16 +214,11 @@ class RedisStore:
             for key, packed in zip(keys, values, strict=True):
                 _settle(wanted[key], packed)
 
-    async def _run_all(
-        self,
-        calls: list[tuple[str, list[Any]]],
-        script: redis_scripts.Script,
-        is_settled: Callable[[Any], bool] = lambda _: True,
-    ) -> list[Any]:
+    async def _run_all(self, calls: list[tuple[str, list[Any]]], script: redis_scripts.Script) -> list[Any]:
         """Run a script on several shards at once."""
         async with self._asking():
             return await asyncio.gather(
-                *(self._send(functools.partial(self._run, script, *call), is_settled) for call in calls)
+                *(self._send(functools.partial(self._run, script, *call)) for call in calls)
             )
 
     async def _send(
@@ -254,7 +259,7 @@ class RedisStore:
         except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
             if self._is_up:
                 logger.warning("Redis: %s: %s", type(error).__name__, error)
-            self._is_up = False
+            self._is_up = self._is_agreed = False
             raise StoreUnavailable(
                 f"the session store (Redis) does not answer: {type(error).__name__}; "
                 "send the request again, with the same `at`"
@@ -266,11 +271,13 @@ class RedisStore:
     async def _agree(self) -> None:
         """Be the first to say how many shards there are, or agree with whoever was."""
         ours, key = len(self._tags), f"{self._tags[0]}:shards"
-        await self._ask("SET", key, ours, "NX")
-        theirs = int(await self._ask("GET", key))
-        if theirs != ours:
-            raise _ShardsDiffer(f"the sessions there lie in {theirs} shards, redis_shards is {ours}")
-        self._is_agreed = True
+        theirs = await self._ask("GET", key)
+        if theirs is None:  # not asked to set otherwise: a full server would refuse
+            await self._ask("SET", key, ours, "NX")
+            theirs = await self._ask("GET", key)
+        self._is_agreed = int(theirs) == ours
+        if not self._is_agreed:
+            raise _ShardsDiffer(f"the sessions there lie in {int(theirs)} shards, redis_shards is {ours}")
 
     async def _warn_of_loss(self) -> None:
         """Say what would make this server lose sessions, where it lets us look."""

@@ -6,7 +6,10 @@ They know a packed record (`record.py`) by the position of a few fields, nothing
     31 at  39 created  47 touched  55 ttl  63 revision  71 graph  79 digest  95 model, version, state, reply
 
 The first line makes Redis refuse a script before it starts, not in the middle, when memory or disk is full or
-the server is a read-only replica; it needs Redis 7 or Valkey.
+the server is a read-only replica; it needs Redis 7 or Valkey. What frees memory may run when it is full.
+
+A tombstone is counted when it is put into `plots`, and uncounted when it is taken out. Those of servers older
+than `plots` are in none: they are bounded in number alone, until the last of them is gone.
 """
 
 import hashlib
@@ -27,13 +30,18 @@ class Script:
 
 
 _WRITES = "#!lua\n"
+_FREES = "#!lua flags=allow-oom\n"
 _READS = "#!lua flags=no-writes\n"
 
 _NAMES = """
-local records, idle, expiry, names, graves, bytes, tenants = unpack(KEYS)
+local records, idle, expiry, names, graves, bytes, tenants, plots, grave_bytes = unpack(KEYS)
 """
 
+# ARGV, of whatever buries: now, most tombstones and bytes of them, and the same of one tenant.
 _RECORD = """
+local now, max_graves, max_grave_bytes, max_own_graves, max_own_grave_bytes =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+
 -- CRC-32 as in zlib, four bits at a time
 local NIBBLES = {
   0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
@@ -55,25 +63,103 @@ local function revision(packed)
 end
 
 local function live_size(packed)
-  if packed and struct.unpack('<I2', packed, 9) == 0 then return #packed end
+  if packed and #packed >= 94 and struct.unpack('<I2', packed, 9) == 0 then return #packed end
   return 0
 end
 
--- base.tombstone: the same bytes, which a test holds
-local function tombstone(packed, status, now)
+local function touched_of(packed)
+  return #packed >= 94 and struct.unpack('<I8', packed, 47) or 0
+end
+
+local function is_whole(packed)
+  if #packed < 94 then return false end
+  local model, version, state, reply = struct.unpack('<I2I2I4I4', packed, 11)
+  return #packed == 94 + model + version + state + reply
+end
+
+-- base.tombstone: the same bytes, which a test holds. Of a record that is not whole nothing can be told.
+local function tombstone(packed, status)
+  if not is_whole(packed) then packed = string.rep('\\0', 94) end
   local model, version = struct.unpack('<I2I2', packed, 11)
   local body = struct.pack('<I2I2I2I4I4', status, model, version, 0, 0) .. packed:sub(23, 46)
     .. struct.pack('<I8', now) .. packed:sub(55, 78) .. string.rep('\\0', 16)
     .. packed:sub(95, 94 + model + version)
-  return packed:sub(1, 4) .. struct.pack('<I4', crc32(body)) .. body
+  return 'CGR1' .. struct.pack('<I4', crc32(body)) .. body
 end
 
 local function tenant_of(key)
   return key:sub(1, key:find('\\0', 1, true) - 1)
 end
 
+local function count_grave(tenant, number, size)
+  redis.call('INCRBY', grave_bytes, size)
+  redis.call('HINCRBY', tenants, tenant .. '\\0tombstones', number)
+  redis.call('HINCRBY', tenants, tenant .. '\\0tombstone_bytes', size)
+end
+
+-- Tenant, NUL, time of death, size, rest of the key: in order, each tenant's lie together, oldest first.
+local function plot_of(key, packed)
+  local tenant = tenant_of(key)
+  return tenant .. '\\0' .. struct.pack('>I8I4', touched_of(packed), #packed) .. key:sub(#tenant + 2)
+end
+
+local function add_grave(key, packed)
+  redis.call('ZADD', graves, touched_of(packed), key)
+  if redis.call('ZADD', plots, 0, plot_of(key, packed)) == 1 then count_grave(tenant_of(key), 1, #packed) end
+end
+
+local function remove_grave(key, packed)
+  redis.call('ZREM', graves, key)
+  if redis.call('ZREM', plots, plot_of(key, packed)) == 1 then count_grave(tenant_of(key), -1, -#packed) end
+end
+
+-- Forget a tenant's oldest tombstone; whether there was one.
+local function drop_oldest_of(tenant)
+  local from, to = '[' .. tenant .. '\\0', '(' .. tenant .. '\\1'
+  local plot = redis.call('ZRANGEBYLEX', plots, from, to, 'LIMIT', 0, 1)[1]
+  if not plot then return false end
+  local died, size, rest = struct.unpack('>I8I4', plot, #tenant + 2)
+  local key = tenant .. '\\0' .. plot:sub(rest)
+  redis.call('ZREM', plots, plot)
+  count_grave(tenant, -1, -size)
+  local packed = redis.call('HGET', records, key)
+  if packed and live_size(packed) == 0 and touched_of(packed) == died then
+    redis.call('ZREM', graves, key)
+    redis.call('HDEL', records, key)
+  end
+  return true
+end
+
+-- Forget the oldest tombstone of all; whether there was one.
+local function drop_oldest()
+  local key = redis.call('ZRANGE', graves, 0, 0)[1]
+  if not key then return false end
+  local packed = redis.call('HGET', records, key)
+  if packed and live_size(packed) == 0 then
+    remove_grave(key, packed)
+    redis.call('HDEL', records, key)
+  else
+    redis.call('ZREM', graves, key)
+  end
+  return true
+end
+
+local function own_bounds(tenant)
+  if tenant == '' then return max_graves, max_grave_bytes end
+  return max_own_graves, max_own_grave_bytes
+end
+
+-- Until the tenant's, and then all, are within their bounds.
+local function drop_oldest_graves(tenant)
+  local number, size = own_bounds(tenant)
+  local function own(what) return tonumber(redis.call('HGET', tenants, tenant .. '\\0' .. what) or 0) end
+  while (own('tombstones') > number or own('tombstone_bytes') > size) and drop_oldest_of(tenant) do end
+  while (redis.call('ZCARD', graves) > max_graves
+      or tonumber(redis.call('GET', grave_bytes) or 0) > max_grave_bytes) and drop_oldest() do end
+end
+
 -- Put one record in the place of another, and keep indexes and totals in step with them.
-local function replace(key, old, new, max_tombstones)
+local function replace(key, old, new)
   local before, after = live_size(old), live_size(new)
   if new then redis.call('HSET', records, key, new) else redis.call('HDEL', records, key) end
   if before ~= after then
@@ -95,29 +181,28 @@ local function replace(key, old, new, max_tombstones)
     redis.call('ZREM', expiry, key)
     redis.call('ZREM', names, key)
   end
+  if old and before == 0 then remove_grave(key, old) end
   if new and after == 0 then
-    redis.call('ZADD', graves, (struct.unpack('<I8', new, 47)), key)
-    if redis.call('ZCARD', graves) > max_tombstones then
-      redis.call('HDEL', records, redis.call('ZPOPMIN', graves)[1])
-    end
-  elseif old and before == 0 then
-    redis.call('ZREM', graves, key)
+    add_grave(key, new)
+    drop_oldest_graves(tenant_of(key))
   end
 end
 
-local function bury(key, status, now, max_tombstones)
+local function bury(key, status)
   local old = redis.call('HGET', records, key)
-  replace(key, old, tombstone(old, status, now), max_tombstones)
+  if old then replace(key, old, tombstone(old, status)) end
+  if live_size(old) == 0 then  -- gone, or damaged where it says that it is live
+    for _, index in ipairs({idle, expiry, names}) do redis.call('ZREM', index, key) end
+  end
 end
 """
 
-# ARGV: now, max_sessions, max_bytes, min_idle, max_tombstones; per write: key, expected revision, record, and
-# its tenant's bounds on sessions and bytes (0: none). Empty revision: nothing there. Empty record: delete.
-# Returns per write 0 done, 1 conflict, 2 full, 3 over quota.
+# ARGV: now, the bounds of tombstones, max_sessions, max_bytes, min_idle; per write: key, expected revision,
+# record, and its tenant's bounds on sessions and bytes (0: none). Empty revision: nothing there. Empty
+# record: delete. Returns per write 0 done, 1 conflict, 2 full, 3 over quota.
 _COMMIT = """
 local DONE, CONFLICT, FULL, OVER_QUOTA, EVICTED = 0, 1, 2, 3, 3
-local now, max_sessions, max_bytes, min_idle, max_tombstones =
-  tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local max_sessions, max_bytes, min_idle = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
 local function oldest_but(key)
   local found = redis.call('ZRANGE', idle, 0, 1, 'WITHSCORES')
@@ -125,14 +210,19 @@ local function oldest_but(key)
   return found[1], tonumber(found[2])
 end
 
--- Evict until a live record of `size` bytes fits in the place of the old one.
-local function make_room(key, old, size)
+-- Whether the new record fits in the place of the old one, once others have been evicted for it.
+local function has_room(key, old, new)
+  local size = live_size(new)
+  if size == 0 then
+    local _, most = own_bounds(tenant_of(key))
+    return #new <= most
+  end
   local replaced = live_size(old)
   while size > replaced and (tonumber(redis.call('GET', bytes) or 0) - replaced + size > max_bytes
       or (replaced == 0 and redis.call('ZCARD', idle) >= max_sessions)) do
     local victim, touched = oldest_but(key)
     if not victim or now - touched < min_idle then return false end
-    bury(victim, EVICTED, now, max_tombstones)
+    bury(victim, EVICTED)
   end
   return true
 end
@@ -151,13 +241,13 @@ local function write(key, expected, new, max_sessions, max_bytes)
   if new and revision(old) == revision(new) then return DONE end
   if revision(old) ~= expected then return CONFLICT end
   if live_size(new) > 0 and is_over_quota(key, old, #new, max_sessions, max_bytes) then return OVER_QUOTA end
-  if live_size(new) > 0 and not make_room(key, old, #new) then return FULL end
-  replace(key, old, new, max_tombstones)
+  if new and (deletes_only or not has_room(key, old, new)) then return FULL end
+  replace(key, old, new)
   return DONE
 end
 
 local outcomes = {}
-for i = 6, #ARGV, 5 do
+for i = 9, #ARGV, 5 do
   outcomes[#outcomes + 1] = write(
     ARGV[i], ARGV[i + 1], ARGV[i + 2] ~= '' and ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   )
@@ -165,11 +255,11 @@ end
 return outcomes
 """
 
-# ARGV: now, limit, max_tombstones. Returns how many sessions were buried.
+# ARGV: now, the bounds of tombstones, limit. Returns how many sessions were buried.
 _SWEEP = """
 local EXPIRED = 2
-local expired = redis.call('ZRANGEBYSCORE', expiry, '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[2])
-for _, key in ipairs(expired) do bury(key, EXPIRED, tonumber(ARGV[1]), tonumber(ARGV[3])) end
+local expired = redis.call('ZRANGEBYSCORE', expiry, '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[6])
+for _, key in ipairs(expired) do bury(key, EXPIRED) end
 return #expired
 """
 
@@ -178,16 +268,18 @@ _SCAN = """
 local found = {}
 for _, key in ipairs(redis.call('ZRANGEBYLEX', names, ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])) do
   found[#found + 1] = key
-  found[#found + 1] = redis.call('HGET', records, key)
+  found[#found + 1] = redis.call('HGET', records, key) or ''
 end
 return found
 """
 
 _STATS = """
-return {redis.call('ZCARD', idle), tonumber(redis.call('GET', bytes) or 0), redis.call('ZCARD', graves)}
+local function number(key) return tonumber(redis.call('GET', key) or 0) end
+return {redis.call('ZCARD', idle), number(bytes), redis.call('ZCARD', graves), number(grave_bytes)}
 """
 
-COMMIT = Script(_WRITES + _NAMES + _RECORD + _COMMIT)
-SWEEP = Script(_WRITES + _NAMES + _RECORD + _SWEEP)
+COMMIT = Script(_WRITES + "local deletes_only = false\n" + _NAMES + _RECORD + _COMMIT)
+DELETE = Script(_FREES + "local deletes_only = true\n" + _NAMES + _RECORD + _COMMIT)
+SWEEP = Script(_FREES + _NAMES + _RECORD + _SWEEP)
 SCAN = Script(_READS + _NAMES + _SCAN)
 STATS = Script(_READS + _NAMES + _STATS)

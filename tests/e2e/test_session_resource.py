@@ -15,8 +15,10 @@ import onnx
 import pytest
 
 from service import transfer
+from service.sessions import session_key
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import ROOT, Server, running
+from tests.service.test_store_lmdb import damage
 
 ROW = [0.1] * 12
 Steps = list[list[float]]
@@ -272,6 +274,34 @@ def test_the_command_line_carries_sessions_too(two_versions: Path, utterance: St
     assert cli("rm", "call", store="two").stdout == "removed call\n"
     (tmp_path / "empty").touch()
     assert "no exported session" in cli("import", "call", str(tmp_path / "empty"), store="two").stderr
+
+
+def test_a_damaged_session_is_refused_and_can_be_removed(utterance: Steps, tmp_path: Path) -> None:
+    """One flipped bit made every list a 500, and nothing got rid of it."""
+    names = ["deleted", "replaced", "removed"]
+    with running(tmp_path) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        for name in [*names, "whole"]:
+            step(client, utterance[:4], name)
+        server.stop()
+    damage(tmp_path / "sessions", *(session_key("", name) for name in names))
+    with running(tmp_path) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        for name in names:
+            asked = client.get(f"/sessions/{name}")
+            assert code_of(asked) == (500, "corrupt_session")
+            assert "can be deleted or replaced" in asked.json()["detail"]
+            body = {"sequences": [{"steps": utterance, "session": name, "at": 0}]}
+            assert client.post("/predict", json=body).status_code == 500, "never a reset by itself"
+        assert [s["session"] for s in client.get("/sessions").json()["sessions"]] == ["whole"]
+        assert client.delete("/sessions/deleted").status_code == 204
+        assert client.get("/sessions/deleted").status_code == 404
+        assert code_of(client.put("/sessions/replaced", json={})) == (500, "corrupt_session")
+        assert client.put("/sessions/replaced?replace=true", json={}).status_code == 201
+        assert step(client, utterance, "replaced", at=0)["step"] == len(utterance)
+        command = [sys.executable, "-m", "service", "sessions", "rm", "removed"]
+        command += ["--sessions-dir", str(tmp_path / "sessions")]
+        removed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert removed.stdout == "removed removed\n", removed.stderr
+        assert client.get("/sessions/removed").status_code == 404
 
 
 def test_predict_still_refuses_names_of_v2(api: httpx.Client) -> None:

@@ -7,8 +7,10 @@ import asyncio
 import random
 import signal
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from tests.ports import free_port
 from tests.redis_server import RedisServer, needs_redis, redis_cluster, redis_server
 
 pytestmark = needs_redis
-LIMITS = Limits(max_sessions=1000, max_bytes=1 << 24, min_idle_ms=0, max_tombstones=100)
+LIMITS = Limits(max_sessions=1000, max_bytes=1 << 24, min_idle_ms=0, max_tombstones=1000)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,51 @@ def test_a_record_that_was_damaged_is_refused(server: RedisServer) -> None:
             found = await asyncio.gather(store.get(b"\0good"), store.get(b"\0bad"), return_exceptions=True)
             assert isinstance(found[0], Record)
             assert isinstance(found[1], CorruptRecord)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("damaged", ["nonsense", "CGR1" + "x" * 200], ids=["short", "long"])
+def test_a_damaged_record_stands_in_nobodys_way(server: RedisServer, damaged: str) -> None:
+    async def work() -> None:
+        async with opened(server.url, Limits(max_sessions=3, min_idle_ms=0)) as store:
+            for touched_ms, name in enumerate((b"t\0a", b"t\0b", b"t\0c")):
+                await put(store, name, record(touched_ms=touched_ms))
+            server.ask("HSET", "{cellgate:0}:records", "t\0a", damaged)
+            assert [key for key, _ in await store.scan(b"t\0", b"", 2)] == [b"t\0b", b"t\0c"], "a full page"
+            assert await put(store, b"t\0d", record(touched_ms=3)) is Outcome.DONE
+            evicted = await store.get(b"t\0a")
+            assert evicted is not None and (evicted.status, evicted.step) == (Status.EVICTED, 0)
+            server.ask("HSET", "{cellgate:0}:records", "t\0b", damaged)
+            assert await store.sweep(10_000, 10) == 3
+            assert await store.sweep(10_000, 10) == 0
+            server.ask("HSET", "{cellgate:0}:records", "t\0c", damaged)
+            with pytest.raises(CorruptRecord) as raised:
+                await store.get(b"t\0c")
+            leave = Write(b"t\0c", raised.value.revision, None)
+            assert await store.commit([leave], 0) == [Outcome.DONE]
+            assert await store.get(b"t\0c") is None
+
+    asyncio.run(work())
+
+
+def test_tombstones_of_an_older_server_are_bounded_in_number(server: RedisServer) -> None:
+    """It counted no bytes of them, and had no `plots`: a new server must not uncount what nobody counted."""
+
+    async def work() -> None:
+        ended = [replace(record(touched_ms=i, state=b""), status=Status.ENDED) for i in range(8)]
+        async with opened(server.url, Limits(max_tombstones=4)) as store:
+            for i in range(4):
+                await put(store, b"t\0%d" % i, ended[i])
+            for name in ("plots", "grave_bytes"):
+                server.ask("DEL", "{cellgate:0}:" + name)
+            server.ask("HDEL", "{cellgate:0}:tenants", "t\0tombstones", "t\0tombstone_bytes")
+            for i in range(4, 8):
+                await put(store, b"t\0%d" % i, ended[i])
+            kept = [await store.get(b"t\0%d" % i) is not None for i in range(8)]
+            assert kept == [False, False, True, True, False, False, True, True], "half, beside the old"
+            stats = await store.stats()
+            assert (stats.tombstones, stats.tombstone_bytes) == (4, 2 * len(ended[0].pack()))
 
     asyncio.run(work())
 
@@ -340,6 +387,49 @@ def test_a_server_that_refuses_us_ends_the_start(tmp_path: Path) -> None:
         asyncio.run(start("http://127.0.0.1"))
 
 
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("redis://:hunter2/secret@host:6379/0", "cannot be read"),
+        ("redis://:hunter2#secret@host:6379/0", "cannot be read"),
+        ("redis://[hunter2@host:6379/0", "cannot be read"),
+        ("redis://host:6379/0?hunter2", "cannot be read"),
+        ("redis://user:1234/hunter2@host:6379/0", "path"),
+        ("redis://user:1234#hunter2@host:6379/0", "path"),
+        ("redis://host:6379/hunter2", "path"),
+        ("redis+cluster://host:6379/2", "cluster has only 0"),
+        ("redis://:1234", "no server"),
+        ("unix://", "no server"),
+        ("http://hunter2@host", "scheme"),
+        ("hunter2", "scheme"),
+        ("redis://host:6379/0?hunter2=1", "option"),
+        ("redis://host:6379/0?db=hunter2", "option"),
+        ("redis+cluster://host:6379/0?hunter2=1", "option"),
+    ],
+)
+def test_a_url_that_cannot_be_is_refused_without_a_word_of_it(url: str, fault: str) -> None:
+    """`Port could not be cast to integer value as 'hunter2'` was in the log."""
+
+    async def start() -> None:
+        async with opened(url):
+            pass
+
+    with pytest.raises(StartupError, match=f"redis_url.*{fault}") as raised:
+        asyncio.run(start())
+    told = "".join(traceback.format_exception(raised.value)).partition("service.errors.StartupError")[2]
+    assert not any(part in told for part in ("hunter2", "secret", "1234", "6379"))
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/0", "/3", "/0?health_check_interval=5", "?db=2"])
+def test_a_url_may_say_less_and_more(server: RedisServer, ending: str) -> None:
+    async def start() -> None:
+        async with opened(server.url.removesuffix("/0") + ending) as store:
+            await store.check()
+
+    asyncio.run(start())
+
+
 def test_the_password_is_in_no_text_about_the_settings() -> None:
     settings = Settings.load({}, {"CELLGATE_REDIS_URL": "redis://:hunter2@host"})
     assert "hunter2" not in f"{settings!r} {settings}"
@@ -359,21 +449,50 @@ def test_every_server_agrees_on_the_number_of_shards(server: RedisServer) -> Non
     asyncio.run(work())
 
 
-def test_a_full_server_changes_nothing_and_is_not_ready(own_server: RedisServer) -> None:
+def test_a_server_that_was_emptied_is_agreed_with_anew(server: RedisServer) -> None:
+    async def work() -> None:
+        async with opened(server.url, shards=4) as store:
+            server.ask("FLUSHALL")
+            await store.sweep(0, 1)
+            assert await put(store, b"\0s", record()) is Outcome.DONE
+            with pytest.raises(StartupError, match="4 shards"):
+                async with opened(server.url, shards=5):
+                    pass
+            server.ask("FLUSHALL")
+            async with opened(server.url, shards=5):
+                pass
+            for ask in (store.sweep(0, 1), store.get(b"\0s")):
+                with pytest.raises(StoreUnavailable, match="ShardsDiffer"):
+                    await ask
+
+    asyncio.run(work())
+
+
+def test_a_full_server_takes_nothing_in_and_lets_go(own_server: RedisServer) -> None:
+    """It stayed full for ever: the sweep was refused as well."""
+
     async def work() -> None:
         async with opened(own_server.url) as store:
-            first = record(1)
-            await put(store, b"\0s", first)
+            names = [b"\0%d" % i for i in range(4)]
+            held = {name: record(1) for name in names}
+            for name in names:
+                await put(store, name, held[name])
             own_server.ask("CONFIG", "SET", "maxmemory", "1")
-            for write in (Write(b"\0s", first.revision, record(2)), Write(b"\0s", first.revision, None)):
-                with pytest.raises(StoreUnavailable):
-                    await store.commit([write], 0)
+            steps = [Write(name, held[name].revision, record(2)) for name in names]
+            leave = [Write(name, held[name].revision, None) for name in names]
+            with pytest.raises(StoreUnavailable):
+                await store.commit(steps[:1], 0)
             with pytest.raises(StoreUnavailable):
                 await store.check()
-            assert await store.get(b"\0s") == first
+            assert await store.get(names[0]) == held[names[0]]
+            assert await store.commit(leave[:1], 0) == [Outcome.DONE]
+            assert await store.commit([leave[1], steps[2]], 0) == [Outcome.DONE, Outcome.FULL]
+            assert await store.commit(leave[:1], 0) == [Outcome.CONFLICT]
+            assert await store.sweep(10_000, 10) == 2, "the other two have expired"
             own_server.ask("CONFIG", "SET", "maxmemory", "0")
             await store.check()
-            assert (await store.stats()).bytes == len(first.pack())
+            stats = await store.stats()
+            assert (stats.sessions, stats.bytes, stats.tombstones) == (0, 0, 2)
 
     asyncio.run(work())
 

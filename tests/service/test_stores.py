@@ -3,10 +3,9 @@
 import asyncio
 import itertools
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.errors import StartupError, StoreUnavailable
 from service.store import Limits, Outcome, Quota, Record, Status, Store, Write
+from service.store.base import Stats, tenant_of, tombstone
 from service.store.lmdb import LmdbStore
 from service.store.memory import MemoryStore
 from service.store.record import CorruptRecord
@@ -75,6 +74,11 @@ def record(step: int = 1, *, touched_ms: int = 0, ttl_ms: int = 10**9, size: int
     return Record(
         Status.LIVE, "vowels", "1", b"graph678", random.randbytes(8), step, 5, touched_ms, ttl_ms, bytes(size)
     )
+
+
+def ended(step: int = 2, *, touched_ms: int = 0, reply: int = 0) -> Record:
+    """An ended session's record; without a reply it has 101 bytes."""
+    return replace(record(step, touched_ms=touched_ms, size=0), status=Status.ENDED, reply=bytes(reply))
 
 
 async def put(
@@ -256,13 +260,89 @@ def test_tombstones_are_bounded_and_the_oldest_goes_first(create: Create) -> Non
     run(create(Limits(max_sessions=1, max_bytes=1 << 20, min_idle_ms=0, max_tombstones=3)), body)
 
 
+async def remembered(store: Store, keys: list[bytes]) -> list[bool]:
+    return [await store.get(key) is not None for key in keys]
+
+
+def test_tombstones_are_bounded_in_bytes_and_all_of_them_are_counted(create: Create) -> None:
+    """An ended session keeps its last reply: a few long ones took the whole store, uncounted."""
+
+    async def body(store: Store) -> None:
+        keys = [b"\0%d" % i for i in range(20)]
+        for i, key in enumerate(keys):
+            assert await put(store, key, ended(touched_ms=i, reply=299)) is Outcome.DONE
+        assert await remembered(store, keys) == [False] * 15 + [True] * 5
+        assert await store.stats() == Stats(sessions=0, bytes=0, tombstones=5, tombstone_bytes=2000)
+        last = await store.get(keys[-1])
+        assert await put(store, keys[-1], record(touched_ms=20), last) is Outcome.DONE, "the name again"
+        assert (await store.stats()).tombstone_bytes == 1600
+        assert await put(store, keys[-2], None, await store.get(keys[-2])) is Outcome.DONE
+        assert (await store.stats()).tombstone_bytes == 1200
+
+    run(create(Limits(max_bytes=8000, min_idle_ms=0, max_tombstones=100)), body)
+
+
+def test_the_dead_never_push_out_the_living(create: Create) -> None:
+    async def body(store: Store) -> None:
+        living = [b"quiet\0%d" % i for i in range(5)]
+        for key in living:
+            await put(store, key, record(size=1400))
+        for i in range(20):
+            assert await put(store, b"loud\0%d" % i, ended(touched_ms=i, reply=800)) is Outcome.DONE
+        assert all(await remembered(store, living))
+        assert (await store.stats()).sessions == 5
+
+    run(create(Limits(max_bytes=8000, min_idle_ms=0)), body)
+
+
+@pytest.mark.parametrize(("number", "reply"), [(8, 0), (100, 399)], ids=["number", "bytes"])
+def test_no_tenant_can_make_the_store_forget_another(create: Create, number: int, reply: int) -> None:
+    async def body(store: Store) -> None:
+        quiet, loud = ([b"%s\0%02d" % (tenant, i) for i in range(40)] for tenant in (b"quiet", b"loud"))
+        for key in quiet[:4]:
+            await put(store, key, ended(touched_ms=1, reply=reply))
+        for i, key in enumerate(loud):
+            assert await put(store, key, ended(touched_ms=2 + i, reply=reply)) is Outcome.DONE
+        assert await remembered(store, quiet[:4]) == [True] * 4
+        assert await remembered(store, loud) == [False] * 36 + [True] * 4, "half of the room, and its last"
+
+    run(create(Limits(max_bytes=16_000, min_idle_ms=0, max_tombstones=number)), body)
+
+
+def test_tombstones_of_many_tenants_are_bounded_together(create: Create) -> None:
+    async def body(store: Store) -> None:
+        keys = [tenant + b"\0%d" % i for tenant in (b"a", b"b", b"c") for i in range(4)]
+        for i, key in enumerate(keys):
+            await put(store, key, ended(touched_ms=i, reply=399))
+        assert await remembered(store, keys) == [False] * 4 + [True] * 8
+        assert (await store.stats()).tombstone_bytes == 8 * 500
+
+    run(create(Limits(max_bytes=16_000, min_idle_ms=0)), body)
+
+
+def test_an_end_whose_reply_can_never_be_kept_is_refused_and_changes_nothing(create: Create) -> None:
+    async def body(store: Store) -> None:
+        live = record()
+        await put(store, b"a\0s", live)
+        assert await put(store, b"a\0s", ended(reply=900), live) is Outcome.FULL
+        assert await store.get(b"a\0s") == live
+        assert await put(store, b"a\0s", ended(reply=899), live) is Outcome.DONE
+
+    run(create(Limits(max_bytes=8000, min_idle_ms=0)), body)
+
+
 class StoreMachine(RuleBasedStateMachine):
-    """Any history of commits, against a dict. Time passes by seconds: LMDB's idle order is that coarse."""
+    """Any history of commits, against a dict.
+
+    Time passes by seconds, as LMDB's idle order is that coarse, and at every write, as who of two that were
+    touched at the same time is the longer idle is each store's own affair.
+    """
 
     create: Create
-    LIMITS = Limits(max_sessions=4, max_bytes=1 << 20, min_idle_ms=3_000, max_tombstones=1000)
+    LIMITS = Limits(max_sessions=4, max_bytes=4800, min_idle_ms=5_000, max_tombstones=1000)
     QUOTA = Quota(max_sessions=3, max_bytes=900)  # of tenant a
-    KEYS = st.sampled_from([b"a\0%d" % i for i in range(4)] + [b"b\0%d" % i for i in range(3)])
+    ALL = [b"a\0%d" % i for i in range(4)] + [b"b\0%d" % i for i in range(3)]
+    KEYS = st.sampled_from(ALL)
 
     def __init__(self) -> None:
         super().__init__()
@@ -285,10 +365,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, size=st.integers(0, 300), ttl_s=st.integers(1, 20), is_stale=st.booleans())
     def write(self, key: bytes, size: int, ttl_s: int, is_stale: bool) -> None:
-        new = Record(
-            Status.LIVE, "m", "1", b"graph678", next(self.revisions).to_bytes(8), 1, 0, self.now_ms,
-            ttl_s * 1000, bytes(size),
+        self.put(key, self.record(Status.LIVE, ttl_s, state=bytes(size)), is_stale)
+
+    @rule(key=KEYS, size=st.integers(0, 600), is_stale=st.booleans())
+    def end(self, key: bytes, size: int, is_stale: bool) -> None:
+        self.put(key, self.record(Status.ENDED, 1, reply=bytes(size)), is_stale)
+
+    def record(self, status: Status, ttl_s: int, *, state: bytes = b"", reply: bytes = b"") -> Record:
+        self.now_ms += 1000
+        return Record(
+            status, "m", "1", b"graph678", next(self.revisions).to_bytes(8), 1, 0, self.now_ms,
+            ttl_s * 1000, state, reply=reply,
         )  # fmt: skip
+
+    def put(self, key: bytes, new: Record, is_stale: bool) -> None:
         old = self.model.get(key)
         expected = b"\xff" * 8 if is_stale else old.revision if old else None
         quota = self.QUOTA if key.startswith(b"a") else None
@@ -298,6 +388,12 @@ class StoreMachine(RuleBasedStateMachine):
     def expect(self, key: bytes, new: Record, is_stale: bool) -> Outcome:
         if is_stale:
             return Outcome.CONFLICT
+        if not new.is_live:
+            if len(new.pack()) > self.LIMITS.tombstone_bounds(b"a")[1]:
+                return Outcome.FULL
+            self.model[key] = new
+            self.forget_the_oldest()
+            return Outcome.DONE
         if key.startswith(b"a") and self.is_over_quota(key, new):
             return Outcome.OVER_QUOTA
         others = {k: r for k, r in self.live().items() if k != key}
@@ -317,9 +413,16 @@ class StoreMachine(RuleBasedStateMachine):
         return size > old and sum(sizes.values()) + size > self.QUOTA.max_bytes
 
     def bury(self, key: bytes, status: Status) -> None:
-        found = self.do(self.store.get(key))
-        assert found is not None and found.status is status and found.step == self.model[key].step
-        self.model[key] = found
+        self.model[key] = tombstone(self.model[key], status, self.now_ms)
+        self.forget_the_oldest()
+
+    def forget_the_oldest(self) -> None:
+        """Of each tenant, while it has too much; the two of them together cannot have, then."""
+        for tenant in (b"a", b"b"):
+            graves = {k: r for k, r in self.model.items() if not r.is_live and tenant_of(k) == tenant}
+            while sum(len(r.pack()) for r in graves.values()) > self.LIMITS.tombstone_bounds(tenant)[1]:
+                oldest = min(graves, key=lambda k: (graves[k].touched_ms, k))
+                del graves[oldest], self.model[oldest]
 
     @rule(key=KEYS)
     def delete(self, key: bytes) -> None:
@@ -351,8 +454,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_where_it_belongs(self) -> None:
-        for key, expected in self.model.items():
-            assert self.do(self.store.get(key)) == expected
+        for key in self.ALL:
+            assert self.do(self.store.get(key)) == self.model.get(key)
         for prefix in (b"a\0", b"b\0"):
             page = self.do(self.store.scan(prefix, b"", 99))
             assert dict(page) == {k: r for k, r in self.live().items() if k.startswith(prefix)}
@@ -360,6 +463,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert stats.sessions == len(self.live())
         assert stats.bytes == sum(len(found.pack()) for found in self.live().values())
         assert stats.tombstones == len(self.model) - len(self.live())
+        assert stats.tombstone_bytes == sum(len(r.pack()) for r in self.model.values() if not r.is_live)
 
 
 def test_any_history_agrees_with_a_dict(create: Create) -> None:
@@ -370,43 +474,6 @@ def test_any_history_agrees_with_a_dict(create: Create) -> None:
     run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=30))
 
 
-RACER = """
-import asyncio, random, sys
-from pathlib import Path
-from dataclasses import replace
-from service.store import Limits, Outcome, Write
-from service.store.lmdb import LmdbStore
-
-async def main():
-    store = LmdbStore(Path(sys.argv[1]), Limits())
-    await store.open()
-    for _ in range(int(sys.argv[2])):
-        while True:
-            old = await store.get(b"\\0k")
-            new = replace(old, step=old.step + 1, revision=random.randbytes(8))
-            if (await store.commit([Write(b"\\0k", old.revision, new)], 0))[0] is Outcome.DONE:
-                break
-    await store.close()
-
-asyncio.run(main())
-"""
-
-
-def test_processes_that_race_lose_no_update(tmp_path: Path) -> None:
-    async def start(store: Store) -> None:
-        await put(store, b"\0k", record(0))
-
-    async def read(store: Store) -> int:
-        found = await store.get(b"\0k")
-        assert found is not None
-        return found.step
-
-    run(LmdbStore(tmp_path, ROOMY), start)
-    racers = [subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path), "300"]) for _ in range(3)]
-    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
-    assert run(LmdbStore(tmp_path, ROOMY), read) == 900
-
-
 @pytest.mark.parametrize("position", [0, 5, 40, -1])
 def test_a_record_of_which_a_bit_differs_is_refused(position: int) -> None:
     packed = bytearray(record().pack())
@@ -415,24 +482,3 @@ def test_a_record_of_which_a_bit_differs_is_refused(position: int) -> None:
         Record.unpack(bytes(packed))
     with pytest.raises(CorruptRecord):
         Record.unpack(bytes(packed[:20]))
-
-
-def test_a_directory_that_cannot_be_is_said_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StartupError, match="file"):
-        asyncio.run(LmdbStore(tmp_path / "file" / "below", ROOMY).open())
-
-
-def test_a_disk_that_is_nearly_full_is_told_before_it_kills(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def body(store: Store) -> Outcome:
-        monkeypatch.setattr("service.store.lmdb.DISK_RESERVE", 1 << 62)
-        with pytest.raises(StoreUnavailable, match="left on the disk"):
-            await put(store, b"\0a", record())
-        with pytest.raises(StoreUnavailable, match="left on the disk"):
-            await store.check()
-        monkeypatch.undo()
-        return await put(store, b"\0a", record())
-
-    assert run(LmdbStore(tmp_path, ROOMY), body) is Outcome.DONE
