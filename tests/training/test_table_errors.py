@@ -40,7 +40,12 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("x,q\n1,2\n", {"ignore": ("y",)}, "--ignore 'y': there is no such column"),
     ("windo,q\n1,2\n", {"ignore": ("window",)}, "did you mean 'windo'"),
     ("x,q\n1,2\n", {"time_column": "q"}, "--target 'q' is also the id, the time, or ignored"),
-    ('x,q\n1,2\n"a\nb",2,3\n', {}, r"bad\.csv, row 3: 3 fields, but the header has 2"),
+    (
+        'x,q\n1,2\n"a\nb",2,3\n',
+        {},
+        r"bad\.csv, row 3: the header has 2 fields, this row 3; a text with a comma",
+    ),
+    ("x,q\n1,2\n\n1\n1,2\n", {}, r"bad\.csv, row 4: the header has 2 fields, this row 1"),
     ("x;y;q\n1;2;3\n", {}, "row 1: one column, 'x;y;q'; commas part fields here, not semicolons"),
     ("q,x,q\n1,2,3\n", {}, "row 1: two columns are called 'q'"),
     ("x,q\n1,2\ninf,3\n", {}, "row 3, column 'x': inf is too large a number"),

@@ -4,6 +4,7 @@ Rows are counted as an editor shows a CSV file: the header is row 1.
 """
 
 import codecs
+import contextlib
 import csv
 import io
 import re
@@ -39,6 +40,10 @@ def read(path: Path) -> pl.DataFrame:
     if not len(table):
         raise TableError(f"{path} has no rows")
     _check_header(path, table.columns)
+    if not is_parquet and table.to_series(-1).has_nulls():  # as it also has where a row ends too early
+        with contextlib.suppress(UnicodeDecodeError):  # what is compressed is read, too, but not by us
+            if fault := _uneven(path.read_bytes().decode("utf-8-sig")):
+                raise TableError(f"{path}{fault}")
     return table
 
 
@@ -69,12 +74,15 @@ def _fault(content: bytes) -> str | None:
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         return f", row {row}: this is not UTF-8, but perhaps Latin-1 or Windows-1252; save it as UTF-8"
+    return _uneven(text)
+
+
+def _uneven(text: str) -> str | None:
+    """What to say of the first row that has not as many fields as the header."""
     rows = csv.reader(io.StringIO(text, newline=""))
     width = len(next(rows, []))
     for number, fields in enumerate(rows, FIRST_ROW):
-        if len(fields) > width:
-            return (
-                f", row {number}: {len(fields)} fields, but the header has {width}; "
-                "a text with a comma in it needs quotes"
-            )
+        if fields and len(fields) != width:
+            hint = "; a text with a comma in it needs quotes" if len(fields) > width else ""
+            return f", row {number}: the header has {width} fields, this row {len(fields)}{hint}"
     return None
