@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from deploy.image import rootfs
 from service.settings import PREFIX, Settings
+from tests.deploy.redis_memory import assert_room
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -106,6 +107,18 @@ def test_redis_is_reached_by_the_replicas_alone_and_writes_before_it_acknowledge
     }
     assert members == {"redis", "replica-1", "replica-2", "replica-3"}
     assert "--appendonly yes --appendfsync always" in compose["services"]["redis"]["command"]
+
+
+def test_redis_has_room_for_what_the_replicas_put_into_it(compose: dict[str, Any]) -> None:
+    """Full, it refuses every step; the store's own bound was 8 GiB, 16 times what Redis had."""
+    command = compose["services"]["redis"]["command"]
+    found = re.search(r"--maxmemory \$\{REDIS_MEMORY:-(\w+)\}", command)
+    assert found
+    for number in (1, 2, 3):
+        told = compose["services"][f"replica-{number}"]["environment"]["CELLGATE_MAX_SESSION_BYTES"]
+        bound = re.fullmatch(r"\$\{REDIS_MEMORY_SESSIONS:-(\d+)\}", told)
+        assert bound
+        assert_room(found[1], int(bound[1]))
 
 
 def test_nginx_knows_every_replica(compose: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from service.settings import Settings
+from tests.deploy.redis_memory import assert_room
 
 ROOT = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.parent for path in ROOT.glob("overlays/*/kustomization.yaml"))
@@ -29,8 +30,12 @@ def resolve(folder: Path) -> list[Object]:
         else:
             objects += [found for found in yaml.safe_load_all(path.read_text()) if found]
     for entry in kustomization.get("secretGenerator", []):
-        assert all((folder / name).is_file() for name in entry.get("envs", []))
-        objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": entry["name"]}})
+        lines = list(entry.get("literals", []))
+        for name in entry.get("envs", []):
+            lines += (folder / name).read_text().splitlines()
+        pairs = dict(line.split("=", 1) for line in lines)
+        metadata = {"name": entry["name"]}
+        objects.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": pairs})
     return objects
 
 
@@ -86,12 +91,31 @@ def test_selectors_find_pods_and_references_lead_somewhere(objects: list[Object]
     assert "cellgate-redis" in secrets
 
 
+def told_to(objects: list[Object]) -> dict[str, str]:
+    """The environment of the server's container, with what it takes from secrets."""
+    (deployment,) = of_kind(objects, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    secrets = {found["metadata"]["name"]: found["stringData"] for found in of_kind(objects, "Secret")}
+    told = {}
+    for entry in container["env"]:
+        source = entry.get("valueFrom", {}).get("secretKeyRef")
+        told[entry["name"]] = secrets[source["name"]][source["key"]] if source else entry["value"]
+    return told
+
+
+def test_redis_has_room_for_what_the_pods_put_into_it() -> None:
+    objects = resolve(ROOT / "overlays" / "redis")
+    (redis,) = of_kind(objects, "StatefulSet")
+    arguments = redis["spec"]["template"]["spec"]["containers"][0]["args"]
+    bound = Settings.load({}, told_to(objects)).max_session_bytes
+    assert_room(arguments[arguments.index("--maxmemory") + 1], bound)
+
+
 def test_what_the_pods_are_told_the_server_understands(objects: list[Object]) -> None:
     (deployment,) = of_kind(objects, "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    told = {entry["name"]: entry.get("value", "redis://x:6379/0") for entry in container["env"]}
-    settings = Settings.load({}, told)
+    settings = Settings.load({}, told_to(objects))
     assert settings.store == "redis"
     sleep_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > sleep_s + settings.drain_s, "it is killed while it drains"
