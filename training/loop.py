@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, distributed
 
 from training.batches import Batch, Batches, in_order, shuffled
 from training.config import Config, Recipe
@@ -76,13 +76,12 @@ class Training(pl.LightningModule):
         DDP averages the processes' gradients, each that of a mean over its own targets. Weighed so, they are
         the gradient of the mean over all of them: what one process would learn from.
         """
-        trainer = self.trainer
-        if trainer.world_size == 1:
+        if not (distributed.is_available() and distributed.is_initialized()):
             return 1.0
         count = (~known.isnan()).sum().float()
-        mean = trainer.strategy.reduce(count.clone(), reduce_op="mean")
-        assert isinstance(mean, Tensor)
-        return count / mean.clamp_min(1 / trainer.world_size)  # 0 where nobody knows any
+        total = count.clone()
+        distributed.all_reduce(total)
+        return count * distributed.get_world_size() / total.clamp_min(1)  # 0 where nobody knows any
 
     def _step(self, batch: Batch, part: str) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and the targets that it is the mean over."""
