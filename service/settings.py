@@ -81,7 +81,9 @@ class Settings(BaseModel):
         30 * 86400, gt=0, description="longest idle time that a client can ask for, for a session of its own"
     )
     max_sessions: int = Field(1_000_000, ge=1, description="most live sessions")
-    max_session_bytes: int = Field(8 << 30, ge=1 << 20, description="most bytes of all session records")
+    max_session_bytes: int = Field(
+        8 << 30, ge=1 << 20, description="most bytes of live session records; ended ones take a quarter more"
+    )
     session_min_idle_s: float = Field(
         60, ge=0, description="at capacity the longest idle session is evicted, but none idle for less"
     )
