@@ -144,7 +144,7 @@ def _saliency(network: Network, sequence: Sequence, target: int) -> tuple[Floats
         columns, tables = [], {}
         for (given, place), part in zip(places, parts, strict=True):
             if given.kind == "token":
-                tables[f"front.tables.{given.name}.weight"] = part.flatten(0, 1)
+                tables[f"front.{network.front.table_key(given.name)}"] = part.flatten(0, 1)
                 columns.append(torch.arange(rows * steps).reshape(rows, steps, 1).to(x.dtype))
             else:
                 columns.append(part.masked_fill(is_missing[..., place], torch.nan))

@@ -110,6 +110,10 @@ class Front(nn.Module):
         assert isinstance(found, Encoder)
         return found
 
+    def table_key(self, name: str) -> str:
+        """The name, within the front, of a token input's embeddings."""
+        return f"tables.{self._keys[name]}.weight"
+
     def rate(self, name: str) -> Tensor:
         """How fast what was seen fades, a step: [columns]."""
         return functional.softplus(self.rates[self._keys[name]])
