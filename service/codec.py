@@ -26,7 +26,7 @@ from service.errors import (
 )
 from service.manifest import InputSpec, Manifest, OutputSpec
 from service.numbers import loads
-from service.sequence import SESSION_NAME, Array, Start
+from service.sequence import SESSION_NAME, SESSION_NAME_RULE, Array, Start
 
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
 _NUMBERS, _INTEGERS = frozenset({int, float}), frozenset({int})
@@ -117,9 +117,7 @@ def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int
         raise InvalidField(f'expected "steps", or "text" in its place; {told}', pointer=pointer)
     session, at, end = sequence.get("session"), sequence.get("at"), sequence.get("end", False)
     if session is not None and not (isinstance(session, str) and SESSION_NAME.fullmatch(session)):
-        raise InvalidField(
-            'expected 1 to 128 printable ASCII characters without "/"', pointer=f"{pointer}/session"
-        )
+        raise InvalidField(SESSION_NAME_RULE, pointer=f"{pointer}/session")
     if at is not None and (type(at) is not int or not 0 <= at <= MAX_STEP):
         raise InvalidField("expected a step: an integer from 0", pointer=f"{pointer}/at")
     if type(end) is not bool:

@@ -20,7 +20,7 @@ from service.errors import (
     WrongShape,
 )
 from service.manifest import Manifest, StateSpec
-from service.sequence import Array
+from service.sequence import SESSION_NAME_RULE, Array
 from service.sessions import Binding, Sessions, is_name, session_key
 from service.store import Record
 from service.store.base import tenant_of
@@ -265,7 +265,7 @@ class Resources:
 def checked(name: str, pointer: str | None = None) -> str:
     """The name, if a session can have it. Raises InvalidField."""
     if not is_name(name):
-        raise InvalidField('expected 1 to 128 printable ASCII characters without "/"', pointer=pointer)
+        raise InvalidField(SESSION_NAME_RULE, pointer=pointer)
     return name
 
 
