@@ -1,44 +1,77 @@
-"""uvicorn's HTTP protocol with what it leaves open: a whole reply at once, bounds on the head, a soft close.
+"""uvicorn's HTTP protocol with what it leaves open: a short way for hot requests, bounds, a soft close.
 
-By ASGI's own messages a reply is two of them, each checked, rendered and written by itself: two system calls,
-two packets, two wake-ups of the client. The ASGI extension `WHOLE_REPLY` is one call for all of it.
+ASGI takes a request apart into messages; a task, an event and a dozen objects carry them. A hot request that
+comes whole in one read goes a short way instead: a task that the connection keeps asks the front, and the
+reply is one write. Every other request goes by ASGI, where the extension `WHOLE_REPLY` saves the front's
+replies the second write.
 """
 
 import asyncio
-import functools
+import logging
 from math import inf
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from service.dialects import PROBLEM, Headers, retry_headers, write_problem
 from service.errors import BadHttp, CellgateError, HeadTooLarge, Overloaded
-from service.front import (
-    CLOSE,
-    PROBLEM,
-    WHOLE_REPLY,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    retry_headers,
-    write_problem,
-)
+from service.front import CLOSE, WHOLE_REPLY, Front, Receive, Response, Route, Scope, Send
 
 MAX_HEAD_BYTES = 64 << 10  # before the read in which the head ends
 HEAD_S = 10.0  # for a head, from its first byte to its last
 LINGER_S = 2.0  # for a client that is still sending to see why it need not
 
+logger = logging.getLogger(__name__)
+
+
+class Exchange:
+    """A request on the short way. What uvicorn asks of the `cycle` of a connection can be asked of it too."""
+
+    __slots__ = (
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "message_event",
+        "parts",
+        "path",
+        "response_complete",
+        "response_started",
+        "route",
+    )
+    more_body = False
+
+    def __init__(
+        self, route: Route, path: str, headers: Headers, keep_alive: bool, message_event: asyncio.Event
+    ) -> None:
+        self.route = route
+        self.path = path
+        self.headers = headers
+        self.parts: list[bytes] = []  # of the body
+        self.keep_alive = keep_alive
+        self.message_event = message_event  # nobody waits for it
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+
 
 class CellgateProtocol(HttpToolsProtocol):
     """`uvicorn.Config(http=…)`. Connections beyond `limit_concurrency` are answered 503, and closed."""
 
+    cycle: RequestResponseCycle | Exchange  # type: ignore[assignment]
+
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._most, self.limit_concurrency = (
-            self.limit_concurrency,
-            None,
-        )  # uvicorn's own answer is plain text
-        self._serving = self.app
+        # uvicorn's own answer to too many connections is plain text.
+        self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._app = self.app
+        front = getattr(self.app, "front", None)
+        self._front = front if isinstance(front, Front) else None
+        self._coming: Exchange | None = None  # for the short way, if all of it comes in this read
+        self._asked: asyncio.Future[Exchange] = self.loop.create_future()
+        self._answering: asyncio.Task[None] | None = None
+        self._served: RequestResponseCycle | None = None  # by ASGI; the requests behind it wait
+        self._event = asyncio.Event()
+        self._extensions = {WHOLE_REPLY: self._reply_by_asgi}
         self._is_in_head = False
         self._head_bytes = 0
         self._is_lingering = False
@@ -56,6 +89,8 @@ class CellgateProtocol(HttpToolsProtocol):
         """The connection is gone."""
         if self._clock is not None:
             self._clock.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -63,6 +98,8 @@ class CellgateProtocol(HttpToolsProtocol):
         if self._is_lingering:
             return
         super().data_received(data)
+        if self._coming is not None:
+            self._go_by_asgi(self._coming.parts)
         if self._is_in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -70,21 +107,43 @@ class CellgateProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request's head has come."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._is_in_head = True
         self._head_bytes = 0
         self._due = self.loop.time() + HEAD_S
 
     def on_headers_complete(self) -> None:
-        """A request's head has been read: its answer begins here."""
+        """A request's head has been read: its way is chosen here."""
         self._is_in_head = False
         self._due = inf
         is_full = self._most is not None and len(self.connections) > self._most
-        self.app = cast(Any, _too_many) if is_full else self._serving
         if is_full:
             self.connections.discard(self)  # it is about to be closed, and stands in nobody's way
-        super().on_headers_complete()
-        self.scope["extensions"] = {WHOLE_REPLY: cast(Any, functools.partial(self._reply, self.cycle))}
+        self._coming = None if is_full else self._short_way()
+        if self._coming is None:
+            self.app = cast(Any, _too_many) if is_full else self._app
+            self._go_by_asgi([])
+
+    def on_body(self, body: bytes) -> None:
+        """Some bytes of a body."""
+        if self._coming is not None:
+            self._coming.parts.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request's last byte has come."""
+        if self._coming is None:
+            super().on_message_complete()
+            return
+        self.cycle, self._coming = self._coming, None
+        if self._answering is None:
+            self._answering = self.loop.create_task(self._answer())
+            self._answering.add_done_callback(self._answered)
+            self.tasks.add(self._answering)  # for which a server that stops waits
+        self._asked.set_result(self.cycle)
 
     def on_response_complete(self) -> None:
         """Go on with a pipelined request, or wait for the next."""
@@ -101,25 +160,72 @@ class CellgateProtocol(HttpToolsProtocol):
         """Answer what is no HTTP."""
         self._refuse(BadHttp(msg))
 
-    def _refuse(self, error: CellgateError) -> None:
-        status, body = write_problem(error)
-        self._write(status, [PROBLEM, (b"content-length", b"%d" % len(body)), CLOSE], body)
-        self._linger()
+    def _short_way(self) -> Exchange | None:
+        """A request that can go it, as far as its head tells: none that another one has to wait for."""
+        parser = self.parser
+        if self._front is None or parser.get_method() != b"POST":
+            return None
+        is_plain = not (self.expect_100_continue or self.root_path or b"%" in self.url)
+        is_next = self.cycle is None or self.cycle.response_complete
+        if not is_plain or not is_next or parser.should_upgrade():
+            return None
+        path = self.url.decode("ascii")
+        route = self._front.route(path, self.headers)
+        if route is None:
+            return None
+        keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        return Exchange(route, path, self.headers, keep_alive, self._event)
 
-    def _reply(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
-        """Write a reply, once. False when the client does not read: then it has to wait, as `send` knows to.
+    async def _answer(self) -> None:
+        """The connection's task: answers its requests on the short way, one after the other."""
+        assert self._front is not None
+        while True:
+            exchange = await self._asked
+            self._asked = self.loop.create_future()
+            parts = exchange.parts
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            response = await self._front.answer(exchange.route, exchange.path, exchange.headers, body)
+            while not self._reply(exchange, response):
+                await self.flow.drain()
 
-        `headers` are ours, sound and complete: names in lower case, content-length among them.
-        """
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():  # it ends by itself only if something of ours is broken
+            logger.error("a connection's task failed", exc_info=task.exception())
+            self.transport.close()
+
+    def _go_by_asgi(self, parts: list[bytes]) -> None:
+        """Hand uvicorn a head that it did not see come, and what has come of its body."""
+        self._coming = None
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)  # those of the scope
+        self.scope["extensions"] = cast(Any, self._extensions)
+        super().on_headers_complete()
+        for part in parts:
+            super().on_body(part)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _reply_by_asgi(self, response: Response) -> bool:
+        assert self._served is not None
+        return self._reply(self._served, response)
+
+    def _reply(self, cycle: RequestResponseCycle | Exchange, response: Response) -> bool:
+        """Write a reply, once. False when the client does not read: then it has to wait."""
         if cycle.disconnected:
             return True
-        if cycle.flow.write_paused:
+        if self.flow.write_paused:
             return False
+        headers = response.headers
         if CLOSE in headers:
             cycle.keep_alive = False
         elif not cycle.keep_alive:
             headers.append(CLOSE)
-        self._write(status, headers, body)
+        self._write(response)
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
@@ -127,9 +233,15 @@ class CellgateProtocol(HttpToolsProtocol):
         self.on_response_complete()
         return True
 
-    def _write(self, status: int, headers: Headers, body: bytes) -> None:
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        self.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+    def _write(self, response: Response) -> None:
+        lines = [b"%b: %b\r\n" % header for header in response.headers]
+        self.transport.write(b"".join((STATUS_LINE[response.status], *lines, b"\r\n", response.body)))
+
+    def _refuse(self, error: CellgateError) -> None:
+        """Answer what is no request, or will never be one."""
+        self._coming = None
+        self._write(_refusal(error))
+        self._linger()
 
     def _linger(self) -> None:
         """Close for a client that may be still sending: at once, it would see a reset and not our reply."""
@@ -151,8 +263,12 @@ class CellgateProtocol(HttpToolsProtocol):
             self._clock = self.loop.call_later(min(max(left, 0.1), HEAD_S), self._look)
 
 
-async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
-    error = Overloaded("this worker has as many open connections as it takes (max_connections)")
+def _refusal(error: CellgateError) -> Response:
     status, body = write_problem(error)
     headers = [PROBLEM, (b"content-length", b"%d" % len(body)), CLOSE, *retry_headers(error)]
-    scope["extensions"][WHOLE_REPLY](status, headers, body)
+    return Response(status, headers, body)
+
+
+async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    error = Overloaded("this worker has as many open connections as it takes (max_connections)")
+    scope["extensions"][WHOLE_REPLY](_refusal(error))

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Body, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from service import oip_routes, session_routes
+from service.dialects import retry_headers, write_problem, write_v2_error
 from service.errors import (
     UNFORESEEN,
     CellgateError,
@@ -23,7 +24,7 @@ from service.errors import (
     NotFound,
     UnsupportedMediaType,
 )
-from service.front import App, Message, Receive, Scope, Send, retry_headers, write_problem, write_v2_error
+from service.front import App, Message, Receive, Scope, Send
 from service.openapi import add_docs
 from service.problems import PROBLEMS, AskStore, CheckReady, problems
 from service.repository import Model, Repository

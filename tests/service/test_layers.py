@@ -29,7 +29,7 @@ resident
 sampling
 text
 clock cost manifest numbers sequence settings
-cpus
+bodies cpus dialects
 errors hangup
 """.splitlines()
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}

@@ -1,6 +1,7 @@
-"""A whole reply in one write, whatever HTTP asks for around it; and the ordinary way where that cannot be."""
+"""A whole reply in one write, whatever HTTP asks for around it: on the short way and by ASGI."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -8,7 +9,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.front import WHOLE_REPLY, Receive, Scope, Send
+from service.front import WHOLE_REPLY, Front, Receive, Response, Scope, Send
+from service.predict import Reply
 from service.protocol import CellgateProtocol
 
 ASK = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%b\r\nok"
@@ -24,6 +26,9 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes.append(bytes(data))
+
+    def write_eof(self) -> None:
+        self.writes.append(b"<eof>")
 
     def close(self) -> None:
         self.writes.append(b"<closed>")
@@ -42,7 +47,7 @@ async def whole(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with the body it got, at once if it can."""
     body = (await receive())["body"]
     headers = [(b"content-length", b"%d" % len(body))]
-    if not scope["extensions"][WHOLE_REPLY](200, headers, body):
+    if not scope["extensions"][WHOLE_REPLY](Response(200, headers, body)):
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -54,7 +59,13 @@ def serve(
 
     async def body() -> list[bytes]:
         settings = uvicorn.Config(
-            cast(Any, app), log_config=None, lifespan="off", server_header=False, date_header=False, **config
+            cast(Any, app),
+            log_config=None,
+            lifespan="off",
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            **config,
         )
         protocol = CellgateProtocol(config=settings, server_state=ServerState(), app_state={})
         wire = Wire()
@@ -98,3 +109,162 @@ def test_a_client_that_wants_it_closed_is_told_so(ask: bytes) -> None:
 def test_a_client_that_waits_to_be_asked_is_asked() -> None:
     head, body = (ASK % b"Expect: 100-continue\r\n")[:-2], b"ok"
     assert serve(whole, head, body) == [b"HTTP/1.1 100 Continue\r\n\r\n", REPLY % b""]
+
+
+async def echo(body: bytes, _tenant: str) -> Reply:
+    await asyncio.sleep(0)
+    return Reply(body)
+
+
+class Gate:
+    """An application with a front, which notes what comes by ASGI."""
+
+    def __init__(self, answer: Callable[[bytes, str], Awaitable[Reply]] = echo) -> None:
+        self.by_asgi: list[str] = []
+        self.log: list[dict[str, Any]] = []
+        self.front = Front(
+            answer, self._documented, max_body_bytes=100, body_timeout_s=1, access_log=self.log.append
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.by_asgi.append(scope["path"])
+        await self.front(scope, receive, send)
+
+    @staticmethod
+    async def _documented(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+HEAD = b"POST %b HTTP/1.1\r\nHost: x\r\nX-Request-ID: r%d\r\n%b\r\n"
+ECHO = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"content-type: application/json\r\nx-request-id: r%d\r\ncontent-length: %d\r\n%b\r\n%b"
+)
+
+
+def post(body: bytes, number: int = 1, head: bytes = b"", path: bytes = b"/predict") -> bytes:
+    return HEAD % (path, number, b"Content-Length: %d\r\n%b" % (len(body), head)) + body
+
+
+def echoed(body: bytes, number: int = 1, head: bytes = b"") -> bytes:
+    return ECHO % (number, len(body), head, body)
+
+
+def test_hot_requests_that_come_whole_go_the_short_way_and_are_logged() -> None:
+    gate = Gate()
+    assert serve(gate, post(b"ab", 1), post(b"", 2)) == [echoed(b"ab", 1), echoed(b"", 2)]
+    assert gate.by_asgi == []
+    assert [(line["id"], line["path"], line["status"]) for line in gate.log] == [
+        ("r1", "/predict", 200), ("r2", "/predict", 200),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        [post(b"abcd")[:-2], b"cd"],
+        [post(b"abcd")[:20], post(b"abcd")[20:-3], b"bcd"],
+        [post(b"abcd", path=b"/predic%74")],
+        [post(b"abcd", path=b"/predict?x=y")],
+        [post(b"abcd", path=b"http://x/predict")],
+    ],
+    ids=["body in two reads", "head in two, body in two", "escaped path", "query", "absolute target"],
+)
+def test_any_other_goes_by_asgi_to_the_same_reply(reads: list[bytes]) -> None:
+    gate = Gate()
+    assert serve(gate, *reads) == [echoed(b"abcd")]
+    assert gate.by_asgi == ["/predict"]
+
+
+def test_a_head_in_two_reads_and_a_body_in_chunks_do_not_keep_a_request_from_the_short_way() -> None:
+    gate = Gate()
+    chunked = HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+    assert serve(gate, post(b"ab")[:9], post(b"ab")[9:], chunked) == [echoed(b"ab"), echoed(b"abc")]
+    assert gate.by_asgi == []
+
+
+def test_what_is_pipelined_behind_the_short_way_waits_its_turn() -> None:
+    gate = Gate()
+    health = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-ID: r3\r\n\r\n"
+    written = serve(gate, post(b"one", 1) + post(b"two", 2) + health + post(b"four", 4))
+    assert written[:2] == [echoed(b"one", 1), echoed(b"two", 2)]
+    assert b"".join(written[2:-1]) == b"HTTP/1.1 204 No Content\r\nx-request-id: r3\r\n\r\n"
+    assert written[-1] == echoed(b"four", 4)
+    assert gate.by_asgi == ["/predict", "/health/live", "/predict"]
+
+
+def test_who_wants_to_be_asked_for_the_body_is() -> None:
+    ask = post(b"ok", head=b"Expect: 100-continue\r\n")
+    assert serve(Gate(), ask[:-2], ask[-2:]) == [b"HTTP/1.1 100 Continue\r\n\r\n", echoed(b"ok")]
+
+
+@pytest.mark.parametrize(
+    "ask", [post(b"ok", head=b"Connection: close\r\n"), post(b"ok").replace(b"HTTP/1.1", b"HTTP/1.0")]
+)
+def test_the_short_way_closes_when_the_client_wants_it(ask: bytes) -> None:
+    assert serve(Gate(), ask, post(b"no"))[:2] == [echoed(b"ok", head=b"connection: close\r\n"), b"<closed>"]
+
+
+def test_the_short_way_waits_for_a_client_that_does_not_read() -> None:
+    gate = Gate()
+    assert serve(gate, post(b"ok"), act=lambda protocol: protocol.pause_writing()) == [echoed(b"ok")]
+    assert gate.by_asgi == []
+
+
+def test_a_body_of_which_too_much_has_come_is_refused_on_either_way() -> None:
+    for reads in ([post(b"x" * 101)], [post(b"x" * 101)[:-50], b"x" * 50]):
+        written = serve(Gate(), *reads)
+        assert written[0].startswith(b"HTTP/1.1 413 ") and b"connection: close\r\n" in written[0]
+
+
+def test_chunks_that_break_off_are_no_request() -> None:
+    broken = HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\nxyz\r\n"
+    gate = Gate()
+    assert serve(gate, broken)[0].startswith(b"HTTP/1.1 400 ")
+    assert gate.log == [] and gate.by_asgi == []
+
+
+def test_a_client_that_hangs_up_is_not_computed_for() -> None:
+    ends: list[str] = []
+
+    async def wait(_body: bytes, _tenant: str) -> Reply:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+        raise AssertionError
+
+    gate = Gate(wait)
+    assert serve(gate, post(b"ok")) == []
+    assert ends == ["cancelled"] and gate.front.num_running == 0
+    assert [(line["status"], line["code"]) for line in gate.log] == [(499, "client_gone")]
+
+
+def test_a_connection_whose_task_failed_is_closed_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+
+    async def fail(*_: object) -> Any:
+        raise RuntimeError("a bug")
+
+    cast(Any, gate.front).answer = fail
+    assert serve(gate, post(b"ok"))[0] == b"<closed>"
+    assert "a connection's task failed" in caplog.text and "a bug" in caplog.text
+
+
+@pytest.mark.parametrize("reads", [[post(b"ok")], [post(b"ok")[:-1], b"k"]], ids=["short way", "by ASGI"])
+def test_a_request_leaves_nothing_to_the_garbage_collector(reads: list[bytes]) -> None:
+    """What only it can free stays until it runs; meanwhile each request gets memory that no cache knows."""
+
+    def garbage(requests: int) -> int:
+        gc.collect()
+        gc.disable()
+        try:
+            serve(Gate(), *reads * requests)
+            return gc.collect()
+        finally:
+            gc.enable()
+
+    garbage(1)  # what is made once
+    assert garbage(21) == garbage(1)
