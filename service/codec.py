@@ -8,6 +8,7 @@ sessions or scheduling.
 import hashlib
 import re
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ from service.numbers import loads
 from service.sequence import SESSION_NAME, SESSION_NAME_RULE, Array, Start
 
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
+FEW = 8192  # numbers; with more, BLAS may start threads of its own
+_SQUARES = {  # of the largest number of each type
+    "float16": 65504.0**2,
+    "float32": float(np.finfo(np.float32).max) ** 2,
+    "float64": inf,
+}
 _NUMBERS, _INTEGERS = frozenset({int, float}), frozenset({int})
 _FIELDS = {"model", "version", "sequences", "return", "trim_padding"}
 _ITEM_FIELDS = {"steps", "text", "session", "at", "end"}
@@ -145,13 +152,18 @@ def encode_prediction(
 ) -> bytes:
     """One entry of "predictions". `output` is [*dims], or [time, *dims] when every step was asked for."""
     prediction: dict[str, Any] = {"output": np.ascontiguousarray(output)}
-    if spec.kind == "probabilities" and output.shape[-1:] == spec.dims:
-        best, labels = output.argmax(-1).tolist(), spec.labels
-        if labels:
-            prediction["label"] = labels[best] if isinstance(best, int) else [labels[i] for i in best]
+    if spec.kind == "probabilities" and output.shape == spec.dims:
+        best = int(output.argmax())
+        if spec.labels:
+            prediction["label"] = spec.labels[best]
+        prediction["probability"] = output[best]
+    elif spec.kind == "probabilities" and output.shape[-1:] == spec.dims:
+        if spec.labels:
+            prediction["label"] = [spec.labels[best] for best in output.argmax(-1).tolist()]
         prediction["probability"] = output.max(-1)
     if session is not None:
-        prediction |= {"session": session, "step": step}
+        prediction["session"] = session
+        prediction["step"] = step
     return orjson.dumps(prediction, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -231,6 +243,10 @@ def fit(array: Array, spec: InputSpec, pointer: str) -> Array:
         if unknown.any():
             value, at = _first(array, unknown, pointer)
             raise InvalidField(f"token id {value} is not in the vocabulary", pointer=at)
+    bound = _SQUARES.get(spec.dtype)
+    if bound is not None and array.dtype == np.float64 and array.size <= FEW:
+        if np.vdot(array, array) < bound:  # so none is too large, infinite, or NaN
+            return array.astype(spec.dtype, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         numbers: Array = array.astype(spec.dtype, copy=False)
     if numbers.dtype.kind != "f":
@@ -246,9 +262,11 @@ def fit(array: Array, spec: InputSpec, pointer: str) -> Array:
 def _array_of(rows: list[Any], spec: InputSpec, pointer: str) -> Array:
     """[time, *dims] from lists, each value looked at: numpy would take true for 1 and "2" for 2."""
     _check_values(rows, spec, spec.dims, pointer)
+    if not _takes_integers(spec):
+        return np.array(rows, np.float64)  # null becomes NaN
     array = np.array(rows)
-    # Only nulls, which become NaN, or integers beyond 64 bits can have led numpy to anything but numbers.
-    return array if array.dtype.kind in "iuf" else np.array(rows, np.float64)
+    # Only integers beyond 64 bits can have led numpy to anything but integers.
+    return array if array.dtype.kind in "iu" else np.array(rows, np.float64)
 
 
 def _first(array: Array, where: Array, pointer: str) -> tuple[Any, str]:
