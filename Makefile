@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test train lint check bench loadtest faults docker-test docker-loadtest clean
+.PHONY: help serve test compiled test-compiled train lint check bench loadtest faults docker-test docker-loadtest clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,6 +30,18 @@ serve: $(VENV)/.serve ## serve the committed models (HOST, PORT; settings from C
 
 test: $(VENV)/.dev ## every test but Docker's
 	$(BIN)/python -m pytest
+
+compiled: build/compiled ## the service with its hot path compiled, in build/compiled (needs a C compiler; deploy/compile.py)
+
+build/compiled: $(shell git ls-files service) deploy/compile.py pyproject.toml constraints.txt | $(BIN)/python
+	@rm -rf build && mkdir -p build/wheel
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m zipfile -e build/wheel/*.whl build/compiled
+
+test-compiled: $(VENV)/.dev build/compiled ## the service's tests, on the compiled service
+	@rm -rf build/tree && mkdir build/tree && git ls-files -z | xargs -0 cp --parents --target-directory build/tree
+	cp -r build/compiled/service build/compiled/*.so build/tree
+	cd build/tree && $(abspath $(BIN))/python -P -m pytest tests/service tests/e2e
 
 train: $(VENV)/.dev ## rebuild models/vowels/1 from the data
 	$(BIN)/python -m training train vowels --export models/vowels/1 --force
@@ -60,4 +72,4 @@ docker-loadtest: ## users at work against what compose runs: LOADTEST_URL=http:/
 	LOADTEST_USER=$$(id -u):$$(id -g) docker compose run --build --rm loadtest
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis runs
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

@@ -97,8 +97,12 @@ def batching_of(settings: Settings) -> Batching:
 class Cellgate:
     """The ASGI application of one worker process."""
 
-    def __init__(self, settings: Settings, *, rates_file: Path | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, rates_file: Path | None = None, skips_faulty: bool = False
+    ) -> None:
+        """`skips_faulty`: whether a model that cannot be served is passed over, or ends the start."""
         self.settings = settings
+        self._skips_faulty = skips_faulty
         self.store = create_store(settings)
         tenants = tenants_of(settings)
         self.sessions = Sessions(
@@ -186,6 +190,7 @@ class Cellgate:
             provider=settings.provider,
             threads=settings.num_threads,
             on_death=_stop_this_process,
+            skips_faulty=self._skips_faulty,
         )
         self._predictor = Predictor(
             self._repository,

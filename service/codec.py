@@ -31,7 +31,7 @@ from service.sequence import SESSION_NAME, SESSION_NAME_RULE, Array, Start
 
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
 FEW = 8192  # numbers; with more, BLAS may start threads of its own
-_SQUARES = {  # of the largest number of each type
+_SQUARES = {  # of the largest number of each type that has infinities
     "float16": 65504.0**2,
     "float32": float(np.finfo(np.float32).max) ** 2,
     "float64": inf,
@@ -243,10 +243,10 @@ def fit(array: Array, spec: InputSpec, pointer: str) -> Array:
         if unknown.any():
             value, at = _first(array, unknown, pointer)
             raise InvalidField(f"token id {value} is not in the vocabulary", pointer=at)
-    bound = _SQUARES.get(spec.dtype)
-    if bound is not None and array.dtype == np.float64 and array.size <= FEW:
-        if np.vdot(array, array) < bound:  # so none is too large, infinite, or NaN
-            return array.astype(spec.dtype, copy=False)
+    bound = _SQUARES.get(spec.dtype, 0.0)
+    is_plain = array.dtype == np.float64 and array.size <= FEW
+    if is_plain and np.vdot(array, array) < bound:  # so none is too large, infinite, or NaN
+        return array.astype(spec.dtype, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         numbers: Array = array.astype(spec.dtype, copy=False)
     if numbers.dtype.kind != "f":

@@ -32,6 +32,7 @@ CellgateError
 │   ├── Overloaded  ├── SessionCapacity  ├── Draining  └── StoreUnavailable
 ├── DeadlineExceeded             504
 ├── InternalError                500  our bug, or the graph's
+├── CorruptRecord                500  a stored session is not what was written
 └── StartupError                      the server cannot start; never sent over HTTP
 """
 
@@ -351,6 +352,20 @@ class DeadlineExceeded(CellgateError):
 
 class InternalError(CellgateError):
     """Our bug or the graph's; the log has the traceback under the request's id."""
+
+
+class CorruptRecord(CellgateError):
+    """The stored bytes are not what was written. The session is refused rather than gone on with.
+
+    `revision` is what stands where the revision was: enough to put another record in its place, or none.
+    """
+
+    code = "corrupt_session"
+    title = "Corrupt session"
+
+    def __init__(self, detail: str, revision: bytes) -> None:
+        super().__init__(f"{detail}; the session can be deleted or replaced, not gone on with")
+        self.revision = revision
 
 
 class StartupError(CellgateError):

@@ -114,11 +114,30 @@ class Repository:
 
     @classmethod
     def load(
-        cls, root: Path, batching: Batching, *, provider: Provider, threads: int, on_death: Callable[[], None]
+        cls,
+        root: Path,
+        batching: Batching,
+        *,
+        provider: Provider,
+        threads: int,
+        on_death: Callable[[], None],
+        skips_faulty: bool = False,
     ) -> "Repository":
-        """Load every version below `root`. Raises StartupError, naming the folder that cannot be served."""
-        folders = _folders(root)
-        return cls([prepare(folder, batching, provider, threads).start(on_death) for folder in folders])
+        """Load every version below `root`; with `skips_faulty`, one that cannot be served is only told of.
+
+        Raises StartupError, naming the folder, for one that cannot be served, or when there is none at all.
+        """
+        models = []
+        for folder in _folders(root):
+            try:
+                models.append(prepare(folder, batching, provider, threads).start(on_death))
+            except StartupError as error:
+                if not skips_faulty:
+                    raise
+                logger.error("not served: %s", error.detail)
+        if not models:
+            raise StartupError(f"no model in {root.resolve()} can be served")
+        return cls(models)
 
     def __iter__(self) -> Iterator[Model]:
         for versions in self._models.values():

@@ -12,6 +12,7 @@ import numpy as np
 from service import transfer
 from service.codec import MAX_STEP
 from service.errors import (
+    CorruptRecord,
     InvalidField,
     NonFinite,
     SessionExists,
@@ -24,7 +25,7 @@ from service.sequence import SESSION_NAME_RULE, Array
 from service.sessions import Binding, Sessions, is_name, session_key
 from service.store import Record
 from service.store.base import tenant_of
-from service.store.record import CorruptRecord, new_revision
+from service.store.record import new_revision
 
 MAX_SCANNED = 10  # pages looked through, for one page of a single model's sessions
 

@@ -95,7 +95,7 @@ class WorkerSocket(socket.socket):
         return WorkerSocket.bind_again, (self.family, host, port)
 
 
-def create_app(settings: Settings, rates_file: Path) -> Cellgate:
+def create_app(settings: Settings, rates_file: Path, *, skips_faulty: bool = False) -> Cellgate:
     """The application of one process; workers, which start afresh, have their logs to set up too."""
     configure(settings)
     if multiprocessing.parent_process() is not None:
@@ -104,7 +104,7 @@ def create_app(settings: Settings, rates_file: Path) -> Cellgate:
         # requests finish, a second one does not.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return Cellgate(settings, rates_file=rates_file)
+        return Cellgate(settings, rates_file=rates_file, skips_faulty=skips_faulty)
     except StartupError as error:
         logger.error("the server cannot start: %s", error.detail)
     except Exception:
@@ -151,9 +151,9 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _serve(settings: Settings, rates_file: Path) -> None:
-    config = uvicorn.Config(
-        functools.partial(create_app, settings, rates_file),
+def _configure(settings: Settings, rates_file: Path, *, skips_faulty: bool = False) -> uvicorn.Config:
+    return uvicorn.Config(
+        functools.partial(create_app, settings, rates_file, skips_faulty=skips_faulty),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -169,10 +169,19 @@ def _serve(settings: Settings, rates_file: Path) -> None:
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=CLOSE_S,  # the application has waited `drain_s` before
     )
+
+
+def _serve(settings: Settings, rates_file: Path) -> None:
+    config = _configure(settings, rates_file)
     address = WorkerSocket.reserve(settings.host, settings.port)
     create_clock(settings)  # with the folder of sessions, if there is none: the last thing that can be tried
     if settings.num_workers > 1:
-        supervisor = Supervisor(config, [address], stop_s=settings.drain_s + CLOSE_S + STOP_S)
+        supervisor = Supervisor(
+            config,
+            [address],
+            later=_configure(settings, rates_file, skips_faulty=True),
+            stop_s=settings.drain_s + CLOSE_S + STOP_S,
+        )
         supervisor.run()
         if supervisor.could_not_start:
             sys.exit(STARTUP_FAILURE)

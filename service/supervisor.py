@@ -18,18 +18,22 @@ logger = logging.getLogger(__name__)
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, with four differences.
+    """uvicorn's, with five differences.
 
     - A worker that dies while it is asked how it is is noticed at once, not when the answer is overdue; that
       it died is a warning.
     - A worker that has yet to start is given `START_S`: killed before it is up, it would never be.
     - Once all workers answer, it is said where they listen.
+    - Once a worker serves, others start by the configuration `later`, which is not to stumble over what has
+      come since; one that was just starting, and stumbled, is started again.
     - A worker that does not stop within `stop_s` seconds is killed: its event loop may hang.
     """
 
-    def __init__(self, config: Config, sockets: list[socket], *, stop_s: float) -> None:
+    def __init__(self, config: Config, sockets: list[socket], *, later: Config, stop_s: float) -> None:
         super().__init__(config, sockets)
+        self._later = later
         self._stop_s = stop_s
+        self._has_served = False
         self._has_told_address = False
         self._met: set[int | None] = set()  # process ids of workers that have answered
 
@@ -43,6 +47,7 @@ class Supervisor(Multiprocess):
         if self.should_exit.is_set():
             return
         answers = [self._ask(process) for process in self.processes]
+        self._has_served = self._has_served or any(answers)
         for place, answer in enumerate(answers):
             if answer is None and not self._replace(place):
                 self.should_exit.set()
@@ -91,10 +96,12 @@ class Supervisor(Multiprocess):
         old = self.processes[place]
         old.kill()
         old.process.join()
-        if old.exitcode == STARTUP_FAILURE:
+        could_not_start = old.exitcode == STARTUP_FAILURE
+        if could_not_start and (old.config is self._later or not self._has_served):
             logger.error("worker %d could not start: stopping", old.pid)
             return False
-        self.processes[place] = new = Process(self.config, self.sockets)
+        config = self._later if self._has_served else self.config
+        self.processes[place] = new = Process(config, self.sockets)
         new.start()
         logger.warning("worker %d died (%s): %d takes its place", old.pid, _cause(old), new.pid)
         return True

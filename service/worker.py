@@ -55,7 +55,7 @@ class Worker:
         self._idle = asyncio.Event()
         self._idle.set()
         self._death: BaseException | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -91,7 +91,7 @@ class Worker:
         """Take nothing new, finish what is queued, and let the thread go."""
         self._stopping = True
         await self._idle.wait()
-        self._thread.shutdown(wait=False)
+        self._executor.shutdown(wait=False)
 
     def _crank(self) -> None:
         """One batch: schedule, run, commit, answer; then HTTP has its turn before the next."""
@@ -106,7 +106,7 @@ class Worker:
                 self._running = False
                 self._idle.set()
             elif self._in_thread(batch):
-                call = self._loop.run_in_executor(self._thread, self._run, batch)
+                call = self._loop.run_in_executor(self._executor, self._run, batch)
                 call.add_done_callback(functools.partial(self._finish_call, batch))
             else:
                 self._finish(batch, self._run(batch))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
-from service.store.record import CorruptRecord, Record, Status
+from service.errors import CorruptRecord
+from service.store.record import Record, Status
 
 logger = logging.getLogger(__name__)
 

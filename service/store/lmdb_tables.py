@@ -23,8 +23,9 @@ from typing import TypeAlias
 
 import lmdb
 
+from service.errors import CorruptRecord
 from service.store.base import Limits, tenant_of, tombstone
-from service.store.record import CorruptRecord, Head, Record, Status
+from service.store.record import Head, Record, Status
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Self
 
-from service.errors import CellgateError
+from service.errors import CorruptRecord
 
 MAGIC = b"CGR1"
 _PREFIX = struct.Struct("<4sI")
 # status, model length, version length, state length, reply length, step, at, created, touched, ttl
 _HEADER = struct.Struct("<HHHIIQQQQQ8s8s16s")
-_REVISION = slice(62, 70)
+_REVISION_AT = 62  # behind magic, checksum and the numbers
 
 
 class Status(IntEnum):
@@ -39,18 +39,9 @@ def new_revision() -> bytes:
     return random.getrandbits(64).to_bytes(8)
 
 
-class CorruptRecord(CellgateError):
-    """The stored bytes are not what was written. The session is refused rather than gone on with.
-
-    `revision` is what stands where the revision was: enough to put another record in its place, or none.
-    """
-
-    code = "corrupt_session"
-    title = "Corrupt session"
-
-    def __init__(self, detail: str, revision: bytes) -> None:
-        super().__init__(f"{detail}; the session can be deleted or replaced, not gone on with")
-        self.revision = revision
+def _revision_of(packed: bytes | memoryview) -> bytes:
+    """What stands where the revision does, in a record that may be damaged."""
+    return bytes(packed[_REVISION_AT : _REVISION_AT + 8])
 
 
 class Head(NamedTuple):
@@ -103,7 +94,7 @@ class Record:
         try:
             fields = _HEADER.unpack_from(packed, _PREFIX.size)
         except struct.error:  # too short
-            return Head(False, 0, 0, bytes(packed[_REVISION]), len(packed))
+            return Head(False, 0, 0, _revision_of(packed), len(packed))
         return Head(fields[0] == Status.LIVE, fields[8], fields[9], fields[10], len(packed))
 
     @classmethod
@@ -116,10 +107,10 @@ class Record:
         """Read what `pack` wrote. Raises CorruptRecord when a single bit differs."""
         packed = bytes(packed)
         if len(packed) < _PREFIX.size + _HEADER.size:
-            raise CorruptRecord(f"a session record of {len(packed)} bytes is too short", packed[_REVISION])
+            raise CorruptRecord(f"a session record of {len(packed)} bytes is too short", _revision_of(packed))
         magic, checksum = _PREFIX.unpack_from(packed)
         if magic != MAGIC or zlib.crc32(memoryview(packed)[_PREFIX.size :]) != checksum:
-            raise CorruptRecord("a session record does not match its checksum", packed[_REVISION])
+            raise CorruptRecord("a session record does not match its checksum", _revision_of(packed))
         fields = _HEADER.unpack_from(packed, _PREFIX.size)
         status, model, version, state, reply, step, at, created, touched, ttl, revision, graph, digest = (
             fields

@@ -1,7 +1,9 @@
 """Models that come, change and go while the server runs."""
 
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +53,9 @@ def everybody_has(server: Server, versions: list[tuple[str, bool]]) -> Callable[
 
     def holds() -> bool:
         for _ in range(12):
-            found = ask(server, "GET", "/models").json()["models"]
+            reply = ask(server, "GET", "/models")
+            assert reply.status_code == 200, reply.text
+            found = reply.json()["models"]
             if [(model["version"], model["retiring"]) for model in found] != versions:
                 return False
         return True
@@ -94,6 +98,25 @@ def test_a_version_that_cannot_be_served_changes_nothing(
     assert ask(server, "POST", "/predict", sequences=[utterance]).json()["version"] == "1"
     manifest.write_text(json.dumps(whole))
     until(everybody_has(server, [("1", False), ("2", False)]))
+
+
+def test_a_worker_that_dies_beside_it_is_replaced(server: Server, root: Path, utterance: Steps) -> None:
+    """Workers start with what lies there; those of a server that serves must not end it over that."""
+    until(lambda: len(server.workers()) == 2)
+    server.wait_for_log("listening on")
+    due = first(ask(server, "POST", "/predict", sequences=[utterance]))
+    shutil.copytree(root / "vowels" / "1", root / "vowels" / "2")
+    (root / "vowels" / "2" / "model.onnx").write_bytes(b"no graph")
+    died = server.workers()[0]
+    os.kill(died, signal.SIGKILL)
+    server.wait_for_log(f"worker {died} died .SIGKILL.")
+    until(lambda: len(server.workers()) == 2 and died not in server.workers())
+    taken = server.log_lines()[-1]["time"]
+    until(
+        lambda: any("not served" in line["message"] and line["time"] > taken for line in server.log_lines())
+    )
+    until(everybody_has(server, [("1", False)]))
+    assert first(ask(server, "POST", "/predict", sequences=[utterance])) == due
 
 
 def test_requests_in_flight_survive_a_replacement(server: Server, root: Path, utterance: Steps) -> None:

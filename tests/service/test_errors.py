@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from service import errors
-from service.errors import CellgateError, InvalidField, NotFound
-from service.store.record import CorruptRecord
+from service.errors import CellgateError, CorruptRecord, InvalidField, NotFound
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
 NEVER_SENT = {"startup"}

@@ -243,12 +243,11 @@ def test_a_client_that_hangs_up_is_not_computed_for() -> None:
 
 
 def test_a_connection_whose_task_failed_is_closed_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate()
-
-    async def fail(*_: object) -> Any:
+    def fail(_line: object) -> None:
         raise RuntimeError("a bug")
 
-    cast(Any, gate.front).answer = fail
+    gate = Gate()
+    gate.front = Front(echo, gate, max_body_bytes=100, body_timeout_s=1, access_log=fail)
     assert serve(gate, post(b"ok"))[0] == b"<closed>"
     assert "a connection's task failed" in caplog.text and "a bug" in caplog.text
 

@@ -110,11 +110,17 @@ def test_what_is_no_model_is_said_with_its_place(folder: Path, tmp_path: Path) -
         load(tmp_path / "empty")
 
 
-class MisreadingEngine(OnnxEngine):
+class MisreadingEngine:
     """Has the fault that some versions of CUDA's LSTM have: rows shorter than their batch come out wrong."""
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._sound = OnnxEngine(*given, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sound, name)
+
     def run(self, batch: Batch) -> list[Result]:
-        results = super().run(batch)
+        results = self._sound.run(batch)
         return [
             result
             if chunk.steps == batch.steps

@@ -12,12 +12,11 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from service.errors import StartupError, StoreUnavailable
+from service.errors import CorruptRecord, StartupError, StoreUnavailable
 from service.store import Limits, Outcome, Quota, Record, Status, Store, Write
 from service.store.base import Stats
 from service.store.lmdb import LmdbStore
 from service.store.lmdb_tables import NUM_TABLES
-from service.store.record import CorruptRecord
 from tests.service.test_stores import ROOMY, ended, put, record, run
 
 RACER = """

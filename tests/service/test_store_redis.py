@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StartupError, StoreUnavailable
+from service.errors import CorruptRecord, StartupError, StoreUnavailable
 from service.settings import Settings
 from service.store import Limits, Outcome, Record, Status, Write
 from service.store.base import tombstone
-from service.store.record import CorruptRecord
 from service.store.redis import RedisStore
 from tests.ports import free_port
 from tests.redis_server import RedisServer, needs_redis, redis_cluster, redis_server

@@ -20,11 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from service.errors import CorruptRecord
 from service.store import Limits, Outcome, Quota, Record, Status, Store, Write
 from service.store.base import Stats, tenant_of, tombstone
 from service.store.lmdb import LmdbStore
 from service.store.memory import MemoryStore
-from service.store.record import CorruptRecord
 from service.store.redis import RedisStore
 from tests.redis_server import EXECUTABLE, RedisServer, needs_redis, redis_server
 

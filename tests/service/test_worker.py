@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,22 +22,23 @@ async def run(worker: Worker, sequence: Sequence) -> Sequence:
     return sequence
 
 
-class BrokenScheduler(Scheduler):
-    """Has a bug in a place of our choice."""
+class Snare:
+    """An input that cannot be looked at any more once it has been queued: a bug in the next schedule."""
 
-    def __init__(self, where: str) -> None:
-        super().__init__(max_batch=1, chunk_steps=4, max_waiting=9)
-        self.where = where
+    def __init__(self) -> None:
+        self.is_set = False
 
-    def schedule(self, now: float) -> Batch | None:
-        if self.where == "schedule":
+    def __len__(self) -> int:
+        if self.is_set:
             raise ZeroDivisionError("a bug")
-        return super().schedule(now)
+        return 5
 
-    def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
-        if self.where == "commit":
-            raise ZeroDivisionError("a bug")
-        return super().commit(batch, results)
+
+class ForgetfulEngine(SumEngine):
+    """Gives one result too few: a bug in the next commit."""
+
+    def run(self, batch: Batch) -> list[Result]:
+        return super().run(batch)[:-1]
 
 
 class Panic(BaseException):
@@ -193,13 +194,18 @@ def test_a_failing_batch_is_answered_and_the_crank_lives_on(in_thread: bool) -> 
 def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, in_thread: bool) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
         tasks = [asyncio.create_task(run(worker, ones(5))) for _ in range(3)]
+        if where == "schedule":
+            snare = Snare()
+            tasks.append(asyncio.create_task(run(worker, Sequence((cast(Any, snare),), ()))))
+            asyncio.get_running_loop().call_soon(setattr, snare, "is_set", True)
         done = await outcomes(tasks)
         assert not worker.is_alive
         with pytest.raises(Draining):
             await run(worker, ones(1))
         return done
 
-    done, deaths = with_worker(body, in_thread=in_thread, scheduler=BrokenScheduler(where), strays=1)
+    engine = ForgetfulEngine() if where == "commit" else None
+    done, deaths = with_worker(body, in_thread=in_thread, engine=engine, strays=1)
     assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
 
 
