@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import process, triton
+from benchmarks import cache, process, triton
 from benchmarks.cache import Model
 from benchmarks.dialects import Cellgate, Dialect, Triton, Tutorial
 from benchmarks.process import Server
@@ -29,8 +29,8 @@ class Peer:
     has_model: bool = True  # False: a floor, whose replies are not looked at
 
 
-def serve_cellgate(model: Model, work: Path, **settings: object) -> Server:
-    """The real server as a user starts it: one worker a core, LMDB on disk, no line per request."""
+def serve_cellgate(model: Model, work: Path, *, is_compiled: bool = True, **settings: object) -> Server:
+    """The real server as the image has it: one worker a core, LMDB on disk, no line per request."""
     port = process.free_port()
     chosen: dict[str, object] = {
         "models_dir": model.repository,
@@ -42,6 +42,8 @@ def serve_cellgate(model: Model, work: Path, **settings: object) -> Server:
         "session_ttl_s": 86_400,
     }
     env = {f"CELLGATE_{name.upper()}": str(value) for name, value in (chosen | settings).items()}
+    if is_compiled:
+        env |= {"PYTHONPATH": str(cache.compiled()), "PYTHONSAFEPATH": "1"}  # before the working tree
     command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
     return process.start(command, env, port=port, ready="/health/ready", log=work / "cellgate.log")
 
@@ -60,6 +62,12 @@ def _serve_triton(batcher: str) -> Callable[[Model, Path], Server]:
 CELLGATE = Peer("Cellgate", serve_cellgate, Cellgate(), has_sessions=True)
 PEERS = (
     CELLGATE,
+    Peer(
+        "Cellgate, not compiled",
+        lambda model, work: serve_cellgate(model, work, is_compiled=False),
+        Cellgate(),
+        has_sessions=True,
+    ),
     Peer(
         "Triton, sequence batcher",
         _serve_triton("sequence"),

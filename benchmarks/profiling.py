@@ -20,7 +20,11 @@ def run(console: Console, load: str, *, seconds: float, top: int) -> None:
     """Load a server of one worker, sample it, print the table. Raises Unavailable."""
     spy = cache.environment() / "bin/py-spy"
     peer = Peer(
-        CELLGATE.name, lambda model, work: serve_cellgate(model, work, workers=1), CELLGATE.dialect, True
+        CELLGATE.name,
+        # Not compiled: its functions have names then.
+        lambda model, work: serve_cellgate(model, work, is_compiled=False, workers=1),
+        CELLGATE.dialect,
+        True,
     )
     with contest(Options(1, seconds, console=console), loads.SMALL, [peer], sessions=True) as found:
         if not found.running:

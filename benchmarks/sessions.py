@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -36,7 +37,7 @@ def run(console: Console, *, rounds: int, seconds: float, out: Path) -> None:
 def _cost(options: Options, redis_url: str | None) -> Result:
     """One worker each, since the memory store is not shared."""
 
-    def peer(name: str, **settings: object) -> Peer:
+    def peer(name: str, **settings: Any) -> Peer:
         def start(model: Model, work: Path) -> Server:
             return serve_cellgate(model, work, workers=1, threads=1, **settings)
 
