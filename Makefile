@@ -31,9 +31,9 @@ serve: $(VENV)/.serve ## serve the committed models (HOST, PORT; settings from C
 test: $(VENV)/.dev ## every test but Docker's
 	$(BIN)/python -m pytest
 
-compiled: build/compiled ## the service with its hot path compiled, in build/compiled (needs a C compiler; deploy/compile.py)
+compiled: build/compiled ## build/compiled: the service with its hot path compiled; needs a C compiler (docs/operations.md)
 
-build/compiled: $(shell git ls-files service) deploy/compile.py pyproject.toml constraints.txt | $(BIN)/python
+build/compiled: $(shell find service -name '*.py') deploy/compile.py pyproject.toml constraints.txt | $(BIN)/python
 	@rm -rf build && mkdir -p build/wheel
 	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	$(BIN)/python -m zipfile -e build/wheel/*.whl build/compiled

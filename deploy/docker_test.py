@@ -27,6 +27,7 @@ INSIDE = {
     "can gain privileges": False,
     "writable": ["/data", "/tmp"],
     "unwanted modules": [],
+    "hot path is compiled": True,
     "shells": [],
 }
 
@@ -50,7 +51,9 @@ def check_inside(stack: Stack) -> str:
     require(inside == INSIDE, f"inside the container: {inside}, not {INSIDE}")
     limits = stack.inspect(SERVICE)["HostConfig"]
     require(limits["Memory"] > 0 and limits["NanoCpus"] > 0 and limits["PidsLimit"] > 0, "limits are missing")
-    return "no capability, read-only root, no shell, no torch; memory, processors and processes limited"
+    return (
+        "no capability, read-only root, no shell, no torch, compiled; memory, processors, processes limited"
+    )
 
 
 def check_one_shot(stack: Stack, example: dict[str, Any]) -> dict[str, Any]:

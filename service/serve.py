@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from service import predict
 from service.app import Cellgate, create_clock, create_store, tenants_of
 from service.engine import choose_provider
 from service.errors import StartupError
@@ -123,11 +124,12 @@ def run(settings: Settings) -> None:
     provider = choose_provider(settings.provider)
     _check(settings)
     logger.info(
-        "provider %s: %s; %d workers of %d threads",
+        "provider %s: %s; %d workers of %d threads; hot path %s",
         settings.provider,
         provider,
         settings.num_workers,
         settings.num_threads,
+        "in Python" if str(predict.__file__).endswith(".py") else "compiled",
     )
     with tempfile.NamedTemporaryFile(
         prefix="cellgate-rates-"

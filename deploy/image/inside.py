@@ -21,6 +21,11 @@ def can_write(folder: str) -> bool:
     return True
 
 
+def _is_compiled(module: str) -> bool:
+    spec = importlib.util.find_spec(module)
+    return spec is not None and str(spec.origin).endswith(".so")
+
+
 def main() -> None:
     """Look at process 1, the server, and at the file system around it."""
     lines = (line.partition(":") for line in Path("/proc/1/status").read_text().splitlines())
@@ -31,6 +36,7 @@ def main() -> None:
         "can gain privileges": status["NoNewPrivs"] == ["0"],
         "writable": [folder for folder in FOLDERS if can_write(folder)],
         "unwanted modules": [name for name in UNWANTED if importlib.util.find_spec(name)],
+        "hot path is compiled": _is_compiled("service.predict"),
         "shells": [path for path in SHELLS if Path(path).exists()],
     }
     sys.stdout.write(json.dumps(found))
