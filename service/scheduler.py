@@ -21,7 +21,7 @@ from service.errors import Overloaded
 from service.sequence import Batch, Chunk, Result, Sequence
 
 MIN_CHUNK = 8  # below this a call is mostly overhead: rather fewer rows than shorter chunks
-TAIL = 1.25  # what would leave less than a quarter of a call behind is computed whole
+TAIL = 1.5  # what would leave less than half a call behind is computed whole
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ class Settings(BaseModel):
     max_batch: int = Field(64, ge=1, description="most sequences in one ONNX Runtime call")
     chunk_steps: int = Field(256, ge=1, description="most time steps of one sequence in one call")
     target_call_ms: float = Field(
-        8, gt=0, description="time one call should take; batch and chunk are chosen to fit, from learnt costs"
+        6, gt=0, description="time one call should take; batch and chunk are chosen to fit, from learnt costs"
     )
     inline_call_ms: float = Field(
         2, ge=0, description="a call expected to take longer runs in a thread, so that HTTP goes on"
