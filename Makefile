@@ -31,16 +31,23 @@ serve: $(VENV)/.serve ## serve the committed models (HOST, PORT; settings from C
 test: $(VENV)/.dev ## every test but Docker's
 	$(BIN)/python -m pytest
 
-compiled: build/compiled ## build/compiled: the service with its hot path compiled; needs a C compiler (docs/operations.md)
+# One for each interpreter: another could not import it, and would take the Python files without a word.
+COMPILED = build/compiled-$(shell $(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null)
 
-build/compiled: $(shell find service -name '*.py') deploy/compile.py pyproject.toml constraints.txt | $(BIN)/python
-	@rm -rf build && mkdir -p build/wheel
-	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
-	$(BIN)/python -m zipfile -e build/wheel/*.whl build/compiled
+compiled: $(BIN)/python ## build/compiled-…: the service with its hot path compiled; needs a C compiler (docs/operations.md)
+	@$(MAKE) --no-print-directory $(COMPILED)
 
-test-compiled: $(VENV)/.dev build/compiled ## the service's tests, on the compiled service
+$(COMPILED): $(shell find service -name '*.py') deploy/compile.py pyproject.toml constraints.txt
+	@rm -rf $@ $@.wheel $@.new
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $@.wheel .
+	@$(BIN)/python -m zipfile -e $@.wheel/*.whl $@.new
+	@rm -rf $@.wheel && mv $@.new $@
+
+test-compiled: $(VENV)/.dev compiled ## the service's tests, on the compiled service (needs a git checkout)
 	@rm -rf build/tree && mkdir build/tree && git ls-files -z | xargs -0 cp --parents --target-directory build/tree
-	cp -r build/compiled/service build/compiled/*.so build/tree
+	@cp -r $(COMPILED)/service $(COMPILED)/*.so build/tree
+	cd build/tree && $(abspath $(BIN))/python -c 'import service.predict as it; assert it.__file__.endswith(".so"), it.__file__'
 	cd build/tree && $(abspath $(BIN))/python -P -m pytest tests/service tests/e2e
 
 train: $(VENV)/.dev ## rebuild models/vowels/1 from the data

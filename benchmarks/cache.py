@@ -65,7 +65,7 @@ def compiled() -> Path:
     if made.returncode:
         last = (made.stdout.strip().splitlines() or ["no message"])[-1]
         raise Unavailable(f"make compiled (it needs gcc and Python's headers): {last}")
-    return ROOT / "build/compiled"
+    return ROOT / f"build/compiled-{sys.implementation.cache_tag}"
 
 
 def tool(name: str, package: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import cache, process, triton
-from benchmarks.cache import Model
+from benchmarks.cache import Model, Unavailable
 from benchmarks.dialects import Cellgate, Dialect, Triton, Tutorial
 from benchmarks.process import Server
 
@@ -45,7 +45,12 @@ def serve_cellgate(model: Model, work: Path, *, is_compiled: bool = True, **sett
     if is_compiled:
         env |= {"PYTHONPATH": str(cache.compiled()), "PYTHONSAFEPATH": "1"}  # before the working tree
     command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
-    return process.start(command, env, port=port, ready="/health/ready", log=work / "cellgate.log")
+    log = work / "cellgate.log"
+    server = process.start(command, env, port=port, ready="/health/ready", log=log)
+    if is_compiled and "hot path compiled" not in log.read_text():
+        server.stop()
+        raise Unavailable("what is served is not the compiled hot path")
+    return server
 
 
 def _serve_uvicorn(app: str, work: Path, env: dict[str, str], ready: str) -> Server:

@@ -19,11 +19,18 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class Compile(BuildHookInterface[Any]):
     """Compiles the files that pyproject.toml lists as `compiled`, in a copy: the tree stays as it is."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Before the wheel: make extension modules, and have them put in beside the Python files."""
-        if self.target_name != "wheel":
-            return
         self.work = Path(tempfile.mkdtemp())
+        if version == "editable":  # where Python imports the working tree, whatever lies beside it
+            return
+        try:
+            self._compile(build_data)
+        except BaseException:
+            shutil.rmtree(self.work, ignore_errors=True)
+            raise
+
+    def _compile(self, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
         shutil.copytree(
             root / "service", self.work / "service", ignore=shutil.ignore_patterns("__pycache__", "*.so")
@@ -34,7 +41,8 @@ class Compile(BuildHookInterface[Any]):
             command, cwd=self.work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         if made.returncode:
-            raise RuntimeError(f"mypyc failed:\n{made.stdout[-10_000:]}")
+            needs = "a C compiler and Python's headers (Debian: apt-get install gcc libc6-dev python3-dev)"
+            raise RuntimeError(f"{made.stdout[-10_000:]}\nmypyc failed; it needs {needs}")
         for module in [*self.work.glob("*.so"), *self.work.glob("service/**/*.so")]:
             build_data["force_include"][str(module)] = str(module.relative_to(self.work))
         build_data["pure_python"] = False

@@ -263,6 +263,8 @@ class Cellgate:
                 await reloader.check()
             except OSError as error:
                 logger.warning("models directory: %s", error)
+            except Exception:
+                logger.exception("models directory")  # a bug, but what comes next may do
 
     def _drain_on_signals(self) -> None:
         """Before the server closes connections: refuse what is new, let what runs finish."""

@@ -152,7 +152,7 @@ def encode_prediction(
 ) -> bytes:
     """One entry of "predictions". `output` is [*dims], or [time, *dims] when every step was asked for."""
     prediction: dict[str, Any] = {"output": np.ascontiguousarray(output)}
-    if spec.kind == "probabilities" and output.shape == spec.dims:
+    if spec.kind == "probabilities" and output.shape == spec.dims and output.ndim == 1:
         best = int(output.argmax())
         if spec.labels:
             prediction["label"] = spec.labels[best]

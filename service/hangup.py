@@ -9,7 +9,7 @@ from typing import Any
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-CHECK_S = 0.05  # a request shorter than this is answered whether or not the client is still there
+CHECK_S = 0.05  # a request by ASGI that is shorter is answered whether or not the client is still there
 
 
 class ClientGone(Exception):

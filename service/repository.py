@@ -94,8 +94,9 @@ class Repository:
         return before
 
     def retire(self, name: str, version: str, now: float) -> None:
-        """Give a version to those alone who name it."""
-        self._retired.setdefault((name, version), now)
+        """Give a version to those alone who name it; one that was never served is nobody's."""
+        if version in self._models.get(name, {}):
+            self._retired.setdefault((name, version), now)
 
     def take_idle(self, before: float) -> list[Model]:
         """Remove the retired that were last asked for before then; they are still running."""
@@ -131,10 +132,10 @@ class Repository:
         for folder in _folders(root):
             try:
                 models.append(prepare(folder, batching, provider, threads).start(on_death))
-            except StartupError as error:
+            except (StartupError, OSError) as error:  # or it is being taken away just now
                 if not skips_faulty:
                     raise
-                logger.error("not served: %s", error.detail)
+                logger.error("not served: %s", error)
         if not models:
             raise StartupError(f"no model in {root.resolve()} can be served")
         return cls(models)

@@ -129,7 +129,7 @@ def run(settings: Settings) -> None:
         provider,
         settings.num_workers,
         settings.num_threads,
-        "in Python" if str(predict.__file__).endswith(".py") else "compiled",
+        "compiled" if str(predict.__file__).endswith(".so") else "in Python",
     )
     with tempfile.NamedTemporaryFile(
         prefix="cellgate-rates-"

@@ -13,6 +13,7 @@ TICK_S = 0.1
 START_S = (
     60.0  # to the first answer: a busy machine takes more than the health check's 5 to import everything
 )
+RETRY_S, MAX_RETRY_S = 1.0, 60.0  # between attempts to start a worker that cannot
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,16 @@ class Supervisor(Multiprocess):
         self._later = later
         self._stop_s = stop_s
         self._has_served = False
+        self._failures = 0  # of workers in a row to start
+        self._retry_at = 0.0  # on the monotonic clock
         self._has_told_address = False
+        self._mourned: set[int | None] = set()  # of those that could not start
         self._met: set[int | None] = set()  # process ids of workers that have answered
 
     @property
     def could_not_start(self) -> bool:
-        """Whether a worker ended before it served anything."""
-        return any(process.exitcode == STARTUP_FAILURE for process in self.processes)
+        """Whether the server never came to serve anything."""
+        return not self._has_served and any(process.exitcode == STARTUP_FAILURE for process in self.processes)
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died or hang; give up if one could not start."""
@@ -48,8 +52,10 @@ class Supervisor(Multiprocess):
             return
         answers = [self._ask(process) for process in self.processes]
         self._has_served = self._has_served or any(answers)
+        if all(answers):
+            self._failures = 0
         for place, answer in enumerate(answers):
-            if answer is None and not self._replace(place):
+            if answer is None and not self._replace(place, is_alone=not any(answers)):
                 self.should_exit.set()
                 return
         if all(answers) and not self._has_told_address:
@@ -91,20 +97,36 @@ class Supervisor(Multiprocess):
         except (OSError, EOFError):
             return None
 
-    def _replace(self, place: int) -> bool:
-        """Put a new worker in the place of one that is dead or hangs; False if that one could not start."""
+    def _replace(self, place: int, *, is_alone: bool) -> bool:
+        """Put a new worker in the place of one that is dead or hangs, now or later; False to give up.
+
+        A server that serves does not end because a worker cannot start: that is tried again, more and more
+        seldom. `is_alone`: no other worker answers.
+        """
         old = self.processes[place]
         old.kill()
         old.process.join()
-        could_not_start = old.exitcode == STARTUP_FAILURE
-        if could_not_start and (old.config is self._later or not self._has_served):
-            logger.error("worker %d could not start: stopping", old.pid)
-            return False
+        if old.exitcode == STARTUP_FAILURE:
+            if is_alone or not self._has_served:
+                logger.error("worker %d could not start: stopping", old.pid)
+                return False
+            if self._has_to_wait(old):
+                return True
         config = self._later if self._has_served else self.config
         self.processes[place] = new = Process(config, self.sockets)
         new.start()
         logger.warning("worker %d died (%s): %d takes its place", old.pid, _cause(old), new.pid)
         return True
+
+    def _has_to_wait(self, failed: Process) -> bool:
+        """Whether it is too early to try again what a worker could not do."""
+        now = time.monotonic()
+        if failed.config is self._later and failed.pid not in self._mourned:
+            self._mourned.add(failed.pid)
+            self._retry_at = now + min(RETRY_S * 2**self._failures, MAX_RETRY_S)
+            self._failures += 1
+            logger.error("worker %d could not start; again in %.0f s", failed.pid, self._retry_at - now)
+        return now < self._retry_at
 
 
 def tell_address(bound: socket) -> None:

@@ -167,8 +167,9 @@ class LmdbStore:
         old = self._tables.head(txn, write.key)
         if (old.revision if old else None) != write.expected:
             return Outcome.CONFLICT
-        packed = None if write.record is None else write.record.pack()
-        new = None if packed is None else Record.head(packed)
+        record = write.record
+        packed = None if record is None else record.pack()
+        new = None if record is None or packed is None else record.head_of(len(packed))
         if new and new.is_live and self._is_over_quota(txn, write, old, new.size):
             return Outcome.OVER_QUOTA
         if new and not self._has_room(txn, write.key, old, new, now_ms):

@@ -148,8 +148,8 @@ class Tables:
             self._drop_oldest_graves(txn, tenant)
 
     def _keep_in_step(self, txn: Txn, key: bytes, old: Head | None, new: Head | None) -> None:
-        before, after = self._indexes_of(key, old), self._indexes_of(key, new)
-        if before != after:
+        if not _stays(old, new):
+            before, after = self._indexes_of(key, old), self._indexes_of(key, new)
             for index, entry in before:
                 txn.delete(entry, db=index)
             for index, entry in after:
@@ -246,6 +246,14 @@ class Tables:
     def _add_pair(self, txn: Txn, name: bytes, number: int, grown: int) -> None:
         was, total = self._pair(txn, name)
         txn.put(name, _TENANT.pack(max(0, was + number), max(0, total + grown)), db=self._totals)
+
+
+def _stays(old: Head | None, new: Head | None) -> bool:
+    """Whether a session that goes on stays where it is in both indexes: most do, within a second."""
+    if old is None or new is None or not (old.is_live and new.is_live):
+        return False
+    is_as_idle = old.touched_ms // 1000 == new.touched_ms // 1000
+    return is_as_idle and (old.touched_ms + old.ttl_ms) // 1000 == (new.touched_ms + new.ttl_ms) // 1000
 
 
 def _is_damaged(packed: bytes) -> bool:

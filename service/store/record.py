@@ -88,6 +88,10 @@ class Record:
         body = b"".join((header, model, version, self.state, self.reply))
         return _PREFIX.pack(MAGIC, zlib.crc32(body)) + body
 
+    def head_of(self, size: int) -> Head:
+        """What `head` reads of this record, packed into `size` bytes."""
+        return Head(self.is_live, self.touched_ms, self.ttl_ms, self.revision, size)
+
     @staticmethod
     def head(packed: bytes | memoryview) -> Head:
         """Read the head of what `pack` wrote, without a look at the rest; something of any bytes."""

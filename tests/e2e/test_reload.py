@@ -119,6 +119,24 @@ def test_a_worker_that_dies_beside_it_is_replaced(server: Server, root: Path, ut
     assert first(ask(server, "POST", "/predict", sequences=[utterance])) == due
 
 
+def test_a_server_that_serves_outlives_a_directory_of_nothing_to_serve(
+    server: Server, root: Path, utterance: Steps
+) -> None:
+    """A worker that cannot start is tried again: nobody else has to stop for that."""
+    server.wait_for_log("listening on")
+    due = first(ask(server, "POST", "/predict", sequences=[utterance]))
+    graph = root / "vowels" / "1" / "model.onnx"
+    sound = graph.read_bytes()
+    graph.write_bytes(b"no graph")
+    died = server.workers()[0]
+    os.kill(died, signal.SIGKILL)
+    server.wait_for_log("could not start; again in 2 s")
+    assert first(ask(server, "POST", "/predict", sequences=[utterance])) == due
+    graph.write_bytes(sound)
+    until(lambda: len(server.workers()) == 2 and died not in server.workers())
+    until(everybody_has(server, [("1", False)]))
+
+
 def test_requests_in_flight_survive_a_replacement(server: Server, root: Path, utterance: Steps) -> None:
     due = first(ask(server, "POST", "/predict", sequences=[utterance]))
     manifest = root / "vowels" / "1" / "model.json"

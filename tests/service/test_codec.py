@@ -309,6 +309,15 @@ def test_probabilities_are_answered_with_their_label() -> None:
     assert (every["session"], every["step"]) == ("s", 9)
 
 
+def test_a_table_of_probabilities_has_no_best() -> None:
+    """Of which of its rows would it be?"""
+    spec = OutputSpec(name="y", kind="probabilities", dims=(3, 2))
+    table = np.array([[0.1, 0.2], [0.1, 0.1], [0.1, 0.4]], np.float32)
+    assert json.loads(codec.encode_prediction(spec, table)).keys() == {"output"}
+    alone = OutputSpec(name="y", kind="probabilities", dims=())
+    assert json.loads(codec.encode_prediction(alone, np.array(0.5, np.float32)))["output"] == [0.5]
+
+
 @pytest.mark.parametrize("labels", [(), ("no", "yes")])
 def test_values_have_no_label(labels: tuple[str, ...]) -> None:
     spec = OutputSpec(name="y", kind="probabilities" if not labels else "values", dims=(2,), labels=labels)

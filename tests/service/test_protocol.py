@@ -2,16 +2,21 @@
 
 import asyncio
 import gc
+import itertools
+import re
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from service.front import WHOLE_REPLY, Front, Receive, Response, Scope, Send
 from service.predict import Reply
-from service.protocol import CellgateProtocol
+from service.protocol import MAX_PIPELINED, CellgateProtocol
 
 ASK = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%b\r\nok"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -53,7 +58,11 @@ async def whole(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def serve(
-    app: App, *requests: bytes, act: Callable[[CellgateProtocol], Any] = lambda _: None, **config: Any
+    app: App,
+    *requests: bytes,
+    act: Callable[[CellgateProtocol], Any] = lambda _: None,
+    turns: int = 5,
+    **config: Any,
 ) -> list[bytes]:
     """What a connection writes that gets `requests` one after the other; `act` comes before the first."""
 
@@ -73,7 +82,7 @@ def serve(
         act(protocol)
         for request in requests:
             protocol.data_received(request)
-            for _ in range(5):
+            for _ in range(turns):
                 await asyncio.sleep(0)
         protocol.resume_writing()
         for _ in range(5):
@@ -167,9 +176,17 @@ def test_hot_requests_that_come_whole_go_the_short_way_and_are_logged() -> None:
         [post(b"abcd")[:20], post(b"abcd")[20:-3], b"bcd"],
         [post(b"abcd", path=b"/predic%74")],
         [post(b"abcd", path=b"/predict?x=y")],
+        [post(b"abcd", path=b"/predict#x")],
         [post(b"abcd", path=b"http://x/predict")],
     ],
-    ids=["body in two reads", "head in two, body in two", "escaped path", "query", "absolute target"],
+    ids=[
+        "body in two reads",
+        "head in two, body in two",
+        "escaped path",
+        "query",
+        "fragment",
+        "absolute target",
+    ],
 )
 def test_any_other_goes_by_asgi_to_the_same_reply(reads: list[bytes]) -> None:
     gate = Gate()
@@ -242,13 +259,14 @@ def test_a_client_that_hangs_up_is_not_computed_for() -> None:
     assert [(line["status"], line["code"]) for line in gate.log] == [(499, "client_gone")]
 
 
-def test_a_connection_whose_task_failed_is_closed_and_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection_whose_task_failed_says_so_and_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     def fail(_line: object) -> None:
         raise RuntimeError("a bug")
 
     gate = Gate()
     gate.front = Front(echo, gate, max_body_bytes=100, body_timeout_s=1, access_log=fail)
-    assert serve(gate, post(b"ok"))[0] == b"<closed>"
+    answer, *rest = serve(gate, post(b"ok"))
+    assert answer.startswith(b"HTTP/1.1 500 ") and rest[0] == b"<closed>"
     assert "a connection's task failed" in caplog.text and "a bug" in caplog.text
 
 
@@ -267,3 +285,124 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(reads: list[bytes]) -
 
     garbage(1)  # what is made once
     assert garbage(21) == garbage(1)
+
+
+def test_a_connection_that_waits_or_is_gone_keeps_neither_body_nor_reply() -> None:
+    seen: list[weakref.ref[Any]] = []
+
+    class Bytes(bytearray):
+        """Bytes to which there are weak references."""
+
+    async def answer(_body: bytes, _tenant: str) -> Reply:
+        reply = Bytes(b"reply")
+        seen.append(weakref.ref(reply))
+        return Reply(cast(bytes, reply))
+
+    def look(protocol: CellgateProtocol) -> None:
+        seen.append(weakref.ref(protocol))
+
+    gc.collect()
+    gc.disable()
+    try:
+        serve(Gate(answer), post(b"one"), post(b"two"), act=look)
+        assert [ref() for ref in seen] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+GARBAGE = b"\x00\x01 no HTTP\r\n\r\n"
+
+
+def test_garbage_behind_a_request_does_not_take_its_reply() -> None:
+    gate = Gate()
+    assert serve(gate, post(b"ok") + GARBAGE, post(b"no"))[:2] == [echoed(b"ok"), b"<eof>"]
+    assert [line["status"] for line in gate.log] == [200]
+
+
+def test_a_body_that_breaks_off_by_asgi_ends_its_request_and_the_connection() -> None:
+    gate = Gate()
+    head = HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\n"
+    refused, *rest = serve(gate, head, b"xyz\r\n", post(b"no"))
+    assert refused.startswith(b"HTTP/1.1 400 ") and rest[0] == b"<eof>"
+    assert [line["status"] for line in gate.log] == [499] and gate.front.num_running == 0
+
+
+def test_a_body_that_breaks_off_behind_others_does_not_take_their_replies() -> None:
+    gate = Gate()
+    broken = HEAD % (b"/predict", 3, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\nxyz\r\n"
+    written = serve(gate, post(b"one", 1) + post(b"two", 2) + broken)
+    assert written[:3] == [echoed(b"one", 1), echoed(b"two", 2), b"<eof>"]
+
+
+def test_a_long_request_and_the_beginning_of_the_next_are_no_long_head() -> None:
+    body = b"x" * 70_000
+    gate = Gate()
+    gate.front = Front(echo, gate, max_body_bytes=1 << 20, body_timeout_s=1)
+    following = post(b"ok", 2)
+    assert serve(gate, post(body) + following[:9], following[9:]) == [echoed(body), echoed(b"ok", 2)]
+
+
+def test_a_connection_can_have_only_so_many_requests_waiting() -> None:
+    gate = Gate()
+    written = serve(gate, b"".join(post(b"", number) for number in range(MAX_PIPELINED + 50)), turns=2000)
+    assert written[:-1] == [echoed(b"", number) for number in range(MAX_PIPELINED + 1)]
+    assert written[-1] == b"<eof>"
+
+
+@pytest.mark.parametrize("body_apart", [False, True])
+def test_an_offer_to_upgrade_is_passed_over_and_the_body_stays_a_body(body_apart: bool) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    body = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    ask = post(body, head=offer)
+    cut = len(ask) - len(body) if body_apart else len(ask)
+    gate = Gate()
+    written = (
+        serve(gate, ask[:cut], ask[cut:], post(b"next", 2))
+        if body_apart
+        else serve(gate, ask, post(b"next", 2))
+    )
+    assert written == [echoed(body), echoed(b"next", 2)]
+
+
+def test_this_is_no_proxy() -> None:
+    assert serve(Gate(), b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n")[0].startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("in_two", [False, True], ids=["short way", "by ASGI"])
+def test_trailers_are_no_headers(in_two: bool) -> None:
+    ask = (
+        HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n")
+        + b"2\r\nab\r\n0\r\nContent-Type: text/plain\r\n\r\n"
+    )
+    cut = ask.index(b"ab") + 1 if in_two else len(ask)
+    reads = [part for part in (ask[:cut], ask[cut:]) if part]
+    assert serve(Gate(), *reads) == [echoed(b"ab")]
+
+
+STREAM = [
+    post(b"one", 1),
+    HEAD % (b"/predict", 2, b"Transfer-Encoding: chunked\r\n")
+    + b"2\r\nab\r\n1\r\nc\r\n0\r\nX-Request-ID: r9\r\n\r\n",
+    b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-ID: r3\r\n\r\n",
+    post(b"four", 4, path=b"/predict?x"),
+    post(b"five", 5, head=b"Upgrade: h2c\r\nConnection: Upgrade\r\n"),
+    post(b"six", 6, head=b"Content-Type: text/plain\r\n"),
+    post(b"x" * 101, 7),
+]
+
+
+@given(
+    st.lists(st.integers(0, len(STREAM) - 1), min_size=1, max_size=6),
+    st.lists(st.integers(0, 2000), max_size=8),
+)
+def test_where_the_packets_end_changes_no_reply(chosen: list[int], cuts: list[int]) -> None:
+    stream = b"".join(STREAM[index] for index in chosen)
+    ends = sorted({min(cut, len(stream)) for cut in cuts} | {len(stream)} - {0})
+    reads = [stream[start:stop] for start, stop in itertools.pairwise([0, *ends]) if start < stop]
+
+    def replies(*parts: bytes) -> list[bytes]:
+        written = b"".join(serve(Gate(), *parts, turns=40))
+        # What a connection does at its end, and beyond, depends on how much had come.
+        return [reply.partition(b"<")[0] for reply in re.split(rb"(?=HTTP/1\.1 )", written) if reply]
+
+    assert replies(*reads) == replies(stream)

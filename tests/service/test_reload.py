@@ -43,3 +43,34 @@ async def test_what_comes_or_goes_while_the_models_are_loaded_is_noticed(
     await reloader.check()
     assert versions(repository) == [("1", True), ("2", False)]
     await repository.stop()
+
+
+@pytest.mark.anyio
+async def test_a_version_that_could_not_be_served_can_go_again(models_dir: Path, tmp_path: Path) -> None:
+    """It was never anybody's: to retire it later broke whoever looks for models."""
+    shutil.copytree(models_dir / "vowels" / "1", tmp_path / "vowels" / "1")
+    shutil.copytree(models_dir / "vowels" / "1", tmp_path / "vowels" / "2")
+    (tmp_path / "vowels" / "2" / "model.onnx").write_bytes(b"no graph")
+    before = look(tmp_path)
+    repository = Repository.load(
+        tmp_path,
+        BATCHING,
+        provider="cpu",
+        threads=1,
+        on_death=lambda: pytest.fail("a worker died"),
+        skips_faulty=True,
+    )
+    reloader = Reloader(
+        repository,
+        tmp_path,
+        served=before,
+        prepare=lambda folder: prepare(folder, BATCHING, "cpu", 1),
+        on_death=lambda: pytest.fail("a worker died"),
+        retire_s=0,
+        grace_s=0,
+    )
+    shutil.rmtree(tmp_path / "vowels" / "2")
+    for _ in range(3):
+        await reloader.check()
+        assert versions(repository) == [("1", False)]
+    await repository.stop()
