@@ -114,3 +114,18 @@ def test_no_part_is_forgotten_in_the_layers() -> None:
 def test_the_linter_forbids_the_service_what_this_test_forbids() -> None:
     forbidden = CONTRACTS["service never imports training, nor what trains"]["forbidden_modules"]
     assert set(forbidden) == FOREIGN
+
+
+def test_no_compiled_class_inherits_from_one_that_is_not() -> None:
+    """mypyc lets it, but weak references to such an object outlive it, and whoever follows one crashes."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    compiled = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["compiled"]
+    classes = [
+        node
+        for path in compiled
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    sound = {"Exception", "IntEnum", "Enum", "NamedTuple", "Protocol", *(node.name for node in classes)}
+    assert len(classes) > 30
+    assert {ast.unparse(base) for node in classes for base in node.bases} <= sound

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import re
+import sys
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -288,24 +289,22 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(reads: list[bytes]) -
 
 
 def test_a_connection_that_waits_or_is_gone_keeps_neither_body_nor_reply() -> None:
-    seen: list[weakref.ref[Any]] = []
-
-    class Bytes(bytearray):
-        """Bytes to which there are weak references."""
+    replies: list[bytes] = []
+    protocols: list[weakref.ref[CellgateProtocol]] = []
+    held: list[int] = []
 
     async def answer(_body: bytes, _tenant: str) -> Reply:
-        reply = Bytes(b"reply")
-        seen.append(weakref.ref(reply))
-        return Reply(cast(bytes, reply))
-
-    def look(protocol: CellgateProtocol) -> None:
-        seen.append(weakref.ref(protocol))
+        if replies:
+            held.append(sys.getrefcount(replies[0]))
+        replies.append(b"reply %d" % len(replies))
+        return Reply(replies[-1])
 
     gc.collect()
     gc.disable()
     try:
-        serve(Gate(answer), post(b"one"), post(b"two"), act=look)
-        assert [ref() for ref in seen] == [None, None, None]
+        serve(Gate(answer), post(b"one"), post(b"two"), act=lambda it: protocols.append(weakref.ref(it)))
+        assert held == [sys.getrefcount(replies[0])] == [sys.getrefcount(replies[1])]
+        assert protocols[0]() is None
     finally:
         gc.enable()
 
