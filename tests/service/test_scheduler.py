@@ -1,6 +1,8 @@
 """Laws of cellular batching, on arithmetic that shows a lost, doubled or swapped step."""
 
+import itertools
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 import pytest
@@ -101,6 +103,55 @@ def test_nobody_starves(lengths: list[int], max_batch: int, chunk_steps: int) ->
         for sequence in taken:
             assert call - last_turn[sequence] <= bound
             last_turn[sequence] = call
+
+
+COSTS = st.tuples(*[st.floats(1e-6, 1e-2)] * 3)  # seconds: a call, a time step, a row's time step
+
+
+@given(
+    moves=st.lists(st.one_of(st.none(), LENGTHS), max_size=60),  # a turn, or a sequence of so many steps
+    costs=COSTS,
+    target_s=st.floats(1e-5, 1.0),
+    max_batch=st.integers(1, 5),
+    chunk_steps=st.integers(1, 30),
+    ragged=st.booleans(),
+)
+def test_whoever_has_waited_longest_is_next_whatever_calls_cost(
+    moves: list[int | None],
+    costs: tuple[float, float, float],
+    target_s: float,
+    max_batch: int,
+    chunk_steps: int,
+    ragged: bool,
+) -> None:
+    """Nobody is taken before one who queued earlier, and every turn takes somebody: so nobody starves."""
+    scheduler = Scheduler(
+        max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=999, ragged=ragged, target_s=target_s
+    )
+    call, step, row = costs
+    scheduler.cost.learn(
+        (batch, steps, call + steps * (step + batch * row)) for batch in (1, 2, 5) for steps in (1, 8, 30)
+    )
+    driver, ticks = Driver(scheduler), itertools.count()
+    queued: dict[Sequence, int] = {}  # since when
+
+    def turn() -> bool:
+        taken = driver.turn()
+        since = [queued.pop(sequence) for sequence in taken]
+        assert bool(taken) == bool(since or queued)
+        assert not taken or max(since) < min(queued.values(), default=inf)
+        queued.update((sequence, next(ticks)) for sequence in taken if sequence.remaining)
+        return bool(taken)
+
+    for length in moves:
+        if length is None:
+            turn()
+        else:
+            driver.add(ones(length))
+            queued[driver.added[-1]] = next(ticks)
+    while turn():
+        pass
+    assert not queued
 
 
 @given(
