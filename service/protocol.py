@@ -139,7 +139,8 @@ class CellgateProtocol(HttpToolsProtocol):
         if self._coming is None:
             self.app = cast(Any, _too_many) if is_full else self._app
             self._go_by_asgi(self.headers, [])
-        self.headers = []  # trailers are no headers (RFC 9110, 6.5.1)
+        else:
+            self.headers = []  # trailers are no headers (RFC 9110, 6.5.1)
 
     def on_body(self, body: bytes) -> None:
         """Some bytes of a body."""
@@ -247,7 +248,7 @@ class CellgateProtocol(HttpToolsProtocol):
         self.headers.extend(headers)  # those of the scope
         self.scope["extensions"] = cast(Any, self._extensions)
         super().on_headers_complete()
-        self.headers = []
+        self.headers = []  # likewise
         for part in parts:
             super().on_body(part)
 

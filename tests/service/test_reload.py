@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.example import Batching
-from service.reload import Reloader, look
+from service.reload import Reloader, Signature, look
 from service.repository import Repository, prepare
 
 BATCHING = Batching(max_batch=8, chunk_steps=16, max_waiting=64)
@@ -14,6 +14,28 @@ BATCHING = Batching(max_batch=8, chunk_steps=16, max_waiting=64)
 
 def versions(repository: Repository) -> list[tuple[str, bool]]:
     return [(model.version, repository.is_retired(model)) for model in repository]
+
+
+def died() -> None:
+    pytest.fail("a worker died")
+
+
+def load(root: Path, *, skips_faulty: bool = False) -> Repository:
+    return Repository.load(
+        root, BATCHING, provider="cpu", threads=1, on_death=died, skips_faulty=skips_faulty
+    )
+
+
+def follow(repository: Repository, root: Path, served: dict[Path, Signature], *, retire_s: float) -> Reloader:
+    return Reloader(
+        repository,
+        root,
+        served=served,
+        prepare=lambda folder: prepare(folder, BATCHING, "cpu", 1),
+        on_death=died,
+        retire_s=retire_s,
+        grace_s=0,
+    )
 
 
 @pytest.mark.anyio
@@ -24,20 +46,10 @@ async def test_what_comes_or_goes_while_the_models_are_loaded_is_noticed(
     shutil.copytree(models_dir / "vowels" / "1", root / "1")
     shutil.copytree(models_dir / "vowels" / "1", tmp_path / ".late")
     before = look(tmp_path)
-    repository = Repository.load(
-        tmp_path, BATCHING, provider="cpu", threads=1, on_death=lambda: pytest.fail("a worker died")
-    )
+    repository = load(tmp_path)
     (tmp_path / ".late").rename(root / "2")
     shutil.rmtree(root / "1")
-    reloader = Reloader(
-        repository,
-        tmp_path,
-        served=before,
-        prepare=lambda folder: prepare(folder, BATCHING, "cpu", 1),
-        on_death=lambda: pytest.fail("a worker died"),
-        retire_s=60,
-        grace_s=0,
-    )
+    reloader = follow(repository, tmp_path, before, retire_s=60)
     await reloader.check()
     assert versions(repository) == [("1", True)], "one look is no proof that the copy is complete"
     await reloader.check()
@@ -52,23 +64,8 @@ async def test_a_version_that_could_not_be_served_can_go_again(models_dir: Path,
     shutil.copytree(models_dir / "vowels" / "1", tmp_path / "vowels" / "2")
     (tmp_path / "vowels" / "2" / "model.onnx").write_bytes(b"no graph")
     before = look(tmp_path)
-    repository = Repository.load(
-        tmp_path,
-        BATCHING,
-        provider="cpu",
-        threads=1,
-        on_death=lambda: pytest.fail("a worker died"),
-        skips_faulty=True,
-    )
-    reloader = Reloader(
-        repository,
-        tmp_path,
-        served=before,
-        prepare=lambda folder: prepare(folder, BATCHING, "cpu", 1),
-        on_death=lambda: pytest.fail("a worker died"),
-        retire_s=0,
-        grace_s=0,
-    )
+    repository = load(tmp_path, skips_faulty=True)
+    reloader = follow(repository, tmp_path, before, retire_s=0)
     shutil.rmtree(tmp_path / "vowels" / "2")
     for _ in range(3):
         await reloader.check()
