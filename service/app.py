@@ -14,12 +14,15 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from service import cpus
 from service.auth import Guard, Rates, Tenants
 from service.clock import SteadyClock
+from service.cores import Seat
 from service.errors import CellgateError, StartupError
 from service.example import Batching
 from service.front import Front, Receive, Scope, Send
@@ -28,7 +31,7 @@ from service.logs import AccessLog, is_text
 from service.oip import OpenInference
 from service.predict import Predictor, Reply
 from service.reload import Reloader, Signature, look
-from service.repository import Repository, prepare
+from service.repository import Hardware, Repository, prepare
 from service.resource import Resources
 from service.routes import build
 from service.sessions import Sessions
@@ -41,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = FOLLOW_EVERY_S = 1.0
 DRAIN_TICK_S = 0.05
+RATES_FILE = "rates"  # what tenants asked for, for all workers
 GC_THRESHOLD = (20_000, 20, 100)  # a request makes some hundred objects, and hardly ever a cycle
 
 
@@ -94,15 +98,25 @@ def batching_of(settings: Settings) -> Batching:
     )
 
 
+def _hardware(settings: Settings, shared: Path | None) -> Hardware:
+    hardware = Hardware(settings.provider, settings.num_threads)
+    has_a_core = settings.num_threads == 1 and cpus.usable() >= settings.num_workers
+    if shared is None or not has_a_core or not settings.share_cores:
+        return hardware
+    return replace(hardware, cores=Seat(shared, settings.num_workers).cores)
+
+
 class Cellgate:
     """The ASGI application of one worker process."""
 
-    def __init__(
-        self, settings: Settings, *, rates_file: Path | None = None, skips_faulty: bool = False
-    ) -> None:
-        """`skips_faulty`: whether a model that cannot be served is passed over, or ends the start."""
+    def __init__(self, settings: Settings, *, shared: Path | None = None, skips_faulty: bool = False) -> None:
+        """`shared`: a folder for all workers of a server; None: there is no other worker.
+
+        `skips_faulty`: whether a model that cannot be served is passed over, or ends the start.
+        """
         self.settings = settings
         self._skips_faulty = skips_faulty
+        self._hardware = _hardware(settings, shared)
         self.store = create_store(settings)
         tenants = tenants_of(settings)
         self.sessions = Sessions(
@@ -124,7 +138,9 @@ class Cellgate:
             app,
             generate=self._generate,
             infer=self._infer,
-            admit=Guard(tenants, Rates(tenants, rates_file)).admit if tenants.by_name else None,
+            admit=Guard(tenants, Rates(tenants, shared / RATES_FILE if shared else None)).admit
+            if tenants.by_name
+            else None,
             max_body_bytes=settings.max_body_bytes,
             body_timeout_s=settings.body_timeout_s,
             access_log=self._access_log.write if settings.access_log else None,
@@ -187,8 +203,7 @@ class Cellgate:
         self._repository = Repository.load(
             settings.models_dir,
             batching_of(settings),
-            provider=settings.provider,
-            threads=settings.num_threads,
+            self._hardware,
             on_death=_stop_this_process,
             skips_faulty=self._skips_faulty,
         )
@@ -250,9 +265,7 @@ class Cellgate:
             repository,
             settings.models_dir,
             served=served,
-            prepare=lambda folder: prepare(
-                folder, batching_of(settings), settings.provider, settings.num_threads
-            ),
+            prepare=lambda folder: prepare(folder, batching_of(settings), self._hardware),
             on_death=_stop_this_process,
             retire_s=settings.session_ttl_s,
             grace_s=settings.request_timeout_s,

@@ -141,9 +141,12 @@ class Rates:
         if file is None:
             self._memory = mmap.mmap(-1, size)
             return
-        with file.open("r+b") as opened:
-            os.ftruncate(opened.fileno(), size)
-            self._memory = mmap.mmap(opened.fileno(), size)
+        fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(fd, size)
+            self._memory = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
 
     def take(self, tenant: str) -> None:
         """Count a request. Raises RateLimited, and then counts nothing."""

@@ -67,6 +67,11 @@ class Cost:
         per_step = known.step + batch * known.row
         return (seconds - known.call) / per_step if per_step else inf
 
+    def queued(self, steps: int, rows: int) -> float:
+        """Seconds that `steps` in all take, when `rows` at a time share a call."""
+        known = self.coefficients
+        return steps * (known.step / rows + known.row)
+
     def rows_within(self, seconds: float, steps: int) -> float:
         """The most rows that a call of `steps` time steps can have within `seconds`; may be below 1."""
         known = self.coefficients
@@ -81,3 +86,40 @@ class Cost:
         terms = np.stack((np.ones_like(batch), steps, batch * steps), axis=1)
         fitted, *_ = np.linalg.lstsq(terms / seconds[:, None], np.ones_like(seconds), rcond=None)
         self.coefficients = Coefficients(*(max(0.0, float(value)) for value in fitted))
+
+
+class TwoCosts(Cost):
+    """For an engine that runs calls of few rows on `cores` cores: they are learnt apart."""
+
+    def __init__(self, max_few: int, cores: int) -> None:
+        super().__init__()
+        self._max_few = max_few
+        self._cores = cores
+        self._few, self._many = Cost(), Cost()
+
+    def observe(self, batch: int, steps: int, seconds: float) -> None:
+        """Learn from one call of `batch` rows and `steps` time steps."""
+        self._of(batch).observe(batch, steps, seconds)
+
+    def predict(self, batch: int, steps: int) -> float:
+        """Seconds that a call of `batch` rows and `steps` time steps will take."""
+        return self._of(batch).predict(batch, steps)
+
+    def steps_within(self, seconds: float, batch: int) -> float:
+        """As of one core: a call that takes several is to give them back the sooner."""
+        return self._of(batch).steps_within(
+            seconds / self._cores if batch <= self._max_few else seconds, batch
+        )
+
+    def queued(self, steps: int, rows: int) -> float:
+        """Seconds that `steps` in all take, when `rows` at a time share a call."""
+        return self._of(rows).queued(steps, rows)
+
+    def rows_within(self, seconds: float, steps: int) -> float:
+        """The most rows that a call of `steps` time steps can have within `seconds`; may be below 1."""
+        rows = self._many.rows_within(seconds, steps)
+        few = self._few.rows_within(seconds / self._cores, steps)
+        return rows if rows > self._max_few else min(few, self._max_few)
+
+    def _of(self, batch: int) -> Cost:
+        return self._few if batch <= self._max_few else self._many

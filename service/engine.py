@@ -18,6 +18,7 @@ from service.sequence import Array, Batch, Result, State
 
 Provider = Literal["auto", "cpu", "cuda"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+HELPER_SPIN_US = "100"  # longer than what there is to wait for between two parts of a time step
 TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -52,12 +53,16 @@ class OnnxEngine:
         *,
         provider: Provider = "auto",
         threads: int = 1,
+        helper_cpus: Iterable[int] = (),
         device: str | None = None,
     ) -> None:
-        """`device`: where states stay between calls, by IO binding's name; "": nowhere; None: on CUDA."""
+        """`helper_cpus`: where another thread takes its part in every call; it stays awake during one.
+
+        `device`: where states stay between calls, by IO binding's name; "": nowhere; None: on CUDA.
+        """
         self.manifest = manifest
         self.provider = choose_provider(provider)
-        self._session = load_session(graph, self.provider, threads)
+        self._session = load_session(graph, self.provider, threads, helper_cpus=list(helper_cpus))
         if self._session.get_providers()[0] != self.provider:
             raise StartupError(
                 f"provider {self.provider} did not start (ONNX Runtime fell back to "
@@ -178,13 +183,21 @@ class OnnxEngine:
         )
 
 
-def load_session(path: Path, provider: str, threads: int) -> ort.InferenceSession:
+def load_session(
+    path: Path, provider: str, threads: int, *, helper_cpus: list[int] | None = None
+) -> ort.InferenceSession:
     """An ONNX Runtime session. Raises StartupError when the file is missing or no sound graph."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 2 if helper_cpus else threads
     options.inter_op_num_threads = 1
-    # A spinning pool would take the core that another worker, or HTTP itself, needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A pool that spins on after a call would take the core that another worker, or HTTP itself, needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if helper_cpus else "0")
+    if helper_cpus:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", HELPER_SPIN_US)
+        # ONNX Runtime counts CPUs from 1.
+        cpus = ",".join(str(cpu + 1) for cpu in helper_cpus)
+        options.add_session_config_entry("session.intra_op_thread_affinities", cpus)
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(str(path), options, providers=list(dict.fromkeys((provider, CPU))))

@@ -23,6 +23,7 @@ from service.sequence import Array, Batch, Chunk, Engine, Sequence, State
 MAX_STEPS = 100_000  # a bound for the codec; an example is the model's own
 CALIBRATE_BATCHES, CALIBRATE_STEPS = (1, 8, 32), (1, 16)
 CALIBRATE_S = 0.3
+TRIALS = 5
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,11 +95,15 @@ class Rehearsal:
         max_batch = scheduler_for(self.manifest, bounds).max_batch
         deadline = time.perf_counter() + CALIBRATE_S
         for steps in CALIBRATE_STEPS:
-            tiled = tuple(np.resize(x, (steps, *x.shape[1:])) for x in inputs)
             for rows in (rows for rows in CALIBRATE_BATCHES if rows <= max_batch):
-                cost.observe(rows, steps, self._time(rows, tiled))
+                cost.observe(rows, steps, self._time(rows, _tile(inputs, steps)))
                 if time.perf_counter() > deadline:
                     return
+
+    def seconds(self, rows: int, steps: int) -> float:
+        """What a call of so many rows and steps takes at its best."""
+        _, inputs = self._read()
+        return min(self._time(rows, _tile(inputs, steps)) for _ in range(TRIALS))
 
     def _read(self) -> tuple[Example, tuple[Array, ...]]:
         """The example and its inputs, each [time, *dims]."""
@@ -131,6 +136,10 @@ class Rehearsal:
         started = time.perf_counter()
         self.engine.run(batch)
         return time.perf_counter() - started
+
+
+def _tile(inputs: tuple[Array, ...], steps: int) -> tuple[Array, ...]:
+    return tuple(np.resize(x, (steps, *x.shape[1:])) for x in inputs)
 
 
 def _one_shot(manifest: Manifest) -> Scheduler:

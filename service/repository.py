@@ -10,21 +10,24 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
 from service import text
-from service.cost import Cost
+from service.cores import NUM_SHARED, Cores
+from service.cost import Cost, TwoCosts
 from service.engine import OnnxEngine, Provider
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.example import Batching, Rehearsal, scheduler_for
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.paired import PairedEngine, pair
 from service.resident import HotSessions
 from service.scheduler import Scheduler
-from service.sequence import State
+from service.sequence import Engine, State
 from service.sessions import Binding
 from service.worker import Worker
 
@@ -35,6 +38,17 @@ HOT_BYTES = 1 << 30  # of device memory, a model and worker
 MAX_RAGGED_DIFFERENCE = 1e-3
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(slots=True, frozen=True)
+class Hardware:
+    """What models run on."""
+
+    provider: Provider
+    threads: int  # of ONNX Runtime, a model
+    cores: Callable[[], Cores | None] = lambda: (
+        None
+    )  # shared with the neighbouring worker; new for each model
 
 
 @dataclass(slots=True, frozen=True)
@@ -118,9 +132,8 @@ class Repository:
         cls,
         root: Path,
         batching: Batching,
+        hardware: Hardware,
         *,
-        provider: Provider,
-        threads: int,
         on_death: Callable[[], None],
         skips_faulty: bool = False,
     ) -> "Repository":
@@ -131,7 +144,7 @@ class Repository:
         models = []
         for folder in _folders(root):
             try:
-                models.append(prepare(folder, batching, provider, threads).start(on_death))
+                models.append(prepare(folder, batching, hardware).start(on_death))
             except (StartupError, OSError) as error:  # or it is being taken away just now
                 if not skips_faulty:
                     raise
@@ -268,24 +281,19 @@ class Prepared:
     binding: Binding
     manifest: Manifest
     engine: OnnxEngine
+    paired: PairedEngine | None
     scheduler: Scheduler
     inline_s: float
     difference: float
 
     def start(self, on_death: Callable[[], None]) -> Model:
         """Serve it on the running event loop."""
-        cost, inline_s = self.scheduler.cost, self.inline_s
         return Model(
             name=self.binding.model,
             version=self.binding.version,
             manifest=self.manifest,
             binding=self.binding,
-            worker=Worker(
-                self.scheduler,
-                self.engine,
-                on_death=on_death,
-                in_thread=lambda batch: cost.predict(len(batch.chunks), batch.steps) > inline_s,
-            ),
+            worker=self._worker(on_death),
             zero=self.engine.initial_state(),
             provider=self.engine.provider,
             output_dtype=self.engine.output_dtype,
@@ -293,16 +301,41 @@ class Prepared:
             difference=self.difference,
         )
 
+    def _worker(self, on_death: Callable[[], None]) -> Worker:
+        if self.paired is not None:  # its turn has to be waited for: not on the event loop
+            return Worker(
+                self.scheduler,
+                self.paired,
+                on_death=on_death,
+                in_thread=lambda _: True,
+                turn=self.paired.turn,
+            )
+        cost, inline_s = self.scheduler.cost, self.inline_s
+        return Worker(
+            self.scheduler,
+            self.engine,
+            on_death=on_death,
+            in_thread=lambda batch: cost.predict(len(batch.chunks), batch.steps) > inline_s,
+        )
 
-def prepare(folder: Path, batching: Batching, provider: Provider, threads: int) -> Prepared:
+
+def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
     """Load a version folder and try it on its example; may run in a thread. Raises StartupError."""
     manifest = read_manifest(folder)
     for spec in manifest.inputs:
         text.check(spec)
-    engine = OnnxEngine(folder / GRAPH_FILE, manifest, provider=provider, threads=threads)
-    rehearsal = Rehearsal(manifest, engine, engine.initial_state(), folder)
-    difference, ragged = rehearsal.check(), True
-    if difference > MAX_RAGGED_DIFFERENCE and (even := rehearsal.check(ragged=False)) < difference:
+    graph = folder / GRAPH_FILE
+    engine = OnnxEngine(graph, manifest, provider=hardware.provider, threads=hardware.threads)
+    cores = hardware.cores()
+    paired = pair(graph, engine, cores, scheduler_for(manifest, batching).max_batch) if cores else None
+    # Also a sequence that changes from one way of running to the other and back.
+    ways: list[Engine] = [engine] if paired is None else [engine, replace(paired, rows=1), paired]
+    rehearsals = [Rehearsal(manifest, way, engine.initial_state(), folder) for way in ways]
+    difference, ragged = max(rehearsal.check() for rehearsal in rehearsals), True
+    even = inf
+    if difference > MAX_RAGGED_DIFFERENCE:
+        even = max(rehearsal.check(ragged=False) for rehearsal in rehearsals)
+    if even < difference:
         logger.warning(
             "%s: rows of different lengths in a batch change the answer by %g on %s; they will not share one",
             folder,
@@ -310,15 +343,16 @@ def prepare(folder: Path, batching: Batching, provider: Provider, threads: int) 
             engine.provider,
         )
         difference, ragged = even, False
-    cost = Cost()
-    rehearsal.calibrate(cost)
+    cost = Cost() if paired is None else TwoCosts(paired.rows, NUM_SHARED)
+    rehearsals[-1].calibrate(cost)
     binding = _binding(folder)
     logger.info(
-        "model %s version %s on %s, %s",
+        "model %s version %s on %s, %s%s",
         binding.model,
         binding.version,
         engine.provider,
         "exact" if difference == 0 else f"max difference {difference:g}",
+        "" if paired is None else f"; calls of up to {paired.rows} sequences on {NUM_SHARED} cores",
     )
     scheduler = scheduler_for(manifest, batching, cost, ragged=ragged)
-    return Prepared(binding, manifest, engine, scheduler, batching.inline_s, difference)
+    return Prepared(binding, manifest, engine, paired, scheduler, batching.inline_s, difference)

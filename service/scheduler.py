@@ -86,9 +86,7 @@ class Scheduler:
     @property
     def wait_s(self) -> float:
         """Seconds until all that is queued now will have been computed, as far as costs are known."""
-        known = self.cost.coefficients
-        rows = min(self.max_batch, len(self._waiting)) or 1
-        return self._queued_steps * (known.step / rows + known.row)
+        return self.cost.queued(self._queued_steps, min(self.max_batch, len(self._waiting)) or 1)
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence. Raises Overloaded when the queue is full, or longer than `max_wait_s` of work."""

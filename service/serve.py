@@ -96,8 +96,11 @@ class WorkerSocket(socket.socket):
         return WorkerSocket.bind_again, (self.family, host, port)
 
 
-def create_app(settings: Settings, rates_file: Path, *, skips_faulty: bool = False) -> Cellgate:
-    """The application of one process; workers, which start afresh, have their logs to set up too."""
+def create_app(settings: Settings, shared: Path, *, skips_faulty: bool = False) -> Cellgate:
+    """The application of one process; workers, which start afresh, have their logs to set up too.
+
+    `shared`: an empty folder for all workers of this server, and nobody else.
+    """
     configure(settings)
     if multiprocessing.parent_process() is not None:
         _die_with_parent()
@@ -105,7 +108,7 @@ def create_app(settings: Settings, rates_file: Path, *, skips_faulty: bool = Fal
         # requests finish, a second one does not.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return Cellgate(settings, rates_file=rates_file, skips_faulty=skips_faulty)
+        return Cellgate(settings, shared=shared, skips_faulty=skips_faulty)
     except StartupError as error:
         logger.error("the server cannot start: %s", error.detail)
     except Exception:
@@ -131,10 +134,8 @@ def run(settings: Settings) -> None:
         settings.num_threads,
         "compiled" if str(predict.__file__).endswith(".so") else "in Python",
     )
-    with tempfile.NamedTemporaryFile(
-        prefix="cellgate-rates-"
-    ) as rates:  # what tenants asked for, for all workers
-        _serve(settings, Path(rates.name))
+    with tempfile.TemporaryDirectory(prefix="cellgate-") as folder:
+        _serve(settings, Path(folder))
 
 
 def _check(settings: Settings) -> None:
@@ -153,9 +154,9 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _configure(settings: Settings, rates_file: Path, *, skips_faulty: bool = False) -> uvicorn.Config:
+def _configure(settings: Settings, shared: Path, *, skips_faulty: bool = False) -> uvicorn.Config:
     return uvicorn.Config(
-        functools.partial(create_app, settings, rates_file, skips_faulty=skips_faulty),
+        functools.partial(create_app, settings, shared, skips_faulty=skips_faulty),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -173,15 +174,15 @@ def _configure(settings: Settings, rates_file: Path, *, skips_faulty: bool = Fal
     )
 
 
-def _serve(settings: Settings, rates_file: Path) -> None:
-    config = _configure(settings, rates_file)
+def _serve(settings: Settings, shared: Path) -> None:
+    config = _configure(settings, shared)
     address = WorkerSocket.reserve(settings.host, settings.port)
     create_clock(settings)  # with the folder of sessions, if there is none: the last thing that can be tried
     if settings.num_workers > 1:
         supervisor = Supervisor(
             config,
             [address],
-            later=_configure(settings, rates_file, skips_faulty=True),
+            later=_configure(settings, shared, skips_faulty=True),
             stop_s=settings.drain_s + CLOSE_S + STOP_S,
         )
         supervisor.run()

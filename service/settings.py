@@ -45,6 +45,11 @@ class Settings(BaseModel):
     threads: int = Field(
         0, ge=0, le=256, description="ONNX Runtime threads of a worker; 0 = its share of the CPUs"
     )
+    share_cores: bool = Field(
+        True,
+        description="workers of one thread: a call of few sequences may take the core of another worker too, "
+        "for models that are more than twice as fast so, by a trial when they are loaded",
+    )
 
     # Batching
     max_batch: int = Field(64, ge=1, description="most sequences in one ONNX Runtime call")

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
@@ -42,11 +43,14 @@ class Worker:
         *,
         on_death: Callable[[], None],
         in_thread: Callable[[Batch], bool] = lambda _: False,
+        turn: Callable[[Batch], AbstractContextManager[object]] = nullcontext,
     ) -> None:
+        """`turn` is held during a call in the thread, and may have to be waited for."""
         self.scheduler = scheduler
         self.engine = engine
         self._on_death = on_death
         self._in_thread = in_thread
+        self._turn = turn
         self._replies: dict[Sequence, _Reply] = {}
         self._running = False  # a crank is due or an engine call is under way
         self._stopping = False
@@ -106,7 +110,7 @@ class Worker:
                 self._running = False
                 self._idle.set()
             elif self._in_thread(batch):
-                call = self._loop.run_in_executor(self._executor, self._run, batch)
+                call = self._loop.run_in_executor(self._executor, self._run_in_turn, batch)
                 call.add_done_callback(functools.partial(self._finish_call, batch))
             else:
                 self._finish(batch, self._run(batch))
@@ -126,6 +130,10 @@ class Worker:
             return False
         self._num_deferred += 1
         return True
+
+    def _run_in_turn(self, batch: Batch) -> _Outcome:
+        with self._turn(batch):
+            return self._run(batch)
 
     def _run(self, batch: Batch) -> _Outcome:
         started = time.perf_counter()

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from service.example import Batching
-from service.repository import Model, Repository
+from service.repository import Hardware, Model, Repository
 from service.sequence import Array, Sequence
 
 BATCHING = Batching(max_batch=8, chunk_steps=4, max_waiting=99)
@@ -14,7 +14,7 @@ def load(root: Path, batching: Batching = BATCHING) -> Repository:
     """All models below `root`. Raises StartupError."""
 
     async def work() -> Repository:
-        return Repository.load(root, batching, provider="cpu", threads=1, on_death=lambda: None)
+        return Repository.load(root, batching, Hardware("cpu", 1), on_death=lambda: None)
 
     return asyncio.run(work())
 

@@ -18,7 +18,7 @@ schemas
 samples
 reload
 repository
-tensors
+paired tensors
 example
 codec sessions worker
 transfer
@@ -29,7 +29,7 @@ resident
 sampling
 text
 clock cost manifest numbers sequence settings
-bodies cpus dialects
+bodies cores cpus dialects
 errors hangup
 """.splitlines()
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}

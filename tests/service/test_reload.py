@@ -7,7 +7,7 @@ import pytest
 
 from service.example import Batching
 from service.reload import Reloader, Signature, look
-from service.repository import Repository, prepare
+from service.repository import Hardware, Repository, prepare
 
 BATCHING = Batching(max_batch=8, chunk_steps=16, max_waiting=64)
 
@@ -21,9 +21,7 @@ def died() -> None:
 
 
 def load(root: Path, *, skips_faulty: bool = False) -> Repository:
-    return Repository.load(
-        root, BATCHING, provider="cpu", threads=1, on_death=died, skips_faulty=skips_faulty
-    )
+    return Repository.load(root, BATCHING, Hardware("cpu", 1), on_death=died, skips_faulty=skips_faulty)
 
 
 def follow(repository: Repository, root: Path, served: dict[Path, Signature], *, retire_s: float) -> Reloader:
@@ -31,7 +29,7 @@ def follow(repository: Repository, root: Path, served: dict[Path, Signature], *,
         repository,
         root,
         served=served,
-        prepare=lambda folder: prepare(folder, BATCHING, "cpu", 1),
+        prepare=lambda folder: prepare(folder, BATCHING, Hardware("cpu", 1)),
         on_death=died,
         retire_s=retire_s,
         grace_s=0,

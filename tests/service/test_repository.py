@@ -12,7 +12,7 @@ from service.engine import OnnxEngine
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.example import Batching
 from service.manifest import MANIFEST_FILE
-from service.repository import prepare
+from service.repository import Hardware, prepare
 from service.sequence import Batch, Chunk, Result, Sequence
 from tests.service.loading import load
 
@@ -134,7 +134,7 @@ def test_an_engine_that_misreads_ragged_rows_is_never_given_any(
 ) -> None:
     monkeypatch.setattr("service.repository.OnnxEngine", MisreadingEngine)
     batching = Batching(max_batch=8, chunk_steps=5, max_waiting=99)
-    prepared = prepare(models_dir / "vowels" / "1", batching, "cpu", 1)
+    prepared = prepare(models_dir / "vowels" / "1", batching, Hardware("cpu", 1))
     assert prepared.difference == 0, "as it is used, it is exact"
     rng = np.random.default_rng(0)
     zero = prepared.engine.initial_state()
@@ -145,7 +145,7 @@ def test_an_engine_that_misreads_ragged_rows_is_never_given_any(
     while batch := prepared.scheduler.schedule(0.0):
         prepared.scheduler.commit(batch, prepared.engine.run(batch))
     monkeypatch.undo()
-    sound = prepare(models_dir / "vowels" / "1", batching, "cpu", 1).engine
+    sound = prepare(models_dir / "vowels" / "1", batching, Hardware("cpu", 1)).engine
     for x, sequence in zip(inputs, sequences, strict=True):
         alone = Sequence((x,), zero)
         due = sound.run(Batch([Chunk(alone, 0, len(x))]))[0].output[-1]

@@ -1,0 +1,63 @@
+"""Large models, few sequences: a call on two cores instead of one, where a trial shows that it pays.
+
+A time step reads all recurrent weights. Those of a large layer fit into the caches of two cores but not into
+one's, so that two finish a step more than twice as fast as one, as long as ONNX Runtime shares out weights
+between them: it does for up to four sequences, and shares out sequences beyond that.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.cores import NUM_SHARED, Cores
+from service.engine import CPU, OnnxEngine
+from service.example import Rehearsal
+from service.sequence import Batch, Engine, Result
+
+TRIAL_STEPS = 16
+TRIAL_ROWS = (1, 2, 4)
+MIN_S = 1e-3  # a trial on one core that is shorter reads weights that its cache holds
+
+
+@dataclass(slots=True, frozen=True)
+class PairedEngine:
+    """Implements `service.sequence.Engine`: calls of up to `rows` sequences on two cores, others on one."""
+
+    one: Engine
+    both: Engine
+    rows: int
+    cores: Cores
+
+    def turn(self, batch: Batch) -> AbstractContextManager[None]:
+        """What a call has to hold; it is waited for. Blocks: it is for a thread."""
+        return self.cores.take(both=self._takes_both(batch))
+
+    def run(self, batch: Batch) -> list[Result]:
+        """Compute a batch, within its turn; one result per chunk, in order."""
+        return (self.both if self._takes_both(batch) else self.one).run(batch)
+
+    def _takes_both(self, batch: Batch) -> bool:
+        return len(batch.chunks) <= self.rows
+
+
+def pair(graph: Path, one: OnnxEngine, cores: Cores, max_rows: int) -> PairedEngine | None:
+    """Try a graph, whose engine is `one`, on both cores; None where that does not pay.
+
+    It pays if it is faster than both cores would be each for itself, so if the gain is more than twofold.
+    A graph whose sequences cannot be cut would keep the neighbour waiting; it stays on its own core.
+    """
+    manifest = one.manifest
+    if one.provider != CPU or not manifest.chunkable or manifest.axes.time is None:
+        return None
+    alone = Rehearsal(manifest, one, one.initial_state(), graph.parent)
+    with cores.take(both=True):  # not beside the neighbour's trial
+        if alone.seconds(1, TRIAL_STEPS) < MIN_S:
+            return None
+        both = OnnxEngine(graph, manifest, provider="cpu", helper_cpus=cores.others)
+        together = Rehearsal(manifest, both, both.initial_state(), graph.parent)
+        few = 0
+        for rows in (rows for rows in TRIAL_ROWS if rows <= max_rows):
+            if alone.seconds(rows, TRIAL_STEPS) <= NUM_SHARED * together.seconds(rows, TRIAL_STEPS):
+                break
+            few = rows
+    return PairedEngine(one, both, few, cores) if few else None
