@@ -61,14 +61,13 @@ def models(settings: Settings, as_json: bool) -> None:
       cellgate models --models-dir /srv/models --json
     """
     from service.app import batching_of
-    from service.repository import Repository
+    from service.repository import Hardware, Repository
 
     async def load() -> list[dict[str, Any]]:
         repository = Repository.load(
             settings.models_dir,
             batching_of(settings),
-            provider=settings.provider,
-            threads=settings.num_threads,
+            Hardware(settings.provider, settings.num_threads),
             on_death=lambda: None,
         )
         return [

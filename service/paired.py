@@ -5,6 +5,7 @@ one's, so that two finish a step more than twice as fast as one, as long as ONNX
 between them: it does for up to four sequences, and shares out sequences beyond that.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +56,19 @@ def pair(graph: Path, one: OnnxEngine, cores: Cores, max_rows: int) -> PairedEng
             return None
         both = OnnxEngine(graph, manifest, provider="cpu", helper_cpus=cores.others)
         together = Rehearsal(manifest, both, both.initial_state(), graph.parent)
-        few = 0
-        for rows in (rows for rows in TRIAL_ROWS if rows <= max_rows):
-            if alone.seconds(rows, TRIAL_STEPS) <= NUM_SHARED * together.seconds(rows, TRIAL_STEPS):
-                break
-            few = rows
+        few = most_rows(
+            lambda rows: alone.seconds(rows, TRIAL_STEPS),
+            lambda rows: together.seconds(rows, TRIAL_STEPS),
+            max_rows,
+        )
     return PairedEngine(one, both, few, cores) if few else None
+
+
+def most_rows(alone: Callable[[int], float], together: Callable[[int], float], max_rows: int) -> int:
+    """The most rows of a call that gains from both cores, given what rows take on one core and on both."""
+    most = 0
+    for rows in TRIAL_ROWS:
+        if rows > max_rows or alone(rows) <= NUM_SHARED * together(rows):
+            break
+        most = rows
+    return most

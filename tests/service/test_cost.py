@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.cost import Cost
+from service.cost import Cost, TwoCosts
 from service.errors import Overloaded
 from service.scheduler import MIN_CHUNK, TAIL, Scheduler
 from tests.service.fakes import SumEngine, ones
@@ -102,6 +102,46 @@ def test_calls_that_follow_the_formula_are_predicted(
 ) -> None:
     expected = call + steps * (step + batch * row)
     assert learnt(call, step, row).predict(batch, steps) == pytest.approx(expected, rel=1e-3)
+
+
+def learnt_apart(few: Cost, many: Cost, *, max_few: int, cores: int) -> TwoCosts:
+    """Two costs that have seen the calls of which two others know the price."""
+    cost = TwoCosts(max_few, cores)
+    sizes = [(batch, steps) for batch in (1, 2, 4, 5, 16, 64) for steps in (1, 8, 64)]
+    for batch, steps in sizes:
+        cost.observe(batch, steps, (few if batch <= max_few else many).predict(batch, steps))
+    return cost
+
+
+@given(COSTS, COSTS, st.integers(1, 64), st.integers(1, 256))
+def test_calls_of_few_rows_are_learnt_apart(few: Cost, many: Cost, batch: int, steps: int) -> None:
+    cost = learnt_apart(few, many, max_few=4, cores=2)
+    expected = (few if batch <= 4 else many).predict(batch, steps)
+    assert cost.predict(batch, steps) == pytest.approx(expected, rel=1e-2)
+    assert cost.queued(steps, batch) == pytest.approx(
+        (few if batch <= 4 else many).queued(steps, batch), rel=1e-2
+    )
+
+
+@given(
+    COSTS, COSTS, st.lists(st.integers(1, 400), min_size=1, max_size=30), st.floats(1e-4, 1e-2), st.booleans()
+)
+def test_a_call_on_two_cores_takes_half_as_long(
+    few: Cost, many: Cost, lengths: list[int], target_s: float, ragged: bool
+) -> None:
+    cost = learnt_apart(few, many, max_few=4, cores=2)
+    s = Scheduler(max_batch=16, chunk_steps=256, max_waiting=99, cost=cost, target_s=target_s, ragged=ragged)
+    for length in lengths:
+        s.add(ones(length))
+    computed = 0
+    while batch := s.schedule(0.0):
+        rows = len(batch.chunks)
+        seconds = cost.predict(rows, batch.steps)
+        within = target_s / 2 if rows <= 4 else target_s
+        assert seconds <= within * TAIL * 1.01 or batch.steps <= MIN_CHUNK
+        computed += sum(chunk.steps for chunk in batch.chunks)
+        s.commit(batch, SumEngine().run(batch))
+    assert computed == sum(lengths)
 
 
 def test_before_the_first_call_everything_is_free() -> None:

@@ -1,0 +1,170 @@
+"""Neighbouring workers share cores by locks that no death leaves closed, and nobody jumps the queue."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from service.cores import Cores, Seat
+
+pytestmark = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
+)
+
+# Another process: takes what it is told to, says so, and holds it until its input ends.
+HOLD = """
+import sys
+from pathlib import Path
+from service.cores import Seat
+seat = Seat(Path(sys.argv[1]), 2)
+with seat.cores().take(both=sys.argv[2] == "both"):
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+
+
+def hold(folder: Path, what: str) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), what], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"holds\n"
+    return process
+
+
+def neighbours(folder: Path) -> tuple[Cores, Cores]:
+    """Those of two workers. The locks are of open files, not of processes: one process can play both."""
+    return tuple(Cores(folder / "door", folder / "cores", place) for place in (0, 1))  # type: ignore[return-value]
+
+
+class Taker(threading.Thread):
+    """Takes cores, and holds them until it is told to let go."""
+
+    def __init__(self, cores: Cores, *, both: bool) -> None:
+        super().__init__(daemon=True)
+        self.cores, self.both = cores, both
+        self.has_them, self.let_go = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        with self.cores.take(both=self.both):
+            self.has_them.set()
+            assert self.let_go.wait(10)
+
+    def finish(self) -> None:
+        self.let_go.set()
+        self.join(10)
+        assert not self.is_alive()
+
+
+def is_waiting(taker: Taker) -> bool:
+    return not taker.has_them.wait(0.05)
+
+
+def test_each_computes_on_its_own_core_beside_the_other(tmp_path: Path) -> None:
+    mine, theirs = (Taker(cores, both=False) for cores in neighbours(tmp_path))
+    assert mine.has_them.wait(10)
+    assert theirs.has_them.wait(10)
+    mine.finish()
+    theirs.finish()
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
+def test_a_call_on_both_cores_is_alone(tmp_path: Path, first: bool, second: bool) -> None:
+    mine, theirs = neighbours(tmp_path)
+    holder = Taker(mine, both=first)
+    assert holder.has_them.wait(10)
+    waiter = Taker(theirs, both=second)
+    assert is_waiting(waiter)
+    holder.finish()
+    assert waiter.has_them.wait(10)
+    waiter.finish()
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_whoever_waits_is_next_however_soon_the_other_comes_again(tmp_path: Path, both: bool) -> None:
+    mine, theirs = neighbours(tmp_path)
+    for _ in range(20):
+        holder = Taker(mine, both=True)
+        assert holder.has_them.wait(10)
+        waiter = Taker(theirs, both=both)
+        while not is_door_shut(tmp_path):  # it waits behind the door
+            pass
+        again = Taker(mine, both=True)
+        holder.finish()
+        assert waiter.has_them.wait(10)
+        assert not again.has_them.is_set()
+        waiter.finish()
+        assert again.has_them.wait(10)
+        again.finish()
+
+
+def is_door_shut(folder: Path) -> bool:
+    with (folder / "door").open() as door:
+        try:
+            fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def test_who_computes_keeps_to_one_half_of_the_cpus_and_only_meanwhile(tmp_path: Path) -> None:
+    mine, theirs = neighbours(tmp_path)
+    before = os.sched_getaffinity(0)
+    assert set(mine.own) | set(mine.others) == before
+    assert not set(mine.own) & set(mine.others)
+    assert (mine.own, mine.others) == (theirs.others, theirs.own)
+    with pytest.raises(RuntimeError, match="of the model"), mine.take(both=True):
+        assert os.sched_getaffinity(0) == set(mine.own)
+        raise RuntimeError("of the model")
+    assert os.sched_getaffinity(0) == before
+    with theirs.take(both=True):
+        assert os.sched_getaffinity(0) == set(theirs.own)
+
+
+@pytest.mark.parametrize("what", ["both", "one"])
+def test_a_worker_that_is_killed_holds_nothing_any_more(tmp_path: Path, what: str) -> None:
+    killed = hold(tmp_path, what)
+    seat = Seat(tmp_path, 2)
+    cores = seat.cores()
+    assert cores is not None
+    assert Seat(tmp_path, 2).cores() is None, "both seats are taken"
+    waiter = Taker(cores, both=True)
+    assert is_waiting(waiter)
+    killed.kill()
+    killed.communicate()
+    assert waiter.has_them.wait(10)
+    waiter.finish()
+    successor = Seat(tmp_path, 2).cores()
+    assert successor is not None
+    assert successor.own != cores.own, "it has the place of the dead"
+
+
+def test_neighbours_are_two_by_two_and_the_last_of_an_odd_number_is_alone(tmp_path: Path) -> None:
+    seats = [Seat(tmp_path, 5) for _ in range(5)]
+    cores = [seat.cores() for seat in seats]
+    assert cores[4] is None
+    first, second, third, fourth = (Taker(each, both=True) for each in cores if each is not None)
+    assert first.has_them.wait(10)
+    assert third.has_them.wait(10)
+    assert is_waiting(second)
+    assert is_waiting(fourth)
+    for taker in (first, second, third, fourth):
+        taker.finish()
+
+
+def test_models_of_one_worker_wait_for_each_other_too(tmp_path: Path) -> None:
+    seat = Seat(tmp_path, 2)
+    one, other = seat.cores(), seat.cores()
+    assert one is not None
+    assert other is not None
+    holder = Taker(one, both=True)
+    assert holder.has_them.wait(10)
+    waiter = Taker(other, both=True)
+    assert is_waiting(waiter)
+    holder.finish()
+    waiter.finish()
