@@ -1,52 +1,126 @@
 """The two cores that neighbouring workers share, call by call.
 
-A worker computes on one core, and need not wait for the others. Some calls gain more than that from a second
-one (`service.paired` says which): they take their neighbour's core too, and its calls of that kind wait.
+A worker computes on one core, its own. It may take both, for a call that gains more than twofold (see
+`service.paired`), or borrow its neighbour's for a second call, if nobody computes there.
 """
 
 import fcntl
+import mmap
 import os
+import struct
+import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 NUM_SHARED = 2  # neighbours, and cores
+QUIET_S = 0.02  # without a call: a worker that computes now and then needs its core for HTTP too
+
+_TIME = struct.Struct("=d")  # seconds of the monotonic clock, which all processes share
 
 
 class Cores:
     """Locks between two processes (flock(2)): the kernel opens those of a process that dies.
 
-    Whoever waits at the door is next: not even a neighbour who makes call after call can pass it.
+    Whoever waits for a core stands in its door, and is next: nobody else can take it meanwhile, not even a
+    neighbour who makes call after call.
 
-    One's own core is one half of the CPUs that this process may use, the neighbour's is the other half. Left
-    to itself, the kernel often wakes a call's second thread behind its first one, on the same CPU: above all
-    in a virtual machine, where a CPU that sleeps looks like one that is busy.
+    A core is one half of the CPUs that this process may use. Left to itself, the kernel often wakes a call's
+    second thread behind its first one, on the same CPU: above all in a virtual machine, where a CPU that
+    sleeps looks like one that is busy.
     """
 
-    def __init__(self, door: Path, cores: Path, place: int) -> None:
-        """`place`: 0 for one of the neighbours, 1 for the other. Raises OSError."""
+    def __init__(self, folder: Path, pair: int, place: int) -> None:
+        """`pair`: which neighbours of the server; `place`: which of them, 0 or 1. Raises OSError."""
         self._allowed = sorted(os.sched_getaffinity(0))
         middle = len(self._allowed) // NUM_SHARED
         halves = self._allowed[:middle], self._allowed[middle:]
+        self._place = place
         self.own, self.others = halves[place], halves[1 - place]
-        self._door, self._cores = fds = [_open(path) for path in (door, cores)]
-        weakref.finalize(self, _close, fds)
+        self._gates = [_Gate(folder, f"{pair}-{core}") for core in range(NUM_SHARED)]
+        self._borrowed = _Gate(folder, f"{pair}-{1 - place}")  # the same, opened anew: a lock of its own
+        self._has_borrowed = False
+        self._computed_at = _share(
+            folder / f"times-{pair}", NUM_SHARED * _TIME.size
+        )  # the last time, of each
 
     @contextmanager
-    def take(self, *, both: bool) -> Iterator[None]:
-        """Wait for both cores, or for the neighbour to be content with one. The thread keeps to its own."""
-        fcntl.flock(self._door, fcntl.LOCK_EX)
+    def take_own(self) -> Iterator[None]:
+        """Compute on one's own core. Waits for it, and may be waited for: it is for a thread."""
+        with self._gates[self._place].held(), self._on(self.own):
+            yield
+
+    @contextmanager
+    def take_both(self) -> Iterator[None]:
+        """Compute on both, this thread on its own. Waits for them."""
+        first, second = self._gates  # both neighbours in this order, or each could wait for the other
+        with first.held(), second.held(), self._on(self.own):
+            yield
+
+    def note(self) -> None:
+        """Say that this worker has just computed: its core is not to be borrowed for a while."""
+        _TIME.pack_into(self._computed_at, self._place * _TIME.size, time.monotonic())
+
+    def borrow(self) -> AbstractContextManager[None] | None:
+        """Take the neighbour's core if it does not need it: from now on, to the end of the block."""
+        (computed_at,) = _TIME.unpack_from(self._computed_at, (1 - self._place) * _TIME.size)
+        is_free = not self._has_borrowed and time.monotonic() - computed_at > QUIET_S
+        if not is_free or not self._borrowed.try_take():
+            return None
+        self._has_borrowed = True
+        return self._lent()
+
+    @contextmanager
+    def _lent(self) -> Iterator[None]:
         try:
-            fcntl.flock(self._cores, fcntl.LOCK_EX if both else fcntl.LOCK_SH)
+            with self._on(self.others):
+                yield
         finally:
-            fcntl.flock(self._door, fcntl.LOCK_UN)
+            self._has_borrowed = False
+            self._borrowed.leave()
+
+    @contextmanager
+    def _on(self, cpus: list[int]) -> Iterator[None]:
+        os.sched_setaffinity(0, cpus)
         try:
-            os.sched_setaffinity(0, self.own)
             yield
         finally:
             os.sched_setaffinity(0, self._allowed)
-            fcntl.flock(self._cores, fcntl.LOCK_UN)
+
+
+class _Gate:
+    """The lock of a core, and the door before it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._door, self._core = fds = [_open(folder / f"{part}-{name}") for part in ("door", "core")]
+        weakref.finalize(self, _close, fds)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        fcntl.flock(self._door, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._core, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def try_take(self) -> bool:
+        try:
+            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(self._core, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                fcntl.flock(self._door, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return False
+        return True
+
+    def leave(self) -> None:
+        fcntl.flock(self._core, fcntl.LOCK_UN)
 
 
 class Seat:
@@ -74,12 +148,20 @@ class Seat:
         """Those shared with the neighbour, if there is one. New ones for each model: these wait too."""
         if self._number is None:
             return None
-        pair, place = divmod(self._number, NUM_SHARED)
-        return Cores(self._folder / f"door-{pair}", self._folder / f"cores-{pair}", place)
+        return Cores(self._folder, *divmod(self._number, NUM_SHARED))
 
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _share(path: Path, size: int) -> mmap.mmap:
+    fd = _open(path)
+    try:
+        os.ftruncate(fd, size)
+        return mmap.mmap(fd, size)
+    finally:
+        os.close(fd)
 
 
 def _close(fds: list[int]) -> None:

@@ -78,32 +78,37 @@ class OnnxEngine:
         wanted = device if device is not None else "cuda" if self.provider == CUDA else ""
         self._device = wanted if can_stay and wanted else None
         self.num_resident = 0  # calls that found their states in place
-        # Memory for a call's inputs, used again at the next: there is one call at a time.
-        self._buffers = [np.empty((0, *spec.dims), spec.dtype) for spec in manifest.inputs]
+        # Memory for a call's inputs, used again at a later one; as many as there have been calls at once.
+        self._buffers: list[list[Array]] = []
 
     def initial_state(self) -> State:
         """The state of a sequence at step 0: one array per recurrent tensor, without the batch axis."""
         return tuple(np.full(spec.row_shape, spec.initial, spec.dtype) for spec in self.manifest.states)
 
     def run(self, batch: Batch) -> list[Result]:
-        """Compute a batch; one result per chunk, in order."""
+        """Compute a batch; one result per chunk, in order. Several threads may, with other sequences each."""
         has_time = self.manifest.outputs[0].steps == "all"
         states: Iterable[State]
+        buffers = self._buffers.pop() if self._buffers else self._new_buffers()
         if self._device is None:
-            outputs, *tensors = self._session.run(self._outputs, self._feeds(batch))
+            outputs, *tensors = self._session.run(self._outputs, self._feeds(batch, buffers))
             states = self._split_states(tensors, batch)
         else:
-            outputs, kept = self._run_on_device(batch, self._device)
+            outputs, kept = self._run_on_device(batch, buffers, self._device)
             states = map(kept.row, range(len(batch.chunks)))
+        self._buffers.append(buffers)
         y = self._to_batch_time(np.asarray(outputs), has_time)
         return [Result(output, state) for output, state in zip(_split_output(y, batch), states, strict=True)]
 
-    def _run_on_device(self, batch: Batch, device: str) -> tuple[Array, Kept]:
+    def _new_buffers(self) -> list[Array]:
+        return [np.empty((0, *spec.dims), spec.dtype) for spec in self.manifest.inputs]
+
+    def _run_on_device(self, batch: Batch, buffers: list[Array], device: str) -> tuple[Array, Kept]:
         """The same by IO binding: states are left on the device, and taken as they are when in place."""
         states = self.manifest.states
         kept = kept_of([chunk.sequence.state[0] for chunk in batch.chunks])
         binding = self._session.io_binding()
-        for name, array in self._feeds(batch, with_states=kept is None).items():
+        for name, array in self._feeds(batch, buffers, with_states=kept is None).items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array))
         if kept is not None:
             self.num_resident += 1
@@ -117,11 +122,11 @@ class OnnxEngine:
         axes = [state.batch_axis or 0 for state in states]
         return output.numpy(), Kept(values, axes, len(batch.chunks))
 
-    def _feeds(self, batch: Batch, *, with_states: bool = True) -> dict[str, Any]:
+    def _feeds(self, batch: Batch, buffers: list[Array], *, with_states: bool = True) -> dict[str, Any]:
         manifest = self.manifest
         feeds: dict[str, Any] = dict(self._constants)
         for index, spec in enumerate(manifest.inputs):
-            feeds[spec.graph_input] = self._to_graph(self._pack(batch, index))
+            feeds[spec.graph_input] = self._to_graph(self._pack(batch, buffers, index))
         if manifest.lengths:
             feeds[manifest.lengths] = np.array([chunk.steps for chunk in batch.chunks], np.int32)
         for index, state in enumerate(manifest.states if with_states else ()):
@@ -130,16 +135,16 @@ class OnnxEngine:
             feeds[state.input] = np.asarray(rows[0]) if axis is None else _stack(rows, axis)
         return feeds
 
-    def _pack(self, batch: Batch, index: int) -> Array:
+    def _pack(self, batch: Batch, buffers: list[Array], index: int) -> Array:
         """[batch, time, *dims]: the chunks of input `index`, zeros after those shorter than the longest."""
         chunks, steps = batch.chunks, batch.steps
         parts = [sequence.inputs[index][start:stop] for sequence, start, stop in chunks]
         if len(parts) == 1:
             return parts[0][np.newaxis]
         total = len(parts) * steps
-        if len(self._buffers[index]) < total:
-            self._buffers[index] = np.empty((total, *parts[0].shape[1:]), parts[0].dtype)
-        flat = self._buffers[index][:total]
+        if len(buffers[index]) < total:
+            buffers[index] = np.empty((total, *parts[0].shape[1:]), parts[0].dtype)
+        flat = buffers[index][:total]
         x: Array = flat.reshape(len(parts), steps, *parts[0].shape[1:])
         if sum(map(len, parts)) == total:
             np.concatenate(parts, out=flat)

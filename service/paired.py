@@ -6,12 +6,11 @@ between them: it does for up to four sequences, and shares out sequences beyond 
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.cores import NUM_SHARED, Cores
-from service.engine import CPU, OnnxEngine
+from service.engine import OnnxEngine
 from service.example import Rehearsal
 from service.sequence import Batch, Engine, Result
 
@@ -27,18 +26,10 @@ class PairedEngine:
     one: Engine
     both: Engine
     rows: int
-    cores: Cores
-
-    def turn(self, batch: Batch) -> AbstractContextManager[None]:
-        """What a call has to hold; it is waited for. Blocks: it is for a thread."""
-        return self.cores.take(both=self._takes_both(batch))
 
     def run(self, batch: Batch) -> list[Result]:
-        """Compute a batch, within its turn; one result per chunk, in order."""
-        return (self.both if self._takes_both(batch) else self.one).run(batch)
-
-    def _takes_both(self, batch: Batch) -> bool:
-        return len(batch.chunks) <= self.rows
+        """Compute a batch on cores that the caller has taken; one result per chunk, in order."""
+        return (self.both if len(batch.chunks) <= self.rows else self.one).run(batch)
 
 
 def pair(graph: Path, one: OnnxEngine, cores: Cores, max_rows: int) -> PairedEngine | None:
@@ -48,10 +39,10 @@ def pair(graph: Path, one: OnnxEngine, cores: Cores, max_rows: int) -> PairedEng
     A graph whose sequences cannot be cut would keep the neighbour waiting; it stays on its own core.
     """
     manifest = one.manifest
-    if one.provider != CPU or not manifest.chunkable or manifest.axes.time is None:
+    if not manifest.chunkable or manifest.axes.time is None:
         return None
     alone = Rehearsal(manifest, one, one.initial_state(), graph.parent)
-    with cores.take(both=True):  # not beside the neighbour's trial
+    with cores.take_both():  # not beside the neighbour's trial
         if alone.seconds(1, TRIAL_STEPS) < MIN_S:
             return None
         both = OnnxEngine(graph, manifest, provider="cpu", helper_cpus=cores.others)
@@ -61,7 +52,7 @@ def pair(graph: Path, one: OnnxEngine, cores: Cores, max_rows: int) -> PairedEng
             lambda rows: together.seconds(rows, TRIAL_STEPS),
             max_rows,
         )
-    return PairedEngine(one, both, few, cores) if few else None
+    return PairedEngine(one, both, few) if few else None
 
 
 def most_rows(alone: Callable[[int], float], together: Callable[[int], float], max_rows: int) -> int:

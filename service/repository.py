@@ -20,16 +20,16 @@ from pydantic import ValidationError
 from service import text
 from service.cores import NUM_SHARED, Cores
 from service.cost import Cost, TwoCosts
-from service.engine import OnnxEngine, Provider
+from service.engine import CPU, OnnxEngine, Provider
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.example import Batching, Rehearsal, scheduler_for
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.paired import PairedEngine, pair
 from service.resident import HotSessions
 from service.scheduler import Scheduler
-from service.sequence import Engine, State
+from service.sequence import Batch, Engine, State
 from service.sessions import Binding
-from service.worker import Worker
+from service.worker import Spare, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -282,6 +282,7 @@ class Prepared:
     manifest: Manifest
     engine: OnnxEngine
     paired: PairedEngine | None
+    cores: Cores | None
     scheduler: Scheduler
     inline_s: float
     difference: float
@@ -302,20 +303,23 @@ class Prepared:
         )
 
     def _worker(self, on_death: Callable[[], None]) -> Worker:
-        if self.paired is not None:  # its turn has to be waited for: not on the event loop
-            return Worker(
-                self.scheduler,
-                self.paired,
-                on_death=on_death,
-                in_thread=lambda _: True,
-                turn=self.paired.turn,
-            )
-        cost, inline_s = self.scheduler.cost, self.inline_s
+        cost, cores, paired, inline_s = self.scheduler.cost, self.cores, self.paired, self.inline_s
+
+        def in_thread(batch: Batch) -> bool:
+            return cost.predict(len(batch.chunks), batch.steps) > inline_s
+
+        if cores is None:
+            return Worker(self.scheduler, self.engine, on_death=on_death, in_thread=in_thread)
+        few = paired.rows if paired is not None else 0
+        spare = Spare(self.engine, cores.borrow, cores.note, min_waiting=few + 1, min_wait_s=inline_s)
         return Worker(
             self.scheduler,
-            self.engine,
+            paired or self.engine,
             on_death=on_death,
-            in_thread=lambda batch: cost.predict(len(batch.chunks), batch.steps) > inline_s,
+            # Both cores have to be waited for: not on the event loop.
+            in_thread=in_thread if paired is None else lambda _: True,
+            turn=lambda batch: cores.take_both() if len(batch.chunks) <= few else cores.take_own(),
+            spare=spare,
         )
 
 
@@ -326,7 +330,7 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
         text.check(spec)
     graph = folder / GRAPH_FILE
     engine = OnnxEngine(graph, manifest, provider=hardware.provider, threads=hardware.threads)
-    cores = hardware.cores()
+    cores = hardware.cores() if engine.provider == CPU else None
     paired = pair(graph, engine, cores, scheduler_for(manifest, batching).max_batch) if cores else None
     # Also a sequence that changes from one way of running to the other and back.
     ways: list[Engine] = [engine] if paired is None else [engine, replace(paired, rows=1), paired]
@@ -355,4 +359,4 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
         "" if paired is None else f"; calls of up to {paired.rows} sequences on {NUM_SHARED} cores",
     )
     scheduler = scheduler_for(manifest, batching, cost, ragged=ragged)
-    return Prepared(binding, manifest, engine, paired, scheduler, batching.inline_s, difference)
+    return Prepared(binding, manifest, engine, paired, cores, scheduler, batching.inline_s, difference)

@@ -1,8 +1,9 @@
 """Turns the scheduler's crank and answers whoever waits, each exactly once.
 
 Everything but `engine.run` happens on the event loop, so there is nothing to lock. A call of the engine
-runs on the loop itself, where the hand-over to a thread would cost more than a small call does, or in the
-worker's one thread, so that HTTP goes on during a long one.
+runs on the loop itself, where the hand-over to a thread would cost more than a small call does, or in a
+thread, so that HTTP goes on during a long one. While one is under way in a thread there may be a second one
+beside it, of other sequences, where there is a core to spare.
 """
 
 import asyncio
@@ -33,6 +34,23 @@ class _Reply:
     num_waiting: int
 
 
+@dataclass(slots=True)
+class Spare:
+    """What a second call beside the one under way takes."""
+
+    engine: Engine  # which the first call may be using
+    borrow: Callable[
+        [], AbstractContextManager[None] | None
+    ]  # a core, held until the end of its block; or none
+    note: Callable[[], None]  # that a call has been made: who lends and borrows cores is to know
+    min_waiting: int  # sequences
+    min_wait_s: float  # of work
+
+    def is_worth(self, scheduler: Scheduler) -> bool:
+        """Whether enough waits."""
+        return len(scheduler) >= self.min_waiting and scheduler.wait_s >= self.min_wait_s
+
+
 class Worker:
     """Owns the scheduler and the engine of one model version."""
 
@@ -44,22 +62,26 @@ class Worker:
         on_death: Callable[[], None],
         in_thread: Callable[[Batch], bool] = lambda _: False,
         turn: Callable[[Batch], AbstractContextManager[object]] = nullcontext,
+        spare: Spare | None = None,
     ) -> None:
-        """`turn` is held during a call in the thread, and may have to be waited for."""
+        """`turn` is held during a call in a thread, but for one in `spare`, and may have to be waited for."""
         self.scheduler = scheduler
         self.engine = engine
         self._on_death = on_death
         self._in_thread = in_thread
         self._turn = turn
+        self._spare = spare
         self._replies: dict[Sequence, _Reply] = {}
         self._running = False  # a crank is due or an engine call is under way
+        self._in_call = False  # that call, in a thread
+        self._in_spare = False  # one beside it
         self._stopping = False
         self._num_seen = 0  # sequences queued at the last turn of the event loop
         self._num_deferred = 0  # turns that a batch has been put off for latecomers
         self._idle = asyncio.Event()
         self._idle.set()
         self._death: BaseException | None = None
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._executor = ThreadPoolExecutor(1 if spare is None else 2, thread_name_prefix="inference")
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -77,13 +99,13 @@ class Worker:
             raise Draining("the server is stopping")
         reply = _Reply(self._loop.create_future(), len(sequences))
         if not self._running:
-            self._running = True
-            self._idle.clear()
-            self._loop.call_soon(self._crank)
+            self._start()
         try:
             for sequence in sequences:
                 self.scheduler.add(sequence)
                 self._replies[sequence] = reply
+            if self._in_call and self._spare is not None:
+                self._loop.call_soon(self._use_spare)
             await reply.future
         except BaseException:
             for sequence in sequences:
@@ -97,26 +119,61 @@ class Worker:
         await self._idle.wait()
         self._executor.shutdown(wait=False)
 
+    def _start(self) -> None:
+        self._running = True
+        self._idle.clear()
+        self._loop.call_soon(self._crank)
+
     def _crank(self) -> None:
         """One batch: schedule, run, commit, answer; then HTTP has its turn before the next."""
         try:
             if self._is_gathering():
                 self._loop.call_soon(self._crank)
                 return
-            batch = self.scheduler.schedule(self._loop.time())
-            for sequence in self.scheduler.take_late():
-                self._settle(sequence, DeadlineExceeded("not computed before the request's deadline"))
+            batch = self._schedule()
             if batch is None:
                 self._running = False
-                self._idle.set()
+                self._rest()
             elif self._in_thread(batch):
+                self._in_call = True
                 call = self._loop.run_in_executor(self._executor, self._run_in_turn, batch)
                 call.add_done_callback(functools.partial(self._finish_call, batch))
+                self._loop.call_soon(self._use_spare)
             else:
                 self._finish(batch, self._run(batch))
         except BaseException as error:
             self._die(error)
             raise
+
+    def _schedule(self) -> Batch | None:
+        batch = self.scheduler.schedule(self._loop.time())
+        for sequence in self.scheduler.take_late():
+            self._settle(sequence, DeadlineExceeded("not computed before the request's deadline"))
+        return batch
+
+    def _use_spare(self) -> None:
+        """Beside a call: make another one, if enough waits and there is a core for it."""
+        try:
+            spare = self._spare
+            if spare is None or not self._in_call or self._in_spare or not spare.is_worth(self.scheduler):
+                return
+            core = spare.borrow()
+            if core is None:
+                return
+            batch = self._schedule()
+            if batch is None:  # all of them hung up
+                with core:
+                    return
+            self._in_spare = True
+            call = self._loop.run_in_executor(self._executor, self._run_beside, spare.engine, core, batch)
+            call.add_done_callback(functools.partial(self._finish_spare, batch))
+        except BaseException as error:
+            self._die(error)
+            raise
+
+    def _rest(self) -> None:
+        if not self._running and not self._in_spare:
+            self._idle.set()
 
     def _is_gathering(self) -> bool:
         """Whether the last turn of the event loop brought more sequences: then the next may bring some too.
@@ -135,31 +192,55 @@ class Worker:
         with self._turn(batch):
             return self._run(batch)
 
-    def _run(self, batch: Batch) -> _Outcome:
+    def _run_beside(self, engine: Engine, core: AbstractContextManager[None], batch: Batch) -> _Outcome:
+        with core:
+            return self._run(batch, engine)
+
+    def _run(self, batch: Batch, engine: Engine | None = None) -> _Outcome:
         started = time.perf_counter()
         try:
-            return self.engine.run(batch), time.perf_counter() - started
+            return (engine or self.engine).run(batch), time.perf_counter() - started
         except Exception as error:  # noqa: BLE001  a failing batch is answered, the crank goes on
             return error, time.perf_counter() - started
 
     def _finish_call(self, batch: Batch, call: asyncio.Future[_Outcome]) -> None:
+        self._in_call = False
         try:
             self._finish(batch, call.result())
         except BaseException as error:  # also what `_run` lets through: the thread has no one to tell
             self._die(error)
             raise
 
+    def _finish_spare(self, batch: Batch, call: asyncio.Future[_Outcome]) -> None:
+        self._in_spare = False
+        try:
+            self._commit(batch, call.result()[0])
+            if self._in_call:
+                self._loop.call_soon(self._use_spare)
+            elif not self._running and len(self.scheduler) and self._death is None:
+                self._start()
+            self._rest()
+        except BaseException as error:
+            self._die(error)
+            raise
+
     def _finish(self, batch: Batch, outcome: _Outcome) -> None:
         results, seconds = outcome
+        if self._spare is not None:
+            self._spare.note()
+        if not isinstance(results, Exception):
+            self.scheduler.cost.observe(len(batch.chunks), batch.steps, seconds)
+        self._commit(batch, results)
+        self._loop.call_soon(self._crank)
+
+    def _commit(self, batch: Batch, results: list[Result] | Exception) -> None:
         if isinstance(results, Exception):
             logger.error("engine call of %d sequences failed", len(batch.chunks), exc_info=results)
             for chunk in batch.chunks:
                 self._settle(chunk.sequence, InternalError("the model failed on this batch"))
         else:
-            self.scheduler.cost.observe(len(batch.chunks), batch.steps, seconds)
             for sequence in self.scheduler.commit(batch, results):
                 self._settle(sequence)
-        self._loop.call_soon(self._crank)
 
     def _settle(self, sequence: Sequence, error: CellgateError | None = None) -> None:
         """The one place where a reply is given."""
@@ -174,6 +255,8 @@ class Worker:
 
     def _die(self, error: BaseException) -> None:
         """A bug of ours in the crank: fail every waiter, become unready, and let the process be replaced."""
+        if self._death is not None:  # two calls, and the same bug
+            return
         self._death = error
         for sequence in list(self._replies):
             self._settle(sequence, InternalError("the inference loop has failed"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cores import Cores, Seat
+from service.cores import QUIET_S, Cores, Seat
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 from service.cores import Seat
 seat = Seat(Path(sys.argv[1]), 2)
-with seat.cores().take(both=sys.argv[2] == "both"):
+cores = seat.cores()
+with {"both": cores.take_both, "own": cores.take_own, "the other": cores.borrow}[sys.argv[2]]():
     print("holds", flush=True)
     sys.stdin.read()
 """
@@ -38,7 +39,7 @@ def hold(folder: Path, what: str) -> "subprocess.Popen[bytes]":
 
 def neighbours(folder: Path) -> tuple[Cores, Cores]:
     """Those of two workers. The locks are of open files, not of processes: one process can play both."""
-    return tuple(Cores(folder / "door", folder / "cores", place) for place in (0, 1))  # type: ignore[return-value]
+    return Cores(folder, 0, 0), Cores(folder, 0, 1)
 
 
 class Taker(threading.Thread):
@@ -51,7 +52,7 @@ class Taker(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with self.cores.take(both=self.both):
+        with self.cores.take_both() if self.both else self.cores.take_own():
             self.has_them.set()
             assert self.let_go.wait(10)
 
@@ -92,7 +93,7 @@ def test_whoever_waits_is_next_however_soon_the_other_comes_again(tmp_path: Path
         holder = Taker(mine, both=True)
         assert holder.has_them.wait(10)
         waiter = Taker(theirs, both=both)
-        while not is_door_shut(tmp_path):  # it waits behind the door
+        while not is_door_shut(tmp_path, 1 - int(both)):  # it waits in the door; who wants both, in the first
             pass
         again = Taker(mine, both=True)
         holder.finish()
@@ -103,8 +104,8 @@ def test_whoever_waits_is_next_however_soon_the_other_comes_again(tmp_path: Path
         again.finish()
 
 
-def is_door_shut(folder: Path) -> bool:
-    with (folder / "door").open() as door:
+def is_door_shut(folder: Path, core: int) -> bool:
+    with (folder / f"door-0-{core}").open() as door:
         try:
             fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -118,15 +119,15 @@ def test_who_computes_keeps_to_one_half_of_the_cpus_and_only_meanwhile(tmp_path:
     assert set(mine.own) | set(mine.others) == before
     assert not set(mine.own) & set(mine.others)
     assert (mine.own, mine.others) == (theirs.others, theirs.own)
-    with pytest.raises(RuntimeError, match="of the model"), mine.take(both=True):
+    with pytest.raises(RuntimeError, match="of the model"), mine.take_both():
         assert os.sched_getaffinity(0) == set(mine.own)
         raise RuntimeError("of the model")
     assert os.sched_getaffinity(0) == before
-    with theirs.take(both=True):
+    with theirs.take_own():
         assert os.sched_getaffinity(0) == set(theirs.own)
 
 
-@pytest.mark.parametrize("what", ["both", "one"])
+@pytest.mark.parametrize("what", ["both", "own", "the other"])
 def test_a_worker_that_is_killed_holds_nothing_any_more(tmp_path: Path, what: str) -> None:
     killed = hold(tmp_path, what)
     seat = Seat(tmp_path, 2)
@@ -142,6 +143,59 @@ def test_a_worker_that_is_killed_holds_nothing_any_more(tmp_path: Path, what: st
     successor = Seat(tmp_path, 2).cores()
     assert successor is not None
     assert successor.own != cores.own, "it has the place of the dead"
+
+
+def test_a_core_is_borrowed_only_from_who_does_not_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = neighbours(tmp_path)
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    core = mine.borrow()
+    assert core is not None
+    assert mine.borrow() is None, "it is held already"
+    with core:
+        assert os.sched_getaffinity(0) == set(mine.others)
+        owner = Taker(theirs, both=False)
+        assert is_waiting(owner)
+        assert mine.borrow() is None
+    assert owner.has_them.wait(10)
+    assert mine.borrow() is None, "its owner computes"
+    owner.finish()
+    theirs.note()
+    assert mine.borrow() is None, "its owner has just computed"
+    mine.note()
+    now += QUIET_S * 1.01
+    core = mine.borrow()
+    assert core is not None
+    with core:
+        pass
+
+
+def test_who_waits_for_a_core_that_is_lent_gets_it_before_it_is_lent_again(tmp_path: Path) -> None:
+    mine, theirs = neighbours(tmp_path)
+    core = mine.borrow()
+    assert core is not None
+    owner = Taker(theirs, both=False)
+    while not is_door_shut(tmp_path, 1):
+        pass
+    with core:
+        pass
+    assert mine.borrow() is None
+    assert owner.has_them.wait(10)
+    owner.finish()
+
+
+def test_both_cores_are_waited_for_even_if_one_of_them_is_lent_to_oneself(tmp_path: Path) -> None:
+    mine, _ = neighbours(tmp_path)
+    core = mine.borrow()
+    assert core is not None
+    taker = Taker(mine, both=True)
+    assert is_waiting(taker)
+    with core:
+        pass
+    assert taker.has_them.wait(10)
+    taker.finish()
 
 
 def test_neighbours_are_two_by_two_and_the_last_of_an_odd_number_is_alone(tmp_path: Path) -> None:

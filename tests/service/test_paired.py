@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,8 @@ from service.engine import OnnxEngine
 from service.example import Batching
 from service.manifest import GRAPH_FILE, Manifest
 from service.paired import PairedEngine, most_rows, pair
-from service.repository import Hardware, prepare
+from service.repository import Hardware, Prepared, prepare
 from service.sequence import Array, Batch, Chunk, Result, Sequence
-from service.worker import Worker
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
@@ -50,7 +50,7 @@ def one(graph: Path, vowels: Manifest) -> OnnxEngine:
 @pytest.fixture(scope="module")
 def neighbours(tmp_path_factory: pytest.TempPathFactory) -> list[Cores]:
     folder = tmp_path_factory.mktemp("cores")
-    return [Cores(folder / "door", folder / "cores", place) for place in (0, 1)]
+    return [Cores(folder, 0, place) for place in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -59,46 +59,48 @@ def both(graph: Path, vowels: Manifest, neighbours: list[Cores]) -> list[OnnxEng
     return [OnnxEngine(graph, vowels, provider="cpu", helper_cpus=cores.others) for cores in neighbours]
 
 
+def cores_of(cores: Cores) -> Callable[[], Cores]:
+    return lambda: cores
+
+
 def alone(engine: OnnxEngine, x: Array) -> bytes:
     sequence = Sequence((x,), engine.initial_state())
     output: bytes = engine.run(Batch([Chunk(sequence, 0, len(x))]))[0].output[-1].tobytes()
     return output
 
 
-def test_few_rows_take_both_cores_and_more_take_one(
-    one: OnnxEngine, both: list[OnnxEngine], neighbours: list[Cores]
-) -> None:
+def test_few_rows_take_both_cores_and_more_take_one(one: OnnxEngine, both: list[OnnxEngine]) -> None:
     on_one, on_both = Noted(one), Noted(both[0])
-    paired = PairedEngine(on_one, on_both, 2, neighbours[0])
+    paired = PairedEngine(on_one, on_both, 2)
     for rows in (1, 2, 3, 4):
         sequences = [Sequence((np.ones((3, 12), np.float32),), one.initial_state()) for _ in range(rows)]
         paired.run(Batch([Chunk(sequence, 0, 3) for sequence in sequences]))
     assert (on_both.rows, on_one.rows) == ([1, 2], [3, 4])
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_two_workers_that_take_turns_answer_as_one_shot_does(
-    models_dir: Path,
-    one: OnnxEngine,
-    both: list[OnnxEngine],
-    neighbours: list[Cores],
-    lengths: list[int],
-    rows: int,
-    seed: int,
+@pytest.fixture(scope="module")
+def prepared(models_dir: Path, neighbours: list[Cores]) -> Iterator[list[Prepared]]:
+    """A model in two workers: up to two rows take both cores, and whatever waits is worth a second call."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.paired.MIN_S", 0.0)  # what this small model would not do
+        patch.setattr("service.paired.most_rows", lambda *_: 2)
+        patch.setattr("service.cores.QUIET_S", -1.0)
+        folder = models_dir / "vowels" / "1"
+        yield [prepare(folder, BATCHING, Hardware("cpu", 1, cores=cores_of(cores))) for cores in neighbours]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=16), st.integers(0, 2**32 - 1))
+def test_two_workers_that_share_their_cores_answer_as_one_shot_does(
+    prepared: list[Prepared], one: OnnxEngine, lengths: list[int], seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     inputs = [random.standard_normal((length, 12), np.float32) for length in lengths]
 
     async def serve() -> list[Sequence]:
-        workers = []
-        for cores, engine in zip(neighbours, both, strict=True):
-            paired = PairedEngine(one, engine, rows, cores)
-            scheduler = prepare(models_dir / "vowels" / "1", BATCHING, Hardware("cpu", 1)).scheduler
-            workers.append(
-                Worker(scheduler, paired, on_death=died, in_thread=lambda _: True, turn=paired.turn)
-            )
+        workers = [each.start(died).worker for each in prepared]
         sequences = [Sequence((x,), one.initial_state()) for x in inputs]
-        await asyncio.gather(*(workers[i % 2].predict(sequence) for i, sequence in enumerate(sequences)))
+        # Most of them to one, which borrows.
+        await asyncio.gather(*(workers[i % 5 == 0].predict(each) for i, each in enumerate(sequences)))
         for worker in workers:
             await worker.stop()
         return sequences
@@ -111,44 +113,26 @@ def died() -> None:
     pytest.fail("a worker died")
 
 
-def test_a_model_that_gains_is_served_on_both_cores_and_says_so(
+def test_a_model_that_gains_says_so(
     models_dir: Path,
     neighbours: list[Cores],
-    one: OnnxEngine,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("service.paired.MIN_S", 0.0)  # what this small model would not do
+    monkeypatch.setattr("service.paired.MIN_S", 0.0)
     monkeypatch.setattr("service.paired.most_rows", lambda *_: 2)
     with caplog.at_level(logging.INFO):
-        prepared = prepare(
-            models_dir / "vowels" / "1", BATCHING, Hardware("cpu", 1, cores=lambda: neighbours[0])
-        )
+        prepare(models_dir / "vowels" / "1", BATCHING, Hardware("cpu", 1, cores=lambda: neighbours[0]))
     assert "exact; calls of up to 2 sequences on 2 cores" in caplog.text
-    x = np.random.default_rng(0).standard_normal((17, 12), np.float32)
-
-    async def serve() -> Sequence:
-        worker = prepared.start(died).worker
-        assert isinstance(worker.engine, PairedEngine)
-        sequence = Sequence((x,), one.initial_state())
-        await worker.predict(sequence)
-        await worker.stop()
-        return sequence
-
-    assert asyncio.run(serve()).output().tobytes() == alone(one, x)
 
 
-def test_a_call_waits_for_its_turn_in_the_thread_not_on_the_event_loop(
-    models_dir: Path, one: OnnxEngine, both: list[OnnxEngine], neighbours: list[Cores]
+def test_a_call_waits_for_its_cores_in_the_thread_not_on_the_event_loop(
+    prepared: list[Prepared], one: OnnxEngine, neighbours: list[Cores]
 ) -> None:
-    mine, theirs = neighbours
-    paired = PairedEngine(one, both[0], 4, mine)
-    scheduler = prepare(models_dir / "vowels" / "1", BATCHING, Hardware("cpu", 1)).scheduler
-
     async def serve() -> None:
-        worker = Worker(scheduler, paired, on_death=died, in_thread=lambda _: True, turn=paired.turn)
+        worker = prepared[0].start(died).worker
         sequence = Sequence((np.ones((3, 12), np.float32),), one.initial_state())
-        with theirs.take(both=True):
+        with neighbours[1].take_own():
             asked = asyncio.create_task(worker.predict(sequence))
             await asyncio.sleep(0.05)  # the loop runs, the call does not
             assert not asked.done()

@@ -1,20 +1,23 @@
-"""Exactly one answer per request, whatever happens; both with the engine on the loop and in the thread."""
+"""Exactly one answer per request, whatever happens: the engine on the loop, in a thread, in two at once."""
 
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from contextlib import nullcontext
+from typing import Any, Literal, cast
 
 import pytest
 
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError, Overloaded
 from service.scheduler import Scheduler
 from service.sequence import Batch, Result, Sequence
-from service.worker import Worker
+from service.worker import Spare, Worker
 from tests.service.fakes import SumEngine, ones, sequence_of, total
 
 Body = Callable[[Worker, SumEngine], Awaitable[Any]]
-MODES = pytest.mark.parametrize("in_thread", [False, True], ids=["inline", "in thread"])
+Mode = Literal["inline", "in a thread", "two at once"]
+ONE_BY_ONE = pytest.mark.parametrize("mode", ["inline", "in a thread"])
+MODES = pytest.mark.parametrize("mode", ["inline", "in a thread", "two at once"])
 
 
 async def run(worker: Worker, sequence: Sequence) -> Sequence:
@@ -41,6 +44,41 @@ class ForgetfulEngine(SumEngine):
         return super().run(batch)[:-1]
 
 
+class Crowded(SumEngine):
+    """Counts the calls that are inside it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = self.most = 0
+
+    def run(self, batch: Batch) -> list[Result]:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            return super().run(batch)
+        finally:
+            self.inside -= 1
+
+
+def value_of(batch: Batch) -> float:
+    return float(batch.chunks[0].sequence.inputs[0][0, 0])
+
+
+class Gated(SumEngine):
+    """Holds the calls whose first sequence is of ones until their gate is opened, likewise those of twos."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = {1.0: threading.Event(), 2.0: threading.Event()}
+        self.inside: set[float] = set()
+
+    def run(self, batch: Batch) -> list[Result]:
+        value = value_of(batch)
+        self.inside.add(value)
+        assert self.gates[value].wait(10)
+        return super().run(batch)
+
+
 class Panic(BaseException):
     """Not an Exception: what a panic in a library written in Rust becomes."""
 
@@ -55,7 +93,7 @@ class PanickingEngine(SumEngine):
 def with_worker(
     body: Body,
     *,
-    in_thread: bool = False,
+    mode: Mode = "inline",
     scheduler: Scheduler | None = None,
     engine: SumEngine | None = None,
     strays: int = 0,
@@ -71,7 +109,8 @@ def with_worker(
             Scheduler(max_batch=4, chunk_steps=4, max_waiting=99) if scheduler is None else scheduler,
             used,
             on_death=lambda: deaths.append("dead"),
-            in_thread=lambda _: in_thread,
+            in_thread=lambda _: mode != "inline",
+            spare=Spare(used, nullcontext, lambda: None, 0, 0.0) if mode == "two at once" else None,
         )
         try:
             return await asyncio.wait_for(body(worker, used), 10)
@@ -90,16 +129,16 @@ async def outcomes(tasks: list[asyncio.Task[Sequence]]) -> list[Any]:
 
 
 @MODES
-def test_every_request_gets_its_own_answer(in_thread: bool) -> None:
+def test_every_request_gets_its_own_answer(mode: Mode) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[float]:
         lengths = [1, 30, 4, 17, 2, 9, 5, 8, 3]
         return [total(s) for s in await asyncio.gather(*(run(worker, ones(n)) for n in lengths))]
 
-    assert with_worker(body, in_thread=in_thread)[0] == [1, 30, 4, 17, 2, 9, 5, 8, 3]
+    assert with_worker(body, mode=mode)[0] == [1, 30, 4, 17, 2, 9, 5, 8, 3]
 
 
-@MODES
-def test_who_comes_while_another_is_computed_joins_the_next_batch(in_thread: bool) -> None:
+@ONE_BY_ONE
+def test_who_comes_while_another_is_computed_joins_the_next_batch(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[int]:
         first = asyncio.create_task(run(worker, ones(40)))
         while not engine.batches:
@@ -107,7 +146,7 @@ def test_who_comes_while_another_is_computed_joins_the_next_batch(in_thread: boo
         await asyncio.gather(first, run(worker, ones(8)))
         return [len(batch.chunks) for batch in engine.batches]
 
-    sizes = with_worker(body, in_thread=in_thread)[0]
+    sizes = with_worker(body, mode=mode)[0]
     assert sizes.count(2) == 2 and sizes[-1] == 1, "8 steps in two chunks of 4, each beside the long one"
 
 
@@ -124,13 +163,13 @@ def test_a_hung_up_client_harms_no_neighbour() -> None:
         done = await outcomes(tasks)
         return [*done, [len(batch.chunks) for batch in engine.batches]]
 
-    first, second, third, sizes = with_worker(body, in_thread=True)[0]
+    first, second, third, sizes = with_worker(body, mode="in a thread")[0]
     assert isinstance(second, asyncio.CancelledError) and total(first) == 20 and total(third) == 60
     assert sizes == [3, 2, 2, 2, 2], "the dropped sequence is not computed to its end"
 
 
 @MODES
-def test_hanging_up_between_the_answer_and_its_delivery_raises_nothing(in_thread: bool) -> None:
+def test_hanging_up_between_the_answer_and_its_delivery_raises_nothing(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         leaves, stays = (asyncio.create_task(run(worker, ones(n))) for n in (1, 3))
         while not leaves.done() and not engine.batches:
@@ -138,12 +177,12 @@ def test_hanging_up_between_the_answer_and_its_delivery_raises_nothing(in_thread
         leaves.cancel()  # its answer may be there already, and not yet delivered
         return [await stays, engine.batches]
 
-    answer, batches = with_worker(body, in_thread=in_thread)[0]
+    answer, batches = with_worker(body, mode=mode)[0]
     assert total(answer) == 3 and len(batches) == 1
 
 
 @MODES
-def test_sequences_of_one_request_are_answered_together(in_thread: bool) -> None:
+def test_sequences_of_one_request_are_answered_together(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         lengths = [1, 9, 4, 30, 2, 2]
         together = [ones(n) for n in lengths]
@@ -155,7 +194,7 @@ def test_sequences_of_one_request_are_answered_together(in_thread: bool) -> None
         assert all(sequence.cancelled for sequence in failing), "nobody waits for the others any more"
         return [[total(s) for s in together], lengths, total(await run(worker, ones(3)))]
 
-    totals, lengths, later = with_worker(body, in_thread=in_thread)[0]
+    totals, lengths, later = with_worker(body, mode=mode)[0]
     assert totals == lengths and later == 3
 
 
@@ -175,7 +214,7 @@ def test_a_request_that_does_not_fit_whole_leaves_nothing_behind() -> None:
 
 
 @MODES
-def test_a_failing_batch_is_answered_and_the_crank_lives_on(in_thread: bool) -> None:
+def test_a_failing_batch_is_answered_and_the_crank_lives_on(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         engine.fail_on = 13.0
         tasks = [asyncio.create_task(run(worker, ones(5, value))) for value in (13.0, 1.0)]
@@ -183,7 +222,7 @@ def test_a_failing_batch_is_answered_and_the_crank_lives_on(in_thread: bool) -> 
         assert worker.is_alive
         return [*failed, await run(worker, ones(5))]
 
-    bad, neighbour, later = with_worker(body, in_thread=in_thread)[0]
+    bad, neighbour, later = with_worker(body, mode=mode)[0]
     assert isinstance(bad, InternalError) and isinstance(neighbour, InternalError)
     assert "boom" not in bad.detail, "the model's own words are for the log"
     assert total(later) == 5
@@ -191,7 +230,7 @@ def test_a_failing_batch_is_answered_and_the_crank_lives_on(in_thread: bool) -> 
 
 @MODES
 @pytest.mark.parametrize("where", ["schedule", "commit"])
-def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, in_thread: bool) -> None:
+def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, mode: Mode) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
         tasks = [asyncio.create_task(run(worker, ones(5))) for _ in range(3)]
         if where == "schedule":
@@ -205,12 +244,12 @@ def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, 
         return done
 
     engine = ForgetfulEngine() if where == "commit" else None
-    done, deaths = with_worker(body, in_thread=in_thread, engine=engine, strays=1)
+    done, deaths = with_worker(body, mode=mode, engine=engine, strays=1)
     assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
 
 
 @MODES
-def test_an_engine_that_panics_leaves_nobody_waiting(in_thread: bool) -> None:
+def test_an_engine_that_panics_leaves_nobody_waiting(mode: Mode) -> None:
     """A panic in the thread came out of the call's callback, where nobody answered for it."""
 
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
@@ -218,12 +257,88 @@ def test_an_engine_that_panics_leaves_nobody_waiting(in_thread: bool) -> None:
         assert not worker.is_alive
         return done
 
-    (error,), deaths = with_worker(body, in_thread=in_thread, engine=PanickingEngine(), strays=1)
+    (error,), deaths = with_worker(body, mode=mode, engine=PanickingEngine(), strays=1)
     assert isinstance(error, InternalError) and deaths == ["dead"]
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("after", [0, 4])
+def test_a_second_call_runs_beside_the_first_for_those_who_come_and_those_left_over(after: int) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        assert isinstance(engine, Crowded)
+        engine.gate = threading.Event()
+        tasks = [asyncio.create_task(run(worker, ones(3))) for _ in range(8 - after)]
+        await until(lambda: engine.inside == (1 if after else 2))
+        tasks += [asyncio.create_task(run(worker, ones(3))) for _ in range(after)]
+        await until(lambda: engine.inside == 2)
+        assert len(worker.scheduler) == 0
+        engine.gate.set()
+        return await outcomes(tasks)
+
+    done, _ = with_worker(body, mode="two at once", engine=Crowded())
+    assert [total(each) for each in done] == [3.0] * 8
+
+
+def test_what_a_second_call_leaves_is_computed_though_the_first_ended_before_it() -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        assert isinstance(engine, Gated)
+        first = [asyncio.create_task(run(worker, ones(3, 1.0))) for _ in range(4)]
+        await until(lambda: 1.0 in engine.inside)
+        second = [asyncio.create_task(run(worker, ones(8, 2.0))) for _ in range(4)]  # two chunks each
+        await until(lambda: 2.0 in engine.inside)
+        engine.gates[1.0].set()
+        await outcomes(first)
+        stopping = asyncio.create_task(worker.stop())
+        await asyncio.sleep(0.02)
+        assert not stopping.done(), "the second call is still there"
+        engine.gates[2.0].set()
+        await stopping
+        return await outcomes(second)
+
+    done, _ = with_worker(body, mode="two at once", engine=Gated())
+    assert [total(each) for each in done] == [16.0] * 4
+
+
+def test_a_bug_after_a_second_call_fails_those_of_the_first_too() -> None:
+    class Forgets(Gated):
+        def run(self, batch: Batch) -> list[Result]:
+            results = super().run(batch)
+            return results[:-1] if value_of(batch) == 2.0 else results
+
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        assert isinstance(engine, Gated)
+        tasks = [asyncio.create_task(run(worker, ones(3, 1.0)))]
+        await until(lambda: 1.0 in engine.inside)
+        tasks.append(asyncio.create_task(run(worker, ones(3, 2.0))))
+        engine.gates[2.0].set()
+        done = await outcomes(tasks)
+        engine.gates[1.0].set()
+        return done
+
+    done, deaths = with_worker(body, mode="two at once", engine=Forgets(), strays=1)
+    assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
+
+
+def test_little_work_is_not_worth_a_second_core() -> None:
+    scheduler = Scheduler(max_batch=4, chunk_steps=4, max_waiting=99)
+    spare = Spare(SumEngine(), nullcontext, lambda: None, min_waiting=2, min_wait_s=1.0)
+    scheduler.cost.learn((rows, steps, 0.1 * steps) for rows in (1, 4) for steps in (1, 8))
+    scheduler.add(ones(20))
+    assert not spare.is_worth(scheduler), "one sequence"
+    scheduler.add(ones(1))
+    assert spare.is_worth(scheduler)
+    scheduler = Scheduler(max_batch=4, chunk_steps=4, max_waiting=99, cost=scheduler.cost)
+    scheduler.add(ones(1))
+    scheduler.add(ones(1))
+    assert not spare.is_worth(scheduler), "a moment's work"
+
+
 @MODES
-def test_stop_answers_everyone_and_takes_nobody_new(in_thread: bool) -> None:
+def test_stop_answers_everyone_and_takes_nobody_new(mode: Mode) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[float]:
         tasks = [asyncio.create_task(run(worker, ones(50))) for _ in range(90)]
         await asyncio.sleep(0)
@@ -234,7 +349,7 @@ def test_stop_answers_everyone_and_takes_nobody_new(in_thread: bool) -> None:
         await stopping
         return [total(sequence) for sequence in await outcomes(tasks)]
 
-    assert with_worker(body, in_thread=in_thread)[0] == [50.0] * 90
+    assert with_worker(body, mode=mode)[0] == [50.0] * 90
 
 
 def test_stopping_an_idle_worker_returns_at_once() -> None:
@@ -246,7 +361,7 @@ def test_stopping_an_idle_worker_returns_at_once() -> None:
 
 
 @MODES
-def test_the_late_are_told_and_not_computed(in_thread: bool) -> None:
+def test_the_late_are_told_and_not_computed(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         past = asyncio.get_running_loop().time() - 1
         late = asyncio.create_task(run(worker, sequence_of([1.0] * 5, deadline=past)))
@@ -254,7 +369,7 @@ def test_the_late_are_told_and_not_computed(in_thread: bool) -> None:
         done = await outcomes([late, in_time])
         return [*done, max(len(batch.chunks) for batch in engine.batches)]
 
-    late, in_time, size = with_worker(body, in_thread=in_thread)[0]
+    late, in_time, size = with_worker(body, mode=mode)[0]
     assert isinstance(late, DeadlineExceeded) and total(in_time) == 5 and size == 1
 
 
@@ -271,7 +386,7 @@ def test_overload_is_refused_at_once_and_the_others_are_served() -> None:
 
 
 @MODES
-def test_after_everything_at_once_it_still_answers(in_thread: bool) -> None:
+def test_after_everything_at_once_it_still_answers(mode: Mode) -> None:
     """Hang-ups, failures and deadlines in one crowd; then one honest request."""
 
     async def body(worker: Worker, engine: SumEngine) -> float:
@@ -289,4 +404,4 @@ def test_after_everything_at_once_it_still_answers(in_thread: bool) -> None:
         engine.fail_on = None
         return total(await run(worker, ones(6)))
 
-    assert with_worker(body, in_thread=in_thread)[0] == 6
+    assert with_worker(body, mode=mode)[0] == 6
