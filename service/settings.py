@@ -47,8 +47,8 @@ class Settings(BaseModel):
     )
     share_cores: bool = Field(
         True,
-        description="workers of one thread: a call of few sequences may take the core of another worker too, "
-        "for models that are more than twice as fast so, by a trial when they are loaded",
+        description="workers of one thread: use another's core too, for few sequences of a large model "
+        "in turn, for anything else while it has nothing to do; see docs/operations.md",
     )
 
     # Batching
