@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import platform
+import subprocess
 from pathlib import Path
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cache import ROOT
 from benchmarks.peers import CORES
 from benchmarks.results import Result, Row
 
@@ -29,12 +31,20 @@ def versions(more: dict[str, str]) -> dict[str, str]:
     )
     return {
         "cellgate": importlib.metadata.version("cellgate"),
+        "commit": _commit(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
         **more,
         "processor": _processor(),
         "cores": str(CORES),
     }
+
+
+def _commit() -> str:
+    """Of the working tree, and whether it has changed since; "unknown" where git cannot tell."""
+    command = ["git", "describe", "--always", "--dirty"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
 
 
 def print_result(console: Console, result: Result) -> None:

@@ -223,3 +223,25 @@ def test_a_connection_too_many_is_told_so_and_the_others_are_served(tmp_path: Pa
         deadline = time.monotonic() + 10  # the server may see the new connection first
         while httpx.get(f"{server.url}/health/live").status_code == 503:
             assert time.monotonic() < deadline
+
+
+def test_who_comes_to_a_full_queue_is_told_at_once_when_to_come_back(tmp_path: Path) -> None:
+    bounds = {"max_batch": "1", "chunk_steps": "1", "max_waiting": "1", "max_steps": "1000000"}
+    with running(tmp_path, workers="1", max_wait_ms="600000", **bounds) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as patient:
+            body = json.dumps({"sequences": [[ROW] * 100_000]}).encode()
+            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+            patient.sendall(head.encode() + b"%d\r\n\r\n%b" % (len(body), body))
+            refused = predict_until(server, 503)
+            assert refused.json()["code"] == "overloaded"
+            assert int(refused.headers["retry-after"]) >= 1
+        assert first(predict_until(server, 200)), "once whoever took the room has hung up"
+
+
+def predict_until(server: Server, status: int) -> httpx.Response:
+    deadline = time.monotonic() + 20
+    while True:
+        reply = httpx.post(f"{server.url}/predict", json={"sequences": [[ROW]]})
+        if reply.status_code == status:
+            return reply
+        assert time.monotonic() < deadline, reply.text

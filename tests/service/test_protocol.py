@@ -15,9 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
+from service.app import Cellgate
 from service.front import WHOLE_REPLY, Front, Receive, Response, Scope, Send
 from service.predict import Reply
 from service.protocol import MAX_PIPELINED, CellgateProtocol
+from service.settings import Settings
 
 ASK = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%b\r\nok"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -408,3 +410,24 @@ def test_where_the_packets_end_changes_no_reply(chosen: list[int], cuts: list[in
         return [reply.partition(b"<")[0] for reply in re.split(rb"(?=HTTP/1\.1 )", written) if reply]
 
     assert replies(*reads) == replies(stream)
+
+
+class Noted(Cellgate):
+    """The real application, which notes what comes by ASGI."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.by_asgi: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.by_asgi.append(scope["path"])
+        await super().__call__(scope, receive, send)
+
+
+def test_the_real_application_takes_the_short_way_with_every_hot_route() -> None:
+    app = Noted(Settings(store="memory"))
+    head = b"Content-Type: text/plain\r\n"  # refused before a model is asked
+    paths = [b"/predict", b"/generate", b"/v2/models/vowels/infer", b"/v2/models/vowels/versions/1/infer"]
+    written = serve(app, *(post(b"x", 1, path=path, head=head) for path in [*paths, b"/sessions/s/fork"]))
+    assert [reply.split()[1] for reply in written if reply.startswith(b"HTTP")][:4] == [b"415"] * 4
+    assert app.by_asgi == ["/sessions/s/fork"]

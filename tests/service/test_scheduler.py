@@ -263,5 +263,17 @@ def test_a_cancelled_sequence_leaves_at_its_next_turn_and_costs_nothing() -> Non
     assert [len(batch.chunks) for batch in driver.engine.batches] == [2, 1, 1, 1, 1]
 
 
+def test_what_calls_are_filled_with_is_counted() -> None:
+    driver = Driver(new_scheduler(chunk_steps=4))
+    driver.add(ones(5))
+    driver.add(ones(3))
+    driver.drain()
+    counts = (
+        driver.scheduler.counts
+    )  # a call of 4 steps for two, the second of which has 3; then one of 1 step
+    assert (counts.calls, counts.rows, counts.steps, counts.padded_steps) == (2, 3, 8, 1)
+    assert (counts.occupancy, counts.padding) == (1.5, 1 / 9)
+
+
 def test_nothing_to_do_is_no_batch() -> None:
     assert new_scheduler().schedule(0.0) is None
