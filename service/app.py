@@ -19,7 +19,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from service import cpus
 from service.auth import Guard, Rates, Tenants
 from service.clock import SteadyClock
 from service.cores import Seat
@@ -100,10 +99,13 @@ def batching_of(settings: Settings) -> Batching:
 
 def _hardware(settings: Settings, shared: Path | None) -> Hardware:
     hardware = Hardware(settings.provider, settings.num_threads)
-    has_a_core = settings.num_threads == 1 and cpus.usable() >= settings.num_workers
-    if shared is None or not has_a_core or not settings.share_cores:
+    if shared is None or not settings.shares_cores:
         return hardware
-    return replace(hardware, cores=Seat(shared, settings.num_workers).cores)
+    try:
+        return replace(hardware, cores=Seat(shared, settings.num_workers).cores)
+    except OSError as error:  # nothing that a server could not do without
+        logger.warning("cores are not shared: %s", error)
+        return hardware
 
 
 class Cellgate:

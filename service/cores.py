@@ -11,7 +11,7 @@ import struct
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 NUM_SHARED = 2  # neighbours, and cores
@@ -33,60 +33,66 @@ class Cores:
 
     def __init__(self, folder: Path, pair: int, place: int) -> None:
         """`pair`: which neighbours of the server; `place`: which of them, 0 or 1. Raises OSError."""
-        self._allowed = sorted(os.sched_getaffinity(0))
-        middle = len(self._allowed) // NUM_SHARED
-        halves = self._allowed[:middle], self._allowed[middle:]
-        self._place = place
+        cpus = sorted(os.sched_getaffinity(0))
+        halves = cpus[: len(cpus) // NUM_SHARED], cpus[len(cpus) // NUM_SHARED :]
         self.own, self.others = halves[place], halves[1 - place]
+        self._place = place
         self._gates = [_Gate(folder, f"{pair}-{core}") for core in range(NUM_SHARED)]
-        self._borrowed = _Gate(folder, f"{pair}-{1 - place}")  # the same, opened anew: a lock of its own
-        self._has_borrowed = False
-        self._computed_at = _share(
-            folder / f"times-{pair}", NUM_SHARED * _TIME.size
-        )  # the last time, of each
+        self._lent = Lent(_Gate(folder, f"{pair}-{1 - place}"), self.others)  # opened anew: a lock of its own
+        self._computed_at = _share(folder / f"times-{pair}", NUM_SHARED * _TIME.size)  # last, of each place
 
     @contextmanager
     def take_own(self) -> Iterator[None]:
         """Compute on one's own core. Waits for it, and may be waited for: it is for a thread."""
-        with self._gates[self._place].held(), self._on(self.own):
+        with self._gates[self._place].held(), _on(self.own):
             yield
 
     @contextmanager
     def take_both(self) -> Iterator[None]:
         """Compute on both, this thread on its own. Waits for them."""
         first, second = self._gates  # both neighbours in this order, or each could wait for the other
-        with first.held(), second.held(), self._on(self.own):
+        with first.held(), second.held(), _on(self.own):
             yield
 
     def note(self) -> None:
         """Say that this worker has just computed: its core is not to be borrowed for a while."""
         _TIME.pack_into(self._computed_at, self._place * _TIME.size, time.monotonic())
 
-    def borrow(self) -> AbstractContextManager[None] | None:
-        """Take the neighbour's core if it does not need it: from now on, to the end of the block."""
+    def borrow(self) -> "Lent | None":
+        """The neighbour's core, if it does not need it. It is held from now on; one at a time."""
         (computed_at,) = _TIME.unpack_from(self._computed_at, (1 - self._place) * _TIME.size)
-        is_free = not self._has_borrowed and time.monotonic() - computed_at > QUIET_S
-        if not is_free or not self._borrowed.try_take():
-            return None
-        self._has_borrowed = True
-        return self._lent()
+        is_quiet = time.monotonic() - computed_at > QUIET_S
+        return self._lent if is_quiet and self._lent.try_take() else None
 
-    @contextmanager
-    def _lent(self) -> Iterator[None]:
-        try:
-            with self._on(self.others):
-                yield
-        finally:
-            self._has_borrowed = False
-            self._borrowed.leave()
 
-    @contextmanager
-    def _on(self, cpus: list[int]) -> Iterator[None]:
-        os.sched_setaffinity(0, cpus)
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, self._allowed)
+class Lent(AbstractContextManager[None]):
+    """A core that is borrowed. The block, in whatever thread, computes there and gives it back."""
+
+    def __init__(self, gate: "_Gate", cpus: list[int]) -> None:
+        self._gate = gate
+        self._cpus = cpus
+        self._is_taken = False
+        self._block = ExitStack()
+
+    def try_take(self) -> bool:
+        """Whether it could be had."""
+        if not self._is_taken:
+            self._is_taken = self._gate.try_take()
+            return self._is_taken
+        return False
+
+    def __enter__(self) -> None:
+        self._block.enter_context(_on(self._cpus))
+
+    def __exit__(self, *_: object) -> None:
+        self._block.close()
+        self.leave()
+
+    def leave(self) -> None:
+        """Give it back, unless that has been done."""
+        if self._is_taken:
+            self._gate.leave()
+            self._is_taken = False
 
 
 class _Gate:
@@ -145,10 +151,26 @@ class Seat:
             return
 
     def cores(self) -> Cores | None:
-        """Those shared with the neighbour, if there is one. New ones for each model: these wait too."""
-        if self._number is None:
+        """Those shared with the neighbour, if there are any. New ones for each model: these wait too.
+
+        Raises OSError.
+        """
+        if self._number is None or len(os.sched_getaffinity(0)) < NUM_SHARED:
             return None
         return Cores(self._folder, *divmod(self._number, NUM_SHARED))
+
+
+@contextmanager
+def _on(cpus: list[int]) -> Iterator[None]:
+    """Keep this thread to some CPUs. Where they may not be chosen, or are gone, it runs anywhere."""
+    before = os.sched_getaffinity(0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)
 
 
 def _open(path: Path) -> int:

@@ -33,7 +33,7 @@ class Cost:
     """
 
     def __init__(self) -> None:
-        self.coefficients = Coefficients(0.0, 0.0, 0.0)
+        self._known = Coefficients(0.0, 0.0, 0.0)
         self._cells: dict[tuple[int, int], list[float]] = {}  # → [batch, steps, seconds], averages
         self._num_unfitted = 0
 
@@ -58,23 +58,23 @@ class Cost:
 
     def predict(self, batch: int, steps: int) -> float:
         """Seconds that a call of `batch` rows and `steps` time steps will take."""
-        known = self.coefficients
+        known = self._known
         return known.call + steps * (known.step + batch * known.row)
 
     def steps_within(self, seconds: float, batch: int) -> float:
         """The most time steps that `batch` rows can take in one call of at most `seconds`; may be below 1."""
-        known = self.coefficients
+        known = self._known
         per_step = known.step + batch * known.row
         return (seconds - known.call) / per_step if per_step else inf
 
     def queued(self, steps: int, rows: int) -> float:
         """Seconds that `steps` in all take, when `rows` at a time share a call."""
-        known = self.coefficients
+        known = self._known
         return steps * (known.step / rows + known.row)
 
     def rows_within(self, seconds: float, steps: int) -> float:
         """The most rows that a call of `steps` time steps can have within `seconds`; may be below 1."""
-        known = self.coefficients
+        known = self._known
         if not known.row:
             return inf if self.predict(0, steps) <= seconds else 0.0
         return ((seconds - known.call) / steps - known.step) / known.row
@@ -85,7 +85,7 @@ class Cost:
         batch, steps, seconds = np.array(list(self._cells.values())).T  # each [cells]
         terms = np.stack((np.ones_like(batch), steps, batch * steps), axis=1)
         fitted, *_ = np.linalg.lstsq(terms / seconds[:, None], np.ones_like(seconds), rcond=None)
-        self.coefficients = Coefficients(*(max(0.0, float(value)) for value in fitted))
+        self._known = Coefficients(*(max(0.0, float(value)) for value in fitted))
 
 
 class TwoCosts(Cost):

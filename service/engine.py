@@ -89,7 +89,10 @@ class OnnxEngine:
         """Compute a batch; one result per chunk, in order. Several threads may, with other sequences each."""
         has_time = self.manifest.outputs[0].steps == "all"
         states: Iterable[State]
-        buffers = self._buffers.pop() if self._buffers else self._new_buffers()
+        try:
+            buffers = self._buffers.pop()
+        except IndexError:
+            buffers = [np.empty((0, *spec.dims), spec.dtype) for spec in self.manifest.inputs]
         if self._device is None:
             outputs, *tensors = self._session.run(self._outputs, self._feeds(batch, buffers))
             states = self._split_states(tensors, batch)
@@ -99,9 +102,6 @@ class OnnxEngine:
         self._buffers.append(buffers)
         y = self._to_batch_time(np.asarray(outputs), has_time)
         return [Result(output, state) for output, state in zip(_split_output(y, batch), states, strict=True)]
-
-    def _new_buffers(self) -> list[Array]:
-        return [np.empty((0, *spec.dims), spec.dtype) for spec in self.manifest.inputs]
 
     def _run_on_device(self, batch: Batch, buffers: list[Array], device: str) -> tuple[Array, Kept]:
         """The same by IO binding: states are left on the device, and taken as they are when in place."""

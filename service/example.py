@@ -7,6 +7,8 @@ whether batching and chunking change a bit, and what an engine call costs on thi
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from service.sequence import Array, Batch, Chunk, Engine, Sequence, State
 MAX_STEPS = 100_000  # a bound for the codec; an example is the model's own
 CALIBRATE_BATCHES, CALIBRATE_STEPS = (1, 8, 32), (1, 16)
 CALIBRATE_S = 0.3
-TRIALS = 5
+TRIALS = 3
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,6 +70,7 @@ class Rehearsal:
     engine: Engine
     zero: State
     folder: Path  # for messages
+    turn: Callable[[int], AbstractContextManager[object]] = nullcontext  # of a timed call of so many rows
 
     def check(self, *, ragged: bool = True) -> float:
         """Run the example in one shot, then in batches and chunks, ragged ones or all rows equally long.
@@ -96,14 +99,14 @@ class Rehearsal:
         deadline = time.perf_counter() + CALIBRATE_S
         for steps in CALIBRATE_STEPS:
             for rows in (rows for rows in CALIBRATE_BATCHES if rows <= max_batch):
-                cost.observe(rows, steps, self._time(rows, _tile(inputs, steps)))
+                cost.observe(rows, steps, self._time(rows, _tile(inputs, steps), trials=1))
                 if time.perf_counter() > deadline:
                     return
 
     def seconds(self, rows: int, steps: int) -> float:
-        """What a call of so many rows and steps takes at its best."""
+        """What a call of so many rows and steps takes at its best. Raises StartupError."""
         _, inputs = self._read()
-        return min(self._time(rows, _tile(inputs, steps)) for _ in range(TRIALS))
+        return self._time(rows, _tile(inputs, steps), trials=TRIALS)
 
     def _read(self) -> tuple[Example, tuple[Array, ...]]:
         """The example and its inputs, each [time, *dims]."""
@@ -129,13 +132,18 @@ class Rehearsal:
         outputs = _run(self.engine, sequences, scheduler, self.folder)
         return max(float(np.abs(y - whole[: len(y)]).max()) for y in outputs)
 
-    def _time(self, rows: int, inputs: tuple[Array, ...]) -> float:
+    def _time(self, rows: int, inputs: tuple[Array, ...], *, trials: int) -> float:
         steps = len(inputs[0])
         batch = Batch([Chunk(Sequence(inputs, self.zero), 0, steps) for _ in range(rows)])
-        self.engine.run(batch)  # the first call of a size allocates
-        started = time.perf_counter()
-        self.engine.run(batch)
-        return time.perf_counter() - started
+        seconds = math.inf
+        with _telling(self.folder):
+            self.engine.run(batch)  # the first call of a size allocates
+            for _ in range(trials):
+                with self.turn(rows):  # one at a time: requests go on meanwhile
+                    started = time.perf_counter()
+                    self.engine.run(batch)
+                    seconds = min(seconds, time.perf_counter() - started)
+        return seconds
 
 
 def _tile(inputs: tuple[Array, ...], steps: int) -> tuple[Array, ...]:
@@ -149,12 +157,19 @@ def _one_shot(manifest: Manifest) -> Scheduler:
 def _run(engine: Engine, sequences: list[Sequence], scheduler: Scheduler, folder: Path) -> list[Array]:
     for sequence in sequences:
         scheduler.add(sequence)
-    while batch := scheduler.schedule(0.0):
-        try:
+    with _telling(folder):
+        while batch := scheduler.schedule(0.0):
             scheduler.commit(batch, engine.run(batch))
-        except Exception as error:
-            raise StartupError(f"{folder}: the graph fails on its example: {error}") from error
     return [sequence.output() for sequence in sequences]
+
+
+@contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    """Whatever an engine raises as an error of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise StartupError(f"{folder}: the graph fails on its example: {error}") from error
 
 
 def _keeps_all(manifest: Manifest) -> bool:

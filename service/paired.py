@@ -6,6 +6,7 @@ between them: it does for up to four sequences, and shares out sequences beyond 
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,22 +37,23 @@ def pair(graph: Path, one: OnnxEngine, cores: Cores, max_rows: int) -> PairedEng
     """Try a graph, whose engine is `one`, on both cores; None where that does not pay.
 
     It pays if it is faster than both cores would be each for itself, so if the gain is more than twofold.
-    A graph whose sequences cannot be cut would keep the neighbour waiting; it stays on its own core.
+    Raises StartupError.
     """
-    manifest = one.manifest
-    if not manifest.chunkable or manifest.axes.time is None:
+    manifest, zero = one.manifest, one.initial_state()
+
+    def both_cores(_: int) -> AbstractContextManager[None]:  # the neighbour is not to disturb the trial
+        return cores.take_both()
+
+    alone = Rehearsal(manifest, one, zero, graph.parent, both_cores)
+    if manifest.axes.time is None or alone.seconds(1, TRIAL_STEPS) < MIN_S:
         return None
-    alone = Rehearsal(manifest, one, one.initial_state(), graph.parent)
-    with cores.take_both():  # not beside the neighbour's trial
-        if alone.seconds(1, TRIAL_STEPS) < MIN_S:
-            return None
-        both = OnnxEngine(graph, manifest, provider="cpu", helper_cpus=cores.others)
-        together = Rehearsal(manifest, both, both.initial_state(), graph.parent)
-        few = most_rows(
-            lambda rows: alone.seconds(rows, TRIAL_STEPS),
-            lambda rows: together.seconds(rows, TRIAL_STEPS),
-            max_rows,
-        )
+    both = OnnxEngine(graph, manifest, provider="cpu", helper_cpus=cores.others)
+    together = Rehearsal(manifest, both, zero, graph.parent, both_cores)
+    few = most_rows(
+        lambda rows: alone.seconds(rows, TRIAL_STEPS),
+        lambda rows: together.seconds(rows, TRIAL_STEPS),
+        max_rows,
+    )
     return PairedEngine(one, both, few) if few else None
 
 

@@ -5,13 +5,14 @@
 A model is served only if its manifest fits its graph and its example gives the expected answer.
 """
 
+import functools
 import hashlib
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from service import text
 from service.cores import NUM_SHARED, Cores
-from service.cost import Cost, TwoCosts
+from service.cost import TwoCosts
 from service.engine import CPU, OnnxEngine, Provider
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.example import Batching, Rehearsal, scheduler_for
@@ -27,7 +28,7 @@ from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.paired import PairedEngine, pair
 from service.resident import HotSessions
 from service.scheduler import Scheduler
-from service.sequence import Batch, Engine, State
+from service.sequence import Batch, State
 from service.sessions import Binding
 from service.worker import Spare, Worker
 
@@ -303,24 +304,38 @@ class Prepared:
         )
 
     def _worker(self, on_death: Callable[[], None]) -> Worker:
-        cost, cores, paired, inline_s = self.scheduler.cost, self.cores, self.paired, self.inline_s
+        cost, cores, inline_s = self.scheduler.cost, self.cores, self.inline_s
+        few = self.paired.rows if self.paired is not None else 0
 
         def in_thread(batch: Batch) -> bool:
-            return cost.predict(len(batch.chunks), batch.steps) > inline_s
+            # Both cores have to be waited for: not on the event loop.
+            return few > 0 or cost.predict(len(batch.chunks), batch.steps) > inline_s
 
         if cores is None:
             return Worker(self.scheduler, self.engine, on_death=on_death, in_thread=in_thread)
-        few = paired.rows if paired is not None else 0
-        spare = Spare(self.engine, cores.borrow, cores.note, min_waiting=few + 1, min_wait_s=inline_s)
         return Worker(
             self.scheduler,
-            paired or self.engine,
+            self.paired or self.engine,
             on_death=on_death,
-            # Both cores have to be waited for: not on the event loop.
-            in_thread=in_thread if paired is None else lambda _: True,
-            turn=lambda batch: cores.take_both() if len(batch.chunks) <= few else cores.take_own(),
-            spare=spare,
+            in_thread=in_thread,
+            turn=lambda batch: _turn(cores, few, len(batch.chunks)),
+            spare=Spare(self.engine, cores.borrow, cores.note, min_waiting=few + 1, min_wait_s=inline_s),
         )
+
+
+def _turn(cores: Cores, few: int, rows: int) -> AbstractContextManager[None]:
+    return cores.take_both() if rows <= few else cores.take_own()
+
+
+def _cores_for(manifest: Manifest, engine: OnnxEngine, hardware: Hardware) -> Cores | None:
+    """Those to share. A sequence that cannot be cut would keep whoever waits for them waiting too long."""
+    if not manifest.chunkable or engine.provider != CPU:
+        return None
+    try:
+        return hardware.cores()
+    except OSError as error:
+        logger.warning("cores are not shared: %s", error)
+        return None
 
 
 def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
@@ -330,16 +345,9 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
         text.check(spec)
     graph = folder / GRAPH_FILE
     engine = OnnxEngine(graph, manifest, provider=hardware.provider, threads=hardware.threads)
-    cores = hardware.cores() if engine.provider == CPU else None
-    paired = pair(graph, engine, cores, scheduler_for(manifest, batching).max_batch) if cores else None
-    # Also a sequence that changes from one way of running to the other and back.
-    ways: list[Engine] = [engine] if paired is None else [engine, replace(paired, rows=1), paired]
-    rehearsals = [Rehearsal(manifest, way, engine.initial_state(), folder) for way in ways]
-    difference, ragged = max(rehearsal.check() for rehearsal in rehearsals), True
-    even = inf
-    if difference > MAX_RAGGED_DIFFERENCE:
-        even = max(rehearsal.check(ragged=False) for rehearsal in rehearsals)
-    if even < difference:
+    rehearsal = Rehearsal(manifest, engine, engine.initial_state(), folder)
+    difference, ragged = rehearsal.check(), True
+    if difference > MAX_RAGGED_DIFFERENCE and (even := rehearsal.check(ragged=False)) < difference:
         logger.warning(
             "%s: rows of different lengths in a batch change the answer by %g on %s; they will not share one",
             folder,
@@ -347,8 +355,17 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
             engine.provider,
         )
         difference, ragged = even, False
-    cost = Cost() if paired is None else TwoCosts(paired.rows, NUM_SHARED)
-    rehearsals[-1].calibrate(cost)
+    scheduler = scheduler_for(manifest, batching, ragged=ragged)
+    cores = _cores_for(manifest, engine, hardware)
+    paired = pair(graph, engine, cores, scheduler.max_batch) if cores is not None else None
+    if cores is not None and paired is not None:
+        # Also a sequence that goes from one way of running to the other and back.
+        for way in (replace(paired, rows=1), paired):
+            difference = max(difference, replace(rehearsal, engine=way).check(ragged=ragged))
+        scheduler.cost = TwoCosts(paired.rows, NUM_SHARED)
+        turn = functools.partial(_turn, cores, paired.rows)
+        rehearsal = replace(rehearsal, engine=paired, turn=turn)
+    rehearsal.calibrate(scheduler.cost)
     binding = _binding(folder)
     logger.info(
         "model %s version %s on %s, %s%s",
@@ -358,5 +375,4 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
         "exact" if difference == 0 else f"max difference {difference:g}",
         "" if paired is None else f"; calls of up to {paired.rows} sequences on {NUM_SHARED} cores",
     )
-    scheduler = scheduler_for(manifest, batching, cost, ragged=ragged)
     return Prepared(binding, manifest, engine, paired, cores, scheduler, batching.inline_s, difference)

@@ -1,15 +1,19 @@
 """Settings → logging → uvicorn: one process, or a parent that keeps `workers` of them alive."""
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import functools
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +131,27 @@ def run(settings: Settings) -> None:
     provider = choose_provider(settings.provider)
     _check(settings)
     logger.info(
-        "provider %s: %s; %d workers of %d threads; hot path %s",
+        "provider %s: %s; %d workers of %d threads%s; hot path %s",
         settings.provider,
         provider,
         settings.num_workers,
         settings.num_threads,
+        ", which share cores" if settings.shares_cores else "",
         "compiled" if str(predict.__file__).endswith(".so") else "in Python",
     )
-    with tempfile.TemporaryDirectory(prefix="cellgate-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cellgate-") as folder, _kept(folder):
         _serve(settings, Path(folder))
+
+
+@contextlib.contextmanager
+def _kept(folder: str) -> Iterator[None]:
+    """Have those who clean up leave a folder alone, however old its files grow (tmpfiles.d(5))."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _check(settings: Settings) -> None:

@@ -137,6 +137,12 @@ class Settings(BaseModel):
         """ONNX Runtime threads of one worker: as set, or its share of the CPUs."""
         return self.threads or max(1, cpus.usable() // self.num_workers)
 
+    @property
+    def shares_cores(self) -> bool:
+        """Whether workers use each other's cores: each has one thread, and there is just one CPU for it."""
+        has_one = self.num_threads == 1 and cpus.usable() == self.num_workers
+        return self.share_cores and self.num_workers > 1 and has_one
+
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None) -> Self:
         """Merge flags over `environ` over `file` (or `CELLGATE_CONFIG`) over defaults.

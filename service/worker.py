@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from service.cores import Lent
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
 from service.scheduler import Scheduler
 from service.sequence import Batch, Engine, Result, Sequence
@@ -39,9 +40,7 @@ class Spare:
     """What a second call beside the one under way takes."""
 
     engine: Engine  # which the first call may be using
-    borrow: Callable[
-        [], AbstractContextManager[None] | None
-    ]  # a core, held until the end of its block; or none
+    borrow: Callable[[], Lent | None]  # a core
     note: Callable[[], None]  # that a call has been made: who lends and borrows cores is to know
     min_waiting: int  # sequences
     min_wait_s: float  # of work
@@ -153,21 +152,22 @@ class Worker:
 
     def _use_spare(self) -> None:
         """Beside a call: make another one, if enough waits and there is a core for it."""
+        spare = self._spare
+        if spare is None or not self._in_call or self._in_spare or self._death is not None:
+            return
+        core = spare.borrow() if spare.is_worth(self.scheduler) else None
+        if core is None:
+            return
         try:
-            spare = self._spare
-            if spare is None or not self._in_call or self._in_spare or not spare.is_worth(self.scheduler):
-                return
-            core = spare.borrow()
-            if core is None:
-                return
             batch = self._schedule()
             if batch is None:  # all of them hung up
-                with core:
-                    return
-            self._in_spare = True
+                core.leave()
+                return
             call = self._loop.run_in_executor(self._executor, self._run_beside, spare.engine, core, batch)
             call.add_done_callback(functools.partial(self._finish_spare, batch))
+            self._in_spare = True
         except BaseException as error:
+            core.leave()
             self._die(error)
             raise
 
@@ -192,7 +192,7 @@ class Worker:
         with self._turn(batch):
             return self._run(batch)
 
-    def _run_beside(self, engine: Engine, core: AbstractContextManager[None], batch: Batch) -> _Outcome:
+    def _run_beside(self, engine: Engine, core: Lent, batch: Batch) -> _Outcome:
         with core:
             return self._run(batch, engine)
 
@@ -231,7 +231,8 @@ class Worker:
         if not isinstance(results, Exception):
             self.scheduler.cost.observe(len(batch.chunks), batch.steps, seconds)
         self._commit(batch, results)
-        self._loop.call_soon(self._crank)
+        if self._death is None:
+            self._loop.call_soon(self._crank)
 
     def _commit(self, batch: Batch, results: list[Result] | Exception) -> None:
         if isinstance(results, Exception):

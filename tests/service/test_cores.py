@@ -6,10 +6,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.app import Cellgate
 from service.cores import QUIET_S, Cores, Seat
+from service.settings import Settings
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
@@ -170,6 +173,68 @@ def test_a_core_is_borrowed_only_from_who_does_not_need_it(
     assert core is not None
     with core:
         pass
+
+
+def test_who_may_not_choose_cpus_computes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, _ = neighbours(tmp_path)
+    before = os.sched_getaffinity(0)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.sched_setaffinity", refuse)
+    with mine.take_both():
+        assert os.sched_getaffinity(0) == before
+    monkeypatch.undo()
+    mine.own[:] = [1000]  # gone since: the container has other CPUs now
+    with mine.take_own():
+        assert os.sched_getaffinity(0) == before
+
+
+def test_a_borrowed_core_can_be_given_back_unused_and_only_once(tmp_path: Path) -> None:
+    mine, theirs = neighbours(tmp_path)
+    core = mine.borrow()
+    assert core is not None
+    core.leave()
+    with theirs.take_own():
+        core.leave()  # which is not ours any more
+        assert mine.borrow() is None
+
+
+def test_one_cpu_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seat = Seat(tmp_path, 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
+    assert seat.cores() is None
+
+
+@pytest.mark.parametrize(
+    ("cpus", "settings", "shares"),
+    [
+        (2, {}, True),
+        (2, {"share_cores": False}, False),
+        (2, {"workers": 1, "threads": 1}, False),
+        (2, {"threads": 2}, False),
+        (4, {"workers": 2, "threads": 1}, False),  # whose models have CPUs enough
+        (2, {"workers": 4}, False),
+        (3, {}, True),
+    ],
+)
+def test_cores_are_shared_where_each_worker_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, settings: dict[str, Any], shares: bool
+) -> None:
+    monkeypatch.setattr("service.cpus.usable", lambda: cpus)
+    chosen = Settings(sessions_dir=tmp_path / "sessions", **settings)
+    assert chosen.shares_cores is shares
+    Cellgate(chosen, shared=tmp_path)
+    assert (tmp_path / "seat-0").exists() is shares
+
+
+def test_a_folder_that_is_gone_is_no_reason_not_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.cpus.usable", lambda: 2)
+    Cellgate(Settings(sessions_dir=tmp_path / "sessions"), shared=tmp_path / "gone")
+    assert "cores are not shared" in caplog.text
 
 
 def test_who_waits_for_a_core_that_is_lent_gets_it_before_it_is_lent_again(tmp_path: Path) -> None:

@@ -144,6 +144,19 @@ def test_a_call_on_two_cores_takes_half_as_long(
     assert computed == sum(lengths)
 
 
+@given(COSTS, COSTS, st.floats(1e-4, 1e-1), st.integers(1, 64))
+def test_as_many_rows_fit_as_their_own_cost_allows(few: Cost, many: Cost, seconds: float, steps: int) -> None:
+    cost = learnt_apart(few, many, max_few=4, cores=2)
+    rows = cost.rows_within(seconds, steps)
+    if rows > 4:
+        assert cost.predict(int(rows + 1), steps) > seconds * 0.99
+        assert cost.predict(int(rows), steps) <= seconds * 1.01 or int(rows) == 4
+    else:
+        assert cost.predict(5, steps) > seconds * 0.99
+        assert rows < 1 or cost.predict(int(rows), steps) <= seconds / 2 * 1.01
+        assert rows == 4 or cost.predict(int(rows + 1), steps) > seconds / 2 * 0.99
+
+
 def test_before_the_first_call_everything_is_free() -> None:
     assert Cost().predict(64, 1000) == 0
     assert Cost().steps_within(0.001, 64) == float("inf")

@@ -1,28 +1,34 @@
 """A call on two cores answers bit for bit as one on one does, whichever way a sequence's chunks go."""
 
 import asyncio
+import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.cores import Cores
+from service.cores import Cores, Lent
+from service.cost import TwoCosts
 from service.engine import OnnxEngine
+from service.errors import StartupError
 from service.example import Batching
-from service.manifest import GRAPH_FILE, Manifest
-from service.paired import PairedEngine, most_rows, pair
+from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.paired import PairedEngine, most_rows
 from service.repository import Hardware, Prepared, prepare
 from service.sequence import Array, Batch, Chunk, Result, Sequence
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
 )
-BATCHING = Batching(max_batch=4, chunk_steps=5, max_waiting=999)
+BATCHING = Batching(max_batch=4, chunk_steps=5, max_waiting=999, inline_s=0.0)
 
 
 class Noted:
@@ -38,8 +44,13 @@ class Noted:
 
 
 @pytest.fixture(scope="module")
-def graph(models_dir: Path) -> Path:
-    return models_dir / "vowels" / "1" / GRAPH_FILE
+def vowels_folder(models_dir: Path) -> Path:
+    return models_dir / "vowels" / "1"
+
+
+@pytest.fixture(scope="module")
+def graph(vowels_folder: Path) -> Path:
+    return vowels_folder / GRAPH_FILE
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +70,14 @@ def both(graph: Path, vowels: Manifest, neighbours: list[Cores]) -> list[OnnxEng
     return [OnnxEngine(graph, vowels, provider="cpu", helper_cpus=cores.others) for cores in neighbours]
 
 
-def cores_of(cores: Cores) -> Callable[[], Cores]:
-    return lambda: cores
+def shared(cores: Cores) -> Hardware:
+    return Hardware("cpu", 1, cores=lambda: cores)
+
+
+def gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the trial find what it would not with a small model: that up to two rows gain from both cores."""
+    monkeypatch.setattr("service.paired.MIN_S", 0.0)
+    monkeypatch.setattr("service.paired.most_rows", lambda *_: 2)
 
 
 def alone(engine: OnnxEngine, x: Array) -> bytes:
@@ -79,14 +96,12 @@ def test_few_rows_take_both_cores_and_more_take_one(one: OnnxEngine, both: list[
 
 
 @pytest.fixture(scope="module")
-def prepared(models_dir: Path, neighbours: list[Cores]) -> Iterator[list[Prepared]]:
+def prepared(vowels_folder: Path, neighbours: list[Cores]) -> Iterator[list[Prepared]]:
     """A model in two workers: up to two rows take both cores, and whatever waits is worth a second call."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.paired.MIN_S", 0.0)  # what this small model would not do
-        patch.setattr("service.paired.most_rows", lambda *_: 2)
+        gain(patch)
         patch.setattr("service.cores.QUIET_S", -1.0)
-        folder = models_dir / "vowels" / "1"
-        yield [prepare(folder, BATCHING, Hardware("cpu", 1, cores=cores_of(cores))) for cores in neighbours]
+        yield [prepare(vowels_folder, BATCHING, shared(cores)) for cores in neighbours]
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=16), st.integers(0, 2**32 - 1))
@@ -114,15 +129,14 @@ def died() -> None:
 
 
 def test_a_model_that_gains_says_so(
-    models_dir: Path,
+    vowels_folder: Path,
     neighbours: list[Cores],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("service.paired.MIN_S", 0.0)
-    monkeypatch.setattr("service.paired.most_rows", lambda *_: 2)
+    gain(monkeypatch)
     with caplog.at_level(logging.INFO):
-        prepare(models_dir / "vowels" / "1", BATCHING, Hardware("cpu", 1, cores=lambda: neighbours[0]))
+        prepare(vowels_folder, BATCHING, shared(neighbours[0]))
     assert "exact; calls of up to 2 sequences on 2 cores" in caplog.text
 
 
@@ -158,14 +172,114 @@ def test_both_cores_are_taken_for_as_many_rows_as_gain_more_than_twofold(
     assert most_rows(lambda rows: gains[rows], lambda _: 1.0, max_rows) == most
 
 
-def test_what_cannot_be_cut_keeps_to_its_own_core(
-    models_dir: Path, graph: Path, neighbours: list[Cores], monkeypatch: pytest.MonkeyPatch
+def write_changed(source: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    shutil.copytree(source, folder)
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    change(manifest)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+
+
+class Forger(OnnxEngine):
+    """Answers wrongly on two cores."""
+
+    def run(self, batch: Batch) -> list[Result]:
+        return [Result(result.output + 1, result.state) for result in super().run(batch)]
+
+
+def test_what_both_cores_answer_is_held_against_the_example(
+    vowels_folder: Path, neighbours: list[Cores], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    gain(monkeypatch)
+    monkeypatch.setattr("service.paired.OnnxEngine", Forger)
+    with pytest.raises(StartupError, match="the example gives"):
+        prepare(vowels_folder, BATCHING, shared(neighbours[0]))
+
+
+def test_a_faulty_model_is_told_of_as_ever(
+    vowels_folder: Path, neighbours: list[Cores], tmp_path: Path
+) -> None:
+    folder = tmp_path / "faulty" / "1"
+
+    def widen(manifest: dict[str, Any]) -> None:
+        manifest["inputs"][0] |= {"dims": [13], "features": []}
+        manifest["example"]["steps"] = [[*row, 0.0] for row in manifest["example"]["steps"]]
+
+    write_changed(vowels_folder, folder, widen)
+    with pytest.raises(StartupError, match="the graph fails on its example"):
+        prepare(folder, BATCHING, shared(neighbours[0]))
+
+
+def test_a_graph_that_fails_only_on_two_cores_is_told_of_too(
+    vowels_folder: Path, neighbours: list[Cores], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails(OnnxEngine):
+        def run(self, batch: Batch) -> list[Result]:  # noqa: ARG002
+            raise RuntimeError("no such kernel")
+
     monkeypatch.setattr("service.paired.MIN_S", 0.0)
-    monkeypatch.setattr("service.paired.most_rows", lambda *_: 4)
-    manifest = Manifest.read(models_dir / "vowels" / "1").model_copy(update={"states": []})
-    assert not manifest.chunkable
-    engine = OnnxEngine(graph, Manifest.read(models_dir / "vowels" / "1"), provider="cpu")
-    assert pair(graph, engine, neighbours[0], 64) is not None
-    engine.manifest = manifest
-    assert pair(graph, engine, neighbours[0], 64) is None
+    monkeypatch.setattr("service.paired.OnnxEngine", Fails)
+    with pytest.raises(StartupError, match="no such kernel"):
+        prepare(vowels_folder, BATCHING, shared(neighbours[0]))
+
+
+def test_the_trial_is_not_beside_a_call_of_the_neighbour(
+    vowels_folder: Path, neighbours: list[Cores]
+) -> None:
+    mine, theirs = neighbours
+    with ThreadPoolExecutor(1) as pool:
+        with theirs.take_own():
+            loading = pool.submit(prepare, vowels_folder, BATCHING, shared(mine))
+            with pytest.raises(TimeoutError):
+                loading.result(0.3)
+        assert loading.result(20).cores is mine
+
+
+def test_what_cannot_be_cut_shares_no_cores(
+    vowels_folder: Path, neighbours: list[Cores], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gain(monkeypatch)
+    folder = tmp_path / "whole" / "1"
+    write_changed(vowels_folder, folder, lambda manifest: manifest.update(causal=False))
+    prepared = prepare(folder, BATCHING, shared(neighbours[0]))
+    assert not prepared.manifest.chunkable
+    assert (prepared.cores, prepared.paired) == (None, None)
+
+
+def test_a_server_does_without_what_it_cannot_share(
+    vowels_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing() -> Cores:
+        raise FileNotFoundError("no such folder")
+
+    prepared = prepare(vowels_folder, BATCHING, Hardware("cpu", 1, cores=missing))
+    assert (prepared.cores, prepared.paired) == (None, None)
+    assert "cores are not shared: no such folder" in caplog.text
+
+
+def test_costs_of_few_rows_are_apart_where_they_run_apart(prepared: list[Prepared]) -> None:
+    assert isinstance(prepared[0].scheduler.cost, TwoCosts)
+
+
+def test_most_of_what_one_worker_gets_runs_on_a_borrowed_core_too(
+    prepared: list[Prepared], one: OnnxEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = list[Lent]()
+    borrow = Cores.borrow
+
+    def noted(self: Cores) -> Lent | None:
+        lent = borrow(self)
+        given.extend([lent] if lent is not None else [])
+        return lent
+
+    monkeypatch.setattr(Cores, "borrow", noted)
+
+    async def serve(count: int) -> None:
+        worker = prepared[0].start(died).worker
+        x = np.ones((40, 12), np.float32)
+        await asyncio.gather(*(worker.predict(Sequence((x,), one.initial_state())) for _ in range(count)))
+        await worker.stop()
+
+    asyncio.run(serve(2))
+    assert not given, "few rows need both cores themselves"
+    asyncio.run(serve(16))
+    assert given

@@ -3,11 +3,11 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from typing import Any, Literal, cast
 
 import pytest
 
+from service.cores import Lent
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError, Overloaded
 from service.scheduler import Scheduler
 from service.sequence import Batch, Result, Sequence
@@ -42,6 +42,34 @@ class ForgetfulEngine(SumEngine):
 
     def run(self, batch: Batch) -> list[Result]:
         return super().run(batch)[:-1]
+
+
+class Core(Lent):
+    """A core that can be borrowed, which notes who computes there and whether it was given back."""
+
+    def __init__(self) -> None:
+        self.is_taken = False
+        self.threads: list[str] = []
+
+    def try_take(self) -> bool:
+        if self.is_taken:
+            return False
+        self.is_taken = True
+        return True
+
+    def __enter__(self) -> None:
+        assert self.is_taken
+        self.threads.append(threading.current_thread().name)
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        assert self.is_taken
+        self.is_taken = False
+
+    def borrow(self) -> Lent | None:
+        return self if self.try_take() else None
 
 
 class Crowded(SumEngine):
@@ -96,11 +124,13 @@ def with_worker(
     mode: Mode = "inline",
     scheduler: Scheduler | None = None,
     engine: SumEngine | None = None,
+    core: Core | None = None,
     strays: int = 0,
 ) -> tuple[Any, list[str]]:
     """Run `body` beside a worker and stop it; its result, and whether on_death was called."""
     stray: list[dict[str, Any]] = []
     deaths: list[str] = []
+    lent = core or Core()
 
     async def main() -> Any:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: stray.append(context))
@@ -110,7 +140,7 @@ def with_worker(
             used,
             on_death=lambda: deaths.append("dead"),
             in_thread=lambda _: mode != "inline",
-            spare=Spare(used, nullcontext, lambda: None, 0, 0.0) if mode == "two at once" else None,
+            spare=Spare(used, lent.borrow, lambda: None, 0, 0.0) if mode == "two at once" else None,
         )
         try:
             return await asyncio.wait_for(body(worker, used), 10)
@@ -121,6 +151,7 @@ def with_worker(
 
     result = asyncio.run(main())
     assert len(stray) == strays, stray
+    assert not lent.is_taken
     return result, deaths
 
 
@@ -262,25 +293,91 @@ def test_an_engine_that_panics_leaves_nobody_waiting(mode: Mode) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("after", [0, 4])
 def test_a_second_call_runs_beside_the_first_for_those_who_come_and_those_left_over(after: int) -> None:
+    core = Core()
+
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         assert isinstance(engine, Crowded)
         engine.gate = threading.Event()
         tasks = [asyncio.create_task(run(worker, ones(3))) for _ in range(8 - after)]
         await until(lambda: engine.inside == (1 if after else 2))
+        assert core.is_taken is not bool(after)
         tasks += [asyncio.create_task(run(worker, ones(3))) for _ in range(after)]
         await until(lambda: engine.inside == 2)
         assert len(worker.scheduler) == 0
         engine.gate.set()
         return await outcomes(tasks)
 
-    done, _ = with_worker(body, mode="two at once", engine=Crowded())
+    done, _ = with_worker(body, mode="two at once", engine=Crowded(), core=core)
     assert [total(each) for each in done] == [3.0] * 8
+    assert len(core.threads) == 1 and core.threads[0].startswith("inference")
+
+
+def test_there_are_never_more_than_two_calls_and_the_second_has_its_own_engine() -> None:
+    main, beside, core, noted = Crowded(), Crowded(), Core(), list[str]()
+
+    async def body() -> None:
+        worker = Worker(
+            Scheduler(max_batch=2, chunk_steps=4, max_waiting=99),
+            main,
+            on_death=lambda: noted.append("death"),
+            in_thread=lambda _: True,
+            spare=Spare(beside, core.borrow, lambda: noted.append("a call"), 1, 0.0),
+        )
+        main.gate = threading.Event()
+        tasks = [asyncio.create_task(run(worker, ones(9))) for _ in range(20)]
+        await until(lambda: len(beside.batches) == 9 * 3)  # one after the other, while the first is held
+        assert (main.inside, len(main.batches)) == (1, 0)
+        main.gate.set()
+        assert [total(each) for each in await outcomes(tasks)] == [9.0] * 20
+        await worker.stop()
+
+    asyncio.run(body())
+    assert (main.most, beside.most) == (1, 1)
+    assert noted == ["a call"] * len(main.batches), "the borrowed core is not ours to note"
+    assert not core.is_taken
+
+
+def test_a_core_borrowed_in_vain_is_given_back() -> None:
+    core = Core()
+
+    async def body(worker: Worker, engine: SumEngine) -> None:
+        assert isinstance(engine, Crowded)
+        engine.gate = threading.Event()
+        first = asyncio.create_task(run(worker, ones(3)))
+        await until(lambda: engine.inside == 1)
+        gone = ones(3)
+        gone.cancelled = True
+        second = asyncio.create_task(run(worker, gone))
+        await asyncio.sleep(0.02)
+        assert not core.is_taken and engine.inside == 1
+        second.cancel()
+        engine.gate.set()
+        assert total(await first) == 3
+
+    with_worker(body, mode="two at once", engine=Crowded(), core=core)
+    assert core.threads == []
+
+
+def test_a_bug_while_a_core_is_borrowed_gives_it_back_and_fails_every_waiter() -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        assert isinstance(engine, Crowded)
+        engine.gate = threading.Event()
+        tasks = [asyncio.create_task(run(worker, ones(3)))]
+        await until(lambda: engine.inside == 1)
+        snare = Snare()
+        tasks.append(asyncio.create_task(run(worker, Sequence((cast(Any, snare),), ()))))
+        asyncio.get_running_loop().call_soon(setattr, snare, "is_set", True)
+        return await outcomes(tasks)
+
+    done, deaths = with_worker(body, mode="two at once", engine=Crowded(), strays=1)
+    assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
 
 
 def test_what_a_second_call_leaves_is_computed_though_the_first_ended_before_it() -> None:
@@ -325,7 +422,7 @@ def test_a_bug_after_a_second_call_fails_those_of_the_first_too() -> None:
 
 def test_little_work_is_not_worth_a_second_core() -> None:
     scheduler = Scheduler(max_batch=4, chunk_steps=4, max_waiting=99)
-    spare = Spare(SumEngine(), nullcontext, lambda: None, min_waiting=2, min_wait_s=1.0)
+    spare = Spare(SumEngine(), Core().borrow, lambda: None, min_waiting=2, min_wait_s=1.0)
     scheduler.cost.learn((rows, steps, 0.1 * steps) for rows in (1, 4) for steps in (1, 8))
     scheduler.add(ones(20))
     assert not spare.is_worth(scheduler), "one sequence"
