@@ -108,6 +108,14 @@ def _hardware(settings: Settings, shared: Path | None) -> Hardware:
         return hardware
 
 
+def _rates(tenants: Tenants, shared: Path | None) -> Rates:
+    try:
+        return Rates(tenants, shared / RATES_FILE if shared is not None else None)
+    except OSError as error:
+        logger.warning("tenants' rates are counted by each worker alone: %s", error)
+        return Rates(tenants)
+
+
 class Cellgate:
     """The ASGI application of one worker process."""
 
@@ -140,9 +148,7 @@ class Cellgate:
             app,
             generate=self._generate,
             infer=self._infer,
-            admit=Guard(tenants, Rates(tenants, shared / RATES_FILE if shared else None)).admit
-            if tenants.by_name
-            else None,
+            admit=Guard(tenants, _rates(tenants, shared)).admit if tenants.by_name else None,
             max_body_bytes=settings.max_body_bytes,
             body_timeout_s=settings.body_timeout_s,
             access_log=self._access_log.write if settings.access_log else None,

@@ -143,7 +143,7 @@ class Rates:
             return
         fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.ftruncate(fd, size)
+            os.posix_fallocate(fd, 0, size)  # a write to a hole kills the process when the disk is full
             self._memory = mmap.mmap(fd, size)
         finally:
             os.close(fd)

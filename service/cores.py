@@ -180,7 +180,7 @@ def _open(path: Path) -> int:
 def _share(path: Path, size: int) -> mmap.mmap:
     fd = _open(path)
     try:
-        os.ftruncate(fd, size)
+        os.posix_fallocate(fd, 0, size)  # a write to a hole kills the process when the disk is full
         return mmap.mmap(fd, size)
     finally:
         os.close(fd)

@@ -363,8 +363,10 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
         for way in (replace(paired, rows=1), paired):
             difference = max(difference, replace(rehearsal, engine=way).check(ragged=ragged))
         scheduler.cost = TwoCosts(paired.rows, NUM_SHARED)
-        turn = functools.partial(_turn, cores, paired.rows)
-        rehearsal = replace(rehearsal, engine=paired, turn=turn)
+        rehearsal = replace(rehearsal, engine=paired)
+    if cores is not None:
+        turn = functools.partial(_turn, cores, paired.rows if paired is not None else 0)
+        rehearsal = replace(rehearsal, turn=turn)
     rehearsal.calibrate(scheduler.cost)
     binding = _binding(folder)
     logger.info(

@@ -22,7 +22,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from service import predict
 from service.app import Cellgate, create_clock, create_store, tenants_of
-from service.engine import choose_provider
+from service.engine import CPU, choose_provider
 from service.errors import StartupError
 from service.logs import configure
 from service.protocol import CellgateProtocol
@@ -136,7 +136,7 @@ def run(settings: Settings) -> None:
         provider,
         settings.num_workers,
         settings.num_threads,
-        ", which share cores" if settings.shares_cores else "",
+        ", which share cores" if settings.shares_cores and provider == CPU else "",
         "compiled" if str(predict.__file__).endswith(".so") else "in Python",
     )
     with tempfile.TemporaryDirectory(prefix="cellgate-") as folder, _kept(folder):
@@ -148,7 +148,8 @@ def _kept(folder: str) -> Iterator[None]:
     """Have those who clean up leave a folder alone, however old its files grow (tmpfiles.d(5))."""
     fd = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        with contextlib.suppress(OSError):  # a file system that has no locks
+            fcntl.flock(fd, fcntl.LOCK_SH)
         yield
     finally:
         os.close(fd)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from service.app import Cellgate
+from service.auth import new_key
 from service.cores import QUIET_S, Cores, Seat
 from service.settings import Settings
 
@@ -233,8 +235,10 @@ def test_a_folder_that_is_gone_is_no_reason_not_to_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("service.cpus.usable", lambda: 2)
-    Cellgate(Settings(sessions_dir=tmp_path / "sessions"), shared=tmp_path / "gone")
+    settings = Settings(sessions_dir=tmp_path / "sessions", keys=SecretStr(f"acme={new_key()[1]}"))
+    Cellgate(settings, shared=tmp_path / "gone")
     assert "cores are not shared" in caplog.text
+    assert "rates are counted by each worker alone" in caplog.text
 
 
 def test_who_waits_for_a_core_that_is_lent_gets_it_before_it_is_lent_again(tmp_path: Path) -> None:
