@@ -16,7 +16,6 @@ import base64
 import hashlib
 import hmac
 import mmap
-import os
 import re
 import secrets
 import struct
@@ -29,6 +28,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from service import shared
 from service.errors import RateLimited, StartupError, Unauthorized
 from service.store import Quota
 
@@ -138,15 +138,7 @@ class Rates:
             name: (place * _TIME.size, 1 / rate) for place, (name, rate) in enumerate(rates.items())
         }
         size = max(1, len(rates)) * _TIME.size
-        if file is None:
-            self._memory = mmap.mmap(-1, size)
-            return
-        fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, size)  # a write to a hole kills the process when the disk is full
-            self._memory = mmap.mmap(fd, size)
-        finally:
-            os.close(fd)
+        self._memory = mmap.mmap(-1, size) if file is None else shared.open_memory(file, size)
 
     def take(self, tenant: str) -> None:
         """Count a request. Raises RateLimited, and then counts nothing."""

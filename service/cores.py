@@ -5,14 +5,15 @@ A worker computes on one core, its own. It may take both, for a call that gains 
 """
 
 import fcntl
-import mmap
 import os
 import struct
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from service import shared
 
 NUM_SHARED = 2  # neighbours, and cores
 QUIET_S = 0.02  # without a call: a worker that computes now and then needs its core for HTTP too
@@ -39,7 +40,8 @@ class Cores:
         self._place = place
         self._gates = [_Gate(folder, f"{pair}-{core}") for core in range(NUM_SHARED)]
         self._lent = Lent(_Gate(folder, f"{pair}-{1 - place}"), self.others)  # opened anew: a lock of its own
-        self._computed_at = _share(folder / f"times-{pair}", NUM_SHARED * _TIME.size)  # last, of each place
+        # When each of the neighbours has last computed, by place.
+        self._computed_at = shared.open_memory(folder / f"times-{pair}", NUM_SHARED * _TIME.size)
 
     @contextmanager
     def take_own(self) -> Iterator[None]:
@@ -65,28 +67,29 @@ class Cores:
         return self._lent if is_quiet and self._lent.try_take() else None
 
 
-class Lent(AbstractContextManager[None]):
-    """A core that is borrowed. The block, in whatever thread, computes there and gives it back."""
+class Lent:
+    """A core that can be borrowed, and is given back once."""
 
     def __init__(self, gate: "_Gate", cpus: list[int]) -> None:
         self._gate = gate
         self._cpus = cpus
         self._is_taken = False
-        self._block = ExitStack()
 
     def try_take(self) -> bool:
         """Whether it could be had."""
-        if not self._is_taken:
-            self._is_taken = self._gate.try_take()
-            return self._is_taken
-        return False
+        if self._is_taken:
+            return False
+        self._is_taken = self._gate.try_take()
+        return self._is_taken
 
-    def __enter__(self) -> None:
-        self._block.enter_context(_on(self._cpus))
-
-    def __exit__(self, *_: object) -> None:
-        self._block.close()
-        self.leave()
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Compute there, in whatever thread, and give it back."""
+        try:
+            with _on(self._cpus):
+                yield
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """Give it back, unless that has been done."""
@@ -99,8 +102,9 @@ class _Gate:
     """The lock of a core, and the door before it."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._door, self._core = fds = [_open(folder / f"{part}-{name}") for part in ("door", "core")]
-        weakref.finalize(self, _close, fds)
+        self._door = shared.open_file(folder / f"door-{name}")
+        self._core = shared.open_file(folder / f"core-{name}")
+        weakref.finalize(self, _close, [self._door, self._core])
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -140,7 +144,7 @@ class Seat:
         self._folder = folder
         self._number: int | None = None
         for number in range(num_workers - num_workers % NUM_SHARED):  # the last of an odd number has none
-            fd = _open(folder / f"seat-{number}")
+            fd = shared.open_file(folder / f"seat-{number}")
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -171,19 +175,6 @@ def _on(cpus: list[int]) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.sched_setaffinity(0, before)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-
-
-def _share(path: Path, size: int) -> mmap.mmap:
-    fd = _open(path)
-    try:
-        os.posix_fallocate(fd, 0, size)  # a write to a hole kills the process when the disk is full
-        return mmap.mmap(fd, size)
-    finally:
-        os.close(fd)
 
 
 def _close(fds: list[int]) -> None:

@@ -4,7 +4,7 @@ The engine knows arrays and the manifest; it knows nothing of requests, sessions
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class OnnxEngine:
         *,
         provider: Provider = "auto",
         threads: int = 1,
-        helper_cpus: Iterable[int] = (),
+        helper_cpus: Sequence[int] = (),
         device: str | None = None,
     ) -> None:
         """`helper_cpus`: where another thread takes its part in every call; it stays awake during one.
@@ -62,7 +62,7 @@ class OnnxEngine:
         """
         self.manifest = manifest
         self.provider = choose_provider(provider)
-        self._session = load_session(graph, self.provider, threads, helper_cpus=list(helper_cpus))
+        self._session = load_session(graph, self.provider, threads, helper_cpus=helper_cpus)
         if self._session.get_providers()[0] != self.provider:
             raise StartupError(
                 f"provider {self.provider} did not start (ONNX Runtime fell back to "
@@ -189,7 +189,7 @@ class OnnxEngine:
 
 
 def load_session(
-    path: Path, provider: str, threads: int, *, helper_cpus: list[int] | None = None
+    path: Path, provider: str, threads: int, *, helper_cpus: Sequence[int] = ()
 ) -> ort.InferenceSession:
     """An ONNX Runtime session. Raises StartupError when the file is missing or no sound graph."""
     options = ort.SessionOptions()

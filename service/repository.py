@@ -47,9 +47,8 @@ class Hardware:
 
     provider: Provider
     threads: int  # of ONNX Runtime, a model
-    cores: Callable[[], Cores | None] = lambda: (
-        None
-    )  # shared with the neighbouring worker; new for each model
+    # Shared with the neighbouring worker, and new for each model.
+    cores: Callable[[], Cores | None] = lambda: None
 
 
 @dataclass(slots=True, frozen=True)
@@ -358,7 +357,7 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
     scheduler = scheduler_for(manifest, batching, ragged=ragged)
     cores = _cores_for(manifest, engine, hardware)
     paired = pair(graph, engine, cores, scheduler.max_batch) if cores is not None else None
-    if cores is not None and paired is not None:
+    if paired is not None:
         # Also a sequence that goes from one way of running to the other and back.
         for way in (replace(paired, rows=1), paired):
             difference = max(difference, replace(rehearsal, engine=way).check(ragged=ragged))

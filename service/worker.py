@@ -139,7 +139,7 @@ class Worker:
                 call.add_done_callback(functools.partial(self._finish_call, batch))
                 self._loop.call_soon(self._use_spare)
             else:
-                self._finish(batch, self._run(batch))
+                self._finish(batch, self._run(self.engine, batch))
         except BaseException as error:
             self._die(error)
             raise
@@ -190,16 +190,16 @@ class Worker:
 
     def _run_in_turn(self, batch: Batch) -> _Outcome:
         with self._turn(batch):
-            return self._run(batch)
+            return self._run(self.engine, batch)
 
     def _run_beside(self, engine: Engine, core: Lent, batch: Batch) -> _Outcome:
-        with core:
-            return self._run(batch, engine)
+        with core.used():
+            return self._run(engine, batch)
 
-    def _run(self, batch: Batch, engine: Engine | None = None) -> _Outcome:
+    def _run(self, engine: Engine, batch: Batch) -> _Outcome:
         started = time.perf_counter()
         try:
-            return (engine or self.engine).run(batch), time.perf_counter() - started
+            return engine.run(batch), time.perf_counter() - started
         except Exception as error:  # noqa: BLE001  a failing batch is answered, the crank goes on
             return error, time.perf_counter() - started
 

@@ -27,7 +27,8 @@ from pathlib import Path
 from service.cores import Seat
 seat = Seat(Path(sys.argv[1]), 2)
 cores = seat.cores()
-with {"both": cores.take_both, "own": cores.take_own, "the other": cores.borrow}[sys.argv[2]]():
+take = {"both": cores.take_both, "own": cores.take_own, "the other": lambda: cores.borrow().used()}
+with take[sys.argv[2]]():
     print("holds", flush=True)
     sys.stdin.read()
 """
@@ -159,7 +160,7 @@ def test_a_core_is_borrowed_only_from_who_does_not_need_it(
     core = mine.borrow()
     assert core is not None
     assert mine.borrow() is None, "it is held already"
-    with core:
+    with core.used():
         assert os.sched_getaffinity(0) == set(mine.others)
         owner = Taker(theirs, both=False)
         assert is_waiting(owner)
@@ -173,7 +174,7 @@ def test_a_core_is_borrowed_only_from_who_does_not_need_it(
     now += QUIET_S * 1.01
     core = mine.borrow()
     assert core is not None
-    with core:
+    with core.used():
         pass
 
 
@@ -248,7 +249,7 @@ def test_who_waits_for_a_core_that_is_lent_gets_it_before_it_is_lent_again(tmp_p
     owner = Taker(theirs, both=False)
     while not is_door_shut(tmp_path, 1):
         pass
-    with core:
+    with core.used():
         pass
     assert mine.borrow() is None
     assert owner.has_them.wait(10)
@@ -261,7 +262,7 @@ def test_both_cores_are_waited_for_even_if_one_of_them_is_lent_to_oneself(tmp_pa
     assert core is not None
     taker = Taker(mine, both=True)
     assert is_waiting(taker)
-    with core:
+    with core.used():
         pass
     assert taker.has_them.wait(10)
     taker.finish()

@@ -30,7 +30,7 @@ sampling
 text
 clock cost manifest numbers sequence settings
 bodies cores cpus dialects
-errors hangup
+errors hangup shared
 """.splitlines()
 RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import pytest
@@ -57,12 +58,14 @@ class Core(Lent):
         self.is_taken = True
         return True
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def used(self) -> Iterator[None]:
         assert self.is_taken
         self.threads.append(threading.current_thread().name)
-
-    def __exit__(self, *_: object) -> None:
-        self.leave()
+        try:
+            yield
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         assert self.is_taken
