@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cache import FEATURES, Array, Model, Unavailable
-from service.engine import OnnxEngine
+from service.engine.onnx import OnnxEngine
+from service.engine.scheduler import Scheduler
 from service.errors import StartupError
 from service.manifest import Manifest
-from service.scheduler import Scheduler
 from service.sequence import Batch, Chunk, Sequence
 
 MODELS = (Model(128, 1), Model(512, 2))

@@ -9,9 +9,9 @@ from pathlib import Path
 from benchmarks.contest import ask, sequence
 from benchmarks.dialects import Call, Cellgate
 from benchmarks.process import Server
-from service.sessions import session_key
-from service.store import Limits, Outcome, Record, Write
-from service.store.lmdb import LmdbStore
+from service.sessions.rules import session_key
+from service.sessions.store import Limits, Outcome, Record, Write
+from service.sessions.store.lmdb import LmdbStore
 
 PLACEHOLDER = 9_999_999  # the name that wrk.lua replaces
 GROUP = 1_000  # records a transaction

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from service.cli import CONTEXT, settings_options
+from service.cli.keys import keys
+from service.cli.options import CONTEXT, settings_options
+from service.cli.sessions import sessions
 from service.errors import StartupError
-from service.key_commands import keys
 from service.manifest import MANIFEST_FILE
-from service.session_commands import sessions
 from service.settings import Settings
 
 
@@ -42,7 +42,9 @@ def serve(settings: Settings) -> None:
       CELLGATE_MODELS_DIR=/srv/models cellgate serve --host 0.0.0.0
       cellgate serve --config cellgate.toml
     """
-    from service.serve import run  # uvicorn and ONNX Runtime only where they are needed: --help is instant
+    from service.server.run import (
+        run,  # uvicorn and ONNX Runtime only where they are needed: --help is instant
+    )
 
     run(settings)
 
@@ -61,7 +63,7 @@ def models(settings: Settings, as_json: bool) -> None:
       cellgate models --models-dir /srv/models --json
     """
     from service.app import batching_of
-    from service.repository import Hardware, Repository
+    from service.repository.repository import Hardware, Repository
 
     async def load() -> list[dict[str, Any]]:
         repository = Repository.load(
@@ -109,8 +111,8 @@ def inspect(graph: Path, output: Path | None, force: bool) -> None:
       cellgate inspect other.onnx
       cellgate inspect models/other/1/model.onnx -o models/other/1
     """
-    from service.example import with_example
-    from service.propose import propose
+    from service.repository.propose import propose
+    from service.repository.rehearsal import with_example
 
     if output is not None and (output / MANIFEST_FILE).exists() and not force:
         raise click.ClickException(f"{output / MANIFEST_FILE} exists; --force replaces it")

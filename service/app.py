@@ -19,25 +19,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from service.auth import Guard, Rates, Tenants
-from service.clock import SteadyClock
-from service.cores import Seat
+from service.api.application import build
+from service.engine.cores import Seat
 from service.errors import CellgateError, StartupError
-from service.example import Batching
-from service.front import Front, Receive, Scope, Send
-from service.generate import Generator
+from service.http.gate import Front, Receive, Scope, Send
+from service.http.keys import Guard, Rates, Tenants
 from service.logs import AccessLog, is_text
-from service.oip import OpenInference
-from service.predict import Predictor, Reply
-from service.reload import Reloader, Signature, look
-from service.repository import Hardware, Repository, prepare
-from service.resource import Resources
-from service.routes import build
-from service.sessions import Sessions
+from service.predict.generate import Generator
+from service.predict.infer import OpenInference
+from service.predict.predictor import Predictor, Reply
+from service.repository.rehearsal import Batching
+from service.repository.reload import Reloader, Signature, look
+from service.repository.repository import Hardware, Repository, prepare
+from service.sessions.clock import SteadyClock
+from service.sessions.resources import Resources
+from service.sessions.rules import Sessions
+from service.sessions.store import Limits, Store
+from service.sessions.store.lmdb import LmdbStore
+from service.sessions.store.memory import MemoryStore
 from service.settings import Settings
-from service.store import Limits, Store
-from service.store.lmdb import LmdbStore
-from service.store.memory import MemoryStore
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def create_clock(settings: Settings) -> SteadyClock:
 
 def _create_redis_store(settings: Settings, limits: Limits) -> Store:
     try:
-        from service.store.redis import RedisStore  # its client is an extra
+        from service.sessions.store.redis import RedisStore  # its client is an extra
     except ImportError as error:
         raise StartupError("the redis client is not installed: pip install 'cellgate[redis]'") from error
     return RedisStore(

@@ -36,7 +36,7 @@ def main() -> None:
         "can gain privileges": status["NoNewPrivs"] == ["0"],
         "writable": [folder for folder in FOLDERS if can_write(folder)],
         "unwanted modules": [name for name in UNWANTED if importlib.util.find_spec(name)],
-        "hot path is compiled": _is_compiled("service.predict"),
+        "hot path is compiled": _is_compiled("service.predict.predictor"),
         "shells": [path for path in SHELLS if Path(path).exists()],
     }
     sys.stdout.write(json.dumps(found))

@@ -10,11 +10,11 @@ import httpx
 import numpy as np
 import pytest
 
-from service import transfer
-from service.codec import MAX_STEP
-from service.sessions import session_key
-from service.store import Limits, Record, Write
-from service.store.lmdb import LmdbStore
+from service.codec.request import MAX_STEP
+from service.sessions import exported as transfer
+from service.sessions.rules import session_key
+from service.sessions.store import Limits, Record, Write
+from service.sessions.store.lmdb import LmdbStore
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import running
 

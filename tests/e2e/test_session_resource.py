@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 import pytest
 
-from service import transfer
-from service.sessions import session_key
+from service.sessions import exported as transfer
+from service.sessions.rules import session_key
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import ROOT, Server, running
-from tests.service.test_store_lmdb import damage
+from tests.service.sessions.store.test_lmdb import damage
 
 ROW = [0.1] * 12
 Steps = list[list[float]]

@@ -10,10 +10,10 @@ import httpx
 import numpy as np
 import pytest
 
-from service import text
+from service.codec import text
 from service.errors import StartupError
 from service.manifest import MANIFEST_FILE, Manifest
-from service.repository import read_manifest
+from service.repository.repository import read_manifest
 from tests.e2e.server import Server, running
 from tests.service import text_models
 from tests.service.text_models import TEXTS

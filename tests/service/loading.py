@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from service.example import Batching
-from service.repository import Hardware, Model, Repository
+from service.repository.rehearsal import Batching
+from service.repository.repository import Hardware, Model, Repository
 from service.sequence import Array, Sequence
 
 BATCHING = Batching(max_batch=8, chunk_steps=4, max_waiting=99)

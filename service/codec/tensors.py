@@ -1,0 +1,251 @@
+"""Tensors of the Open Inference Protocol ↔ rows of time steps.
+
+    JSON "data", or bytes after the JSON ─ `read_inputs` → tensors as sent ─ `rows_of` a manifest → arrays
+    sequences ─ `stack` → [batch, time, *dims] ─ `write` → JSON, and bytes after it
+
+Bytes become arrays by a view; no number of them becomes a Python object. It knows nothing of HTTP or
+sessions.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.codec.request import fit
+from service.errors import (
+    BadInput,
+    EmptySequence,
+    InvalidField,
+    NonFinite,
+    SequenceTooLong,
+    TooManySequences,
+    WrongShape,
+)
+from service.manifest import InputSpec, Manifest
+from service.sequence import Array, Sequence
+
+DATATYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "int32": "INT32", "int64": "INT64"}
+DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
+LENGTHS = InputSpec(name="lengths", dtype="int32")
+MAX_OUTPUT_BYTES = 256 << 20  # of one answer: a few token ids can ask for gigabytes of logits
+
+Inputs = tuple[Array, ...]  # of one row: one per input of the manifest, each [time, *dims]
+
+
+@dataclass(slots=True)
+class Tensor:
+    """An input as it was sent: its numbers are still JSON, or bytes."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: list[Any] | memoryview
+
+    @property
+    def size(self) -> int:
+        """How many numbers the shape asks for."""
+        return math.prod(self.shape)
+
+
+def read_inputs(entries: Any, blob: memoryview) -> dict[str, Tensor]:
+    """The request's "inputs" by name; binary ones take their bytes off `blob`, in order, to the last."""
+    if not isinstance(entries, list) or not entries:
+        raise InvalidField('"inputs" must be a list of at least one tensor')
+    tensors: dict[str, Tensor] = {}
+    for entry in entries:
+        tensor, num_bytes = _read_input(entry, blob)
+        if tensor.name in tensors:
+            raise InvalidField(f"input {tensor.name!r} is there twice")
+        tensors[tensor.name] = tensor
+        blob = blob[num_bytes:]
+    if blob:
+        raise WrongShape(f"{len(blob)} bytes follow the last binary tensor")
+    return tensors
+
+
+def raw_input(manifest: Manifest, blob: memoryview) -> dict[str, Tensor]:
+    """A body without JSON: the only input of the model, one row of as many steps as the bytes hold."""
+    if len(manifest.inputs) != 1:
+        raise InvalidField("a raw body needs a model with one input")
+    spec = manifest.inputs[0]
+    per_step = spec.width * np.dtype(spec.dtype).itemsize
+    if len(blob) % per_step:
+        raise WrongShape(f"{len(blob)} bytes are not a whole number of steps of {per_step} bytes")
+    shape = (1, len(blob) // per_step, *spec.dims)
+    return {spec.name: Tensor(spec.name, DATATYPES[spec.dtype], shape, blob)}
+
+
+def takes_lengths(manifest: Manifest) -> bool:
+    """Whether `lengths` may be sent: not where the model has an input of its own of that name."""
+    return all(spec.name != LENGTHS.name for spec in manifest.inputs)
+
+
+def rows_of(
+    tensors: dict[str, Tensor], manifest: Manifest, *, max_rows: int, max_steps: int
+) -> tuple[list[Inputs], int]:
+    """One entry per batch row, cut to its length; and the steps of the time axis. Raises a BadInput."""
+    known = {spec.name for spec in manifest.inputs}
+    missing, unknown = known - tensors.keys(), tensors.keys() - known
+    is_ragged = LENGTHS.name in unknown and takes_lengths(manifest)
+    if missing or unknown - ({LENGTHS.name} if is_ragged else set()):
+        raise InvalidField(f"the model takes the inputs {sorted(known)}, the request has {sorted(tensors)}")
+    first = tensors[manifest.inputs[0].name].shape[:2]
+    for spec in manifest.inputs:
+        _check_shape(tensors[spec.name], spec, first, max_rows, max_steps)
+    arrays = [_array_of(tensors[spec.name], spec) for spec in manifest.inputs]  # each [batch, time, *dims]
+    rows, steps = first
+    if not is_ragged:
+        arrays = [_fit(array, spec) for array, spec in zip(arrays, manifest.inputs, strict=True)]
+        return [tuple([array[row] for array in arrays]) for row in range(rows)], steps
+    lengths = _lengths(tensors[LENGTHS.name], rows, steps)
+    pairs = list(zip(arrays, manifest.inputs, strict=True))  # what lies beyond a row's length may be anything
+    return [
+        tuple([_fit(array[row, :length], spec) for array, spec in pairs])
+        for row, length in enumerate(lengths)
+    ], steps
+
+
+def check_output(shape: Iterable[int], dtype: str) -> None:
+    """Raises WrongShape where the answer would be larger than any that is given."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size > MAX_OUTPUT_BYTES:
+        raise WrongShape(
+            f'the output would have {size} bytes, at most {MAX_OUTPUT_BYTES} are given; "return": "last", '
+            "or fewer rows in one request"
+        )
+
+
+def stack(sequences: list[Sequence], steps: int, dims: tuple[int, ...], dtype: str) -> Array:
+    """[batch, time, *dims]: what each sequence kept, zeros beyond; only the last step makes a time of 1."""
+    keep_all = bool(sequences) and sequences[0].keep_all
+    y = np.zeros((len(sequences), steps if keep_all else 1, *dims), dtype)
+    for row, sequence in enumerate(sequences):
+        if not keep_all:
+            y[row, 0] = sequence.output()
+            continue
+        start = 0
+        for chunk in sequence.outputs:
+            stop = start + len(chunk)
+            y[row, start:stop] = chunk
+            start = stop
+    return y
+
+
+def write(head: dict[str, Any], name: str, y: Array, *, as_bytes: bool) -> tuple[bytes, int | None]:
+    """The body of an answer with one output, and the length of its JSON if bytes follow that."""
+    output: dict[str, Any] = {"name": name, "shape": y.shape, "datatype": DATATYPES[y.dtype.name]}
+    if not as_bytes:
+        output["data"] = y.reshape(-1)
+        return orjson.dumps(head | {"outputs": [output]}, option=orjson.OPT_SERIALIZE_NUMPY), None
+    output["parameters"] = {"binary_data_size": y.nbytes}
+    start = orjson.dumps(head | {"outputs": [output]})
+    return b"".join((start, y.astype(DTYPES[output["datatype"]], copy=False).tobytes())), len(start)
+
+
+def _read_input(entry: Any, blob: memoryview) -> tuple[Tensor, int]:
+    """One tensor, and how many bytes of `blob` are its."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
+        raise InvalidField('each input must be an object with a "name"')
+    name, shape, datatype = entry["name"], entry.get("shape"), entry.get("datatype")
+    if not isinstance(datatype, str):
+        raise InvalidField(f'input {name!r}: "datatype" must be a string')
+    if not isinstance(shape, list) or any(type(dim) is not int or dim < 0 for dim in shape):
+        raise InvalidField(f'input {name!r}: "shape" must be a list of integers from 0')
+    parameters = entry.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise InvalidField(f'input {name!r}: "parameters" must be an object')
+    size = parameters.get("binary_data_size")
+    if (size is None) == ("data" not in entry):
+        raise InvalidField(f'input {name!r}: expected either "data" or the parameter "binary_data_size"')
+    if size is None:
+        if not isinstance(entry["data"], list):
+            raise InvalidField(f'input {name!r}: "data" must be a list')
+        return Tensor(name, datatype, tuple(shape), entry["data"]), 0
+    if type(size) is not int or not 0 <= size <= len(blob):
+        raise WrongShape(f"input {name!r}: binary_data_size is {size!r}, {len(blob)} bytes are there for it")
+    return Tensor(name, datatype, tuple(shape), blob[:size]), size
+
+
+def _check_shape(
+    tensor: Tensor, spec: InputSpec, first: tuple[int, ...], max_rows: int, max_steps: int
+) -> None:
+    """Hold a tensor against the manifest, and its batch and time against those of the first input."""
+    wanted = [-1, -1, *spec.dims]
+    if tensor.datatype != DATATYPES[spec.dtype]:
+        raise InvalidField(f"input {spec.name!r} is {DATATYPES[spec.dtype]}, not {tensor.datatype}")
+    if len(tensor.shape) != len(wanted) or tensor.shape[2:] != spec.dims or tensor.shape[:2] != first:
+        raise WrongShape(
+            f"input {spec.name!r}: the shape must be {wanted}, batch and time the same in every input; "
+            f"got {list(tensor.shape)}"
+        )
+    rows, steps = first
+    if rows > max_rows:
+        raise TooManySequences(f"a batch of {rows}, at most {max_rows} go into one request")
+    if not steps:
+        raise EmptySequence(f"input {spec.name!r}: a sequence needs at least one time step")
+    if steps > max_steps:
+        raise SequenceTooLong(f"{steps} time steps, at most {max_steps} are taken")
+
+
+def _array_of(tensor: Tensor, spec: InputSpec) -> Array:
+    """The numbers in the tensor's shape: a view of bytes, or an array of what JSON held."""
+    values = tensor.values
+    if isinstance(values, list):
+        return _array_of_json(tensor, _flat(values, tensor), spec).reshape(tensor.shape)
+    dtype = DTYPES[DATATYPES[spec.dtype]]
+    if len(values) != tensor.size * dtype.itemsize:
+        raise WrongShape(
+            f"input {tensor.name!r}: {len(values)} bytes, the shape {list(tensor.shape)} asks for "
+            f"{tensor.size * dtype.itemsize}"
+        )
+    # Where the JSON's length leaves the bytes unaligned, ONNX Runtime must not see them as they are.
+    return np.require(np.frombuffer(values, dtype), requirements="A").reshape(tensor.shape)
+
+
+def _flat(values: list[Any], tensor: Tensor) -> list[Any]:
+    """Row-major numbers from a flat list, or from lists nested exactly as the shape says."""
+    level: list[Any] = [values]
+    sizes: tuple[int, ...] = (tensor.size,)
+    if values and type(values[0]) is list:
+        sizes = tensor.shape
+    for size in sizes:
+        if any(type(entry) is not list or len(entry) != size for entry in level):
+            raise WrongShape(
+                f'input {tensor.name!r}: "data" must be flat, of {tensor.size} numbers, or nested in the '
+                f"shape {list(tensor.shape)}"
+            )
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _array_of_json(tensor: Tensor, values: list[Any], spec: InputSpec) -> Array:
+    is_float = spec.dtype.startswith("float")
+    taken = {int, float, type(None)} if is_float and spec.missing == "nan" else {int, float}
+    if not set(map(type, values)) <= (taken if is_float else {int}):
+        raise InvalidField(f'input {tensor.name!r}: "data" holds something that is no {tensor.datatype}')
+    try:
+        return np.array(values, np.float64 if is_float else np.int64)
+    except OverflowError as error:
+        raise NonFinite(f"input {tensor.name!r}: a number that does not fit into INT64") from error
+
+
+def _lengths(tensor: Tensor, rows: int, steps: int) -> list[int]:
+    if tensor.datatype != "INT32" or tensor.shape != (rows,):
+        raise WrongShape(f"input 'lengths' must be INT32 of shape [{rows}]")
+    lengths = _fit(_array_of(tensor, LENGTHS), LENGTHS)
+    if rows and (lengths.min() < 1 or lengths.max() > steps):
+        raise InvalidField(f"input 'lengths': each must be from 1 to {steps}, the size of the time axis")
+    return [int(length) for length in lengths]
+
+
+def _fit(array: Array, spec: InputSpec) -> Array:
+    try:
+        return fit(array, spec, "")
+    except BadInput as error:
+        where = f"[{(error.pointer or '')[1:].replace('/', ', ')}]"
+        raise type(error)(f"input {spec.name!r}, at {where}: {error.detail}") from error

@@ -1,6 +1,0 @@
-"""Where sessions live. One interface, `Store`; one file per place."""
-
-from service.store.base import Limits, Outcome, Quota, Stats, Store, Write
-from service.store.record import Record, Status
-
-__all__ = ["Limits", "Outcome", "Quota", "Record", "Stats", "Status", "Store", "Write"]

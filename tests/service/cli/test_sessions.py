@@ -1,0 +1,122 @@
+"""`cellgate sessions` on a store that tenants share, as an operator meets it."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from service.__main__ import main
+from service.repository.repository import shelved
+from service.sessions.clock import SteadyClock
+from service.sessions.resources import Resources
+from service.sessions.rules import Sessions
+from service.sessions.store import Limits
+from service.sessions.store.lmdb import LmdbStore
+
+Run = Callable[..., Result]
+STORED = {"": ["call", "ours"], "acme": ["call"], "beta": ["call", "v2/vowels/7"]}
+KEYS = "".join(
+    f'[{name}]\nkeys = ["sha256:{hashlib.sha256(name.encode()).hexdigest()}"]\n{limit}\n'
+    for name, limit in (("acme", "max_sessions = 2"), ("beta", ""))
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path, models_dir: Path) -> Run:
+    """The commands on a store with `STORED`; each session's step is the number of its tenant and its own."""
+    asyncio.run(fill(tmp_path / "sessions", models_dir))
+    environ = {"CELLGATE_SESSIONS_DIR": str(tmp_path / "sessions"), "CELLGATE_MODELS_DIR": str(models_dir)}
+
+    def invoke(*arguments: str, **settings: str) -> Result:
+        named = {f"CELLGATE_{name.upper()}": value for name, value in settings.items()}
+        return CliRunner().invoke(main, ["sessions", *arguments], env=environ | named)
+
+    return invoke
+
+
+async def fill(folder: Path, models_dir: Path) -> None:
+    store = LmdbStore(folder, Limits())
+    await store.open()
+    sessions = Sessions(store, ttl_s=3600, clock=SteadyClock(folder))
+    resources = Resources(sessions, shelved(models_dir), max_ttl_s=3600)
+    for number, (tenant, names) in enumerate(STORED.items()):
+        for index, name in enumerate(names):
+            await resources.create(tenant, name, step=10 * number + index)
+    await store.close()
+
+
+def names_of(listed: Result) -> list[str]:
+    return [line.partition("\t")[0] for line in listed.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("tenant", STORED)
+def test_each_tenants_sessions_are_listed_and_others_are_told_of(run: Run, tenant: str) -> None:
+    listed = run("list", *(["--tenant", tenant] if tenant else []))
+    assert listed.exit_code == 0 and names_of(listed) == STORED[tenant]
+    told = [f"--tenant {other}" if other else "without a tenant" for other in STORED if other != tenant]
+    assert listed.stderr == f"there are others, not shown: {', '.join(told)}\n"
+
+
+def test_where_there_is_one_tenant_nothing_is_told(run: Run) -> None:
+    run("rm", "--tenant", "acme", "call")
+    run("rm", "--tenant", "beta", "call", "v2/vowels/7")
+    assert run("list").stderr == ""
+
+
+def test_no_more_than_some_tenants_are_named(run: Run, tmp_path: Path) -> None:
+    run("export", "call", "-o", str(tmp_path / "call.cgs"))
+    for number in range(20):
+        assert run("import", "--tenant", f"t{number}", "call", str(tmp_path / "call.cgs")).exit_code == 0
+    told = run("list").stderr
+    assert told.count("--tenant") == 10 and told.endswith(", …\n")
+
+
+def test_show_and_rm_touch_the_tenants_own(run: Run) -> None:
+    assert json.loads(run("show", "call", "--tenant", "beta").stdout)["step"] == 20
+    assert json.loads(run("show", "v2/vowels/7", "--tenant", "beta").stdout)["step"] == 21
+    assert run("rm", "call", "--tenant", "beta").stdout == "removed call\n"
+    assert "no session of that name" in run("show", "call", "--tenant", "beta").stderr
+    assert json.loads(run("show", "call").stdout)["step"] == 0
+    assert json.loads(run("show", "call", "--tenant", "acme").stdout)["step"] == 10
+
+
+def test_a_session_moves_from_tenant_to_tenant(run: Run, tmp_path: Path) -> None:
+    file = str(tmp_path / "call.cgs")
+    assert run("export", "call", "--tenant", "acme", "-o", file).exit_code == 0
+    assert "step 10 of vowels" in run("import", "new", file, "--tenant", "beta").stdout
+    assert names_of(run("list", "--tenant", "beta")) == ["call", "new", "v2/vowels/7"]
+    assert names_of(run("list", "--tenant", "acme")) == ["call"]
+    assert "the session is live" in run("import", "call", file, "--tenant", "acme").stderr
+
+
+@pytest.mark.parametrize("name", ["a/b", "é", "x" * 129, ""])
+def test_names_are_those_that_a_server_takes(run: Run, tmp_path: Path, name: str) -> None:
+    file = str(tmp_path / "call.cgs")
+    run("export", "call", "-o", file)
+    for arguments in (("import", name, file), ("show", name), ("rm", name), ("export", name)):
+        refused = run(*arguments)
+        assert refused.exit_code == 1 and "1 to 128 printable ASCII characters" in refused.stderr, arguments
+    assert run("list", "--tenant", "a/b").exit_code == 2
+
+
+def test_an_import_keeps_the_servers_bounds(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "keys.toml").write_text(KEYS)
+    file, keys = str(tmp_path / "call.cgs"), str(tmp_path / "keys.toml")
+    run("export", "call", "-o", file)
+
+    def take(name: str, tenant: str, **settings: str) -> Result:
+        return run("import", name, file, "--tenant", tenant, **settings)
+
+    assert take("second", "acme", keys_file=keys).exit_code == 0
+    assert "as many sessions" in take("third", "acme", keys_file=keys).stderr
+    assert take("third", "beta", keys_file=keys).exit_code == 0
+    assert "no key is tenant 'gamma'" in take("call", "gamma", keys_file=keys).stderr
+    assert "store is full" in take("fourth", "beta", max_sessions="7").stderr
+    assert "max_body_bytes" in take("fourth", "beta", max_body_bytes="100").stderr
+    assert names_of(run("list", "--tenant", "acme")) == ["call", "second"]
+    assert names_of(run("list", "--tenant", "beta")) == ["call", "third", "v2/vowels/7"]
+    assert run("list", "--tenant", "gamma").stdout == ""

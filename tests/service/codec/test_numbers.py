@@ -1,0 +1,76 @@
+"""Whatever simdjson reads faster, it reads as orjson does."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.codec.numbers import loads
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**63), 2**64 - 1), st.integers(-5, 5)
+)
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, st.text("[]ab\u00e9", max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+    ),
+    max_leaves=12,
+)
+RECTANGLES = st.integers(1, 4).flatmap(
+    lambda width: st.lists(st.lists(NUMBERS, min_size=width, max_size=width), min_size=1, max_size=5)
+)
+STEPS = st.one_of(RECTANGLES, ANYTHING, st.dictionaries(st.sampled_from("xyz"), RECTANGLES, max_size=2))
+SEQUENCES = st.one_of(
+    RECTANGLES,
+    ANYTHING,
+    st.fixed_dictionaries({}, optional={"steps": STEPS, "session": ANYTHING, "at": ANYTHING}),
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {}, optional={"sequences": st.one_of(st.lists(SEQUENCES, max_size=4), ANYTHING), "model": ANYTHING}
+)
+
+
+def as_lists(value: Any) -> Any:
+    """Undo what `loads` does beyond orjson: arrays back to lists."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, list):
+        return [as_lists(entry) for entry in value]
+    return {name: as_lists(entry) for name, entry in value.items()} if isinstance(value, dict) else value
+
+
+@given(st.one_of(DOCUMENTS, ANYTHING))
+def test_any_document_reads_as_orjson_reads_it(document: Any) -> None:
+    body = orjson.dumps(document)
+    assert as_lists(loads(body, small_body=0)) == orjson.loads(body)
+
+
+@given(st.lists(RECTANGLES, min_size=1, max_size=4))
+def test_rectangles_of_numbers_become_arrays(sequences: list[Any]) -> None:
+    read = loads(orjson.dumps({"sequences": sequences}), small_body=0)["sequences"]
+    assert all(isinstance(entry, np.ndarray) and entry.dtype == np.float64 for entry in read)
+
+
+@pytest.mark.parametrize(
+    "steps", ["[[1,[2]]]", "[[[1]]]", "[[1],[2,3]]", "[[1],2]", "[[true]]", "[[null]]", '[["1"]]']
+)
+def test_what_is_no_rectangle_stays_a_list(steps: str) -> None:
+    body = b'{"sequences":[%s]}' % steps.encode()
+    assert loads(body, small_body=0) == orjson.loads(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1,]", b'{"sequences":[[[NaN]]]}', b'{"sequences":[[[1e999]]]}', b"\xff"]
+)
+def test_what_is_not_json_is_refused_by_orjson(body: bytes) -> None:
+    with pytest.raises(orjson.JSONDecodeError):
+        loads(body, small_body=0)
+
+
+def test_a_name_given_twice_counts_as_orjson_counts_it() -> None:
+    body = b'{"sequences":[{"steps":[[1]],"steps":[[2]]}],"model":"a","model":"b"}'
+    assert loads(body, small_body=0) == orjson.loads(body)

@@ -1,0 +1,213 @@
+"""Tensors of the Open Inference Protocol: JSON and bytes are read alike, and every fault is told."""
+
+import math
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from service.codec import tensors
+from service.errors import (
+    BadInput,
+    EmptySequence,
+    InvalidField,
+    NonFinite,
+    SequenceTooLong,
+    TooManySequences,
+    WrongShape,
+)
+from service.manifest import InputSpec, Manifest, OutputSpec
+from service.sequence import Array, Sequence
+
+LIMITS = {"max_rows": 8, "max_steps": 20}
+
+
+def manifest_of(*inputs: InputSpec) -> Manifest:
+    return Manifest(task="classify", inputs=inputs, outputs=(OutputSpec(name="y", dims=(2,)),))
+
+
+PAIR = manifest_of(InputSpec(name="x", dims=(3,)), InputSpec(name="gap", dtype="float64"))
+ONE = manifest_of(InputSpec(name="x", dims=(3,)))
+TOKENS = manifest_of(InputSpec(name="ids", kind="token", dtype="int64", vocabulary=("a", "b", "c")))
+
+
+def entry(name: str, array: Array, **more: Any) -> dict[str, Any]:
+    datatype = tensors.DATATYPES[array.dtype.name]
+    return {"name": name, "shape": list(array.shape), "datatype": datatype, **more}
+
+
+def flat(name: str, array: Array) -> dict[str, Any]:
+    return entry(name, array, data=array.reshape(-1).tolist())
+
+
+def nested(name: str, array: Array) -> dict[str, Any]:
+    return entry(name, array, data=array.tolist())
+
+
+def binary(name: str, array: Array) -> dict[str, Any]:
+    return entry(name, array, parameters={"binary_data_size": array.nbytes})
+
+
+def read(entries: Any, blob: bytes = b"", manifest: Manifest = ONE) -> tuple[list[tensors.Inputs], int]:
+    return tensors.rows_of(tensors.read_inputs(entries, memoryview(blob)), manifest, **LIMITS)
+
+
+@given(
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=6).flatmap(
+        lambda shape: st.tuples(
+            hnp.arrays(np.float32, (*shape, 3), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+            hnp.arrays(np.float64, shape, elements=st.floats(-1e300, 1e300)),
+            st.lists(st.integers(1, shape[1]), min_size=shape[0], max_size=shape[0]),
+        )
+    ),
+    st.integers(0, 3),
+)
+def test_json_and_bytes_are_read_alike(given_arrays: tuple[Array, Array, list[int]], pad: int) -> None:
+    x, gap, lengths = given_arrays
+    lens = np.array(lengths, np.int32)
+    named = [("x", x), ("gap", gap), ("lengths", lens)]
+    blob = b"".join(array.tobytes() for _, array in named)
+    # As behind JSON of any length: the bytes need not be aligned.
+    shifted = memoryview(b"?" * pad + blob)[pad:]
+    ways = [
+        tensors.read_inputs([flat(*pair) for pair in named], memoryview(b"")),
+        tensors.read_inputs([nested(*pair) for pair in named], memoryview(b"")),
+        tensors.read_inputs([binary(*pair) for pair in named], shifted),
+    ]
+    for way in ways:
+        rows, steps = tensors.rows_of(way, PAIR, **LIMITS)
+        assert steps == x.shape[1] and len(rows) == len(x)
+        for row, (got_x, got_gap) in enumerate(rows):
+            assert got_x.dtype == np.float32 and got_gap.dtype == np.float64
+            assert got_x.tobytes() == x[row, : lengths[row]].tobytes()
+            assert got_gap.tobytes() == gap[row, : lengths[row]].tobytes()
+            assert got_x.flags.aligned and got_gap.flags.aligned
+
+
+def test_what_lies_beyond_a_length_is_never_looked_at() -> None:
+    x = np.ones((2, 3, 3), np.float32)
+    x[1, 1:] = np.nan
+    rows, steps = read([binary("x", x), flat("lengths", np.array([3, 1], np.int32))], x.tobytes())
+    assert steps == 3 and [len(row[0]) for row in rows] == [3, 1]
+    with pytest.raises(NonFinite, match=r"'x', at \[1, 1, 0\]"):
+        read([binary("x", x)], x.tobytes())
+
+
+def test_tokens_come_as_integers_of_the_vocabulary() -> None:
+    rows, _ = read([flat("ids", np.array([[0, 2]], np.int64))], manifest=TOKENS)
+    assert rows[0][0].tolist() == [0, 2]
+    with pytest.raises(InvalidField, match=r"token id 3"):
+        read([flat("ids", np.array([[0, 3]], np.int64))], manifest=TOKENS)
+
+
+X = np.ones((1, 2, 3), np.float32)
+GOOD = flat("x", X)
+FAULTS: list[tuple[str, Any, bytes, type[BadInput], str]] = [
+    ("no list", {}, b"", InvalidField, "at least one tensor"),
+    ("nothing", [], b"", InvalidField, "at least one tensor"),
+    ("no object", [1], b"", InvalidField, '"name"'),
+    ("no name", [GOOD | {"name": ""}], b"", InvalidField, '"name"'),
+    ("twice", [GOOD, GOOD], b"", InvalidField, "twice"),
+    ("no datatype", [{"name": "x", "shape": [1]}], b"", InvalidField, "datatype"),
+    ("another datatype", [GOOD | {"datatype": "FP64"}], b"", InvalidField, "is FP32, not FP64"),
+    ("no shape", [{"name": "x", "datatype": "FP32", "data": []}], b"", InvalidField, "shape"),
+    ("a negative shape", [GOOD | {"shape": [1, -2, 3]}], b"", InvalidField, "from 0"),
+    ("a shape of booleans", [GOOD | {"shape": [True, 2, 3]}], b"", InvalidField, "from 0"),
+    ("a shape too flat", [GOOD | {"shape": [2, 3]}], b"", WrongShape, r"\[-1, -1, 3\]"),
+    ("another width", [GOOD | {"shape": [1, 3, 2]}], b"", WrongShape, r"\[-1, -1, 3\]"),
+    ("another input", [GOOD | {"name": "z"}], b"", InvalidField, r"\['x'\], the request has \['z'\]"),
+    ("too few numbers", [GOOD | {"data": [1.0]}], b"", WrongShape, "of 6 numbers"),
+    ("nested otherwise", [GOOD | {"data": [[[1.0] * 2] * 3]}], b"", WrongShape, "nested in the shape"),
+    ("a text", [GOOD | {"data": ["1"] * 6}], b"", InvalidField, "no FP32"),
+    ("a boolean", [GOOD | {"data": [True] * 6}], b"", InvalidField, "no FP32"),
+    ("a null", [GOOD | {"data": [None] * 6}], b"", InvalidField, "no FP32"),
+    ("beyond float32", [GOOD | {"data": [1e39] + [0] * 5}], b"", NonFinite, r"at \[0, 0, 0\]"),
+    ("data and bytes", [binary("x", X) | {"data": []}], X.tobytes(), InvalidField, "either"),
+    ("neither", [entry("x", X)], b"", InvalidField, "either"),
+    ("too few bytes", [binary("x", X)], X.tobytes()[:-1], WrongShape, "23 bytes are there"),
+    ("bytes left over", [binary("x", X)], X.tobytes() + b"!", WrongShape, "1 bytes follow"),
+    ("another size", [binary("x", X) | {"shape": [1, 1, 3]}], X.tobytes(), WrongShape, "asks for 12"),
+    ("no steps", [flat("x", np.ones((1, 0, 3), np.float32))], b"", EmptySequence, "at least one"),
+    ("too long", [flat("x", np.ones((1, 21, 3), np.float32))], b"", SequenceTooLong, "21 time steps"),
+    ("too many", [flat("x", np.ones((9, 1, 3), np.float32))], b"", TooManySequences, "at most 8"),
+    ("a length of none", [GOOD, flat("lengths", np.array([0], np.int32))], b"", InvalidField, "from 1 to 2"),
+    ("a length too long", [GOOD, flat("lengths", np.array([3], np.int32))], b"", InvalidField, "from 1 to 2"),
+    ("another row's length", [GOOD, flat("lengths", np.array([1, 1], np.int32))], b"", WrongShape, r"\[1\]"),
+    ("lengths of FP32", [GOOD, flat("lengths", np.array([1], np.float32))], b"", WrongShape, "INT32"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entries", "blob", "kind", "says"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS]
+)
+def test_every_fault_is_told(entries: Any, blob: bytes, kind: type[BadInput], says: str) -> None:
+    with pytest.raises(kind, match=says) as raised:
+        read(entries, blob)
+    assert type(raised.value) is kind
+
+
+def test_an_integer_too_large_for_its_type_is_a_fault_of_the_request() -> None:
+    with pytest.raises(NonFinite, match="INT64"):
+        read([{"name": "ids", "shape": [1, 1], "datatype": "INT64", "data": [2**63]}], manifest=TOKENS)
+
+
+def test_a_raw_body_is_one_row() -> None:
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    rows, steps = tensors.rows_of(tensors.raw_input(ONE, memoryview(x.tobytes())), ONE, **LIMITS)
+    assert steps == 2 and rows[0][0].tolist() == x.tolist()
+    with pytest.raises(WrongShape, match="steps of 12 bytes"):
+        tensors.raw_input(ONE, memoryview(b"1234567"))
+    with pytest.raises(InvalidField, match="one input"):
+        tensors.raw_input(PAIR, memoryview(b""))
+
+
+@given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=5), st.booleans())
+def test_rows_are_stacked_with_zeros_beyond_their_end(chunks: list[list[int]], keep_all: bool) -> None:
+    sequences, wanted = [], []
+    for row, sizes in enumerate(chunks):
+        total = sum(sizes)
+        y = (np.arange(total * 2, dtype=np.float32) + 1 + 100 * row).reshape(total, 2)
+        sequence = Sequence((np.zeros((total, 1)),), (), keep_all=keep_all)
+        edges = np.cumsum(sizes)[:-1]
+        sequence.outputs = np.split(y, edges) if keep_all else [y[-1:]]
+        sequences.append(sequence)
+        wanted.append(y if keep_all else y[-1:])
+    steps = max(len(y) for y in wanted)
+    stacked = tensors.stack(sequences, steps, (2,), "float32")
+    assert stacked.shape == (len(chunks), steps, 2)
+    for row, y in enumerate(wanted):
+        assert stacked[row, : len(y)].tolist() == y.tolist()
+        assert not stacked[row, len(y) :].any()
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_an_answer_holds_every_bit(as_bytes: bool) -> None:
+    y = np.array([[[1 / 3, -0.0]], [[1e-40, 3.4e38]]], np.float32)
+    body, length = tensors.write({"model_name": "m"}, "y", y, as_bytes=as_bytes)
+    head = orjson.loads(body[:length])
+    output = head["outputs"][0]
+    assert head["model_name"] == "m" and output["shape"] == [2, 1, 2] and output["datatype"] == "FP32"
+    if as_bytes:
+        assert length is not None and output["parameters"] == {"binary_data_size": y.nbytes}
+        assert body[length:] == y.tobytes()
+    else:
+        assert np.array(output["data"], np.float32).tobytes() == y.tobytes()
+
+
+def test_an_answer_has_a_bound() -> None:
+    tensors.check_output((4, 5), "float32")
+    with pytest.raises(WrongShape, match="bytes"):
+        tensors.check_output((tensors.MAX_OUTPUT_BYTES,), "float32")
+
+
+def test_a_model_with_an_input_named_lengths_keeps_it() -> None:
+    own = manifest_of(InputSpec(name="x", dims=(3,)), InputSpec(name="lengths", dtype="float32"))
+    assert tensors.takes_lengths(ONE) and not tensors.takes_lengths(own)
+    x, lens = np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32)
+    rows, _ = read([flat("x", x), flat("lengths", lens)], manifest=own)
+    assert rows[0][1].tolist() == [1.0, 1.0]
+    assert math.prod(rows[0][0].shape) == 6

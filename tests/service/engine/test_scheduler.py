@@ -1,0 +1,279 @@
+"""Laws of cellular batching, on arithmetic that shows a lost, doubled or swapped step."""
+
+import itertools
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.engine.scheduler import Scheduler
+from service.errors import Overloaded
+from service.sequence import Sequence
+from tests.service.fakes import SumEngine, ones, sequence_of, total
+
+LENGTHS = st.integers(1, 40)
+VALUES = st.lists(st.integers(-9, 9), min_size=1, max_size=40)
+
+
+def new_scheduler(
+    *, max_batch: int = 4, chunk_steps: int = 4, max_waiting: int = 99, ragged: bool = True
+) -> Scheduler:
+    return Scheduler(max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=max_waiting, ragged=ragged)
+
+
+@dataclass
+class Driver:
+    """Turns the crank by hand and keeps the books."""
+
+    scheduler: Scheduler
+    engine: SumEngine = field(default_factory=SumEngine)
+    now: float = 0.0
+    added: list[Sequence] = field(default_factory=list)
+    answered: list[Sequence] = field(default_factory=list)
+    late: list[Sequence] = field(default_factory=list)
+
+    def add(self, sequence: Sequence) -> None:
+        self.scheduler.add(sequence)
+        self.added.append(sequence)
+
+    def turn(self) -> list[Sequence]:
+        """One engine call; the sequences that were in it."""
+        batch = self.scheduler.schedule(self.now)
+        self.late += self.scheduler.take_late()
+        if batch is None:
+            return []
+        self.answered += self.scheduler.commit(batch, self.engine.run(batch))
+        return [chunk.sequence for chunk in batch.chunks]
+
+    def drain(self) -> list[Sequence]:
+        while self.turn():
+            pass
+        return self.answered
+
+
+@given(
+    sequences=st.lists(st.tuples(VALUES, st.booleans()), min_size=1, max_size=12),
+    arrivals=st.lists(st.integers(0, 3), max_size=20),
+    max_batch=st.integers(1, 7),
+    chunk_steps=st.integers(1, 9),
+    ragged=st.booleans(),
+)
+def test_any_interleaving_equals_one_shot(
+    sequences: list[tuple[list[int], bool]],
+    arrivals: list[int],
+    max_batch: int,
+    chunk_steps: int,
+    ragged: bool,
+) -> None:
+    driver = Driver(new_scheduler(max_batch=max_batch, chunk_steps=chunk_steps, ragged=ragged))
+    waiting = [sequence_of(list(map(float, values)), keep_all=keep) for values, keep in sequences]
+    everyone = list(waiting)
+    for count in arrivals:  # some arrive before each turn, and the rest at the end
+        for _ in range(min(count, len(waiting))):
+            driver.add(waiting.pop(0))
+        driver.turn()
+    for sequence in waiting:
+        driver.add(sequence)
+    answered = driver.drain()
+    assert len(answered) == len(everyone) and set(answered) == set(everyone)
+    for sequence in everyone:
+        expected = np.cumsum(sequence.inputs[0], axis=0)
+        assert total(sequence) == expected[-1]
+        assert np.array_equal(sequence.output(), expected if sequence.keep_all else expected[-1])
+
+
+@given(
+    lengths=st.lists(LENGTHS, min_size=1, max_size=12),
+    max_batch=st.integers(1, 5),
+    chunk_steps=st.integers(1, 9),
+)
+def test_nobody_starves(lengths: list[int], max_batch: int, chunk_steps: int) -> None:
+    """From one turn of a ready sequence to its next, at most one call for each full batch of sequences."""
+    driver = Driver(new_scheduler(max_batch=max_batch, chunk_steps=chunk_steps))
+    for length in lengths:
+        driver.add(ones(length))
+    bound = -(-len(lengths) // max_batch)
+    last_turn = dict.fromkeys(driver.added, 0)
+    call = 0
+    while taken := driver.turn():
+        call += 1
+        for sequence in taken:
+            assert call - last_turn[sequence] <= bound
+            last_turn[sequence] = call
+
+
+COSTS = st.tuples(*[st.floats(1e-6, 1e-2)] * 3)  # seconds: a call, a time step, a row's time step
+
+
+@given(
+    moves=st.lists(st.one_of(st.none(), LENGTHS), max_size=60),  # a turn, or a sequence of so many steps
+    costs=COSTS,
+    target_s=st.floats(1e-5, 1.0),
+    max_batch=st.integers(1, 5),
+    chunk_steps=st.integers(1, 30),
+    ragged=st.booleans(),
+)
+def test_whoever_has_waited_longest_is_next_whatever_calls_cost(
+    moves: list[int | None],
+    costs: tuple[float, float, float],
+    target_s: float,
+    max_batch: int,
+    chunk_steps: int,
+    ragged: bool,
+) -> None:
+    """Nobody is taken before one who queued earlier, and every turn takes somebody: so nobody starves."""
+    scheduler = Scheduler(
+        max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=999, ragged=ragged, target_s=target_s
+    )
+    call, step, row = costs
+    scheduler.cost.learn(
+        (batch, steps, call + steps * (step + batch * row)) for batch in (1, 2, 5) for steps in (1, 8, 30)
+    )
+    driver, ticks = Driver(scheduler), itertools.count()
+    queued: dict[Sequence, int] = {}  # since when
+
+    def turn() -> bool:
+        taken = driver.turn()
+        since = [queued.pop(sequence) for sequence in taken]
+        assert bool(taken) == bool(since or queued)
+        assert not taken or max(since) < min(queued.values(), default=inf)
+        queued.update((sequence, next(ticks)) for sequence in taken if sequence.remaining)
+        return bool(taken)
+
+    for length in moves:
+        if length is None:
+            turn()
+        else:
+            driver.add(ones(length))
+            queued[driver.added[-1]] = next(ticks)
+    while turn():
+        pass
+    assert not queued
+
+
+@given(
+    moves=st.lists(st.sampled_from(["add", "add late", "cancel", "turn"]), max_size=60),
+    max_batch=st.integers(1, 4),
+)
+def test_every_sequence_is_in_exactly_one_place(moves: list[str], max_batch: int) -> None:
+    """queued + answered + cancelled + late = added, after every move."""
+    driver = Driver(new_scheduler(max_batch=max_batch, chunk_steps=3, max_waiting=999), now=10.0)
+    cancelled: set[Sequence] = set()
+    for position, move in enumerate(moves):
+        if move == "turn":
+            driver.turn()
+        elif move == "cancel":
+            alive = [s for s in driver.added if s not in {*driver.answered, *driver.late, *cancelled}]
+            if alive:
+                alive[position % len(alive)].cancelled = True
+                cancelled.add(alive[position % len(alive)])
+        else:
+            driver.add(sequence_of([1.0] * (position % 11 + 1), deadline=9.0 if "late" in move else 11.0))
+        gone = [*driver.answered, *driver.late, *cancelled]
+        assert len(set(gone)) == len(gone)
+        queued = len(driver.scheduler)
+        assert len(driver.added) - len(gone) <= queued <= len(driver.added) - len(gone) + len(cancelled)
+    driver.drain()
+    assert len(driver.scheduler) == 0
+    assert {*driver.answered, *driver.late, *cancelled} == set(driver.added)
+    assert all(sequence.done == 0 for sequence in driver.late), "the late cost no compute"
+
+
+@given(lengths=st.lists(LENGTHS, min_size=1, max_size=9), chunk_steps=st.integers(1, 9))
+def test_a_graph_without_lengths_gets_uniform_chunks(lengths: list[int], chunk_steps: int) -> None:
+    driver = Driver(new_scheduler(chunk_steps=chunk_steps, ragged=False))
+    for length in lengths:
+        driver.add(ones(length))
+    driver.drain()
+    for batch in driver.engine.batches:
+        assert len({chunk.steps for chunk in batch.chunks}) == 1 and batch.steps <= chunk_steps
+
+
+@given(lengths=st.lists(LENGTHS, min_size=1, max_size=9), chunk_steps=st.integers(1, 9))
+def test_bounds_of_a_batch_are_kept(lengths: list[int], chunk_steps: int) -> None:
+    driver = Driver(new_scheduler(max_batch=3, chunk_steps=chunk_steps))
+    for length in lengths:
+        driver.add(ones(length))
+    driver.drain()
+    for batch in driver.engine.batches:
+        assert 1 <= len(batch.chunks) <= 3 and batch.steps == max(chunk.steps for chunk in batch.chunks)
+        assert batch.steps <= chunk_steps
+
+
+def test_a_long_sequence_does_not_block_a_short_one() -> None:
+    driver = Driver(new_scheduler(max_batch=1, chunk_steps=8))
+    long, short = ones(1000), ones(3)
+    driver.add(long)
+    driver.add(short)
+    assert driver.drain() == [short, long]
+    assert driver.engine.batches[1].chunks[0].sequence is short, "its turn came after one call"
+
+
+def test_arrival_breaks_ties() -> None:
+    driver = Driver(new_scheduler(max_batch=2, chunk_steps=1))
+    for _ in range(5):
+        driver.add(ones(1))
+    assert driver.drain() == driver.added
+
+
+def test_a_full_queue_is_refused_at_once() -> None:
+    scheduler = new_scheduler(max_waiting=2)
+    scheduler.add(ones(1))
+    scheduler.add(ones(1))
+    with pytest.raises(Overloaded):
+        scheduler.add(ones(1))
+    assert len(scheduler) == 2
+
+
+def test_a_running_sequence_always_finds_its_place_again() -> None:
+    """The bound is for newcomers: a full queue never turns away somebody half-way through."""
+    driver = Driver(new_scheduler(max_batch=1, chunk_steps=1, max_waiting=1))
+    first, second = ones(3), ones(3)
+    driver.add(first)
+    batch = driver.scheduler.schedule(0.0)
+    assert batch is not None
+    driver.add(second)  # there was room, since the first was being computed
+    driver.answered += driver.scheduler.commit(batch, driver.engine.run(batch))
+    assert set(driver.drain()) == {first, second}
+
+
+def test_a_deadline_drops_a_sequence_between_chunks_too() -> None:
+    driver = Driver(new_scheduler(chunk_steps=2))
+    driver.add(sequence_of([1.0] * 6, deadline=5.0))
+    driver.turn()
+    driver.now = 5.0
+    driver.turn()
+    assert driver.late == [], "the deadline itself is still in time"
+    driver.now = 5.1
+    assert driver.turn() == [] and driver.late == driver.added and driver.added[0].done == 4
+    assert driver.scheduler.take_late() == [], "each is told once"
+
+
+def test_a_cancelled_sequence_leaves_at_its_next_turn_and_costs_nothing() -> None:
+    driver = Driver(new_scheduler(chunk_steps=2))
+    gone, stays = ones(9), ones(9)
+    driver.add(gone)
+    driver.add(stays)
+    driver.turn()
+    gone.cancelled = True
+    assert driver.drain() == [stays] and gone.done == 2
+    assert [len(batch.chunks) for batch in driver.engine.batches] == [2, 1, 1, 1, 1]
+
+
+def test_what_calls_are_filled_with_is_counted() -> None:
+    driver = Driver(new_scheduler(chunk_steps=4))
+    driver.add(ones(5))
+    driver.add(ones(3))
+    driver.drain()
+    counts = (
+        driver.scheduler.counts
+    )  # a call of 4 steps for two, the second of which has 3; then one of 1 step
+    assert (counts.calls, counts.rows, counts.steps, counts.padded_steps) == (2, 3, 8, 1)
+    assert (counts.occupancy, counts.padding) == (1.5, 1 / 9)
+
+
+def test_nothing_to_do_is_no_batch() -> None:
+    assert new_scheduler().schedule(0.0) is None

@@ -1,0 +1,484 @@
+"""The one suite that every store has to pass: compare-and-set, order, expiry, bounds, what a crash leaves."""
+
+import asyncio
+import itertools
+import random
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.errors import CorruptRecord
+from service.sessions.store import Limits, Outcome, Quota, Record, Status, Store, Write
+from service.sessions.store.base import Stats, tenant_of, tombstone
+from service.sessions.store.lmdb import LmdbStore
+from service.sessions.store.memory import MemoryStore
+from service.sessions.store.redis import RedisStore
+from tests.redis_server import EXECUTABLE, RedisServer, needs_redis, redis_server
+
+T = TypeVar("T")
+Create = Callable[[Limits], Store]
+ROOMY = Limits(max_sessions=1000, max_bytes=1 << 24, min_idle_ms=0, max_tombstones=100)
+STORES = ["memory", "lmdb", pytest.param("redis", marks=needs_redis)]
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer | None]:
+    if EXECUTABLE is None:
+        yield None
+        return
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=STORES)
+def create(request: pytest.FixtureRequest, redis: RedisServer | None) -> Create:
+    """Makes a store of the kind, empty the first time."""
+
+    def make(limits: Limits) -> Store:
+        if request.param == "memory":
+            return MemoryStore(limits)
+        if request.param == "lmdb":
+            return LmdbStore(Path(tempfile.mkdtemp(dir=request.getfixturevalue("tmp_path"))), limits)
+        assert redis is not None
+        redis.ask("FLUSHALL")
+        return RedisStore(redis.url, limits)
+
+    return make
+
+
+def run(store: Store, body: Callable[[Store], Awaitable[T]]) -> T:
+    async def work() -> T:
+        await store.open()
+        try:
+            return await body(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(work())
+
+
+def record(step: int = 1, *, touched_ms: int = 0, ttl_ms: int = 10**9, size: int = 100) -> Record:
+    return Record(
+        Status.LIVE, "vowels", "1", b"graph678", random.randbytes(8), step, 5, touched_ms, ttl_ms, bytes(size)
+    )
+
+
+def ended(step: int = 2, *, touched_ms: int = 0, reply: int = 0) -> Record:
+    """An ended session's record; without a reply it has 101 bytes."""
+    return replace(record(step, touched_ms=touched_ms, size=0), status=Status.ENDED, reply=bytes(reply))
+
+
+async def put(
+    store: Store, key: bytes, new: Record | None, old: Record | None = None, now_ms: int = 0
+) -> Outcome:
+    return (await store.commit([Write(key, old.revision if old else None, new)], now_ms))[0]
+
+
+def test_what_is_committed_is_found_whole(create: Create) -> None:
+    async def body(store: Store) -> None:
+        new = Record(
+            Status.LIVE,
+            "größe",
+            "12",
+            b"\0\xff" * 4,
+            b"\xff" * 8,
+            7,
+            1,
+            2,
+            3,
+            b"\0s" * 9,
+            5,
+            b"d" * 16,
+            b"{}",
+        )
+        assert await store.get(b"\0k") is None
+        assert await put(store, b"\0k", new) is Outcome.DONE
+        assert await store.get(b"\0k") == new
+
+    run(create(ROOMY), body)
+
+
+def test_only_who_saw_the_last_revision_may_write(create: Create) -> None:
+    async def body(store: Store) -> None:
+        first, second, third = record(1), record(2), record(3)
+        assert await put(store, b"\0k", first, second) is Outcome.CONFLICT, "there was nothing to replace"
+        assert await put(store, b"\0k", first) is Outcome.DONE
+        assert await put(store, b"\0k", second) is Outcome.CONFLICT, "there is something now"
+        assert await put(store, b"\0k", second, first) is Outcome.DONE
+        assert await put(store, b"\0k", third, first) is Outcome.CONFLICT
+        assert await put(store, b"\0k", None, first) is Outcome.CONFLICT
+        assert await store.get(b"\0k") == second
+        assert await put(store, b"\0k", None, second) is Outcome.DONE
+        assert await store.get(b"\0k") is None
+
+    run(create(ROOMY), body)
+
+
+def test_writes_of_one_commit_do_not_share_their_fate(create: Create) -> None:
+    async def body(store: Store) -> None:
+        known, new, stale = record(1), record(2), record(3)
+        await put(store, b"\0a", known)
+        writes = [
+            Write(b"\0a", b"12345678", stale),
+            Write(b"\0b", None, new),
+            Write(b"\0a", known.revision, stale),
+        ]
+        assert await store.commit(writes, 0) == [Outcome.CONFLICT, Outcome.DONE, Outcome.DONE]
+        assert (await store.get(b"\0a"), await store.get(b"\0b")) == (stale, new)
+
+    run(create(ROOMY), body)
+
+
+def test_pages_hold_every_live_session_of_a_tenant_once_in_order(create: Create) -> None:
+    async def body(store: Store) -> None:
+        keys = [b"acme\0%03d" % i for i in range(25)]
+        for key in random.Random(0).sample(keys, len(keys)):
+            await put(store, key, record())
+        await put(store, b"acm\0x", record())
+        await put(store, b"acmf\0x", record())
+        seen: list[bytes] = []
+        while page := await store.scan(b"acme\0", seen[-1] if seen else b"", 10):
+            assert len(page) <= 10
+            seen += [key for key, _ in page]
+        assert seen == keys
+
+    run(create(ROOMY), body)
+
+
+def test_a_page_without_a_prefix_is_of_all_tenants(create: Create) -> None:
+    async def body(store: Store) -> None:
+        keys = [b"\0call", b"acme\0call", b"acme\0more", b"beta\0call"]
+        for key in keys:
+            await put(store, key, record())
+        for after, rest in ((b"", keys), (b"\0\xff", keys[1:]), (b"acme\0\xff", keys[3:]), (keys[3], [])):
+            assert [key for key, _ in await store.scan(b"", after, 10)] == rest
+            assert [key for key, _ in await store.scan(b"", after, 1)] == rest[:1]
+
+    run(create(ROOMY), body)
+
+
+def test_the_expired_become_tombstones_and_nobody_else(create: Create) -> None:
+    async def body(store: Store) -> None:
+        await put(store, b"\0old", record(4, touched_ms=1_000, ttl_ms=5_000), now_ms=1_000)
+        await put(store, b"\0new", record(9, touched_ms=5_000, ttl_ms=5_000), now_ms=5_000)
+        assert await store.sweep(6_000, 100) == 0
+        assert await store.sweep(6_001, 100) == 1
+        grave = await store.get(b"\0old")
+        assert grave is not None and (grave.status, grave.step, grave.state) == (Status.EXPIRED, 4, b"")
+        assert [key for key, _ in await store.scan(b"\0", b"", 9)] == [b"\0new"]
+        assert ((await store.stats()).sessions, (await store.stats()).tombstones) == (1, 1)
+
+    run(create(ROOMY), body)
+
+
+def test_a_session_with_a_short_life_does_not_wait_for_one_with_a_long_life(create: Create) -> None:
+    async def body(store: Store) -> None:
+        await put(store, b"\0long", record(touched_ms=0, ttl_ms=100_000), now_ms=0)
+        await put(store, b"\0short", record(touched_ms=1_000, ttl_ms=1_000), now_ms=1_000)
+        assert await store.sweep(3_000, 10) == 1
+        assert [key for key, _ in await store.scan(b"\0", b"", 9)] == [b"\0long"]
+
+    run(create(ROOMY), body)
+
+
+def test_at_capacity_the_longest_idle_gives_way_if_idle_long_enough(create: Create) -> None:
+    async def body(store: Store) -> None:
+        for second, key in enumerate((b"\0a", b"\0b", b"\0c")):
+            await put(store, key, record(touched_ms=second * 1000), now_ms=second * 1000)
+        held = await store.get(b"\0a")
+        assert await put(store, b"\0a", record(2, touched_ms=9_000), held, now_ms=9_000) is Outcome.DONE
+        assert await put(store, b"\0d", record(touched_ms=10_999), now_ms=10_999) is Outcome.FULL
+        assert await store.get(b"\0d") is None, "nothing was applied"
+        assert await put(store, b"\0d", record(touched_ms=11_000), now_ms=11_000) is Outcome.DONE
+        evicted = await store.get(b"\0b")
+        assert evicted is not None and evicted.status is Status.EVICTED
+        assert [key for key, _ in await store.scan(b"\0", b"", 9)] == [b"\0a", b"\0c", b"\0d"]
+
+    run(create(Limits(max_sessions=3, max_bytes=1 << 20, min_idle_ms=10_000, max_tombstones=9)), body)
+
+
+def test_bytes_are_a_bound_too_for_new_sessions_and_growing_ones(create: Create) -> None:
+    async def body(store: Store) -> None:
+        for second, key in enumerate((b"\0a", b"\0b")):
+            await put(store, key, record(touched_ms=second * 1000, size=1000), now_ms=second * 1000)
+        held = await store.get(b"\0b")
+        grown = record(2, touched_ms=5_000, size=2000)
+        assert await put(store, b"\0b", grown, held, now_ms=5_000) is Outcome.DONE
+        evicted = await store.get(b"\0a")
+        assert evicted is not None and evicted.status is Status.EVICTED
+        too_big = record(3, touched_ms=6_000, size=4000)
+        assert await put(store, b"\0b", too_big, grown, now_ms=6_000) is Outcome.FULL
+        assert await store.get(b"\0b") == grown
+
+    run(create(Limits(max_sessions=9, max_bytes=3000, min_idle_ms=0, max_tombstones=9)), body)
+
+
+def test_a_tenant_is_held_to_its_own_bounds(create: Create) -> None:
+    async def body(store: Store) -> None:
+        async def begin(key: bytes, size: int, quota: Quota | None) -> Outcome:
+            write = Write(key, None, record(size=size), quota)
+            return (await store.commit([write], 0))[0]
+
+        two = Quota(max_sessions=2, max_bytes=10_000)
+        first, second, third = (b"acme\0" + name for name in (b"one", b"two", b"three"))
+        assert await begin(first, 100, two) is Outcome.DONE
+        assert await begin(second, 100, two) is Outcome.DONE
+        assert await begin(third, 100, two) is Outcome.OVER_QUOTA
+        assert await begin(b"beta\0x", 100, None) is Outcome.DONE, "another tenant's are not counted"
+        assert await begin(b"\0x", 100, None) is Outcome.DONE
+        known = [await store.get(key) for key in (first, second, third)]
+        assert known[0] is not None and known[1] is not None and known[2] is None
+        step, leave = Write(first, known[0].revision, record(2), two), Write(second, known[1].revision, None)
+        assert await store.commit([step, leave], 0) == [Outcome.DONE, Outcome.DONE], "who is in may go on"
+        assert await begin(third, 20_000, two) is Outcome.OVER_QUOTA, "too many bytes"
+        assert await begin(third, 100, two) is Outcome.DONE, "room again"
+
+    run(create(ROOMY), body)
+
+
+def test_tombstones_are_bounded_and_the_oldest_goes_first(create: Create) -> None:
+    async def body(store: Store) -> None:
+        for second in range(6):
+            await put(store, b"\0%d" % second, record(touched_ms=second * 1000), now_ms=second * 1000)
+        graves = [await store.get(b"\0%d" % second) for second in range(6)]
+        assert (await store.stats()).tombstones == 3
+        assert [g is not None for g in graves] == [False, False, True, True, True, True]
+
+    run(create(Limits(max_sessions=1, max_bytes=1 << 20, min_idle_ms=0, max_tombstones=3)), body)
+
+
+async def remembered(store: Store, keys: list[bytes]) -> list[bool]:
+    return [await store.get(key) is not None for key in keys]
+
+
+def test_tombstones_are_bounded_in_bytes_and_all_of_them_are_counted(create: Create) -> None:
+    """An ended session keeps its last reply: a few long ones took the whole store, uncounted."""
+
+    async def body(store: Store) -> None:
+        keys = [b"\0%d" % i for i in range(20)]
+        for i, key in enumerate(keys):
+            assert await put(store, key, ended(touched_ms=i, reply=299)) is Outcome.DONE
+        assert await remembered(store, keys) == [False] * 15 + [True] * 5
+        assert await store.stats() == Stats(sessions=0, bytes=0, tombstones=5, tombstone_bytes=2000)
+        last = await store.get(keys[-1])
+        assert await put(store, keys[-1], record(touched_ms=20), last) is Outcome.DONE, "the name again"
+        assert (await store.stats()).tombstone_bytes == 1600
+        assert await put(store, keys[-2], None, await store.get(keys[-2])) is Outcome.DONE
+        assert (await store.stats()).tombstone_bytes == 1200
+
+    run(create(Limits(max_bytes=8000, min_idle_ms=0, max_tombstones=100)), body)
+
+
+def test_the_dead_never_push_out_the_living(create: Create) -> None:
+    async def body(store: Store) -> None:
+        living = [b"quiet\0%d" % i for i in range(5)]
+        for key in living:
+            await put(store, key, record(size=1400))
+        for i in range(20):
+            assert await put(store, b"loud\0%d" % i, ended(touched_ms=i, reply=800)) is Outcome.DONE
+        assert all(await remembered(store, living))
+        assert (await store.stats()).sessions == 5
+
+    run(create(Limits(max_bytes=8000, min_idle_ms=0)), body)
+
+
+@pytest.mark.parametrize(("number", "reply"), [(8, 0), (100, 399)], ids=["number", "bytes"])
+def test_no_tenant_can_make_the_store_forget_another(create: Create, number: int, reply: int) -> None:
+    async def body(store: Store) -> None:
+        quiet, loud = ([b"%s\0%02d" % (tenant, i) for i in range(40)] for tenant in (b"quiet", b"loud"))
+        for key in quiet[:4]:
+            await put(store, key, ended(touched_ms=1, reply=reply))
+        for i, key in enumerate(loud):
+            assert await put(store, key, ended(touched_ms=2 + i, reply=reply)) is Outcome.DONE
+        assert await remembered(store, quiet[:4]) == [True] * 4
+        assert await remembered(store, loud) == [False] * 36 + [True] * 4, "half of the room, and its last"
+
+    run(create(Limits(max_bytes=16_000, min_idle_ms=0, max_tombstones=number)), body)
+
+
+def test_tombstones_of_many_tenants_are_bounded_together(create: Create) -> None:
+    async def body(store: Store) -> None:
+        keys = [tenant + b"\0%d" % i for tenant in (b"a", b"b", b"c") for i in range(4)]
+        for i, key in enumerate(keys):
+            await put(store, key, ended(touched_ms=i, reply=399))
+        assert await remembered(store, keys) == [False] * 4 + [True] * 8
+        assert (await store.stats()).tombstone_bytes == 8 * 500
+
+    run(create(Limits(max_bytes=16_000, min_idle_ms=0)), body)
+
+
+def test_an_end_whose_reply_can_never_be_kept_is_refused_and_changes_nothing(create: Create) -> None:
+    async def body(store: Store) -> None:
+        live = record()
+        await put(store, b"a\0s", live)
+        assert await put(store, b"a\0s", ended(reply=900), live) is Outcome.FULL
+        assert await store.get(b"a\0s") == live
+        assert await put(store, b"a\0s", ended(reply=899), live) is Outcome.DONE
+
+    run(create(Limits(max_bytes=8000, min_idle_ms=0)), body)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Any history of commits, against a dict.
+
+    Time passes by seconds, as LMDB's idle order is that coarse, and at every write, as who of two that were
+    touched at the same time is the longer idle is each store's own affair.
+    """
+
+    create: Create
+    LIMITS = Limits(max_sessions=4, max_bytes=4800, min_idle_ms=5_000, max_tombstones=1000)
+    QUOTA = Quota(max_sessions=3, max_bytes=900)  # of tenant a
+    ALL = [b"a\0%d" % i for i in range(4)] + [b"b\0%d" % i for i in range(3)]
+    KEYS = st.sampled_from(ALL)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.store = self.create(self.LIMITS)
+        self.do(self.store.open())
+        self.model: dict[bytes, Record] = {}
+        self.now_ms = 0
+        self.revisions = itertools.count(1)
+
+    def do(self, awaitable: Any) -> Any:
+        return self.runner.run(awaitable)
+
+    def teardown(self) -> None:
+        self.do(self.store.close())
+        self.runner.close()
+
+    def live(self) -> dict[bytes, Record]:
+        return {key: found for key, found in self.model.items() if found.is_live}
+
+    @rule(key=KEYS, size=st.integers(0, 300), ttl_s=st.integers(1, 20), is_stale=st.booleans())
+    def write(self, key: bytes, size: int, ttl_s: int, is_stale: bool) -> None:
+        self.put(key, self.record(Status.LIVE, ttl_s, state=bytes(size)), is_stale)
+
+    @rule(key=KEYS, size=st.integers(0, 600), is_stale=st.booleans())
+    def end(self, key: bytes, size: int, is_stale: bool) -> None:
+        self.put(key, self.record(Status.ENDED, 1, reply=bytes(size)), is_stale)
+
+    def record(self, status: Status, ttl_s: int, *, state: bytes = b"", reply: bytes = b"") -> Record:
+        self.now_ms += 1000
+        return Record(
+            status, "m", "1", b"graph678", next(self.revisions).to_bytes(8), 1, 0, self.now_ms,
+            ttl_s * 1000, state, reply=reply,
+        )  # fmt: skip
+
+    def put(self, key: bytes, new: Record, is_stale: bool) -> None:
+        old = self.model.get(key)
+        expected = b"\xff" * 8 if is_stale else old.revision if old else None
+        quota = self.QUOTA if key.startswith(b"a") else None
+        outcome = self.do(self.store.commit([Write(key, expected, new, quota)], self.now_ms))[0]
+        assert outcome is self.expect(key, new, is_stale)
+
+    def expect(self, key: bytes, new: Record, is_stale: bool) -> Outcome:
+        if is_stale:
+            return Outcome.CONFLICT
+        if not new.is_live:
+            if len(new.pack()) > self.LIMITS.tombstone_bounds(b"a")[1]:
+                return Outcome.FULL
+            self.model[key] = new
+            self.forget_the_oldest()
+            return Outcome.DONE
+        if key.startswith(b"a") and self.is_over_quota(key, new):
+            return Outcome.OVER_QUOTA
+        others = {k: r for k, r in self.live().items() if k != key}
+        if key not in self.live() and len(others) >= self.LIMITS.max_sessions:
+            oldest = min(others, key=lambda k: (others[k].touched_ms // 1000, k))
+            if self.now_ms - others[oldest].touched_ms < self.LIMITS.min_idle_ms:
+                return Outcome.FULL
+            self.bury(oldest, Status.EVICTED)
+        self.model[key] = new
+        return Outcome.DONE
+
+    def is_over_quota(self, key: bytes, new: Record) -> bool:
+        sizes = {k: len(r.pack()) for k, r in self.live().items() if k.startswith(b"a")}
+        old, size = sizes.pop(key, 0), len(new.pack())
+        if not old and len(sizes) >= self.QUOTA.max_sessions:
+            return True
+        return size > old and sum(sizes.values()) + size > self.QUOTA.max_bytes
+
+    def bury(self, key: bytes, status: Status) -> None:
+        self.model[key] = tombstone(self.model[key], status, self.now_ms)
+        self.forget_the_oldest()
+
+    def forget_the_oldest(self) -> None:
+        """Of each tenant, while it has too much; the two of them together cannot have, then."""
+        for tenant in (b"a", b"b"):
+            graves = {k: r for k, r in self.model.items() if not r.is_live and tenant_of(k) == tenant}
+            while sum(len(r.pack()) for r in graves.values()) > self.LIMITS.tombstone_bounds(tenant)[1]:
+                oldest = min(graves, key=lambda k: (graves[k].touched_ms, k))
+                del graves[oldest], self.model[oldest]
+
+    @rule(key=KEYS)
+    def delete(self, key: bytes) -> None:
+        old = self.model.pop(key, None)
+        outcome = self.do(self.store.commit([Write(key, old.revision if old else None, None)], self.now_ms))[
+            0
+        ]
+        assert outcome is Outcome.DONE
+
+    @rule(seconds=st.integers(1, 8))
+    def wait(self, seconds: int) -> None:
+        self.now_ms += seconds * 1000
+
+    @rule()
+    def sweep(self) -> None:
+        expired = [k for k, r in self.live().items() if self.now_ms - r.touched_ms > r.ttl_ms]
+        while self.do(self.store.sweep(self.now_ms, 2)):
+            pass
+        for key in expired:
+            self.bury(key, Status.EXPIRED)
+
+    @precondition(lambda self: isinstance(self.store, LmdbStore))
+    @rule()
+    def reopen(self) -> None:
+        assert isinstance(self.store, LmdbStore)
+        self.do(self.store.close())
+        self.store = LmdbStore(self.store.directory, self.LIMITS)
+        self.do(self.store.open())
+
+    @invariant()
+    def everything_is_where_it_belongs(self) -> None:
+        for key in self.ALL:
+            assert self.do(self.store.get(key)) == self.model.get(key)
+        for prefix in (b"a\0", b"b\0"):
+            page = self.do(self.store.scan(prefix, b"", 99))
+            assert dict(page) == {k: r for k, r in self.live().items() if k.startswith(prefix)}
+        stats = self.do(self.store.stats())
+        assert stats.sessions == len(self.live())
+        assert stats.bytes == sum(len(found.pack()) for found in self.live().values())
+        assert stats.tombstones == len(self.model) - len(self.live())
+        assert stats.tombstone_bytes == sum(len(r.pack()) for r in self.model.values() if not r.is_live)
+
+
+def test_any_history_agrees_with_a_dict(create: Create) -> None:
+    class Machine(StoreMachine):
+        pass
+
+    Machine.create = staticmethod(create)
+    run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=30))
+
+
+@pytest.mark.parametrize("position", [0, 5, 40, -1])
+def test_a_record_of_which_a_bit_differs_is_refused(position: int) -> None:
+    packed = bytearray(record().pack())
+    packed[position] ^= 1
+    with pytest.raises(CorruptRecord):
+        Record.unpack(bytes(packed))
+    with pytest.raises(CorruptRecord):
+        Record.unpack(bytes(packed[:20]))
