@@ -1,0 +1,31 @@
+"""Names and the largest numbers that a client may use: each rule stands here once."""
+
+import re
+
+# Printable ASCII but "/", and neither "." nor "..", so that it fits into a URL's path.
+SESSION_NAME = re.compile(r"(?:[!-\-0-~][!-.0-~]{0,127}|\.[!-\-0-~][!-.0-~]{0,126}|\.\.[!-.0-~]{1,126})")
+SESSION_NAME_RULE = 'expected 1 to 128 printable ASCII characters without "/"'
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MODEL_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+TENANT_NAME_RULE = "expected letters, digits, '.', '_' and '-', at most 63, the first a letter or digit"
+
+MAX_SEQUENCE_ID = 2**64 - 1  # an integer sequence id of the Open Inference Protocol
+MAX_SEQUENCE_ID_LENGTH = 128  # of one that is a string
+
+MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
+
+# "/" keeps these names apart from all that `POST /predict` takes.
+_V2_SESSION_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")
+
+
+def v2_session_name(model: str, sequence_id: int | str) -> str:
+    """The session behind a sequence id of `/v2`. Ids belong to a model; 42 and "42" are two of them."""
+    return f"v2/{model}/{sequence_id}" if isinstance(sequence_id, int) else f"v2/{model}/s/{sequence_id}"
+
+
+def is_session_name(name: str) -> bool:
+    """Whether a session can have that name: one of `/predict`, or one of `/v2`."""
+    return bool(SESSION_NAME.fullmatch(name) or _V2_SESSION_NAME.fullmatch(name))
