@@ -1,46 +1,48 @@
-"""Every way a request, a model or a start can fail. Each class holds its HTTP status and its code.
+"""Every way a request, a model or a start can fail. Each class holds its HTTP status, code, title and headers.
 
 CellgateError
 ├── BadInput                     the request itself is at fault
-│   ├── BadHttp                  400  the request is not HTTP/1.1
-│   ├── HeadTooLarge             431  request line and headers
+│   ├── BadHttp                  400  not HTTP/1.1
+│   ├── BadRequest               400  HTTP that the framework refuses
+│   ├── HeadTooLarge             431  request line and headers too large
 │   ├── InvalidJson              400  the body is not JSON
-│   ├── BadHeader                400  a header has a value we cannot read
-│   ├── BodyTooLarge             413
+│   ├── BadHeader                400  a header's value is invalid
+│   ├── BodyTooLarge             413  the body is too large
 │   ├── BodyTimeout              408  the body did not arrive in time
-│   ├── UnsupportedMediaType     415
-│   ├── UnsupportedEncoding      501  a content coding we cannot undo
+│   ├── UnsupportedMediaType     415  a content type that the route does not read
+│   ├── UnsupportedEncoding      501  a content coding that the server does not decode
 │   ├── InvalidField             422  missing, unknown or wrongly typed field
 │   ├── WrongShape               422  ragged rows, wrong width
 │   ├── NonFinite                422  NaN, an infinity, or a number beyond the model's dtype
-│   ├── EmptySequence            422
-│   ├── SequenceTooLong          422
-│   ├── TooManySequences         422
-│   └── BadExport                422  a file that is no exported session, or was changed
-├── Unauthorized                 401  no API key, or one that is not known
+│   ├── EmptySequence            422  no time step
+│   ├── SequenceTooLong          422  too many time steps
+│   ├── TooManySequences         422  too many sequences
+│   ├── SessionNotSupported      422  the model needs the whole sequence, or has no state
+│   ├── GenerationNotSupported   422  the model's task is not language, or it has no probabilities
+│   └── BadExport                422  not an exported session, or a modified one
+├── Unauthorized                 401  no API key, or an unknown one
+├── NotFound                     404  no such resource
+│   ├── UnknownModel  ├── UnknownVersion  └── UnknownSession
+├── MethodNotAllowed             405  the path exists, for other methods
+├── SessionConflict              409  `at` is not the session's step
+├── SessionExists                409  a new session's name belongs to a live one
+├── SessionMismatch              409  the session belongs to another model, version or graph
+├── SessionGone                  410  ended, expired or evicted
 ├── RateLimited                  429  too many requests of this tenant
 ├── SessionQuota                 429  too many sessions, or bytes of them, of this tenant
-├── NotFound                     404
-│   ├── UnknownModel  ├── UnknownVersion  └── UnknownSession
-├── SessionConflict              409  `at` is not the session's step
-├── SessionExists                409  to be started, but it is live
-├── SessionMismatch              409  the session belongs to another model, version or graph
-├── SessionNotSupported          422  the model needs the whole sequence, or has no state
-├── GenerationNotSupported       422  the model's task is another, or it says no probabilities
-├── SessionGone                  410  ended, expired or evicted
+├── InternalError                500  an error in the server or in the model's graph
+├── CorruptRecord                500  a stored session cannot be read
 ├── Unavailable                  503  try again after `retry_after_s`
 │   ├── Overloaded  ├── SessionCapacity  ├── Draining  └── StoreUnavailable
-├── DeadlineExceeded             504
-├── InternalError                500  our bug, or the graph's
-├── CorruptRecord                500  a stored session is not what was written
+├── DeadlineExceeded             504  not computed in time
 └── StartupError                      the server cannot start; never sent over HTTP
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-UNFORESEEN = "something went wrong; the log has it under this request's id"
-MOST_CHARACTERS = 1000  # of a detail or a pointer, which may quote what a client sent
+UNFORESEEN = "an unexpected error occurred; the server's log has it under this request's id"
+MAX_CHARACTERS = 1000  # of a detail or a pointer, which may quote what a client sent
 
 
 class CellgateError(Exception):
@@ -49,6 +51,7 @@ class CellgateError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    closes_connection: ClassVar[bool] = False  # whether the rest of the request's body is left unread
 
     def __init__(
         self,
@@ -64,8 +67,17 @@ class CellgateError(Exception):
         self.retry_after_s = retry_after_s
         self.members = dict(members or {})
 
+    @classmethod
+    def summary(cls) -> str:
+        """One line for the documentation: the first of the class's docstring."""
+        return (cls.__doc__ or cls.title).partition("\n")[0]
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The HTTP headers that belong to this error: Retry-After (RFC 9110, 10.2.3) where it has one."""
+        return [] if self.retry_after_s is None else [(b"retry-after", b"%d" % self.retry_after_s)]
+
     def problem(self) -> dict[str, int | str]:
-        """The RFC 9457 problem details object, `code`, `pointer` and further members included."""
+        """The RFC 9457 problem details object, with `code`, `pointer` and the further members."""
         problem: dict[str, int | str] = {
             "type": "about:blank",
             "title": self.title,
@@ -79,11 +91,11 @@ class CellgateError(Exception):
 
 
 def _clip(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
 class BadInput(CellgateError):
-    """The request is at fault; sending it again cannot help."""
+    """The request is at fault: sending it again unchanged fails again."""
 
     status = 400
     code = "bad_input"
@@ -91,52 +103,63 @@ class BadInput(CellgateError):
 
 
 class BadHttp(BadInput):
-    """The request cannot be parsed as HTTP (RFC 9112)."""
+    """The request cannot be parsed as HTTP/1.1 (RFC 9112)."""
 
     code = "bad_http"
     title = "Not HTTP"
+    closes_connection = True
+
+
+class BadRequest(BadInput):
+    """The request is HTTP, but the server cannot process it."""
+
+    code = "http"
+    title = "Bad Request"
 
 
 class HeadTooLarge(BadInput):
-    """Request line and headers have more bytes than a head may have (RFC 6585, section 5)."""
+    """The request line and headers together are too large (RFC 6585, section 5)."""
 
     status = 431
     code = "head_too_large"
-    title = "Head too large"
+    title = "Request head too large"
+    closes_connection = True
 
 
 class InvalidJson(BadInput):
-    """The body cannot be parsed as JSON (RFC 8259)."""
+    """The body is not JSON (RFC 8259)."""
 
     code = "invalid_json"
     title = "Not JSON"
 
 
 class BadHeader(BadInput):
-    """A header we act on holds a value we cannot read."""
+    """A header has an invalid value."""
 
     code = "bad_header"
     title = "Bad header"
 
 
 class BodyTooLarge(BadInput):
-    """The body has more bytes than `max_body_bytes`."""
+    """The body has more bytes than the server accepts."""
 
     status = 413
     code = "body_too_large"
     title = "Body too large"
+    closes_connection = True
 
 
 class BodyTimeout(BadInput):
-    """The body did not arrive whole within `body_timeout_s`."""
+    """The body did not arrive in time."""
 
     status = 408
     code = "body_timeout"
-    title = "Body too slow"
+    title = "Body timeout"
+    closes_connection = True
 
 
 class UnsupportedMediaType(BadInput):
-    """The content type is not one the route reads."""
+    """The route does not read this content type."""
 
     status = 415
     code = "unsupported_media_type"
@@ -144,7 +167,7 @@ class UnsupportedMediaType(BadInput):
 
 
 class UnsupportedEncoding(BadInput):
-    """The content coding is not one we can undo. (The Open Inference Protocol's servers say 501.)"""
+    """The server does not decode this content coding."""  # Triton, too, answers 501
 
     status = 501
     code = "unsupported_encoding"
@@ -160,42 +183,58 @@ class InvalidField(BadInput):
 
 
 class WrongShape(InvalidField):
-    """Rows of different widths, or of a width the model does not take."""
+    """The rows differ in width, or do not have the width that the model takes."""
 
     code = "wrong_shape"
     title = "Wrong shape"
 
 
 class NonFinite(InvalidField):
-    """A number that the model's dtype cannot hold."""
+    """A number is NaN, infinite, or too large for the model's dtype."""
 
     code = "non_finite"
     title = "Number out of range"
 
 
 class EmptySequence(InvalidField):
-    """A sequence without a single time step."""
+    """A sequence has no time steps."""
 
     code = "empty_sequence"
     title = "Empty sequence"
 
 
 class SequenceTooLong(InvalidField):
-    """More time steps than `max_steps`."""
+    """A sequence has more time steps than the server accepts."""
 
     code = "sequence_too_long"
     title = "Sequence too long"
 
 
 class TooManySequences(InvalidField):
-    """More sequences in one request than `max_sequences`."""
+    """The request has more sequences than the server accepts."""
 
     code = "too_many_sequences"
     title = "Too many sequences"
 
 
+class SessionNotSupported(BadInput):
+    """The model has no sessions: it needs the whole sequence, or has no state."""
+
+    status = 422
+    code = "session_not_supported"
+    title = "Model does not support sessions"
+
+
+class GenerationNotSupported(BadInput):
+    """The model does not generate: its task is not language, or it has no probabilities."""
+
+    status = 422
+    code = "generation_not_supported"
+    title = "Model does not support generation"
+
+
 class BadExport(BadInput):
-    """What should be an exported session is none, or is not what was exported."""
+    """The body is not an exported session, or was modified after its export."""
 
     status = 422
     code = "bad_export"
@@ -203,31 +242,19 @@ class BadExport(BadInput):
 
 
 class Unauthorized(CellgateError):
-    """The server asks for an API key, and the request has none that it knows."""
+    """The server requires an API key; the request has none, or an unknown one."""
 
     status = 401
     code = "unauthorized"
-    title = "API key needed"
+    title = "API key required"
 
-
-class RateLimited(CellgateError):
-    """The tenant asks more often than it may; nothing was applied."""
-
-    status = 429
-    code = "rate_limited"
-    title = "Too many requests"
-
-
-class SessionQuota(CellgateError):
-    """The tenant has as many sessions, or as many bytes of them, as it may; nothing was applied."""
-
-    status = 429
-    code = "session_quota"
-    title = "Too many sessions"
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The scheme in which the server expects a key (RFC 9110, 11.6.1)."""
+        return [*super().headers(), (b"www-authenticate", b"Bearer")]
 
 
 class NotFound(CellgateError):
-    """There is nothing of that name."""
+    """There is no resource of that name."""
 
     status = 404
     code = "not_found"
@@ -242,21 +269,37 @@ class UnknownModel(NotFound):
 
 
 class UnknownVersion(NotFound):
-    """The model is loaded, the version is not."""
+    """The model is loaded, but not in that version."""
 
     code = "unknown_version"
     title = "Unknown version"
 
 
 class UnknownSession(NotFound):
-    """No session of that name was ever started, or it was deleted."""
+    """No session of that name exists: it was never started, or it was deleted."""
 
     code = "unknown_session"
     title = "Unknown session"
 
 
+class MethodNotAllowed(CellgateError):
+    """The path exists, but not for this method; the header Allow lists those it has."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "Method Not Allowed"
+
+    def __init__(self, detail: str, *, allow: Iterable[str] = ()) -> None:
+        super().__init__(detail)
+        self.allow = tuple(allow)
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Allow (RFC 9110, 10.2.1): the methods that the path has."""
+        return [*super().headers(), (b"allow", ", ".join(self.allow).encode())]
+
+
 class SessionConflict(CellgateError):
-    """`at` is neither the session's step nor that of its last request; `step` holds the true one."""
+    """`at` is neither the session's step nor that of its last request; `step` is the session's."""
 
     status = 409
     code = "session_conflict"
@@ -264,7 +307,7 @@ class SessionConflict(CellgateError):
 
 
 class SessionExists(CellgateError):
-    """A session of that name is live, and the request did not ask to restart it; `step` is where it is."""
+    """A live session has that name, and the request does not ask to restart it; `step` is its step."""
 
     status = 409
     code = "session_exists"
@@ -279,32 +322,50 @@ class SessionMismatch(CellgateError):
     title = "Session belongs to another model"
 
 
-class SessionNotSupported(BadInput):
-    """The model cannot be served step by step."""
-
-    status = 422
-    code = "session_not_supported"
-    title = "Model has no sessions"
-
-
-class GenerationNotSupported(BadInput):
-    """The model cannot go on by itself: its task is another than language."""
-
-    status = 422
-    code = "generation_not_supported"
-    title = "Model generates nothing"
-
-
 class SessionGone(CellgateError):
-    """The session was here and is no more; `reason` is ended, expired or evicted."""
+    """The session was ended, has expired, or was evicted; `reason` says which."""
 
     status = 410
     code = "session_gone"
-    title = "Session is gone"
+    title = "Session has ended"
+
+
+class RateLimited(CellgateError):
+    """The tenant has used up its request rate; nothing was applied."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+
+
+class SessionQuota(CellgateError):
+    """The tenant has reached its limit of sessions, or of bytes in them; nothing was applied."""
+
+    status = 429
+    code = "session_quota"
+    title = "Too many sessions"
+
+
+class InternalError(CellgateError):
+    """An internal error, in the server or in the model's graph; the log has it under the request's id."""
+
+
+class CorruptRecord(CellgateError):
+    """The stored session cannot be read; it can be deleted or replaced.
+
+    `revision` is what stands in the place of the record's revision: it allows replacing the record.
+    """
+
+    code = "corrupt_session"
+    title = "Corrupt session"
+
+    def __init__(self, detail: str, revision: bytes) -> None:
+        super().__init__(f"{detail}; the session cannot be continued, only deleted or replaced")
+        self.revision = revision
 
 
 class Unavailable(CellgateError):
-    """Nothing was applied; the same request may succeed after `retry_after_s`."""
+    """Nothing was applied; the same request may succeed after the time in Retry-After."""
 
     status = 503
     code = "unavailable"
@@ -315,61 +376,43 @@ class Unavailable(CellgateError):
 
 
 class Overloaded(Unavailable):
-    """The queue is full."""
+    """Too many requests are waiting."""
 
     code = "overloaded"
     title = "Overloaded"
 
 
 class SessionCapacity(Unavailable):
-    """The session store is full and no session has been idle long enough to be evicted."""
+    """The session store is full, and no session has been idle long enough to be evicted."""
 
     code = "session_capacity"
-    title = "No room for a session"
+    title = "Session store is full"
 
 
 class Draining(Unavailable):
-    """The server is stopping: what runs will finish, nothing new begins."""
+    """The server is starting or stopping: it finishes running requests and accepts no new ones."""
 
     code = "draining"
-    title = "Stopping"
+    title = "Not ready"
 
 
 class StoreUnavailable(Unavailable):
-    """The session store does not answer; stateless predictions go on."""
+    """The session store does not answer; requests without a session still work."""
 
     code = "store_unavailable"
     title = "Session store unavailable"
 
 
 class DeadlineExceeded(CellgateError):
-    """The request's time ran out before it was computed; a session was not moved."""
+    """The request was not computed in time; a session has not moved."""
 
     status = 504
     code = "deadline_exceeded"
     title = "Deadline exceeded"
 
 
-class InternalError(CellgateError):
-    """Our bug or the graph's; the log has the traceback under the request's id."""
-
-
-class CorruptRecord(CellgateError):
-    """The stored bytes are not what was written. The session is refused rather than gone on with.
-
-    `revision` is what stands where the revision was: enough to put another record in its place, or none.
-    """
-
-    code = "corrupt_session"
-    title = "Corrupt session"
-
-    def __init__(self, detail: str, revision: bytes) -> None:
-        super().__init__(f"{detail}; the session can be deleted or replaced, not gone on with")
-        self.revision = revision
-
-
 class StartupError(CellgateError):
-    """The server cannot start: a setting, a model or a device is not as asked for."""
+    """The server cannot start: a setting, a model or a device is not usable."""
 
     code = "startup"
     title = "Cannot start"

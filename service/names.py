@@ -2,6 +2,8 @@
 
 import re
 
+from service.errors import InvalidField
+
 # Printable ASCII but "/", and neither "." nor "..", so that it fits into a URL's path.
 SESSION_NAME = re.compile(r"(?:[!-\-0-~][!-.0-~]{0,127}|\.[!-\-0-~][!-.0-~]{0,126}|\.\.[!-.0-~]{1,126})")
 SESSION_NAME_RULE = 'expected 1 to 128 printable ASCII characters without "/"'
@@ -29,3 +31,10 @@ def v2_session_name(model: str, sequence_id: int | str) -> str:
 def is_session_name(name: str) -> bool:
     """Whether a session can have that name: one of `/predict`, or one of `/v2`."""
     return bool(SESSION_NAME.fullmatch(name) or _V2_SESSION_NAME.fullmatch(name))
+
+
+def require_session_name(name: str, pointer: str | None = None) -> str:
+    """The name, if a session can have it. Raises InvalidField."""
+    if not is_session_name(name):
+        raise InvalidField(SESSION_NAME_RULE, pointer=pointer)
+    return name

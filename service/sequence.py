@@ -3,7 +3,6 @@
 Pure values; they know no clock, no HTTP and no ONNX Runtime.
 """
 
-import re
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal, NamedTuple, Protocol
@@ -13,10 +12,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # one array per recurrent tensor, without the batch axis
-
-# Printable ASCII but "/", and neither "." nor "..", so that it fits into a path.
-SESSION_NAME = re.compile(r"(?:[!-\-0-~][!-.0-~]{0,127}|\.[!-\-0-~][!-.0-~]{0,126}|\.\.[!-.0-~]{1,126})")
-SESSION_NAME_RULE = 'expected 1 to 128 printable ASCII characters without "/"'  # for whoever gives another
 
 # Whether a request begins its session: if there is none; never; only if there is none; even if there is one.
 Start = Literal["auto", "no", "new", "restart"]

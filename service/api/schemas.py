@@ -9,8 +9,7 @@ from fastapi.openapi.models import Example
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from service.api.samples import STEPS
-from service.codec.request import MAX_STEP
-from service.sequence import SESSION_NAME
+from service.names import MAX_STEP, SESSION_NAME
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Annotated[int, Field(strict=True)] | None
 Steps = Annotated[

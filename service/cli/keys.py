@@ -25,9 +25,10 @@ def new(tenant: str) -> None:
     Example:
       cellgate keys new acme >> keys.toml
     """
-    from service.http.keys import TENANT, new_key
+    from service.http.keys import new_key
+    from service.names import TENANT_NAME
 
-    if not TENANT.fullmatch(tenant):
+    if not TENANT_NAME.fullmatch(tenant):
         raise click.BadParameter("letters, digits, '.', '_' and '-', at most 63, the first a letter or digit")
     key, entry = new_key()
     click.echo(f"API key of {tenant}, shown this once: {key}", err=True)

@@ -11,8 +11,8 @@ import click
 
 from service.cli.options import CONTEXT, settings_options
 from service.errors import BodyTooLarge, StartupError
-from service.http.keys import TENANT
-from service.sessions.resources import Page, Resources, checked
+from service.names import TENANT_NAME, require_session_name
+from service.sessions.resources import Page, Resources
 from service.sessions.store import Quota
 from service.settings import Settings
 
@@ -28,7 +28,7 @@ NAME = click.argument("name")
 
 
 def _check_tenant(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if value and not TENANT.fullmatch(value):
+    if value and not TENANT_NAME.fullmatch(value):
         raise click.BadParameter("expected letters, digits, '.', '_' and '-'")
     return value
 
@@ -98,7 +98,7 @@ def show_session(settings: Settings, tenant: str, name: str) -> None:
     Example:
       cellgate sessions show call-42
     """
-    record = _with(settings, lambda parts: parts.read(tenant, checked(name)))
+    record = _with(settings, lambda parts: parts.read(tenant, require_session_name(name)))
     shown = {
         "session": name,
         "model": record.model,
@@ -126,7 +126,7 @@ def export_session(settings: Settings, tenant: str, name: str, output: Path | No
     Example:
       cellgate sessions export call-42 -o call-42.cgs
     """
-    blob = _with(settings, lambda parts: parts.export(tenant, checked(name)))
+    blob = _with(settings, lambda parts: parts.export(tenant, require_session_name(name)))
     path = output or Path(name.replace("/", "_") + ".cgs")
     path.write_bytes(blob)
     click.echo(f"wrote {path}: {len(blob)} bytes")
@@ -153,7 +153,9 @@ def import_session(
     blob = file.read_bytes()
     record = _with(
         settings,
-        lambda parts: parts.import_(tenant, checked(name), blob, version=version, replace_live=replace),
+        lambda parts: parts.import_(
+            tenant, require_session_name(name), blob, version=version, replace_live=replace
+        ),
         brings_to=tenant,
     )
     click.echo(f"{name} is at step {record.step} of {record.model} version {record.version}")
@@ -171,7 +173,7 @@ def remove_sessions(settings: Settings, tenant: str, names: tuple[str, ...]) -> 
       cellgate sessions rm call-42 call-43
     """
     for name in names:
-        _with(settings, lambda parts, name=name: parts.delete(tenant, checked(name)))  # type: ignore[misc]
+        _with(settings, lambda parts, name=name: parts.delete(tenant, require_session_name(name)))  # type: ignore[misc]
         click.echo(f"removed {name}")
 
 

@@ -27,9 +27,9 @@ from service.errors import (
     WrongShape,
 )
 from service.manifest import InputSpec, Manifest, OutputSpec
-from service.sequence import SESSION_NAME, SESSION_NAME_RULE, Array, Start
+from service.names import MAX_STEP, SESSION_NAME, SESSION_NAME_RULE
+from service.sequence import Array, Start
 
-MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
 FEW = 8192  # numbers; with more, BLAS may start threads of its own
 _SQUARES = {  # of the largest number of each type that has infinities
     "float16": 65504.0**2,

@@ -16,7 +16,6 @@ import base64
 import hashlib
 import hmac
 import mmap
-import re
 import secrets
 import struct
 import time
@@ -30,10 +29,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service import shared_memory as shared
 from service.errors import RateLimited, StartupError, Unauthorized
+from service.names import TENANT_NAME
 from service.sessions.store import Quota
 
 PREFIX = "sha256:"
-TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 BURST_S = 1.0
 ROUNDING_S = 1e-6  # of sums of intervals
 _TIME = struct.Struct("<d")
@@ -78,7 +77,7 @@ class Tenants:
             tables.setdefault(name, {}).setdefault("keys", []).append(key)
         tenants = {}
         for name, table in tables.items():
-            if not TENANT.fullmatch(name):
+            if not TENANT_NAME.fullmatch(name):
                 raise StartupError(f"keys: {name!r} is no tenant's name: letters, digits, '.', '_' and '-'")
             try:
                 tenants[name] = Tenant.model_validate(table)

@@ -16,16 +16,15 @@ import numpy as np
 import orjson
 
 from service.codec import tensors
-from service.codec.request import MAX_STEP, Item
+from service.codec.request import Item
 from service.codec.tensors import Tensor
 from service.errors import BadHeader, BodyTooLarge, InvalidField, InvalidJson, UnsupportedEncoding
 from service.manifest import Manifest
+from service.names import MAX_SEQUENCE_ID, MAX_SEQUENCE_ID_LENGTH, MAX_STEP, v2_session_name
 from service.predict.predictor import Predictor, Reply, Request
 from service.repository.repository import Model
 from service.sequence import Array, Start
 
-MAX_SEQUENCE_ID = 2**64 - 1
-MAX_ID_LENGTH = 128
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # how zlib is told the two formats apart
 
 SequenceId = int | str
@@ -97,7 +96,7 @@ class OpenInference:
             if len(rows) != 1:
                 raise InvalidField(f"a request with a sequence_id has a batch of 1, not of {len(rows)}")
             tensors.check_output((steps, *manifest.outputs[0].dims), model.output_dtype)
-            session = session_name(model.name, inference.sequence_id or 0)
+            session = v2_session_name(model.name, inference.sequence_id or 0)
             return Item(rows[0], session, inference.at, inference.end, inference.start)
 
         returns = _returns(inference, model.manifest)
@@ -112,14 +111,6 @@ class OpenInference:
         return tensors.rows_of(
             inference.inputs, manifest, max_rows=limits.max_sequences, max_steps=limits.max_steps
         )
-
-
-def session_name(model: str, sequence_id: SequenceId) -> str:
-    """The session behind a sequence id. Ids belong to a model; 42 and "42" are two of them.
-
-    "/" keeps these names apart from all that `POST /predict` takes.
-    """
-    return f"v2/{model}/{sequence_id}" if isinstance(sequence_id, int) else f"v2/{model}/s/{sequence_id}"
 
 
 def decompress(body: bytes, coding: bytes, *, max_bytes: int) -> bytes:
@@ -197,11 +188,16 @@ def _read_sequence_id(given: Any) -> SequenceId | None:
     """None for 0 and "", which mean that the request is in no sequence."""
     if type(given) is int and 0 <= given <= MAX_SEQUENCE_ID:
         return given or None
-    if isinstance(given, str) and len(given) <= MAX_ID_LENGTH and given.isascii() and given.isprintable():
+    if (
+        isinstance(given, str)
+        and len(given) <= MAX_SEQUENCE_ID_LENGTH
+        and given.isascii()
+        and given.isprintable()
+    ):
         return given or None
     raise InvalidField(
-        f"Unable to parse 'sequence_id': expected an integer from 0 to 2^64-1, or up to {MAX_ID_LENGTH} "
-        "printable ASCII characters"
+        f"Unable to parse 'sequence_id': expected an integer from 0 to 2^64-1, or up to "
+        f"{MAX_SEQUENCE_ID_LENGTH} printable ASCII characters"
     )
 
 

@@ -175,7 +175,7 @@ class Run:
                     return reply
                 logger.debug("another worker was first; running again from the session's new state")
         finally:
-            self.sessions.give_turn(key)
+            self.sessions.release_turn(key)
 
     async def _step(
         self, model: Model, item: Item, session: str, key: bytes, record: Record | None
@@ -222,10 +222,10 @@ class Run:
 
     def _state_of(self, model: Model, opened: Opened) -> State:
         """Where the session is: on the device, if it was last committed here, else as stored."""
-        if opened.going_on is None:
+        if opened.resumed is None:
             return model.zero
-        hot = model.hot.find(opened.key, opened.going_on.revision)
-        return model.unpack_state(opened.going_on.state) if hot is None else hot
+        hot = model.hot.find(opened.key, opened.resumed.revision)
+        return model.unpack_state(opened.resumed.state) if hot is None else hot
 
     async def _compute(self, model: Model, item: Item, state: State) -> Sequence:
         sequence = self._sequence(model, item, state)

@@ -8,7 +8,6 @@ A model is served only if its manifest fits its graph and its example gives the 
 import functools
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -28,6 +27,7 @@ from service.engine.scheduler import Scheduler
 from service.engine.worker import Spare, Worker
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.names import MODEL_NAME, MODEL_VERSION
 from service.repository.rehearsal import Batching, Rehearsal, scheduler_for
 from service.sequence import Batch, State
 from service.sessions.rules import Binding
@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 HOT_BYTES = 1 << 30  # of device memory, a model and worker
 # Beyond rounding: some versions of CUDA's LSTM misread rows shorter than their batch.
 MAX_RAGGED_DIFFERENCE = 1e-3
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(slots=True, frozen=True)
@@ -205,8 +203,8 @@ class Repository:
 
 def find(root: Path) -> Iterator[Path]:
     """Version folders below `root`, in order; whatever is not named like one is passed over."""
-    for name in sorted(path for path in root.glob("*") if path.is_dir() and NAME.fullmatch(path.name)):
-        versions = [path for path in name.glob("*") if path.is_dir() and VERSION.fullmatch(path.name)]
+    for name in sorted(path for path in root.glob("*") if path.is_dir() and MODEL_NAME.fullmatch(path.name)):
+        versions = [path for path in name.glob("*") if path.is_dir() and MODEL_VERSION.fullmatch(path.name)]
         yield from sorted(versions, key=lambda path: int(path.name))
 
 

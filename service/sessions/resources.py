@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from service.codec.request import MAX_STEP
 from service.errors import (
     CorruptRecord,
     InvalidField,
@@ -20,9 +19,10 @@ from service.errors import (
     WrongShape,
 )
 from service.manifest import Manifest, StateSpec
-from service.sequence import SESSION_NAME_RULE, Array
+from service.names import MAX_STEP
+from service.sequence import Array
 from service.sessions import exported as transfer
-from service.sessions.rules import Binding, Sessions, is_name, session_key
+from service.sessions.rules import Binding, Sessions, session_key
 from service.sessions.store import Record
 from service.sessions.store.base import tenant_of
 from service.sessions.store.record import new_revision
@@ -245,7 +245,7 @@ class Resources:
                 found = await self._find(key, even_damaged=even_damaged)
                 is_done = await self._sessions.put(key, found, change(found))
         finally:
-            self._sessions.give_turn(key)
+            self._sessions.release_turn(key)
 
     async def _find(self, key: bytes, *, even_damaged: bool) -> Record | None:
         try:
@@ -261,13 +261,6 @@ class Resources:
                 f"expected more than 0 and at most {self._max_ttl_s:g} seconds", pointer="/ttl_s"
             )
         return max(1, round(ttl_s * 1000))
-
-
-def checked(name: str, pointer: str | None = None) -> str:
-    """The name, if a session can have it. Raises InvalidField."""
-    if not is_name(name):
-        raise InvalidField(SESSION_NAME_RULE, pointer=pointer)
-    return name
 
 
 def _require_states(home: Home) -> None:

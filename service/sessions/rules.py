@@ -8,7 +8,6 @@ Sessions know records and stores; they know nothing of HTTP, JSON or ONNX Runtim
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from service.errors import (
     SessionQuota,
     UnknownSession,
 )
-from service.sequence import SESSION_NAME, Start
+from service.sequence import Start
 from service.sessions.store import Outcome, Quota, Record, Status, Store, Write
 from service.sessions.store.base import tenant_of
 from service.sessions.store.record import new_revision
 
-_V2_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")  # service.predict.infer.session_name
 MAX_WAITING = 256  # requests of a process that wait for one session, each with its body
 SWEEP_LIMIT = 500  # sessions buried in one go, so that a sweep holds the store for a millisecond, not more
 
@@ -48,29 +46,24 @@ class Opened:
     """A session whose next request may run (or, with `reply`, need not)."""
 
     key: bytes
-    found: Record | None  # what the commit has to find again: a session, a tombstone, or nothing
-    going_on: Record | None = None  # the live session; None when this request begins a new one
+    existing: Record | None  # what the commit has to find again: a session, a tombstone, or nothing
+    resumed: Record | None = None  # the live session; None when this request begins a new one
     reply: bytes | None = None  # the stored reply, when this is the last request again
 
     @property
     def state(self) -> bytes | None:
         """The state to go on from; None at step 0."""
-        return self.going_on.state if self.going_on else None
+        return self.resumed.state if self.resumed else None
 
     @property
     def version(self) -> str:
         """The model's version that what was found is on."""
-        return self.found.version if self.found else ""
+        return self.existing.version if self.existing else ""
 
     @property
     def step(self) -> int:
         """Steps consumed so far."""
-        return self.going_on.step if self.going_on else 0
-
-
-def is_name(name: str) -> bool:
-    """Whether a session can have that name; "/" is in those of `/v2` alone."""
-    return bool(SESSION_NAME.fullmatch(name) or _V2_NAME.fullmatch(name))
+        return self.resumed.step if self.resumed else 0
 
 
 def session_key(tenant: str, session: str) -> bytes:
@@ -116,12 +109,12 @@ class Sessions:
                 await turn
         except (asyncio.CancelledError, TimeoutError) as error:
             if turn.done() and not turn.cancelled():  # handed to us as we left: pass it on
-                self.give_turn(key)
+                self.release_turn(key)
             if isinstance(error, TimeoutError):
                 raise DeadlineExceeded("other requests of the session took until the deadline") from error
             raise
 
-    def give_turn(self, key: bytes) -> None:
+    def release_turn(self, key: bytes) -> None:
         """End the turn that `take_turn` began."""
         waiting = self._turns[key]
         while waiting:
@@ -185,7 +178,7 @@ class Sessions:
 
         Returns once the store holds it. Raises SessionCapacity or StoreUnavailable; nothing was applied then.
         """
-        old = opened.going_on
+        old = opened.resumed
         record = self.new_record(
             binding,
             state=b"" if end else state,
@@ -197,7 +190,7 @@ class Sessions:
         if end:
             record.status = Status.ENDED
         record.at, record.digest, record.reply = opened.step, digest, reply
-        return record if await self.put(opened.key, opened.found, record) else None
+        return record if await self.put(opened.key, opened.existing, record) else None
 
     def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
         """A live session as of now; `ttl_ms` None: as the settings have it."""

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.codec.request import MAX_STEP
+from service.names import MAX_STEP
 from service.sessions import exported as transfer
 from service.sessions.rules import session_key
 from service.sessions.store import Limits, Record, Write

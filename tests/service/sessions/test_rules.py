@@ -206,13 +206,13 @@ def test_turns_are_given_in_order_and_a_waiter_who_leaves_holds_up_nobody() -> N
             await world.sessions.take_turn(KEY)
             order.append(number)
             await asyncio.sleep(0)
-            world.sessions.give_turn(KEY)
+            world.sessions.release_turn(KEY)
 
         await world.sessions.take_turn(KEY)
         tasks = [asyncio.create_task(take(number)) for number in range(5)]
         await asyncio.sleep(0)
         tasks[1].cancel()
-        world.sessions.give_turn(KEY)
+        world.sessions.release_turn(KEY)
         tasks[0].cancel()  # it has been handed the turn, and leaves before it knows
         await asyncio.gather(*tasks, return_exceptions=True)
         await world.sessions.take_turn(KEY)  # free again
@@ -228,7 +228,7 @@ def test_a_turn_that_does_not_come_in_time_is_given_up_and_goes_to_the_next() ->
         next_ = asyncio.create_task(world.sessions.take_turn(KEY))
         with pytest.raises(DeadlineExceeded):
             await late
-        world.sessions.give_turn(KEY)
+        world.sessions.release_turn(KEY)
         await next_
 
     run(body)
@@ -242,7 +242,7 @@ def test_no_more_than_so_many_wait_for_a_session() -> None:
         with pytest.raises(Overloaded):
             await world.sessions.take_turn(KEY)
         for task in waiting:
-            world.sessions.give_turn(KEY)
+            world.sessions.release_turn(KEY)
             await task
 
     run(body)
