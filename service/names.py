@@ -33,7 +33,7 @@ def is_session_name(name: str) -> bool:
     return bool(SESSION_NAME.fullmatch(name) or _V2_SESSION_NAME.fullmatch(name))
 
 
-def require_session_name(name: str, pointer: str | None = None) -> str:
+def check_session_name(name: str, pointer: str | None = None) -> str:
     """The name, if a session can have it. Raises InvalidField."""
     if not is_session_name(name):
         raise InvalidField(SESSION_NAME_RULE, pointer=pointer)

@@ -19,7 +19,7 @@ from service.api.schemas import (
     SessionReply,
     SessionsReply,
 )
-from service.names import require_session_name
+from service.names import check_session_name
 from service.sequence import Array
 from service.sessions.exported import MEDIA_TYPE
 from service.sessions.resources import Resources
@@ -74,9 +74,7 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
     )
     async def export_session(tenant: Tenant, session: Name) -> Response:
         """The session as a file with a checksum, its last request's reply included."""
-        return Response(
-            await resources().export(tenant, require_session_name(session)), media_type=MEDIA_TYPE
-        )
+        return Response(await resources().export(tenant, check_session_name(session)), media_type=MEDIA_TYPE)
 
     @router.put(
         "/sessions/{session:path}/import",
@@ -95,7 +93,7 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
     ) -> SessionReply:
         """Take an exported session in. The file is refused whole if a bit of it differs."""
         record = await resources().import_(
-            tenant, require_session_name(session), await request.body(), version=version, replace_live=replace
+            tenant, check_session_name(session), await request.body(), version=version, replace_live=replace
         )
         return describe(session, record, resources().now_ms())
 
@@ -106,14 +104,14 @@ def _add_moves(router: APIRouter, resources: Callable[[], Resources]) -> None:
     )
     async def fork_session(tenant: Tenant, session: Name, body: ForkSessionBody) -> SessionReply:
         """A second session that goes on from where this one is now."""
-        to = require_session_name(body.to, "/to")
-        record = await resources().fork(tenant, require_session_name(session), to, ttl_s=body.ttl_s)
+        to = check_session_name(body.to, "/to")
+        record = await resources().fork(tenant, check_session_name(session), to, ttl_s=body.ttl_s)
         return describe(to, record, resources().now_ms())
 
     @router.post("/sessions/{session:path}/migrate", responses=problems(404, 409, 410, 422, 503))
     async def migrate_session(tenant: Tenant, session: Name, body: MigrateSessionBody) -> SessionReply:
         """Go on with another version of the model, whose states are shaped alike; nothing is replayed."""
-        record = await resources().migrate(tenant, require_session_name(session), body.version)
+        record = await resources().migrate(tenant, check_session_name(session), body.version)
         return describe(session, record, resources().now_ms())
 
 
@@ -125,7 +123,7 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         state: Annotated[bool, Query(description="true: with the recurrent tensors")] = False,
     ) -> SessionReply:
         """One live session."""
-        record = await resources().read(tenant, require_session_name(session))
+        record = await resources().read(tenant, check_session_name(session))
         reply = describe(session, record, resources().now_ms())
         if state:
             tensors = resources().state_of(record)
@@ -142,7 +140,7 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
         """Begin a session on purpose: with a state of the client's own, or a life of another length."""
         record = await resources().create(
             tenant,
-            require_session_name(session),
+            check_session_name(session),
             model=body.model,
             version=body.version,
             state=body.state,
@@ -155,13 +153,13 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
     @router.patch("/sessions/{session:path}", responses=problems(404, 410, 422, 503))
     async def change_session(tenant: Tenant, session: Name, body: PatchSessionBody) -> SessionReply:
         """Change after how long it expires; its idle time begins anew."""
-        record = await resources().set_ttl(tenant, require_session_name(session), body.ttl_s)
+        record = await resources().set_ttl(tenant, check_session_name(session), body.ttl_s)
         return describe(session, record, resources().now_ms())
 
     @router.delete("/sessions/{session:path}", status_code=204, responses=problems(404, 410, 503))
     async def delete_session(tenant: Tenant, session: Name) -> Response:
         """Forget a session. Its name is free again."""
-        await resources().delete(tenant, require_session_name(session))
+        await resources().delete(tenant, check_session_name(session))
         return Response(status_code=204)
 
 

@@ -196,7 +196,7 @@ def _read_sequence_id(given: Any) -> SequenceId | None:
     ):
         return given or None
     raise InvalidField(
-        f"Unable to parse 'sequence_id': expected an integer from 0 to 2^64-1, or up to "
+        "Unable to parse 'sequence_id': expected an integer from 0 to 2^64-1, or up to "
         f"{MAX_SEQUENCE_ID_LENGTH} printable ASCII characters"
     )
 
