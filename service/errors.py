@@ -1,4 +1,4 @@
-"""Every way a request, a model or a start can fail. Each class holds its HTTP status, code, title and headers.
+"""Every way a request, a model or a start can fail. Each class has its HTTP status, code, title and headers.
 
 CellgateError
 ├── BadInput                     the request itself is at fault
@@ -53,6 +53,21 @@ class CellgateError(Exception):
     title: ClassVar[str] = "Internal error"
     closes_connection: ClassVar[bool] = False  # whether the rest of the request's body is left unread
 
+    def __init_subclass__(
+        cls,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        title: str | None = None,
+        closes_connection: bool = False,
+    ) -> None:
+        """Set what the class names; it inherits the rest."""
+        super().__init_subclass__()
+        cls.status = cls.status if status is None else status
+        cls.code = cls.code if code is None else code
+        cls.title = cls.title if title is None else title
+        cls.closes_connection = closes_connection
+
     def __init__(
         self,
         detail: str,
@@ -94,200 +109,116 @@ def _clip(text: str) -> str:
     return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}…"
 
 
-class BadInput(CellgateError):
+class BadInput(CellgateError, status=400, code="bad_input", title="Bad input"):
     """The request is at fault: sending it again unchanged fails again."""
 
-    status = 400
-    code = "bad_input"
-    title = "Bad input"
 
-
-class BadHttp(BadInput):
+class BadHttp(BadInput, code="bad_http", title="Not HTTP", closes_connection=True):
     """The request cannot be parsed as HTTP/1.1 (RFC 9112)."""
 
-    code = "bad_http"
-    title = "Not HTTP"
-    closes_connection = True
 
-
-class BadRequest(BadInput):
+class BadRequest(BadInput, code="http", title="Bad Request"):
     """The request is HTTP, but the server cannot process it."""
 
-    code = "http"
-    title = "Bad Request"
 
-
-class HeadTooLarge(BadInput):
+class HeadTooLarge(
+    BadInput, status=431, code="head_too_large", title="Head too large", closes_connection=True
+):
     """The request line and headers together are too large (RFC 6585, section 5)."""
 
-    status = 431
-    code = "head_too_large"
-    title = "Request head too large"
-    closes_connection = True
 
-
-class InvalidJson(BadInput):
+class InvalidJson(BadInput, code="invalid_json", title="Not JSON"):
     """The body is not JSON (RFC 8259)."""
 
-    code = "invalid_json"
-    title = "Not JSON"
 
-
-class BadHeader(BadInput):
+class BadHeader(BadInput, code="bad_header", title="Bad header"):
     """A header has an invalid value."""
 
-    code = "bad_header"
-    title = "Bad header"
 
-
-class BodyTooLarge(BadInput):
+class BodyTooLarge(
+    BadInput, status=413, code="body_too_large", title="Body too large", closes_connection=True
+):
     """The body has more bytes than the server accepts."""
 
-    status = 413
-    code = "body_too_large"
-    title = "Body too large"
-    closes_connection = True
 
-
-class BodyTimeout(BadInput):
+class BodyTimeout(BadInput, status=408, code="body_timeout", title="Body timeout", closes_connection=True):
     """The body did not arrive in time."""
 
-    status = 408
-    code = "body_timeout"
-    title = "Body timeout"
-    closes_connection = True
 
-
-class UnsupportedMediaType(BadInput):
+class UnsupportedMediaType(
+    BadInput, status=415, code="unsupported_media_type", title="Unsupported media type"
+):
     """The route does not read this content type."""
 
-    status = 415
-    code = "unsupported_media_type"
-    title = "Unsupported media type"
 
-
-class UnsupportedEncoding(BadInput):
+class UnsupportedEncoding(BadInput, status=501, code="unsupported_encoding", title="Unsupported encoding"):
     """The server does not decode this content coding."""  # Triton, too, answers 501
 
-    status = 501
-    code = "unsupported_encoding"
-    title = "Unsupported content coding"
 
-
-class InvalidField(BadInput):
+class InvalidField(BadInput, status=422, code="invalid_field", title="Invalid field"):
     """A field is missing, unknown, or of the wrong type or range."""
 
-    status = 422
-    code = "invalid_field"
-    title = "Invalid field"
 
-
-class WrongShape(InvalidField):
+class WrongShape(InvalidField, code="wrong_shape", title="Wrong shape"):
     """The rows differ in width, or do not have the width that the model takes."""
 
-    code = "wrong_shape"
-    title = "Wrong shape"
 
-
-class NonFinite(InvalidField):
+class NonFinite(InvalidField, code="non_finite", title="Number out of range"):
     """A number is NaN, infinite, or too large for the model's dtype."""
 
-    code = "non_finite"
-    title = "Number out of range"
 
-
-class EmptySequence(InvalidField):
+class EmptySequence(InvalidField, code="empty_sequence", title="Empty sequence"):
     """A sequence has no time steps."""
 
-    code = "empty_sequence"
-    title = "Empty sequence"
 
-
-class SequenceTooLong(InvalidField):
+class SequenceTooLong(InvalidField, code="sequence_too_long", title="Sequence too long"):
     """A sequence has more time steps than the server accepts."""
 
-    code = "sequence_too_long"
-    title = "Sequence too long"
 
-
-class TooManySequences(InvalidField):
+class TooManySequences(InvalidField, code="too_many_sequences", title="Too many sequences"):
     """The request has more sequences than the server accepts."""
 
-    code = "too_many_sequences"
-    title = "Too many sequences"
 
-
-class SessionNotSupported(BadInput):
+class SessionNotSupported(BadInput, status=422, code="session_not_supported", title="Sessions not supported"):
     """The model has no sessions: it needs the whole sequence, or has no state."""
 
-    status = 422
-    code = "session_not_supported"
-    title = "Model does not support sessions"
 
-
-class GenerationNotSupported(BadInput):
+class GenerationNotSupported(
+    BadInput, status=422, code="generation_not_supported", title="Generation not supported"
+):
     """The model does not generate: its task is not language, or it has no probabilities."""
 
-    status = 422
-    code = "generation_not_supported"
-    title = "Model does not support generation"
 
-
-class BadExport(BadInput):
+class BadExport(BadInput, status=422, code="bad_export", title="Not an exported session"):
     """The body is not an exported session, or was modified after its export."""
 
-    status = 422
-    code = "bad_export"
-    title = "Not an exported session"
 
-
-class Unauthorized(CellgateError):
+class Unauthorized(CellgateError, status=401, code="unauthorized", title="API key required"):
     """The server requires an API key; the request has none, or an unknown one."""
-
-    status = 401
-    code = "unauthorized"
-    title = "API key required"
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The scheme in which the server expects a key (RFC 9110, 11.6.1)."""
         return [*super().headers(), (b"www-authenticate", b"Bearer")]
 
 
-class NotFound(CellgateError):
+class NotFound(CellgateError, status=404, code="not_found", title="Not found"):
     """There is no resource of that name."""
 
-    status = 404
-    code = "not_found"
-    title = "Not found"
 
-
-class UnknownModel(NotFound):
+class UnknownModel(NotFound, code="unknown_model", title="Unknown model"):
     """No model of that name is loaded."""
 
-    code = "unknown_model"
-    title = "Unknown model"
 
-
-class UnknownVersion(NotFound):
+class UnknownVersion(NotFound, code="unknown_version", title="Unknown version"):
     """The model is loaded, but not in that version."""
 
-    code = "unknown_version"
-    title = "Unknown version"
 
-
-class UnknownSession(NotFound):
+class UnknownSession(NotFound, code="unknown_session", title="Unknown session"):
     """No session of that name exists: it was never started, or it was deleted."""
 
-    code = "unknown_session"
-    title = "Unknown session"
 
-
-class MethodNotAllowed(CellgateError):
+class MethodNotAllowed(CellgateError, status=405, code="method_not_allowed", title="Method Not Allowed"):
     """The path exists, but not for this method; the header Allow lists those it has."""
-
-    status = 405
-    code = "method_not_allowed"
-    title = "Method Not Allowed"
 
     def __init__(self, detail: str, *, allow: Iterable[str] = ()) -> None:
         super().__init__(detail)
@@ -298,121 +229,73 @@ class MethodNotAllowed(CellgateError):
         return [*super().headers(), (b"allow", ", ".join(self.allow).encode())]
 
 
-class SessionConflict(CellgateError):
+class SessionConflict(CellgateError, status=409, code="session_conflict", title="Session is at another step"):
     """`at` is neither the session's step nor that of its last request; `step` is the session's."""
 
-    status = 409
-    code = "session_conflict"
-    title = "Session is at another step"
 
-
-class SessionExists(CellgateError):
+class SessionExists(CellgateError, status=409, code="session_exists", title="Session exists"):
     """A live session has that name, and the request does not ask to restart it; `step` is its step."""
 
-    status = 409
-    code = "session_exists"
-    title = "Session exists"
 
-
-class SessionMismatch(CellgateError):
+class SessionMismatch(
+    CellgateError, status=409, code="session_mismatch", title="Session belongs to another model"
+):
     """The session was started on another model, version or graph, and stays with it."""
 
-    status = 409
-    code = "session_mismatch"
-    title = "Session belongs to another model"
 
-
-class SessionGone(CellgateError):
+class SessionGone(CellgateError, status=410, code="session_gone", title="Session has ended"):
     """The session was ended, has expired, or was evicted; `reason` says which."""
 
-    status = 410
-    code = "session_gone"
-    title = "Session has ended"
 
-
-class RateLimited(CellgateError):
+class RateLimited(CellgateError, status=429, code="rate_limited", title="Too many requests"):
     """The tenant has used up its request rate; nothing was applied."""
 
-    status = 429
-    code = "rate_limited"
-    title = "Too many requests"
 
-
-class SessionQuota(CellgateError):
+class SessionQuota(CellgateError, status=429, code="session_quota", title="Too many sessions"):
     """The tenant has reached its limit of sessions, or of bytes in them; nothing was applied."""
-
-    status = 429
-    code = "session_quota"
-    title = "Too many sessions"
 
 
 class InternalError(CellgateError):
     """An internal error, in the server or in the model's graph; the log has it under the request's id."""
 
 
-class CorruptRecord(CellgateError):
+class CorruptRecord(CellgateError, code="corrupt_session", title="Corrupt session"):
     """The stored session cannot be read; it can be deleted or replaced.
 
     `revision` is what stands in the place of the record's revision: it allows replacing the record.
     """
-
-    code = "corrupt_session"
-    title = "Corrupt session"
 
     def __init__(self, detail: str, revision: bytes) -> None:
         super().__init__(f"{detail}; the session cannot be continued, only deleted or replaced")
         self.revision = revision
 
 
-class Unavailable(CellgateError):
+class Unavailable(CellgateError, status=503, code="unavailable", title="Unavailable"):
     """Nothing was applied; the same request may succeed after the time in Retry-After."""
-
-    status = 503
-    code = "unavailable"
-    title = "Unavailable"
 
     def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
         super().__init__(detail, retry_after_s=retry_after_s)
 
 
-class Overloaded(Unavailable):
+class Overloaded(Unavailable, code="overloaded", title="Overloaded"):
     """Too many requests are waiting."""
 
-    code = "overloaded"
-    title = "Overloaded"
 
-
-class SessionCapacity(Unavailable):
+class SessionCapacity(Unavailable, code="session_capacity", title="Session store is full"):
     """The session store is full, and no session has been idle long enough to be evicted."""
 
-    code = "session_capacity"
-    title = "Session store is full"
 
-
-class Draining(Unavailable):
+class Draining(Unavailable, code="draining", title="Not ready"):
     """The server is starting or stopping: it finishes running requests and accepts no new ones."""
 
-    code = "draining"
-    title = "Not ready"
 
-
-class StoreUnavailable(Unavailable):
+class StoreUnavailable(Unavailable, code="store_unavailable", title="Session store unavailable"):
     """The session store does not answer; requests without a session still work."""
 
-    code = "store_unavailable"
-    title = "Session store unavailable"
 
-
-class DeadlineExceeded(CellgateError):
+class DeadlineExceeded(CellgateError, status=504, code="deadline_exceeded", title="Deadline exceeded"):
     """The request was not computed in time; a session has not moved."""
 
-    status = 504
-    code = "deadline_exceeded"
-    title = "Deadline exceeded"
 
-
-class StartupError(CellgateError):
+class StartupError(CellgateError, code="startup", title="Cannot start"):
     """The server cannot start: a setting, a model or a device is not usable."""
-
-    code = "startup"
-    title = "Cannot start"

@@ -9,8 +9,7 @@ from service.errors import CellgateError, CorruptRecord, InvalidField, NotFound
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
 NEVER_SENT = {"startup"}
-# Not errors of ours: Starlette's, and what nginx says in a replica's place.
-OTHERS = {(405, "method_not_allowed"), (502, "replica_lost"), (504, "replica_silent")}
+NGINX = {(502, "replica_lost"), (504, "replica_silent")}  # sent by nginx, in the place of a replica
 
 
 def raised(kind: type[CellgateError] = CellgateError) -> Iterator[type[CellgateError]]:
@@ -35,7 +34,7 @@ def documented() -> set[tuple[int, str]]:
 
 def test_the_table_of_errors_has_every_code_and_no_other() -> None:
     sent = {(kind.status, kind.code) for kind in raised() if kind.code not in NEVER_SENT}
-    assert documented() == sent | OTHERS
+    assert documented() == sent | NGINX
 
 
 def test_each_cause_has_a_code_of_its_own() -> None:
