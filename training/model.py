@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from training import cells
 from training.cells.cell import Affine, State
 from training.data.dataset import Forecast, Input, Sequence
-from training.front import Front
-from training.tail import Quantiles
+from training.inputs import Front
+from training.quantiles import Quantiles
 
 
 class Network(nn.Module):

@@ -14,7 +14,8 @@ from service.manifest import Manifest
 from tests.e2e.server import Server, running
 from tests.service import text_models
 from tests.service.text_models import TEXTS
-from training import data, sampling
+from tests.training import sampling
+from training import data
 from training.__main__ import main
 from training.data import tokens
 

@@ -7,7 +7,7 @@ import torch
 
 from tests.service import text_models
 from tests.service.text_models import TEXTS
-from tests.training.made import MIXED
+from tests.training.synthetic import MIXED
 from training.data import tokens
 from training.data.dataset import DataSet, Input, Sequence, Split
 from training.export import export

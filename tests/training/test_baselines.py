@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training.made import data_of
+from tests.training.synthetic import data_of
 from training.baselines import measure
 from training.data import moby
 from training.data.dataset import DataSet, Forecast, Input, Split, each_step

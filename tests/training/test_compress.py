@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from service.manifest import Manifest
 from tests.e2e.server import running
-from tests.training.made import data_of
-from tests.training.test_front import TASKS, network_for
+from tests.training.synthetic import data_of
+from tests.training.test_inputs import TASKS, network_for
 from training import cells
 from training.__main__ import main
 from training.compress import CompressError, Plan, compress, prune

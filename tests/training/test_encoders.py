@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.made import data_of, encoded_data
+from tests.training.synthetic import data_of, encoded_data
 from training.data.dataset import DataSet
 from training.export import export
 from training.export.network import write_graph

@@ -11,9 +11,9 @@ import torch
 from click.testing import CliRunner, Result
 from matplotlib import image
 
-from tests.training.made import data_of, encoded_data
+from tests.training.synthetic import data_of, encoded_data
 from tests.training.test_encoders import network_for as encoded_network_for
-from tests.training.test_front import TASKS, network_for
+from tests.training.test_inputs import TASKS, network_for
 from training import cells
 from training import explain as inside
 from training.__main__ import main

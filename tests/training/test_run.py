@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.made import data_of
+from tests.training.synthetic import data_of
 from training import loop, run
 from training.batches import Batch
 from training.config import Config, Recipe, Table

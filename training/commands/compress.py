@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.commands.common import errors, finished_run, model_of
+from training.commands.errors import errors, finished_run, model_of
 
 if TYPE_CHECKING:
     from training.compress import Report

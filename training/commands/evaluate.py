@@ -10,7 +10,7 @@ from rich.progress import track
 from rich.table import Table
 
 from training import data
-from training.commands.common import errors, finished_run
+from training.commands.errors import errors, finished_run
 
 if TYPE_CHECKING:
     from training.data.dataset import DataSet

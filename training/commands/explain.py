@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from training.commands.common import errors, finished_run
+from training.commands.errors import errors, finished_run
 
 
 @click.command()

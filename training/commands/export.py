@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from training.commands.common import errors, export_run
+from training.commands.errors import errors, export_run
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import track
 
-from training.commands.common import errors
+from training.commands.errors import errors
 
 if TYPE_CHECKING:
     from training.lag import Adding

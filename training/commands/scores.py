@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from training.commands.common import errors
+from training.commands.errors import errors
 
 
 @click.command()

@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from training import data
-from training.commands.common import errors
+from training.commands.errors import errors
 from training.commands.table import table_of, table_options
 from training.commands.train import config_of
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from training import data
-from training.commands.common import errors, export_run
+from training.commands.errors import errors, export_run
 from training.commands.table import table_of, table_options
 from training.config import Config, Recipe, Table
 from training.data.table import RECIPES

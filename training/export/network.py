@@ -18,8 +18,8 @@ from onnx import TensorProto
 
 from training.cells.cell import state_out
 from training.data.dataset import Input
-from training.export.front import write_front
-from training.export.tail import write_tail
+from training.export.inputs import write_front
+from training.export.quantiles import write_tail
 from training.graph import Graph
 from training.model import Network
 

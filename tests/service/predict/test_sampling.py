@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from service.predict.sampling import draw
 from service.sequence import Array
-from training import sampling
+from tests.training import sampling
 
 LOGITS = arrays.arrays(np.float32, st.integers(1, 12), elements=st.floats(-30, 30, width=32))
 TEMPERATURE = st.one_of(st.just(0.0), st.floats(1e-6, 50))

@@ -13,8 +13,8 @@ from onnx import TensorProto
 
 from training.cells.cell import state_out, weights_of
 from training.data.dataset import Input
-from training.front import Front
 from training.graph import Graph
+from training.inputs import Front
 
 IS_TRUE = "is_true_step"
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
-from tests.training.made import data_of
-from tests.training.test_front import network_for
+from tests.training.synthetic import data_of
+from tests.training.test_inputs import network_for
 from training.data.dataset import DataSet, Split
 from training.export import ParityError, export, random_network
 from training.export.example import example

@@ -1,10 +1,10 @@
-"""Writes the tail of a forecasting network as nodes: see `training.tail` for what it computes."""
+"""Writes the tail of a forecasting network as nodes: see `training.quantiles` for what it computes."""
 
 import numpy as np
 from onnx import TensorProto
 
 from training.graph import Graph
-from training.tail import Quantiles
+from training.quantiles import Quantiles
 
 
 def write_tail(graph: Graph, tail: Quantiles, said: str, level: str, out: str) -> str:

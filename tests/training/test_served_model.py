@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.e2e.server import running
-from tests.training.made import data_of
-from tests.training.test_front import TASKS, network_for
+from tests.training.synthetic import data_of
+from tests.training.test_inputs import TASKS, network_for
 from training import cells, evaluate, served
 from training.data.dataset import DataSet, Task
 from training.explain import explain

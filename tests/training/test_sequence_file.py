@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.made import data_of, encoded_data
+from tests.training.synthetic import data_of, encoded_data
 from tests.training.test_encoders import network_for as encoded_network_for
-from tests.training.test_front import network_for
+from tests.training.test_inputs import network_for
 from training.data import tokens
 from training.data.dataset import Input
 from training.export.example import steps_of
-from training.posted import PostedError, read
+from training.sequence_file import PostedError, read
 
 NUMBERS = (Input(features=("a", "b")),)
 FILM = (Input("film", kind="video", frame=(2, 3)),)

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.made import MIXED, data_of, encoded_data, gapped
+from tests.training.synthetic import MIXED, data_of, encoded_data, gapped
 from training.data.dataset import DataSet, Input, Split, Task, each_step
 from training.export.network import write_graph
 from training.export.parity import TOLERANCE, check
-from training.front import Front
+from training.inputs import Front
 from training.model import Network
 from training.tasks import of
 
