@@ -1,13 +1,14 @@
-"""`cellgate keys`: API keys, made here and kept by nobody but their tenant."""
+"""`cellgate keys`: create API keys. Only their hashes are stored."""
 
 import click
 
 from service.cli.options import CONTEXT
+from service.names import TENANT_NAME, TENANT_NAME_RULE
 
 
 @click.group(context_settings=CONTEXT)
 def keys() -> None:
-    """Make API keys. With none configured, a server is open to whoever reaches it.
+    """Create API keys. A server without any key accepts requests from every client that reaches it.
 
     \b
     Example:
@@ -19,17 +20,18 @@ def keys() -> None:
 @keys.command("new", context_settings=CONTEXT)
 @click.argument("tenant")
 def new(tenant: str) -> None:
-    """A fresh key for a tenant: the key on stderr, this once; its table for the keys file on stdout.
+    """Create a key for a tenant. The key goes to stderr, its table for the keys file to stdout.
+
+    The file holds only a hash: the key cannot be shown again.
 
     \b
     Example:
       cellgate keys new acme >> keys.toml
     """
     from service.http.keys import new_key
-    from service.names import TENANT_NAME
 
     if not TENANT_NAME.fullmatch(tenant):
-        raise click.BadParameter("letters, digits, '.', '_' and '-', at most 63, the first a letter or digit")
+        raise click.BadParameter(TENANT_NAME_RULE)
     key, entry = new_key()
-    click.echo(f"API key of {tenant}, shown this once: {key}", err=True)
+    click.echo(f"API key of {tenant} (shown only once): {key}", err=True)
     click.echo(f'["{tenant}"]\nkeys = ["{entry}"]')

@@ -1,4 +1,4 @@
-"""What the commands share: flags that are the settings, documented where those are."""
+"""Options that commands share: a flag for each setting, with the description that the setting has."""
 
 import functools
 import os
@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from service.errors import CellgateError
 from service.settings import Settings
@@ -15,11 +16,16 @@ from service.settings import Settings
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", Path | None: "PATH"}
 
+Command = Callable[..., Any]
 
-def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Flags for the named settings, documented by the settings themselves; plus --config."""
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """Add a flag for each named setting, and --config. The command receives `Settings` as first argument.
+
+    A CellgateError that the command raises becomes one line on stderr and exit status 1.
+    """
+
+    def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_settings(config: Path | None, **flags: Any) -> Any:
             chosen = {name: flags.pop(name) for name in names}
@@ -28,28 +34,33 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
             except CellgateError as error:
                 raise click.ClickException(error.detail) from error
 
-        for name in reversed(names):
-            field = Settings.model_fields[name]
-            default = field.default
-            shown = default.get_secret_value() if isinstance(default, SecretStr) else default
-            told = "unset" if shown in (None, "") else shown
-            text = f"{field.description} [CELLGATE_{name.upper()}; {told}]"
-            flag = f"--{name.replace('_', '-')}" + (
-                f"/--no-{name.replace('_', '-')}" if field.annotation is bool else ""
-            )
-            is_choice = get_origin(field.annotation) is Literal
-            with_settings = click.option(
-                flag,
-                name,
-                type=click.Choice(get_args(field.annotation)) if is_choice else None,
-                metavar=None if is_choice else METAVARS.get(field.annotation),
-                default=None,
-                help=text,
-            )(with_settings)
-        return click.option(
-            "--config",
-            type=click.Path(path_type=Path, dir_okay=False, exists=True),
-            help="TOML file of settings",
-        )(with_settings)
+        config_file = click.Path(path_type=Path, dir_okay=False, exists=True)
+        options = [_option(name, Settings.model_fields[name]) for name in names]
+        options.insert(0, click.option("--config", type=config_file, help="TOML file with settings"))
+        decorated: Command = with_settings
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
 
     return decorate
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    """The flag of one setting. Its default is None: `Settings.load` then looks at the other sources."""
+    flag = name.replace("_", "-")
+    is_choice = get_origin(field.annotation) is Literal
+    return click.option(
+        f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}",
+        name,
+        type=click.Choice(get_args(field.annotation)) if is_choice else None,
+        metavar=None if is_choice else METAVARS.get(field.annotation),
+        default=None,
+        help=f"{field.description} [CELLGATE_{name.upper()}; {_default(field)}]",
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return "unset" if value in (None, "") else str(value)

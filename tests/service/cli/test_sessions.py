@@ -1,4 +1,4 @@
-"""`cellgate sessions` on a store that tenants share, as an operator meets it."""
+"""`cellgate sessions` on a store with the sessions of several tenants."""
 
 import asyncio
 import hashlib
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from service.__main__ import main
 from service.repository.repository import shelved
 from service.sessions.clock import SteadyClock
 from service.sessions.resources import Resources
 from service.sessions.rules import Sessions
 from service.sessions.store import Limits
 from service.sessions.store.lmdb import LmdbStore
+from tests.service.cli import command
 
 Run = Callable[..., Result]
 STORED = {"": ["call", "ours"], "acme": ["call"], "beta": ["call", "v2/vowels/7"]}
@@ -27,13 +27,13 @@ KEYS = "".join(
 
 @pytest.fixture
 def run(tmp_path: Path, models_dir: Path) -> Run:
-    """The commands on a store with `STORED`; each session's step is the number of its tenant and its own."""
+    """The commands on a store that holds `STORED`; a session's step is 10 × its tenant's index + its own."""
     asyncio.run(fill(tmp_path / "sessions", models_dir))
     environ = {"CELLGATE_SESSIONS_DIR": str(tmp_path / "sessions"), "CELLGATE_MODELS_DIR": str(models_dir)}
 
     def invoke(*arguments: str, **settings: str) -> Result:
         named = {f"CELLGATE_{name.upper()}": value for name, value in settings.items()}
-        return CliRunner().invoke(main, ["sessions", *arguments], env=environ | named)
+        return command.run("sessions", *arguments, **environ | named)
 
     return invoke
 
@@ -54,28 +54,28 @@ def names_of(listed: Result) -> list[str]:
 
 
 @pytest.mark.parametrize("tenant", STORED)
-def test_each_tenants_sessions_are_listed_and_others_are_told_of(run: Run, tenant: str) -> None:
+def test_sessions_of_a_tenant_are_listed_and_other_tenants_are_named(run: Run, tenant: str) -> None:
     listed = run("list", *(["--tenant", tenant] if tenant else []))
     assert listed.exit_code == 0 and names_of(listed) == STORED[tenant]
-    told = [f"--tenant {other}" if other else "without a tenant" for other in STORED if other != tenant]
-    assert listed.stderr == f"there are others, not shown: {', '.join(told)}\n"
+    others = [f"--tenant {other}" if other else "no --tenant" for other in STORED if other != tenant]
+    assert listed.stderr == f"other tenants have sessions, not listed here: {', '.join(others)}\n"
 
 
-def test_where_there_is_one_tenant_nothing_is_told(run: Run) -> None:
+def test_no_other_tenant_is_named_where_there_is_none(run: Run) -> None:
     run("rm", "--tenant", "acme", "call")
     run("rm", "--tenant", "beta", "call", "v2/vowels/7")
     assert run("list").stderr == ""
 
 
-def test_no_more_than_some_tenants_are_named(run: Run, tmp_path: Path) -> None:
+def test_at_most_ten_tenants_are_named(run: Run, tmp_path: Path) -> None:
     run("export", "call", "-o", str(tmp_path / "call.cgs"))
     for number in range(20):
         assert run("import", "--tenant", f"t{number}", "call", str(tmp_path / "call.cgs")).exit_code == 0
-    told = run("list").stderr
-    assert told.count("--tenant") == 10 and told.endswith(", …\n")
+    named = run("list").stderr
+    assert named.count("--tenant") == 10 and named.endswith(", …\n")
 
 
-def test_show_and_rm_touch_the_tenants_own(run: Run) -> None:
+def test_show_and_rm_use_the_tenants_own_session(run: Run) -> None:
     assert json.loads(run("show", "call", "--tenant", "beta").stdout)["step"] == 20
     assert json.loads(run("show", "v2/vowels/7", "--tenant", "beta").stdout)["step"] == 21
     assert run("rm", "call", "--tenant", "beta").stdout == "removed call\n"
@@ -94,7 +94,7 @@ def test_a_session_moves_from_tenant_to_tenant(run: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["a/b", "é", "x" * 129, ""])
-def test_names_are_those_that_a_server_takes(run: Run, tmp_path: Path, name: str) -> None:
+def test_names_that_a_server_refuses_are_refused(run: Run, tmp_path: Path, name: str) -> None:
     file = str(tmp_path / "call.cgs")
     run("export", "call", "-o", file)
     for arguments in (("import", name, file), ("show", name), ("rm", name), ("export", name)):
@@ -103,20 +103,31 @@ def test_names_are_those_that_a_server_takes(run: Run, tmp_path: Path, name: str
     assert run("list", "--tenant", "a/b").exit_code == 2
 
 
-def test_an_import_keeps_the_servers_bounds(run: Run, tmp_path: Path) -> None:
+def test_an_import_obeys_the_limits_of_the_server(run: Run, tmp_path: Path) -> None:
     (tmp_path / "keys.toml").write_text(KEYS)
     file, keys = str(tmp_path / "call.cgs"), str(tmp_path / "keys.toml")
     run("export", "call", "-o", file)
 
-    def take(name: str, tenant: str, **settings: str) -> Result:
+    def import_as(name: str, tenant: str, **settings: str) -> Result:
         return run("import", name, file, "--tenant", tenant, **settings)
 
-    assert take("second", "acme", keys_file=keys).exit_code == 0
-    assert "as many sessions" in take("third", "acme", keys_file=keys).stderr
-    assert take("third", "beta", keys_file=keys).exit_code == 0
-    assert "no key is tenant 'gamma'" in take("call", "gamma", keys_file=keys).stderr
-    assert "store is full" in take("fourth", "beta", max_sessions="7").stderr
-    assert "max_body_bytes" in take("fourth", "beta", max_body_bytes="100").stderr
+    assert import_as("second", "acme", keys_file=keys).exit_code == 0
+    assert "as many sessions" in import_as("third", "acme", keys_file=keys).stderr
+    assert import_as("third", "beta", keys_file=keys).exit_code == 0
+    assert "tenant 'gamma' has no API key" in import_as("call", "gamma", keys_file=keys).stderr
+    assert "store is full" in import_as("fourth", "beta", max_sessions="7").stderr
+    assert "max_body_bytes" in import_as("fourth", "beta", max_body_bytes="100").stderr
     assert names_of(run("list", "--tenant", "acme")) == ["call", "second"]
     assert names_of(run("list", "--tenant", "beta")) == ["call", "third", "v2/vowels/7"]
     assert run("list", "--tenant", "gamma").stdout == ""
+
+
+def test_a_store_that_does_not_exist_is_reported_and_not_created(run: Run, tmp_path: Path) -> None:
+    directory = ("--sessions-dir", str(tmp_path / "typo"))
+    for name, *arguments in (["list"], ["show", "call"], ["rm", "call"], ["export", "call"]):
+        shown = run(name, *directory, *arguments)
+        assert shown.exit_code == 1 and "no session store in" in shown.output
+    assert not (tmp_path / "typo").exists()
+    shown = run("list", "--store", "memory")
+    assert shown.exit_code == 1 and "memory store" in shown.output
+    assert run("list", "--limit", "-1", *directory).exit_code == 2

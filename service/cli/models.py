@@ -1,0 +1,62 @@
+"""`cellgate models`: load the models of a repository and list them."""
+
+import asyncio
+import json
+from typing import Any
+
+import click
+
+from service.cli.options import CONTEXT, settings_options
+from service.settings import Settings
+
+
+@click.command(context_settings=CONTEXT)
+@settings_options("models_dir", "provider")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def models(settings: Settings, as_json: bool) -> None:
+    """Load every model as the server would, run its example, and list them.
+
+    One line for each version: name, version, task, exact or inexact, metrics. "exact" means that batching
+    and chunking change no bit of an output.
+
+    \b
+    Examples:
+      cellgate models
+      cellgate models --models-dir /srv/models --json
+    """
+    rows = asyncio.run(_load(settings))
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        click.echo(_line(row))
+
+
+async def _load(settings: Settings) -> list[dict[str, Any]]:
+    """Load each model version. Raises StartupError if one of them fails."""
+    from service.app import batching_of
+    from service.repository.repository import Hardware, Repository
+
+    repository = Repository.load(
+        settings.models_dir,
+        batching_of(settings),
+        Hardware(settings.provider, settings.num_threads),
+        on_death=lambda: None,
+    )
+    return [
+        {
+            "name": model.name,
+            "version": model.version,
+            "task": model.manifest.task,
+            "sessions": model.manifest.chunkable,
+            "exact": model.is_exact,
+            "metrics": model.manifest.metrics,
+        }
+        for model in repository
+    ]
+
+
+def _line(row: dict[str, Any]) -> str:
+    exact = "exact" if row["exact"] else "inexact"
+    metrics = ", ".join(f"{name} {value:g}" for name, value in row["metrics"].items())
+    return f"{row['name']:20} {row['version']:>4}  {row['task']:10} {exact:8} {metrics}".rstrip()

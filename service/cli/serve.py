@@ -1,0 +1,22 @@
+"""`cellgate serve`: run the server."""
+
+import click
+
+from service.cli.options import CONTEXT, settings_options
+from service.settings import Settings
+
+
+@click.command(context_settings=CONTEXT)
+@settings_options(*Settings.model_fields)
+def serve(settings: Settings) -> None:
+    """Serve the models in a model repository. Every option is also an environment variable.
+
+    \b
+    Examples:
+      cellgate serve --port 9000 --workers 2
+      CELLGATE_MODELS_DIR=/srv/models cellgate serve --host 0.0.0.0
+      cellgate serve --config cellgate.toml
+    """
+    from service.server.run import run
+
+    run(settings)
