@@ -1,4 +1,4 @@
-"""Flags over environment over file over default, and no option that nobody knows."""
+"""Precedence of flags, environment, file and defaults; unknown options are errors."""
 
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ def test_flags_over_environment_over_file_over_default(tmp_path: Path) -> None:
     assert (loaded.port, loaded.max_batch, loaded.chunk_steps, loaded.max_sequences) == (100, 20, 3, 1024)
 
 
-def test_the_environment_names_the_file(tmp_path: Path) -> None:
+def test_cellgate_config_names_the_file(tmp_path: Path) -> None:
     file = write(tmp_path, "port = 1\n")
     assert Settings.load({}, {"CELLGATE_CONFIG": str(file), "CELLGATE_DATA_DIR": "/x"}).port == 1
 
 
-def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
-    """`CELLGATE_WORKERS: ${WORKERS:-}` in a compose file was an error: an empty text is no number."""
+def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
+    """`CELLGATE_WORKERS: ${WORKERS:-}` in a compose file was an error: an empty string is not a number."""
     file = write(tmp_path, 'port = 1\nkeys = "acme=sha256:0"\n')
     loaded = Settings.load({}, {f"CELLGATE_{name.upper()}": "" for name in Settings.model_fields}, file)
     assert loaded == Settings.load({}, {}, file) and loaded.port == 1
@@ -45,24 +45,29 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
         ({}, {}, "port = ", "settings file"),
     ],
 )
-def test_a_bad_option_is_named_with_where_it_came_from(
+def test_an_invalid_option_is_reported_with_its_source(
     tmp_path: Path, flags: dict[str, Any], environ: dict[str, str], text: str, expected: str
 ) -> None:
     with pytest.raises(StartupError, match=expected):
         Settings.load(flags, environ, write(tmp_path, text))
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="No such file"):
         Settings.load({}, {}, tmp_path / "none.toml")
 
 
-def test_settings_are_frozen_and_every_one_says_what_it_is() -> None:
+def test_settings_are_frozen_and_each_has_a_description() -> None:
     loaded = Settings.load({}, {})
     with pytest.raises(ValueError, match="frozen"):
         loaded.port = 1  # type: ignore[misc]
-    undescribed = {"log_level"}
-    assert {name for name, field in Settings.model_fields.items() if not field.description} <= undescribed
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_secret_is_masked_in_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"keys = \*\*\* \(from file") as raised:
+        Settings.load({}, {}, write(tmp_path, "keys = 424242"))
+    assert "424242" not in raised.value.detail
 
 
 def test_workers_and_threads_share_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +81,6 @@ def test_workers_and_threads_share_the_cpus(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", ["session_ttl_s", "session_min_idle_s", "drain_s", "request_timeout_s"])
 @pytest.mark.parametrize("value", ["inf", "nan"])
-def test_no_duration_is_endless(name: str, value: str) -> None:
+def test_a_duration_must_be_finite(name: str, value: str) -> None:
     with pytest.raises(StartupError, match="finite"):
         Settings.load({}, {f"CELLGATE_{name.upper()}": value})
