@@ -52,7 +52,7 @@ def _difference(engine: OnnxEngine, reference: OnnxEngine, ragged: bool) -> floa
     """Largest difference of any output, chunk by chunk in batches, from one-shot runs of the reference."""
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((length, FEATURES), np.float32) for length in LENGTHS]
-    sequences = [Sequence((x,), engine.initial_state(), keep_all=True) for x in inputs]
+    sequences = [Sequence((x,), engine.initial_state, keep_all=True) for x in inputs]
     scheduler = Scheduler(max_batch=len(LENGTHS), chunk_steps=8, max_waiting=len(LENGTHS), ragged=ragged)
     for sequence in sequences:
         scheduler.add(sequence)
@@ -65,7 +65,7 @@ def _difference(engine: OnnxEngine, reference: OnnxEngine, ragged: bool) -> floa
 
 
 def _one_shot(engine: OnnxEngine, x: Array) -> Array:
-    sequence = Sequence((x,), engine.initial_state(), keep_all=True)
+    sequence = Sequence((x,), engine.initial_state, keep_all=True)
     return engine.run(Batch([Chunk(sequence, 0, len(x))]))[0].output
 
 
@@ -84,7 +84,7 @@ def _steps_per_s(engine: OnnxEngine, rows: int, seconds: float) -> float:
     x = np.random.default_rng(0).standard_normal((STEPS, FEATURES), np.float32)
     done, started = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - started < seconds:
-        sequences = [Sequence((x,), engine.initial_state()) for _ in range(rows)]
+        sequences = [Sequence((x,), engine.initial_state) for _ in range(rows)]
         for start in range(0, STEPS, CHUNK):
             batch = Batch([Chunk(sequence, start, start + CHUNK) for sequence in sequences])
             for sequence, result in zip(sequences, engine.run(batch), strict=True):

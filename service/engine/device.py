@@ -1,9 +1,8 @@
-"""States that stay where the next call wants them: on the device.
+"""Recurrent states that stay on the device between engine calls, so that a call need not upload them.
 
 A call leaves its new states on the device as one tensor per state, [.., batch, ..]. If the next call has the
 same rows in the same order (a long sequence chunk by chunk, or the same sessions in lockstep), it takes those
-tensors as they are. Whoever wants a row's numbers, the session store above all, gets them by a download, one
-per call.
+tensors as they are. Any other reader, the session store above all, downloads them, at most once per call.
 """
 
 from collections import OrderedDict
@@ -15,14 +14,16 @@ from numpy.typing import DTypeLike
 
 from service.sequence import Array, State
 
+CACHE_BYTES = 1 << 30  # of device memory, for each model and worker
 
-class Kept:
-    """What one call left on the device. `values` are ONNX Runtime's OrtValues, one per state."""
 
-    def __init__(self, values: Sequence[Any], axes: Sequence[int], rows: int) -> None:
+class DeviceStates:
+    """The states that one call left on the device. `values` are ONNX Runtime's OrtValues, one per state."""
+
+    def __init__(self, values: Sequence[Any], batch_axes: Sequence[int], num_rows: int) -> None:
         self.values = values
-        self.axes = axes  # the batch axis of each
-        self.rows = rows
+        self.batch_axes = batch_axes  # of each value
+        self.num_rows = num_rows
         self._host: list[Array] | None = None
 
     def host(self, index: int) -> Array:
@@ -30,74 +31,68 @@ class Kept:
         if self._host is None:
             self._host = [
                 np.moveaxis(value.numpy(), axis, 0)
-                for value, axis in zip(self.values, self.axes, strict=True)
+                for value, axis in zip(self.values, self.batch_axes, strict=True)
             ]
         return self._host[index]
 
     def row(self, number: int) -> State:
-        """One sequence's state: arrays that are downloaded when they are looked at."""
-        return tuple([Row(self, index, number) for index in range(len(self.values))])  # type: ignore[misc]
+        """One sequence's state: arrays that are downloaded when they are first read."""
+        return tuple([DeviceRow(self, index, number) for index in range(len(self.values))])  # type: ignore[misc]
 
 
-class Row:
-    """One state of one row, to numpy an array."""
+class DeviceRow:
+    """One state of one row. numpy reads it as an array."""
 
-    __slots__ = ("index", "kept", "number")
+    __slots__ = ("index", "number", "states")
 
-    def __init__(self, kept: Kept, index: int, number: int) -> None:
-        self.kept, self.index, self.number = kept, index, number
+    def __init__(self, states: DeviceStates, index: int, number: int) -> None:
+        self.states, self.index, self.number = states, index, number
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
-        row = self.kept.host(self.index)[self.number]
+        row = self.states.host(self.index)[self.number]
         return np.array(row, dtype, copy=copy)
 
 
-def kept_of(rows: Sequence[Any]) -> Kept | None:
-    """What already holds exactly these rows in this order; None if nothing does."""
+def states_in_place(rows: Sequence[Any]) -> DeviceStates | None:
+    """The device states that consist of exactly these rows in this order; None if there are none."""
     first = rows[0]
-    if not isinstance(first, Row) or first.kept.rows != len(rows):
+    if not isinstance(first, DeviceRow) or first.states.num_rows != len(rows):
         return None
-    kept = first.kept
+    states = first.states
     for number, row in enumerate(rows):
-        if not isinstance(row, Row) or row.kept is not kept or row.number != number:
+        if not isinstance(row, DeviceRow) or row.states is not states or row.number != number:
             return None
-    return kept
+    return states
 
 
-class HotSessions:
-    """The device states of the sessions last committed here, by the revision the store must still have.
+class SessionCache:
+    """The device states of the sessions that this worker committed last, by the record's revision.
 
-    Each entry is counted with all that its call left on the device, so the bound holds whoever leaves first.
+    The size of an entry is that of everything its call left on the device, since one row keeps the memory of
+    all rows. So the bound holds whichever entry is evicted first.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self._num_bytes = 0
         self._entries: OrderedDict[bytes, tuple[bytes, State, int]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def find(self, key: bytes, revision: bytes) -> State | None:
-        """The session's state, if it is here and nobody has moved it since."""
+    def get(self, key: bytes, revision: bytes) -> State | None:
+        """The session's state, if it is cached and the store still has that revision of the session."""
         entry = self._entries.get(key)
         return entry[1] if entry is not None and entry[0] == revision else None
 
-    def keep(self, key: bytes, revision: bytes, state: State) -> None:
-        """Remember a state that a commit has just written; one that is not on the device is not kept."""
-        self.forget(key)
+    def put(self, key: bytes, revision: bytes, state: State) -> None:
+        """Cache a state that has just been committed. A state that is not on the device is ignored."""
+        replaced = self._entries.pop(key, None)
+        if replaced is not None:
+            self._num_bytes -= replaced[2]
         first = state[0] if state else None
-        if not isinstance(first, Row):
+        if not isinstance(first, DeviceRow):
             return
-        size = sum(int(np.prod(value.shape())) * 4 for value in first.kept.values)
+        size = sum(int(np.prod(value.shape())) * 4 for value in first.states.values)
         self._entries[key] = (revision, state, size)
-        self._bytes += size
-        while self._bytes > self._max_bytes:
+        self._num_bytes += size
+        while self._num_bytes > self._max_bytes:
             _, (_, _, freed) = self._entries.popitem(last=False)
-            self._bytes -= freed
-
-    def forget(self, key: bytes) -> None:
-        """The session is gone, or elsewhere."""
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._bytes -= entry[2]
+            self._num_bytes -= freed

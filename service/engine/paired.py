@@ -39,7 +39,7 @@ def pair(graph: Path, one: OnnxEngine, cores: Cores, max_rows: int) -> PairedEng
     It pays if it is faster than both cores would be each for itself, so if the gain is more than twofold.
     Raises StartupError.
     """
-    manifest, zero = one.manifest, one.initial_state()
+    manifest, zero = one.manifest, one.initial_state
 
     def both_cores(_: int) -> AbstractContextManager[None]:  # the neighbour is not to disturb the trial
         return cores.take_both()

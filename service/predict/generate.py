@@ -22,7 +22,7 @@ from service.errors import GenerationNotSupported, InvalidField, InvalidJson, Se
 from service.manifest import InputSpec, Manifest
 from service.predict.predictor import Predictor, Reply, Request, Run
 from service.predict.sampling import draw
-from service.repository.repository import Model
+from service.repository.model import Model
 from service.sequence import Array, Sequence, State
 
 

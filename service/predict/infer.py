@@ -22,7 +22,7 @@ from service.errors import BadHeader, BodyTooLarge, InvalidField, InvalidJson, U
 from service.manifest import Manifest
 from service.names import MAX_SEQUENCE_ID, MAX_SEQUENCE_ID_LENGTH, MAX_STEP, v2_session_name
 from service.predict.predictor import Predictor, Reply, Request
-from service.repository.repository import Model
+from service.repository.model import Model
 from service.sequence import Array, Start
 
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # how zlib is told the two formats apart

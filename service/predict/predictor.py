@@ -16,7 +16,8 @@ from service.codec import request as codec
 from service.codec.request import Item
 from service.errors import CellgateError, InvalidField, SessionMismatch, SessionNotSupported
 from service.manifest import Manifest
-from service.repository.repository import Model, Repository
+from service.repository.model import Model
+from service.repository.repository import Repository
 from service.sequence import Array, Sequence, State
 from service.sessions.rules import Opened, Sessions, session_key
 from service.sessions.store import Record
@@ -133,7 +134,7 @@ class Run:
         """
         model = self.request.model
         items = [self._decode(index, model) for index in range(self.request.num_sequences)]
-        sequences = [self._sequence(model, item, model.zero) for item in items]
+        sequences = [self._sequence(model, item, model.initial_state) for item in items]
         await model.worker.predict(*sequences)
         self.steps += sum([item.steps for item in items])
         return sequences
@@ -157,7 +158,7 @@ class Run:
         item = self._decode(index, model)
         if item.session is not None:
             return await self._answer_in_session(index, item, item.session)
-        sequence = await self._compute(model, item, model.zero)
+        sequence = await self._compute(model, item, model.initial_state)
         self.steps += item.steps
         return self.request.encode(model, sequence.output(), session=None, step=None)
 
@@ -212,7 +213,7 @@ class Run:
         self._answered(model.version)
         self.steps += item.steps
         if written.is_live:
-            model.hot.keep(key, written.revision, sequence.state)
+            model.keep(key, written.revision, sequence.state)
         return reply
 
     def _answered(self, version: str) -> None:
@@ -221,11 +222,10 @@ class Run:
             self.version = version
 
     def _state_of(self, model: Model, opened: Opened) -> State:
-        """Where the session is: on the device, if it was last committed here, else as stored."""
+        """The initial state, or that of the session as it was committed last."""
         if opened.resumed is None:
-            return model.zero
-        hot = model.hot.find(opened.key, opened.resumed.revision)
-        return model.unpack_state(opened.resumed.state) if hot is None else hot
+            return model.initial_state
+        return model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
 
     async def _compute(self, model: Model, item: Item, state: State) -> Sequence:
         sequence = self._sequence(model, item, state)

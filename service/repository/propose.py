@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from service.engine.onnx import load_session, type_of
+from service.engine.graph import dtype_of, load_session
 from service.errors import StartupError
 from service.manifest import Axes, InputSpec, Manifest, OutputSpec, StateSpec
 
@@ -36,8 +36,8 @@ class Node:
 def propose(graph: Path) -> Manifest:
     """A manifest without an example. Raises StartupError that says what a person has to write by hand."""
     session = load_session(graph, "CPUExecutionProvider", 1)
-    given = [Node(node.name, type_of(node), tuple(node.shape)) for node in session.get_inputs()]
-    made = [Node(node.name, type_of(node), tuple(node.shape)) for node in session.get_outputs()]
+    given = [Node(node.name, dtype_of(node), tuple(node.shape)) for node in session.get_inputs()]
+    made = [Node(node.name, dtype_of(node), tuple(node.shape)) for node in session.get_outputs()]
     pairs = _pair_states(given, made)
     rest = [node for node in given if node not in {pair[0] for pair in pairs}]
     lengths = next(

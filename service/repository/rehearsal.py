@@ -183,7 +183,7 @@ def with_example(graph: Path, manifest: Manifest, steps: int = 5) -> Manifest:
     """
     engine = OnnxEngine(graph, manifest, provider="cpu")
     inputs = tuple(_made_up(spec.dims, spec.dtype, steps) for spec in manifest.inputs)
-    sequence = Sequence(inputs, engine.initial_state(), keep_all=_keeps_all(manifest))
+    sequence = Sequence(inputs, engine.initial_state, keep_all=_keeps_all(manifest))
     output = _run(engine, [sequence], _one_shot(manifest), graph)[0]
     rows = [array.tolist() for array in inputs]
     example = Example(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, MANIFEST_FILE
-from service.repository.repository import Model, Prepared, Repository, find
+from service.repository.model import Model
+from service.repository.repository import Prepared, Repository, find
 
 Signature = tuple[tuple[int, int], ...]  # modification time and size of graph and manifest
 

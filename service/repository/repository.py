@@ -14,27 +14,26 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from service.codec import text
 from service.engine.cores import NUM_SHARED, Cores
 from service.engine.cost import TwoCosts
-from service.engine.device import HotSessions
-from service.engine.onnx import CPU, OnnxEngine, Provider
+from service.engine.graph import CPU, Provider
+from service.engine.onnx import OnnxEngine
 from service.engine.paired import PairedEngine, pair
 from service.engine.scheduler import Scheduler
 from service.engine.worker import Spare, Worker
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.names import MODEL_NAME, MODEL_VERSION
+from service.repository.model import Model
 from service.repository.rehearsal import Batching, Rehearsal, scheduler_for
-from service.sequence import Batch, State
+from service.sequence import Batch
 from service.sessions.rules import Binding
 
 logger = logging.getLogger(__name__)
 
-HOT_BYTES = 1 << 30  # of device memory, a model and worker
 # Beyond rounding: some versions of CUDA's LSTM misread rows shorter than their batch.
 MAX_RAGGED_DIFFERENCE = 1e-3
 
@@ -47,39 +46,6 @@ class Hardware:
     threads: int  # of ONNX Runtime, a model
     # Shared with the neighbouring worker, and new for each model.
     cores: Callable[[], Cores | None] = lambda: None
-
-
-@dataclass(slots=True, frozen=True)
-class Model:
-    """One loaded version of a model."""
-
-    name: str
-    version: str
-    manifest: Manifest
-    binding: Binding
-    worker: Worker
-    zero: State  # the state at step 0
-    provider: str
-    output_dtype: str  # of the first output
-    hot: HotSessions
-    difference: float  # max abs difference between ragged, chunked batches and one shot; 0 = exact
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether batching and chunking changed no bit of the example's answer."""
-        return self.difference == 0.0
-
-    def pack_state(self, state: State) -> bytes:
-        """The recurrent tensors as bytes, one after the other, in the manifest's order."""
-        return b"".join([np.ascontiguousarray(array).tobytes() for array in state])
-
-    def unpack_state(self, packed: bytes) -> State:
-        """Undo `pack_state`. The arrays are views of `packed` and cannot be written to."""
-        arrays, start = [], 0
-        for array in self.zero:
-            arrays.append(np.frombuffer(packed, array.dtype, array.size, start).reshape(array.shape))
-            start += array.nbytes
-        return tuple(arrays)
 
 
 class Repository:
@@ -293,10 +259,7 @@ class Prepared:
             manifest=self.manifest,
             binding=self.binding,
             worker=self._worker(on_death),
-            zero=self.engine.initial_state(),
-            provider=self.engine.provider,
-            output_dtype=self.engine.output_dtype,
-            hot=HotSessions(HOT_BYTES),
+            engine=self.engine,
             difference=self.difference,
         )
 
@@ -342,7 +305,7 @@ def prepare(folder: Path, batching: Batching, hardware: Hardware) -> Prepared:
         text.check(spec)
     graph = folder / GRAPH_FILE
     engine = OnnxEngine(graph, manifest, provider=hardware.provider, threads=hardware.threads)
-    rehearsal = Rehearsal(manifest, engine, engine.initial_state(), folder)
+    rehearsal = Rehearsal(manifest, engine, engine.initial_state, folder)
     difference, ragged = rehearsal.check(), True
     if difference > MAX_RAGGED_DIFFERENCE and (even := rehearsal.check(ragged=False)) < difference:
         logger.warning(

@@ -21,7 +21,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from service.app import Cellgate, create_clock, create_store, tenants_of
-from service.engine.onnx import CPU, choose_provider
+from service.engine.graph import CPU, choose_provider
 from service.errors import StartupError
 from service.http.protocol import CellgateProtocol
 from service.logs import configure

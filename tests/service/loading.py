@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 from service.repository.rehearsal import Batching
-from service.repository.repository import Hardware, Model, Repository
+from service.repository.repository import Hardware, Repository
+from service.repository.model import Model
 from service.sequence import Array, Sequence
 
 BATCHING = Batching(max_batch=8, chunk_steps=4, max_waiting=99)
@@ -21,8 +22,8 @@ def load(root: Path, batching: Batching = BATCHING) -> Repository:
 
 def run(model: Model, inputs: list[tuple[Array, ...]], *, keep_all: bool = True) -> list[Array]:
     """The outputs of sequences that all arrive together."""
-    scheduler, engine = model.worker.scheduler, model.worker.engine
-    sequences = [Sequence(x, model.zero, keep_all=keep_all) for x in inputs]
+    scheduler, engine = model.worker.scheduler, model.engine
+    sequences = [Sequence(x, model.initial_state, keep_all=keep_all) for x in inputs]
     for sequence in sequences:
         scheduler.add(sequence)
     while batch := scheduler.schedule(0.0):

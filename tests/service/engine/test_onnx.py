@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.onnx import OnnxEngine, choose_provider
+from service.engine.graph import choose_provider
+from service.engine.onnx import OnnxEngine
 from service.engine.scheduler import Scheduler
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
+from service.repository.model import Model
 from service.repository.rehearsal import Batching
-from service.repository.repository import Model
 from service.sequence import Array, Sequence
 from tests.service import graphs
 from tests.service.graphs import WIDTH, Kind
@@ -86,7 +87,7 @@ def serve(
     engine: OnnxEngine, inputs: list[Array], *, max_batch: int, chunk_steps: int, ragged: bool = True
 ) -> list[Sequence]:
     scheduler = Scheduler(max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=99, ragged=ragged)
-    sequences = [Sequence((x,), engine.initial_state(), keep_all=True) for x in inputs]
+    sequences = [Sequence((x,), engine.initial_state, keep_all=True) for x in inputs]
     for sequence in sequences:
         scheduler.add(sequence)
     while batch := scheduler.schedule(0.0):
@@ -117,7 +118,7 @@ def test_batching_and_chunking_change_no_bit(
 def test_the_last_step_alone_is_the_last_of_all(vowels_engine: OnnxEngine) -> None:
     x = np.ones((9, 12), np.float32)
     every = serve(vowels_engine, [x], max_batch=1, chunk_steps=4)[0].output()
-    last = Sequence((x,), vowels_engine.initial_state())
+    last = Sequence((x,), vowels_engine.initial_state)
     scheduler = Scheduler(max_batch=1, chunk_steps=4, max_waiting=1)
     scheduler.add(last)
     while batch := scheduler.schedule(0.0):
@@ -137,7 +138,7 @@ def test_the_initial_state_is_what_the_manifest_says(
 ) -> None:
     h, c = LSTM["states"]
     path, manifest = write_lstm(states=[h, c | {"initial": 0.5}])
-    zero = OnnxEngine(path, manifest).initial_state()
+    zero = OnnxEngine(path, manifest).initial_state
     assert [array.shape for array in zero] == [(1, 3), (1, 3)]
     assert (zero[0] == 0).all() and (zero[1] == 0.5).all() and zero[1].dtype == np.float32
 

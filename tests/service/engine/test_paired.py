@@ -81,7 +81,7 @@ def gain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def alone(engine: OnnxEngine, x: Array) -> bytes:
-    sequence = Sequence((x,), engine.initial_state())
+    sequence = Sequence((x,), engine.initial_state)
     output: bytes = engine.run(Batch([Chunk(sequence, 0, len(x))]))[0].output[-1].tobytes()
     return output
 
@@ -90,7 +90,7 @@ def test_few_rows_take_both_cores_and_more_take_one(one: OnnxEngine, both: list[
     on_one, on_both = Noted(one), Noted(both[0])
     paired = PairedEngine(on_one, on_both, 2)
     for rows in (1, 2, 3, 4):
-        sequences = [Sequence((np.ones((3, 12), np.float32),), one.initial_state()) for _ in range(rows)]
+        sequences = [Sequence((np.ones((3, 12), np.float32),), one.initial_state) for _ in range(rows)]
         paired.run(Batch([Chunk(sequence, 0, 3) for sequence in sequences]))
     assert (on_both.rows, on_one.rows) == ([1, 2], [3, 4])
 
@@ -113,7 +113,7 @@ def test_two_workers_that_share_their_cores_answer_as_one_shot_does(
 
     async def serve() -> list[Sequence]:
         workers = [each.start(died).worker for each in prepared]
-        sequences = [Sequence((x,), one.initial_state()) for x in inputs]
+        sequences = [Sequence((x,), one.initial_state) for x in inputs]
         # Most of them to one, which borrows.
         await asyncio.gather(*(workers[i % 5 == 0].predict(each) for i, each in enumerate(sequences)))
         for worker in workers:
@@ -145,7 +145,7 @@ def test_a_call_waits_for_its_cores_in_the_thread_not_on_the_event_loop(
 ) -> None:
     async def serve() -> None:
         worker = prepared[0].start(died).worker
-        sequence = Sequence((np.ones((3, 12), np.float32),), one.initial_state())
+        sequence = Sequence((np.ones((3, 12), np.float32),), one.initial_state)
         with neighbours[1].take_own():
             asked = asyncio.create_task(worker.predict(sequence))
             await asyncio.sleep(0.05)  # the loop runs, the call does not
@@ -289,7 +289,7 @@ def test_most_of_what_one_worker_gets_runs_on_a_borrowed_core_too(
     async def serve(count: int) -> None:
         worker = prepared[0].start(died).worker
         x = np.ones((40, 12), np.float32)
-        await asyncio.gather(*(worker.predict(Sequence((x,), one.initial_state())) for _ in range(count)))
+        await asyncio.gather(*(worker.predict(Sequence((x,), one.initial_state)) for _ in range(count)))
         await worker.stop()
 
     asyncio.run(serve(2))

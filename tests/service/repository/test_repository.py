@@ -137,7 +137,7 @@ def test_an_engine_that_misreads_ragged_rows_is_never_given_any(
     prepared = prepare(models_dir / "vowels" / "1", batching, Hardware("cpu", 1))
     assert prepared.difference == 0, "as it is used, it is exact"
     rng = np.random.default_rng(0)
-    zero = prepared.engine.initial_state()
+    zero = prepared.engine.initial_state
     inputs = [rng.standard_normal((length, 12), np.float32) for length in (3, 17, 9, 17, 1)]
     sequences = [Sequence((x,), zero) for x in inputs]
     for sequence in sequences:

@@ -1,0 +1,87 @@
+"""One loaded version of a model: what it is, the worker that runs it, and the states of its sessions."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.engine.worker import Worker
+from service.manifest import Manifest
+from service.sequence import Engine, State
+from service.sessions.rules import Binding
+from service.state import StateLayout
+
+
+class ModelEngine(Engine, Protocol):
+    """An engine that also knows the states of its graph, and may keep those of sessions on a device."""
+
+    @property
+    def layout(self) -> StateLayout:
+        """How the graph's states lie in bytes."""
+        ...
+
+    @property
+    def initial_state(self) -> State:
+        """The state at step 0."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of the execution provider."""
+        ...
+
+    @property
+    def output_dtype(self) -> str:
+        """The numpy dtype of the first output."""
+        ...
+
+    def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
+        """The state of a session stored as `packed`, at that revision."""
+        ...
+
+    def keep(self, key: bytes, revision: bytes, state: State) -> None:
+        """A session's state has just been committed at that revision."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Model:
+    """One loaded version of a model."""
+
+    name: str
+    version: str
+    manifest: Manifest
+    binding: Binding
+    worker: Worker
+    engine: ModelEngine
+    difference: float  # max abs difference between ragged, chunked batches and one shot; 0 = exact
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether batching and chunking changed no bit of the example's answer."""
+        return self.difference == 0.0
+
+    @property
+    def provider(self) -> str:
+        """ONNX Runtime's name of the execution provider."""
+        return self.engine.provider
+
+    @property
+    def output_dtype(self) -> str:
+        """The numpy dtype of the first output."""
+        return self.engine.output_dtype
+
+    @property
+    def initial_state(self) -> State:
+        """The state at step 0. It is shared: never write to it."""
+        return self.engine.initial_state
+
+    def pack_state(self, state: State) -> bytes:
+        """The recurrent tensors as bytes, as a store holds them."""
+        return self.engine.layout.pack(state)
+
+    def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
+        """The state of a session stored as `packed`: read-only views of it, or the copy on the device."""
+        return self.engine.resume(key, revision, packed)
+
+    def keep(self, key: bytes, revision: bytes, state: State) -> None:
+        """Let the engine keep the state of a session that has just been committed at that revision."""
+        self.engine.keep(key, revision, state)
