@@ -1,4 +1,4 @@
-"""What import-linter (`make lint`) does not see: nothing happens at import, and the heart knows no HTTP."""
+"""What import-linter (`make lint`) does not check: importing a module runs nothing."""
 
 import ast
 from pathlib import Path
@@ -10,8 +10,8 @@ FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "service").rglob("*.py
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_nothing_happens_at_import(path: Path) -> None:
-    """A module defines; it does not call, loop or open. (`__main__` ends with its own guard.)"""
+def test_a_module_only_defines(path: Path) -> None:
+    """No call, loop or `with` at the top level. (`__main__` ends with its own guard.)"""
     body = ast.parse((ROOT / path).read_text()).body
     statements = [node for node in body if isinstance(node, ast.Expr) and not _is_text(node)]
     loops = [node for node in body if isinstance(node, ast.For | ast.While | ast.With | ast.Try)]
