@@ -34,7 +34,7 @@ test: $(VENV)/.dev ## every test but Docker's
 # One for each interpreter: another could not import it, and would take the Python files without a word.
 COMPILED = build/compiled-$(shell $(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null)
 
-compiled: $(BIN)/python ## build/compiled-…: the service with its hot path compiled; needs a C compiler (docs/operations.md)
+compiled: $(BIN)/python ## build/compiled-…: the service with its hot path compiled; needs a C compiler (docs/performance.md)
 	@$(MAKE) --no-print-directory $(COMPILED)
 
 $(COMPILED): $(shell find service -name '*.py') deploy/compile.py pyproject.toml constraints.txt
