@@ -30,7 +30,7 @@ class Settings(BaseModel):
 
     # Authentication
     keys_file: Path | None = Field(
-        None, description="TOML file with tenants and the hashes of their API keys; see docs/operations.md"
+        None, description="TOML file with tenants and the hashes of their API keys; see docs/authentication.md"
     )
     keys: SecretStr = Field(
         SecretStr(""), description="additional keys: tenant=sha256:<hash of a key>, separated by commas"
@@ -49,7 +49,7 @@ class Settings(BaseModel):
     )
     share_cores: bool = Field(
         True,
-        description="workers with one thread: also run calls on the core of another; see docs/operations.md",
+        description="workers with one thread: also run calls on the core of another; see docs/performance.md",
     )
 
     # Batching
