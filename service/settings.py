@@ -30,7 +30,7 @@ class Settings(BaseModel):
 
     # Authentication
     keys_file: Path | None = Field(
-        None, description="TOML file with tenants and the hashes of their API keys; see docs/authentication.md"
+        None, description="TOML file of tenants and hashes of their API keys; see docs/authentication.md"
     )
     keys: SecretStr = Field(
         SecretStr(""), description="additional keys: tenant=sha256:<hash of a key>, separated by commas"
