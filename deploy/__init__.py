@@ -1,1 +1,1 @@
-"""How Cellgate is shipped: the image, its test, and what runs around it."""
+"""Deployment: the image, its tests, and the configuration of what runs around it."""

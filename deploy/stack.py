@@ -1,4 +1,7 @@
-"""A run of docker-compose.yml under names of its own, and how its tests report. Docker's client, no more."""
+"""One run of docker-compose.yml under a project name of its own, and the output of its tests.
+
+It knows Docker's command line and `POST /predict`; it does not know what is tested.
+"""
 
 import json
 import os
@@ -16,24 +19,24 @@ import click
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where a machine keeps the CA certificates that pip must trust; the first one set is offered to the build.
+# Variables with the path of CA certificates that pip must trust; the build gets the first one that is set.
 CA_VARIABLES = ("BUILD_CA", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-# What compose reads and this test sets or leaves at its default; base images may be chosen from outside.
-OURS = ("CELLGATE_", "SERVER_", "CLUSTER_", "LOADTEST_", "REDIS_MEMORY", "COMPOSE_")
+# Variables that are not inherited: the test sets them or tests their defaults. Base images are inherited.
+NOT_INHERITED = ("CELLGATE_", "SERVER_", "CLUSTER_", "LOADTEST_", "REDIS_MEMORY", "COMPOSE_")
 
 
 class Failure(Exception):
-    """A promise that does not hold."""
+    """A requirement that does not hold."""
 
 
-def require(holds: bool, promise: str) -> None:
-    """Raise Failure unless `promise` holds."""
+def require(holds: bool, failure: str) -> None:
+    """Raise Failure with that text unless `holds`."""
     if not holds:
-        raise Failure(promise)
+        raise Failure(failure)
 
 
 def docker(*arguments: str, environment: dict[str, str] | None = None, show: bool = False) -> str:
-    """Run the Docker client and return what it printed; with `show` it prints itself. Raises Failure."""
+    """Run the Docker client and return its output; with `show`, print it instead. Raises Failure."""
     pipe = None if show else subprocess.PIPE
     command = ["docker", *arguments]
     done = subprocess.run(
@@ -44,7 +47,7 @@ def docker(*arguments: str, environment: dict[str, str] | None = None, show: boo
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """A TCP port on loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -53,7 +56,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Stack:
-    """One run of docker-compose.yml. `variables` are those of the shell that it reads."""
+    """One run of docker-compose.yml, with `variables` in its environment."""
 
     project: str
     image: str
@@ -62,8 +65,8 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What docker-compose.yml reads. No setting of the server is passed on: the defaults are tested."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        """The environment of docker-compose.yml, without server settings: the defaults are tested."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         ca = next((os.environ[name] for name in CA_VARIABLES if os.environ.get(name)), "/dev/null")
         return inherited | {"SERVER_IMAGE": self.image, "BUILD_CA": ca} | self.variables
 
@@ -81,17 +84,17 @@ class Stack:
         return self.compose("ps", "--all", "--quiet", service)
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """All that the engine knows of a service's container."""
-        found: dict[str, Any] = json.loads(docker("inspect", self.container(service)))[0]
-        return found
+        """`docker inspect` of a service's container."""
+        container: dict[str, Any] = json.loads(docker("inspect", self.container(service)))[0]
+        return container
 
     def crash(self, service: str) -> None:
-        """End every process of it at once; nobody gets to tidy up."""
+        """Kill every process of a service's container with SIGKILL."""
         docker("kill", "--signal", "KILL", self.container(service))
         require(self.inspect(service)["State"]["ExitCode"] == 137, "the container outlived SIGKILL")
 
     def post(self, sequence: dict[str, Any]) -> httpx.Response:
-        """The answer to one sequence."""
+        """Post one sequence."""
         return httpx.post(f"{self.url}/predict", json={"sequences": [sequence]}, timeout=60, trust_env=False)
 
     def predict(self, sequence: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +105,7 @@ class Stack:
         return prediction
 
     def show_logs(self) -> None:
-        """What the containers said, and what the health checks saw."""
+        """Print the containers' logs and the results of their health checks."""
         for arguments in (("logs", "--no-color", "--tail", "200"), ("ps", "--all")):
             click.echo(self.compose(*arguments), err=True)
         for container in self.compose("ps", "--all", "--quiet").split():
@@ -110,19 +113,19 @@ class Stack:
             click.echo(json.dumps(state, indent=1), err=True)
 
     def remove(self, *, image: bool) -> None:
-        """Delete containers, networks and volumes, and the image where this run built it."""
+        """Delete containers, networks and volumes; with `image`, the image too."""
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
         if image:
             docker("image", "rm", "--force", self.image)
 
 
 def bits(prediction: dict[str, Any]) -> bytes:
-    """The output's numbers as they lie in memory."""
+    """The output's numbers as bytes, to compare them exactly."""
     return array("d", prediction["output"]).tobytes()
 
 
 def check_engine() -> str:
-    """An engine and compose answer."""
+    """Versions of the Docker engine and compose. Raises ClickException without them."""
     try:
         return f"{docker('version', '--format', '{{.Server.Version}}')}, {docker('compose', 'version')}"
     except (Failure, OSError) as error:
@@ -134,9 +137,9 @@ def check_engine() -> str:
 
 @contextmanager
 def step(title: str) -> Iterator[list[str]]:
-    """Say what is being done, and afterwards what was found and how long it took."""
+    """Print the title, then the time taken and the results that the block appends."""
     click.echo(f"· {title} …")
     begin = time.monotonic()
-    found: list[str] = []
-    yield found
-    click.echo(f"  ok {time.monotonic() - begin:5.1f} s  {'; '.join(found)}")
+    results: list[str] = []
+    yield results
+    click.echo(f"  ok {time.monotonic() - begin:5.1f} s  {'; '.join(results)}")

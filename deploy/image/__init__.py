@@ -1,1 +1,1 @@
-"""What the Dockerfile runs."""
+"""Scripts that the Dockerfile runs, and those that run in a container."""

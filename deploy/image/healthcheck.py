@@ -1,4 +1,4 @@
-"""HEALTHCHECK of the image: exit 0 when /health/ready answers 200, else say why and exit 1. No curl."""
+"""HEALTHCHECK of the image: exit status 0 if /health/ready answers 200; otherwise print why, and 1."""
 
 import http.client
 import os
@@ -6,7 +6,7 @@ import sys
 
 
 def problem(host: str, port: int, timeout_s: float) -> str:
-    """What is wrong with the server at `host`:`port`; empty when it is ready."""
+    """Why the server at `host`:`port` is not ready; empty if it is."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("GET", "/health/ready")
@@ -20,12 +20,12 @@ def problem(host: str, port: int, timeout_s: float) -> str:
 
 
 def main() -> int:
-    """Ask the server that runs in this container; a wildcard address is asked on loopback."""
+    """Check the server in this container; a wildcard address is reached on loopback."""
     host = os.environ.get("CELLGATE_HOST", "")
     loopback = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-    found = problem(loopback.get(host, host), int(os.environ.get("CELLGATE_PORT", "8000")), timeout_s=3)
-    sys.stdout.write(f"{found or 'ready'}\n")
-    return 1 if found else 0
+    reason = problem(loopback.get(host, host), int(os.environ.get("CELLGATE_PORT", "8000")), timeout_s=3)
+    sys.stdout.write(f"{reason or 'ready'}\n")
+    return 1 if reason else 0
 
 
 if __name__ == "__main__":

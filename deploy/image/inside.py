@@ -1,4 +1,7 @@
-"""Print as JSON what a process in the container can do and find. Sent in by docker_test.py."""
+"""Print as JSON the rights and the files that a process in the container has.
+
+docker_test.py runs it in the container. The arguments are modules that should be compiled.
+"""
 
 import importlib.util
 import json
@@ -11,7 +14,7 @@ SHELLS = ("/bin/sh", "/bin/bash", "/usr/bin/apt")
 
 
 def can_write(folder: str) -> bool:
-    """Whether a file can be made there."""
+    """Whether a file can be created there."""
     probe = Path(folder, "probe")
     try:
         probe.write_text("x")
@@ -27,19 +30,19 @@ def _is_compiled(module: str) -> bool:
 
 
 def main() -> None:
-    """Look at process 1, the server, and at the file system around it."""
+    """Look at process 1, which is the server, and at its file system."""
     lines = (line.partition(":") for line in Path("/proc/1/status").read_text().splitlines())
     status = {key: value.split() for key, _, value in lines}
-    found = {
+    report = {
         "user": int(status["Uid"][0]),
         "capabilities": int(status["CapEff"][0], 16),
         "can gain privileges": status["NoNewPrivs"] == ["0"],
         "writable": [folder for folder in FOLDERS if can_write(folder)],
         "unwanted modules": [name for name in UNWANTED if importlib.util.find_spec(name)],
-        "hot path is compiled": _is_compiled("service.predict.predictor"),
+        "not compiled": [module for module in sys.argv[1:] if not _is_compiled(module)],
         "shells": [path for path in SHELLS if Path(path).exists()],
     }
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":

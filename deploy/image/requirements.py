@@ -1,9 +1,9 @@
-"""Print what pip installs into the image: the dependencies of pyproject.toml and those of the chosen extras.
+"""Print the requirements of the image: dependencies in pyproject.toml, and those of the chosen extras.
 
     python requirements.py pyproject.toml "redis gpu"
 
-Apart from Cellgate itself, so that a change of its code does not install its dependencies again.
-`gpu` replaces `onnxruntime`: both wheels unpack into the same folder, and the one that comes last would win.
+Cellgate itself is not among them, so a change of its code does not reinstall its dependencies.
+`gpu` replaces `onnxruntime`: both wheels unpack into the same folder, and the last one installed would win.
 """
 
 import re
@@ -13,21 +13,21 @@ from pathlib import Path
 
 
 def name(requirement: str) -> str:
-    """The distribution a requirement names: `redis>=5.2` → `redis`."""
+    """The distribution that a requirement names: `redis>=5.2` → `redis`."""
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower()
 
 
 def requirements(pyproject: Path, extras: list[str]) -> list[str]:
-    """What to install for `extras`. Raises SystemExit for an extra that pyproject.toml does not have."""
+    """Requirements with `extras`. Raises SystemExit for an extra that pyproject.toml does not have."""
     project = tomllib.loads(pyproject.read_text())["project"]
     optional: dict[str, list[str]] = project["optional-dependencies"]
     unknown = [extra for extra in extras if extra not in optional]
     if unknown:
-        raise SystemExit(f"no such extra: {', '.join(unknown)}; there are {', '.join(sorted(optional))}")
-    wanted = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
-    names = {name(requirement) for requirement in wanted}
+        raise SystemExit(f"no such extra: {', '.join(unknown)}; extras: {', '.join(sorted(optional))}")
+    all_lines = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
+    names = {name(requirement) for requirement in all_lines}
     replaced = {"onnxruntime"} if "onnxruntime-gpu" in names else set()
-    return [requirement for requirement in wanted if name(requirement) not in replaced]
+    return [requirement for requirement in all_lines if name(requirement) not in replaced]
 
 
 if __name__ == "__main__":

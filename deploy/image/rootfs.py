@@ -1,9 +1,9 @@
-"""Collect the file system of the image: interpreter, installed packages, the libraries both link, no more.
+"""Collect the image's file system: the interpreter, the installed packages and the libraries they link.
 
     python rootfs.py /opt/cellgate /rootfs
 
-Runs in the builder stage as the interpreter that the image will have. No shell, no package manager and no pip
-get into the image. It knows nothing of Cellgate's own code, which the Dockerfile copies on top.
+Runs in the builder stage with the interpreter that the image will have. The image gets no shell, no package
+manager and no pip. Cellgate's own code is not collected here: the Dockerfile copies it on top.
 """
 
 import compileall
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 USER_ID = 10001
-# What no server needs, as globs under site-packages.
+# Files that no server needs, as globs under site-packages.
 UNUSED = {
     "ONNX Runtime for C programs (Python's module holds its own copy), and its TensorRT provider": [
         "onnxruntime/capi/libonnxruntime.so*",
@@ -27,18 +27,18 @@ UNUSED = {
     "ONNX Runtime's tools, which work on graphs": [
         *(f"onnxruntime/{tool}" for tool in ("backend", "datasets", "quantization", "tools", "transformers")),
     ],
-    "what only those tools import": ["google", "flatbuffers"],
+    "packages that only those tools import": ["google", "flatbuffers"],
     "numpy's compilers and test harness": [
         *(f"numpy/{part}" for part in ("f2py", "distutils", "testing", "_pyinstaller")),
         "numpy/_core/_simd.*.so",
     ],
     "tests": ["**/tests", "**/test"],
-    "what only compilers and type checkers read": [
+    "files for compilers and type checkers": [
         *(f"**/*.{suffix}" for suffix in ("pyi", "pyx", "pxd", "pxi", "c", "h", "cpp", "hpp", "a")),
     ],
-    "bytecode that is made again below": ["**/__pycache__"],
+    "bytecode, which is compiled again below": ["**/__pycache__"],
 }
-# Parts of the standard library that need what the image has not (a terminal, X, a compiler), or test Python.
+# Parts of the standard library that need a terminal, X or a compiler, which the image lacks, or test Python.
 UNUSED_STDLIB = """
     __pycache__ config-* dist-packages site-packages sitecustomize.py test tests LICENSE.txt
     distutils ensurepip idlelib lib2to3 pydoc_data sqlite3 tkinter turtle* venv
@@ -48,12 +48,12 @@ UNUSED_STDLIB = """
 
 
 def say(line: str) -> None:
-    """A line of the build log."""
+    """Print a line of the build log."""
     sys.stdout.write(line + "\n")
 
 
 def megabytes(paths: Iterable[Path]) -> float:
-    """Size of files and whole folders."""
+    """Total size of files and whole folders."""
     files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
     return sum(file.lstat().st_size for file in files if not file.is_dir()) / 1e6
 
@@ -68,11 +68,11 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def trim(packages: Path) -> None:
-    """Delete what the server never reads, and say what each kind weighed."""
+    """Delete files that the server never reads, and log the size of each kind."""
     for reason, globs in UNUSED.items():
-        found = [path for pattern in globs for path in packages.glob(pattern)]
-        say(f"{megabytes(found):8.1f} MB  {reason}")
-        remove(found)
+        unused = [path for pattern in globs for path in packages.glob(pattern)]
+        say(f"{megabytes(unused):8.1f} MB  {reason}")
+        remove(unused)
 
 
 def programs(folder: Path) -> list[Path]:
@@ -82,7 +82,7 @@ def programs(folder: Path) -> list[Path]:
 
 
 def strip(root: Path, packages: Path) -> None:
-    """Drop debug symbols; not where a wheel has libraries, which `auditwheel` patched: not all survive it."""
+    """Remove debug symbols, but not from libraries that `auditwheel` patched: `strip` breaks some of them."""
     patched = [folder.with_suffix(suffix) for folder in packages.glob("*.libs") for suffix in ("", ".libs")]
     untouched = [*patched, packages / "nvidia"]
     before = megabytes([root])
@@ -93,7 +93,7 @@ def strip(root: Path, packages: Path) -> None:
 
 
 def compile_packages(folder: Path, root: Path) -> None:
-    """Leave bytecode only: half the size, and on a read-only root none could be made later."""
+    """Replace sources by bytecode: half the size, and a read-only root allows none to be written later."""
     unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
     if not compileall.compile_dir(
         folder, quiet=1, legacy=True, workers=0, invalidation_mode=unchecked, stripdir=root, prependdir="/"
@@ -117,7 +117,7 @@ def copy_interpreter(root: Path) -> Path:
 
 
 def copy_packages(venv: Path, root: Path, interpreter: Path) -> Path:
-    """Copy the virtual environment, of its programs only Python. Returns where its packages lie."""
+    """Copy the virtual environment, with Python as its only program. Returns its site-packages."""
     target = under(root, venv)
     shutil.copytree(venv, target, symlinks=True, ignore=shutil.ignore_patterns("bin", "include", "lib64"))
     (target / "bin").mkdir()
@@ -129,12 +129,12 @@ def copy_packages(venv: Path, root: Path, interpreter: Path) -> Path:
 
 
 def libraries(root: Path) -> set[Path]:
-    """The libraries outside `root` that programs in it load, the dynamic linker too, as `ldd` finds them."""
-    found = set()
+    """Libraries outside `root` that programs in it load, the dynamic linker included, as `ldd` lists them."""
+    paths: set[Path] = set()
     for program in programs(root):
         listing = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
-        found |= {Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", listing, re.MULTILINE)}
-    return {path for path in found if not path.is_relative_to(root)}
+        paths |= {Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(0x", listing, re.MULTILINE)}
+    return {path for path in paths if not path.is_relative_to(root)}
 
 
 def copy_file(source: Path, root: Path) -> None:
@@ -145,21 +145,21 @@ def copy_file(source: Path, root: Path) -> None:
 
 
 def under(root: Path, path: Path) -> Path:
-    """Where `path` of the image lies while it is being collected."""
+    """The place of the image's `path` during collection."""
     return root / path.relative_to("/")
 
 
 def copy_system(root: Path, packages: Path) -> None:
-    """Add libraries, certificates, the one user, and the folders that the server writes to."""
+    """Add libraries, certificates, the user, and the folders that the server writes to."""
     for link in ("bin", "lib", "lib64", "sbin"):  # Debian's /lib is a link to /usr/lib
         if Path("/", link).is_symlink():
             (root / "usr" / link).mkdir(parents=True, exist_ok=True)
             (root / link).symlink_to(f"usr/{link}")
-    found = libraries(root)
-    for path in [*found, Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/os-release")]:
+    linked = libraries(root)
+    for path in [*linked, Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/os-release")]:
         if path.exists():
             copy_file(path, root)
-    copy_package_records(found, root)
+    copy_package_records(linked, root)
     etc = root / "etc"
     (etc / "passwd").write_text(f"cellgate:x:{USER_ID}:{USER_ID}::/data:/sbin/nologin\n")
     (etc / "group").write_text(f"cellgate:x:{USER_ID}:\n")
@@ -176,14 +176,14 @@ def copy_system(root: Path, packages: Path) -> None:
 
 
 def copy_package_records(files: Iterable[Path], root: Path) -> None:
-    """Keep dpkg's record and the licence of each package a library came from: scanners look them up there."""
+    """Copy dpkg's record and the licence of each library's package: image scanners read them there."""
     names = {str(path) for file in files for path in (file, file.resolve())}
     names |= {name.removeprefix("/usr") for name in names}
     lines = subprocess.run(["dpkg", "-S", *sorted(names)], capture_output=True, text=True).stdout.splitlines()
     records = root / "var/lib/dpkg/status.d"
     records.mkdir(parents=True)
     owners = {line.split(": ")[0] for line in lines}
-    for owner in sorted(owner for owner in owners if " " not in owner):  # the others say "diversion by …"
+    for owner in sorted(owner for owner in owners if " " not in owner):  # other lines say "diversion by …"
         record = subprocess.run(["dpkg", "-s", owner], capture_output=True, text=True, check=True).stdout
         package = owner.split(":")[0]
         (records / package).write_text(record)
@@ -193,13 +193,13 @@ def copy_package_records(files: Iterable[Path], root: Path) -> None:
 
 
 def main() -> None:
-    """Collect and print what weighs what."""
+    """Collect, and log the sizes."""
     venv, root = Path(sys.argv[1]), Path(sys.argv[2])
     root.mkdir()
     packages = copy_packages(venv, root, copy_interpreter(root))
     copy_system(root, packages)
     strip(root, packages)
-    say(f"{megabytes([root]):8.1f} MB  stays")
+    say(f"{megabytes([root]):8.1f} MB  in total")
 
 
 if __name__ == "__main__":

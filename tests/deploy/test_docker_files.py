@@ -1,4 +1,4 @@
-"""Dockerfile and docker-compose.yml: valid, hardened, and in agreement with the server's settings."""
+"""Dockerfile and docker-compose.yml are valid and hardened, and agree with the server's settings."""
 
 import re
 import subprocess
@@ -26,8 +26,8 @@ def accepts(*command: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    found: dict[str, Any] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
-    return found
+    document: dict[str, Any] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+    return document
 
 
 def copied() -> list[str]:
@@ -53,7 +53,7 @@ def test_every_stage_starts_from_a_tag_that_can_be_replaced() -> None:
     assert not DOCKERFILE.startswith("# syntax"), "a syntax line is fetched from a registry"
 
 
-def test_the_context_holds_just_what_is_copied() -> None:
+def test_the_build_context_has_exactly_the_copied_files() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
     for source in copied():
@@ -63,21 +63,19 @@ def test_the_context_holds_just_what_is_copied() -> None:
         assert any(source == entry or source.startswith(f"{entry}/") for source in copied()), entry
 
 
-def test_the_user_is_the_one_that_owns_the_data() -> None:
+def test_the_user_owns_the_data() -> None:
     assert f"USER {rootfs.USER_ID}:{rootfs.USER_ID}\n" in DOCKERFILE
 
 
-def test_the_server_is_process_1_and_gets_the_signals() -> None:
+def test_the_server_is_process_1_and_receives_the_signals() -> None:
     for instruction in ("ENTRYPOINT", "CMD", "    CMD"):
-        assert re.search(rf"^{instruction} \[", DOCKERFILE, re.MULTILINE), (
-            f"{instruction} has a shell around it"
-        )
+        assert re.search(rf"^{instruction} \[", DOCKERFILE, re.MULTILINE), f"{instruction} starts a shell"
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml", "docs/docker.md"])
-def test_every_setting_named_exists(name: str) -> None:
+def test_every_named_setting_exists(name: str) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+", (ROOT / name).read_text()))
-    assert named, "nothing found: is the pattern right?"
+    assert named, "no setting matches the pattern"
     assert named <= SETTINGS
 
 
@@ -98,7 +96,7 @@ def test_only_the_server_and_nginx_are_published_and_on_loopback(compose: dict[s
     }
 
 
-def test_redis_is_reached_by_the_replicas_alone_and_writes_before_it_acknowledges(
+def test_only_replicas_reach_redis_and_it_writes_before_it_acknowledges(
     compose: dict[str, Any],
 ) -> None:
     assert compose["networks"]["store"] == {"internal": True}
@@ -109,16 +107,16 @@ def test_redis_is_reached_by_the_replicas_alone_and_writes_before_it_acknowledge
     assert "--appendonly yes --appendfsync always" in compose["services"]["redis"]["command"]
 
 
-def test_redis_has_room_for_what_the_replicas_put_into_it(compose: dict[str, Any]) -> None:
-    """Full, it refuses every step; the store's own bound was 8 GiB, 16 times what Redis had."""
+def test_redis_has_room_for_the_sessions_of_the_replicas(compose: dict[str, Any]) -> None:
+    """A full Redis refuses every step; the store's limit was 8 GiB, 16 times the memory of Redis."""
     command = compose["services"]["redis"]["command"]
-    found = re.search(r"--maxmemory \$\{REDIS_MEMORY:-(\w+)\}", command)
-    assert found
+    max_memory = re.search(r"--maxmemory \$\{REDIS_MEMORY:-(\w+)\}", command)
+    assert max_memory
     for number in (1, 2, 3):
-        told = compose["services"][f"replica-{number}"]["environment"]["CELLGATE_MAX_SESSION_BYTES"]
-        bound = re.fullmatch(r"\$\{REDIS_MEMORY_SESSIONS:-(\d+)\}", told)
+        value = compose["services"][f"replica-{number}"]["environment"]["CELLGATE_MAX_SESSION_BYTES"]
+        bound = re.fullmatch(r"\$\{REDIS_MEMORY_SESSIONS:-(\d+)\}", value)
         assert bound
-        assert_room(found[1], int(bound[1]))
+        assert_room(max_memory[1], int(bound[1]))
 
 
 def test_nginx_knows_every_replica(compose: dict[str, Any]) -> None:
@@ -128,7 +126,7 @@ def test_nginx_knows_every_replica(compose: dict[str, Any]) -> None:
     assert set(re.findall(r"server (replica-\d+):8000", upstream)) == replicas
 
 
-def test_models_are_read_only_and_sessions_outlive_the_container(compose: dict[str, Any]) -> None:
+def test_models_are_read_only_and_sessions_are_in_a_volume(compose: dict[str, Any]) -> None:
     assert compose["services"]["cellgate"]["volumes"] == [
         "${SERVER_MODELS:-./models}:/models:ro",
         "sessions:/data",

@@ -1,4 +1,4 @@
-"""What the Dockerfile runs: the list to install, the trimming, the health check."""
+"""Scripts of the image: the requirements, the trimmed file system, the health check, compiled modules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from deploy.image import healthcheck, requirements, rootfs
+from deploy.image import compiled, healthcheck, requirements, rootfs
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -26,13 +26,13 @@ def test_an_extra_adds_its_dependencies() -> None:
     assert names("redis") == names() | {"redis"}
 
 
-def test_gpu_replaces_the_cpu_runtime_as_both_unpack_into_one_folder() -> None:
+def test_gpu_replaces_the_cpu_runtime_because_both_unpack_into_one_folder() -> None:
     assert "onnxruntime-gpu" in names("gpu")
     assert "onnxruntime" not in names("gpu", "redis")
 
 
 def test_an_unknown_extra_ends_the_build() -> None:
-    with pytest.raises(SystemExit, match=r"no such extra: gpus; there are .*gpu"):
+    with pytest.raises(SystemExit, match=r"no such extra: gpus; extras: .*gpu"):
         names("gpus")
 
 
@@ -41,17 +41,32 @@ def test_the_name_of_a_requirement(line: str) -> None:
     assert requirements.name(line) == "redis"
 
 
+def test_compiled_modules_are_those_of_pyproject(tmp_path: Path) -> None:
+    for module in compiled.compiled_modules():
+        assert (PYPROJECT.parent / f"{module.replace('.', '/')}.py").is_file(), module
+    hook = "[tool.hatch.build.targets.wheel.hooks.custom]\n"
+    (tmp_path / "pyproject.toml").write_text(f'{hook}compiled = ["service/b/c.py", "service/a.py"]\n')
+    assert compiled.compiled_modules(tmp_path / "pyproject.toml") == ["service.a", "service.b.c"]
+    (tmp_path / "pyproject.toml").write_text("[tool.hatch.build.targets.wheel]\n")
+    assert compiled.compiled_modules(tmp_path / "pyproject.toml") == []
+
+
+def test_a_python_file_is_not_compiled() -> None:
+    assert compiled.is_compiled("_json") and not compiled.is_compiled("json")
+    assert not compiled.is_compiled("no_such_module")
+
+
 def touch(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
 
 
-def kept(folder: Path) -> set[str]:
+def files_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_trimming_takes_what_no_server_reads(tmp_path: Path) -> None:
+def test_trimming_deletes_files_that_no_server_reads(tmp_path: Path) -> None:
     needed = {"numpy/__init__.py", "numpy/typing/__init__.py", "onnxruntime/capi/state.so", "lmdb/cpython.so"}
     unused = {
         "numpy/tests/test_a.py",
@@ -63,14 +78,14 @@ def test_trimming_takes_what_no_server_reads(tmp_path: Path) -> None:
     unused |= {"onnxruntime/capi/libonnxruntime.so.1.2.3", "numpy/__pycache__/a.pyc"}
     touch(tmp_path, *needed, *unused)
     rootfs.trim(tmp_path)
-    assert kept(tmp_path) == needed
+    assert files_in(tmp_path) == needed
 
 
-def test_bytecode_takes_the_place_of_the_sources(tmp_path: Path) -> None:
+def test_bytecode_replaces_the_sources(tmp_path: Path) -> None:
     touch(tmp_path / "opt", "package/data.json")
     (tmp_path / "opt/package/module.py").write_text("name = __file__\n")
     rootfs.compile_packages(tmp_path / "opt", tmp_path)
-    assert kept(tmp_path / "opt") == {"package/data.json", "package/module.pyc"}
+    assert files_in(tmp_path / "opt") == {"package/data.json", "package/module.pyc"}
 
 
 def test_sizes_count_files_and_folders(tmp_path: Path) -> None:
@@ -109,7 +124,7 @@ def test_the_health_check_passes_when_the_server_is_ready(
     assert capsys.readouterr().out == "ready\n"
 
 
-def test_the_health_check_says_why_it_fails() -> None:
+def test_the_health_check_reports_why_it_fails() -> None:
     with server(503, b"no model") as port:
         assert healthcheck.problem("127.0.0.1", port, timeout_s=3) == "503 no model"
     assert "ConnectionRefusedError" in healthcheck.problem("127.0.0.1", port, timeout_s=3)

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: every object is valid by its schema, safe by default, and fits the others."""
+"""The Kubernetes manifests: every object is valid, hardened, and consistent with the others."""
 
 import re
 from pathlib import Path
@@ -19,16 +19,16 @@ Object = dict[str, Any]
 
 
 def resolve(folder: Path) -> list[Object]:
-    """All objects of a kustomization: of its own files and of those it builds on."""
+    """All objects of a kustomization and of those that it includes."""
     objects: list[Object] = []
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     for name in kustomization["resources"]:
         path = (folder / name).resolve()
-        assert path.exists(), f"{folder}: {name} is not there"
+        assert path.exists(), f"{folder}: no {name}"
         if path.is_dir():
             objects += resolve(path)
         else:
-            objects += [found for found in yaml.safe_load_all(path.read_text()) if found]
+            objects += [item for item in yaml.safe_load_all(path.read_text()) if item]
     for entry in kustomization.get("secretGenerator", []):
         lines = list(entry.get("literals", []))
         for name in entry.get("envs", []):
@@ -45,20 +45,20 @@ def objects(request: pytest.FixtureRequest) -> list[Object]:
 
 
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
-    return [found for found in objects if found["kind"] in kinds]
+    return [item for item in objects if item["kind"] in kinds]
 
 
-def test_every_object_is_valid_by_the_schema_of_its_kind(objects: list[Object]) -> None:
-    for found in objects:
-        kubernetes_validate.validate(found, VERSION, strict=True)
+def test_every_object_follows_the_schema_of_its_kind(objects: list[Object]) -> None:
+    for item in objects:
+        kubernetes_validate.validate(item, VERSION, strict=True)
 
 
-def test_no_two_objects_have_one_name(objects: list[Object]) -> None:
-    names = [(found["kind"], found["metadata"]["name"]) for found in objects]
+def test_names_are_unique(objects: list[Object]) -> None:
+    names = [(item["kind"], item["metadata"]["name"]) for item in objects]
     assert len(set(names)) == len(names)
 
 
-def test_every_pod_runs_without_rights_within_limits(objects: list[Object]) -> None:
+def test_every_pod_runs_without_privileges_and_within_limits(objects: list[Object]) -> None:
     for owner in of_kind(objects, "Deployment", "StatefulSet"):
         pod = owner["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
@@ -71,59 +71,61 @@ def test_every_pod_runs_without_rights_within_limits(objects: list[Object]) -> N
             assert container["readinessProbe"] and container["livenessProbe"]
 
 
-def test_selectors_find_pods_and_references_lead_somewhere(objects: list[Object]) -> None:
+def test_selectors_match_pods_and_references_exist(objects: list[Object]) -> None:
     owners = of_kind(objects, "Deployment", "StatefulSet")
     labels = [owner["spec"]["template"]["metadata"]["labels"] for owner in owners]
 
-    def finds(selector: dict[str, str]) -> bool:
-        return any(selector.items() <= found.items() for found in labels)
+    def matches(selector: dict[str, str]) -> bool:
+        return any(selector.items() <= pod.items() for pod in labels)
 
     for service in of_kind(objects, "Service"):
-        assert finds(service["spec"]["selector"])
-    for found in of_kind(objects, "PodDisruptionBudget"):
-        assert finds(found["spec"]["selector"]["matchLabels"])
-    for found in of_kind(objects, "NetworkPolicy"):
-        assert finds(found["spec"]["podSelector"]["matchLabels"])
+        assert matches(service["spec"]["selector"])
+    for item in of_kind(objects, "PodDisruptionBudget"):
+        assert matches(item["spec"]["selector"]["matchLabels"])
+    for item in of_kind(objects, "NetworkPolicy"):
+        assert matches(item["spec"]["podSelector"]["matchLabels"])
     for hpa in of_kind(objects, "HorizontalPodAutoscaler"):
         target = hpa["spec"]["scaleTargetRef"]
         assert any(owner["metadata"]["name"] == target["name"] for owner in of_kind(objects, target["kind"]))
-    secrets = {found["metadata"]["name"] for found in of_kind(objects, "Secret")}
+    secrets = {item["metadata"]["name"] for item in of_kind(objects, "Secret")}
     assert "cellgate-redis" in secrets
 
 
-def told_to(objects: list[Object]) -> dict[str, str]:
-    """The environment of the server's container, with what it takes from secrets."""
+def environment_of(objects: list[Object]) -> dict[str, str]:
+    """The environment of the server's container, with the values of its secrets."""
     (deployment,) = of_kind(objects, "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    secrets = {found["metadata"]["name"]: found["stringData"] for found in of_kind(objects, "Secret")}
-    told = {}
+    secrets = {item["metadata"]["name"]: item["stringData"] for item in of_kind(objects, "Secret")}
+    environment = {}
     for entry in container["env"]:
         source = entry.get("valueFrom", {}).get("secretKeyRef")
-        told[entry["name"]] = secrets[source["name"]][source["key"]] if source else entry["value"]
-    return told
+        environment[entry["name"]] = secrets[source["name"]][source["key"]] if source else entry["value"]
+    return environment
 
 
-def test_redis_has_room_for_what_the_pods_put_into_it() -> None:
+def test_redis_has_room_for_the_sessions_of_the_pods() -> None:
     objects = resolve(ROOT / "overlays" / "redis")
     (redis,) = of_kind(objects, "StatefulSet")
     arguments = redis["spec"]["template"]["spec"]["containers"][0]["args"]
-    bound = Settings.load({}, told_to(objects)).max_session_bytes
+    bound = Settings.load({}, environment_of(objects)).max_session_bytes
     assert_room(arguments[arguments.index("--maxmemory") + 1], bound)
 
 
-def test_what_the_pods_are_told_the_server_understands(objects: list[Object]) -> None:
+def test_settings_of_the_pods_are_valid_and_agree_with_the_probes(objects: list[Object]) -> None:
     (deployment,) = of_kind(objects, "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    settings = Settings.load({}, told_to(objects))
+    settings = Settings.load({}, environment_of(objects))
     assert settings.store == "redis"
     sleep_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] > sleep_s + settings.drain_s, "it is killed while it drains"
+    assert pod["terminationGracePeriodSeconds"] > sleep_s + settings.drain_s, (
+        "the pod is killed while it drains"
+    )
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"].partition("?")[0] in ("/health/live", "/health/ready")
 
 
-def test_the_port_of_redis_can_be_reached_and_the_patch_for_another_one_leads_to_it() -> None:
+def test_the_network_policy_allows_the_port_of_redis_and_the_patch_changes_it() -> None:
     folder = ROOT / "overlays" / "external-redis"
     (policy,) = of_kind(resolve(folder), "NetworkPolicy")
     open_ports = [entry["port"] for rule in policy["spec"]["egress"] for entry in rule["ports"]]
@@ -135,7 +137,7 @@ def test_the_port_of_redis_can_be_reached_and_the_patch_for_another_one_leads_to
     ]
     assert (entry["target"]["kind"], entry["target"]["name"]) == ("NetworkPolicy", policy["metadata"]["name"])
     (change,) = yaml.safe_load(entry["patch"])
-    found: Any = policy
+    value: Any = policy
     for part in change["path"].strip("/").split("/"):
-        found = found[int(part) if part.isdigit() else part]
-    assert change["op"] == "replace" and found == url.port
+        value = value[int(part) if part.isdigit() else part]
+    assert change["op"] == "replace" and value == url.port

@@ -1,4 +1,4 @@
-"""deploy/nginx: nginx accepts it, and it agrees with the server's settings."""
+"""deploy/nginx: nginx accepts the configuration, which agrees with the server's settings."""
 
 import re
 from pathlib import Path
@@ -14,19 +14,19 @@ SETTINGS = Settings()
 
 
 def seconds(directive: str, text: str = CONFIG) -> float:
-    found = re.findall(rf"^ *{directive} (\d+)s;", text, re.MULTILINE)
-    assert len(found) == 1, f"{directive}: {found}"
-    return float(found[0])
+    values = re.findall(rf"^ *{directive} (\d+)s;", text, re.MULTILINE)
+    assert len(values) == 1, f"{directive}: {values}"
+    return float(values[0])
 
 
 @needs_nginx
-def test_nginx_accepts_it(tmp_path: Path) -> None:
+def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
     nginx = Nginx(tmp_path, [1, 2, 3])
     nginx.write()
     assert nginx.check() == ""
 
 
-def test_nginx_waits_longer_than_a_replica_works_on_a_request() -> None:
+def test_nginx_waits_longer_than_a_replica_may_take() -> None:
     longest_s = SETTINGS.request_timeout_s + 2 * SETTINGS.redis_timeout_s  # the state is read and written
     assert seconds("proxy_read_timeout") > longest_s
 
@@ -35,11 +35,11 @@ def test_nginx_closes_idle_connections_before_a_replica_does() -> None:
     assert seconds("keepalive_timeout", UPSTREAM) < SETTINGS.keep_alive_s
 
 
-def test_nginx_takes_bodies_of_the_size_that_replicas_take() -> None:
-    found = re.search(r"client_max_body_size (\d+)m;", CONFIG)
-    assert found is not None and int(found[1]) << 20 == SETTINGS.max_body_bytes
+def test_nginx_and_replicas_accept_bodies_of_the_same_size() -> None:
+    size = re.search(r"client_max_body_size (\d+)m;", CONFIG)
+    assert size is not None and int(size[1]) << 20 == SETTINGS.max_body_bytes
 
 
 @pytest.mark.parametrize("word", ["ip_hash", "hash", "sticky", "least_conn", "random", "backup", "weight"])
-def test_it_is_plain_round_robin(word: str) -> None:
+def test_balancing_is_plain_round_robin(word: str) -> None:
     assert not re.search(rf"\b{word}\b", re.sub("#.*", "", CONFIG + UPSTREAM))

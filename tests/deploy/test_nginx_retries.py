@@ -1,4 +1,4 @@
-"""deploy/nginx, with real nginx: what a replica has had goes to no other; what none has had, does."""
+"""deploy/nginx with a real nginx: a request is sent to another replica only if none has received it."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ from tests.ports import free_port
 pytestmark = needs_nginx
 
 BODY = b'{"step": 0}'
-# What changes something; a second DELETE or `PUT …?replace=true` may meet what somebody did after the first.
+# Requests that change state. Repeating DELETE or `PUT …?replace=true` may undo what another client did since.
 CHANGES = [
     ("POST", "/predict", BODY),
     ("POST", "/v2/models/vowels/infer", BODY),
@@ -33,7 +33,7 @@ IDS = [f"{method} {path}, {'no' if body is None else len(body)} bytes" for metho
 
 
 class Replica(socketserver.ThreadingTCPServer):
-    """Reads requests whole; answers 200, or, if it `dies`, closes the connection without a word."""
+    """Reads whole requests; answers 200 or, if it `dies`, closes the connection without an answer."""
 
     daemon_threads = True
 
@@ -75,41 +75,41 @@ def replica(*, dies: bool) -> Iterator[Replica]:
             thread.join()
 
 
-def send(before: Nginx, method: str, path: str, body: bytes | None) -> httpx.Response:
-    return httpx.request(method, before.url + path, content=body, timeout=30)
+def send(proxy: Nginx, method: str, path: str, body: bytes | None) -> httpx.Response:
+    return httpx.request(method, proxy.url + path, content=body, timeout=30)
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=IDS)
-def test_what_a_replica_has_had_is_sent_to_no_other(
+def test_a_request_that_a_replica_received_is_sent_to_no_other(
     tmp_path: Path, method: str, path: str, body: bytes | None
 ) -> None:
     with replica(dies=True) as one, replica(dies=True) as other:
-        with nginx(tmp_path, [one.port, other.port]) as before:
-            answer = send(before, method, path, body)
+        with nginx(tmp_path, [one.port, other.port]) as proxy:
+            answer = send(proxy, method, path, body)
         assert len(one.seen + other.seen) == 1, (one.seen, other.seen)
     assert (answer.status_code, answer.json()["code"]) == (502, "replica_lost")
     assert answer.headers["retry-after"] and answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=IDS)
-def test_a_replica_that_is_down_is_passed_over(
+def test_a_replica_that_is_down_is_skipped(
     tmp_path: Path, method: str, path: str, body: bytes | None
 ) -> None:
-    with replica(dies=False) as alive, nginx(tmp_path, [free_port(), alive.port]) as before:
+    with replica(dies=False) as alive, nginx(tmp_path, [free_port(), alive.port]) as proxy:
         answers = [
-            send(before, method, path, body) for _ in range(2)
-        ]  # the first turn, or the second, is its
+            send(proxy, method, path, body) for _ in range(2)
+        ]  # one of the two is the turn of the replica that is down
         assert [answer.status_code for answer in answers] == [200, 200]
         assert len(alive.seen) == 2
-        asked = {line["replica"] for line in before.requests()}
-    assert any("," in addresses or " : " in addresses for addresses in asked), f"it never had a turn: {asked}"
+        replicas = {line["replica"] for line in proxy.requests()}
+    assert any("," in addresses or " : " in addresses for addresses in replicas), replicas
 
 
 @pytest.mark.parametrize("path", ["/predict", "/sessions/call", "/v2/models/vowels/infer"])
-def test_what_nginx_itself_has_to_say_is_told_like_all_errors(tmp_path: Path, path: str) -> None:
-    with nginx(tmp_path, [free_port(), free_port()]) as before:
-        down = send(before, "PUT", path, BODY)
-        large = send(before, "PUT", path, bytes((16 << 20) + 1))
+def test_errors_of_nginx_have_the_form_of_the_servers_errors(tmp_path: Path, path: str) -> None:
+    with nginx(tmp_path, [free_port(), free_port()]) as proxy:
+        down = send(proxy, "PUT", path, BODY)
+        large = send(proxy, "PUT", path, bytes((16 << 20) + 1))
     assert (down.status_code, down.json()["code"]) == (502, "replica_lost")
     assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
     kind = "application/json" if path.startswith("/v2") else "application/problem+json"
@@ -118,11 +118,11 @@ def test_what_nginx_itself_has_to_say_is_told_like_all_errors(tmp_path: Path, pa
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_a_replica_that_is_silent_is_not_helped_by_another(tmp_path: Path, method: str) -> None:
+def test_a_request_to_a_silent_replica_is_not_sent_to_another(tmp_path: Path, method: str) -> None:
     with replica(dies=True) as other, socket.create_server(("127.0.0.1", 0)) as silent:
         ports = [silent.getsockname()[1], other.port]
-        with nginx(tmp_path, ports, read_timeout_s=1) as before:
-            answers = [send(before, method, "/sessions/call", None) for _ in ports]
+        with nginx(tmp_path, ports, read_timeout_s=1) as proxy:
+            answers = [send(proxy, method, "/sessions/call", None) for _ in ports]
         assert len(other.seen) == 1
-    told = {answer.status_code: answer.json()["code"] for answer in answers}
-    assert told == {504: "replica_silent", 502: "replica_lost"}
+    codes = {answer.status_code: answer.json()["code"] for answer in answers}
+    assert codes == {504: "replica_silent", 502: "replica_lost"}

@@ -1,4 +1,4 @@
-"""Shell scripts parse and say how they are called; no tracked file names a package registry."""
+"""Shell scripts parse and print their usage; no tracked file names a package registry."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [".ci/run", ".ci/engine"]
-# Whoever uses another mirror or a proxy sets it once, in the configuration of apt, pip or Docker.
+# A mirror or a proxy is set once, in the configuration of apt, pip or Docker.
 REGISTRIES = re.compile(
     r"\b(pypi\.org|pythonhosted\.org|[a-z]+\.debian\.org|registry[\w-]*\.docker\.io|docker\.io/|"
     r"(ghcr|gcr|quay)\.io|public\.ecr\.aws|registry\.npmjs)",
@@ -18,7 +18,7 @@ REGISTRIES = re.compile(
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_scripts_parse_and_can_be_run(name: str) -> None:
+def test_scripts_parse_and_are_executable(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
     assert subprocess.run(["bash", "-n", ROOT / name], capture_output=True, text=True).stderr == ""
 
@@ -29,7 +29,7 @@ def test_scripts_stop_at_the_first_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["up"], ["sideways", "folder"]])
-def test_the_engine_script_says_how_it_is_called(arguments: list[str], tmp_path: Path) -> None:
+def test_the_engine_script_prints_its_usage(arguments: list[str], tmp_path: Path) -> None:
     done = subprocess.run([ROOT / ".ci/engine", *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert ".ci/engine up DIR" in done.stdout
@@ -41,10 +41,10 @@ def tracked() -> list[Path]:
 
 
 def test_no_tracked_file_names_a_registry() -> None:
-    found = {
+    names = {
         f"{path.relative_to(ROOT)}: {match.group()}"
         for path in tracked()
         if b"\0" not in (content := path.read_bytes())
         for match in REGISTRIES.finditer(content.decode(errors="replace"))
     }
-    assert not found
+    assert not names
