@@ -1,11 +1,11 @@
-# The server, the models in models/, and what they need to run: no shell, no package manager, no pip, no PyTorch.
+# The server, the models in models/ and their dependencies; no shell, no package manager, no pip, no PyTorch.
 #   docker build --tag cellgate .
 #   docker run --rm --publish 127.0.0.1:8000:8000 cellgate
 # docs/docker.md: settings, volumes, proxies, the GPU image.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-# 1. Install the dependencies, then collect them with the interpreter and the libraries they link in /rootfs.
+# 1. Install the dependencies; collect them in /rootfs, with the interpreter and the libraries that they link.
 FROM ${PYTHON_IMAGE} AS packages
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils gcc libc6-dev && rm -rf /var/lib/apt/lists/*
@@ -13,7 +13,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 ARG PIP_INDEX_URL
 WORKDIR /build
 COPY pyproject.toml constraints.txt deploy/image/requirements.py ./
-# Extras of pyproject.toml. The Redis client is 1.3 MB: too little for a setting that works in some images only.
+# Extras of pyproject.toml. The Redis client is only 1.3 MB, so every image supports CELLGATE_STORE=redis.
 ARG EXTRAS="redis"
 RUN --mount=type=secret,id=ca,target=/run/secrets/ca.pem,required=false --mount=type=cache,target=/root/.cache/pip \
     if [ -s /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi \
@@ -24,8 +24,8 @@ RUN --mount=type=secret,id=ca,target=/run/secrets/ca.pem,required=false --mount=
 COPY deploy/image/rootfs.py ./
 RUN python rootfs.py /opt/cellgate /rootfs
 
-# 2. Cellgate itself, in a layer of its own: a change of code moves a few megabytes, not the dependencies. Its hot path
-# is compiled (deploy/compile.py); --build-arg COMPILE=0 leaves that out.
+# 2. Cellgate itself, in a separate layer: a change of code changes a few megabytes, not the dependencies. Its hot path
+# is compiled (deploy/compile.py) unless --build-arg COMPILE=0 is set.
 FROM packages AS application
 ARG COMPILE=1
 COPY README.md ./
