@@ -1,261 +1,144 @@
-"""The front: answers the hot routes itself, hands every other request to FastAPI, and logs both.
+"""The one way from a whole request to a whole response.
 
-The hot routes are `POST /predict`, `POST /generate` and the Open Inference Protocol's
-`POST /v2/models/…/infer`. The front knows HTTP: sizes, types, ids, hang-ups, status codes, and how each API
-tells an error. What lies behind a route is bytes in, bytes out to it.
+    request ─ draining? ─ key, rate ─ type, size ─ body ─ handler ─→ response ─ access log
+                 503        401, 429    415, 413    408      any CellgateError, or 500
 
-It is an ASGI application. A server that has read a whole request may ask `answer` instead, without ASGI's
-messages between them: so does `service.http.protocol`.
+The adapters (`asgi`, `fast_path`) carry bytes to it and from it. The gate knows HTTP's rules; it knows
+nothing of sockets, ASGI, models or sessions.
 """
 
 import asyncio
-import functools
 import itertools
 import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
-from service.errors import (
-    UNFORESEEN,
-    BodyTimeout,
-    BodyTooLarge,
-    CellgateError,
-    Draining,
-    InternalError,
-    Unauthorized,
-    UnsupportedMediaType,
-)
-from service.http.bodies import Bodies
-from service.http.dialects import INFER, JSON, OTHER, OTHER_V2, PREDICT, Dialect, Headers, retry_headers
-from service.http.disconnects import ClientGone, HangUps
-from service.predict.predictor import Reply
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Fields = dict[str, Any]  # of a line of the access log
-Predict = Callable[[bytes, str], Awaitable[Reply]]  # body, tenant
-Infer = Callable[[str, str | None, Mapping[bytes, bytes], bytes, str], Awaitable[Reply]]
-Admit = Callable[[Iterable[tuple[bytes, bytes]]], str]  # headers → tenant
+from service.errors import UNFORESEEN, CellgateError, InternalError, UnsupportedMediaType
+from service.http.body import BodyLimits, ReadPart
+from service.http.dialects import PROBLEM, render
+from service.http.keys import Guard
+from service.http.messages import CLOSE, ClientDisconnected, Fields, Headers, Request, Response
+from service.http.readiness import Readiness
+from service.http.router import Route, Router
 
 logger = logging.getLogger(__name__)
 
-OCTETS = (b"content-type", b"application/octet-stream")
-CLOSE = (b"connection", b"close")
-JSON_LENGTH = b"inference-header-content-length"  # of the Open Inference Protocol: bytes follow so much JSON
-WHOLE_REPLY = "cellgate.whole_reply"  # ASGI extension: a Response → whether it was taken
-OPEN_PATH = re.compile(r"/health/|/v2/health/|/docs|/swagger/|/openapi\.json$")  # for whoever has no key
-HEALTH_PATH = re.compile(
-    r"/health/|/v2/health/|/v2/models/[^/]+(/versions/[^/]+)?/ready"
-)  # while stopping too
-WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-GONE: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number for it; nobody will read it
+DISCONNECTED: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number; nobody receives it
 
 
-@dataclass(slots=True)
-class Route:
-    """A hot route: what answers there, and how it speaks."""
-
-    answer: Predict
-    dialect: Dialect
-
-
-@dataclass(slots=True)  # not frozen, for speed
-class Response:
-    """A whole HTTP response. `headers` are sound and complete, their names in lower case."""
-
-    status: int
-    headers: Headers
-    body: bytes
-
-
-class Front:
-    """An ASGI application around `predict`, `infer` and the documented `app`."""
+class Gate:
+    """Answers requests, each exactly once, and logs them."""
 
     def __init__(
         self,
-        predict: Predict,
-        app: App,
+        router: Router,
+        readiness: Readiness,
+        limits: BodyLimits,
         *,
-        generate: Predict | None = None,
-        infer: Infer | None = None,
-        admit: Admit | None = None,
-        max_body_bytes: int,
-        body_timeout_s: float,
+        guard: Guard | None = None,
         access_log: Callable[[Fields], None] | None = None,
     ) -> None:
-        self._predict_route = Route(predict, PREDICT)
-        self._generate_route = Route(generate, PREDICT) if generate else None
-        self._infer = infer
-        self._admit = admit
-        self._app = app
-        self._bodies = Bodies(max_body_bytes, body_timeout_s)
-        self._access_log = access_log
-        self._id_prefix = (
-            os.urandom(8).hex().encode()
-        )  # random once, then counted: a system call less per request
-        self._ids = itertools.count()
-        self._hang_ups = HangUps()
-        self.is_draining = False
+        """`guard`: None where the server has no API keys."""
+        self.find = router.find
+        self.find_inference = router.find_inference
         self.num_running = 0
+        self._readiness = readiness
+        self._limits = limits
+        self._guard = guard
+        self._access_log = access_log
+        # Random once, then counted: a system call less per request.
+        self._id_prefix = os.urandom(8).hex().encode()
+        self._ids = itertools.count()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing new is answered any more."""
+        return self._readiness.is_draining
+
+    def start_draining(self) -> None:
+        """Refuse new requests from now on; those that run continue."""
+        self._readiness.is_draining = True
+
+    async def answer(self, request: Request, route: Route, read_part: ReadPart | None = None) -> Response:
+        """Answer a request. Its task is to be cancelled when the client disconnects.
+
+        `read_part`: where the body is still to be read; None: `request.body` is whole.
+        Raises ClientDisconnected if `read_part` does.
+        """
         started = time.perf_counter()
-        request_id = self._request_id(scope["headers"])
+        request.id = self._request_id(request.headers)
         self.num_running += 1
         try:
-            route = self.route(scope["path"], scope["headers"]) if scope["method"] == "POST" else None
-            if route is not None:
-                status, fields = await self._serve(scope, receive, send, request_id, route)
-            else:
-                status, fields = await self._pass_on(scope, receive, send, request_id)
-        finally:
-            self.num_running -= 1
-        self._log(started, request_id, scope["method"], scope["path"], status, fields)
-
-    def route(self, path: str, headers: Headers) -> Route | None:
-        """What answers a POST to `path`, if that is a hot route."""
-        if path == "/predict":
-            return self._predict_route
-        if path == "/generate":
-            return self._generate_route
-        if self._infer is not None and (asked := INFER_PATH.fullmatch(path)):
-            name, version = asked.groups()
-            return Route(functools.partial(self._infer, name, version, dict(headers)), INFER)
-        return None
-
-    async def answer(self, route: Route, path: str, headers: Headers, body: bytes) -> Response:
-        """Answer a POST to a hot route whose body is here. To be cancelled when the client hangs up."""
-        started = time.perf_counter()
-        request_id = self._request_id(headers)
-        self.num_running += 1
-        try:
-            try:
-                tenant = self._let_in(headers, route.dialect)
-                self._bodies.check_size(len(body))
-            except CellgateError as error:
-                response, fields = self._tell(error, request_id, route.dialect)
-            else:
-                response, fields = await self._answer(route, body, tenant, request_id)
-        except asyncio.CancelledError:
-            self._log(started, request_id, "POST", path, *GONE)
+            response = await self._respond(request, route, read_part)
+        except (asyncio.CancelledError, ClientDisconnected):
+            self._log(started, request, *DISCONNECTED)
             raise
         finally:
             self.num_running -= 1
-        self._log(started, request_id, "POST", path, response.status, fields)
+        self._finish(request, response)
+        self._log(started, request, response.status, response.log)
         return response
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, request_id: bytes, route: Route
-    ) -> tuple[int, Fields]:
-        """Answer a hot request; the status, and what the log says besides."""
-        try:
-            tenant = self._let_in(scope["headers"], route.dialect)
-            body = await self._bodies.read(receive)
-            with self._hang_ups.watch(receive):
-                response, fields = await self._answer(route, body, tenant, request_id)
-        except ClientGone:
-            return GONE
-        except CellgateError as error:
-            response, fields = self._tell(error, request_id, route.dialect)
-        await _send(scope, send, response)
-        return response.status, fields
+    def refuse(self, error: CellgateError, method: str = "", path: str = "") -> Response:
+        """The response, logged too, to bytes that are not a request, or to a request that is not admitted."""
+        request = Request(method, path, [], id=self._request_id([]))
+        response = render(error, PROBLEM)
+        self._finish(request, response)
+        if CLOSE not in response.headers:
+            response.headers.append(CLOSE)
+        self._log(time.perf_counter(), request, response.status, response.log)
+        return response
 
-    async def _answer(
-        self, route: Route, body: bytes, tenant: str, request_id: bytes
-    ) -> tuple[Response, Fields]:
-        """Whatever happens, an answer: and what the log says of it."""
+    async def _respond(self, request: Request, route: Route, read_part: ReadPart | None) -> Response:
+        """Whatever happens, a response; or ClientDisconnected."""
         try:
-            reply = await route.answer(body, tenant)
+            self._admit(request, route)
+            if route.reads_body:
+                if read_part is not None:
+                    request.body = await self._limits.read(read_part)
+                else:
+                    self._limits.check_size(len(request.body))
+            return await route.handler(request)
         except CellgateError as error:
-            return self._tell(error, request_id, route.dialect)
+            return render(error, route.dialect)
+        except ClientDisconnected:
+            raise
         except Exception:
-            logger.exception("request %s failed", request_id.decode())
-            return self._tell(InternalError(UNFORESEEN), request_id, route.dialect)
-        headers = [JSON, (b"x-request-id", request_id), (b"content-length", b"%d" % len(reply.body))]
-        if reply.json_length is not None:
-            headers[0] = OCTETS
-            headers.append((JSON_LENGTH, b"%d" % reply.json_length))
-        if self.is_draining:
+            logger.exception("request %s failed", request.id.decode())
+            return render(InternalError(UNFORESEEN), route.dialect)
+
+    def _admit(self, request: Request, route: Route) -> None:
+        """Set the tenant of a request that may continue.
+
+        Raises Draining, Unauthorized, RateLimited, UnsupportedMediaType, BadHeader or BodyTooLarge.
+        """
+        if not route.answers_while_draining:
+            self._readiness.check_draining()
+        if self._guard is not None and route.needs_key:
+            request.tenant = self._guard.admit(request.headers)
+        if not route.reads_body:
+            return
+        for name, value in request.headers:
+            if name == b"content-type":
+                route.check_type(value)
+            elif name == b"content-encoding" and not route.decodes_content and value.lower() != b"identity":
+                raise UnsupportedMediaType(
+                    f"content-encoding {value.decode('latin-1')!r} is not supported here"
+                )
+            elif name == b"content-length":
+                self._limits.check_declared(value)
+
+    def _finish(self, request: Request, response: Response) -> None:
+        """Add what every response has."""
+        headers = response.headers
+        headers.append((b"x-request-id", request.id))
+        if self._readiness.is_draining and CLOSE not in headers:
             headers.append(CLOSE)
-        fields = {
-            "model": reply.model,
-            "version": reply.version,
-            "sequences": reply.sequences,
-            "steps": reply.steps,
-        }
-        return Response(200, headers, reply.body), fields
-
-    def _tell(self, error: CellgateError, request_id: bytes, dialect: Dialect) -> tuple[Response, Fields]:
-        """An error as its API writes it, and what the log says of it."""
-        status, body = dialect.write(error)
-        headers = [
-            dialect.content_type,
-            (b"x-request-id", request_id),
-            (b"content-length", b"%d" % len(body)),
-            *retry_headers(error),
-        ]
-        if isinstance(error, Unauthorized):
-            headers.append((b"www-authenticate", b"Bearer"))
-        if self.is_draining or isinstance(error, BodyTooLarge | BodyTimeout):  # the body's rest is not read
-            headers.append(CLOSE)
-        return Response(status, headers, body), _told(error)
-
-    def _log(
-        self, started: float, request_id: bytes, method: str, path: str, status: int, fields: Fields
-    ) -> None:
-        if self._access_log is not None:
-            ms = round((time.perf_counter() - started) * 1000, 3)
-            about = {"ms": ms, "id": request_id.decode(), "method": method, "path": path, "status": status}
-            self._access_log(fields | about)
-
-    async def _pass_on(
-        self, scope: Scope, receive: Receive, send: Send, request_id: bytes
-    ) -> tuple[int, Fields]:
-        """Let FastAPI answer, within the same bounds; add the request id, and read off the status."""
-        status = 500
-
-        async def tagged(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
-                if self.is_draining:
-                    message["headers"].append(CLOSE)
-            await send(message)
-
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id.decode()
-        dialect = OTHER_V2 if scope["path"].startswith("/v2") else OTHER
-        try:
-            if self.is_draining and not HEALTH_PATH.match(scope["path"]):
-                raise Draining("the server is stopping")
-            if self._admit and not OPEN_PATH.match(scope["path"]):
-                state["tenant"] = self._admit(scope["headers"])
-            if scope["method"] in WITH_BODY:
-                self._check_headers(scope["headers"], dialect)
-                receive = _Replay(await self._bodies.read(receive), receive)
-        except ClientGone:
-            return GONE
-        except CellgateError as error:
-            response, fields = self._tell(error, request_id, dialect)
-            await _send(scope, send, response)
-            return response.status, fields
-        try:
-            await self._app(scope, receive, tagged)
-        except Exception:  # which has been answered with 500 before it came here
-            logger.exception("request %s failed", request_id.decode())
-            return status, _told(InternalError(UNFORESEEN))
-        return status, {}
+        if request.method == "HEAD":
+            response.body = b""
 
     def _request_id(self, headers: Headers) -> bytes:
         """The client's X-Request-ID if it is fit to be logged, else a new one."""
@@ -264,52 +147,15 @@ class Front:
                 return value
         return b"%b-%x" % (self._id_prefix, next(self._ids))
 
-    def _let_in(self, headers: Headers, dialect: Dialect) -> str:
-        """The tenant of a request that may go on.
-
-        Raises Draining, what `admit` does, UnsupportedMediaType, BadHeader or BodyTooLarge.
-        """
-        if self.is_draining:
-            raise Draining("the server is stopping")
-        tenant = self._admit(headers) if self._admit else ""
-        self._check_headers(headers, dialect)
-        return tenant
-
-    def _check_headers(self, headers: Headers, dialect: Dialect) -> None:
-        for name, value in headers:
-            if name == b"content-type":
-                dialect.check_type(value)
-            elif name == b"content-encoding" and dialect is PREDICT and value.lower() != b"identity":
-                raise UnsupportedMediaType(f"content-encoding {value.decode('latin-1')!r}: not read here")
-            elif name == b"content-length":
-                self._bodies.check_declared(value)
-
-
-def _told(error: CellgateError) -> Fields:
-    """What the log says of an error: where it lies, but nothing that a client sent."""
-    fields: Fields = {"code": error.code}
-    if error.status >= 500:
-        fields["detail"] = error.detail
-    if error.pointer is not None:
-        fields["pointer"] = error.pointer
-    return fields
-
-
-class _Replay:
-    """`receive` for an application behind us: a body we have read, then whatever comes."""
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._first: Message | None = {"type": "http.request", "body": body, "more_body": False}
-        self._receive = receive
-
-    async def __call__(self) -> Message:
-        message, self._first = self._first, None
-        return message if message is not None else await self._receive()
-
-
-async def _send(scope: Scope, send: Send, response: Response) -> None:
-    extensions = scope.get("extensions")
-    if extensions and WHOLE_REPLY in extensions and extensions[WHOLE_REPLY](response):
-        return
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
-    await send({"type": "http.response.body", "body": response.body})
+    def _log(self, started: float, request: Request, status: int, fields: Fields) -> None:
+        if self._access_log is not None:
+            self._access_log(
+                fields
+                | {
+                    "ms": round((time.perf_counter() - started) * 1000, 3),
+                    "id": request.id.decode(),
+                    "method": request.method,
+                    "path": request.path,
+                    "status": status,
+                }
+            )

@@ -1,199 +1,144 @@
-"""The ASGI front, driven by ASGI messages around a `predict` of a few lines."""
+"""The gate: what it checks, in which order, and what every response and log line has."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from service.errors import InvalidField, Overloaded
-from service.http.gate import Front, Message, Receive, Scope, Send
-from service.predict.predictor import Reply
+from service.errors import HeadTooLarge, MethodNotAllowed, NotFound, Overloaded
+from service.http.gate import Gate
+from service.http.keys import Guard, Tenants, new_key
+from service.http.messages import ClientDisconnected, Headers, Request, Response
+from service.http.rates import Rates
+from tests.service.http.gates import make_gate
 
-JSON = (b"content-type", b"application/json")
-
-
-async def echo(body: bytes, _tenant: str) -> Reply:
-    return Reply(body, "m", "1", 1, 7)
-
-
-async def documented(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 204, "headers": [(b"x-app", b"yes")]})
-    await send({"type": "http.response.body", "body": b""})
+KEY, HASH = new_key()
+JSON_TYPE = (b"content-type", b"application/json")
 
 
-@dataclass
-class Client:
-    """One connection: what it sends, and what it got."""
-
-    messages: list[Message]
-    hangs_up: bool = False
-    sent: list[Message] = field(default_factory=list)
-
-    async def receive(self) -> Message:
-        if self.messages:
-            return self.messages.pop(0)
-        if self.hangs_up:
-            return {"type": "http.disconnect"}
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    @property
-    def status(self) -> int:
-        return int(self.sent[0]["status"])
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        return dict(self.sent[0]["headers"])
-
-    @property
-    def problem(self) -> dict[str, Any]:
-        problem: dict[str, Any] = json.loads(self.sent[1]["body"])
-        return problem
-
-
-def body_of(*parts: bytes) -> list[Message]:
-    return [
-        {"type": "http.request", "body": part, "more_body": index < len(parts) - 1}
-        for index, part in enumerate(parts)
-    ]
+def guard() -> Guard:
+    tenants = Tenants.load(None, f"acme={HASH}")
+    return Guard(tenants, Rates(tenants.rates))
 
 
 def ask(
-    client: Client,
-    *headers: tuple[bytes, bytes],
-    predict: Callable[[bytes, str], Awaitable[Reply]] = echo,
+    gate: Gate,
     method: str = "POST",
     path: str = "/predict",
-    draining: bool = False,
-) -> list[dict[str, Any]]:
-    """Serve one request; the access log."""
+    headers: Headers | None = None,
+    body: bytes = b"",
+) -> Response:
+    async def work() -> Response:
+        return await gate.answer(Request(method, path, headers or [], body), gate.find(method, path))
+
+    return asyncio.run(work())
+
+
+def code_of(response: Response) -> str:
+    code: str = json.loads(response.body)["code"]
+    return code
+
+
+def test_checks_come_in_one_order() -> None:
+    """A request with several faults is refused for the first one, so that an unknown client learns least."""
+    draining = make_gate(guard=guard(), is_draining=True)
+    everything: Headers = [(b"content-type", b"text/plain")]
+    assert code_of(ask(draining, headers=everything, body=b"x" * 101)) == "draining"
+    assert code_of(ask(make_gate(guard=guard()), headers=everything, body=b"x" * 101)) == "unauthorized"
+    with_key = [(b"x-api-key", KEY.encode()), *everything]
+    assert (
+        code_of(ask(make_gate(guard=guard()), headers=with_key, body=b"x" * 101)) == "unsupported_media_type"
+    )
+    assert code_of(ask(make_gate(), body=b"x" * 101)) == "body_too_large"
+
+
+def test_the_tenant_of_a_key_reaches_the_handler() -> None:
+    tenants: list[str] = []
+
+    async def application(request: Request) -> Response:
+        tenants.append(request.tenant)
+        return Response(204, [], b"")
+
+    gate = make_gate(application=application, guard=guard())
+    refused = ask(gate, "GET", "/sessions")
+    assert refused.status == 401 and (b"www-authenticate", b"Bearer") in refused.headers
+    assert ask(gate, "GET", "/sessions", [(b"x-api-key", KEY.encode())]).status == 204
+    assert ask(gate, "GET", "/health/live").status == 204, "health needs no key"
+    assert tenants == ["acme", ""]
+
+
+@pytest.mark.parametrize("path", ["/health/ready", "/v2/health/ready", "/v2/models/m/ready"])
+def test_health_is_answered_while_draining(path: str) -> None:
+    gate = make_gate(is_draining=True)
+    assert ask(gate, "GET", path).status == 204
+    assert ask(gate, "GET", "/models").status == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "is_v2"),
+    [("/v2", True), ("/v2/", True), ("/v2/models", True), ("/v2/models/m/infer", True), ("/v2x", False)],
+)
+def test_an_error_has_the_form_of_the_paths_api(path: str, is_v2: bool) -> None:
+    async def application(_: Request) -> Response:
+        raise NotFound("nothing here")
+
+    gate = make_gate(application=application, is_draining=path.endswith("infer"))
+    response = ask(gate, path=path)
+    document = json.loads(response.body)
+    assert ("error" in document) == is_v2 and ("title" in document) != is_v2
+    expected = b"application/json" if is_v2 else b"application/problem+json"
+    assert dict(response.headers)[b"content-type"] == expected
+
+
+def test_the_open_inference_protocol_has_no_422() -> None:
+    async def application(_: Request) -> Response:
+        raise MethodNotAllowed("GET /v2: Method Not Allowed", allow=("POST",))
+
+    response = ask(make_gate(application=application), "GET", "/v2")
+    assert response.status == 405 and (b"allow", b"POST") in response.headers
+
+
+def test_a_response_to_head_has_no_body() -> None:
+    async def application(_: Request) -> Response:
+        return Response(200, [(b"content-length", b"2")], b"ok")
+
+    response = ask(make_gate(application=application), "HEAD", "/health/live")
+    assert response.body == b"" and (b"content-length", b"2") in response.headers
+
+
+def test_a_refused_connection_is_logged_like_a_request() -> None:
     lines: list[dict[str, Any]] = []
-
-    async def serve() -> None:
-        front = Front(predict, documented, max_body_bytes=100, body_timeout_s=0.05, access_log=lines.append)
-        front.is_draining = draining
-        scope = {"type": "http", "method": method, "path": path, "headers": [JSON, *headers]}
-        await asyncio.wait_for(front(scope, client.receive, client.send), 10)
-        assert front.num_running == 0
-
-    asyncio.run(serve())
-    return lines
-
-
-def test_a_body_in_parts_is_answered_and_logged_on_one_line() -> None:
-    client = Client(body_of(b"ab", b"", b"cd"))
-    lines = ask(client, (b"x-request-id", b"r-1"))
-    assert (client.status, client.sent[1]["body"]) == (200, b"abcd")
-    assert client.headers[b"content-length"] == b"4" and client.headers[b"x-request-id"] == b"r-1"
-    assert len(lines) == 1 and lines[0].pop("ms") >= 0
-    assert lines[0] == {
-        "id": "r-1", "method": "POST", "path": "/predict", "status": 200,
-        "model": "m", "version": "1", "sequences": 1, "steps": 7,
-    }  # fmt: skip
+    gate = make_gate(access_log=lines.append)
+    head = gate.refuse(HeadTooLarge("too long"))
+    full = gate.refuse(Overloaded("full"), "POST", "/predict")
+    assert (head.status, full.status) == (431, 503)
+    for response, line in zip((head, full), lines, strict=True):
+        assert (b"connection", b"close") in response.headers
+        assert line["status"] == response.status and line["code"] == code_of(response)
+        assert dict(response.headers)[b"x-request-id"].decode() == line["id"]
+    assert (lines[1]["method"], lines[1]["path"]) == ("POST", "/predict")
 
 
-@pytest.mark.parametrize("given", [b"", b"x" * 129, b"with space", b"caf\xe9", b"a\x7fb"])
-def test_an_id_unfit_for_a_log_is_replaced(given: bytes) -> None:
-    clients = [Client(body_of(b"")), Client(body_of(b""))]
-    for client in clients:
-        ask(client, (b"x-request-id", given))
-    made = {client.headers[b"x-request-id"] for client in clients}
-    assert len(made) == 2 and given not in made
+def test_a_client_that_disconnects_while_its_body_is_read_is_logged() -> None:
+    lines: list[dict[str, Any]] = []
+    gate = make_gate(access_log=lines.append)
+
+    async def read_part() -> tuple[bytes, bool]:
+        raise ClientDisconnected
+
+    async def work() -> None:
+        await gate.answer(Request("POST", "/predict", []), gate.find("POST", "/predict"), read_part)
+
+    with pytest.raises(ClientDisconnected):
+        asyncio.run(work())
+    assert [(line["status"], line["code"]) for line in lines] == [(499, "client_gone")]
+    assert gate.num_running == 0
 
 
-@pytest.mark.parametrize(
-    ("headers", "messages", "status", "code"),
-    [
-        ([(b"content-length", b"101")], body_of(b""), 413, "body_too_large"),
-        ([], body_of(b"x" * 101), 413, "body_too_large"),
-        ([], body_of(b"x" * 60, b"x" * 60), 413, "body_too_large"),
-        ([(b"content-length", b"ten")], body_of(b""), 400, "bad_header"),
-        ([(b"content-type", b"text/plain")], body_of(b""), 415, "unsupported_media_type"),
-        ([], [{"type": "http.request", "body": b"x", "more_body": True}], 408, "body_timeout"),
-    ],
-)
-def test_what_is_refused_before_it_is_read(
-    headers: list[tuple[bytes, bytes]], messages: list[Message], status: int, code: str
-) -> None:
-    client = Client(messages)
-    lines = ask(client, *headers)
-    assert (client.status, client.problem["code"], lines[0]["code"]) == (status, code, code)
-    assert client.headers[b"content-type"] == b"application/problem+json"
-    assert (client.headers.get(b"connection") == b"close") == (status in (408, 413))
-
-
-@pytest.mark.parametrize(
-    "kind", [b"application/json; charset=utf-8", b"Application/JSON", b"application/x+json"]
-)
-def test_every_way_to_say_json_is_taken(kind: bytes) -> None:
-    client = Client(body_of(b"{}"))
-    ask(client, (b"content-type", kind))
-    assert client.status == 200
-
-
-def test_an_error_is_a_problem_with_its_pointer_and_when_to_come_back() -> None:
-    async def refuse(_: bytes, _tenant: str) -> Reply:
-        raise InvalidField("expected a number", pointer="/sequences/0")
-
-    async def overload(_: bytes, _tenant: str) -> Reply:
-        raise Overloaded("full", retry_after_s=3)
-
-    refused, overloaded = Client(body_of(b"")), Client(body_of(b""))
-    ask(refused, predict=refuse)
-    ask(overloaded, predict=overload)
-    assert (refused.status, refused.problem["pointer"]) == (422, "/sequences/0")
-    assert (overloaded.status, overloaded.headers[b"retry-after"]) == (503, b"3")
-
-
-def test_our_own_bug_is_a_500_that_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    async def fail(_: bytes, _tenant: str) -> Reply:
-        raise ZeroDivisionError("a secret")
-
-    client = Client(body_of(b""))
-    ask(client, predict=fail)
-    assert (client.status, client.problem["code"]) == (500, "internal")
-    assert b"secret" not in client.sent[1]["body"] and "a secret" in caplog.text
-
-
-def test_a_client_that_hangs_up_cancels_its_prediction_and_only_it() -> None:
-    cancelled = []
-
-    async def endless(_: bytes, _tenant: str) -> Reply:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.append(True)
-            raise
-        raise AssertionError
-
-    client = Client(body_of(b""), hangs_up=True)
-    lines = ask(client, predict=endless)
-    assert cancelled == [True] and client.sent == []
-    assert (lines[0]["status"], lines[0]["code"]) == (499, "client_gone")
-
-
-def test_a_client_gone_before_its_body_is_whole_is_not_answered() -> None:
-    client = Client([{"type": "http.request", "body": b"x", "more_body": True}], hangs_up=True)
-    lines = ask(client)
-    assert client.sent == [] and lines[0]["status"] == 499
-
-
-def test_while_draining_what_is_new_is_refused_and_connections_close() -> None:
-    client = Client(body_of(b"{}"))
-    ask(client, draining=True)
-    assert (client.status, client.problem["code"]) == (503, "draining")
-    assert client.headers[b"connection"] == b"close" and int(client.headers[b"retry-after"]) >= 1
-
-
-@pytest.mark.parametrize(("method", "path"), [("GET", "/predict"), ("GET", "/models"), ("POST", "/predict/")])
-def test_everything_else_goes_to_the_documented_application(method: str, path: str) -> None:
-    client = Client(body_of(b""))
-    lines = ask(client, (b"x-request-id", b"r-2"), method=method, path=path)
-    assert (client.status, client.headers[b"x-app"], client.headers[b"x-request-id"]) == (204, b"yes", b"r-2")
-    assert (lines[0]["status"], lines[0]["path"]) == (204, path)
+@pytest.mark.parametrize("coding", [b"gzip", b"GZIP", b"br"])
+def test_content_codings_are_refused_where_no_handler_reads_them(coding: bytes) -> None:
+    headers: Headers = [(b"content-encoding", coding)]
+    assert code_of(ask(make_gate(), headers=headers)) == "unsupported_media_type"
+    assert ask(make_gate(), headers=[(b"content-encoding", b"Identity")]).status == 200
+    assert ask(make_gate(), path="/v2/models/m/infer", headers=headers).status == 200, "infer reads codings"

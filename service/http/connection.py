@@ -1,0 +1,259 @@
+"""The life of one HTTP connection, with the bounds that uvicorn lacks.
+
+    idle ──first byte──→ head ──head complete──→ request ──response written──→ idle
+     │ keep-alive over     │ HEAD_S over, or        │ (further requests wait in line, at most MAX_PIPELINED)
+     ▼                     ▼ too long: 431          ▼ not HTTP: 400 · upgrade: read as HTTP/1.1
+    closed ←─LINGER_S─── lingering ←──refused, or answered before its body was read──┘
+
+Lingering: the response is written and the sending side closed, but the rest that the client still sends is
+read and discarded for LINGER_S. If it were closed at once, the client would see a reset and not the response.
+
+Requests go to the gate by ASGI here; `fast_path` adds the way without ASGI's messages.
+"""
+
+import asyncio
+import logging
+from math import inf
+from typing import Any, Protocol, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from service.errors import BadHttp, CellgateError, HeadTooLarge, Overloaded
+from service.http.application import Receive, Scope, Send
+from service.http.asgi import WHOLE_RESPONSE
+from service.http.gate import Gate
+from service.http.messages import CLOSE, Headers, Response
+
+MAX_HEAD_BYTES = 64 << 10  # before the read in which the head ends
+HEAD_S = 10.0  # for a head, from its first byte to its last
+LINGER_S = 2.0
+MAX_PIPELINED = 256  # requests of a connection that wait behind the one being answered
+
+logger = logging.getLogger(__name__)
+
+
+class Cycle(Protocol):
+    """A request and its response on a connection: what uvicorn reads and writes of it."""
+
+    keep_alive: bool
+    more_body: bool
+    disconnected: bool
+    response_started: bool
+    response_complete: bool
+    message_event: asyncio.Event
+
+
+class Connection(HttpToolsProtocol):
+    """Answers by the `gate` of the ASGI application that uvicorn serves.
+
+    Connections beyond `limit_concurrency` are answered 503, and closed.
+    """
+
+    cycle: Cycle | None  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn's own answer to too many connections is plain text.
+        self._max_connections, self.limit_concurrency = self.limit_concurrency, None
+        self._app = self.app
+        self._gate: Gate = cast(Any, self.app).gate
+        self._asgi_cycle: RequestResponseCycle | None = None  # being answered; later requests wait
+        self._extensions = {WHOLE_RESPONSE: self._respond_by_asgi}
+        self._is_in_head = False
+        self._head_bytes = 0
+        self._read_bytes = 0  # of the read under way
+        self._is_lingering = False
+        self._is_refused = False  # nothing is read any more; pending requests are answered
+        # One timer a connection: it checks when the next request, or the rest of its head, is due.
+        self._due = inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        self._due = self.loop.time() + self.timeout_keep_alive
+        self._check_due()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        # A reference cycle would keep all that the connection read and wrote until the next collection.
+        self._extensions.clear()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests. After a refusal they are discarded."""
+        if self._is_lingering or self._is_refused:
+            return
+        self._read_bytes = len(data)
+        self._feed(data)
+        self._end_read()
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request's head."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._is_in_head = True
+        self._head_bytes = -self._read_bytes  # what preceded it in the same read does not count
+        self._due = self.loop.time() + HEAD_S
+
+    def on_headers_complete(self) -> None:
+        """A request's head has been read."""
+        self._is_in_head = False
+        self._due = inf
+        if self.parser.should_upgrade():
+            return  # `_feed` reads it again
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse(Overloaded("too many requests at once on one connection"))
+            raise _Refused
+        if self._max_connections is not None and len(self.connections) > self._max_connections:
+            self.connections.discard(self)  # it is about to be closed, and must not count against others
+            self.app = cast(Any, self._too_many)
+            self._start_by_asgi(self.headers, [])
+        else:
+            self.app = self._app
+            self._start_request()
+
+    def on_message_complete(self) -> None:
+        """A request's last byte."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Continue with a pipelined request, or wait for the next."""
+        self.server_state.total_requests += 1
+        if self._is_lingering or self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._is_refused:
+            self._linger()
+        else:
+            self.flow.resume_reading()
+            self._due = self.loop.time() + self.timeout_keep_alive
+
+    def _start_request(self) -> None:
+        """Choose how the request whose head has been read is answered."""
+        self._start_by_asgi(self.headers, [])
+
+    def _end_read(self) -> None:
+        """All bytes of a read have been parsed."""
+
+    def _feed(self, data: bytes) -> None:
+        """Parse. An offer to change the protocol is declined: the request is read as HTTP (RFC 9110, 7.8)."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self._is_refused:
+                logger.info("not HTTP: %s", error)
+                self._refuse(BadHttp("Invalid HTTP request received."))
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse(BadHttp("CONNECT is not supported: this server is not a proxy"))
+            return
+        lines = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(lines))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._feed(head + rest)
+
+    def _start_by_asgi(self, headers: Headers, parts: list[bytes]) -> None:
+        """Hand uvicorn a head that it did not parse, and the parts of the body that have arrived."""
+        url, expects = self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)  # those of the scope
+        self.scope["extensions"] = cast(Any, self._extensions)
+        super().on_headers_complete()
+        self.headers = []  # trailers are no headers (RFC 9110, 6.5.1)
+        for part in parts:
+            super().on_body(part)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._asgi_cycle = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _respond_by_asgi(self, response: Response) -> bool:
+        return self._asgi_cycle is None or self._respond(self._asgi_cycle, response)
+
+    def _respond(self, cycle: Cycle, response: Response) -> bool:
+        """Write a response, once. False when the client does not read: then it has to be tried again."""
+        if cycle.disconnected:
+            return True
+        if self.flow.write_paused:
+            return False
+        if CLOSE in response.headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            response.headers.append(CLOSE)
+        self._write(response)
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._linger() if cycle.more_body else self.transport.close()
+        self.on_response_complete()
+        return True
+
+    def _write(self, response: Response) -> None:
+        lines = [b"%b: %b\r\n" % header for header in response.headers]
+        lines += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]  # Date
+        self.transport.write(b"".join((STATUS_LINE[response.status], *lines, b"\r\n", response.body)))
+
+    def _refuse(self, error: CellgateError) -> None:
+        """Read nothing more. The client gets the error, or the responses that it still waits for."""
+        if self._is_refused:
+            return
+        self._is_refused = True
+        response = self._gate.refuse(error)
+        cycle = self.cycle
+        is_pending = cycle is not None and not cycle.response_complete
+        if cycle is not None and is_pending and cycle.more_body:  # this request broke off
+            if self.pipeline:
+                self.pipeline.popleft()
+            else:
+                cycle.disconnected = cycle.response_complete = True
+                cycle.message_event.set()
+                is_pending = False
+        if not is_pending:
+            self._write(response)
+            self._linger()
+
+    def _linger(self) -> None:
+        self._is_lingering = True
+        self._due = self.loop.time() + LINGER_S
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._check_due()
+
+    def _check_due(self) -> None:
+        """Close what is overdue; check again when it may be, at the latest after `HEAD_S`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        left = self._due - self.loop.time()
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        if left <= 0 and not is_busy:
+            if self.transport.is_closing():  # but not closed: the client does not read
+                self.transport.abort()
+                return
+            self.transport.close()
+            left = LINGER_S
+        self._timer = self.loop.call_later(min(max(left, 0.1), HEAD_S), self._check_due)
+
+    async def _too_many(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        error = Overloaded("this worker has as many open connections as max_connections allows")
+        self._respond_by_asgi(self._gate.refuse(error, scope["method"], scope["path"]))
+
+
+class _Refused(Exception):
+    """Ends the parser's work on what has been read."""

@@ -1,0 +1,42 @@
+"""A whole HTTP request and a whole HTTP response, as values. They know no server and no framework."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Header = tuple[bytes, bytes]
+Headers = list[Header]
+Fields = dict[str, Any]  # of a line of the access log
+
+JSON = (b"content-type", b"application/json")
+OCTETS = (b"content-type", b"application/octet-stream")
+CLOSE = (b"connection", b"close")
+
+
+class ClientDisconnected(Exception):
+    """The client closed the connection before it had the response; there is nothing to send."""
+
+
+@dataclass(slots=True)  # not frozen, for speed
+class Request:
+    """One request. `path` is decoded, `query` is not; header names are in lower case.
+
+    `id` and `tenant` are set by the gate: the request's id in logs, and the tenant whose key it carries.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes = b""
+    query: bytes = b""
+    id: bytes = b""
+    tenant: str = ""
+
+
+@dataclass(slots=True)  # not frozen, for speed
+class Response:
+    """One response. `headers` are complete, their names in lower case; `log` is for the access log."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    log: Fields = field(default_factory=dict)

@@ -1,0 +1,111 @@
+"""Which handler answers a path, and what the gate has to know of it before the handler runs.
+
+The inference routes (`POST /predict`, `POST /generate`, `POST /v2/models/…/infer`) are answered here, without
+a framework; every other path is answered by the documented application.
+"""
+
+import functools
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from service.http.body import CheckType, check_json_type, check_nothing, check_tensor_type
+from service.http.dialects import PROBLEM, V2, Dialect, dialect_of
+from service.http.messages import JSON, OCTETS, Request, Response
+from service.predict.generate import Generator
+from service.predict.infer import OpenInference
+from service.predict.predictor import Predictor, Reply
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+JSON_LENGTH = (
+    b"inference-header-content-length"  # of the Open Inference Protocol: bytes of JSON before the rest
+)
+METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+# Answered without an API key.
+OPEN_PATH = re.compile(r"/health/|/v2/health/|/docs|/swagger/|/openapi\.json$")
+# Answered while the server drains.
+HEALTH_PATH = re.compile(r"/health/|/v2/health/|/v2/models/[^/]+(/versions/[^/]+)?/ready")
+
+
+@dataclass(slots=True, frozen=True)
+class Route:
+    """A handler, and what the gate checks before it."""
+
+    handler: Handler
+    dialect: Dialect
+    check_type: CheckType = check_nothing
+    decodes_content: bool = True  # whether it reads content codings; if not, the gate refuses them
+    reads_body: bool = True
+    needs_key: bool = True
+    answers_while_draining: bool = False
+    is_inference: bool = False
+
+
+class Router:
+    """The routes of one server."""
+
+    def __init__(
+        self, predictor: Predictor, generator: Generator, open_inference: OpenInference, application: Handler
+    ) -> None:
+        self._open_inference = open_inference
+        self._application = application
+        self._by_path = {
+            "/predict": _json_route(functools.partial(_predict, predictor)),
+            "/generate": _json_route(functools.partial(_generate, generator)),
+        }
+
+    def find(self, method: str, path: str) -> Route:
+        """The route of a request."""
+        return (self.find_inference(path) if method == "POST" else None) or self._application_route(
+            method, path
+        )
+
+    def find_inference(self, path: str) -> Route | None:
+        """The inference route that a POST to `path` belongs to, if any."""
+        route = self._by_path.get(path)
+        if route is None and (match := INFER_PATH.fullmatch(path)):
+            handler = functools.partial(_infer, self._open_inference, match[1], match[2])
+            return Route(handler, V2, check_tensor_type, is_inference=True)
+        return route
+
+    def _application_route(self, method: str, path: str) -> Route:
+        return Route(
+            self._application,
+            dialect_of(path),
+            reads_body=method in METHODS_WITH_BODY,
+            needs_key=OPEN_PATH.match(path) is None,
+            answers_while_draining=HEALTH_PATH.match(path) is not None,
+        )
+
+
+def _json_route(handler: Handler) -> Route:
+    return Route(handler, PROBLEM, check_json_type, decodes_content=False, is_inference=True)
+
+
+async def _predict(predictor: Predictor, request: Request) -> Response:
+    return _response(await predictor.predict(request.body, tenant=request.tenant))
+
+
+async def _generate(generator: Generator, request: Request) -> Response:
+    return _response(await generator.generate(request.body, tenant=request.tenant))
+
+
+async def _infer(open_inference: OpenInference, name: str, version: str | None, request: Request) -> Response:
+    headers = dict(request.headers)
+    return _response(await open_inference.infer(name, version, headers, request.body, request.tenant))
+
+
+def _response(reply: Reply) -> Response:
+    headers = [JSON, (b"content-length", b"%d" % len(reply.body))]
+    if reply.json_length is not None:
+        headers[0] = OCTETS
+        headers.append((JSON_LENGTH, b"%d" % reply.json_length))
+    log = {
+        "model": reply.model,
+        "version": reply.version,
+        "sequences": reply.sequences,
+        "steps": reply.steps,
+    }
+    return Response(200, headers, reply.body, log)

@@ -1,0 +1,57 @@
+"""An ASGI application called as a handler."""
+
+import asyncio
+
+import pytest
+
+from service.http.application import ApplicationHandler, Receive, Scope, Send
+from service.http.messages import Request, Response
+
+
+def call(handler: ApplicationHandler, request: Request) -> Response:
+    return asyncio.run(handler(request))
+
+
+def test_the_application_sees_the_request_and_its_response_has_a_length() -> None:
+    seen: list[Scope] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        message = await receive()
+        await send({"type": "http.response.start", "status": 201, "headers": [(b"x-app", b"yes")]})
+        await send({"type": "http.response.body", "body": message["body"], "more_body": True})
+        await send({"type": "http.response.body", "body": b"!"})
+
+    request = Request("PUT", "/a b", [(b"host", b"x")], b"body", query=b"q=1", id=b"r-1", tenant="acme")
+    response = call(ApplicationHandler(application), request)
+    assert (response.status, response.body) == (201, b"body!")
+    assert response.headers == [(b"x-app", b"yes"), (b"content-length", b"5")]
+    (scope,) = seen
+    assert (scope["method"], scope["path"], scope["query_string"]) == ("PUT", "/a b", b"q=1")
+    assert scope["state"] == {"tenant": "acme", "request_id": "r-1"}
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_response_without_a_body_has_no_length(status: int) -> None:
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status})
+        await send({"type": "http.response.body"})
+
+    assert call(ApplicationHandler(application), Request("GET", "/", [])).headers == []
+
+
+def test_what_the_application_raises_comes_out() -> None:
+    async def application(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        call(ApplicationHandler(application), Request("GET", "/", []))
+
+
+def test_the_body_comes_once_and_then_the_application_waits_for_a_disconnect() -> None:
+    async def application(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        await asyncio.wait_for(receive(), 0.01)
+
+    with pytest.raises(TimeoutError):
+        call(ApplicationHandler(application), Request("GET", "/", []))

@@ -1,0 +1,140 @@
+"""The life of a connection and its bounds."""
+
+import pytest
+
+from service.http.connection import MAX_HEAD_BYTES, MAX_PIPELINED
+from service.http.fast_path import CellgateProtocol
+from tests.service.http.wire import HEAD, App, echoed, post, serve
+
+
+def test_a_body_that_is_too_large_is_refused_on_the_fast_path_and_by_asgi() -> None:
+    for reads in ([post(b"x" * 101)], [post(b"x" * 101)[:-50], b"x" * 50]):
+        written = serve(App(), *reads)
+        assert written[0].startswith(b"HTTP/1.1 413 ") and b"connection: close\r\n" in written[0]
+
+
+def test_broken_chunks_are_refused_and_logged() -> None:
+    broken = HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\nxyz\r\n"
+    app = App()
+    assert serve(app, broken)[0].startswith(b"HTTP/1.1 400 ")
+    assert [(line["status"], line["code"]) for line in app.log] == [(400, "bad_http")] and app.by_asgi == []
+
+
+GARBAGE = b"\x00\x01 not HTTP\r\n\r\n"
+
+
+def test_garbage_behind_a_request_does_not_cost_it_its_response() -> None:
+    app = App()
+    assert serve(app, post(b"ok") + GARBAGE, post(b"no"))[:2] == [echoed(b"ok"), b"<eof>"]
+    assert sorted(line["status"] for line in app.log) == [200, 400], "the refusal is logged too"
+
+
+def test_a_body_that_breaks_off_by_asgi_ends_its_request_and_the_connection() -> None:
+    app = App()
+    head = HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\n"
+    refused, *rest = serve(app, head, b"xyz\r\n", post(b"no"))
+    assert refused.startswith(b"HTTP/1.1 400 ") and rest[0] == b"<eof>"
+    assert [line["status"] for line in app.log] == [400, 499] and app.gate.num_running == 0
+
+
+def test_a_body_that_breaks_off_does_not_cost_the_requests_before_it_their_responses() -> None:
+    app = App()
+    broken = HEAD % (b"/predict", 3, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\nxyz\r\n"
+    written = serve(app, post(b"one", 1) + post(b"two", 2) + broken)
+    assert written[:3] == [echoed(b"one", 1), echoed(b"two", 2), b"<eof>"]
+
+
+def test_a_long_request_does_not_count_as_the_head_of_the_next() -> None:
+    body = b"x" * 70_000
+    app = App(max_body_bytes=1 << 20)
+    following = post(b"ok", 2)
+    assert serve(app, post(body) + following[:9], following[9:]) == [echoed(body), echoed(b"ok", 2)]
+
+
+def test_a_connection_has_a_bound_on_waiting_requests() -> None:
+    app = App()
+    written = serve(app, b"".join(post(b"", number) for number in range(MAX_PIPELINED + 50)), turns=2000)
+    assert written[:-1] == [echoed(b"", number) for number in range(MAX_PIPELINED + 1)]
+    assert written[-1] == b"<eof>"
+
+
+@pytest.mark.parametrize("body_apart", [False, True])
+def test_an_upgrade_is_declined_and_the_body_stays_a_body(body_apart: bool) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    body = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    ask = post(body, head=offer)
+    cut = len(ask) - len(body) if body_apart else len(ask)
+    app = App()
+    written = (
+        serve(app, ask[:cut], ask[cut:], post(b"next", 2))
+        if body_apart
+        else serve(app, ask, post(b"next", 2))
+    )
+    assert written == [echoed(body), echoed(b"next", 2)]
+
+
+def test_connect_is_refused() -> None:
+    assert serve(App(), b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n")[0].startswith(b"HTTP/1.1 400 ")
+
+
+def by_asgi(body: bytes, number: int = 1, head: bytes = b"") -> bytes:
+    """A request that cannot take the fast path."""
+    return post(body, number, head, path=b"/predict?by=asgi")
+
+
+def test_a_response_by_asgi_is_one_write_and_the_connection_stays_open() -> None:
+    app = App()
+    assert serve(app, by_asgi(b"ok", 1), by_asgi(b"ok", 2)) == [echoed(b"ok", 1), echoed(b"ok", 2)]
+    assert app.by_asgi == ["/predict"] * 2
+
+
+def test_pipelined_requests_are_answered_in_order() -> None:
+    requests = b"".join(by_asgi(b"ok", number) for number in range(3))
+    assert serve(App(), requests, turns=20) == [echoed(b"ok", number) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [by_asgi(b"ok", head=b"Connection: close\r\n"), by_asgi(b"ok").replace(b"HTTP/1.1", b"HTTP/1.0")],
+)
+def test_the_connection_closes_when_the_client_asks_for_it(request_: bytes) -> None:
+    assert serve(App(), request_)[:2] == [echoed(b"ok", head=b"connection: close\r\n"), b"<closed>"]
+
+
+def test_a_client_that_expects_100_continue_gets_it() -> None:
+    request = by_asgi(b"ok", head=b"Expect: 100-continue\r\n")
+    assert serve(App(), request[:-2], request[-2:]) == [b"HTTP/1.1 100 Continue\r\n\r\n", echoed(b"ok")]
+
+
+def test_a_head_that_is_too_long_is_refused_and_logged() -> None:
+    app = App()
+    head = b"GET / HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1)
+    refused, *rest = serve(app, head[:9], head[9:])
+    assert (
+        refused.startswith(b"HTTP/1.1 431 ") and b"connection: close\r\n" in refused and rest[0] == b"<eof>"
+    )
+    assert [(line["status"], line["code"]) for line in app.log] == [(431, "head_too_large")]
+
+
+def test_connections_beyond_the_bound_are_refused_logged_and_closed() -> None:
+    app = App()
+
+    def occupy(protocol: CellgateProtocol) -> None:
+        protocol.connections.add(protocol)
+        protocol.connections.add(object())  # type: ignore[arg-type]
+
+    refused, *rest = serve(app, post(b"ok"), act=occupy, limit_concurrency=1)
+    assert refused.startswith(b"HTTP/1.1 503 ") and b'"overloaded"' in refused
+    assert b"retry-after: " in refused and rest[0] == b"<closed>"
+    assert [(line["status"], line["path"], line["code"]) for line in app.log] == [
+        (503, "/predict", "overloaded")
+    ]
+
+
+def test_every_response_has_a_date_where_the_server_has_a_clock() -> None:
+    def set_date(protocol: CellgateProtocol) -> None:
+        protocol.server_state.default_headers = [(b"date", b"Sun, 29 Nov 2026 00:00:00 GMT")]
+
+    for request in (post(b"ok"), by_asgi(b"ok"), b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", GARBAGE):
+        written = b"".join(serve(App(), request, act=set_date))
+        assert written.count(b"date: Sun, 29 Nov 2026 00:00:00 GMT\r\n") == 1
