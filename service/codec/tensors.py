@@ -3,7 +3,7 @@
     JSON "data", or bytes after the JSON ─ `read_inputs` → tensors as sent ─ `rows_of` a manifest → arrays
     sequences ─ `stack` → [batch, time, *dims] ─ `write` → JSON, and bytes after it
 
-Bytes become arrays by a view; no number of them becomes a Python object. It knows nothing of HTTP or
+Arrays are views of the bytes; no number in them becomes a Python object. It knows nothing of HTTP or
 sessions.
 """
 
@@ -16,30 +16,28 @@ from typing import Any
 import numpy as np
 import orjson
 
-from service.codec.request import fit
-from service.errors import (
-    BadInput,
-    EmptySequence,
-    InvalidField,
-    NonFinite,
-    SequenceTooLong,
-    TooManySequences,
-    WrongShape,
-)
+from service.codec.arrays import check_num_steps, fit
+from service.errors import BadInput, InvalidField, NonFinite, TooManySequences, WrongShape
 from service.manifest import InputSpec, Manifest
 from service.sequence import Array, Sequence
 
-DATATYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64", "int32": "INT32", "int64": "INT64"}
+DATATYPES = {  # of each dtype of a manifest
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "int32": "INT32",
+    "int64": "INT64",
+}
 DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
 LENGTHS = InputSpec(name="lengths", dtype="int32")
-MAX_OUTPUT_BYTES = 256 << 20  # of one answer: a few token ids can ask for gigabytes of logits
+MAX_OUTPUT_BYTES = 256 << 20  # of one reply: without a limit, a few token ids lead to gigabytes of logits
 
 Inputs = tuple[Array, ...]  # of one row: one per input of the manifest, each [time, *dims]
 
 
 @dataclass(slots=True)
 class Tensor:
-    """An input as it was sent: its numbers are still JSON, or bytes."""
+    """An input as the request holds it: its numbers are still JSON, or bytes."""
 
     name: str
     datatype: str
@@ -48,19 +46,19 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """How many numbers the shape asks for."""
+        """How many numbers the shape has."""
         return math.prod(self.shape)
 
 
 def read_inputs(entries: Any, blob: memoryview) -> dict[str, Tensor]:
-    """The request's "inputs" by name; binary ones take their bytes off `blob`, in order, to the last."""
+    """The request's "inputs" by name; `blob` is the bytes of all binary ones, in order."""
     if not isinstance(entries, list) or not entries:
         raise InvalidField('"inputs" must be a list of at least one tensor')
     tensors: dict[str, Tensor] = {}
     for entry in entries:
         tensor, num_bytes = _read_input(entry, blob)
         if tensor.name in tensors:
-            raise InvalidField(f"input {tensor.name!r} is there twice")
+            raise InvalidField(f"input {tensor.name!r} is given twice")
         tensors[tensor.name] = tensor
         blob = blob[num_bytes:]
     if blob:
@@ -69,9 +67,9 @@ def read_inputs(entries: Any, blob: memoryview) -> dict[str, Tensor]:
 
 
 def raw_input(manifest: Manifest, blob: memoryview) -> dict[str, Tensor]:
-    """A body without JSON: the only input of the model, one row of as many steps as the bytes hold."""
+    """A body without JSON: the model's only input, in one row of as many steps as the bytes hold."""
     if len(manifest.inputs) != 1:
-        raise InvalidField("a raw body needs a model with one input")
+        raise InvalidField("a body without JSON needs a model with one input")
     spec = manifest.inputs[0]
     per_step = spec.width * np.dtype(spec.dtype).itemsize
     if len(blob) % per_step:
@@ -81,7 +79,7 @@ def raw_input(manifest: Manifest, blob: memoryview) -> dict[str, Tensor]:
 
 
 def takes_lengths(manifest: Manifest) -> bool:
-    """Whether `lengths` may be sent: not where the model has an input of its own of that name."""
+    """Whether a request may have the tensor `lengths`: not if the model has an input of that name."""
     return all(spec.name != LENGTHS.name for spec in manifest.inputs)
 
 
@@ -103,7 +101,7 @@ def rows_of(
         arrays = [_fit(array, spec) for array, spec in zip(arrays, manifest.inputs, strict=True)]
         return [tuple([array[row] for array in arrays]) for row in range(rows)], steps
     lengths = _lengths(tensors[LENGTHS.name], rows, steps)
-    pairs = list(zip(arrays, manifest.inputs, strict=True))  # what lies beyond a row's length may be anything
+    pairs = list(zip(arrays, manifest.inputs, strict=True))  # not checked beyond a row's length
     return [
         tuple([_fit(array[row, :length], spec) for array, spec in pairs])
         for row, length in enumerate(lengths)
@@ -111,17 +109,17 @@ def rows_of(
 
 
 def check_output(shape: Iterable[int], dtype: str) -> None:
-    """Raises WrongShape where the answer would be larger than any that is given."""
+    """Raises WrongShape if the output would be too large for one reply."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size > MAX_OUTPUT_BYTES:
         raise WrongShape(
-            f'the output would have {size} bytes, at most {MAX_OUTPUT_BYTES} are given; "return": "last", '
-            "or fewer rows in one request"
+            f"the output would have {size} bytes, the maximum is {MAX_OUTPUT_BYTES}; "
+            'set "return" to "last", or send fewer rows in one request'
         )
 
 
 def stack(sequences: list[Sequence], steps: int, dims: tuple[int, ...], dtype: str) -> Array:
-    """[batch, time, *dims]: what each sequence kept, zeros beyond; only the last step makes a time of 1."""
+    """[batch, time, *dims]: each sequence's outputs, then zeros. Time is 1 if only the last step is kept."""
     keep_all = bool(sequences) and sequences[0].keep_all
     y = np.zeros((len(sequences), steps if keep_all else 1, *dims), dtype)
     for row, sequence in enumerate(sequences):
@@ -137,7 +135,7 @@ def stack(sequences: list[Sequence], steps: int, dims: tuple[int, ...], dtype: s
 
 
 def write(head: dict[str, Any], name: str, y: Array, *, as_bytes: bool) -> tuple[bytes, int | None]:
-    """The body of an answer with one output, and the length of its JSON if bytes follow that."""
+    """The body of a reply with one output, and the length of its JSON if bytes follow that."""
     output: dict[str, Any] = {"name": name, "shape": y.shape, "datatype": DATATYPES[y.dtype.name]}
     if not as_bytes:
         output["data"] = y.reshape(-1)
@@ -148,7 +146,7 @@ def write(head: dict[str, Any], name: str, y: Array, *, as_bytes: bool) -> tuple
 
 
 def _read_input(entry: Any, blob: memoryview) -> tuple[Tensor, int]:
-    """One tensor, and how many bytes of `blob` are its."""
+    """One tensor, and how many bytes of `blob` belong to it."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"]:
         raise InvalidField('each input must be an object with a "name"')
     name, shape, datatype = entry["name"], entry.get("shape"), entry.get("datatype")
@@ -167,29 +165,26 @@ def _read_input(entry: Any, blob: memoryview) -> tuple[Tensor, int]:
             raise InvalidField(f'input {name!r}: "data" must be a list')
         return Tensor(name, datatype, tuple(shape), entry["data"]), 0
     if type(size) is not int or not 0 <= size <= len(blob):
-        raise WrongShape(f"input {name!r}: binary_data_size is {size!r}, {len(blob)} bytes are there for it")
+        raise WrongShape(f"input {name!r}: binary_data_size is {size!r}, but {len(blob)} bytes are left")
     return Tensor(name, datatype, tuple(shape), blob[:size]), size
 
 
 def _check_shape(
     tensor: Tensor, spec: InputSpec, first: tuple[int, ...], max_rows: int, max_steps: int
 ) -> None:
-    """Hold a tensor against the manifest, and its batch and time against those of the first input."""
-    wanted = [-1, -1, *spec.dims]
+    """Check a tensor against the manifest, and its batch and time against those of the first input."""
+    expected = [-1, -1, *spec.dims]
     if tensor.datatype != DATATYPES[spec.dtype]:
         raise InvalidField(f"input {spec.name!r} is {DATATYPES[spec.dtype]}, not {tensor.datatype}")
-    if len(tensor.shape) != len(wanted) or tensor.shape[2:] != spec.dims or tensor.shape[:2] != first:
+    if len(tensor.shape) != len(expected) or tensor.shape[2:] != spec.dims or tensor.shape[:2] != first:
         raise WrongShape(
-            f"input {spec.name!r}: the shape must be {wanted}, batch and time the same in every input; "
+            f"input {spec.name!r}: the shape must be {expected}, batch and time the same in every input; "
             f"got {list(tensor.shape)}"
         )
     rows, steps = first
     if rows > max_rows:
-        raise TooManySequences(f"a batch of {rows}, at most {max_rows} go into one request")
-    if not steps:
-        raise EmptySequence(f"input {spec.name!r}: a sequence needs at least one time step")
-    if steps > max_steps:
-        raise SequenceTooLong(f"{steps} time steps, at most {max_steps} are taken")
+        raise TooManySequences(f"a batch of {rows}, the maximum is {max_rows}")
+    check_num_steps(steps, max_steps)
 
 
 def _array_of(tensor: Tensor, spec: InputSpec) -> Array:
@@ -200,10 +195,10 @@ def _array_of(tensor: Tensor, spec: InputSpec) -> Array:
     dtype = DTYPES[DATATYPES[spec.dtype]]
     if len(values) != tensor.size * dtype.itemsize:
         raise WrongShape(
-            f"input {tensor.name!r}: {len(values)} bytes, the shape {list(tensor.shape)} asks for "
+            f"input {tensor.name!r}: {len(values)} bytes, but the shape {list(tensor.shape)} has "
             f"{tensor.size * dtype.itemsize}"
         )
-    # Where the JSON's length leaves the bytes unaligned, ONNX Runtime must not see them as they are.
+    # Copied if the JSON's length leaves the bytes unaligned: ONNX Runtime cannot read such an array.
     return np.require(np.frombuffer(values, dtype), requirements="A").reshape(tensor.shape)
 
 
@@ -225,13 +220,13 @@ def _flat(values: list[Any], tensor: Tensor) -> list[Any]:
 
 def _array_of_json(tensor: Tensor, values: list[Any], spec: InputSpec) -> Array:
     is_float = spec.dtype.startswith("float")
-    taken = {int, float, type(None)} if is_float and spec.missing == "nan" else {int, float}
-    if not set(map(type, values)) <= (taken if is_float else {int}):
-        raise InvalidField(f'input {tensor.name!r}: "data" holds something that is no {tensor.datatype}')
+    numbers = {int, float, type(None)} if is_float and spec.missing == "nan" else {int, float}
+    if not set(map(type, values)) <= (numbers if is_float else {int}):
+        raise InvalidField(f'input {tensor.name!r}: "data" has a value that is not {tensor.datatype}')
     try:
         return np.array(values, np.float64 if is_float else np.int64)
     except OverflowError as error:
-        raise NonFinite(f"input {tensor.name!r}: a number that does not fit into INT64") from error
+        raise NonFinite(f"input {tensor.name!r}: a number does not fit into INT64") from error
 
 
 def _lengths(tensor: Tensor, rows: int, steps: int) -> list[int]:

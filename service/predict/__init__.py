@@ -1,1 +1,12 @@
-"""TODO."""
+"""The use cases: predict, generate, infer. Bytes of a request in, bytes of its reply out.
+
+It knows the models, the session rules and the codec, and combines them. It knows nothing of HTTP or ONNX
+Runtime.
+"""
+
+from service.predict.generate import Generator
+from service.predict.infer import OpenInference
+from service.predict.predictor import Predictor
+from service.predict.request import Reply
+
+__all__ = ["Generator", "OpenInference", "Predictor", "Reply"]

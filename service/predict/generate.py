@@ -1,45 +1,24 @@
-"""Closed-loop generation: what a language model says is drawn from, and fed back to it step by step.
+"""`POST /generate`: a token is drawn from each output of a language model, and becomes its next input.
 
-Each step goes through the scheduler like anybody's, so a long text holds up nobody. In a session prompt and
-generated tokens are committed together, before the reply leaves: `at` makes a retry safe, and it gets the
-same text. Knows no HTTP.
+Each step goes through the scheduler, so that a long text does not block other requests. In a session, the
+prompt and the generated tokens are committed together, before the reply leaves: with `at`, a retry gets the
+same text. It knows nothing of HTTP.
 """
 
 import functools
-import hashlib
 import secrets
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import orjson
-from pydantic import ValidationError
 
-from service.api.schemas import GenerateBody
-from service.codec import text
-from service.codec.request import Item, decode_inputs
-from service.errors import GenerationNotSupported, InvalidField, InvalidJson, SequenceTooLong
-from service.manifest import InputSpec, Manifest
-from service.predict.predictor import Predictor, Reply, Request, Run
+from service.codec import generation as generations
+from service.codec.generation import Generation
+from service.codec.reply import encode_generation
+from service.codec.request import Item
+from service.predict.predictor import Predictor
+from service.predict.request import Reply, Request
 from service.predict.sampling import draw
-from service.repository.model import Model
+from service.repository import Model
 from service.sequence import Array, Sequence, State
-
-
-@dataclass(slots=True, kw_only=True)
-class Generation(Item):
-    """A prompt, and how to go on from it. Once computed, `inputs` are prompt and generated tokens."""
-
-    body: GenerateBody
-    prompt: Array  # [time]
-    stop: frozenset[int]
-
-    def digest(self, keep_all: bool) -> bytes:  # noqa: ARG002  there is but one answer
-        """16 bytes (BLAKE2b, RFC 7693) that tell this request of a session from any other."""
-        digest = hashlib.blake2b(b"generate", digest_size=16)
-        digest.update(self.prompt.tobytes())
-        digest.update(self.body.model_dump_json(exclude={"model", "version", "prompt", "at"}).encode())
-        return digest.digest()
 
 
 class Generator:
@@ -50,113 +29,75 @@ class Generator:
 
     async def generate(self, body: bytes, *, tenant: str = "") -> Reply:
         """Answer a body of `POST /generate`. Raises a CellgateError."""
-        asked = read(body)
-        predictor = self._predictor
-        model = predictor.repository.get(asked.model, asked.version)
-        seed = asked.seed if asked.seed is not None else secrets.randbits(32)
+        generation = generations.parse(body)
+        model = self._predictor.repository.get(generation.model, generation.version)
+        seed = generation.seed if generation.seed is not None else secrets.randbits(32)
         request = Request(
             model,
             1,
-            lambda _, manifest: decode(asked, manifest, max_steps=predictor.max_steps),
+            lambda _, manifest: generations.decode_prompt(
+                generation, manifest, max_steps=self._predictor.max_steps
+            ),
             functools.partial(_encode, seed),
+            functools.partial(_compute, generation, seed),
+            lambda item, _: generation.digest(item.inputs[0]),
             returns="last",
-            is_pinned=asked.version is not None,
+            is_pinned=generation.version is not None,
             tenant=tenant,
         )
-        run = GenerationRun(request, predictor.repository, predictor.sessions, predictor.deadline())
-        run.seed = seed
-        answer = await run.generate()
-        return Reply(answer, model.name, run.version, 1, run.steps)
+        run = self._predictor.start(request)
+        body = await run.answer_only()
+        return Reply(body, model.name, run.version, 1, run.steps)
 
 
-class GenerationRun(Run):
-    """One generation on its way."""
-
-    seed = 0
-
-    async def generate(self) -> bytes:
-        """The encoded answer."""
-        return await self._answer(0)
-
-    async def _compute(self, model: Model, item: Item, state: State) -> Sequence:
-        """The prompt, then token by token. What comes out is a sequence whose output is the tokens drawn."""
-        assert isinstance(item, Generation)
-        asked, chances = item.body, np.random.default_rng(self.seed)
-        dtype, is_logits = item.prompt.dtype, model.manifest.outputs[0].kind == "logits"
-        sequence = await self._feed(model, item.prompt, state)
-        drawn: list[int] = []
-        while len(drawn) < asked.max_steps and not (drawn and drawn[-1] in item.stop):
-            said = sequence.output()
-            with np.errstate(divide="ignore"):  # of a probability of 0
-                log_odds = said if is_logits else np.log(said.astype(np.float64))
-            chance = chances.random()
-            drawn.append(draw(log_odds, temperature=asked.temperature, top_k=asked.top_k, chance=chance))
-            sequence = await self._feed(model, np.array(drawn[-1:], dtype), sequence.state)
-        tokens = np.array(drawn, dtype)
-        item.inputs = (np.concatenate([item.prompt, tokens]),)
-        return Sequence(item.inputs, sequence.state, keep_all=True, outputs=[tokens])
-
-    async def _feed(self, model: Model, tokens: Array, state: State) -> Sequence:
-        sequence = Sequence((tokens,), state, deadline=self.deadline)
-        await model.worker.predict(sequence)
-        return sequence
-
-
-def read(body: bytes) -> GenerateBody:
-    """The request, sound but for what only a model can know. Raises InvalidJson or InvalidField."""
-    try:
-        return GenerateBody.model_validate_json(body)
-    except ValidationError as error:
-        # Of a list that is no prompt, pydantic first says that it is no text.
-        fault = max(error.errors(), key=lambda told: sum(isinstance(part, int) for part in told["loc"]))
-        if fault["type"] == "json_invalid":
-            raise InvalidJson(f"the body is not JSON: {fault['msg']}") from error
-        name, *within = fault["loc"] or ("",)
-        path = [name, *(part for part in within if isinstance(part, int))] if name else []
-        raise InvalidField(fault["msg"], pointer="".join(f"/{part}" for part in path)) from error
-
-
-def decode(asked: GenerateBody, manifest: Manifest, *, max_steps: int) -> Generation:
-    """The prompt as token ids. Raises GenerationNotSupported, or a BadInput that points at the fault."""
-    spec = _tokens_of(manifest)
-    (prompt,) = decode_inputs(asked.prompt, manifest, "/prompt", max_steps)
-    if len(prompt) + asked.max_steps > max_steps:
-        raise SequenceTooLong(
-            f"{len(prompt)} of the prompt and {asked.max_steps} more, at most {max_steps} steps are taken",
-            pointer="/max_steps",
+async def _compute(
+    generation: Generation,
+    seed: int,
+    model: Model,
+    item: Item,
+    state: State,
+    *,
+    keep_all: bool,  # noqa: ARG001  a sequence of one step has one output
+    deadline: float,
+) -> Sequence:
+    """Feed the prompt, then each drawn token. The returned sequence's output is the drawn tokens."""
+    (prompt,) = item.inputs
+    stop = generations.stop_ids(generation, model.manifest)
+    random = np.random.default_rng(seed)
+    sequence = await _feed(model, prompt, state, deadline)
+    drawn: list[int] = []
+    while len(drawn) < generation.max_steps and not (drawn and drawn[-1] in stop):
+        drawn.append(
+            draw(
+                _log_odds(model, sequence.output()),
+                temperature=generation.temperature,
+                top_k=generation.top_k,
+                chance=random.random(),
+            )
         )
-    stop = frozenset(_stop_id(spec, token, f"/stop/{index}") for index, token in enumerate(asked.stop))
-    return Generation((prompt,), asked.session, asked.at, asked.end, body=asked, prompt=prompt, stop=stop)
+        sequence = await _feed(model, np.array(drawn[-1:], prompt.dtype), sequence.state, deadline)
+    tokens = np.array(drawn, prompt.dtype)
+    return Sequence((np.concatenate([prompt, tokens]),), sequence.state, keep_all=True, outputs=[tokens])
 
 
-def _tokens_of(manifest: Manifest) -> InputSpec:
-    """The one input of a language model that goes on by itself. Raises GenerationNotSupported."""
-    spec, output = manifest.inputs[0], manifest.outputs[0]
-    if manifest.task != "language":
-        raise GenerationNotSupported(f"the model's task is {manifest.task}, not language", pointer="/model")
-    if not manifest.chunkable or len(manifest.inputs) > 1 or spec.kind != "token" or spec.dims:
-        raise GenerationNotSupported("it takes a causal model of one token a step", pointer="/model")
-    says_which = output.kind in ("probabilities", "logits") and len(output.dims) == 1
-    if not says_which or (spec.vocabulary and output.dims != (len(spec.vocabulary),)):
-        raise GenerationNotSupported("the model does not say how likely each token is", pointer="/model")
-    return spec
+async def _feed(model: Model, tokens: Array, state: State, deadline: float) -> Sequence:
+    sequence = Sequence((tokens,), state, deadline=deadline)
+    await model.worker.predict(sequence)
+    return sequence
 
 
-def _stop_id(spec: InputSpec, token: int | str, pointer: str) -> int:
-    found = spec.ids.get(token) if isinstance(token, str) else token
-    if found is None or found < 0 or (spec.vocabulary and found >= len(spec.vocabulary)):
-        raise InvalidField(f"token {token!r} is not in the vocabulary", pointer=pointer)
-    return found
+def _log_odds(model: Model, output: Array) -> Array:
+    """[vocabulary]: logits, or the logarithms of probabilities."""
+    if model.manifest.outputs[0].kind == "logits":
+        return output
+    with np.errstate(divide="ignore"):  # of a probability of 0
+        log_odds: Array = np.log(output.astype(np.float64))
+    return log_odds
 
 
 def _encode(seed: int, model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:
-    """The body of an answer; `output` [steps] is the tokens drawn."""
-    spec, ids = model.manifest.inputs[0], output.tolist()
-    reply: dict[str, Any] = {"model": model.name, "version": model.version, "ids": ids, "seed": seed}
-    if spec.vocabulary:
-        reply["tokens"] = [spec.vocabulary[token] for token in ids]
-    if (written := text.decode(spec, ids)) is not None:
-        reply["text"] = written
-    if session is not None:
-        reply |= {"session": session, "step": step}
-    return orjson.dumps(reply)
+    """The body of a reply; `output` [steps] is the drawn tokens."""
+    spec = model.manifest.inputs[0]
+    return encode_generation(
+        model.name, model.version, spec, output.tolist(), seed, session=session, step=step
+    )

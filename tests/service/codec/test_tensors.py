@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: JSON and bytes are read alike, and every fault is told."""
+"""Tensors of the Open Inference Protocol: JSON and bytes are read alike, and every fault has its message."""
 
 import math
 from typing import Any
@@ -122,18 +122,18 @@ FAULTS: list[tuple[str, Any, bytes, type[BadInput], str]] = [
     ("another input", [GOOD | {"name": "z"}], b"", InvalidField, r"\['x'\], the request has \['z'\]"),
     ("too few numbers", [GOOD | {"data": [1.0]}], b"", WrongShape, "of 6 numbers"),
     ("nested otherwise", [GOOD | {"data": [[[1.0] * 2] * 3]}], b"", WrongShape, "nested in the shape"),
-    ("a text", [GOOD | {"data": ["1"] * 6}], b"", InvalidField, "no FP32"),
-    ("a boolean", [GOOD | {"data": [True] * 6}], b"", InvalidField, "no FP32"),
-    ("a null", [GOOD | {"data": [None] * 6}], b"", InvalidField, "no FP32"),
+    ("a text", [GOOD | {"data": ["1"] * 6}], b"", InvalidField, "is not FP32"),
+    ("a boolean", [GOOD | {"data": [True] * 6}], b"", InvalidField, "is not FP32"),
+    ("a null", [GOOD | {"data": [None] * 6}], b"", InvalidField, "is not FP32"),
     ("beyond float32", [GOOD | {"data": [1e39] + [0] * 5}], b"", NonFinite, r"at \[0, 0, 0\]"),
     ("data and bytes", [binary("x", X) | {"data": []}], X.tobytes(), InvalidField, "either"),
     ("neither", [entry("x", X)], b"", InvalidField, "either"),
-    ("too few bytes", [binary("x", X)], X.tobytes()[:-1], WrongShape, "23 bytes are there"),
+    ("too few bytes", [binary("x", X)], X.tobytes()[:-1], WrongShape, "23 bytes are left"),
     ("bytes left over", [binary("x", X)], X.tobytes() + b"!", WrongShape, "1 bytes follow"),
-    ("another size", [binary("x", X) | {"shape": [1, 1, 3]}], X.tobytes(), WrongShape, "asks for 12"),
+    ("another size", [binary("x", X) | {"shape": [1, 1, 3]}], X.tobytes(), WrongShape, "has 12"),
     ("no steps", [flat("x", np.ones((1, 0, 3), np.float32))], b"", EmptySequence, "at least one"),
     ("too long", [flat("x", np.ones((1, 21, 3), np.float32))], b"", SequenceTooLong, "21 time steps"),
-    ("too many", [flat("x", np.ones((9, 1, 3), np.float32))], b"", TooManySequences, "at most 8"),
+    ("too many", [flat("x", np.ones((9, 1, 3), np.float32))], b"", TooManySequences, "the maximum is 8"),
     ("a length of none", [GOOD, flat("lengths", np.array([0], np.int32))], b"", InvalidField, "from 1 to 2"),
     ("a length too long", [GOOD, flat("lengths", np.array([3], np.int32))], b"", InvalidField, "from 1 to 2"),
     ("another row's length", [GOOD, flat("lengths", np.array([1, 1], np.int32))], b"", WrongShape, r"\[1\]"),
@@ -144,7 +144,7 @@ FAULTS: list[tuple[str, Any, bytes, type[BadInput], str]] = [
 @pytest.mark.parametrize(
     ("entries", "blob", "kind", "says"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS]
 )
-def test_every_fault_is_told(entries: Any, blob: bytes, kind: type[BadInput], says: str) -> None:
+def test_every_fault_has_its_class_and_message(entries: Any, blob: bytes, kind: type[BadInput], says: str) -> None:
     with pytest.raises(kind, match=says) as raised:
         read(entries, blob)
     assert type(raised.value) is kind

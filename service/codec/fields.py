@@ -1,0 +1,83 @@
+"""The fields of a JSON body, checked one by one. All routes that use them report a mistake in the same way.
+
+A mistake is an `InvalidField` with a JSON pointer (RFC 6901) to the value at fault. This file knows JSON and
+the rules of names; it knows nothing of models.
+"""
+
+import re
+from collections.abc import Callable, Set
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.errors import InvalidField, InvalidJson
+from service.names import MAX_STEP, SESSION_NAME, SESSION_NAME_RULE
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    np.ndarray: "a list",  # of numbers, as `numbers.loads` returns it
+    str: "a string",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+def parse_object(body: bytes, loads: Callable[[bytes], Any] = orjson.loads) -> dict[str, Any]:
+    """The members of the JSON object that is the body. Raises InvalidJson or InvalidField."""
+    try:
+        document = loads(body)
+    except orjson.JSONDecodeError as error:
+        hint = "; NaN and Infinity are not JSON" if re.search(rb"\b(NaN|Infinity)\b", body) else ""
+        raise InvalidJson(f"the body is not JSON: {error}{hint}") from error
+    if not isinstance(document, dict):
+        raise InvalidField(f"expected an object, got {kind(document)}", pointer="")
+    return document
+
+
+def refuse_unknown(members: dict[str, Any], known: Set[str], pointer: str = "") -> None:
+    """Refuse an object with a field that is not known."""
+    for name in members:
+        if name not in known:
+            escaped = name.replace("~", "~0").replace("/", "~1")  # RFC 6901
+            raise InvalidField(
+                f"unknown field; expected one of {', '.join(sorted(known))}", pointer=f"{pointer}/{escaped}"
+            )
+
+
+def read_string(members: dict[str, Any], name: str, pointer: str = "") -> str | None:
+    """An optional string."""
+    value = members.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidField(f"expected a string, got {kind(value)}", pointer=f"{pointer}/{name}")
+    return value
+
+
+def read_flag(members: dict[str, Any], name: str, pointer: str = "") -> bool:
+    """A boolean; false if it is absent."""
+    value = members.get(name, False)
+    if value is not True and value is not False:
+        raise InvalidField(f"expected true or false, got {kind(value)}", pointer=f"{pointer}/{name}")
+    return value
+
+
+def read_session(members: dict[str, Any], pointer: str = "") -> tuple[str | None, int | None, bool]:
+    """The fields "session", "at" and "end"."""
+    session, at = members.get("session"), members.get("at")
+    if session is not None and not (isinstance(session, str) and SESSION_NAME.fullmatch(session)):
+        raise InvalidField(SESSION_NAME_RULE, pointer=f"{pointer}/session")
+    if at is not None and (type(at) is not int or not 0 <= at <= MAX_STEP):
+        actual = str(at) if type(at) is int else kind(at)
+        raise InvalidField(f"expected an integer from 0 to 2^53-1, got {actual}", pointer=f"{pointer}/at")
+    end = read_flag(members, "end", pointer)
+    if session is None and (at is not None or end):
+        raise InvalidField('"at" and "end" need a "session"', pointer=pointer)
+    return session, at, end
+
+
+def kind(value: Any) -> str:
+    """The JSON type of a value, for a message."""
+    if isinstance(value, list) and not value:
+        return "an empty list"
+    return _KINDS.get(type(value), "a number")

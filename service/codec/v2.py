@@ -1,0 +1,220 @@
+"""A request of the Open Inference Protocol's `infer`, and its reply: JSON, with bytes after it or without.
+
+    body ─ `decompress` ─ `parse` ─→ Inference, whose tensors `tensors.rows_of` turns into arrays
+    array ─ `pack_output` ─→ what a session stores for a retry ─ `unpack_output` ─ `encode_reply` ─→ body
+
+It knows the protocol's extensions for sequences and for binary tensors; it knows nothing of routes, the
+session store or scheduling. Its two HTTP headers arrive as values: the protocol makes them part of the body.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.codec import tensors
+from service.codec.tensors import Tensor
+from service.errors import BadHeader, BodyTooLarge, InvalidField, InvalidJson, UnsupportedEncoding
+from service.manifest import Manifest
+from service.names import MAX_SEQUENCE_ID, MAX_SEQUENCE_ID_LENGTH, MAX_STEP
+from service.sequence import Array, Start
+
+MAX_MICROSECONDS = 2**63 - 1  # of the parameter "timeout"
+WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # zlib's parameter that selects the format
+
+SequenceId = int | str
+
+
+@dataclass(slots=True, kw_only=True)
+class Inference:
+    """One request whose envelope is valid; its tensors are not yet checked against a model."""
+
+    inputs: dict[str, Tensor]
+    id: str | None = None
+    outputs: tuple[str, ...] = ()  # requested by name; none = all
+    as_bytes: bool = False
+    returns: str | None = None
+    timeout_s: float = inf
+    sequence_id: SequenceId | None = None
+    start: Start = "no"
+    end: bool = False
+    at: int | None = None
+
+
+def decompress(body: bytes, coding: bytes, *, max_bytes: int) -> bytes:
+    """Undo a content coding. Raises UnsupportedEncoding, BodyTooLarge or BadHeader."""
+    if coding == b"identity":
+        return body
+    if coding not in WINDOW_BITS:
+        raise UnsupportedEncoding(f"content-encoding {coding.decode('latin-1')!r}: expected gzip or deflate")
+    inflater = zlib.decompressobj(WINDOW_BITS[coding])
+    try:
+        plain = inflater.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise BadHeader(f"the body does not match its content-encoding: {error}") from error
+    if len(plain) > max_bytes:
+        raise BodyTooLarge(f"the decompressed body has more than {max_bytes} bytes")
+    if not inflater.eof or inflater.unused_data:
+        raise BadHeader("the compressed body is incomplete, or bytes follow it")
+    return plain
+
+
+def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inference:
+    """Read a request. `json_length` is the header Inference-Header-Content-Length. Raises a BadInput.
+
+    The manifest is needed only by a body without any JSON, which is one tensor's bytes.
+    """
+    blob = memoryview(body)
+    length = len(body) if json_length is None else _read_json_length(json_length, len(body))
+    if json_length is not None and length == 0:
+        return Inference(inputs=tensors.raw_input(manifest, blob), as_bytes=True)
+    try:
+        document = orjson.loads(blob[:length])
+    except orjson.JSONDecodeError as error:
+        raise InvalidJson(f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidField("expected a JSON object")
+    request_id = document.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise InvalidField('"id" must be a string')
+    parameters = _parameters(document)
+    outputs, as_bytes = _read_outputs(document, _flag(parameters, "binary_data_output"))
+    return Inference(
+        inputs=tensors.read_inputs(document.get("inputs"), blob[length:]),
+        id=request_id,
+        outputs=outputs,
+        as_bytes=as_bytes,
+        returns=_read_returns(parameters),
+        timeout_s=(_integer(parameters, "timeout", MAX_MICROSECONDS) or inf) / 1e6,
+        **_read_sequence(parameters),
+    )
+
+
+def pack_output(version: str, step: int | None, output: Array, dtype: str, dims: tuple[int, ...]) -> bytes:
+    """What a session stores for a retry: the numbers, from which a reply is written in the requested form.
+
+    `output` is [*dims], or [time, *dims]. Layout: [version, step, dtype, shape] as JSON, "\\n", the bytes.
+    """
+    head = orjson.dumps([version, step, dtype, [1, output.size // math.prod(dims), *dims]])
+    return b"%b\n%b" % (head, output.astype(dtype, copy=False).tobytes())
+
+
+def unpack_output(stored: bytes) -> tuple[str, int, Array]:
+    """Version, step, and the output [1, time, *dims]."""
+    end = stored.index(b"\n")
+    version, step, dtype, shape = orjson.loads(stored[:end])
+    return version, step, np.frombuffer(stored[end + 1 :], dtype).reshape(shape)
+
+
+def encode_reply(
+    inference: Inference,
+    model: str,
+    version: str,
+    name: str,
+    y: Array,
+    parameters: dict[str, Any] | None = None,
+) -> tuple[bytes, int | None]:
+    """The body of a reply with the output `name`, and the length of its JSON if bytes follow that."""
+    head: dict[str, Any] = {"model_name": model, "model_version": version}
+    if inference.id is not None:
+        head["id"] = inference.id
+    if parameters:
+        head["parameters"] = parameters
+    return tensors.write(head, name, y, as_bytes=inference.as_bytes)
+
+
+def _read_json_length(header: bytes, num_bytes: int) -> int:
+    if not header.isdigit() or int(header) > num_bytes:
+        raise BadHeader(
+            f"inference-header-content-length is {header.decode('latin-1')!r}, the body has {num_bytes} bytes"
+        )
+    return int(header)
+
+
+def _read_sequence(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The sequence extension's parameters, and Cellgate's own `at` and `restart`."""
+    sequence_id = _read_sequence_id(parameters.get("sequence_id", 0))
+    flags = {name: _flag(parameters, name) for name in ("sequence_start", "sequence_end", "restart")}
+    at = _integer(parameters, "at", MAX_STEP)
+    if sequence_id is None:
+        names = [name for name, is_set in flags.items() if is_set] + (["at"] if at is not None else [])
+        if names:
+            raise InvalidField(f"{', '.join(names)} without a sequence_id")
+        return {}
+    if flags["restart"] and not flags["sequence_start"]:
+        raise InvalidField('"restart" needs "sequence_start"')
+    start: Start = "no"
+    if flags["sequence_start"]:
+        start = "restart" if flags["restart"] else "new"
+    return {"sequence_id": sequence_id, "start": start, "end": flags["sequence_end"], "at": at}
+
+
+def _read_sequence_id(value: Any) -> SequenceId | None:
+    """None for 0 and "", which mean that the request belongs to no sequence."""
+    if type(value) is int and 0 <= value <= MAX_SEQUENCE_ID:
+        return value or None
+    if (
+        isinstance(value, str)
+        and len(value) <= MAX_SEQUENCE_ID_LENGTH
+        and value.isascii()
+        and value.isprintable()
+    ):
+        return value or None
+    raise InvalidField(  # it begins as Triton's message does
+        "Unable to parse 'sequence_id': expected an integer from 0 to 2^64-1, or up to "
+        f"{MAX_SEQUENCE_ID_LENGTH} printable ASCII characters"
+    )
+
+
+def _read_returns(parameters: dict[str, Any]) -> str | None:
+    returns = parameters.get("return")
+    if returns not in (None, "last", "all"):
+        raise InvalidField('the parameter "return" must be "last" or "all"')
+    return None if returns is None else str(returns)
+
+
+def _read_outputs(document: dict[str, Any], as_bytes: bool) -> tuple[tuple[str, ...], bool]:
+    """The names of the requested outputs, and whether the output is to be written as bytes."""
+    entries = document.get("outputs") or []
+    if not isinstance(entries, list) or any(
+        not isinstance(entry, dict) or not isinstance(entry.get("name"), str) for entry in entries
+    ):
+        raise InvalidField('"outputs" must be a list of objects with a "name"')
+    names = tuple([entry["name"] for entry in entries])
+    if len(set(names)) < len(names):
+        raise InvalidField("an output is requested twice")
+    for entry in entries:
+        parameters = _parameters(entry)
+        if "classification" in parameters:
+            raise InvalidField(
+                "the classification extension is not supported: labels are in the model's metadata"
+            )
+        as_bytes = _flag(parameters, "binary_data", as_bytes)
+    return names, as_bytes
+
+
+def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
+    parameters = holder.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidField('"parameters" must be an object')
+    return parameters
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool = False) -> bool:
+    value = parameters.get(name, default)
+    if type(value) is not bool:
+        raise InvalidField(f'the parameter "{name}" must be true or false')
+    return value
+
+
+def _integer(parameters: dict[str, Any], name: str, largest: int) -> int | None:
+    value = parameters.get(name)
+    if value is not None and (type(value) is not int or not 0 <= value <= largest):
+        raise InvalidField(f'the parameter "{name}" must be an integer from 0')
+    return value

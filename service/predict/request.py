@@ -1,0 +1,84 @@
+"""What an API hands to `predict`, and what it gets back: values and small callables."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.codec.request import Item
+from service.errors import InvalidField, SessionNotSupported
+from service.manifest import Manifest
+from service.repository import Model
+from service.sequence import Array, Sequence, State
+
+
+@dataclass(slots=True)  # not frozen, for speed
+class Reply:
+    """The body of a successful response, and fields for the access log."""
+
+    body: bytes
+    model: str = ""
+    version: str = ""
+    sequences: int = 0
+    steps: int = 0
+    json_length: int | None = None  # of the JSON, where binary tensors follow it
+
+
+class Encode(Protocol):
+    """How an API writes the answer to one sequence: a session stores these bytes for a retry."""
+
+    def __call__(self, model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:
+        """`output` is [time, *dims] with `return: all`, else [*dims]."""
+        ...
+
+
+class Compute(Protocol):
+    """How one item is computed."""
+
+    def __call__(
+        self, model: Model, item: Item, state: State, *, keep_all: bool, deadline: float
+    ) -> Awaitable[Sequence]:
+        """The computed sequence; its inputs are all steps that the model has consumed."""
+        ...
+
+
+async def compute_steps(
+    model: Model, item: Item, state: State, *, keep_all: bool, deadline: float
+) -> Sequence:
+    """Feed the item's steps to the model."""
+    sequence = Sequence(item.inputs, state, keep_all=keep_all, deadline=deadline)
+    await model.worker.predict(sequence)
+    return sequence
+
+
+def digest_steps(item: Item, keep_all: bool) -> bytes:
+    """16 bytes that tell this request of a session from any other."""
+    return item.digest(keep_all)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request that an API has read: the model, and how to decode, compute and encode its sequences."""
+
+    model: Model
+    num_sequences: int
+    decode: Callable[[int, Manifest], Item]  # called again if a session is on another version
+    encode: Encode
+    compute: Compute = compute_steps
+    digest: Callable[[Item, bool], bytes] = digest_steps
+    returns: str | None = None  # "last", "all", or None: by task
+    is_pinned: bool = False  # whether the request names the version, so that a session must be on it
+    tenant: str = ""
+
+    def keeps_all(self, model: Model) -> bool:
+        """Whether the answer holds the output of every step."""
+        return (self.returns or model.manifest.default_return) == "all"
+
+    def decode_for(self, model: Model, index: int) -> Item:
+        """The sequence, decoded for a model. Raises a BadInput if it is not one that the model can serve."""
+        item = self.decode(index, model.manifest)
+        if item.session is not None and not model.manifest.chunkable:
+            reason = "has no state" if model.manifest.causal else "reads each sequence from both ends"
+            raise SessionNotSupported(f"{model.name} {reason}", pointer=f"/sequences/{index}/session")
+        if self.keeps_all(model) and model.manifest.outputs[0].steps == "last":
+            raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
+        return item

@@ -1,0 +1,118 @@
+"""One sequence of a request that continues a session: its turn, its state, and the commit before the reply.
+
+    turn ─ find ─ open ──→ compute ──→ encode ──→ commit ──→ answer
+             ↑      └──→ the stored reply: this is the last request again
+             └────────────────────── another worker committed first
+
+It knows the session rules and the models; it knows nothing of HTTP or JSON.
+"""
+
+import logging
+from typing import NamedTuple
+
+from service.codec.request import Item
+from service.errors import CellgateError, SessionMismatch
+from service.predict.request import Request
+from service.repository import Model, Repository
+from service.sequence import State
+from service.sessions.rules import Opened, Sessions, session_key
+from service.sessions.store.record import Record
+
+logger = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """The encoded answer to one sequence."""
+
+    body: bytes
+    version: str  # of the model that answered
+    steps: int  # computed now: 0 for a stored reply
+
+
+class SessionRun:
+    """Runs the sequences of one request that belong to sessions."""
+
+    def __init__(self, request: Request, repository: Repository, sessions: Sessions, deadline: float) -> None:
+        self._request = request
+        self._repository = repository
+        self._sessions = sessions
+        self._deadline = deadline
+
+    async def answer(self, index: int, item: Item, session: str) -> Answer:
+        """Run a sequence in its session, again and again until no other worker commits first."""
+        key = session_key(self._request.tenant, session)
+        await self._sessions.take_turn(key, self._deadline)
+        try:
+            while True:
+                record = await self._sessions.find(key)
+                model = self._model_of(record, item)
+                if model is not self._request.model:
+                    item = self._request.decode_for(model, index)
+                answer = await self._step(model, item, session, key, record)
+                if answer is not None:
+                    return answer
+                logger.debug("another worker committed first; running again from the session's new state")
+        finally:
+            self._sessions.release_turn(key)
+
+    async def _step(
+        self, model: Model, item: Item, session: str, key: bytes, record: Record | None
+    ) -> Answer | None:
+        """Open, compute, commit. None if another worker committed first: then nothing was applied."""
+        request, sessions = self._request, self._sessions
+        keep_all = request.keeps_all(model)
+        digest = request.digest(item, keep_all)
+        opened = sessions.open(
+            key,
+            record,
+            model.binding,
+            at=item.at,
+            digest=digest,
+            start=item.start,
+            is_pinned=request.is_pinned,
+        )
+        if opened.reply is not None:
+            return Answer(opened.reply, opened.version, 0)
+        sequence = await request.compute(
+            model, item, _state_of(model, opened), keep_all=keep_all, deadline=self._deadline
+        )
+        steps = sequence.steps
+        reply = request.encode(model, sequence.output(), session=session, step=opened.step + steps)
+        written = await sessions.commit(
+            opened,
+            model.binding,
+            steps=steps,
+            state=model.pack_state(sequence.state),
+            digest=digest,
+            reply=reply,
+            end=item.end,
+        )
+        if written is None:
+            return None
+        if written.is_live:
+            model.keep(key, written.revision, sequence.state)
+        return Answer(reply, model.version, steps)
+
+    def _model_of(self, record: Record | None, item: Item) -> Model:
+        """A session stays with its version; `open` refuses a request that names another."""
+        model = self._request.model
+        if record is None or not record.is_live or self._request.is_pinned:
+            return model
+        if item.start in ("new", "restart"):
+            return model
+        if record.model != model.name or record.version == model.version:
+            return model
+        try:
+            return self._repository.get(record.model, record.version)
+        except CellgateError as error:
+            raise SessionMismatch(
+                f"the session runs on {record.model} version {record.version}, which is not loaded",
+                members={"model": record.model, "version": record.version},
+            ) from error
+
+
+def _state_of(model: Model, opened: Opened) -> State:
+    """The initial state, or that of the session as it was last committed."""
+    if opened.resumed is None:
+        return model.initial_state
+    return model.resume(opened.key, opened.resumed.revision, opened.resumed.state)

@@ -1,0 +1,48 @@
+"""Bodies of `/predict` and the models that they are decoded for: what several test files share."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.codec.request import Item, decode_item, parse
+from service.errors import CellgateError
+from service.manifest import Manifest
+
+
+def manifest(*inputs: dict[str, Any]) -> Manifest:
+    specs = inputs or ({"name": "x", "dims": [3]},)
+    return Manifest.model_validate({"task": "label", "inputs": specs, "outputs": [{"name": "y"}]})
+
+
+NUMBERS = manifest()
+TOKENS = manifest({"name": "x", "kind": "token", "dtype": "int64", "vocabulary": ["a", "b", "c"]})
+OPEN_TOKENS = manifest({"name": "x", "kind": "token", "dtype": "int32"})
+SCALARS = manifest({"name": "x"})
+IMAGES = manifest({"name": "x", "kind": "image", "dims": [2, 2]})
+COUNTS = manifest({"name": "x", "dims": [2], "dtype": "int32"})
+HALVES = manifest({"name": "x", "dims": [1], "dtype": "float16"})
+GAPS = manifest({"name": "x", "dims": [2], "missing": "nan"})
+TWO = manifest({"name": "a", "dims": [2]}, {"name": "b", "kind": "token", "dtype": "int64"})
+KINDS = manifest({"name": "x", "tensor": "kinds", "kind": "token", "dtype": "int64", "unknown": 0,
+                  "vocabulary": ["<other>", "<missing>", "a"], "missing_token": 1})  # fmt: skip
+ROW = [0.5, 1.0, 2.0]
+
+
+def decode(body: bytes | dict[str, Any], model: Manifest = NUMBERS, index: int = 0) -> Item:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return decode_item(parse(raw, max_sequences=4), index, model, max_steps=6)
+
+
+def refusal(
+    body: bytes | dict[str, Any], model: Manifest = NUMBERS, index: int = 0
+) -> tuple[str, str | None]:
+    """The code and the pointer of the error that the body raises."""
+    with pytest.raises(CellgateError) as caught:
+        decode(body, model, index)
+    assert caught.value.status in (400, 422) and caught.value.detail
+    return caught.value.code, caught.value.pointer
+
+
+def one(steps: Any, **fields: Any) -> dict[str, Any]:
+    return {"sequences": [{"steps": steps, **fields} if fields else steps]}

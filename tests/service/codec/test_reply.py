@@ -1,0 +1,55 @@
+"""What a reply holds, by the kind of output."""
+
+import json
+
+import numpy as np
+import orjson
+import pytest
+
+from service.codec.reply import encode_error, encode_generation, encode_prediction, encode_reply
+from service.errors import Overloaded
+from service.manifest import InputSpec, OutputSpec
+
+PROBABILITIES = OutputSpec(name="y", kind="probabilities", dims=(2,), labels=("no", "yes"))
+
+
+def test_probabilities_are_answered_with_their_label() -> None:
+    last = json.loads(encode_prediction(PROBABILITIES, np.array([0.25, 0.75], np.float32)))
+    assert last == {"output": [0.25, 0.75], "label": "yes", "probability": 0.75}
+    steps = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
+    every = json.loads(encode_prediction(PROBABILITIES, steps, session="s", step=9))
+    assert every["label"] == ["yes", "no"] and every["probability"] == [0.75, 0.5]
+    assert (every["session"], every["step"]) == ("s", 9)
+
+
+def test_a_table_of_probabilities_has_no_best() -> None:
+    """Of which of its rows would it be?"""
+    spec = OutputSpec(name="y", kind="probabilities", dims=(3, 2))
+    table = np.array([[0.1, 0.2], [0.1, 0.1], [0.1, 0.4]], np.float32)
+    assert json.loads(encode_prediction(spec, table)).keys() == {"output"}
+    alone = OutputSpec(name="y", kind="probabilities", dims=())
+    assert json.loads(encode_prediction(alone, np.array(0.5, np.float32)))["output"] == [0.5]
+
+
+@pytest.mark.parametrize("labels", [(), ("no", "yes")])
+def test_values_have_no_label(labels: tuple[str, ...]) -> None:
+    spec = OutputSpec(name="y", kind="probabilities" if not labels else "values", dims=(2,), labels=labels)
+    answer = json.loads(encode_prediction(spec, np.array([0.25, 0.75], np.float32)))
+    assert "label" not in answer and ("probability" in answer) == (not labels)
+
+
+def test_a_reply_holds_predictions_and_errors_in_order() -> None:
+    error = encode_error(Overloaded("full"))
+    body = encode_reply('m"x', "1", [b'{"output":[1]}', error])
+    reply = orjson.loads(body)
+    assert reply["model"] == 'm"x' and reply["predictions"][0] == {"output": [1]}
+    assert reply["predictions"][1]["error"]["code"] == "overloaded"
+
+
+def test_a_generated_text_holds_what_the_model_knows_of_its_tokens() -> None:
+    letters = InputSpec(name="x", kind="token", dtype="int64", vocabulary=("a", "b"))
+    bare = InputSpec(name="x", kind="token", dtype="int64")
+    reply = orjson.loads(encode_generation("m", "1", letters, [1, 0], 7, session=None, step=None))
+    assert reply == {"model": "m", "version": "1", "ids": [1, 0], "tokens": ["b", "a"], "seed": 7}
+    reply = orjson.loads(encode_generation("m", "1", bare, [5], 7, session="s", step=3))
+    assert reply == {"model": "m", "version": "1", "ids": [5], "seed": 7, "session": "s", "step": 3}
