@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cache import FEATURES, Array, Model, Unavailable
-from service.engine.onnx import OnnxEngine
-from service.engine.scheduler import Scheduler
+from service.engine import OnnxEngine, Scheduler
 from service.errors import StartupError
 from service.manifest import Manifest
 from service.sequence import Batch, Chunk, Sequence

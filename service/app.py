@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service import api
-from service.engine import Batching, Seat
+from service.engine import Batching, WorkerSlot
 from service.errors import CellgateError, StartupError
 from service.http import (
     ApplicationHandler,
@@ -30,7 +30,7 @@ from service.http import (
 )
 from service.logs import AccessLog, is_text
 from service.predict import Generator, OpenInference, Predictor
-from service.repository import Hardware, Reloader, Repository, scan
+from service.repository import Hardware, Loader, Reloader, Repository, scan
 from service.sessions import Resources, Sessions, SteadyClock
 from service.sessions.store import Limits, Store
 from service.sessions.store.lmdb import LmdbStore
@@ -76,11 +76,9 @@ async def running(
         tenants = tenants_of(settings)
         sessions = Sessions(store, ttl_s=settings.session_ttl_s, clock=clock, quotas=tenants.quotas)
 
-        batching, hardware = batching_of(settings), _hardware(settings, shared)
+        loader = Loader(batching_of(settings), _hardware(settings, shared), on_failure=on_death)
         on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
-        repository = Repository.load(
-            settings.models_dir, batching, hardware, on_death=on_death, skips_faulty=skips_faulty
-        )
+        repository = Repository.load(settings.models_dir, loader, skips_faulty=skips_faulty)
         stack.push_async_callback(repository.stop)
 
         predictor = Predictor(
@@ -119,10 +117,8 @@ async def running(
             reloader = Reloader(
                 repository,
                 settings.models_dir,
-                batching,
-                hardware,
-                served=on_disk,
-                on_death=on_death,
+                loader,
+                loaded=on_disk,
                 retire_s=settings.session_ttl_s,
                 grace_s=settings.request_timeout_s,
             )
@@ -183,13 +179,13 @@ def _create_redis_store(settings: Settings, limits: Limits) -> Store:
 
 
 def _hardware(settings: Settings, shared: Path | None) -> Hardware:
-    seat = None
+    slot = None
     if shared is not None and settings.shares_cores:
         try:
-            seat = Seat(shared, settings.num_workers)
+            slot = WorkerSlot(shared, settings.num_workers)
         except OSError as error:  # a server can do without
             logger.warning("cores are not shared: %s", error)
-    return Hardware(settings.provider, settings.num_threads, seat)
+    return Hardware(settings.provider, settings.num_threads, slot)
 
 
 def _rates(tenants: Tenants, shared: Path | None) -> Rates:

@@ -40,8 +40,7 @@ from service.errors import (
 )
 from service.http.dialects import retry_headers, write_problem, write_v2_error
 from service.http.gate import App, Message, Receive, Scope, Send
-from service.repository.model import Model
-from service.repository.repository import Repository
+from service.repository import Model, Repository
 from service.sessions.resources import Resources
 from service.sessions.store import Store
 

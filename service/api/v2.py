@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field
 
 from service.api.errors import AskStore, CheckReady
 from service.codec.tensors import DATATYPES, takes_lengths
-from service.repository.model import Model
-from service.repository.repository import Repository
+from service.repository import Model, Repository
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)"]
 PLATFORM = "onnx_onnxv1"  # the protocol's name for an ONNX graph

@@ -26,8 +26,7 @@ def inspect(graph: Path, output: Path | None, force: bool) -> None:
       cellgate inspect other.onnx
       cellgate inspect models/other/1/model.onnx -o models/other/1
     """
-    from service.repository.propose import propose
-    from service.repository.rehearsal import with_example
+    from service.repository import propose, with_example
 
     if output is not None and (output / MANIFEST_FILE).exists() and not force:
         raise click.ClickException(f"{output / MANIFEST_FILE} exists; --force replaces it")

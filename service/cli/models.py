@@ -35,14 +35,10 @@ def models(settings: Settings, as_json: bool) -> None:
 async def _load(settings: Settings) -> list[dict[str, Any]]:
     """Load each model version. Raises StartupError if one of them fails."""
     from service.app import batching_of
-    from service.repository.repository import Hardware, Repository
+    from service.repository import Hardware, Loader, Repository
 
-    repository = Repository.load(
-        settings.models_dir,
-        batching_of(settings),
-        Hardware(settings.provider, settings.num_threads),
-        on_death=lambda: None,
-    )
+    loader = Loader(batching_of(settings), Hardware(settings.provider, settings.num_threads))
+    repository = Repository.load(settings.models_dir, loader)
     return [
         {
             "name": model.name,

@@ -199,9 +199,9 @@ def _with_store(
     Raises StartupError if there is no store to open.
     """
     from service.app import create_clock, create_store
-    from service.repository.repository import shelved
+    from service.repository import ModelFolders
     from service.sessions.resources import Resources
-    from service.sessions.rules import Sessions
+    from service.sessions import Sessions
 
     if settings.store == "memory":
         raise StartupError("the memory store exists only inside its server: use lmdb or redis")
@@ -214,7 +214,7 @@ def _with_store(
         try:
             clock = create_clock(settings)
             rules = Sessions(store, ttl_s=settings.session_ttl_s, clock=clock, quotas=quotas or {})
-            home_of = shelved(settings.models_dir)
+            home_of = ModelFolders(settings.models_dir).get
             return await use(Resources(rules, home_of, max_ttl_s=settings.session_max_ttl_s))
         finally:
             await store.close()

@@ -1,7 +1,7 @@
-"""The two cores that neighbouring workers share, call by call.
+"""The two cores that a pair of worker processes shares, engine call by engine call.
 
-A worker computes on one core, its own. It may take both, for a call that gains more than twofold (see
-`service.engine.paired`), or borrow its neighbour's for a second call, if nobody computes there.
+A worker computes on its own core. It may hold both cores, for a call that gains more than twofold (see
+`service.engine.paired`), or borrow the other worker's core for a second call, if that worker is idle.
 """
 
 import fcntl
@@ -9,142 +9,156 @@ import os
 import struct
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from service import shared_memory as shared
+from service import shared_memory
 
-NUM_SHARED = 2  # neighbours, and cores
-QUIET_S = 0.02  # without a call: a worker that computes now and then needs its core for HTTP too
+NUM_SHARED = 2  # workers of a pair, and cores
+# A core can be borrowed if its worker has made no call for so long: a worker that computes now and then needs
+# its core for HTTP too.
+IDLE_S = 0.02
 
 _TIME = struct.Struct("=d")  # seconds of the monotonic clock, which all processes share
 
 
 class Cores:
-    """Locks between two processes (flock(2)): the kernel opens those of a process that dies.
+    """The cores of a pair of workers, held by flock(2): the kernel unlocks those of a process that dies.
 
-    Whoever waits for a core stands in its door, and is next: nobody else can take it meanwhile, not even a
-    neighbour who makes call after call.
+    The locks are fair. A worker that waits for a core holds the core's queue lock, so it is next: no other
+    worker can take the core meanwhile, even one that makes call after call.
 
-    A core is one half of the CPUs that this process may use. Left to itself, the kernel often wakes a call's
-    second thread behind its first one, on the same CPU: above all in a virtual machine, where a CPU that
-    sleeps looks like one that is busy.
+    A core is one half of the CPUs that this process may use. Without an affinity the kernel often wakes a
+    call's second thread on the CPU of the first: above all in a virtual machine, where a sleeping CPU looks
+    like a busy one.
     """
 
-    def __init__(self, folder: Path, pair: int, place: int) -> None:
-        """`pair`: which neighbours of the server; `place`: which of them, 0 or 1. Raises OSError."""
+    def __init__(
+        self,
+        folder: Path,
+        pair: int,
+        position: int,
+        *,
+        idle_s: float = IDLE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`pair`: the number of the pair; `position`: of this worker in it, 0 or 1. Raises OSError."""
         cpus = sorted(os.sched_getaffinity(0))
         halves = cpus[: len(cpus) // NUM_SHARED], cpus[len(cpus) // NUM_SHARED :]
-        self.own, self.others = halves[place], halves[1 - place]
-        self._place = place
-        self._gates = [_Gate(folder, f"{pair}-{core}") for core in range(NUM_SHARED)]
-        self._lent = Lent(_Gate(folder, f"{pair}-{1 - place}"), self.others)  # opened anew: a lock of its own
-        # When each of the neighbours has last computed, by place.
-        self._computed_at = shared.open_memory(folder / f"times-{pair}", NUM_SHARED * _TIME.size)
+        self.own_cpus, self.other_cpus = halves[position], halves[1 - position]
+        self._position = position
+        self._idle_s = idle_s
+        self._clock = clock
+        self._locks = [_FairLock(folder, f"{pair}-{core}") for core in range(NUM_SHARED)]
+        # Opened a second time: a lock of its own, so that holding both cores waits for the borrowed one too.
+        self._other = BorrowedCore(_FairLock(folder, f"{pair}-{1 - position}"), self.other_cpus)
+        # When each worker of the pair last computed, by position.
+        self._computed_at = shared_memory.open_memory(folder / f"times-{pair}", NUM_SHARED * _TIME.size)
 
     @contextmanager
-    def take_own(self) -> Iterator[None]:
-        """Compute on one's own core. Waits for it, and may be waited for: it is for a thread."""
-        with self._gates[self._place].held(), _on(self.own):
+    def hold_own(self) -> Iterator[None]:
+        """Compute on this worker's core. Waits for it, so it must not run on the event loop."""
+        with self._locks[self._position].held(), _affinity(self.own_cpus):
             yield
 
     @contextmanager
-    def take_both(self) -> Iterator[None]:
-        """Compute on both, this thread on its own. Waits for them."""
-        first, second = self._gates  # both neighbours in this order, or each could wait for the other
-        with first.held(), second.held(), _on(self.own):
+    def hold_both(self) -> Iterator[None]:
+        """Compute on both cores, this thread on its worker's own. Waits for both."""
+        first, second = self._locks  # both workers in this order, or each could wait for the other
+        with first.held(), second.held(), _affinity(self.own_cpus):
             yield
 
-    def note(self) -> None:
-        """Say that this worker has just computed: its core is not to be borrowed for a while."""
-        _TIME.pack_into(self._computed_at, self._place * _TIME.size, time.monotonic())
+    def mark_busy(self) -> None:
+        """Record that this worker has just computed: its core cannot be borrowed for `idle_s`."""
+        _TIME.pack_into(self._computed_at, self._position * _TIME.size, self._clock())
 
-    def borrow(self) -> "Lent | None":
-        """The neighbour's core, if it does not need it. It is held from now on; one at a time."""
-        (computed_at,) = _TIME.unpack_from(self._computed_at, (1 - self._place) * _TIME.size)
-        is_quiet = time.monotonic() - computed_at > QUIET_S
-        return self._lent if is_quiet and self._lent.try_take() else None
+    def borrow(self) -> "BorrowedCore | None":
+        """The other worker's core, locked, if that worker is idle. Only one can be borrowed at a time."""
+        (computed_at,) = _TIME.unpack_from(self._computed_at, (1 - self._position) * _TIME.size)
+        is_idle = self._clock() - computed_at > self._idle_s
+        return self._other if is_idle and self._other.try_lock() else None
 
 
-class Lent:
-    """A core that can be borrowed, and is given back once."""
+class BorrowedCore:
+    """The other worker's core, to be released once it has been borrowed."""
 
-    def __init__(self, gate: "_Gate", cpus: list[int]) -> None:
-        self._gate = gate
+    def __init__(self, lock: "_FairLock", cpus: list[int]) -> None:
+        self._lock = lock
         self._cpus = cpus
-        self._is_taken = False
+        self._is_locked = False
 
-    def try_take(self) -> bool:
-        """Whether it could be had."""
-        if self._is_taken:
+    def try_lock(self) -> bool:
+        """Whether the core was free; it is locked from now on."""
+        if self._is_locked:
             return False
-        self._is_taken = self._gate.try_take()
-        return self._is_taken
+        self._is_locked = self._lock.try_lock()
+        return self._is_locked
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """Compute there, in whatever thread, and give it back."""
+    def in_use(self) -> Iterator[None]:
+        """Compute there, in any thread, and release the core."""
         try:
-            with _on(self._cpus):
+            with _affinity(self._cpus):
                 yield
         finally:
-            self.leave()
+            self.release()
 
-    def leave(self) -> None:
-        """Give it back, unless that has been done."""
-        if self._is_taken:
-            self._gate.leave()
-            self._is_taken = False
+    def release(self) -> None:
+        """Release the core, unless that has been done."""
+        if self._is_locked:
+            self._lock.unlock()
+            self._is_locked = False
 
 
-class _Gate:
-    """The lock of a core, and the door before it."""
+class _FairLock:
+    """The lock of a core, and the lock of the one process that is next."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._door = shared.open_file(folder / f"door-{name}")
-        self._core = shared.open_file(folder / f"core-{name}")
-        weakref.finalize(self, _close, [self._door, self._core])
+        self._queue = shared_memory.open_file(folder / f"queue-{name}")
+        self._core = shared_memory.open_file(folder / f"core-{name}")
+        weakref.finalize(self, _close, [self._queue, self._core])
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        fcntl.flock(self._door, fcntl.LOCK_EX)
+        fcntl.flock(self._queue, fcntl.LOCK_EX)
         try:
             fcntl.flock(self._core, fcntl.LOCK_EX)
         finally:
-            fcntl.flock(self._door, fcntl.LOCK_UN)
+            fcntl.flock(self._queue, fcntl.LOCK_UN)
         try:
             yield
         finally:
-            self.leave()
+            self.unlock()
 
-    def try_take(self) -> bool:
+    def try_lock(self) -> bool:
         try:
-            fcntl.flock(self._door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 fcntl.flock(self._core, fcntl.LOCK_EX | fcntl.LOCK_NB)
             finally:
-                fcntl.flock(self._door, fcntl.LOCK_UN)
+                fcntl.flock(self._queue, fcntl.LOCK_UN)
         except BlockingIOError:
             return False
         return True
 
-    def leave(self) -> None:
+    def unlock(self) -> None:
         fcntl.flock(self._core, fcntl.LOCK_UN)
 
 
-class Seat:
-    """A worker's place among those of its server, which says who its neighbour is.
+class WorkerSlot:
+    """The number of a worker among those of its server, which determines the worker it shares cores with.
 
-    It is free again when the process ends, however it ends.
+    The slot is free again when the process ends, in whatever way it ends.
     """
 
-    def __init__(self, folder: Path, num_workers: int) -> None:
-        """`folder`: the same for all workers of a server, and for nobody else. Raises OSError."""
+    def __init__(self, folder: Path, num_workers: int, *, idle_s: float = IDLE_S) -> None:
+        """`folder`: one that all workers of a server share, and no other process uses. Raises OSError."""
         self._folder = folder
+        self._idle_s = idle_s
         self._number: int | None = None
-        for number in range(num_workers - num_workers % NUM_SHARED):  # the last of an odd number has none
-            fd = shared.open_file(folder / f"seat-{number}")
+        for number in range(num_workers - num_workers % NUM_SHARED):  # the last of an odd number has no pair
+            fd = shared_memory.open_file(folder / f"slot-{number}")
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -154,19 +168,20 @@ class Seat:
             self._number = number
             return
 
-    def cores(self) -> Cores | None:
-        """Those shared with the neighbour, if there are any. New ones for each model: these wait too.
+    def open_cores(self) -> Cores | None:
+        """The cores of this worker's pair; None if it has no pair, or the process has a single CPU.
 
-        Raises OSError.
+        Each model opens its own, so that the models of one worker wait for each other too. Raises OSError.
         """
         if self._number is None or len(os.sched_getaffinity(0)) < NUM_SHARED:
             return None
-        return Cores(self._folder, *divmod(self._number, NUM_SHARED))
+        pair, position = divmod(self._number, NUM_SHARED)
+        return Cores(self._folder, pair, position, idle_s=self._idle_s)
 
 
 @contextmanager
-def _on(cpus: list[int]) -> Iterator[None]:
-    """Keep this thread to some CPUs. Where they may not be chosen, or are gone, it runs anywhere."""
+def _affinity(cpus: list[int]) -> Iterator[None]:
+    """Keep this thread to some CPUs. If they cannot be chosen, or no longer exist, it runs on any."""
     before = os.sched_getaffinity(0)
     with suppress(OSError):
         os.sched_setaffinity(0, cpus)

@@ -1,9 +1,9 @@
-"""What an engine call costs, learnt while running: seconds as a function of batch and time steps.
+"""The cost of an engine call, learnt while running: seconds as a function of batch and time steps.
 
     seconds ≈ call + step · steps + row · batch · steps
 
-`call` is entering and leaving the runtime, `step` what a time step costs however many rows share it (the
-recurrent weights are read once), `row` what each row adds. Pure arithmetic: the caller measures.
+`call` is the cost of entering and leaving the runtime; `step` that of a time step, however many rows share it
+(the recurrent weights are read once); `row` what each row adds. Pure arithmetic: the caller measures.
 """
 
 from collections.abc import Iterable
@@ -28,12 +28,12 @@ class Coefficients:
 class Cost:
     """Averages observations in cells of like (batch, steps), by powers of two, and fits three coefficients.
 
-    The cells remember regions that traffic has left, so a run of equal calls cannot unlearn the others.
-    Before the first observation everything is free: the bounds of the scheduler rule alone.
+    Cells that traffic has left keep their averages, so a run of equal calls does not displace the others.
+    Before the first observation every cost is 0, and only the scheduler's bounds apply.
     """
 
     def __init__(self) -> None:
-        self._known = Coefficients(0.0, 0.0, 0.0)
+        self._coefficients = Coefficients(0.0, 0.0, 0.0)
         self._cells: dict[tuple[int, int], list[float]] = {}  # → [batch, steps, seconds], averages
         self._num_unfitted = 0
 
@@ -43,7 +43,7 @@ class Cost:
         cell = self._cells.get(key)
         if cell is None:
             self._cells[key] = [batch, steps, seconds]
-            self._num_unfitted = FIT_EVERY  # somewhere new: worth a fit at once
+            self._num_unfitted = FIT_EVERY  # a new cell is worth a fit at once
         else:
             for index, value in enumerate((batch, steps, seconds)):
                 cell[index] += SMOOTHING * (value - cell[index])
@@ -58,38 +58,38 @@ class Cost:
 
     def predict(self, batch: int, steps: int) -> float:
         """Seconds that a call of `batch` rows and `steps` time steps will take."""
-        known = self._known
-        return known.call + steps * (known.step + batch * known.row)
+        cost = self._coefficients
+        return cost.call + steps * (cost.step + batch * cost.row)
 
     def steps_within(self, seconds: float, batch: int) -> float:
         """The most time steps that `batch` rows can take in one call of at most `seconds`; may be below 1."""
-        known = self._known
-        per_step = known.step + batch * known.row
-        return (seconds - known.call) / per_step if per_step else inf
+        cost = self._coefficients
+        per_step = cost.step + batch * cost.row
+        return (seconds - cost.call) / per_step if per_step else inf
 
     def queued(self, steps: int, rows: int) -> float:
-        """Seconds that `steps` in all take, when `rows` at a time share a call."""
-        known = self._known
-        return steps * (known.step / rows + known.row)
+        """Seconds that `steps` in total take if each call has `rows` rows."""
+        cost = self._coefficients
+        return steps * (cost.step / rows + cost.row)
 
     def rows_within(self, seconds: float, steps: int) -> float:
         """The most rows that a call of `steps` time steps can have within `seconds`; may be below 1."""
-        known = self._known
-        if not known.row:
+        cost = self._coefficients
+        if not cost.row:
             return inf if self.predict(0, steps) <= seconds else 0.0
-        return ((seconds - known.call) / steps - known.step) / known.row
+        return ((seconds - cost.call) / steps - cost.step) / cost.row
 
     def _fit(self) -> None:
-        """Least squares on relative errors, so that small calls count as much as large ones."""
+        """Least squares on relative errors, so that small calls have the same weight as large ones."""
         self._num_unfitted = 0
         batch, steps, seconds = np.array(list(self._cells.values())).T  # each [cells]
         terms = np.stack((np.ones_like(batch), steps, batch * steps), axis=1)
         fitted, *_ = np.linalg.lstsq(terms / seconds[:, None], np.ones_like(seconds), rcond=None)
-        self._known = Coefficients(*(max(0.0, float(value)) for value in fitted))
+        self._coefficients = Coefficients(*(max(0.0, float(value)) for value in fitted))
 
 
 class TwoCosts(Cost):
-    """For an engine that runs calls of few rows on `cores` cores: they are learnt apart."""
+    """For an engine that runs calls of up to `max_few` rows on `cores` cores: learnt separately."""
 
     def __init__(self, max_few: int, cores: int) -> None:
         super().__init__()
@@ -106,13 +106,13 @@ class TwoCosts(Cost):
         return self._of(batch).predict(batch, steps)
 
     def steps_within(self, seconds: float, batch: int) -> float:
-        """As of one core: a call that takes several is to give them back the sooner."""
+        """As for one core; a call on several cores gets a fraction of the time, to release them sooner."""
         return self._of(batch).steps_within(
             seconds / self._cores if batch <= self._max_few else seconds, batch
         )
 
     def queued(self, steps: int, rows: int) -> float:
-        """Seconds that `steps` in all take, when `rows` at a time share a call."""
+        """Seconds that `steps` in total take if each call has `rows` rows."""
         return self._of(rows).queued(steps, rows)
 
     def rows_within(self, seconds: float, steps: int) -> float:

@@ -12,37 +12,16 @@ The scheduler is synchronous and single-threaded. It knows no clock, no HTTP and
 """
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, inf
 
 from service.engine.cost import Cost
 from service.errors import Overloaded
+from service.metrics import Counts
 from service.sequence import Batch, Chunk, Result, Sequence
 
-MIN_CHUNK = 8  # below this a call is mostly overhead: rather fewer rows than shorter chunks
-TAIL = 1.5  # what would leave less than half a call behind is computed whole
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the engine calls so far were filled with."""
-
-    calls: int = 0
-    rows: int = 0
-    steps: int = 0  # true time steps
-    padded_steps: int = 0  # computed beside them, because rows of a call end at different steps
-
-    @property
-    def occupancy(self) -> float:
-        """Sequences in a call, on average."""
-        return self.rows / self.calls if self.calls else 0.0
-
-    @property
-    def padding(self) -> float:
-        """The share of computed steps that was padding."""
-        computed = self.steps + self.padded_steps
-        return self.padded_steps / computed if computed else 0.0
+MIN_CHUNK = 8  # shorter chunks are mostly overhead: a call has fewer rows instead
+TAIL = 1.5  # a chunk that would leave less than half a call for later is computed whole
 
 
 class Scheduler:
@@ -50,7 +29,7 @@ class Scheduler:
 
     `max_batch` and `chunk_steps` are bounds. Within them the cost model chooses: as many rows as fit into
     `target_s` per call, and the chunk length that computes the most true steps (not padding) per second.
-    With `ragged` false (a graph that is not told row lengths), all chunks of a batch are equally long.
+    With `ragged` false (a graph without row lengths), all chunks of a batch are equally long.
     With `cuts` false (a graph without state, or one that reads from both ends), every sequence is one chunk.
     """
 
@@ -74,7 +53,7 @@ class Scheduler:
         self.max_waiting = max_waiting
         self.ragged = ragged
         self.cuts = cuts
-        # Whoever had a turn goes to the back, so the order of this queue is the order of the last turns.
+        # A sequence goes to the back after each turn, so the queue is ordered by last turn.
         self._waiting: deque[Sequence] = deque()
         self._late: list[Sequence] = []
         self._queued_steps = 0
@@ -85,11 +64,11 @@ class Scheduler:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until all that is queued now will have been computed, as far as costs are known."""
+        """Seconds until all queued steps are computed, by the costs learnt so far."""
         return self.cost.queued(self._queued_steps, min(self.max_batch, len(self._waiting)) or 1)
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises Overloaded when the queue is full, or longer than `max_wait_s` of work."""
+        """Queue a sequence. Raises Overloaded if the queue is full, or longer than `max_wait_s` of work."""
         if len(self._waiting) >= self.max_waiting:
             raise Overloaded(f"{self.max_waiting} sequences are waiting already")
         if self._queued_steps and self.wait_s > self.max_wait_s:
@@ -99,9 +78,9 @@ class Scheduler:
         self._queued_steps += sequence.remaining
 
     def schedule(self, now: float) -> Batch | None:
-        """Take the sequences whose turn it is, one chunk of each; None when none is ready.
+        """Take the sequences that are next, one chunk of each; None if no sequence is ready.
 
-        Cancelled sequences are dropped; those past their deadline are kept for `take_late`.
+        Cancelled sequences are dropped; those past their deadline are returned by `take_late`.
         """
         ready: list[Sequence] = []
         remaining: list[int] = []
@@ -132,7 +111,7 @@ class Scheduler:
         )
 
     def _choose_steps(self, remaining: list[int]) -> int:
-        """The chunk length of a call whose rows have so many steps left."""
+        """The chunk length of a call, by the steps that each of its rows has left."""
         if not self.cuts:
             return max(remaining)
         bound = min(self.chunk_steps, max(remaining) if self.ragged else min(remaining))
@@ -141,8 +120,8 @@ class Scheduler:
             bound = min(bound, max(MIN_CHUNK, int(within)))
         if min(remaining) >= bound:
             return bound  # no row is padded
-        # A row that ends early is computed to the end of the call all the same, as padding. Only the end of
-        # some row can be the best length: in between, every further step pads no more than the one before.
+        # A row that ends early is computed to the end of the call nevertheless, as padding. Only the end of a
+        # row can be the best length: between two ends, each further step adds no more padding than the last.
         ends = sorted(min(steps, bound) for steps in remaining)
         best_rate, best = 0.0, bound
         for index, (end, ended) in enumerate(zip(ends, accumulate(ends), strict=True)):
@@ -153,14 +132,15 @@ class Scheduler:
         return best
 
     def take_late(self) -> list[Sequence]:
-        """The sequences dropped, since the last call, because their deadline had passed."""
+        """The sequences dropped since the last call because their deadline had passed."""
         late, self._late = self._late, []
         return late
 
     def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
-        """Give each sequence its result; return the finished ones, requeue the others at the back."""
+        """Store each result in its sequence; return the finished ones, requeue the others at the back."""
         finished: list[Sequence] = []
-        self._count(batch)
+        steps = sum([chunk.stop - chunk.start for chunk in batch.chunks])
+        self.counts.add(rows=len(batch.chunks), longest=batch.steps, steps=steps)
         for chunk, result in zip(batch.chunks, results, strict=True):
             sequence, _, stop = chunk
             is_last = chunk.is_last
@@ -174,11 +154,3 @@ class Scheduler:
                 self._waiting.append(sequence)
                 self._queued_steps += sequence.remaining
         return finished
-
-    def _count(self, batch: Batch) -> None:
-        counts, rows = self.counts, len(batch.chunks)
-        steps = sum([chunk.stop - chunk.start for chunk in batch.chunks])
-        counts.calls += 1
-        counts.rows += rows
-        counts.steps += steps
-        counts.padded_steps += rows * batch.steps - steps

@@ -1,26 +1,22 @@
-"""Turns the scheduler's crank and answers whoever waits, each exactly once.
+"""The inference loop of one model version: schedule a batch, run it, commit, answer each request once.
 
-Everything but `engine.run` happens on the event loop, so there is nothing to lock. A call of the engine
-runs on the loop itself, where the hand-over to a thread would cost more than a small call does, or in a
-thread, so that HTTP goes on during a long one. While one is under way in a thread there may be a second one
-beside it, of other sequences, where there is a core to spare.
+Everything but the engine call happens on the event loop, so there is nothing to lock. The runner decides
+where a call runs: on the event loop, where handing a small call to a thread would cost more than the call, or
+in a thread, so that HTTP continues during a long one. During a call in a thread a second one, of other
+sequences, may run beside it if the runner has a place for it.
 """
 
 import asyncio
 import functools
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from service.engine.cores import Lent
+from service.engine.runner import Outcome, Place, Runner
 from service.engine.scheduler import Scheduler
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
-from service.sequence import Batch, Engine, Result, Sequence
-
-_Outcome = tuple[list[Result] | Exception, float]  # and the seconds it took
+from service.sequence import Batch, Result, Sequence
 
 MAX_DEFERRED = 4
 
@@ -29,82 +25,58 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Reply:
-    """What somebody waits for: done when the last of their sequences is, or the first has failed."""
+    """What a request waits for: done when its last sequence is, or when the first has failed."""
 
     future: asyncio.Future[None]
     num_waiting: int
 
 
-@dataclass(slots=True)
-class Spare:
-    """What a second call beside the one under way takes."""
-
-    engine: Engine  # which the first call may be using
-    borrow: Callable[[], Lent | None]  # a core
-    note: Callable[[], None]  # that a call has been made: who lends and borrows cores is to know
-    min_waiting: int  # sequences
-    min_wait_s: float  # of work
-
-    def is_worth(self, scheduler: Scheduler) -> bool:
-        """Whether enough waits."""
-        return len(scheduler) >= self.min_waiting and scheduler.wait_s >= self.min_wait_s
-
-
 class Worker:
-    """Owns the scheduler and the engine of one model version."""
+    """Owns the scheduler and the inference loop of one model version."""
 
     def __init__(
-        self,
-        scheduler: Scheduler,
-        engine: Engine,
-        *,
-        on_death: Callable[[], None],
-        in_thread: Callable[[Batch], bool] = lambda _: False,
-        turn: Callable[[Batch], AbstractContextManager[object]] = nullcontext,
-        spare: Spare | None = None,
+        self, scheduler: Scheduler, runner: Runner, *, on_failure: Callable[[], None] | None = None
     ) -> None:
-        """`turn` is held during a call in a thread, but for one in `spare`, and may have to be waited for."""
+        """`on_failure` is called once, if a bug ends the loop: the process should then be replaced."""
         self.scheduler = scheduler
-        self.engine = engine
-        self._on_death = on_death
-        self._in_thread = in_thread
-        self._turn = turn
-        self._spare = spare
+        self._runner = runner
+        self._on_failure = on_failure
+        self._can_borrow = runner.num_threads > 1
         self._replies: dict[Sequence, _Reply] = {}
-        self._running = False  # a crank is due or an engine call is under way
-        self._in_call = False  # that call, in a thread
-        self._in_spare = False  # one beside it
-        self._stopping = False
-        self._num_seen = 0  # sequences queued at the last turn of the event loop
-        self._num_deferred = 0  # turns that a batch has been put off for latecomers
+        self._is_running = False  # a step is due or the first call is under way
+        self._is_in_thread = False  # the first call is under way in a thread
+        self._has_second = False  # a second call is under way
+        self._is_stopping = False
+        self._num_seen = 0  # sequences queued at the last iteration of the event loop
+        self._num_deferred = 0  # iterations that a batch has been deferred for latecomers
         self._idle = asyncio.Event()
         self._idle.set()
-        self._death: BaseException | None = None
-        self._executor = ThreadPoolExecutor(1 if spare is None else 2, thread_name_prefix="inference")
+        self._failure: BaseException | None = None
+        self._executor = ThreadPoolExecutor(runner.num_threads, thread_name_prefix="inference")
         self._loop = asyncio.get_running_loop()
 
     @property
     def is_alive(self) -> bool:
         """Whether a sequence added now would be answered."""
-        return self._death is None and not self._stopping
+        return self._failure is None and not self._is_stopping
 
     async def predict(self, *sequences: Sequence) -> None:
-        """Run sequences to their ends, together with whatever else is queued.
+        """Run sequences to their ends, together with all others that are queued.
 
-        Cancelling the caller drops them at their next chunk; so does an error of one of them.
+        If the caller is cancelled, or one of the sequences fails, the others are dropped at their next chunk.
         Raises Overloaded, DeadlineExceeded, InternalError, or Draining once stopped.
         """
         if not self.is_alive:
             raise Draining("the server is stopping")
         reply = _Reply(self._loop.create_future(), len(sequences))
-        if not self._running:
+        if not self._is_running:
             self._start()
         try:
             for sequence in sequences:
                 self.scheduler.add(sequence)
                 self._replies[sequence] = reply
-            if self._in_call and self._spare is not None:
-                self._loop.call_soon(self._use_spare)
+            if self._is_in_thread and self._can_borrow:
+                self._loop.call_soon(self._start_second)
             await reply.future
         except BaseException:
             for sequence in sequences:
@@ -113,35 +85,36 @@ class Worker:
             raise
 
     async def stop(self) -> None:
-        """Take nothing new, finish what is queued, and let the thread go."""
-        self._stopping = True
+        """Refuse new sequences, finish those that are queued, and end the threads."""
+        self._is_stopping = True
         await self._idle.wait()
         self._executor.shutdown(wait=False)
 
     def _start(self) -> None:
-        self._running = True
+        self._is_running = True
         self._idle.clear()
-        self._loop.call_soon(self._crank)
+        self._loop.call_soon(self._step)
 
-    def _crank(self) -> None:
-        """One batch: schedule, run, commit, answer; then HTTP has its turn before the next."""
+    def _step(self) -> None:
+        """One batch: schedule, run, commit, answer. The event loop serves HTTP before the next step."""
         try:
             if self._is_gathering():
-                self._loop.call_soon(self._crank)
+                self._loop.call_soon(self._step)
                 return
             batch = self._schedule()
             if batch is None:
-                self._running = False
-                self._rest()
-            elif self._in_thread(batch):
-                self._in_call = True
-                call = self._loop.run_in_executor(self._executor, self._run_in_turn, batch)
-                call.add_done_callback(functools.partial(self._finish_call, batch))
-                self._loop.call_soon(self._use_spare)
+                self._is_running = False
+                self._update_idle()
+            elif self._runner.is_inline(batch):
+                self._finish(batch, self._runner.run(batch))
             else:
-                self._finish(batch, self._run(self.engine, batch))
+                self._is_in_thread = True
+                call = self._loop.run_in_executor(self._executor, self._runner.run_in_thread, batch)
+                call.add_done_callback(functools.partial(self._finish_first, batch))
+                if self._can_borrow:
+                    self._loop.call_soon(self._start_second)
         except BaseException as error:
-            self._die(error)
+            self._fail(error)
             raise
 
     def _schedule(self) -> Batch | None:
@@ -150,89 +123,70 @@ class Worker:
             self._settle(sequence, DeadlineExceeded("not computed before the request's deadline"))
         return batch
 
-    def _use_spare(self) -> None:
-        """Beside a call: make another one, if enough waits and there is a core for it."""
-        spare = self._spare
-        if spare is None or not self._in_call or self._in_spare or self._death is not None:
-            return
-        core = spare.borrow() if spare.is_worth(self.scheduler) else None
-        if core is None:
-            return
-        try:
-            batch = self._schedule()
-            if batch is None:  # all of them hung up
-                core.leave()
-                return
-            call = self._loop.run_in_executor(self._executor, self._run_beside, spare.engine, core, batch)
-            call.add_done_callback(functools.partial(self._finish_spare, batch))
-            self._in_spare = True
-        except BaseException as error:
-            core.leave()
-            self._die(error)
-            raise
-
-    def _rest(self) -> None:
-        if not self._running and not self._in_spare:
-            self._idle.set()
-
     def _is_gathering(self) -> bool:
-        """Whether the last turn of the event loop brought more sequences: then the next may bring some too.
+        """Whether sequences were added since the last iteration of the event loop: more may be about to be.
 
-        A turn costs microseconds, a call of its own for the latecomer many times that.
+        An iteration takes microseconds; a call of its own for each latecomer takes many times that.
         """
-        queued = len(self.scheduler)
-        has_grown, self._num_seen = queued > self._num_seen, queued
+        num_queued = len(self.scheduler)
+        has_grown, self._num_seen = num_queued > self._num_seen, num_queued
         if not has_grown or self._num_deferred >= MAX_DEFERRED:
             self._num_seen = self._num_deferred = 0
             return False
         self._num_deferred += 1
         return True
 
-    def _run_in_turn(self, batch: Batch) -> _Outcome:
-        with self._turn(batch):
-            return self._run(self.engine, batch)
-
-    def _run_beside(self, engine: Engine, core: Lent, batch: Batch) -> _Outcome:
-        with core.used():
-            return self._run(engine, batch)
-
-    def _run(self, engine: Engine, batch: Batch) -> _Outcome:
-        started = time.perf_counter()
+    def _start_second(self) -> None:
+        """Make a second call beside the one in a thread, if the runner has a place for it."""
+        if not self._is_in_thread or self._has_second or self._failure is not None:
+            return
+        place = self._runner.borrow(len(self.scheduler), self.scheduler.wait_s)
+        if place is None:
+            return
         try:
-            return engine.run(batch), time.perf_counter() - started
-        except Exception as error:  # noqa: BLE001  a failing batch is answered, the crank goes on
-            return error, time.perf_counter() - started
+            batch = self._schedule()
+            if batch is None:  # all that waited had been cancelled, or were late
+                place.release()
+                return
+            self._run_second(place, batch)
+        except BaseException as error:
+            place.release()
+            self._fail(error)
+            raise
 
-    def _finish_call(self, batch: Batch, call: asyncio.Future[_Outcome]) -> None:
-        self._in_call = False
+    def _run_second(self, place: Place, batch: Batch) -> None:
+        call = self._loop.run_in_executor(self._executor, place.run, batch)
+        call.add_done_callback(functools.partial(self._finish_second, batch))
+        self._has_second = True
+
+    def _finish_first(self, batch: Batch, call: asyncio.Future[Outcome]) -> None:
+        self._is_in_thread = False
         try:
             self._finish(batch, call.result())
-        except BaseException as error:  # also what `_run` lets through: the thread has no one to tell
-            self._die(error)
+        except BaseException as error:  # including what the runner does not catch
+            self._fail(error)
             raise
 
-    def _finish_spare(self, batch: Batch, call: asyncio.Future[_Outcome]) -> None:
-        self._in_spare = False
+    def _finish_second(self, batch: Batch, call: asyncio.Future[Outcome]) -> None:
+        self._has_second = False
         try:
-            self._commit(batch, call.result()[0])
-            if self._in_call:
-                self._loop.call_soon(self._use_spare)
-            elif not self._running and len(self.scheduler) and self._death is None:
+            self._commit(batch, call.result().results)
+            if self._is_in_thread:
+                self._loop.call_soon(self._start_second)
+            elif not self._is_running and len(self.scheduler) and self._failure is None:
                 self._start()
-            self._rest()
+            self._update_idle()
         except BaseException as error:
-            self._die(error)
+            self._fail(error)
             raise
 
-    def _finish(self, batch: Batch, outcome: _Outcome) -> None:
+    def _finish(self, batch: Batch, outcome: Outcome) -> None:
         results, seconds = outcome
-        if self._spare is not None:
-            self._spare.note()
         if not isinstance(results, Exception):
             self.scheduler.cost.observe(len(batch.chunks), batch.steps, seconds)
         self._commit(batch, results)
-        if self._death is None:
-            self._loop.call_soon(self._crank)
+        if self._failure is None:
+            self._loop.call_soon(self._step)
 
     def _commit(self, batch: Batch, results: list[Result] | Exception) -> None:
         if isinstance(results, Exception):
@@ -244,9 +198,9 @@ class Worker:
                 self._settle(sequence)
 
     def _settle(self, sequence: Sequence, error: CellgateError | None = None) -> None:
-        """The one place where a reply is given."""
+        """The only function that answers a request."""
         reply = self._replies.pop(sequence, None)
-        if reply is None or reply.future.done():  # the client hung up
+        if reply is None or reply.future.done():  # the client has disconnected
             return
         reply.num_waiting -= 1
         if error is not None:
@@ -254,14 +208,19 @@ class Worker:
         elif not reply.num_waiting:
             reply.future.set_result(None)
 
-    def _die(self, error: BaseException) -> None:
-        """A bug of ours in the crank: fail every waiter, become unready, and let the process be replaced."""
-        if self._death is not None:  # two calls, and the same bug
+    def _update_idle(self) -> None:
+        if not self._is_running and not self._has_second:
+            self._idle.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """A bug in the loop: fail every waiting request, become unready, and have the process replaced."""
+        if self._failure is not None:  # the same bug in both calls
             return
-        self._death = error
+        self._failure = error
         for sequence in list(self._replies):
             self._settle(sequence, InternalError("the inference loop has failed"))
-        self._running = False
+        self._is_running = False
         self._idle.set()
         logger.critical("the inference loop has failed; the server stops", exc_info=error)
-        self._on_death()
+        if self._on_failure is not None:
+            self._on_failure()

@@ -1,7 +1,7 @@
 """Whether this process would answer a prediction now: one answer for the health routes and the gate."""
 
 from service.errors import Draining
-from service.repository.repository import Repository
+from service.repository import Repository
 from service.sessions.store import Store
 
 DRAINING = "the server is stopping"

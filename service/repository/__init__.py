@@ -1,1 +1,31 @@
-"""TODO."""
+"""The models on disk, and those that are loaded: found, checked, tried on their own example, and kept ready.
+
+    models/<name>/<version>/{model.onnx, model.json}
+
+It knows folders, manifests and how a graph becomes a running model. It does not know HTTP, requests or the
+rules of sessions; of those it knows only which graph a session is bound to.
+"""
+
+from service.repository.folders import ModelFolders, StoredModel, check_folders, read_manifest
+from service.repository.load import Hardware, Loader, PreparedModel
+from service.repository.model import Model
+from service.repository.propose import propose, with_example
+from service.repository.reload import Reloader, Scan, scan
+from service.repository.repository import Repository
+
+__all__ = [
+    "Hardware",
+    "Loader",
+    "Model",
+    "ModelFolders",
+    "PreparedModel",
+    "Reloader",
+    "Repository",
+    "Scan",
+    "StoredModel",
+    "check_folders",
+    "propose",
+    "read_manifest",
+    "scan",
+    "with_example",
+]

@@ -1,12 +1,14 @@
 """One loaded version of a model: what it is, the worker that runs it, and the states of its sessions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from service.engine.worker import Worker
+from service.engine import Provider, Worker
 from service.manifest import Manifest
 from service.sequence import Engine, State
-from service.sessions.rules import Binding
+from service.sessions import Binding
 from service.state import StateLayout
 
 
@@ -42,6 +44,22 @@ class ModelEngine(Engine, Protocol):
         ...
 
 
+class OpenEngine(Protocol):
+    """How engines are created: `OnnxEngine`, or a stand-in for it."""
+
+    def __call__(
+        self,
+        graph: Path,
+        manifest: Manifest,
+        *,
+        provider: Provider,
+        threads: int = 1,
+        helper_cpus: Sequence[int] = (),
+    ) -> ModelEngine:
+        """Open a graph. Raises StartupError."""
+        ...
+
+
 @dataclass(slots=True, frozen=True)
 class Model:
     """One loaded version of a model."""
@@ -68,6 +86,11 @@ class Model:
     def output_dtype(self) -> str:
         """The numpy dtype of the first output."""
         return self.engine.output_dtype
+
+    @property
+    def layout(self) -> StateLayout:
+        """The tensors of its state."""
+        return self.engine.layout
 
     @property
     def initial_state(self) -> State:

@@ -1,16 +1,21 @@
-"""Proposes a manifest for a graph that somebody else exported, from the names and shapes in it.
+"""Proposes a manifest for a graph of unknown origin, from the names and shapes in it.
 
-It guesses; a person reads what it says before it is served. It knows nothing of what the numbers mean.
+It guesses, so a person must check the manifest before it is served. It does not know what the numbers mean.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from service.engine.graph import dtype_of, load_session
+import numpy as np
+
+from service.engine import CPU, OnnxEngine, dtype_of, load_session
 from service.errors import StartupError
-from service.manifest import Axes, InputSpec, Manifest, OutputSpec, StateSpec
+from service.manifest import Axes, Example, InputSpec, Manifest, OutputSpec, StateSpec
+from service.repository.rehearsal import has_all_steps, one_shot_scheduler, run_to_end
+from service.sequence import Array, Sequence
 
 STATE_NAME = re.compile(
     r"(^|[^a-z])(h|c|h0|c0|hn|cn|h_in|c_in|hx|cx)([^a-z]|$)|hidden|state|cell|memory", re.IGNORECASE
@@ -34,20 +39,20 @@ class Node:
 
 
 def propose(graph: Path) -> Manifest:
-    """A manifest without an example. Raises StartupError that says what a person has to write by hand."""
-    session = load_session(graph, "CPUExecutionProvider", 1)
-    given = [Node(node.name, dtype_of(node), tuple(node.shape)) for node in session.get_inputs()]
-    made = [Node(node.name, dtype_of(node), tuple(node.shape)) for node in session.get_outputs()]
-    pairs = _pair_states(given, made)
-    rest = [node for node in given if node not in {pair[0] for pair in pairs}]
+    """A manifest without an example. Raises StartupError that names what must be written by hand."""
+    session = load_session(graph, CPU, 1)
+    inputs = [Node(node.name, dtype_of(node), tuple(node.shape)) for node in session.get_inputs()]
+    outputs = [Node(node.name, dtype_of(node), tuple(node.shape)) for node in session.get_outputs()]
+    pairs = _pair_states(inputs, outputs)
+    rest = [node for node in inputs if node not in {pair[0] for pair in pairs}]
     lengths = next(
         (n for n in rest if n.dtype == "int32" and len(n.shape) == 1 and "len" in n.name.lower()), None
     )
     constants = [node for node in rest if not node.shape]
     sequences = [node for node in rest if node.shape and node is not lengths]
-    outputs = [node for node in made if node not in {pair[1] for pair in pairs}]
+    outputs = [node for node in outputs if node not in {pair[1] for pair in pairs}]
     if not sequences or not outputs:
-        raise StartupError(f"{graph}: no input or no output beside the states; write the manifest by hand")
+        raise StartupError(f"{graph}: no input or no output except the states; write the manifest by hand")
     axes = _axes(sequences[0], graph)
     return Manifest(
         description=f"proposed from {graph.name}; the task, kinds and labels are guesses",
@@ -61,27 +66,27 @@ def propose(graph: Path) -> Manifest:
     )
 
 
-def _pair_states(given: list[Node], made: list[Node]) -> list[tuple[Node, Node]]:
-    """Inputs that look like a state, each with the first unused output of its dtype and sizes."""
+def _pair_states(inputs: list[Node], outputs: list[Node]) -> list[tuple[Node, Node]]:
+    """Inputs named like a state, each with the first unused output of its dtype and sizes."""
     pairs: list[tuple[Node, Node]] = []
-    for node in given:
+    for node in inputs:
         if not (node.is_float and STATE_NAME.search(node.name)):
             continue
-        fits = [m for m in made if m.dtype == node.dtype and _fixed(m) == _fixed(node)]
-        free = [m for m in fits if m not in {pair[1] for pair in pairs}]
-        named = [m for m in free if STATE_NAME.search(m.name)]
+        fits = [output for output in outputs if output.dtype == node.dtype and _fixed(output) == _fixed(node)]
+        free = [output for output in fits if output not in {pair[1] for pair in pairs}]
+        named = [output for output in free if STATE_NAME.search(output.name)]
         if named or free:
             pairs.append((node, (named or free)[0]))
     return pairs
 
 
 def _fixed(node: Node) -> tuple[int | None, ...]:
-    """Sizes, with every dynamic one alike."""
+    """Sizes, with None for every dynamic one."""
     return tuple(size if isinstance(size, int) else None for size in node.shape)
 
 
 def _axes(node: Node, graph: Path) -> Axes:
-    """[batch, time, …], [time, batch, …], [batch, …] without time, each with the batch free or fixed."""
+    """[batch, time, …], [time, batch, …], [batch, …] without time, each with a dynamic or fixed batch."""
     rank = len(node.shape) - (1 if node.is_float else 0)  # floats have a features axis, ids have none
     if rank == 0:
         return Axes(batch=None, time=None)
@@ -126,3 +131,27 @@ def _output(node: Node, axes: Axes, graph: Path) -> OutputSpec:
     has_time = axes.time is None or (len(node.shape) > 1 and not isinstance(node.shape[axes.time], int))
     inner = axes if has_time else axes.model_copy(update={"time": None})
     return OutputSpec(name=node.name, dims=_dims(node, inner, graph), steps="all" if has_time else "last")
+
+
+def with_example(graph: Path, manifest: Manifest, steps: int = 5) -> Manifest:
+    """Add an example to a proposed manifest: small invented numbers, and the graph's answer to them.
+
+    Raises StartupError if the graph does not run as the manifest says.
+    """
+    engine = OnnxEngine(graph, manifest, provider="cpu")
+    inputs = tuple(_invent(spec.dims, spec.dtype, steps) for spec in manifest.inputs)
+    sequence = Sequence(inputs, engine.initial_state, keep_all=has_all_steps(manifest))
+    output = run_to_end(engine, [sequence], one_shot_scheduler(manifest), graph)[0]
+    rows = [array.tolist() for array in inputs]
+    example = Example(
+        steps=rows[0] if len(rows) == 1 else dict(zip((s.name for s in manifest.inputs), rows, strict=True)),
+        output=(output[-1] if has_all_steps(manifest) else output).tolist(),
+    )
+    return manifest.model_copy(update={"example": example})
+
+
+def _invent(dims: tuple[int, ...], dtype: str, steps: int) -> Array:
+    """[steps, *dims]: eighths for floats, 0 and 1 for token ids."""
+    numbers = np.arange(steps * math.prod(dims))
+    x: Array = (numbers % 7 / 8 if dtype.startswith("float") else numbers % 2).astype(dtype)
+    return x.reshape(steps, *dims)

@@ -1,22 +1,24 @@
-"""Follows the model repository on disk while serving: new versions come in, those taken away retire.
+"""Follows the model folder on disk while serving: new versions are loaded, deleted ones retire.
 
-Every worker process looks for itself. A folder is loaded once two looks in a row have found it the same, so
-that a copy under way is not; one that cannot be served is logged and left alone until it changes. Better
-still, copy beside the repository and rename.
+Every worker process scans for itself. A folder is loaded once two scans in a row have found it unchanged, so
+that an unfinished copy is not loaded; a version that cannot be served is logged and ignored until it changes.
+Copying beside the model folder and renaming is safer still.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, MANIFEST_FILE
+from service.repository.folders import find_versions
+from service.repository.load import Loader
 from service.repository.model import Model
-from service.repository.repository import Prepared, Repository, find
+from service.repository.repository import Repository
 
 Signature = tuple[tuple[int, int], ...]  # modification time and size of graph and manifest
+Scan = dict[Path, Signature]  # by version folder
 
 logger = logging.getLogger(__name__)
 
@@ -28,69 +30,72 @@ class Reloader:
         self,
         repository: Repository,
         root: Path,
+        loader: Loader,
         *,
-        served: dict[Path, Signature],
-        prepare: Callable[[Path], Prepared],
-        on_death: Callable[[], None],
+        loaded: Scan,
         retire_s: float,
         grace_s: float,
     ) -> None:
+        """`loaded`: the scan made just before the repository was loaded.
+
+        `retire_s`: a retired version is unloaded after so long without a request that names it.
+        `grace_s`: the longest time between a request's look-up of a model and its use of it.
+        """
         self._repository = repository
         self._root = root
-        self._prepare = prepare
-        self._on_death = on_death
-        self._retire_s = retire_s  # a retired version is unloaded when nobody has asked for it so long
-        self._grace_s = grace_s  # the longest that a request may hold a model before it asks it to compute
-        self._served = served  # what `look` found just before the repository was loaded
-        self._seen = dict(served)
+        self._loader = loader
+        self._retire_s = retire_s
+        self._grace_s = grace_s
+        self._loaded = loaded
+        self._last_scan = dict(loaded)
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def check(self) -> None:
-        """Look once: load and replace what is new and settled, retire what is gone."""
-        found = await asyncio.to_thread(look, self._root)
-        settled = [folder for folder, signature in found.items() if self._seen.get(folder) == signature]
-        self._seen = found
-        for folder in settled:
-            if self._served.get(folder) != found[folder]:
-                self._served[folder] = found[folder]
+        """Scan once: load what is new or changed and complete, retire what has been deleted."""
+        current = await asyncio.to_thread(scan, self._root)
+        complete = [folder for folder in current if self._last_scan.get(folder) == current[folder]]
+        self._last_scan = current
+        for folder in complete:
+            if self._loaded.get(folder) != current[folder]:
+                self._loaded[folder] = current[folder]
                 await self._load(folder)
-        for folder in [folder for folder in self._served if folder not in found]:
-            del self._served[folder]
-            self._repository.retire(folder.parent.name, folder.name, time.monotonic())
-            logger.info("model %s version %s retires: its folder is gone", folder.parent.name, folder.name)
+        for folder in [folder for folder in self._loaded if folder not in current]:
+            del self._loaded[folder]
+            name, version = folder.parent.name, folder.name
+            self._repository.retire(name, version, time.monotonic())
+            logger.info("model %s version %s retires: its folder was deleted", name, version)
         for model in self._repository.take_idle(time.monotonic() - self._retire_s):
             logger.info("model %s version %s is unloaded", model.name, model.version)
             self._stop(model)
 
     async def _load(self, folder: Path) -> None:
         try:
-            prepared = await asyncio.to_thread(self._prepare, folder)
+            prepared = await asyncio.to_thread(self._loader.prepare, folder)
         except StartupError as error:
             logger.error("not served: %s", error.detail)
             return
-        replaced = self._repository.add(prepared.start(self._on_death))
+        replaced = self._repository.add(self._loader.start(prepared))
         if replaced is not None:
             self._stop(replaced)
 
     def _stop(self, model: Model) -> None:
-        """Let it finish what it has; only requests that found it before reach it still."""
-
-        async def stop() -> None:
-            await asyncio.sleep(self._grace_s)
-            await model.worker.stop()
-
-        task = asyncio.get_running_loop().create_task(stop())
+        """Stop a model's worker, once the requests that looked the model up have reached it."""
+        task = asyncio.get_running_loop().create_task(self._stop_after_grace(model))
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
+    async def _stop_after_grace(self, model: Model) -> None:
+        await asyncio.sleep(self._grace_s)
+        await model.worker.stop()
 
-def look(root: Path) -> dict[Path, Signature]:
-    """The version folders that hold a graph and a manifest, and what tells a changed one."""
-    found: dict[Path, Signature] = {}
-    for folder in find(root):
+
+def scan(root: Path) -> Scan:
+    """The version folders that hold a graph and a manifest, each with a signature that changes with them."""
+    signatures: Scan = {}
+    for folder in find_versions(root):
         try:
             stats = [(folder / name).stat() for name in (GRAPH_FILE, MANIFEST_FILE)]
         except FileNotFoundError:
-            continue  # not there yet, or not any more
-        found[folder] = tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
-    return found
+            continue  # not there yet, or deleted since
+        signatures[folder] = tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
+    return signatures

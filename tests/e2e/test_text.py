@@ -13,7 +13,7 @@ import pytest
 from service.codec import text
 from service.errors import StartupError
 from service.manifest import MANIFEST_FILE, Manifest
-from service.repository.repository import read_manifest
+from service.repository import read_manifest
 from tests.e2e.server import Server, running
 from tests.service import text_models
 from tests.service.text_models import TEXTS

@@ -1,11 +1,10 @@
-"""Loads models as the server does, for tests that then turn the crank by hand."""
+"""Loads models as the server does, for tests that then schedule and run batches themselves."""
 
 import asyncio
 from pathlib import Path
 
-from service.repository.rehearsal import Batching
-from service.repository.repository import Hardware, Repository
-from service.repository.model import Model
+from service.engine import Batching
+from service.repository import Hardware, Loader, Model, Repository
 from service.sequence import Array, Sequence
 
 BATCHING = Batching(max_batch=8, chunk_steps=4, max_waiting=99)
@@ -15,7 +14,7 @@ def load(root: Path, batching: Batching = BATCHING) -> Repository:
     """All models below `root`. Raises StartupError."""
 
     async def work() -> Repository:
-        return Repository.load(root, batching, Hardware("cpu", 1), on_death=lambda: None)
+        return Repository.load(root, Loader(batching, Hardware("cpu", 1)))
 
     return asyncio.run(work())
 

@@ -10,8 +10,8 @@ import pytest
 from service.api.application import build
 from service.errors import StoreUnavailable
 from service.http.gate import Front
-from service.predict.predictor import Reply
-from service.repository.repository import Repository
+from service.predict import Reply
+from service.repository import Repository
 from service.sessions.resources import Resources
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from service.repository.repository import shelved
+from service.repository import ModelFolders
 from service.sessions.clock import SteadyClock
 from service.sessions.resources import Resources
-from service.sessions.rules import Sessions
+from service.sessions import Sessions
 from service.sessions.store import Limits
 from service.sessions.store.lmdb import LmdbStore
 from tests.service.cli import command
@@ -42,7 +42,7 @@ async def fill(folder: Path, models_dir: Path) -> None:
     store = LmdbStore(folder, Limits())
     await store.open()
     sessions = Sessions(store, ttl_s=3600, clock=SteadyClock(folder))
-    resources = Resources(sessions, shelved(models_dir), max_ttl_s=3600)
+    resources = Resources(sessions, ModelFolders(models_dir).get, max_ttl_s=3600)
     for number, (tenant, names) in enumerate(STORED.items()):
         for index, name in enumerate(names):
             await resources.create(tenant, name, step=10 * number + index)

@@ -1,16 +1,15 @@
-"""Exactly one answer per request, whatever happens: the engine on the loop, in a thread, in two at once."""
+"""Exactly one answer per request, whatever happens: calls on the event loop, in a thread, in two threads."""
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
 
 import pytest
 
-from service.engine.cores import Lent
+from service.engine.runner import Outcome, Place, run_timed
 from service.engine.scheduler import Scheduler
-from service.engine.worker import Spare, Worker
+from service.engine.worker import Worker
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError, Overloaded
 from service.sequence import Batch, Result, Sequence
 from tests.service.fakes import SumEngine, ones, sequence_of, total
@@ -27,7 +26,7 @@ async def run(worker: Worker, sequence: Sequence) -> Sequence:
 
 
 class Snare:
-    """An input that cannot be looked at any more once it has been queued: a bug in the next schedule."""
+    """An input without a length once it has been queued: a bug in the next schedule."""
 
     def __init__(self) -> None:
         self.is_set = False
@@ -39,40 +38,60 @@ class Snare:
 
 
 class ForgetfulEngine(SumEngine):
-    """Gives one result too few: a bug in the next commit."""
+    """Returns one result too few: a bug in the next commit."""
 
     def run(self, batch: Batch) -> list[Result]:
         return super().run(batch)[:-1]
 
 
-class Core(Lent):
-    """A core that can be borrowed, which notes who computes there and whether it was given back."""
+class FakePlace:
+    """A place for a second call. It records the threads that run there, and fails if it is misused."""
 
     def __init__(self) -> None:
-        self.is_taken = False
+        self.engine: SumEngine | None = None
+        self.is_borrowed = False
         self.threads: list[str] = []
 
-    def try_take(self) -> bool:
-        if self.is_taken:
-            return False
-        self.is_taken = True
-        return True
-
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        assert self.is_taken
+    def run(self, batch: Batch) -> Outcome:
+        assert self.is_borrowed and self.engine is not None
         self.threads.append(threading.current_thread().name)
         try:
-            yield
+            return run_timed(self.engine, batch)
         finally:
-            self.leave()
+            self.release()
 
-    def leave(self) -> None:
-        assert self.is_taken
-        self.is_taken = False
+    def release(self) -> None:
+        assert self.is_borrowed
+        self.is_borrowed = False
 
-    def borrow(self) -> Lent | None:
-        return self if self.try_take() else None
+
+class FakeRunner:
+    """Runs calls where the mode says, and lends its place to any second call."""
+
+    def __init__(self, engine: SumEngine, mode: Mode, place: FakePlace) -> None:
+        self.num_threads = 2 if mode == "two at once" else 1
+        self._engine = engine
+        self._mode = mode
+        self._place = place
+        place.engine = place.engine or engine
+
+    def is_inline(self, _: Batch) -> bool:
+        return self._mode == "inline"
+
+    def run(self, batch: Batch) -> Outcome:
+        assert self._mode == "inline"
+        return run_timed(self._engine, batch)
+
+    def run_in_thread(self, batch: Batch) -> Outcome:
+        assert self._mode != "inline"
+        return run_timed(self._engine, batch)
+
+    def borrow(self, num_waiting: int, wait_s: float) -> Place | None:
+        assert self.num_threads == 2 and num_waiting >= 0 and wait_s >= 0
+        if self._place.is_borrowed:
+            return None
+        self._place.is_borrowed = True
+        return self._place
 
 
 class Crowded(SumEngine):
@@ -96,7 +115,7 @@ def value_of(batch: Batch) -> float:
 
 
 class Gated(SumEngine):
-    """Holds the calls whose first sequence is of ones until their gate is opened, likewise those of twos."""
+    """Holds a call whose first sequence is of ones until their gate is opened; likewise for twos."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,11 +130,11 @@ class Gated(SumEngine):
 
 
 class Panic(BaseException):
-    """Not an Exception: what a panic in a library written in Rust becomes."""
+    """Not an Exception: a panic in a library written in Rust becomes one like this."""
 
 
 class PanickingEngine(SumEngine):
-    """Raises what no `except Exception` catches."""
+    """Raises an error that no `except Exception` catches."""
 
     def run(self, batch: Batch) -> list[Result]:  # noqa: ARG002
         raise Panic
@@ -127,35 +146,33 @@ def with_worker(
     mode: Mode = "inline",
     scheduler: Scheduler | None = None,
     engine: SumEngine | None = None,
-    core: Core | None = None,
-    strays: int = 0,
+    place: FakePlace | None = None,
+    num_unhandled: int = 0,
 ) -> tuple[Any, list[str]]:
-    """Run `body` beside a worker and stop it; its result, and whether on_death was called."""
-    stray: list[dict[str, Any]] = []
-    deaths: list[str] = []
-    lent = core or Core()
+    """Run `body` beside a worker and stop it; its result, and the calls of `on_failure`."""
+    unhandled: list[dict[str, Any]] = []
+    failures: list[str] = []
+    place = place or FakePlace()
+    engine = engine or SumEngine()
 
     async def main() -> Any:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: stray.append(context))
-        used = engine or SumEngine()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
         worker = Worker(
             Scheduler(max_batch=4, chunk_steps=4, max_waiting=99) if scheduler is None else scheduler,
-            used,
-            on_death=lambda: deaths.append("dead"),
-            in_thread=lambda _: mode != "inline",
-            spare=Spare(used, lent.borrow, lambda: None, 0, 0.0) if mode == "two at once" else None,
+            FakeRunner(engine, mode, place),
+            on_failure=lambda: failures.append("failed"),
         )
         try:
-            return await asyncio.wait_for(body(worker, used), 10)
+            return await asyncio.wait_for(body(worker, engine), 10)
         finally:
-            if used.gate:
-                used.gate.set()
+            if engine.gate:
+                engine.gate.set()
             await asyncio.wait_for(worker.stop(), 10)
 
     result = asyncio.run(main())
-    assert len(stray) == strays, stray
-    assert not lent.is_taken
-    return result, deaths
+    assert len(unhandled) == num_unhandled, unhandled
+    assert not place.is_borrowed
+    return result, failures
 
 
 async def outcomes(tasks: list[asyncio.Task[Sequence]]) -> list[Any]:
@@ -172,7 +189,7 @@ def test_every_request_gets_its_own_answer(mode: Mode) -> None:
 
 
 @ONE_BY_ONE
-def test_who_comes_while_another_is_computed_joins_the_next_batch(mode: Mode) -> None:
+def test_a_sequence_added_during_a_call_joins_the_next_batch(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[int]:
         first = asyncio.create_task(run(worker, ones(40)))
         while not engine.batches:
@@ -184,8 +201,8 @@ def test_who_comes_while_another_is_computed_joins_the_next_batch(mode: Mode) ->
     assert sizes.count(2) == 2 and sizes[-1] == 1, "8 steps in two chunks of 4, each beside the long one"
 
 
-def test_a_hung_up_client_harms_no_neighbour() -> None:
-    """One batch is held inside the engine while the client in its middle hangs up."""
+def test_a_client_that_disconnects_does_not_harm_its_batch() -> None:
+    """One batch is held inside the engine while one of its clients disconnects."""
 
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         engine.gate = threading.Event()
@@ -203,12 +220,12 @@ def test_a_hung_up_client_harms_no_neighbour() -> None:
 
 
 @MODES
-def test_hanging_up_between_the_answer_and_its_delivery_raises_nothing(mode: Mode) -> None:
+def test_a_disconnect_between_the_answer_and_its_delivery_raises_nothing(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         leaves, stays = (asyncio.create_task(run(worker, ones(n))) for n in (1, 3))
         while not leaves.done() and not engine.batches:
             await asyncio.sleep(0)
-        leaves.cancel()  # its answer may be there already, and not yet delivered
+        leaves.cancel()  # its answer may exist already, and not have been delivered
         return [await stays, engine.batches]
 
     answer, batches = with_worker(body, mode=mode)[0]
@@ -225,14 +242,14 @@ def test_sequences_of_one_request_are_answered_together(mode: Mode) -> None:
         engine.fail_on = 13.0
         with pytest.raises(InternalError):
             await worker.predict(*failing)
-        assert all(sequence.cancelled for sequence in failing), "nobody waits for the others any more"
+        assert all(sequence.cancelled for sequence in failing), "no request waits for the others any more"
         return [[total(s) for s in together], lengths, total(await run(worker, ones(3)))]
 
     totals, lengths, later = with_worker(body, mode=mode)[0]
     assert totals == lengths and later == 3
 
 
-def test_a_request_that_does_not_fit_whole_leaves_nothing_behind() -> None:
+def test_a_request_that_does_not_fit_as_a_whole_leaves_nothing_queued() -> None:
     scheduler = Scheduler(max_batch=2, chunk_steps=4, max_waiting=3)
 
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
@@ -244,11 +261,11 @@ def test_a_request_that_does_not_fit_whole_leaves_nothing_behind() -> None:
         return [done, sum(len(batch.chunks) for batch in engine.batches)]
 
     done, chunks = with_worker(body, scheduler=scheduler)[0]
-    assert done == 5 and chunks == 2, "the refused are not computed"
+    assert done == 5 and chunks == 2, "refused sequences are not computed"
 
 
 @MODES
-def test_a_failing_batch_is_answered_and_the_crank_lives_on(mode: Mode) -> None:
+def test_a_failing_batch_is_answered_and_the_loop_continues(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         engine.fail_on = 13.0
         tasks = [asyncio.create_task(run(worker, ones(5, value))) for value in (13.0, 1.0)]
@@ -258,13 +275,13 @@ def test_a_failing_batch_is_answered_and_the_crank_lives_on(mode: Mode) -> None:
 
     bad, neighbour, later = with_worker(body, mode=mode)[0]
     assert isinstance(bad, InternalError) and isinstance(neighbour, InternalError)
-    assert "boom" not in bad.detail, "the model's own words are for the log"
+    assert "boom" not in bad.detail, "the model's message is for the log"
     assert total(later) == 5
 
 
 @MODES
 @pytest.mark.parametrize("where", ["schedule", "commit"])
-def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, mode: Mode) -> None:
+def test_a_bug_in_the_loop_fails_every_request_and_ends_the_process(where: str, mode: Mode) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
         tasks = [asyncio.create_task(run(worker, ones(5))) for _ in range(3)]
         if where == "schedule":
@@ -278,21 +295,21 @@ def test_a_bug_in_the_crank_fails_every_waiter_and_asks_for_the_end(where: str, 
         return done
 
     engine = ForgetfulEngine() if where == "commit" else None
-    done, deaths = with_worker(body, mode=mode, engine=engine, strays=1)
-    assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
+    done, failures = with_worker(body, mode=mode, engine=engine, num_unhandled=1)
+    assert all(isinstance(error, InternalError) for error in done) and failures == ["failed"]
 
 
 @MODES
-def test_an_engine_that_panics_leaves_nobody_waiting(mode: Mode) -> None:
-    """A panic in the thread came out of the call's callback, where nobody answered for it."""
+def test_an_engine_that_panics_leaves_no_request_waiting(mode: Mode) -> None:
+    """A panic in the thread was raised in the call's callback, which answered no request."""
 
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
         done = await outcomes([asyncio.create_task(run(worker, ones(5)))])
         assert not worker.is_alive
         return done
 
-    (error,), deaths = with_worker(body, mode=mode, engine=PanickingEngine(), strays=1)
-    assert isinstance(error, InternalError) and deaths == ["dead"]
+    (error,), failures = with_worker(body, mode=mode, engine=PanickingEngine(), num_unhandled=1)
+    assert isinstance(error, InternalError) and failures == ["failed"]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -302,73 +319,69 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 4])
-def test_a_second_call_runs_beside_the_first_for_those_who_come_and_those_left_over(after: int) -> None:
-    core = Core()
+def test_a_second_call_runs_beside_the_first_for_added_and_for_remaining_sequences(after: int) -> None:
+    place = FakePlace()
 
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         assert isinstance(engine, Crowded)
         engine.gate = threading.Event()
         tasks = [asyncio.create_task(run(worker, ones(3))) for _ in range(8 - after)]
         await until(lambda: engine.inside == (1 if after else 2))
-        assert core.is_taken is not bool(after)
+        assert place.is_borrowed is not bool(after)
         tasks += [asyncio.create_task(run(worker, ones(3))) for _ in range(after)]
         await until(lambda: engine.inside == 2)
         assert len(worker.scheduler) == 0
         engine.gate.set()
         return await outcomes(tasks)
 
-    done, _ = with_worker(body, mode="two at once", engine=Crowded(), core=core)
+    done, _ = with_worker(body, mode="two at once", engine=Crowded(), place=place)
     assert [total(each) for each in done] == [3.0] * 8
-    assert len(core.threads) == 1 and core.threads[0].startswith("inference")
+    assert len(place.threads) == 1 and place.threads[0].startswith("inference")
 
 
 def test_there_are_never_more_than_two_calls_and_the_second_has_its_own_engine() -> None:
-    main, beside, core, noted = Crowded(), Crowded(), Core(), list[str]()
+    main, place = Crowded(), FakePlace()
+    place.engine = second = Crowded()
 
     async def body() -> None:
         worker = Worker(
-            Scheduler(max_batch=2, chunk_steps=4, max_waiting=99),
-            main,
-            on_death=lambda: noted.append("death"),
-            in_thread=lambda _: True,
-            spare=Spare(beside, core.borrow, lambda: noted.append("a call"), 1, 0.0),
+            Scheduler(max_batch=2, chunk_steps=4, max_waiting=99), FakeRunner(main, "two at once", place)
         )
         main.gate = threading.Event()
         tasks = [asyncio.create_task(run(worker, ones(9))) for _ in range(20)]
-        await until(lambda: len(beside.batches) == 9 * 3)  # one after the other, while the first is held
+        await until(lambda: len(second.batches) == 9 * 3)  # one after the other, while the first is held
         assert (main.inside, len(main.batches)) == (1, 0)
         main.gate.set()
         assert [total(each) for each in await outcomes(tasks)] == [9.0] * 20
         await worker.stop()
 
     asyncio.run(body())
-    assert (main.most, beside.most) == (1, 1)
-    assert noted == ["a call"] * len(main.batches), "the borrowed core is not ours to note"
-    assert not core.is_taken
+    assert (main.most, second.most) == (1, 1)
+    assert not place.is_borrowed
 
 
-def test_a_core_borrowed_in_vain_is_given_back() -> None:
-    core = Core()
+def test_a_place_borrowed_for_cancelled_sequences_is_released() -> None:
+    place = FakePlace()
 
     async def body(worker: Worker, engine: SumEngine) -> None:
         assert isinstance(engine, Crowded)
         engine.gate = threading.Event()
         first = asyncio.create_task(run(worker, ones(3)))
         await until(lambda: engine.inside == 1)
-        gone = ones(3)
-        gone.cancelled = True
-        second = asyncio.create_task(run(worker, gone))
+        cancelled = ones(3)
+        cancelled.cancelled = True
+        second = asyncio.create_task(run(worker, cancelled))
         await asyncio.sleep(0.02)
-        assert not core.is_taken and engine.inside == 1
+        assert not place.is_borrowed and engine.inside == 1
         second.cancel()
         engine.gate.set()
         assert total(await first) == 3
 
-    with_worker(body, mode="two at once", engine=Crowded(), core=core)
-    assert core.threads == []
+    with_worker(body, mode="two at once", engine=Crowded(), place=place)
+    assert place.threads == []
 
 
-def test_a_bug_while_a_core_is_borrowed_gives_it_back_and_fails_every_waiter() -> None:
+def test_a_bug_while_a_place_is_borrowed_releases_it_and_fails_every_request() -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         assert isinstance(engine, Crowded)
         engine.gate = threading.Event()
@@ -379,11 +392,11 @@ def test_a_bug_while_a_core_is_borrowed_gives_it_back_and_fails_every_waiter() -
         asyncio.get_running_loop().call_soon(setattr, snare, "is_set", True)
         return await outcomes(tasks)
 
-    done, deaths = with_worker(body, mode="two at once", engine=Crowded(), strays=1)
-    assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
+    done, failures = with_worker(body, mode="two at once", engine=Crowded(), num_unhandled=1)
+    assert all(isinstance(error, InternalError) for error in done) and failures == ["failed"]
 
 
-def test_what_a_second_call_leaves_is_computed_though_the_first_ended_before_it() -> None:
+def test_the_rest_of_a_second_call_is_computed_though_the_first_ended_before_it() -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         assert isinstance(engine, Gated)
         first = [asyncio.create_task(run(worker, ones(3, 1.0))) for _ in range(4)]
@@ -394,7 +407,7 @@ def test_what_a_second_call_leaves_is_computed_though_the_first_ended_before_it(
         await outcomes(first)
         stopping = asyncio.create_task(worker.stop())
         await asyncio.sleep(0.02)
-        assert not stopping.done(), "the second call is still there"
+        assert not stopping.done(), "the second call is still under way"
         engine.gates[2.0].set()
         await stopping
         return await outcomes(second)
@@ -403,7 +416,7 @@ def test_what_a_second_call_leaves_is_computed_though_the_first_ended_before_it(
     assert [total(each) for each in done] == [16.0] * 4
 
 
-def test_a_bug_after_a_second_call_fails_those_of_the_first_too() -> None:
+def test_a_bug_after_a_second_call_fails_the_requests_of_the_first_too() -> None:
     class Forgets(Gated):
         def run(self, batch: Batch) -> list[Result]:
             results = super().run(batch)
@@ -419,26 +432,12 @@ def test_a_bug_after_a_second_call_fails_those_of_the_first_too() -> None:
         engine.gates[1.0].set()
         return done
 
-    done, deaths = with_worker(body, mode="two at once", engine=Forgets(), strays=1)
-    assert all(isinstance(error, InternalError) for error in done) and deaths == ["dead"]
-
-
-def test_little_work_is_not_worth_a_second_core() -> None:
-    scheduler = Scheduler(max_batch=4, chunk_steps=4, max_waiting=99)
-    spare = Spare(SumEngine(), Core().borrow, lambda: None, min_waiting=2, min_wait_s=1.0)
-    scheduler.cost.learn((rows, steps, 0.1 * steps) for rows in (1, 4) for steps in (1, 8))
-    scheduler.add(ones(20))
-    assert not spare.is_worth(scheduler), "one sequence"
-    scheduler.add(ones(1))
-    assert spare.is_worth(scheduler)
-    scheduler = Scheduler(max_batch=4, chunk_steps=4, max_waiting=99, cost=scheduler.cost)
-    scheduler.add(ones(1))
-    scheduler.add(ones(1))
-    assert not spare.is_worth(scheduler), "a moment's work"
+    done, failures = with_worker(body, mode="two at once", engine=Forgets(), num_unhandled=1)
+    assert all(isinstance(error, InternalError) for error in done) and failures == ["failed"]
 
 
 @MODES
-def test_stop_answers_everyone_and_takes_nobody_new(mode: Mode) -> None:
+def test_stop_answers_every_request_and_accepts_no_more(mode: Mode) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[float]:
         tasks = [asyncio.create_task(run(worker, ones(50))) for _ in range(90)]
         await asyncio.sleep(0)
@@ -461,7 +460,7 @@ def test_stopping_an_idle_worker_returns_at_once() -> None:
 
 
 @MODES
-def test_the_late_are_told_and_not_computed(mode: Mode) -> None:
+def test_late_sequences_are_answered_and_not_computed(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         past = asyncio.get_running_loop().time() - 1
         late = asyncio.create_task(run(worker, sequence_of([1.0] * 5, deadline=past)))
@@ -473,7 +472,7 @@ def test_the_late_are_told_and_not_computed(mode: Mode) -> None:
     assert isinstance(late, DeadlineExceeded) and total(in_time) == 5 and size == 1
 
 
-def test_overload_is_refused_at_once_and_the_others_are_served() -> None:
+def test_overload_is_refused_at_once_and_the_others_are_answered() -> None:
     async def body(worker: Worker, _: SumEngine) -> list[Any]:
         return await outcomes([asyncio.create_task(run(worker, ones(9))) for _ in range(5)])
 
@@ -487,7 +486,7 @@ def test_overload_is_refused_at_once_and_the_others_are_served() -> None:
 
 @MODES
 def test_after_everything_at_once_it_still_answers(mode: Mode) -> None:
-    """Hang-ups, failures and deadlines in one crowd; then one honest request."""
+    """Disconnects, failures and deadlines at once; then one valid request."""
 
     async def body(worker: Worker, engine: SumEngine) -> float:
         engine.fail_on = 13.0

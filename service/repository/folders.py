@@ -1,0 +1,100 @@
+"""Model folders on disk: which versions there are, their manifests, and their fingerprints. Loads no graph.
+
+models/<name>/<version>/{model.onnx, model.json}
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from service.errors import StartupError, UnknownModel, UnknownVersion
+from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from service.names import MODEL_NAME, MODEL_VERSION
+from service.sessions.rules import Binding
+from service.state import StateLayout
+
+
+def find_versions(root: Path) -> Iterator[Path]:
+    """Version folders below `root`, in order. Folders with other names are skipped."""
+    for model in sorted(path for path in root.glob("*") if path.is_dir() and MODEL_NAME.fullmatch(path.name)):
+        versions = [p for p in model.glob("*") if p.is_dir() and MODEL_VERSION.fullmatch(p.name)]
+        yield from sorted(versions, key=lambda path: int(path.name))
+
+
+def list_versions(root: Path) -> list[Path]:
+    """Version folders below `root`, in order. Raises StartupError if there are none."""
+    folders = list(find_versions(root))
+    if not folders:
+        raise StartupError(
+            f"no model in {root.resolve()}: expected <name>/<version>/{GRAPH_FILE} and {MANIFEST_FILE}"
+        )
+    return folders
+
+
+def check_folders(root: Path) -> None:
+    """Check that there are versions below `root`, each with a graph and a valid manifest.
+
+    Raises StartupError.
+    """
+    for folder in list_versions(root):
+        read_manifest(folder)
+        if not (folder / GRAPH_FILE).is_file():
+            raise StartupError(f"{folder / GRAPH_FILE}: no such file")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a version folder. Raises StartupError that names the faulty field."""
+    try:
+        return Manifest.read(folder)
+    except OSError as error:
+        raise StartupError(f"{folder / MANIFEST_FILE}: {error.strerror}") from error
+    except ValidationError as error:
+        # A fault of the JSON itself has no field, but names line and column.
+        faults = [
+            ".".join(map(str, fault["loc"])) + ": " * bool(fault["loc"]) + fault["msg"]
+            for fault in error.errors()
+        ]
+        raise StartupError(f"{folder / MANIFEST_FILE}: {'; '.join(faults)}") from error
+
+
+def read_binding(folder: Path) -> Binding:
+    """What ties sessions to this version: its name, its number, and a fingerprint of its graph."""
+    graph = hashlib.sha256((folder / GRAPH_FILE).read_bytes()).digest()[:8]
+    return Binding(folder.parent.name, folder.name, graph)
+
+
+@dataclass(slots=True, frozen=True)
+class StoredModel:
+    """A model version on disk: enough to interpret its sessions without loading it."""
+
+    manifest: Manifest
+    binding: Binding
+
+    @property
+    def layout(self) -> StateLayout:
+        """The tensors of its state."""
+        return StateLayout(self.manifest.states)
+
+
+class ModelFolders:
+    """The versions below a folder, looked up as in a `Repository`, but not loaded."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def get(self, name: str | None, version: str | None) -> StoredModel:
+        """A version by model name (None: any) and number (None: the highest).
+
+        Raises UnknownModel, UnknownVersion, or StartupError for a faulty manifest.
+        """
+        folders = [folder for folder in find_versions(self._root) if name in (None, folder.parent.name)]
+        if not folders:
+            raise UnknownModel(f"no model {name or ''} in {self._root.resolve()}")
+        matching = [folder for folder in folders if version in (None, folder.name)]
+        if not matching:
+            raise UnknownVersion(f"no version {version!r} of {name} in {self._root.resolve()}")
+        folder = matching[-1]
+        return StoredModel(read_manifest(folder), read_binding(folder))

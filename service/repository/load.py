@@ -1,0 +1,176 @@
+"""Loads one version folder: open the graph, rehearse the example, choose where calls run, calibrate the cost.
+
+A version is served only if its manifest fits its graph and its example gives the expected answer.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.codec import text
+from service.engine import (
+    CPU,
+    NUM_SHARED,
+    Batching,
+    Cores,
+    Cost,
+    OnnxEngine,
+    PairedEngine,
+    Provider,
+    Runner,
+    Scheduler,
+    SharedCoresRunner,
+    SingleCoreRunner,
+    Trial,
+    TwoCosts,
+    Worker,
+    WorkerSlot,
+    max_batch_for,
+    scheduler_for,
+)
+from service.manifest import GRAPH_FILE, Manifest
+from service.repository.folders import read_binding, read_manifest
+from service.repository.model import Model, ModelEngine, OpenEngine
+from service.repository.pairing import check_pair, try_pair
+from service.repository.rehearsal import Rehearsal
+from service.sessions.rules import Binding
+
+logger = logging.getLogger(__name__)
+
+# More than rounding: some versions of CUDA's LSTM misread rows shorter than their batch.
+MAX_RAGGED_DIFFERENCE = 1e-3
+
+
+@dataclass(slots=True, frozen=True)
+class Hardware:
+    """What models run on."""
+
+    provider: Provider
+    threads: int  # of ONNX Runtime, for each model
+    slot: WorkerSlot | None = None  # set if this worker shares cores with another
+
+    def open_cores(self) -> Cores | None:
+        """The shared cores, for one model. They are optional: without them a warning is logged."""
+        if self.slot is None:
+            return None
+        try:
+            return self.slot.open_cores()
+        except OSError as error:
+            logger.warning("cores are not shared: %s", error)
+            return None
+
+
+@dataclass(slots=True, frozen=True)
+class PreparedModel:
+    """A version that has been checked and timed, and needs only an event loop to be served."""
+
+    binding: Binding
+    manifest: Manifest
+    engine: ModelEngine
+    scheduler: Scheduler
+    runner: Runner
+    difference: float
+
+    def start(self, on_failure: Callable[[], None] | None = None) -> Model:
+        """Serve it on the running event loop. `on_failure`: see `Worker`."""
+        return Model(
+            name=self.binding.model,
+            version=self.binding.version,
+            manifest=self.manifest,
+            binding=self.binding,
+            worker=Worker(self.scheduler, self.runner, on_failure=on_failure),
+            engine=self.engine,
+            difference=self.difference,
+        )
+
+
+@dataclass(slots=True, frozen=True)
+class Loader:
+    """Loads version folders, all under the same bounds and on the same hardware."""
+
+    batching: Batching
+    hardware: Hardware
+    on_failure: Callable[[], None] | None = None  # called if a bug ends a model's inference loop
+    open_engine: OpenEngine = OnnxEngine
+    trial: Trial = field(default_factory=Trial)
+
+    def load(self, folder: Path) -> Model:
+        """Load a version folder and serve it on the running event loop. Raises StartupError or OSError."""
+        return self.start(self.prepare(folder))
+
+    def start(self, prepared: PreparedModel) -> Model:
+        """Serve a prepared version on the running event loop."""
+        return prepared.start(self.on_failure)
+
+    def prepare(self, folder: Path) -> PreparedModel:
+        """Load a version folder and try it on its example; may run in a thread.
+
+        Raises StartupError, or OSError if the folder is being deleted.
+        """
+        manifest, engine = self._open_graph(folder)
+        rehearsal = Rehearsal(manifest, engine.initial_state, folder)
+        difference, ragged = _rehearse(rehearsal, engine)
+        runner, cost, paired = self._choose_runner(rehearsal, engine, ragged)
+        if paired is not None:
+            difference = max(difference, check_pair(rehearsal, paired, ragged=ragged))
+        rehearsal.calibrate(cost, runner.run_in_thread)
+        scheduler = scheduler_for(manifest, self.batching, cost, ragged=ragged)
+        prepared = PreparedModel(read_binding(folder), manifest, engine, scheduler, runner, difference)
+        _log(prepared, 0 if paired is None else paired.max_rows)
+        return prepared
+
+    def _open_graph(self, folder: Path) -> tuple[Manifest, ModelEngine]:
+        manifest = read_manifest(folder)
+        for spec in manifest.inputs:
+            text.check(spec)
+        engine = self.open_engine(
+            folder / GRAPH_FILE, manifest, provider=self.hardware.provider, threads=self.hardware.threads
+        )
+        return manifest, engine
+
+    def _choose_runner(
+        self, rehearsal: Rehearsal, engine: ModelEngine, ragged: bool
+    ) -> tuple[Runner, Cost, PairedEngine | None]:
+        """Share cores if this worker can; run few rows on both of them if that pays."""
+        manifest, inline_s = rehearsal.manifest, self.batching.inline_s
+        # A sequence that cannot be cut would occupy a core for too long while the other worker waits for it.
+        cores = self.hardware.open_cores() if manifest.chunkable and engine.provider == CPU else None
+        if cores is None:
+            cost = Cost()
+            return SingleCoreRunner(engine, cost, inline_s=inline_s), cost, None
+        max_batch = max_batch_for(manifest, self.batching, ragged=ragged)
+        paired = try_pair(
+            rehearsal, engine, cores, max_batch=max_batch, trial=self.trial, open_engine=self.open_engine
+        )
+        cost = Cost() if paired is None else TwoCosts(paired.max_rows, NUM_SHARED)
+        return SharedCoresRunner(engine, cost, cores, inline_s=inline_s, paired=paired), cost, paired
+
+
+def _rehearse(rehearsal: Rehearsal, engine: ModelEngine) -> tuple[float, bool]:
+    """Try the example: the difference that batching makes, and whether batches may have ragged rows."""
+    difference = rehearsal.check(engine)
+    if difference <= MAX_RAGGED_DIFFERENCE:
+        return difference, True
+    without_ragged = rehearsal.check(engine, ragged=False)
+    if without_ragged >= difference:
+        return difference, True
+    logger.warning(
+        "%s: rows of different lengths in a batch change the answer by %g on %s; "
+        "every batch will have rows of one length",
+        rehearsal.folder,
+        difference,
+        engine.provider,
+    )
+    return without_ragged, False
+
+
+def _log(prepared: PreparedModel, max_paired_rows: int) -> None:
+    logger.info(
+        "model %s version %s on %s, %s%s",
+        prepared.binding.model,
+        prepared.binding.version,
+        prepared.engine.provider,
+        "exact" if prepared.difference == 0 else f"max difference {prepared.difference:g}",
+        f"; calls of up to {max_paired_rows} sequences on {NUM_SHARED} cores" if max_paired_rows else "",
+    )
