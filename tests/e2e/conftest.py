@@ -1,4 +1,4 @@
-"""Servers that tests share, and the utterance they all speak of."""
+"""Fixtures of the end-to-end tests: shared servers, a client, and an utterance."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ Predict = Callable[..., httpx.Response]
 
 @pytest.fixture(scope="session", params=["1", "2"], ids=["one worker", "two workers"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that nobody kills; sessions in it are told apart by name."""
+    """A server that all tests share and none kills; each test uses its own session names."""
     with running(tmp_path_factory.mktemp("server"), workers=request.param, max_steps="2000") as started:
         yield started
 
@@ -28,14 +28,14 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def utterance(vowels: Manifest) -> list[list[float]]:
-    """The committed model's example: somebody's vowels, [time, 12]."""
+    """The committed model's example, [time, 12]."""
     assert vowels.example is not None and isinstance(vowels.example.steps, list)
     return vowels.example.steps
 
 
 @pytest.fixture
 def session(request: pytest.FixtureRequest) -> str:
-    """A session name of the test's own."""
+    """A session name unique to the test."""
     name: str = request.node.nodeid
     return name.replace("/", ":").replace(" ", "_")[-128:]
 
@@ -46,7 +46,7 @@ def models(models_dir: Path) -> Path:
 
 
 def predict(client: httpx.Client, steps: list[Any], **fields: Any) -> httpx.Response:
-    """One sequence; `session`, `at` and `end` as fields."""
+    """Post one sequence, with fields such as `session`, `at` and `end`."""
     return client.post("/predict", json={"sequences": [{"steps": steps, **fields}]})
 
 

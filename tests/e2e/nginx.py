@@ -1,4 +1,4 @@
-"""A real nginx process with the configuration of deploy/nginx, on a free port and in a folder of its own."""
+"""A real nginx process with the configuration of deploy/nginx, on a free port and in a new folder."""
 
 import contextlib
 import json
@@ -18,15 +18,15 @@ import pytest
 from tests.e2e.server import START_S, STOP_S
 from tests.ports import free_port
 
-READ_TIMEOUT_S = 40  # of the committed file
+READ_TIMEOUT_S = 40  # in the committed file
 CONF = Path(__file__).parents[2] / "deploy/nginx"
-# Debian puts it where only root's PATH leads.
+# Debian installs it in a folder that only root's PATH has.
 EXECUTABLE = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_nginx = pytest.mark.skipif(EXECUTABLE is None, reason="nginx is not installed (Debian: nginx-light)")
 
 
 class Nginx:
-    """One nginx in front of the given ports of loopback."""
+    """One nginx in front of loopback ports."""
 
     def __init__(self, folder: Path, ports: Iterable[int], *, read_timeout_s: int = READ_TIMEOUT_S) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ class Nginx:
         self.folder = folder
         self.ports = list(ports)
         self.port = free_port()
-        # Workers of a root nginx become "nobody", who may not enter root's temporary folders.
+        # Workers of a root nginx run as "nobody", which cannot read root's temporary folders.
         user = " user root;" if os.geteuid() == 0 else ""
         self._command = [
             str(EXECUTABLE), "-e", "stderr", "-c", str(folder / "nginx.conf"), "-g", f"daemon off;{user}"
@@ -45,15 +45,15 @@ class Nginx:
         return f"http://127.0.0.1:{self.port}"
 
     def write(self, down: int | None = None) -> None:
-        """The committed files, with ports, folder and patience of our own, but for the port `down`."""
+        """Write the committed files with other ports, folder and timeout, and without the port `down`."""
         config = (CONF / "nginx.conf").read_text()
-        for ours, theirs in (
+        for new, committed in (
             (f"listen 127.0.0.1:{self.port};", "listen 8080;"),
             (f"{self.folder}/", "/tmp/"),
             (f"proxy_read_timeout {self._read_timeout_s}s;", f"proxy_read_timeout {READ_TIMEOUT_S}s;"),
         ):
-            assert theirs in config
-            config = config.replace(theirs, ours)
+            assert committed in config
+            config = config.replace(committed, new)
         (self.folder / "nginx.conf").write_text(config)
         lines = (CONF / "upstream.conf").read_text().splitlines()
         replica = re.compile(r"\breplica-\d+:8000\b")
@@ -62,11 +62,11 @@ class Nginx:
         servers = iter(
             [replica.sub(f"127.0.0.1:{port}", templates[0]) for port in self.ports if port != down]
         )
-        shown = [next(servers, "") if line in templates else line for line in lines]
-        (self.folder / "upstream.conf").write_text("\n".join(shown))
+        written = [next(servers, "") if line in templates else line for line in lines]
+        (self.folder / "upstream.conf").write_text("\n".join(written))
 
     def check(self) -> str:
-        """What `nginx -t` has to complain of."""
+        """Errors that `nginx -t` reports."""
         done = subprocess.run([*self._command, "-t", "-q"], capture_output=True, text=True)
         return done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
 
@@ -83,7 +83,7 @@ class Nginx:
             time.sleep(0.02)
 
     def reload(self, down: int | None = None) -> None:
-        """Leave the replica at port `down` out, and wait until only workers that know it take connections."""
+        """Remove the replica at port `down`, and wait until only workers with that configuration accept."""
         before = self._workers()
         self.write(down)
         self.process.send_signal(signal.SIGHUP)
@@ -104,12 +104,12 @@ class Nginx:
         return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
 
     def replica_of(self, request_id: str) -> int:
-        """The port of the replica that had the last word on a request; the log may come after the answer."""
+        """The port of the replica that answered a request; the log line may follow the answer."""
         deadline = time.monotonic() + START_S
-        while not (found := [line for line in self.requests() if line["id"] == request_id]):
+        while not (lines := [line for line in self.requests() if line["id"] == request_id]):
             assert time.monotonic() < deadline, f"no line for {request_id}"
             time.sleep(0.01)
-        return int(found[-1]["replica"].rpartition(":")[2])
+        return int(lines[-1]["replica"].rpartition(":")[2])
 
     def _workers(self) -> set[int]:
         task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -118,7 +118,7 @@ class Nginx:
 
 @contextlib.contextmanager
 def nginx(folder: Path, ports: Iterable[int], *, read_timeout_s: int = READ_TIMEOUT_S) -> Iterator[Nginx]:
-    """A started nginx, gone at the end of the block."""
+    """A started nginx, stopped at the end of the block."""
     started = Nginx(folder, ports, read_timeout_s=read_timeout_s)
     started.start()
     try:

@@ -1,4 +1,4 @@
-"""A real server process on a free port, with real workers and its own session store."""
+"""A real server process on a free port, with its workers and its own session store."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ START_S, STOP_S = 60.0, 30.0
 
 @dataclass
 class Server:
-    """`python -m service serve` and everything it started."""
+    """`python -m service serve` and its child processes."""
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
@@ -64,29 +64,29 @@ class Server:
             return False
 
     def workers(self) -> list[int]:
-        """Process ids of the workers, without the parent; of the process itself if it is the only one."""
-        found = []
+        """Process ids of the workers; of the process itself if it has no workers."""
+        pids = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 pid, rest = path.read_text().split(" ", 1)
                 is_child = int(rest.rsplit(") ", 1)[1].split()[1]) == self.process.pid
                 command = (path.parent / "cmdline").read_bytes()
                 if is_child and b"spawn_main" in command:
-                    found.append(int(pid))
-        return found or [self.process.pid]
+                    pids.append(int(pid))
+        return pids or [self.process.pid]
 
     def kill(self) -> None:
-        """kill -9 of everything, at once."""
+        """Send SIGKILL to all its processes at once."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_S)
 
     def stop(self) -> int:
-        """SIGTERM, as an operator stops it; the exit status."""
+        """Send SIGTERM; the exit status."""
         self.process.terminate()
         return self.process.wait(STOP_S)
 
     def reap(self) -> None:
-        """Whatever a test did, leave nothing running."""
+        """Kill what a test has left running."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_S)

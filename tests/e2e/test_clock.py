@@ -1,4 +1,4 @@
-"""Somebody sets the machine's clock while a server runs: to its sessions that is nothing."""
+"""Setting the machine's clock while a server runs does not affect its sessions."""
 
 import time
 from collections.abc import Iterator
@@ -12,8 +12,7 @@ from tests.e2e.server import START_S, Server
 
 TTL_S = 300
 DAY_S = 86_400
-# Runs before anything else in each process of the server: the wall clock is that of a machine whose owner
-# sets it, here by writing into a file.
+# Runs first in each process of the server: the wall clock is shifted by the number in a file.
 MACHINE = """
 import pathlib, time
 
@@ -33,7 +32,7 @@ time.clock_gettime = settable(time.clock_gettime, 1)
 
 
 class Machine:
-    """What a server runs on; its clock can be set."""
+    """A machine whose clock can be set."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,10 +40,10 @@ class Machine:
         self.set_clock(0)
 
     def set_clock(self, ahead_s: int) -> None:
-        """So many seconds before the true time."""
+        """Set the clock `ahead_s` seconds ahead of the true time."""
         new = self.folder / "setting.new"
         new.write_text(str(ahead_s))
-        new.replace(self.folder / "setting")  # never half written
+        new.replace(self.folder / "setting")  # atomic
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def server(machine: Machine, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("ahead_s", [DAY_S, -DAY_S], ids=["a day ahead", "a day back"])
-def test_setting_the_machines_clock_neither_ends_a_session_nor_keeps_it(
+def test_setting_the_machines_clock_neither_ends_a_session_nor_extends_it(
     server: Server, machine: Machine, utterance: list[list[float]], ahead_s: int
 ) -> None:
     with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -79,8 +78,8 @@ def test_setting_the_machines_clock_neither_ends_a_session_nor_keeps_it(
         assert first(predict(client, utterance[5:], session="call", at=5))["output"] == one_shot["output"]
         deadline = time.monotonic() + START_S
         while client.get("/sessions/short").status_code == 200:
-            assert time.monotonic() < deadline, "it lives on"
+            assert time.monotonic() < deadline, "it does not expire"
         assert client.get("/sessions/short").json()["reason"] == "expired"
-        server.kill()  # of the same boot
+        server.kill()  # in the same boot
         server.start()
         assert first(predict(client, utterance[5:], session="call", at=5))["output"] == one_shot["output"]

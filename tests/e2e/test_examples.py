@@ -1,4 +1,4 @@
-"""The models beside the first one: small, made as they say, and served like it, whole and in pieces."""
+"""The models in docs/examples: small, reproducible by their command, and served whole and in pieces."""
 
 import json
 import re
@@ -17,7 +17,7 @@ MODELS = ROOT / "docs" / "examples" / "models"
 PAGE = (ROOT / "docs" / "training.md").read_text()
 GENERATE = re.compile(r"\$ curl -s localhost:8000/generate --json '(.*)'\n(.*)\n")
 NAMES = sorted(folder.name for folder in MODELS.iterdir())
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def example(client: httpx.Client, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = client.get(f"/models/{name}").json()["models"][0]["example"]
-    return found
+    shown: dict[str, Any] = client.get(f"/models/{name}").json()["models"][0]["example"]
+    return shown
 
 
 def predict(client: httpx.Client, name: str, sequence: dict[str, Any]) -> dict[str, Any]:
@@ -50,9 +50,9 @@ def cut(steps: Any, start: int, stop: int) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_small_and_agreed_with_torch(name: str) -> None:
+def test_the_model_is_small_and_names_its_command(name: str) -> None:
     folder = MODELS / name / "1"
-    assert sum(path.stat().st_size for path in folder.iterdir()) < MOST_BYTES
+    assert sum(path.stat().st_size for path in folder.iterdir()) < MAX_BYTES
     onnx.checker.check_model(folder / GRAPH_FILE, full_check=True)
     provenance = Manifest.read(folder).provenance
     assert provenance is not None
@@ -62,28 +62,28 @@ def test_it_is_small_and_agreed_with_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_example_gets_the_answer_that_it_states(client: httpx.Client, name: str) -> None:
-    told = example(client, name)
-    said = predict(client, name, {"steps": told["steps"]})["output"][-1]
-    np.testing.assert_allclose(said, told["output"], rtol=told["tolerance"], atol=told["tolerance"])
+def test_the_example_gets_the_output_in_its_manifest(client: httpx.Client, name: str) -> None:
+    stated = example(client, name)
+    output = predict(client, name, {"steps": stated["steps"]})["output"][-1]
+    np.testing.assert_allclose(output, stated["output"], rtol=stated["tolerance"], atol=stated["tolerance"])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("name", NAMES)
-def test_in_pieces_through_a_session_it_says_the_same(client: httpx.Client, name: str, size: int) -> None:
+def test_pieces_in_a_session_give_the_same_output(client: httpx.Client, name: str, size: int) -> None:
     steps = example(client, name)["steps"]
     whole = predict(client, name, {"steps": steps})["output"]
-    said = []
+    outputs = []
     for start in range(0, len(whole), size):
         piece = {
             "steps": cut(steps, start, start + size), "session": f"{name}-by-{size}", "at": start
         }  # fmt: skip
-        said += predict(client, name, piece)["output"]
-    assert said == whole
+        outputs += predict(client, name, piece)["output"]
+    assert outputs == whole
 
 
-def test_moby_goes_on_from_a_text_as_the_page_says(client: httpx.Client) -> None:
-    """It once took ids only: its manifest had a vocabulary, and no tokenizer."""
+def test_moby_continues_a_text_as_the_page_shows(client: httpx.Client) -> None:
+    """It accepted only ids when its manifest had a vocabulary and no tokenizer."""
     [(body, shown)] = GENERATE.findall(PAGE)
     first, again = (client.post("/generate", content=body).json() for _ in range(2))
     assert first == again
@@ -100,7 +100,7 @@ def test_moby_reads_a_text_as_its_characters(client: httpx.Client) -> None:
     assert "'ü'" in refused.json()["detail"]
 
 
-def test_every_kind_of_task_is_among_them() -> None:
+def test_the_examples_cover_every_task() -> None:
     assert {Manifest.read(MODELS / name / "1").task for name in NAMES} == {
         "classify",
         "label",

@@ -1,4 +1,4 @@
-"""Files with a right checksum that no server wrote, and records that a server would not write today."""
+"""Exported files with a valid checksum that no server wrote, and records that no server would write."""
 
 import asyncio
 import time
@@ -26,8 +26,10 @@ def export(client: httpx.Client, session: str) -> tuple[transfer.Header, Record]
     return transfer.read(client.get(f"/sessions/{session}/export").content)
 
 
-def take(client: httpx.Client, name: str, header: transfer.Header, record: Record) -> httpx.Response:
-    """Import what was changed, with a checksum that is right."""
+def import_changed(
+    client: httpx.Client, name: str, header: transfer.Header, record: Record
+) -> httpx.Response:
+    """Import a changed record with a valid checksum."""
     blob = transfer.write(header.session, record, header.tensors)
     return client.put(f"/sessions/{name}/import", content=blob)
 
@@ -53,12 +55,12 @@ def test_a_file_that_no_server_wrote_is_refused(
     name = session[-100:]
     predict(client, utterance[:4], session=name)
     header, record = export(client, name)
-    refused = take(client, f"{name}-x", header, replace(record, **changes))
+    refused = import_changed(client, f"{name}-x", header, replace(record, **changes))
     assert (refused.status_code, refused.json()["code"]) == (422, code), refused.text
     assert refused.headers["content-type"] == "application/problem+json"
-    assert client.get(f"/sessions/{name}-x").status_code == 404, "nothing is stored"
-    taken = take(client, f"{name}-x", header, record)
-    assert taken.status_code == 201, "unchanged it is taken"
+    assert client.get(f"/sessions/{name}-x").status_code == 404, "it was stored"
+    imported = import_changed(client, f"{name}-x", header, record)
+    assert imported.status_code == 201, "the unchanged record"
     whole = first(predict(client, utterance))
     assert first(predict(client, utterance[4:], session=f"{name}-x", at=4))["output"] == whole["output"]
 
@@ -67,15 +69,15 @@ def test_a_session_from_the_future_is_as_old_as_its_import(client: httpx.Client,
     predict(client, utterance[:4], session="future")
     header, record = export(client, "future")
     client.delete("/sessions/future-x")
-    taken = take(client, "future-x", header, replace(record, created_ms=2**62))
-    assert taken.status_code == 201, taken.text
-    assert taken.json()["created"] >= client.get("/sessions/future").json()["created"]
-    assert taken.json()["created"] < "3000"
+    imported = import_changed(client, "future-x", header, replace(record, created_ms=2**62))
+    assert imported.status_code == 201, imported.text
+    assert imported.json()["created"] >= client.get("/sessions/future").json()["created"]
+    assert imported.json()["created"] < "3000"
     assert client.get("/sessions").status_code == 200
 
 
-def test_whatever_is_stored_can_be_looked_at(tmp_path: Path, utterance: Steps) -> None:
-    """Once such files were taken in, and each GET /sessions of their tenant was a 500."""
+def test_sessions_with_invalid_records_can_be_listed(tmp_path: Path, utterance: Steps) -> None:
+    """Such files were once imported, and each GET /sessions of their tenant was a 500."""
     with running(tmp_path) as server, httpx.Client(base_url=server.url) as client:
         predict(client, utterance[:4], session="sound")
         _, record = export(client, "sound")
@@ -97,7 +99,7 @@ def test_whatever_is_stored_can_be_looked_at(tmp_path: Path, utterance: Steps) -
 
 
 async def put(folder: Path, records: dict[str, Record]) -> None:
-    """Write past the server, into its store."""
+    """Write directly into the server's store."""
     store = LmdbStore(folder, Limits())
     await store.open()
     await store.commit([Write(session_key("", name), None, record) for name, record in records.items()], 0)

@@ -1,4 +1,4 @@
-"""POST /generate at a real server: by seed, in sessions, equal to /predict of what was generated."""
+"""POST /generate on a real server: seeds, sessions, and agreement with /predict."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from training import data
 from training.__main__ import main
 from training.data import tokens
 
-GIVEN = tokens.learn_characters(TEXTS)
+TOKENS = tokens.learn_characters(TEXTS)
 
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two workers with one language model."""
     root: Path = tmp_path_factory.mktemp("writer-models")
-    text_models.write(root, "letters", GIVEN)
+    text_models.write(root, "letters", TOKENS)
     folder = tmp_path_factory.mktemp("writer")
     with running(folder, models_dir=str(root), workers="2", max_steps="500") as started:
         yield started
@@ -52,52 +52,54 @@ def predict(client: httpx.Client, **sequence: Any) -> dict[str, Any]:
     return prediction
 
 
-def test_the_same_seed_gives_the_same_text_another_another(client: httpx.Client) -> None:
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(client: httpx.Client) -> None:
     first = generate(client)
     assert generate(client) == first
     assert len(first["ids"]) == 25 and "".join(first["tokens"]) == first["text"]
     assert generate(client, seed=2)["text"] != first["text"]
-    by_chance = generate(client, seed=None)
-    assert generate(client, seed=by_chance["seed"])["text"] == by_chance["text"]
+    unseeded = generate(client, seed=None)
+    assert generate(client, seed=unseeded["seed"])["text"] == unseeded["text"]
 
 
 @pytest.mark.parametrize(("temperature", "top_k"), [(1.0, None), (0.5, 4), (0.0, None)])
-def test_it_is_what_the_network_in_torch_would_have_said(
+def test_the_tokens_are_those_that_torch_generates(
     client: httpx.Client, temperature: float, top_k: int | None
 ) -> None:
-    network, _ = text_models.language(GIVEN)
-    prompt = [int(step) for step in tokens.read(GIVEN, "the cat ")[:, 0]]
+    network, _ = text_models.language(TOKENS)
+    prompt = [int(step) for step in tokens.read(TOKENS, "the cat ")[:, 0]]
     expected = sampling.generate(network, prompt, steps=25, temperature=temperature, top_k=top_k, seed=1)
     assert generate(client, temperature=temperature, top_k=top_k)["ids"] == expected
     assert generate(client, prompt, temperature=temperature, top_k=top_k)["ids"] == expected
 
 
-def test_the_likeliest_tokens_are_those_that_predict_calls_the_likeliest(client: httpx.Client) -> None:
+def test_temperature_0_gives_the_labels_of_predict(client: httpx.Client) -> None:
     text = "the cat "
     for token in generate(client, text, temperature=0, max_steps=6)["tokens"]:
         assert predict(client, text=text)["label"] == token
         text += token
 
 
-def test_a_session_has_seen_what_it_generated_bit_for_bit(client: httpx.Client) -> None:
-    told = generate(client, session="story", at=0)
-    assert told["step"] == len("the cat ") + 25
-    assert generate(client, session="story", at=0) == told  # a retry: the stored reply
-    one_shot = predict(client, text="the cat " + told["text"] + "sat")
-    assert predict(client, text="sat", session="story", at=told["step"])["output"] == one_shot["output"]
-    assert client.get("/sessions/story").json()["step"] == told["step"] + 3
+def test_the_state_of_a_session_includes_the_generated_tokens_bit_for_bit(client: httpx.Client) -> None:
+    reply = generate(client, session="story", at=0)
+    assert reply["step"] == len("the cat ") + 25
+    assert generate(client, session="story", at=0) == reply  # a retry: the stored reply
+    one_shot = predict(client, text="the cat " + reply["text"] + "sat")
+    assert predict(client, text="sat", session="story", at=reply["step"])["output"] == one_shot["output"]
+    assert client.get("/sessions/story").json()["step"] == reply["step"] + 3
 
 
-def test_a_retry_without_a_seed_gets_the_text_of_the_first(client: httpx.Client) -> None:
-    first = generate(client, session="by-chance", at=0, seed=None)
-    assert generate(client, session="by-chance", at=0, seed=None) == first
-    other = {"prompt": "the dog ", "session": "by-chance", "at": 0}
+def test_a_retry_without_a_seed_gets_the_first_text(client: httpx.Client) -> None:
+    first = generate(client, session="unseeded", at=0, seed=None)
+    assert generate(client, session="unseeded", at=0, seed=None) == first
+    other = {"prompt": "the dog ", "session": "unseeded", "at": 0}
     response = client.post("/generate", json=other)
     assert (response.status_code, response.json()["code"]) == (409, "session_conflict")
     assert response.json()["step"] == first["step"]
 
 
-def test_a_session_survives_and_goes_on_with_the_same_text(client: httpx.Client, writer: Server) -> None:
+def test_a_session_survives_a_restart_and_continues_with_the_same_text(
+    client: httpx.Client, writer: Server
+) -> None:
     generate(client, session="a", max_steps=5)
     generate(client, session="b", max_steps=5)
     writer.kill()
@@ -108,21 +110,21 @@ def test_a_session_survives_and_goes_on_with_the_same_text(client: httpx.Client,
         assert after["step"] == len("the cat ") + 5 + len("sat ") + 25
 
 
-def test_it_stops_with_a_token_of_stop(client: httpx.Client) -> None:
+def test_generation_ends_at_a_stop_token(client: httpx.Client) -> None:
     long = generate(client, max_steps=200)["tokens"]
     short = generate(client, max_steps=200, stop=["t", " "])["tokens"]
     assert short == long[: len(short)]
     assert short[-1] in "t " and not set(short[:-1]) & {"t", " "}
 
 
-def test_many_at_once_get_what_they_get_alone(client: httpx.Client) -> None:
-    def ask(seed: int) -> str:
+def test_concurrent_requests_get_the_same_text_as_single_ones(client: httpx.Client) -> None:
+    def text_of(seed: int) -> str:
         text: str = generate(client, seed=seed)["text"]
         return text
 
-    alone = [ask(seed) for seed in range(8)]
+    alone = [text_of(seed) for seed in range(8)]
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(ask, range(8))) == alone
+        assert list(threads.map(text_of, range(8))) == alone
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_many_at_once_get_what_they_get_alone(client: httpx.Client) -> None:
         ({"prompt": "t", "model": "no"}, "unknown_model", "/model"),
     ],
 )
-def test_what_is_wrong_is_refused_where_it_is(
+def test_an_invalid_body_is_refused_with_a_pointer(
     client: httpx.Client, body: dict[str, Any], code: str, pointer: str
 ) -> None:
     response = client.post("/generate", json=body)
@@ -156,21 +158,19 @@ def test_what_is_wrong_is_refused_where_it_is(
     assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_no_json_is_refused(client: httpx.Client) -> None:
+def test_a_body_that_is_not_json_is_refused(client: httpx.Client) -> None:
     response = client.post("/generate", content=b"{", headers={"content-type": "application/json"})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_json")
 
 
-def test_a_model_of_another_task_generates_nothing(server: Server) -> None:
+def test_a_model_of_another_task_is_refused(server: Server) -> None:
     response = httpx.post(f"{server.url}/generate", json={"prompt": [1]})
     assert (response.status_code, response.json()["code"]) == (422, "generation_not_supported")
     assert "classify" in response.json()["detail"]
     assert "/generate" in httpx.get(f"{server.url}/openapi.json").json()["paths"]
 
 
-def test_what_takes_too_long_is_given_up_and_the_session_is_where_it_was(
-    writer: Server, tmp_path: Path
-) -> None:
+def test_a_generation_past_its_deadline_leaves_the_session_unchanged(writer: Server, tmp_path: Path) -> None:
     models = writer.settings["CELLGATE_MODELS_DIR"]
     with (
         running(tmp_path, models_dir=models, request_timeout_s="0.005") as hurried,
@@ -183,16 +183,16 @@ def test_what_takes_too_long_is_given_up_and_the_session_is_where_it_was(
         assert client.get("/health/ready").status_code == 200
 
 
-def test_a_command_trains_on_subwords_and_what_it_exports_is_served_in_text(tmp_path: Path) -> None:
-    """Text → tokenizer learnt from the training part → manifest → server: in pieces as whole."""
+def test_a_model_trained_on_subwords_is_served_with_text(tmp_path: Path) -> None:
+    """Text → tokenizer learnt from the training part → manifest → server: pieces give the whole's output."""
     if shutil.which("npm") is None:
-        pytest.skip("moby lies in an npm package, and there is no npm here")
+        pytest.skip("moby is in an npm package, and npm is not installed")
     folder = tmp_path / "models" / "moby_subwords" / "1"
-    words = ["train", "moby_subwords", "--epochs", "1", "--hidden", "8", "--batch-size", "512"]
-    told = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "run"), "--export", str(folder)])
-    assert told.exit_code == 0, told.output
-    [given], [spec] = data.load("moby_subwords").inputs, Manifest.read(folder).inputs
-    assert (spec.vocabulary, spec.tokenizer) == (given.vocabulary, given.tokenizer)
+    command = ["train", "moby_subwords", "--epochs", "1", "--hidden", "8", "--batch-size", "512"]
+    trained = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "run"), "--export", str(folder)])
+    assert trained.exit_code == 0, trained.output
+    [source], [spec] = data.load("moby_subwords").inputs, Manifest.read(folder).inputs
+    assert (spec.vocabulary, spec.tokenizer) == (source.vocabulary, source.tokenizer)
     pieces = ("Call", " me Ishmael.", " Some years ago", " — never mind")
     with (
         running(tmp_path, models_dir=str(tmp_path / "models")) as server,
@@ -202,8 +202,8 @@ def test_a_command_trains_on_subwords_and_what_it_exports_is_served_in_text(tmp_
         for piece in pieces:
             last = predict(client, text=piece, session="pieces")
         assert last["output"] == whole["output"]
-        assert last["step"] == len(tokens.read(given, "".join(pieces))) < len("".join(pieces))
-        assert predict(client, text="Zürich 東京")["label"] in given.vocabulary
+        assert last["step"] == len(tokens.read(source, "".join(pieces))) < len("".join(pieces))
+        assert predict(client, text="Zürich 東京")["label"] in source.vocabulary
         first = generate(client, "Call me", max_steps=10)
         assert generate(client, "Call me", max_steps=10) == first
-        assert predict(client, text="Call me", session="own")["step"] == len(tokens.read(given, "Call me"))
+        assert predict(client, text="Call me", session="own")["step"] == len(tokens.read(source, "Call me"))

@@ -1,4 +1,4 @@
-"""A request in a session that comes to nothing has not moved the session: neither its step nor its state."""
+"""A request that fails leaves its session's step and state unchanged."""
 
 import json
 import socket
@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import START_S, Server, running
 
-# One step a call, so that these are at work for seconds.
+# One step a call, so that long requests take seconds.
 SETTINGS = {"chunk_steps": "1", "max_batch": "1", "max_wait_ms": "600000", "max_steps": "1000000"}
 LONG = [[0] * 12] * 150_000
 Steps = list[list[float]]
@@ -38,13 +38,13 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def begin(client: httpx.Client, steps: Steps, session: str) -> dict[str, Any]:
-    """A session that has taken these; all that can be told of it, with its state, but its idle time."""
+def start(client: httpx.Client, steps: Steps, session: str) -> dict[str, Any]:
+    """Start a session with these steps; its resource with the state, without idle times."""
     first(predict(client, steps, session=session, at=0))
-    return look(client, session)
+    return show(client, session)
 
 
-def look(client: httpx.Client, session: str) -> dict[str, Any]:
+def show(client: httpx.Client, session: str) -> dict[str, Any]:
     shown = client.get(f"/sessions/{session}", params={"state": "true"})
     assert shown.status_code == 200, shown.text
     return {name: value for name, value in shown.json().items() if name not in ("idle_s", "expires_in_s")}
@@ -54,8 +54,8 @@ def num_waiting(client: httpx.Client) -> int:
     return int(client.get("/models/vowels").json()["models"][0]["batching"]["waiting"])
 
 
-def goes_on(client: httpx.Client, utterance: Steps, session: str, at: int) -> None:
-    """From where it was, to the one-shot's bits."""
+def assert_continues(client: httpx.Client, utterance: Steps, session: str, at: int) -> None:
+    """The rest of the utterance gives the same bits as one request with all of it."""
     answer = first(predict(client, utterance[at:], session=session, at=at))
     assert answer["output"] == first(predict(client, utterance))["output"]
     assert answer["step"] == len(utterance)
@@ -65,47 +65,47 @@ def goes_on(client: httpx.Client, utterance: Steps, session: str, at: int) -> No
 def test_a_request_that_is_refused(hurried: Server, utterance: Steps, steps: list[Any]) -> None:
     name = f"refused-{len(steps)}-{len(steps[0]) if steps else 0}"
     with httpx.Client(base_url=hurried.url, timeout=60) as client:
-        before = begin(client, utterance[:5], name)
+        before = start(client, utterance[:5], name)
         assert predict(client, steps, session=name, at=5).status_code in (413, 422)
         assert predict(client, utterance[5:], session=name, at=4).status_code == 409
-        assert look(client, name) == before
-        goes_on(client, utterance, name, 5)
+        assert show(client, name) == before
+        assert_continues(client, utterance, name, 5)
 
 
 def test_a_request_past_its_deadline(hurried: Server, utterance: Steps) -> None:
     with httpx.Client(base_url=hurried.url, timeout=60) as client:
-        before = begin(client, utterance[:5], "late")
+        before = start(client, utterance[:5], "late")
         for _ in range(2):  # a retry changes nothing
             late = predict(client, LONG, session="late", at=5)
             assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
             until(lambda: not num_waiting(client))
-            assert look(client, "late") == before
-        goes_on(client, utterance, "late", 5)
+            assert show(client, "late") == before
+        assert_continues(client, utterance, "late", 5)
 
 
 def test_a_request_whose_turn_never_came(hurried: Server, utterance: Steps) -> None:
-    """Behind another one of its session, or behind those of others."""
+    """It waits for another request of its session, or for requests of other sessions."""
     with httpx.Client(base_url=hurried.url, timeout=60) as client:
-        before = {name: begin(client, utterance[:5], name) for name in ("queued-0", "queued-1")}
+        before = {name: start(client, utterance[:5], name) for name in ("queued-0", "queued-1")}
         with ThreadPoolExecutor(8) as pool:
             late = list(pool.map(lambda i: predict(client, LONG, session=f"queued-{i % 2}"), range(8)))
         assert {answer.status_code for answer in late} == {504}
         until(lambda: not num_waiting(client))
-        assert {name: look(client, name) for name in before} == before
+        assert {name: show(client, name) for name in before} == before
         for name in before:
-            goes_on(client, utterance, name, 5)
+            assert_continues(client, utterance, name, 5)
 
 
 def test_a_request_whose_client_hangs_up(patient: Server, utterance: Steps) -> None:
     body = json.dumps({"sequences": [{"steps": LONG, "session": "left", "at": 5}]}).encode()
     head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
     with httpx.Client(base_url=patient.url, timeout=60) as client:
-        before = begin(client, utterance[:5], "left")
+        before = start(client, utterance[:5], "left")
         with socket.create_connection(("127.0.0.1", patient.port)) as connection:
             connection.sendall(head.format(len(body)).encode() + body)
             until(lambda: num_waiting(client) > 0)
         until(lambda: not num_waiting(client))
         steps = client.get("/models/vowels").json()["models"][0]["batching"]["steps"]
-        assert steps < len(LONG), "it was given up, not finished"
-        assert look(client, "left") == before
-        goes_on(client, utterance, "left", 5)
+        assert steps < len(LONG), "the request ran to its end"
+        assert show(client, "left") == before
+        assert_continues(client, utterance, "left", 5)

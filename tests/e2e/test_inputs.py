@@ -1,4 +1,4 @@
-"""Every example of docs/inputs.md at a real server; for every kind, pieces and batch-mates change no bit."""
+"""Every example of docs/inputs.md on a real server; pieces and other rows of a batch change no bit."""
 
 import json
 import re
@@ -19,15 +19,15 @@ COMMAND = re.compile(r"\$ curl -s localhost:8000(/\w+) --json '(.*)'")
 
 
 def examples() -> Iterator[tuple[str, str, dict[str, Any] | None]]:
-    """Route, body, and the problem that the page shows as its reply, if it does."""
+    """Route, body, and the problem that the page shows as its reply, if any."""
     blocks = BLOCK.findall(PAGE)
     for (kind, text), (after, shown) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
         if kind == "console":
             lines = text.strip().splitlines()
             for line in lines:
-                found = COMMAND.fullmatch(line)
-                assert found, line
-                yield *found.groups(), json.loads(shown) if after == "json" else None  # type: ignore[misc]
+                command = COMMAND.fullmatch(line)
+                assert command, line
+                yield *command.groups(), json.loads(shown) if after == "json" else None  # type: ignore[misc]
 
 
 EXAMPLES = list(examples())
@@ -48,11 +48,11 @@ def client(kinds: Server) -> Iterator[httpx.Client]:
         yield opened
 
 
-def test_every_example_of_the_page_is_answered_as_the_page_says(client: httpx.Client) -> None:
+def test_every_example_of_the_page_is_answered_as_shown(client: httpx.Client) -> None:
     assert len(EXAMPLES) > 15
-    asked = set()
+    models = set()
     for route, body, problem in EXAMPLES:
-        asked.add(json.loads(body)["model"])
+        models.add(json.loads(body)["model"])
         response = client.post(route, content=body, headers={"content-type": "application/json"})
         if problem is not None:
             assert response.json() == problem
@@ -60,7 +60,7 @@ def test_every_example_of_the_page_is_answered_as_the_page_says(client: httpx.Cl
         else:
             assert response.status_code == 200, (body, response.text)
             assert "error" not in response.text
-    assert asked == {*NUMBERS, *WORDS}
+    assert models == {*NUMBERS, *WORDS}
 
 
 def cut(steps: Any, start: int, stop: int) -> Any:
@@ -78,7 +78,7 @@ def predict(client: httpx.Client, model: str, *sequences: dict[str, Any], **fiel
 
 
 @pytest.mark.parametrize("model", [*NUMBERS, *WORDS])
-def test_pieces_batch_mates_and_padding_change_no_bit(client: httpx.Client, model: str) -> None:
+def test_pieces_other_rows_and_padding_change_no_bit(client: httpx.Client, model: str) -> None:
     described = client.get(f"/models/{model}").json()["models"][0]
     steps = described["example"]["steps"]
     count = len(next(iter(steps.values())) if isinstance(steps, dict) else steps)
@@ -93,7 +93,7 @@ def test_pieces_batch_mates_and_padding_change_no_bit(client: httpx.Client, mode
     assert last["step"] == count
 
 
-def test_trimmed_padding_gives_the_answer_without_it(client: httpx.Client) -> None:
+def test_trimmed_padding_does_not_change_the_answer(client: httpx.Client) -> None:
     steps = [[0.1, 9.8, 0.0], [0.3, 9.7, 0.1]]
     padded = {"steps": [*steps, [0, 0, 0], [0, 0, 0]]}
     bare = predict(client, "sensors", {"steps": steps})

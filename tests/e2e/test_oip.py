@@ -1,4 +1,4 @@
-"""The Open Inference Protocol face of a real server: by the stock client, and by hand where it refuses."""
+"""The Open Inference Protocol on a real server: with Triton's client, and with plain HTTP for errors."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ ROW = [0.1] * 12
 
 
 @pytest.fixture
-def stock(server: Server) -> Iterator[triton.InferenceServerClient]:
+def triton_client(server: Server) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(server.url.removeprefix("http://"), network_timeout=30) as opened:
         yield opened
 
@@ -42,7 +42,7 @@ def input_of(array: Array, name: str = "x", *, binary: bool = True) -> triton.In
     return tensor
 
 
-def wanted(*, binary: bool) -> list[triton.InferRequestedOutput]:
+def requested(*, binary: bool) -> list[triton.InferRequestedOutput]:
     return [triton.InferRequestedOutput("y", binary_data=binary)]
 
 
@@ -58,66 +58,68 @@ def body(data: Any, **parameters: Any) -> dict[str, Any]:
 
 
 def y_of(response: httpx.Response) -> Array:
-    """[batch, time, 9] of an answer in JSON."""
+    """The output of a JSON answer, [batch, time, 9]."""
     assert response.status_code == 200, response.text
     output = response.json()["outputs"][0]
     return np.array(output["data"], np.float32).reshape(output["shape"])
 
 
-def test_the_stock_client_finds_server_and_model(stock: triton.InferenceServerClient) -> None:
-    assert stock.is_server_live() and stock.is_server_ready()
-    assert stock.is_model_ready("vowels") and stock.is_model_ready("vowels", "1")
-    assert not stock.is_model_ready("nope")
-    server = stock.get_server_metadata()
+def test_the_triton_client_reads_server_and_model_metadata(
+    triton_client: triton.InferenceServerClient,
+) -> None:
+    assert triton_client.is_server_live() and triton_client.is_server_ready()
+    assert triton_client.is_model_ready("vowels") and triton_client.is_model_ready("vowels", "1")
+    assert not triton_client.is_model_ready("nope")
+    server = triton_client.get_server_metadata()
     assert server["name"] == "cellgate" and {"sequence", "binary_tensor_data"} <= set(server["extensions"])
-    model = stock.get_model_metadata("vowels")
+    model = triton_client.get_model_metadata("vowels")
     assert model["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}]
     assert model["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, -1, 9]}]
     assert model["versions"] == ["1"]
-    config = stock.get_model_config("vowels")
+    config = triton_client.get_model_config("vowels")
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}]
     assert config["max_batch_size"] > 0 and "sequence_batching" in config
-    assert stock.get_model_repository_index()[0]["name"] == "vowels"
+    assert triton_client.get_model_repository_index()[0]["name"] == "vowels"
 
 
-@pytest.mark.parametrize("way", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False])
-def test_the_stock_client_gets_the_bits_of_predict(
-    stock: triton.InferenceServerClient,
+def test_the_triton_client_gets_the_same_bits_as_predict(
+    triton_client: triton.InferenceServerClient,
     client: httpx.Client,
     x: Array,
-    way: str | None,
+    compression: str | None,
     binary_in: bool,
     binary_out: bool,
 ) -> None:
-    due = client.post("/predict", json={"sequences": [x[0].tolist()], "return": "all"}).json()
-    answer = stock.infer(
+    expected = client.post("/predict", json={"sequences": [x[0].tolist()], "return": "all"}).json()
+    answer = triton_client.infer(
         "vowels",
         [input_of(x, binary=binary_in)],
-        outputs=wanted(binary=binary_out),
+        outputs=requested(binary=binary_out),
         request_id="r-1",
-        request_compression_algorithm=way,
-        response_compression_algorithm=way,
+        request_compression_algorithm=compression,
+        response_compression_algorithm=compression,
     )
     y = answer.as_numpy("y")
-    assert y.tobytes() == np.array([due["predictions"][0]["output"]], np.float32).tobytes()
+    assert y.tobytes() == np.array([expected["predictions"][0]["output"]], np.float32).tobytes()
     head = answer.get_response()
     assert (head["model_name"], head["model_version"], head["id"]) == ("vowels", "1", "r-1")
 
 
-def test_ragged_rows_of_a_batch_are_sequences_of_their_own(
-    stock: triton.InferenceServerClient, client: httpx.Client, x: Array
+def test_rows_of_a_ragged_batch_are_separate_sequences(
+    triton_client: triton.InferenceServerClient, client: httpx.Client, x: Array
 ) -> None:
     total = x.shape[1]
     lengths = np.array([total, 1, total // 2, 3], np.int32)
     batch = np.repeat(x, len(lengths), axis=0)
     for row, length in enumerate(lengths):
-        batch[row, length:] = np.nan  # whatever lies there is no step
-    y = stock.infer("vowels", [input_of(batch), input_of(lengths, "lengths")]).as_numpy("y")
+        batch[row, length:] = np.nan  # values after a row's length are ignored
+    y = triton_client.infer("vowels", [input_of(batch), input_of(lengths, "lengths")]).as_numpy("y")
     assert y.shape == (len(lengths), total, 9)
     for row, length in enumerate(lengths):
-        alone = stock.infer("vowels", [input_of(x[:, :length])]).as_numpy("y")
+        alone = triton_client.infer("vowels", [input_of(x[:, :length])]).as_numpy("y")
         assert y[row, :length].tobytes() == alone[0].tobytes()
         assert not y[row, length:].any()
     request = {
@@ -137,15 +139,15 @@ def test_ragged_rows_of_a_batch_are_sequences_of_their_own(
 
 
 @given(data=st.data())
-def test_a_sequence_in_any_pieces_gives_the_one_shot_bits(
-    stock: triton.InferenceServerClient, x: Array, data: st.DataObject
+def test_a_sequence_in_any_pieces_gives_the_bits_of_one_request(
+    triton_client: triton.InferenceServerClient, x: Array, data: st.DataObject
 ) -> None:
     total = x.shape[1]
     cuts = sorted(data.draw(st.sets(st.integers(1, total - 1), max_size=4)))
     name = data.draw(st.sampled_from([uuid.uuid4().hex, int(uuid.uuid4()) % 2**64 or 1]))
     edges = [0, *cuts, total]
     pieces = [
-        stock.infer(
+        triton_client.infer(
             "vowels",
             [input_of(x[:, start:stop])],
             sequence_id=name,
@@ -154,7 +156,7 @@ def test_a_sequence_in_any_pieces_gives_the_one_shot_bits(
         ).as_numpy("y")
         for start, stop in itertools.pairwise(edges)
     ]
-    whole = stock.infer("vowels", [input_of(x)]).as_numpy("y")
+    whole = triton_client.infer("vowels", [input_of(x)]).as_numpy("y")
     assert np.concatenate(pieces, axis=1).tobytes() == whole.tobytes()
 
 
@@ -167,25 +169,27 @@ def test_a_retry_gets_the_same_numbers_and_takes_no_step(
     again = client.post(INFER, json=start)
     assert again.content == first_answer.content
     assert first_answer.json()["parameters"] == {"sequence_id": session, "step": 2}
-    go_on = body(steps[2:4], sequence_id=session, at=2)
-    due = client.post(INFER, json=go_on)
-    assert client.post(INFER, json=go_on).content == due.content and due.json()["parameters"]["step"] == 4
-    assert y_of(due).tobytes() == y_of(client.post(INFER, json=body(steps[:4])))[:, 2:].tobytes()
-    late = client.post(INFER, json=body(steps[:2], sequence_id=session, at=1))
-    assert late.status_code == 409
-    assert late.json()["code"] == "session_conflict" and late.json()["step"] == 4
+    second = body(steps[2:4], sequence_id=session, at=2)
+    reply = client.post(INFER, json=second)
+    assert (
+        client.post(INFER, json=second).content == reply.content and reply.json()["parameters"]["step"] == 4
+    )
+    assert y_of(reply).tobytes() == y_of(client.post(INFER, json=body(steps[:4])))[:, 2:].tobytes()
+    stale = client.post(INFER, json=body(steps[:2], sequence_id=session, at=1))
+    assert stale.status_code == 409
+    assert stale.json()["code"] == "session_conflict" and stale.json()["step"] == 4
 
 
-def test_starting_twice_needs_a_word(client: httpx.Client, session: str) -> None:
+def test_a_second_start_needs_restart(client: httpx.Client, session: str) -> None:
     start = {"sequence_id": session, "sequence_start": True}
     assert client.post(INFER, json=body([ROW], **start)).json()["parameters"]["step"] == 1
     twice = client.post(INFER, json=body([ROW, ROW], **start))
     assert twice.status_code == 409 and twice.json()["code"] == "session_exists"
-    anew = client.post(INFER, json=body([ROW, ROW], **start, restart=True))
-    assert anew.json()["parameters"]["step"] == 2
+    restarted = client.post(INFER, json=body([ROW, ROW], **start, restart=True))
+    assert restarted.json()["parameters"]["step"] == 2
 
 
-def test_a_sequence_that_nobody_started_is_unknown(client: httpx.Client, session: str) -> None:
+def test_a_sequence_that_was_not_started_is_unknown(client: httpx.Client, session: str) -> None:
     unknown = client.post(INFER, json=body([ROW], sequence_id=session))
     assert unknown.status_code == 404 and unknown.json()["code"] == "unknown_session"
     one = {"sequence_id": session, "sequence_start": True, "sequence_end": True}
@@ -195,7 +199,7 @@ def test_a_sequence_that_nobody_started_is_unknown(client: httpx.Client, session
     assert client.post(INFER, json=body([ROW], **one)).json()["parameters"]["step"] == 1  # the name is free
 
 
-def test_a_number_and_its_digits_are_two_sequences(client: httpx.Client) -> None:
+def test_a_number_and_its_digits_are_different_ids(client: httpx.Client) -> None:
     for name in (2**64 - 1, str(2**64 - 1)):
         answer = client.post(INFER, json=body([ROW], sequence_id=name, sequence_start=True, restart=True))
         assert answer.status_code == 200 and answer.json()["parameters"]["sequence_id"] == name
@@ -203,26 +207,26 @@ def test_a_number_and_its_digits_are_two_sequences(client: httpx.Client) -> None
     assert client.post(INFER, json=body([ROW], sequence_id=str(2**64 - 1))).status_code == 200
 
 
-@pytest.mark.parametrize("nobody", [0, ""])
-def test_an_empty_sequence_id_is_none(client: httpx.Client, nobody: int | str) -> None:
-    answer = client.post(INFER, json=body([ROW], sequence_id=nobody))
+@pytest.mark.parametrize("empty", [0, ""])
+def test_an_empty_sequence_id_means_no_session(client: httpx.Client, empty: int | str) -> None:
+    answer = client.post(INFER, json=body([ROW], sequence_id=empty))
     assert answer.status_code == 200 and "parameters" not in answer.json()
 
 
 def test_a_sequence_survives_kill_9(server: Server, tmp_path: Any, x: Array) -> None:
-    with running(tmp_path, workers="2") as mortal:
+    with running(tmp_path, workers="2") as killed:
         steps = x[0].tolist()
         begin = body(steps[:3], sequence_id="call", sequence_start=True, at=0)
-        before = httpx.post(mortal.url + INFER, json=begin)
-        mortal.kill()
-        mortal.start()
-        assert httpx.post(mortal.url + INFER, json=begin).content == before.content
-        rest = httpx.post(mortal.url + INFER, json=body(steps[3:], sequence_id="call", at=3))
+        before = httpx.post(killed.url + INFER, json=begin)
+        killed.kill()
+        killed.start()
+        assert httpx.post(killed.url + INFER, json=begin).content == before.content
+        rest = httpx.post(killed.url + INFER, json=body(steps[3:], sequence_id="call", at=3))
     whole = httpx.post(server.url + INFER, json=body(steps))
     assert np.concatenate([y_of(before), y_of(rest)], axis=1).tobytes() == y_of(whole).tobytes()
 
 
-def test_sessions_of_the_two_faces_do_not_meet(client: httpx.Client, session: str) -> None:
+def test_sessions_of_predict_and_v2_have_separate_names(client: httpx.Client, session: str) -> None:
     first(predict(client, [ROW], session=session))
     assert client.post(INFER, json=body([ROW], sequence_id=session)).status_code == 404
 
@@ -240,7 +244,7 @@ REFUSALS: list[tuple[str, Any, dict[str, str], int, str]] = [
     ("classification", GOOD | {"outputs": [{"name": "y", "parameters": {"classification": 1}}]}, {}, 400,
      "invalid_field"),
     ("an id that is no string", GOOD | {"id": 7}, {}, 400, "invalid_field"),
-    ("parameters that are none", GOOD | {"parameters": []}, {}, 400, "invalid_field"),
+    ("parameters that are no object", GOOD | {"parameters": []}, {}, 400, "invalid_field"),
     ("start without an id", body([ROW], sequence_start=True), {}, 400, "invalid_field"),
     ("end without an id", body([ROW], sequence_end=True, sequence_id=0), {}, 400, "invalid_field"),
     ("a fraction for an id", body([ROW], sequence_id=1.5), {}, 400, "invalid_field"),
@@ -252,7 +256,7 @@ REFUSALS: list[tuple[str, Any, dict[str, str], int, str]] = [
     ("a wrong return", body([ROW], **{"return": "some"}), {}, 400, "invalid_field"),
     ("a negative length", GOOD, {"inference-header-content-length": "-1"}, 400, "bad_header"),
     ("a length beyond the body", GOOD, {"inference-header-content-length": "99999"}, 400, "bad_header"),
-    ("gzip that is none", GOOD, {"content-encoding": "gzip"}, 400, "bad_header"),
+    ("invalid gzip", GOOD, {"content-encoding": "gzip"}, 400, "bad_header"),
     ("an unknown coding", GOOD, {"content-encoding": "br"}, 501, "unsupported_encoding"),
     ("a form", b"a=b", {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
 ]  # fmt: skip
@@ -261,7 +265,7 @@ REFUSALS: list[tuple[str, Any, dict[str, str], int, str]] = [
 @pytest.mark.parametrize(
     ("sent", "headers", "status", "code"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS]
 )
-def test_every_refusal_is_an_error_with_a_code(
+def test_every_invalid_request_gets_an_error_with_a_code(
     client: httpx.Client, sent: Any, headers: dict[str, str], status: int, code: str
 ) -> None:
     content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
@@ -282,7 +286,7 @@ def test_every_refusal_is_an_error_with_a_code(
         ("POST", "/v2/health/live", 405),
     ],
 )
-def test_every_page_of_v2_tells_errors_its_way(
+def test_every_route_of_v2_has_the_errors_of_the_protocol(
     client: httpx.Client, method: str, path: str, status: int
 ) -> None:
     answer = client.request(method, path, json=GOOD if method == "POST" else None)
@@ -291,12 +295,12 @@ def test_every_page_of_v2_tells_errors_its_way(
     assert answer.headers["x-request-id"]
 
 
-def test_the_stock_client_reads_our_errors(stock: triton.InferenceServerClient) -> None:
+def test_the_triton_client_reads_the_errors(triton_client: triton.InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="no model 'nope'"):
-        stock.infer("nope", [input_of(np.ones((1, 1, 12), np.float32))])
+        triton_client.infer("nope", [input_of(np.ones((1, 1, 12), np.float32))])
 
 
-def test_a_raw_body_needs_no_json(client: httpx.Client, x: Array) -> None:
+def test_a_raw_binary_body_needs_no_json(client: httpx.Client, x: Array) -> None:
     raw = client.post(
         INFER,
         content=x.tobytes(),
@@ -310,7 +314,7 @@ def test_a_raw_body_needs_no_json(client: httpx.Client, x: Array) -> None:
     assert y.tobytes() == y_of(client.post(INFER, json=body(x[0].tolist()))).tobytes()
 
 
-def test_a_small_body_cannot_inflate_without_bound(client: httpx.Client) -> None:
+def test_a_decompressed_body_is_limited(client: httpx.Client) -> None:
     bomb = zlib.compress(b" " * (64 << 20))
     headers = {"content-encoding": "deflate", "content-type": "application/json"}
     answer = client.post(INFER, content=bomb, headers=headers)

@@ -1,4 +1,4 @@
-"""docs/own-data.md as it stands: its commands, in a folder of their own, up to what a real server answers."""
+"""docs/own-data.md: its commands run in a new folder, up to the answers of a real server."""
 
 import json
 import os
@@ -25,7 +25,7 @@ RUN_S = 400
 
 
 def shell(command: str, folder: Path) -> str:
-    """What a command prints."""
+    """The output of a command."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environ = os.environ | {"PATH": path, "COLUMNS": "120"}
     done = subprocess.run(
@@ -36,12 +36,12 @@ def shell(command: str, folder: Path) -> str:
 
 
 class Walk:
-    """The folder where the page's commands ran, and what each printed."""
+    """The folder where the page's commands ran, and their output."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         get, train, serve, *_ = COMMANDS
-        self.got = shell(get, folder)
+        self.downloaded = shell(get, folder)
         self.trained = shell(train.rstrip() + SHORT, folder)
         assert serve == "cellgate serve --models-dir models\n"
 
@@ -62,8 +62,8 @@ def client_of(server: Server) -> Iterator[httpx.Client]:
         yield opened
 
 
-def ask(client: httpx.Client, command: str) -> dict[str, Any]:
-    """What curl would get: the one prediction."""
+def post(client: httpx.Client, command: str) -> dict[str, Any]:
+    """The prediction that a curl command gets."""
     curl, silent, where, dash_h, header, dash_d, body = shlex.split(command)
     assert (curl, silent, dash_h, dash_d) == ("curl", "-s", "-H", "-d")
     name, value = header.split(": ")
@@ -74,9 +74,9 @@ def ask(client: httpx.Client, command: str) -> dict[str, Any]:
     return prediction
 
 
-def test_the_file_and_what_its_columns_are_taken_for_are_as_shown(walk: Walk) -> None:
+def test_the_file_and_the_interpretation_of_its_columns_are_as_shown(walk: Walk) -> None:
     head, columns = (text for kind, text in BLOCKS if not kind and "SystemCodeNumber" in text)
-    assert walk.got.endswith(head)
+    assert walk.downloaded.endswith(head)
     for line in columns.splitlines():
         assert line.removesuffix("…") in walk.trained
     assert "models/parking/1: exported" in walk.trained
@@ -84,12 +84,12 @@ def test_the_file_and_what_its_columns_are_taken_for_are_as_shown(walk: Walk) ->
 
 def test_the_requests_are_answered_and_the_session_remembers(parking: httpx.Client) -> None:
     first, second = (command for command in COMMANDS if command.startswith("curl"))
-    after_three, after_four = ask(parking, first), ask(parking, second)
+    after_three, after_four = post(parking, first), post(parking, second)
     assert (after_three["step"], after_four["step"]) == (3, 4)
-    for found in (after_three, after_four):
-        assert len(found["output"]) == 6
-        assert found["output"][:3] == sorted(found["output"][:3])
-    steps = [json.loads(shlex.split(told)[-1])["sequences"][0]["steps"] for told in (first, second)]
+    for prediction in (after_three, after_four):
+        assert len(prediction["output"]) == 6
+        assert prediction["output"][:3] == sorted(prediction["output"][:3])
+    steps = [json.loads(shlex.split(command)[-1])["sequences"][0]["steps"] for command in (first, second)]
     whole = parking.post("/predict", json={"model": "parking", "sequences": [steps[0] + steps[1]]})
     assert whole.json()["predictions"][0]["output"] == after_four["output"]
     [model] = parking.get("/models/parking").json()["models"]
@@ -97,8 +97,8 @@ def test_the_requests_are_answered_and_the_session_remembers(parking: httpx.Clie
     assert model["inputs"][0]["units"] == ["", "", "min"]
 
 
-def test_the_run_is_found_from_any_folder_and_says_its_versions(walk: Walk, tmp_path: Path) -> None:
-    """The table's path was kept as it was given, so that only its own folder would do."""
+def test_a_run_is_evaluated_from_any_folder_and_names_its_versions(walk: Walk, tmp_path: Path) -> None:
+    """The table's path was stored as a relative one, so evaluation worked in one folder only."""
     run = walk.folder / "runs" / "hourly_parking"
     assert "error_Occupancy_+1step" in shell(f"cellgate-train evaluate {run}", tmp_path)
     readme = (run / "README.md").read_text()
@@ -106,7 +106,9 @@ def test_the_run_is_found_from_any_folder_and_says_its_versions(walk: Walk, tmp_
     assert re.search(r"Made with python [\d.]+, torch [\d.]+", readme)
     provenance = Manifest.read(walk.folder / "models" / "parking" / "1").provenance
     assert provenance is not None
-    assert "--data hourly_parking.csv --target" in provenance.command, "a served model tells no one's folders"
+    assert "--data hourly_parking.csv --target" in provenance.command, (
+        "a served model must not name local folders"
+    )
 
 
 ODD = (
@@ -126,7 +128,7 @@ ODD = (
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A model whose columns are called like tensors of the graph, and like what torch does not take."""
+    """A model whose columns have names of the graph's tensors, and names that torch refuses."""
     folder = tmp_path_factory.mktemp("odd")
     draw = random.Random(0)
     rows = [["id", "x", "since_previous", "when", *ODD]]
@@ -135,15 +137,15 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         numbers = [draw.choice(["", f"{draw.random():.3f}"]), f"{draw.random():.3f}", str(row + row % 3)]
         rows.append([str(row // 20), *numbers, *kinds])
     (folder / "odd.csv").write_text("".join(",".join(row) + "\n" for row in rows))
-    told = "--data odd.csv --id-column id --time-column when --target x --cell article --hidden 8"
-    shell(f"cellgate-train train {told} --epochs 1 --export models/odd/1", folder)
+    options = "--data odd.csv --id-column id --time-column when --target x --cell article --hidden 8"
+    shell(f"cellgate-train train {options} --epochs 1 --export models/odd/1", folder)
     with running(folder, models_dir=str(folder / "models")) as server:
         yield from client_of(server)
 
 
-def test_columns_of_any_name_are_served_by_it(odd: httpx.Client) -> None:
+def test_columns_of_any_name_are_served(odd: httpx.Client) -> None:
     [model] = odd.get("/models/odd").json()["models"]
-    assert [given["name"] for given in model["inputs"]] == ["numbers_", *ODD]
+    assert [spec["name"] for spec in model["inputs"]] == ["numbers_", *ODD]
     assert model["inputs"][0]["features"] == ["x", "since_previous", "since_previous_"]
     steps = {"numbers_": [[0.5, 0.1, 0], [None, 0.2, 3]]} | {name: ["a", "b"] for name in ODD}
     reply = odd.post("/predict", json={"model": "odd", "sequences": [steps_of(steps, 0, 2)]})
@@ -159,14 +161,14 @@ def steps_of(steps: dict[str, list[Any]], start: int, stop: int) -> dict[str, An
     return {"steps": {name: values[start:stop] for name, values in steps.items()}}
 
 
-def test_a_kind_that_nobody_saw_is_another_and_null_is_missing(odd: httpx.Client) -> None:
+def test_an_unseen_category_is_other_and_null_is_missing(odd: httpx.Client) -> None:
     """Both were refused, though the vocabulary has <other> and <missing>."""
 
-    def said(text: str | None) -> Any:
+    def output(text: str | None) -> Any:
         steps = {"numbers_": [[0.5, 0.1, 0]]} | {name: [text] for name in ODD}
         reply = odd.post("/predict", json={"model": "odd", "sequences": [{"steps": steps}]})
         assert reply.status_code == 200, reply.text
         return reply.json()["predictions"][0]["output"]
 
-    assert said("of tomorrow") == said("<other>") != said("a")
-    assert said(None) == said("<missing>") != said("<other>")
+    assert output("of tomorrow") == output("<other>") != output("a")
+    assert output(None) == output("<missing>") != output("<other>")

@@ -1,4 +1,4 @@
-"""What else the server shows: models, sessions, health, documentation, and one form for every error."""
+"""Routes other than /predict: models, sessions, health, documentation; and one form for every error."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from tests.e2e.server import Server
 Steps = list[list[float]]
 
 
-def test_a_model_says_what_it_takes_and_the_example_can_be_posted(client: httpx.Client) -> None:
+def test_a_model_describes_its_inputs_and_its_example_can_be_posted(client: httpx.Client) -> None:
     listed = client.get("/models").json()["models"]
     assert [(model["name"], model["version"], model["exact"]) for model in listed] == [("vowels", "1", True)]
     shown = client.get("/models/vowels").json()["models"][0]
@@ -24,7 +24,7 @@ def test_a_model_says_what_it_takes_and_the_example_can_be_posted(client: httpx.
     assert answer["label"] == shown["example"]["label"]
 
 
-def test_sessions_are_listed_in_pages_and_can_be_forgotten(
+def test_sessions_are_listed_in_pages_and_can_be_deleted(
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:
     names = [f"{session[-60:]}-{number}" for number in range(5)]
@@ -70,7 +70,7 @@ def test_health_is_plain(client: httpx.Client) -> None:
     assert client.get("/health/ready").json() == {"status": "ok"}
 
 
-def test_the_documentation_is_the_servers_own(client: httpx.Client) -> None:
+def test_the_documentation_loads_nothing_from_other_servers(client: httpx.Client) -> None:
     page = client.get("/docs")
     assert page.status_code == 200 and "swagger" in page.text.lower()
     assert "cdn" not in page.text and "//unpkg" not in page.text
@@ -99,7 +99,7 @@ def test_every_route_is_documented_with_schemas_and_predict_with_examples(client
 
 
 def assert_has_example(api: dict[str, Any], body: dict[str, Any], where: tuple[str, str]) -> None:
-    """Of JSON, as a body or a reply: by itself, or by its schema."""
+    """A JSON body or reply has an example, in itself or in its schema."""
     for kind, content in body.get("content", {}).items():
         schema = content.get("schema", {})
         if "$ref" in schema:
@@ -148,7 +148,7 @@ def test_every_error_has_one_form(
         (b"[]", "application/json", 422, "invalid_field", ""),
     ],
 )
-def test_a_bad_body_of_any_route_is_told_as_one_of_predict(
+def test_a_bad_body_gets_the_same_error_on_every_route(
     client: httpx.Client, body: bytes, kind: str, status: int, code: str, pointer: str | None
 ) -> None:
     response = client.put("/sessions/never-made", content=body, headers={"content-type": kind})

@@ -1,4 +1,4 @@
-"""Every bad request gets its status, its code and a pointer to the place; every bad start says why."""
+"""Every invalid request gets a status, a code and a pointer; every failed start reports its reason."""
 
 import contextlib
 import json
@@ -96,16 +96,16 @@ def test_a_body_too_large_is_refused_whether_announced_or_not(tmp_path: Path) ->
         assert first(client.post("/predict", json={"sequences": [[ROW]]}))
 
 
-def test_a_body_that_does_not_arrive_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_body_that_does_not_arrive_in_time_is_408(tmp_path: Path) -> None:
     with running(tmp_path, body_timeout_s="0.2") as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
             slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
                          b"content-type: application/json\r\n\r\n{")  # fmt: skip
-            answer = slow.makefile("rb").read()  # to its end: the server closes
+            answer = slow.makefile("rb").read()  # until the server closes the connection
         assert b" 408 " in answer.partition(b"\r\n")[0] and b"body_timeout" in answer
 
 
-def test_at_capacity_a_new_session_is_refused_and_old_ones_go_on(tmp_path: Path) -> None:
+def test_at_capacity_a_new_session_is_refused_and_live_ones_continue(tmp_path: Path) -> None:
     with running(tmp_path, max_sessions="2") as server, httpx.Client(base_url=server.url) as client:
         assert [predict(client, [ROW], session=name).status_code for name in ("a", "b")] == [200, 200]
         refused = predict(client, [ROW], session="c")
@@ -116,13 +116,13 @@ def test_at_capacity_a_new_session_is_refused_and_old_ones_go_on(tmp_path: Path)
         assert predict(client, [ROW], session="c").status_code == 200
 
 
-def test_an_idle_session_expires_with_410_and_starts_anew_only_when_asked(tmp_path: Path) -> None:
+def test_an_expired_session_is_410_and_starts_again_only_with_at_0(tmp_path: Path) -> None:
     with running(tmp_path, session_ttl_s="0.05") as server, httpx.Client(base_url=server.url) as client:
         predict(client, [ROW], session="idle")
         while client.get("/sessions/idle").status_code == 200:
             pass
-        gone = predict(client, [ROW], session="idle")
-        assert (gone.status_code, gone.json()["code"], gone.json()["reason"]) == (
+        expired = predict(client, [ROW], session="idle")
+        assert (expired.status_code, expired.json()["code"], expired.json()["reason"]) == (
             410,
             "session_gone",
             "expired",
@@ -140,7 +140,7 @@ def test_an_idle_session_expires_with_410_and_starts_anew_only_when_asked(tmp_pa
         ({"CELLGATE_STORE": "memory", "CELLGATE_WORKERS": "2"}, "the memory store is not shared"),
     ],
 )
-def test_what_is_asked_for_and_absent_ends_the_start_and_says_why(
+def test_a_start_with_an_invalid_setting_fails_with_its_reason(
     settings: dict[str, str], expected: str
 ) -> None:
     command = [sys.executable, "-m", "service", "serve", "--port", str(free_port())]
@@ -158,7 +158,7 @@ def test_what_is_asked_for_and_absent_ends_the_start_and_says_why(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_that_is_taken_ends_the_start(server: Server, tmp_path: Path, workers: str) -> None:
+def test_a_port_in_use_ends_the_start(server: Server, tmp_path: Path, workers: str) -> None:
     second = Server(tmp_path, {"CELLGATE_WORKERS": workers}, port=server.port)
     second.launch()
     try:
@@ -169,7 +169,7 @@ def test_a_port_that_is_taken_ends_the_start(server: Server, tmp_path: Path, wor
 
 
 def test_two_servers_never_share_a_port(tmp_path: Path) -> None:
-    """Not even when the second starts before the first one's workers listen."""
+    """Not even if the second starts before the workers of the first listen."""
     with running(tmp_path, workers="2") as first_server:
         second = Server(tmp_path / "second", {"CELLGATE_WORKERS": "2"}, port=first_server.port)
         (tmp_path / "second").mkdir()
@@ -189,11 +189,9 @@ def test_two_servers_never_share_a_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_connections_of_a_killed_server_do_not_keep_the_next_one_from_the_port(
-    workers: str, tmp_path: Path
-) -> None:
+def test_open_connections_of_a_killed_server_do_not_block_its_port(workers: str, tmp_path: Path) -> None:
     with running(tmp_path, workers=workers) as server, contextlib.ExitStack() as stack:
-        for _ in range(4):  # open, and not closed by their clients
+        for _ in range(4):  # left open by their clients
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
@@ -201,16 +199,16 @@ def test_connections_of_a_killed_server_do_not_keep_the_next_one_from_the_port(
         server.start()
 
 
-def test_a_compressed_body_is_told_where_it_is_not_read(client: httpx.Client) -> None:
+def test_predict_refuses_a_compressed_body(client: httpx.Client) -> None:
     answer = client.post("/predict", content=b"x", headers=JSON | {"content-encoding": "gzip"})
     assert answer.status_code == 415 and "content-encoding" in answer.json()["detail"]
 
 
-def test_balancers_may_ask_for_the_head_alone(client: httpx.Client) -> None:
+def test_health_answers_head_requests(client: httpx.Client) -> None:
     assert client.head("/health/live").status_code == client.head("/health/ready").status_code == 200
 
 
-def test_a_connection_too_many_is_told_so_and_the_others_are_served(tmp_path: Path) -> None:
+def test_a_connection_above_the_limit_gets_503_and_the_others_are_served(tmp_path: Path) -> None:
     with running(tmp_path, max_connections="3") as server, contextlib.ExitStack() as opened:
         clients = [opened.enter_context(httpx.Client(base_url=server.url)) for _ in range(4)]
         *served, refused = [client.get("/health/live") for client in clients]
@@ -220,12 +218,12 @@ def test_a_connection_too_many_is_told_so_and_the_others_are_served(tmp_path: Pa
         assert refused.json()["code"] == "overloaded"
         assert clients[0].get("/health/live").status_code == 200
         clients[1].close()
-        deadline = time.monotonic() + 10  # the server may see the new connection first
+        deadline = time.monotonic() + 10  # the server may accept the new connection before it sees the close
         while httpx.get(f"{server.url}/health/live").status_code == 503:
             assert time.monotonic() < deadline
 
 
-def test_who_comes_to_a_full_queue_is_told_at_once_when_to_come_back(tmp_path: Path) -> None:
+def test_a_full_queue_refuses_at_once_with_retry_after(tmp_path: Path) -> None:
     bounds = {"max_batch": "1", "chunk_steps": "1", "max_waiting": "1", "max_steps": "1000000"}
     with running(tmp_path, workers="1", max_wait_ms="600000", **bounds) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as patient:
@@ -235,7 +233,7 @@ def test_who_comes_to_a_full_queue_is_told_at_once_when_to_come_back(tmp_path: P
             refused = predict_until(server, 503)
             assert refused.json()["code"] == "overloaded"
             assert int(refused.headers["retry-after"]) >= 1
-        assert first(predict_until(server, 200)), "once whoever took the room has hung up"
+        assert first(predict_until(server, 200)), "after the client of the long request has disconnected"
 
 
 def predict_until(server: Server, status: int) -> httpx.Response:

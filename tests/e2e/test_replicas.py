@@ -1,4 +1,4 @@
-"""Three servers behind nginx, sessions in Redis: any replica goes on with any session, whatever dies."""
+"""Three servers behind nginx, sessions in Redis: any replica continues any session, whatever is killed."""
 
 import contextlib
 import itertools
@@ -17,46 +17,46 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import first, predict
-from tests.e2e.gate import Gate, gate
 from tests.e2e.nginx import Nginx, needs_nginx, nginx
+from tests.e2e.redis_gate import RedisGate, redis_gate
 from tests.e2e.server import START_S, Server, running
 from tests.redis_server import RedisServer, needs_redis, redis_server
 
 pytestmark = [needs_nginx, needs_redis]
 
 REPLICAS = 3
-# One step a call: a long request is long enough to be killed in its middle, and answers the same bits.
+# One step a call: a long request takes long enough to be killed meanwhile, and gives the same bits.
 SETTINGS = {"store": "redis", "chunk_steps": "1", "max_wait_ms": "60000", "workers": "1"}
 Steps = list[list[float]]
 
 
 @dataclass
 class Cluster:
-    """What runs: one store behind a gate, the replicas, and nginx before them."""
+    """One store behind a gate, the replicas, and nginx in front of them."""
 
     redis: RedisServer
-    gate: Gate
+    gate: RedisGate
     replicas: list[Server]
     nginx: Nginx
 
     def replica_of(self, response: httpx.Response) -> Server:
-        """Who answered."""
+        """The replica that answered."""
         port = self.nginx.replica_of(response.headers["x-request-id"])
         return next(replica for replica in self.replicas if replica.port == port)
 
     def wait_for_worker(self) -> Server:
-        """The replica that is at work on a request, once there is one."""
+        """Wait for a replica with a request in progress, and return it."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             for replica in self.replicas:
                 if batching(replica)["waiting"]:
                     return replica
-        raise AssertionError("no replica is at work")
+        raise AssertionError("no replica has a request in progress")
 
-    def mend(self) -> None:
-        """Start again what a test has left dead."""
-        self.gate.keeps_back = False
-        self.gate.kept_back.clear()
+    def restore(self) -> None:
+        """Start what a test has killed."""
+        self.gate.withholds = False
+        self.gate.withheld.clear()
         try:
             self.redis.ask("PING")
         except OSError:
@@ -71,62 +71,62 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder / "redis"))
-        opened = stack.enter_context(gate(redis.port))
+        opened = stack.enter_context(redis_gate(redis.port))
         replicas = []
         for number in range(REPLICAS):
             (folder / str(number)).mkdir()
             settings = SETTINGS | {"redis_url": opened.url}
             replicas.append(stack.enter_context(running(folder / str(number), **settings)))
-        before = stack.enter_context(nginx(folder / "nginx", [replica.port for replica in replicas]))
-        yield Cluster(redis, opened, replicas, before)
+        proxy = stack.enter_context(nginx(folder / "nginx", [replica.port for replica in replicas]))
+        yield Cluster(redis, opened, replicas, proxy)
 
 
 @pytest.fixture
 def cluster(started: Cluster) -> Iterator[Cluster]:
     yield started
-    started.mend()
+    started.restore()
 
 
 @pytest.fixture
 def client(cluster: Cluster) -> Iterator[httpx.Client]:
-    """Speaks to nginx."""
+    """A client of nginx."""
     with httpx.Client(base_url=cluster.nginx.url, timeout=60) as opened:
         yield opened
 
 
 @pytest.fixture
 def long(utterance: Steps) -> Steps:
-    """So many steps that a request with them is under way for a while."""
+    """Enough steps to keep a replica busy for a while."""
     return (utterance * 2000)[:15_000]
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + START_S
     while not holds():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        assert time.monotonic() < deadline, f"timeout: {what}"
         time.sleep(0.005)
 
 
 def batching(replica: Server) -> dict[str, Any]:
-    """Counters of the replica's scheduler, asked of it, not of nginx."""
-    found = httpx.get(f"{replica.url}/models/vowels", timeout=30).json()
-    counters: dict[str, Any] = found["models"][0]["batching"]
+    """Counters of the replica's scheduler, read from the replica, not through nginx."""
+    shown = httpx.get(f"{replica.url}/models/vowels", timeout=30).json()
+    counters: dict[str, Any] = shown["models"][0]["batching"]
     return counters
 
 
 def step_of(replica: Server, session: str) -> int | None:
-    """Where the store says the session is; None if there is none yet."""
-    found = httpx.get(f"{replica.url}/sessions/{session}", timeout=30)
-    return int(found.json()["step"]) if found.status_code == 200 else None
+    """The session's step in the store; None if it does not exist."""
+    shown = httpx.get(f"{replica.url}/sessions/{session}", timeout=30)
+    return int(shown.json()["step"]) if shown.status_code == 200 else None
 
 
-def insist(client: httpx.Client, steps: Steps, **fields: Any) -> dict[str, Any]:
-    """What a client should do: the same again while the answer is 502 or 503, or is cut off."""
+def predict_with_retries(client: httpx.Client, steps: Steps, **fields: Any) -> dict[str, Any]:
+    """As a client should: retry the same request while the answer is 502 or 503, or is cut off."""
     deadline = time.monotonic() + START_S
     while True:
         try:
             answer = predict(client, steps, **fields)
-        except httpx.RemoteProtocolError:  # the replica died in the middle of its reply
+        except httpx.RemoteProtocolError:  # the replica died while it sent its reply
             assert time.monotonic() < deadline
             continue
         if answer.status_code not in (502, 503):
@@ -140,7 +140,9 @@ def in_pieces(steps: Steps, size: int) -> Iterator[tuple[int, Steps]]:
         yield at, steps[at : at + size]
 
 
-def test_requests_go_round(cluster: Cluster, client: httpx.Client, utterance: Steps) -> None:
+def test_requests_are_distributed_round_robin(
+    cluster: Cluster, client: httpx.Client, utterance: Steps
+) -> None:
     answers = [predict(client, utterance) for _ in range(5 * REPLICAS)]
     assert len({answer.content for answer in answers}) == 1
     order = [cluster.replica_of(answer).port for answer in answers]
@@ -155,14 +157,14 @@ def test_a_session_step_by_step_over_all_replicas_equals_one_shot(
 ) -> None:
     body = {"sequences": [utterance], "return": "all"}
     one_shot = first(client.post("/predict", json=body))["output"]
-    outputs, answered = [], set()
+    outputs, ports = [], set()
     for at, piece in in_pieces(utterance, 1):
         sequence = {"steps": piece, "session": session, "at": at}
         answer = client.post("/predict", json={"sequences": [sequence], "return": "all"})
         outputs += first(answer)["output"]
-        answered.add(cluster.replica_of(answer).port)
+        ports.add(cluster.replica_of(answer).port)
     assert outputs == one_shot
-    assert answered == {replica.port for replica in cluster.replicas}
+    assert ports == {replica.port for replica in cluster.replicas}
     assert {step_of(replica, session) for replica in cluster.replicas} == {len(utterance)}
 
 
@@ -181,7 +183,9 @@ def test_requests_without_at_that_race_through_all_replicas_are_each_applied_onc
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda _: insist(client, utterance[:2], session=session), range(60)))
+        answers = list(
+            pool.map(lambda _: predict_with_retries(client, utterance[:2], session=session), range(60))
+        )
     assert sorted(answer["step"] for answer in answers) == list(range(2, 122, 2))
 
 
@@ -191,72 +195,74 @@ def test_each_replica_killed_between_two_pieces_changes_nothing(
     one_shot = first(predict(client, utterance))
     third = -(-len(utterance) // REPLICAS)
     for (at, piece), victim in zip(in_pieces(utterance, third), cluster.replicas, strict=True):
-        answer = insist(client, piece, session=session, at=at)
+        answer = predict_with_retries(client, piece, session=session, at=at)
         victim.kill()
-        for _ in cluster.replicas:  # its place is empty when its turn comes
-            assert insist(client, piece, session=session, at=at) == answer
+        for _ in cluster.replicas:  # one of these requests is the turn of the killed replica
+            assert predict_with_retries(client, piece, session=session, at=at) == answer
         victim.start()
     assert answer["output"] == one_shot["output"] and answer["step"] == len(utterance)
 
 
-def test_a_replica_killed_in_mid_request_loses_nothing(
+def test_a_replica_killed_during_a_request_loses_nothing(
     cluster: Cluster, client: httpx.Client, utterance: Steps, long: Steps, session: str
 ) -> None:
     one_shot = first(predict(client, utterance + long))
-    insist(client, utterance, session=session, at=0)
+    predict_with_retries(client, utterance, session=session, at=0)
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(predict, client, long, session=session, at=len(utterance))
+        request = pool.submit(predict, client, long, session=session, at=len(utterance))
         victim = cluster.wait_for_worker()
         victim.kill()
-        lost = asked.result()
+        lost = request.result()
     assert (lost.status_code, lost.json()["code"]) == (502, "replica_lost")
     assert cluster.replica_of(lost) is victim
     survivor = next(replica for replica in cluster.replicas if replica is not victim)
-    assert step_of(survivor, session) == len(utterance), "half a request is no step"
+    assert step_of(survivor, session) == len(utterance), "part of a request was committed"
     again = predict(client, long, session=session, at=len(utterance))
     assert first(again)["output"] == one_shot["output"]
     assert first(again)["step"] == len(utterance) + len(long)
     assert cluster.replica_of(again) is not victim
 
 
-def test_no_answer_leaves_before_the_store_has_said_that_it_is_committed(
+def test_no_reply_leaves_before_the_store_confirms_the_commit(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
 ) -> None:
-    """Else the commit of one that was answered could still fail, or die with its replica."""
-    cluster.gate.keeps_back = True
+    """Otherwise the commit of an answered request could still fail, or be lost with its replica."""
+    cluster.gate.withholds = True
     unsure = predict(client, utterance, session=session, at=0)
-    assert cluster.gate.kept_back.is_set(), "Redis has run the commit, and nobody knows"
+    assert cluster.gate.withheld.is_set(), "Redis has run the commit, but its reply is withheld"
     assert (unsure.status_code, unsure.json()["code"]) == (503, "store_unavailable")
-    cluster.gate.keeps_back = False
+    cluster.gate.withholds = False
     counted = sum(batching(replica)["steps"] for replica in cluster.replicas)
-    again = insist(client, utterance, session=session, at=0)
+    again = predict_with_retries(client, utterance, session=session, at=0)
     assert again["step"] == len(utterance)
-    assert sum(batching(replica)["steps"] for replica in cluster.replicas) == counted, "the stored reply"
+    assert sum(batching(replica)["steps"] for replica in cluster.replicas) == counted, (
+        "the stored reply is sent"
+    )
 
 
-def test_a_replica_killed_between_commit_and_reply_has_taken_the_step_once(
+def test_a_replica_killed_between_commit_and_reply_has_applied_the_step_once(
     cluster: Cluster, client: httpx.Client, long: Steps, session: str
 ) -> None:
     one_shot = first(predict(client, long))
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(predict, client, long, session=session, at=0)
+        request = pool.submit(predict, client, long, session=session, at=0)
         victim = cluster.wait_for_worker()
-        cluster.gate.keeps_back = True
-        assert cluster.gate.kept_back.wait(START_S), "Redis has run the commit, and nobody knows"
+        cluster.gate.withholds = True
+        assert cluster.gate.withheld.wait(START_S), "Redis has run the commit, but its reply is withheld"
         victim.kill()
-        cluster.gate.keeps_back = False
-        assert asked.result().status_code == 502
+        cluster.gate.withholds = False
+        assert request.result().status_code == 502
     survivors = [replica for replica in cluster.replicas if replica is not victim]
     assert step_of(survivors[0], session) == len(long)
     counted = sum(batching(replica)["steps"] for replica in survivors)
-    again = insist(client, long, session=session, at=0)
+    again = predict_with_retries(client, long, session=session, at=0)
     assert (again["output"], again["step"]) == (one_shot["output"], len(long))
     assert sum(batching(replica)["steps"] for replica in survivors) == counted, (
-        "the stored reply, not run again"
+        "the stored reply is sent, the request not run again"
     )
 
 
-def test_a_reply_that_nobody_was_there_to_take_is_kept(
+def test_the_reply_of_a_disconnected_client_is_stored(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
 ) -> None:
     sequence = {"steps": utterance, "session": session, "at": 0}
@@ -268,85 +274,85 @@ def test_a_reply_that_nobody_was_there_to_take_is_kept(
     with socket.create_connection(("127.0.0.1", cluster.nginx.port)) as connection:
         connection.sendall(head.encode() + body)
         until(lambda: step_of(cluster.replicas[0], session) == len(utterance), "the commit")
-    for replica in cluster.replicas:  # whoever has it in memory has it no more
+    for replica in cluster.replicas:  # no replica has it in memory any more
         replica.kill()
     for replica in cluster.replicas:
         replica.launch()
     until(lambda: all(replica.is_ready() for replica in cluster.replicas), "the replicas")
-    again = insist(client, utterance, session=session, at=0)
+    again = predict_with_retries(client, utterance, session=session, at=0)
     assert again["output"] == first(predict(client, utterance))["output"]
     assert again["step"] == len(utterance)
 
 
-def test_redis_killed_between_two_pieces_brings_every_session_back(
+def test_redis_killed_between_two_pieces_restores_every_session(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
 ) -> None:
     one_shot = first(predict(client, utterance))
     half = len(utterance) // 2
-    insist(client, utterance[:half], session=session, at=0)
+    predict_with_retries(client, utterance[:half], session=session, at=0)
     cluster.redis.kill()
     refused = predict(client, utterance[half:], session=session, at=half)
     assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
-    assert first(predict(client, utterance)) == one_shot, "without a session nothing is missing"
+    assert first(predict(client, utterance)) == one_shot, "requests without a session need no store"
     assert client.get("/health/ready").status_code == 503
     assert client.get("/health/ready?sessions=false").status_code == 200
     cluster.redis.start()
-    answer = insist(client, utterance[half:], session=session, at=half)
+    answer = predict_with_retries(client, utterance[half:], session=session, at=half)
     assert (answer["output"], answer["step"]) == (one_shot["output"], len(utterance))
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
-def test_while_replicas_die_in_turn_every_client_gets_through_with_the_right_bits(
+def test_while_replicas_die_in_turn_every_client_gets_the_right_bits(
     cluster: Cluster, client: httpx.Client, way: str
 ) -> None:
     rng = np.random.default_rng(0)
     sequences = [rng.normal(size=(int(n), 12)).round(3).tolist() for n in rng.integers(60, 120, 6)]
     alone = [first(predict(client, steps))["output"] for steps in sequences]
-    over = threading.Event()
+    is_over = threading.Event()
 
-    def converse(number: int) -> int:
-        """The sequence in pieces, again and again, until no replica is left to die; how often."""
+    def send_in_pieces(number: int) -> int:
+        """The sequence in pieces, repeatedly, until every replica was killed; the number of times."""
         for turn in itertools.count(1):
             name = f"{way}-{number}-{turn}"
             for at, piece in in_pieces(sequences[number], 5):
-                answer = insist(client, piece, session=name, at=at)
+                answer = predict_with_retries(client, piece, session=name, at=at)
                 assert answer["step"] == at + len(piece)
             assert answer["output"] == alone[number]
-            if over.is_set():
+            if is_over.is_set():
                 return turn
         raise AssertionError
 
     with ThreadPoolExecutor(len(sequences)) as pool:
-        talks = [pool.submit(converse, number) for number in range(len(sequences))]
+        talks = [pool.submit(send_in_pieces, number) for number in range(len(sequences))]
         try:
             for replica in cluster.replicas:
                 getattr(replica, way)()
                 replica.start()
         finally:
-            over.set()
+            is_over.set()
     assert all(talk.result() for talk in talks)
 
 
-def test_a_rolling_restart_that_nginx_knows_of_fails_no_request_at_all(
+def test_a_rolling_restart_with_nginx_reloads_fails_no_request(
     cluster: Cluster, utterance: Steps, session: str
 ) -> None:
-    # A connection each: nginx closes idle ones when it reloads, and a request may just be on its way.
+    # A connection for each request: nginx closes idle ones at a reload, when a request may be on its way.
     limits = httpx.Limits(max_keepalive_connections=0)
-    over = threading.Event()
+    is_over = threading.Event()
 
-    def converse() -> set[int]:
-        """Single steps, none of them sent twice; the statuses seen."""
+    def send_steps() -> set[int]:
+        """Single steps, none of them sent twice; the statuses of their replies."""
         statuses = set()
         with httpx.Client(base_url=cluster.nginx.url, timeout=60, limits=limits) as client:
             for at in itertools.count():
                 step = utterance[at % len(utterance)]
                 statuses.add(predict(client, [step], session=session, at=at).status_code)
-                if over.is_set():
+                if is_over.is_set():
                     break
         return statuses
 
     with ThreadPoolExecutor(1) as pool:
-        talk = pool.submit(converse)
+        talk = pool.submit(send_steps)
         try:
             for replica in cluster.replicas:
                 cluster.nginx.reload(down=replica.port)
@@ -354,5 +360,5 @@ def test_a_rolling_restart_that_nginx_knows_of_fails_no_request_at_all(
                 replica.start()
                 cluster.nginx.reload()
         finally:
-            over.set()
+            is_over.set()
     assert talk.result() == {200}

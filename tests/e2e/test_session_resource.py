@@ -1,4 +1,4 @@
-"""Sessions as resources of a real server: made, looked at, copied, carried away, moved, forgotten."""
+"""Sessions as resources of a real server: create, show, fork, export, import, migrate, delete."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ Steps = list[list[float]]
 
 @pytest.fixture(scope="module")
 def two_versions(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The committed model as 1 and, with other weights in its head, as 2; and a narrower one, as 3."""
+    """The committed model as version 1, with other weights in its head as 2; and another, narrower model."""
     root = tmp_path_factory.mktemp("models")
     for version in ("1", "2"):
         shutil.copytree(models_dir / "vowels" / "1", root / "vowels" / version)
@@ -80,28 +80,28 @@ def code_of(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["code"]
 
 
-def test_a_fork_goes_its_own_way_from_where_the_other_is(
+def test_a_fork_continues_independently_from_the_same_step(
     api: httpx.Client, utterance: Steps, session: str
 ) -> None:
     step(api, utterance[:5], session)
     forked = api.post(f"/sessions/{session}/fork", json={"to": session[:120] + "-fork"})
     assert forked.status_code == 201 and forked.json()["step"] == 5
-    ours = step(api, utterance[5:], session, at=5)
-    theirs = step(api, utterance[5:9], session[:120] + "-fork", at=5)
-    assert ours["output"] == one_shot(api, utterance) and theirs["output"] == one_shot(api, utterance[:9])
-    assert theirs["session"] == session[:120] + "-fork"
+    original = step(api, utterance[5:], session, at=5)
+    fork = step(api, utterance[5:9], session[:120] + "-fork", at=5)
+    assert original["output"] == one_shot(api, utterance) and fork["output"] == one_shot(api, utterance[:9])
+    assert fork["session"] == session[:120] + "-fork"
     again = api.post(f"/sessions/{session}/fork", json={"to": session[:120] + "-fork"})
     assert code_of(again) == (409, "session_exists")
 
 
-def test_a_session_made_of_anothers_state_goes_on_like_it(
+def test_a_session_created_with_another_sessions_state_continues_like_it(
     api: httpx.Client, utterance: Steps, session: str
 ) -> None:
     step(api, utterance[:7], session)
     shown = api.get(f"/sessions/{session}", params={"state": "true"}).json()
     assert set(shown["state"]) == {"h", "c"} and np.shape(shown["state"]["h"]) == (1, 128)
-    made = start_on(api, session[:120] + "-copy", "2", state=shown["state"], step=7)
-    assert made.status_code == 201, made.text
+    created = start_on(api, session[:120] + "-copy", "2", state=shown["state"], step=7)
+    assert created.status_code == 201, created.text
     answer = step(api, utterance[7:], session[:120] + "-copy", at=7)
     assert answer["output"] == one_shot(api, utterance) and answer["step"] == len(utterance)
 
@@ -126,10 +126,10 @@ def test_a_state_that_does_not_fit_is_refused(
     refused = start_on(api, session, "1", **fields)
     assert code_of(refused) == (422, code), refused.text
     assert pointer is None or refused.json()["pointer"] == pointer
-    assert api.get(f"/sessions/{session}").status_code == 404, "nothing was made"
+    assert api.get(f"/sessions/{session}").status_code == 404, "a session was created"
 
 
-def test_a_live_session_is_only_replaced_on_purpose(
+def test_a_live_session_is_replaced_only_with_replace(
     api: httpx.Client, utterance: Steps, session: str
 ) -> None:
     assert start_on(api, session, "1").status_code == 201
@@ -140,7 +140,7 @@ def test_a_live_session_is_only_replaced_on_purpose(
     assert replaced.status_code == 201 and replaced.json()["step"] == 0 and replaced.json()["version"] == "2"
 
 
-def test_export_and_import_carry_a_session_from_server_to_server(
+def test_export_and_import_move_a_session_to_another_server(
     api: httpx.Client, two_versions: Path, utterance: Steps, session: str, tmp_path: Path
 ) -> None:
     step(api, utterance[:6], session)
@@ -149,9 +149,9 @@ def test_export_and_import_carry_a_session_from_server_to_server(
     assert file.headers["content-type"] == "application/vnd.cellgate.session"
     api.delete(f"/sessions/{session}")
     with running(tmp_path, models_dir=str(two_versions)) as other, httpx.Client(base_url=other.url) as there:
-        taken = there.put(f"/sessions/{session}/import", content=file.content)
-        assert taken.status_code == 201 and taken.json()["step"] == 9, taken.text
-        assert step(there, utterance[6:9], session, at=6) == last, "a retry is as safe there"
+        imported = there.put(f"/sessions/{session}/import", content=file.content)
+        assert imported.status_code == 201 and imported.json()["step"] == 9, imported.text
+        assert step(there, utterance[6:9], session, at=6) == last, "a retry gets the stored reply"
         assert step(there, utterance[9:], session, at=9)["output"] == one_shot(api, utterance)
         assert code_of(there.put(f"/sessions/{session}/import", content=file.content)) == (
             409,
@@ -162,7 +162,7 @@ def test_export_and_import_carry_a_session_from_server_to_server(
         assert step(there, utterance[9:], "renamed", at=9)["output"] == one_shot(api, utterance)
 
 
-def test_a_file_that_was_changed_or_belongs_elsewhere_is_refused(
+def test_a_changed_file_or_one_of_another_model_is_refused(
     api: httpx.Client, utterance: Steps, session: str
 ) -> None:
     step(api, utterance[:6], session)
@@ -175,9 +175,12 @@ def test_a_file_that_was_changed_or_belongs_elsewhere_is_refused(
     narrow = api.get(f"/sessions/{session[:120]}-n/export").content
     header, record = transfer.read(narrow)
     claimed = transfer.write("x", replace(record, model="vowels"), header.tensors)
-    elsewhere = api.put("/sessions/x/import", content=claimed)
-    assert code_of(elsewhere) == (409, "session_mismatch")
-    assert "h float32[1, 8]" in elsewhere.json()["detail"] and "float32[1, 128]" in elsewhere.json()["detail"]
+    other_model = api.put("/sessions/x/import", content=claimed)
+    assert code_of(other_model) == (409, "session_mismatch")
+    assert (
+        "h float32[1, 8]" in other_model.json()["detail"]
+        and "float32[1, 128]" in other_model.json()["detail"]
+    )
     other_graph = api.put(
         "/sessions/x/import", content=transfer.write("x", replace(record, graph=bytes(8)), header.tensors)
     )
@@ -195,7 +198,7 @@ def test_a_session_stays_with_its_version_until_it_is_moved(
     moved = api.post(f"/sessions/{session}/migrate", json={})
     assert moved.status_code == 200 and moved.json()["version"] == "2" and moved.json()["step"] == 8
     answer = step(api, utterance[8:], session, at=8)
-    # Version 2 differs in the head alone, so the state that came along is what its own would have been.
+    # Version 2 differs only in the head, so the migrated state equals the state that it would have computed.
     assert answer["output"] == one_shot(api, utterance, "2") != one_shot(api, utterance, "1")
     assert code_of(api.post(f"/sessions/{session}/migrate", json={"version": "7"})) == (
         404,
@@ -203,14 +206,14 @@ def test_a_session_stays_with_its_version_until_it_is_moved(
     )
 
 
-def test_a_life_of_its_own_length_within_bounds(api: httpx.Client, session: str) -> None:
+def test_a_session_can_have_its_own_ttl_within_the_limit(api: httpx.Client, session: str) -> None:
     assert start_on(api, session, "1", ttl_s=120).json()["expires_in_s"] <= 120
     longer = api.patch(f"/sessions/{session}", json={"ttl_s": 7200}).json()
     assert 7100 < longer["expires_in_s"] <= 7200
     assert code_of(api.patch(f"/sessions/{session}", json={"ttl_s": 10**9})) == (422, "invalid_field")
 
 
-def test_pages_can_be_of_one_model(api: httpx.Client, utterance: Steps, session: str) -> None:
+def test_pages_can_be_filtered_by_model(api: httpx.Client, utterance: Steps, session: str) -> None:
     for number in range(3):
         start_on(api, f"{session[:110]}-{number}", "1")
         body = {
@@ -218,19 +221,19 @@ def test_pages_can_be_of_one_model(api: httpx.Client, utterance: Steps, session:
             "sequences": [{"steps": utterance[:1], "session": f"{session[:110]}-n{number}"}],
         }
         first(api.post("/predict", json=body))
-    found: list[str] = []
+    listed: list[str] = []
     after: str | None = ""
     while after is not None:
         page = api.get("/sessions", params={"model": "narrow", "limit": 2, "after": after}).json()
         assert {entry["model"] for entry in page["sessions"]} <= {"narrow"}
-        found += [entry["session"] for entry in page["sessions"]]
+        listed += [entry["session"] for entry in page["sessions"]]
         after = page["next"]
-    assert [name for name in found if name.startswith(session[:110])] == [
+    assert [name for name in listed if name.startswith(session[:110])] == [
         f"{session[:110]}-n{i}" for i in range(3)
     ]
 
 
-def test_a_sequence_of_v2_is_a_session_like_any_other(api: httpx.Client) -> None:
+def test_a_sequence_of_v2_is_also_a_session(api: httpx.Client) -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1, 12], "data": ROW}
     body = {"inputs": [tensor], "parameters": {"sequence_id": 77, "sequence_start": True}}
     assert api.post("/v2/models/vowels/infer", json=body).status_code == 200
@@ -239,12 +242,14 @@ def test_a_sequence_of_v2_is_a_session_like_any_other(api: httpx.Client) -> None
     assert api.get("/sessions/v2/vowels/77").status_code == 404
 
 
-def test_bodies_of_every_route_are_bounded(api: httpx.Client) -> None:
-    much = api.put("/sessions/x/import", content=b"x" * ((16 << 20) + 1))
-    assert code_of(much) == (413, "body_too_large")
+def test_bodies_of_every_route_are_limited(api: httpx.Client) -> None:
+    large = api.put("/sessions/x/import", content=b"x" * ((16 << 20) + 1))
+    assert code_of(large) == (413, "body_too_large")
 
 
-def test_the_command_line_carries_sessions_too(two_versions: Path, utterance: Steps, tmp_path: Path) -> None:
+def test_the_command_line_exports_and_imports_sessions(
+    two_versions: Path, utterance: Steps, tmp_path: Path
+) -> None:
     def cli(*arguments: str, store: str) -> subprocess.CompletedProcess[str]:
         command = [
             sys.executable,
@@ -264,8 +269,8 @@ def test_the_command_line_carries_sessions_too(two_versions: Path, utterance: St
             step(client, utterance[:4], "call")
         exported = cli("export", "call", "-o", str(tmp_path / "call.cgs"), store="one")
         assert exported.returncode == 0, exported.stderr
-    taken = cli("import", "call", str(tmp_path / "call.cgs"), store="two")
-    assert taken.returncode == 0 and "step 4 of vowels version 2" in taken.stdout, taken.stderr
+    imported = cli("import", "call", str(tmp_path / "call.cgs"), store="two")
+    assert imported.returncode == 0 and "step 4 of vowels version 2" in imported.stdout, imported.stderr
     assert "session is live" in cli("import", "call", str(tmp_path / "call.cgs"), store="two").stderr
     assert cli("list", store="two").stdout.startswith("call\tvowels\t2\t4\t")
     settings = {"models_dir": str(two_versions), "sessions_dir": str(tmp_path / "two")}
@@ -277,7 +282,7 @@ def test_the_command_line_carries_sessions_too(two_versions: Path, utterance: St
 
 
 def test_a_damaged_session_is_refused_and_can_be_removed(utterance: Steps, tmp_path: Path) -> None:
-    """One flipped bit made every list a 500, and nothing got rid of it."""
+    """One flipped bit made every list a 500, and no request could remove the session."""
     names = ["deleted", "replaced", "removed"]
     with running(tmp_path) as server, httpx.Client(base_url=server.url, timeout=30) as client:
         for name in [*names, "whole"]:
@@ -286,11 +291,11 @@ def test_a_damaged_session_is_refused_and_can_be_removed(utterance: Steps, tmp_p
     damage(tmp_path / "sessions", *(session_key("", name) for name in names))
     with running(tmp_path) as server, httpx.Client(base_url=server.url, timeout=30) as client:
         for name in names:
-            asked = client.get(f"/sessions/{name}")
-            assert code_of(asked) == (500, "corrupt_session")
-            assert "can be deleted or replaced" in asked.json()["detail"]
+            shown = client.get(f"/sessions/{name}")
+            assert code_of(shown) == (500, "corrupt_session")
+            assert "can be deleted or replaced" in shown.json()["detail"]
             body = {"sequences": [{"steps": utterance, "session": name, "at": 0}]}
-            assert client.post("/predict", json=body).status_code == 500, "never a reset by itself"
+            assert client.post("/predict", json=body).status_code == 500, "it is never reset implicitly"
         assert [s["session"] for s in client.get("/sessions").json()["sessions"]] == ["whole"]
         assert client.delete("/sessions/deleted").status_code == 204
         assert client.get("/sessions/deleted").status_code == 404
@@ -307,4 +312,4 @@ def test_a_damaged_session_is_refused_and_can_be_removed(utterance: Steps, tmp_p
 def test_predict_still_refuses_names_of_v2(api: httpx.Client) -> None:
     body = {"model": "vowels", "sequences": [{"steps": [ROW], "session": "v2/vowels/1"}]}
     assert code_of(api.post("/predict", json=body)) == (422, "invalid_field")
-    assert predict(api, [ROW]).status_code == 404, "two models are served: say which"
+    assert predict(api, [ROW]).status_code == 404, "two models are loaded, so a request must name one"

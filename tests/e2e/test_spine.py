@@ -1,4 +1,4 @@
-"""The whole path, as the README promises it: one shot, in pieces, with the server killed in between."""
+"""The main path: one request, the same sequence in pieces, and the server killed in between."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ Steps = list[list[float]]
 
 
 def pieces(steps: Steps) -> list[tuple[int, Steps]]:
-    """The sequence in three pieces, each with the step it begins at."""
+    """The sequence in three pieces, each with the step that it begins at."""
     cuts = [len(steps) * i // PIECES for i in range(PIECES + 1)]
     return [(a, steps[a:b]) for a, b in itertools.pairwise(cuts)]
 
@@ -71,12 +71,14 @@ def test_killing_everything_between_the_pieces_changes_nothing(
             server.kill()
             server.start()
         assert answer["output"] == one_shot["output"]
-        with httpx.Client(base_url=server.url, timeout=30) as client:  # the reply was lost: send it again
+        with httpx.Client(
+            base_url=server.url, timeout=30
+        ) as client:  # a retry, as if the reply had been lost
             again = first(predict(client, piece, session="killed", at=at))
         assert again == answer
 
 
-def test_a_killed_worker_is_replaced_and_takes_no_session_with_it(tmp_path: Path, utterance: Steps) -> None:
+def test_a_killed_worker_is_replaced_and_no_session_is_lost(tmp_path: Path, utterance: Steps) -> None:
     with running(tmp_path, workers="2") as server:
         with httpx.Client(base_url=server.url) as client:
             one_shot = first(predict(client, utterance))
@@ -92,7 +94,7 @@ def test_a_killed_worker_is_replaced_and_takes_no_session_with_it(tmp_path: Path
         assert answer["output"] == one_shot["output"]
 
 
-def test_clients_at_once_with_sequences_of_all_lengths_get_their_own_answers(
+def test_concurrent_clients_with_sequences_of_all_lengths_get_their_own_answers(
     client: httpx.Client,
 ) -> None:
     rng = np.random.default_rng(0)
@@ -133,32 +135,34 @@ def test_requests_that_race_without_at_are_each_applied_once(
     assert sorted(first(reply)["step"] for reply in replies) == list(range(2, 122, 2))
 
 
-def test_a_session_that_ends_frees_its_name_but_keeps_its_last_reply(
+def test_a_session_that_ends_frees_its_name_and_keeps_its_last_reply(
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:
     predict(client, utterance[:2], session=session, at=0)
     last = predict(client, utterance[2:], session=session, at=2, end=True)
     assert predict(client, utterance[2:], session=session, at=2, end=True).content == last.content
-    gone = client.get(f"/sessions/{session}")
-    assert (gone.status_code, gone.json()["reason"]) == (410, "ended")
+    ended = client.get(f"/sessions/{session}")
+    assert (ended.status_code, ended.json()["reason"]) == (410, "ended")
     assert first(predict(client, utterance, session=session))["step"] == len(utterance)
 
 
-def test_a_stop_finishes_what_runs_and_refuses_what_is_new(tmp_path: Path, utterance: Steps) -> None:
+def test_a_stop_finishes_running_requests_and_refuses_new_ones(tmp_path: Path, utterance: Steps) -> None:
     body = {"sequences": [utterance * 100] * 20}
     with running(tmp_path, max_batch="1", chunk_steps="1", max_wait_ms="60000") as server:
         answers: list[httpx.Response] = []
 
-        def ask() -> None:
+        def send() -> None:
             answers.append(httpx.post(f"{server.url}/predict", json=body, timeout=120))
 
         with httpx.Client(base_url=server.url, timeout=30) as waiting:
             waiting.get("/health/live")  # a connection from before the stop
-            asking = threading.Thread(target=ask)
-            asking.start()
+            sending = threading.Thread(target=send)
+            sending.start()
             deadline = time.monotonic() + 60
             while not waiting.get("/models/vowels").json()["models"][0]["batching"]["waiting"]:
-                assert time.monotonic() < deadline and not answers, "the long request must be seen under way"
+                assert time.monotonic() < deadline and not answers, (
+                    "the long request must still be in progress"
+                )
             server.process.terminate()
             server.wait_for_log("stopping")
             refused = waiting.post("/predict", json={"sequences": [utterance]})
@@ -167,7 +171,7 @@ def test_a_stop_finishes_what_runs_and_refuses_what_is_new(tmp_path: Path, utter
                 httpx.get(f"{server.url}/models"),
             ]
             alive = httpx.get(f"{server.url}/health/live")
-        asking.join(120)
+        sending.join(120)
         assert server.process.wait(60) == 0
         assert (refused.status_code, refused.json()["code"]) == (503, "draining")
         assert int(refused.headers["retry-after"]) >= 1 and refused.headers["connection"] == "close"
@@ -182,23 +186,23 @@ def test_a_client_that_hangs_up_leaves_the_server_answering(
 ) -> None:
     body = json.dumps({"sequences": [utterance * 60] * 20}).encode()
     head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
-    for sent in (len(body), len(body) // 2, 0):  # in the middle of the answer, of the body, before it
+    for sent in (len(body), len(body) // 2, 0):  # during the answer, during the body, before it
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(head.format(len(body)).encode() + body[:sent])
     assert first(predict(client, utterance))["label"]
 
 
-def test_every_request_is_one_line_of_the_log(tmp_path: Path, utterance: Steps) -> None:
+def test_every_request_has_one_line_in_the_log(tmp_path: Path, utterance: Steps) -> None:
     with running(tmp_path) as server:
         with httpx.Client(base_url=server.url) as client:
-            given = client.post(
+            with_id = client.post(
                 "/predict", json={"sequences": [utterance]}, headers={"x-request-id": "mine-1"}
             )
-            made = client.post("/predict", json={"sequences": []})
-        assert given.headers["x-request-id"] == "mine-1"
+            without_id = client.post("/predict", json={"sequences": []})
+        assert with_id.headers["x-request-id"] == "mine-1"
         assert server.stop() == 0
         lines = {line["id"]: line for line in server.log_lines() if line["logger"] == "cellgate.access"}
-        answered, refused = lines["mine-1"], lines[made.headers["x-request-id"]]
+        answered, refused = lines["mine-1"], lines[without_id.headers["x-request-id"]]
     assert (answered["status"], answered["model"], answered["steps"]) == (200, "vowels", len(utterance))
     assert answered["ms"] > 0
     assert (refused["status"], refused["code"]) == (422, "invalid_field")

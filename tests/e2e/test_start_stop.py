@@ -1,4 +1,4 @@
-"""A start says what is true, a failed one says why, once; a stop ends, whatever state the workers are in."""
+"""A start logs its address, a failed one its reason, once; a stop ends whatever the workers do."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from tests.service import graphs
 
 
 def failed_start(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """`cellgate serve` in a folder, to its end; modules in the folder come before those installed."""
+    """`cellgate serve` in a folder, until it exits; modules in the folder shadow installed ones."""
     environ = {f"CELLGATE_{name.upper()}": value for name, value in settings.items()}
     return subprocess.run(
         [sys.executable, "-m", "service", "serve", "--port", "0"],
@@ -28,14 +28,14 @@ def failed_start(folder: Path, **settings: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_listening_is_said_once_and_not_before_it_is_so(workers: str, tmp_path: Path) -> None:
+def test_listening_is_logged_once_after_every_worker_is_ready(workers: str, tmp_path: Path) -> None:
     with running(tmp_path, workers=workers) as server:
         server.wait_for_log("listening on")
-        said = [line["message"] for line in server.log_lines()]
+        messages = [line["message"] for line in server.log_lines()]
     listening = f"listening on http://127.0.0.1:{server.port}"
-    assert said.count(listening) == 1
-    ready = [place for place, message in enumerate(said) if message.startswith("ready: ")]
-    assert len(ready) == int(workers) and max(ready) < said.index(listening)
+    assert messages.count(listening) == 1
+    ready = [place for place, message in enumerate(messages) if message.startswith("ready: ")]
+    assert len(ready) == int(workers) and max(ready) < messages.index(listening)
 
 
 def broken_manifest(folder: Path) -> Path:
@@ -59,10 +59,10 @@ def without_graph(folder: Path) -> Path:
         (without_graph, "model.onnx: no such file"),
     ],
 )
-def test_a_start_without_models_is_refused_in_one_line_and_leaves_nothing(
+def test_a_start_without_models_fails_with_one_line_and_creates_nothing(
     models: Any, expected: str, workers: str, tmp_path: Path
 ) -> None:
-    """Each worker told it, after `listening on`; an uninvited `sessions/` stayed behind."""
+    """Each worker logged it, after `listening on`, and an empty `sessions/` was left behind."""
     folder = tmp_path / "here"
     folder.mkdir()
     ended = failed_start(folder, models_dir=str(models(tmp_path)), workers=workers)
@@ -73,7 +73,9 @@ def test_a_start_without_models_is_refused_in_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_store_that_cannot_be_is_told_in_one_line(workers: str, models: Path, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_created_is_reported_in_one_line(
+    workers: str, models: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     place = str(tmp_path / "file" / "x")
     ended = failed_start(tmp_path, models_dir=str(models), workers=workers, sessions_dir=place)
@@ -82,7 +84,7 @@ def test_a_store_that_cannot_be_is_told_in_one_line(workers: str, models: Path, 
     assert "Traceback" not in ended.stderr and "listening on" not in ended.stderr
 
 
-def test_a_missing_redis_client_is_told_in_one_line(models: Path, tmp_path: Path) -> None:
+def test_a_missing_redis_client_is_reported_in_one_line(models: Path, tmp_path: Path) -> None:
     shadow = tmp_path / "redis"
     shadow.mkdir()
     (shadow / "__init__.py").write_text("raise ImportError('not installed')")
@@ -101,14 +103,14 @@ def test_a_graph_that_does_not_load_ends_all_workers(workers: str, tmp_path: Pat
     assert "Traceback" not in ended.stderr and "listening on" not in ended.stderr
 
 
-def test_a_worker_that_dies_is_a_warning(tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_logged_as_a_warning(tmp_path: Path) -> None:
     with running(tmp_path, workers="2", log_level="warning") as server:
         victim = server.workers()[0]
         os.kill(victim, signal.SIGKILL)
         server.wait_for_log(f"worker {victim} died .SIGKILL.")
         assert server.stop() == 0
-        told = [line for line in server.log_lines() if "died" in line["message"]]
-    assert [line["level"] for line in told] == ["warning"]
+        warnings = [line for line in server.log_lines() if "died" in line["message"]]
+    assert [line["level"] for line in warnings] == ["warning"]
 
 
 def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
 def test_a_worker_that_is_slow_to_start_is_not_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a busy machine the imports took more than the five seconds that a worker had to answer in."""
+    """On a busy machine the imports took more than the five seconds in which a worker had to answer."""
     slowly = "import sys, time\nif '--multiprocessing-fork' in sys.argv: time.sleep(7)\n"
     (tmp_path / "sitecustomize.py").write_text(slowly)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -135,7 +137,7 @@ def test_a_worker_that_is_slow_to_start_is_not_killed(
 
 
 def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
-    """The parent waited for it for ever; a worker whose event loop hangs is deaf in the same way."""
+    """The parent waited for it without limit; a worker whose event loop hangs ignores SIGTERM too."""
     with running(tmp_path, workers="2", drain_s="0") as server:
         workers = server.workers()
         os.kill(workers[0], signal.SIGSTOP)
@@ -145,8 +147,8 @@ def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def request_under_way(server: Server) -> Iterator[socket.socket]:
-    """A request whose body, {}, the server has begun to wait for."""
+def request_in_progress(server: Server) -> Iterator[socket.socket]:
+    """A request whose body, {}, the server waits for."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
         slow.sendall(
             b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -161,20 +163,20 @@ SLOW = {"drain_s": "1000", "body_timeout_s": "1000"}
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_signal_does_not_wait_for_requests(workers: str, tmp_path: Path) -> None:
-    with running(tmp_path, workers=workers, **SLOW) as server, request_under_way(server):
+    with running(tmp_path, workers=workers, **SLOW) as server, request_in_progress(server):
         server.process.terminate()
         server.wait_for_log("stopping: 1 requests")
         assert server.stop() == 0  # within STOP_S
 
 
-def test_control_c_reaches_the_workers_once(tmp_path: Path) -> None:
-    """A terminal sends it to all of them; the parent's SIGTERM after it was taken for a second signal."""
-    with running(tmp_path, workers="2", **SLOW) as server, request_under_way(server) as slow:
+def test_control_c_counts_as_one_signal_in_the_workers(tmp_path: Path) -> None:
+    """A terminal sends it to every process; the parent's SIGTERM counted as a second signal."""
+    with running(tmp_path, workers="2", **SLOW) as server, request_in_progress(server) as slow:
         os.killpg(server.process.pid, signal.SIGINT)
         server.wait_for_log("stopping: 1 requests")
-        server.wait_for_log("Finished server process")  # the worker that has nothing to do
+        server.wait_for_log("Finished server process")  # the idle worker
         server.wait_for_log("(?s)Terminated child.*Terminated child")
-        for _ in range(100):  # a worker that no longer waits for requests no longer listens either
+        for _ in range(100):  # a worker that stopped waiting for its request would no longer listen
             assert httpx.get(f"{server.url}/health/ready").status_code == 503
         slow.sendall(b"{}")
         assert slow.recv(1000).startswith(b"HTTP/1.1 422 ")

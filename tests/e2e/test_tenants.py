@@ -1,4 +1,4 @@
-"""A server with API keys: who gets in, whose sessions are whose, and how much each may."""
+"""A server with API keys: authentication, sessions for each tenant, quotas and rates."""
 
 import hashlib
 from collections.abc import Iterator
@@ -39,8 +39,8 @@ def step(client: httpx.Client, session: str, **fields: Any) -> httpx.Response:
     return client.post("/predict", json={"sequences": [{"steps": [ROW], "session": session, **fields}]})
 
 
-def test_nobody_gets_in_without_a_key_but_to_see_whether_it_lives(guarded: Server) -> None:
-    with httpx.Client(base_url=guarded.url) as stranger:
+def test_only_health_and_documentation_need_no_key(guarded: Server) -> None:
+    with httpx.Client(base_url=guarded.url) as anonymous:
         for path in (
             "/health/live",
             "/health/ready",
@@ -50,18 +50,18 @@ def test_nobody_gets_in_without_a_key_but_to_see_whether_it_lives(guarded: Serve
             "/swagger/swagger-ui.css",
             "/openapi.json",
         ):
-            assert stranger.get(path).status_code == 200, path
+            assert anonymous.get(path).status_code == 200, path
         for method, path in (
             ("POST", "/predict"), ("POST", "/v2/models/vowels/infer"), ("GET", "/v2"), ("GET", "/models"),
             ("GET", "/sessions"), ("DELETE", "/sessions/x"), ("GET", "/healthy"), ("PUT", "/sessions/x"),
         ):  # fmt: skip
-            refused = stranger.request(method, path)
+            refused = anonymous.request(method, path)
             assert refused.status_code == 401 and refused.json()["code"] == "unauthorized", path
             assert refused.headers["www-authenticate"] == "Bearer"
-        assert stranger.get("/models", headers={"x-api-key": "wrong"}).status_code == 401
+        assert anonymous.get("/models", headers={"x-api-key": "wrong"}).status_code == 401
 
 
-def test_each_tenant_has_sessions_of_its_own(guarded: Server) -> None:
+def test_each_tenant_has_its_own_sessions(guarded: Server) -> None:
     with as_tenant(guarded, "acme") as acme, as_tenant(guarded, "beta") as beta:
         assert step(acme, "call", at=0).json()["predictions"][0]["step"] == 1
         assert step(acme, "call", at=1).json()["predictions"][0]["step"] == 2
@@ -77,19 +77,19 @@ def test_each_tenant_has_sessions_of_its_own(guarded: Server) -> None:
         assert acme.get("/sessions/v2/vowels/s/s").status_code == 404
 
 
-def test_a_tenant_has_no_more_sessions_than_it_may(guarded: Server) -> None:
+def test_the_session_quota_of_a_tenant_is_enforced(guarded: Server) -> None:
     with as_tenant(guarded, "acme") as acme, as_tenant(guarded, "beta") as beta:
         assert [step(acme, f"n{i}").status_code for i in range(3)] == [200, 200, 429]
         refused = step(acme, "n3")
         assert refused.json()["code"] == "session_quota"
         assert acme.put("/sessions/n4", json={}).status_code == 429
-        assert step(acme, "n0").status_code == 200, "those it has go on"
+        assert step(acme, "n0").status_code == 200, "its live sessions continue"
         assert step(beta, "n3").status_code == 200
         acme.delete("/sessions/n0")
         assert step(acme, "n3").status_code == 200
 
 
-def test_a_tenant_asks_no_more_often_than_it_may(guarded: Server) -> None:
+def test_the_request_rate_of_a_tenant_is_limited(guarded: Server) -> None:
     with as_tenant(guarded, "slow") as slow:
         answers = [slow.get("/models") for _ in range(20)]
         refused = [answer for answer in answers if answer.status_code == 429]
@@ -97,13 +97,13 @@ def test_a_tenant_asks_no_more_often_than_it_may(guarded: Server) -> None:
         assert refused[0].json()["code"] == "rate_limited" and int(refused[0].headers["retry-after"]) >= 1
 
 
-def test_no_key_is_ever_logged(guarded: Server) -> None:
+def test_no_key_is_logged(guarded: Server) -> None:
     with as_tenant(guarded, "beta") as beta:
         beta.get("/models")
     guarded.wait_for_log("/models")
     assert not any(key in guarded.log.read_text() for key in KEYS.values())
 
 
-def test_a_server_open_to_the_network_says_so(tmp_path: Path) -> None:
+def test_a_server_open_to_the_network_without_keys_logs_a_warning(tmp_path: Path) -> None:
     with running(tmp_path, host="0.0.0.0") as started:
         assert "open to everybody" in started.log.read_text()

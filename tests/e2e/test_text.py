@@ -1,4 +1,4 @@
-"""Text in place of token ids: characters, words and sub-words, whole and in pieces, at a real server."""
+"""Text in place of token ids on a real server: characters, words and sub-words, whole and in pieces."""
 
 import json
 import sys
@@ -19,20 +19,20 @@ from tests.service import text_models
 from tests.service.text_models import TEXTS
 from training.data import tokens
 
-LEARN = {
+TOKENS = {
     "characters": tokens.learn_characters(TEXTS),
     "words": tokens.learn_words(TEXTS, size=9),
     "subwords": tokens.learn_bpe(TEXTS, size=275),
     "letter-words": tokens.letter_words(["cat", "mat", "on", "sat", "the"]),
 }
-KINDS = pytest.mark.parametrize("kind", sorted(LEARN))
+KINDS = pytest.mark.parametrize("kind", sorted(TOKENS))
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("text-models")
-    for kind, given in LEARN.items():
-        text_models.write(root, kind, given)
+    for kind, source in TOKENS.items():
+        text_models.write(root, kind, source)
     return root
 
 
@@ -48,7 +48,7 @@ def client(text_server: Server) -> Iterator[httpx.Client]:
         yield opened
 
 
-def ask(client: httpx.Client, model: str, **sequence: Any) -> dict[str, Any]:
+def predict(client: httpx.Client, model: str, **sequence: Any) -> dict[str, Any]:
     response = client.post("/predict", json={"model": model, "sequences": [sequence]})
     assert response.status_code == 200, response.text
     prediction: dict[str, Any] = response.json()["predictions"][0]
@@ -62,46 +62,48 @@ def refusal(client: httpx.Client, model: str, **sequence: Any) -> tuple[int, str
 
 
 @KINDS
-def test_a_text_its_tokens_and_their_ids_are_the_same(client: httpx.Client, kind: str) -> None:
-    given = LEARN[kind]
-    ids = [int(step) for step in tokens.read(given, "the cat sat")[:, 0]]
-    by_text = ask(client, kind, text="the cat sat")
-    assert ask(client, kind, steps=ids) == by_text
-    assert ask(client, kind, steps=[given.vocabulary[token] for token in ids]) == by_text
-    assert ask(client, kind, steps="the cat sat") == by_text
-    assert by_text["label"] in given.vocabulary
+def test_a_text_its_tokens_and_their_ids_give_the_same_answer(client: httpx.Client, kind: str) -> None:
+    source = TOKENS[kind]
+    ids = [int(step) for step in tokens.read(source, "the cat sat")[:, 0]]
+    by_text = predict(client, kind, text="the cat sat")
+    assert predict(client, kind, steps=ids) == by_text
+    assert predict(client, kind, steps=[source.vocabulary[token] for token in ids]) == by_text
+    assert predict(client, kind, steps="the cat sat") == by_text
+    assert by_text["label"] in source.vocabulary
 
 
 @KINDS
-def test_a_text_in_pieces_cut_at_words_gives_what_the_whole_gives(client: httpx.Client, kind: str) -> None:
-    whole = ask(client, kind, text="the cat sat on the mat")
-    count = len(tokens.read(LEARN[kind], "the cat sat on the mat"))
+def test_a_text_cut_between_words_gives_the_answer_of_the_whole(client: httpx.Client, kind: str) -> None:
+    whole = predict(client, kind, text="the cat sat on the mat")
+    count = len(tokens.read(TOKENS[kind], "the cat sat on the mat"))
     for piece in ("the", " cat sat", " on the mat"):
-        last = ask(client, kind, text=piece, session=f"pieces-{kind}")
+        last = predict(client, kind, text=piece, session=f"pieces-{kind}")
     assert last["output"] == whole["output"]
     assert last["step"] == count
 
 
 def test_characters_may_be_cut_anywhere(client: httpx.Client) -> None:
     for piece in ("the c", "at s", "at"):
-        last = ask(client, "characters", text=piece, session="anywhere")
-    assert last["output"] == ask(client, "characters", text="the cat sat")["output"]
+        last = predict(client, "characters", text=piece, session="anywhere")
+    assert last["output"] == predict(client, "characters", text="the cat sat")["output"]
 
 
-def test_what_the_vocabulary_lacks_is_refused_or_unknown(client: httpx.Client) -> None:
+def test_text_outside_the_vocabulary_is_refused_or_unknown(client: httpx.Client) -> None:
     status, pointer, detail = refusal(client, "characters", text="the cat, Zoe")
     assert (status, pointer) == (422, "/sequences/0/text")
     assert "'Z'" in detail and "character 9" in detail
     assert refusal(client, "characters", steps=["t", "Z"])[:2] == (422, "/sequences/0/steps/1")
-    assert ask(client, "words", text="the zebra") == ask(client, "words", steps=["the", tokens.UNKNOWN])
-    assert ask(client, "words", steps=["the", "zebra"]) == ask(client, "words", text="the yak")
-    assert ask(client, "subwords", text="Zürich 東京")["label"]
+    assert predict(client, "words", text="the zebra") == predict(
+        client, "words", steps=["the", tokens.UNKNOWN]
+    )
+    assert predict(client, "words", steps=["the", "zebra"]) == predict(client, "words", text="the yak")
+    assert predict(client, "subwords", text="Zürich 東京")["label"]
 
 
-def test_words_of_letters_are_read_out_of_a_text_as_it_was_written(client: httpx.Client) -> None:
-    written = ask(client, "letter-words", text="The CAT's mat, since 1987...\nOn it: the cat.")
+def test_letter_words_are_read_from_text_with_case_and_punctuation(client: httpx.Client) -> None:
+    written = predict(client, "letter-words", text="The CAT's mat, since 1987...\nOn it: the cat.")
     plain = ["the", "cat", tokens.UNKNOWN, "mat", tokens.UNKNOWN, "on", tokens.UNKNOWN, "the", "cat"]
-    assert written == ask(client, "letter-words", steps=plain)
+    assert written == predict(client, "letter-words", steps=plain)
     assert refusal(client, "letter-words", text="1987!")[:2] == (422, "/sequences/0/text")
 
 
@@ -115,46 +117,46 @@ def test_words_of_letters_are_read_out_of_a_text_as_it_was_written(client: httpx
         ({"session": "s"}, "/sequences/0"),
     ],
 )
-def test_what_is_no_text_is_refused_where_it_is(
+def test_an_invalid_text_is_refused_with_a_pointer(
     client: httpx.Client, sequence: dict[str, Any], pointer: str
 ) -> None:
     assert refusal(client, "subwords", **sequence)[:2] == (422, pointer)
 
 
-def test_a_text_of_too_many_tokens_is_refused_also_where_it_is_not_even_read(client: httpx.Client) -> None:
-    for given in ("a" * 20_001, "a" * 1_000_000):
-        response = client.post("/predict", json={"model": "characters", "sequences": [{"text": given}]})
+def test_a_text_of_too_many_tokens_is_refused_even_before_it_is_tokenized(client: httpx.Client) -> None:
+    for long in ("a" * 20_001, "a" * 1_000_000):
+        response = client.post("/predict", json={"model": "characters", "sequences": [{"text": long}]})
         assert response.json()["code"] == "sequence_too_long"
         assert response.json()["pointer"] == "/sequences/0/text"
 
 
-def test_a_model_of_numbers_takes_no_text(server: Server) -> None:
+def test_a_model_of_numbers_refuses_text(server: Server) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert refusal(client, "vowels", text="the cat")[:2] == (422, "/sequences/0/text")
 
 
-def test_a_tokenizer_that_is_none_or_of_another_vocabulary_is_refused_at_the_start(models: Path) -> None:
+def test_an_invalid_tokenizer_or_one_of_another_vocabulary_is_refused_at_the_start(models: Path) -> None:
     spec = read_manifest(models / "words" / "1").inputs[0]
     with pytest.raises(StartupError, match="cannot be read"):
         text.check(spec.model_copy(update={"tokenizer": "{}"}))
-    other = LEARN["characters"].tokenizer
+    other = TOKENS["characters"].tokenizer
     with pytest.raises(StartupError, match="differ"):
         text.check(spec.model_copy(update={"tokenizer": other}))
 
 
 def test_the_vocabulary_is_in_the_manifest(models: Path) -> None:
     fields = json.loads((models / "subwords" / "1" / MANIFEST_FILE).read_text())
-    assert tuple(fields["inputs"][0]["vocabulary"]) == LEARN["subwords"].vocabulary
+    assert tuple(fields["inputs"][0]["vocabulary"]) == TOKENS["subwords"].vocabulary
     fields["inputs"][0]["vocabulary"] = []
     with pytest.raises(ValueError, match="text needs the kind token and a vocabulary"):
         Manifest.model_validate(fields)
     assert np.isfinite(fields["example"]["output"]).all()
 
 
-def test_a_server_without_the_tokenizers_library_says_what_to_install(
+def test_without_the_tokenizers_library_the_error_names_the_package(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = read_manifest(models / "words" / "1").inputs[0]
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(StartupError, match=r"pip install cellgate\[text\]"):
-        text.check(spec.model_copy(update={"tokenizer": f"{spec.tokenizer} "}))  # one not loaded before
+        text.check(spec.model_copy(update={"tokenizer": f"{spec.tokenizer} "}))  # not cached by another test

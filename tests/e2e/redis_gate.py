@@ -1,4 +1,4 @@
-"""A gate before Redis that can keep replies to commits back: Redis has run them, no server hears of it."""
+"""A TCP proxy in front of Redis that can withhold replies to commits: Redis has run them, no server knows."""
 
 import contextlib
 import socket
@@ -6,20 +6,20 @@ import socketserver
 import threading
 from collections.abc import Iterator
 
-COMMIT_BYTES = 1000  # a command of more carries a session record
+COMMIT_BYTES = 1000  # a longer command holds a session record
 CHUNK = 1 << 20
 
 
-class Gate(socketserver.ThreadingTCPServer):
-    """Listens on a port of loopback and passes on to another one."""
+class RedisGate(socketserver.ThreadingTCPServer):
+    """Listens on a loopback port and forwards to another one."""
 
     daemon_threads = True
 
     def __init__(self, redis_port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.redis_port = redis_port
-        self.keeps_back = False
-        self.kept_back = threading.Event()
+        self.withholds = False
+        self.withheld = threading.Event()
 
     @property
     def url(self) -> str:
@@ -27,7 +27,7 @@ class Gate(socketserver.ThreadingTCPServer):
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    server: Gate
+    server: RedisGate
 
     def handle(self) -> None:
         self._is_shut = False
@@ -39,7 +39,7 @@ class _Connection(socketserver.BaseRequestHandler):
             replies.start()
             with contextlib.suppress(OSError):
                 while command := self.request.recv(CHUNK):
-                    if self.server.keeps_back and len(command) > COMMIT_BYTES:
+                    if self.server.withholds and len(command) > COMMIT_BYTES:
                         self._is_shut = True
                     redis.sendall(command)
             with contextlib.suppress(OSError):
@@ -50,7 +50,7 @@ class _Connection(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):
             while reply := redis.recv(CHUNK):
                 if self._is_shut:
-                    self.server.kept_back.set()
+                    self.server.withheld.set()
                 else:
                     self.request.sendall(reply)
         with contextlib.suppress(OSError):
@@ -58,9 +58,9 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 @contextlib.contextmanager
-def gate(redis_port: int) -> Iterator[Gate]:
-    """An open gate, gone at the end of the block."""
-    with Gate(redis_port) as opened:
+def redis_gate(redis_port: int) -> Iterator[RedisGate]:
+    """An open gate, closed at the end of the block."""
+    with RedisGate(redis_port) as opened:
         thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
