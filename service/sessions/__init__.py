@@ -1,1 +1,28 @@
-"""TODO."""
+"""Named sequences that continue over many requests: their rules, turns, records and stores.
+
+The package knows records, the step count, versions of a state's graph, stores and the session clock. It does
+not know HTTP, JSON, models in memory or ONNX Runtime: a state is bytes, with the layout that a model names.
+"""
+
+from service.sessions.clock import SteadyClock
+from service.sessions.exported import MEDIA_TYPE
+from service.sessions.resources import Home, Page, Resources
+from service.sessions.rules import Binding, Opened, session_key
+from service.sessions.sessions import Sessions
+from service.sessions.store import Limits, Quota, Record, Store
+
+__all__ = [
+    "MEDIA_TYPE",
+    "Binding",
+    "Home",
+    "Limits",
+    "Opened",
+    "Page",
+    "Quota",
+    "Record",
+    "Resources",
+    "Sessions",
+    "SteadyClock",
+    "Store",
+    "session_key",
+]

@@ -1,24 +1,23 @@
-"""A session as a file: what `export` gives and `import` takes.
+"""A session as a file: `export` writes it and `import` reads it.
 
     magic  format  header length  SHA-256  header (JSON)  state   reply
     4      2       4              32       variable, lengths in the header
 
-Numbers are little endian. The checksum is over all that follows it. The header says what the state is, tensor
-by tensor, so that a server with another graph refuses the file instead of misreading it.
+Numbers are little-endian. The checksum covers everything after it. The header describes the state, tensor by
+tensor, so that a server with another graph refuses the file instead of misreading it.
 """
 
 import hashlib
-import math
 import struct
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import BadExport, NonFinite
-from service.manifest import StateSpec
-from service.sequence import Array
+from service.names import MAX_STEP
 from service.sessions.store.record import Record, Status
+from service.state import StateLayout, StateTensor
 
 MAGIC = b"CGSX"
 FORMAT = 1
@@ -30,18 +29,8 @@ Hex16 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
-class Tensor(BaseModel):
-    """One recurrent tensor, without the batch axis."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    dtype: Literal["float32", "float64", "float16"]
-    shape: tuple[int, ...]
-
-
 class Header(BaseModel):
-    """Everything but the bytes of state and reply."""
+    """Everything except the bytes of state and reply."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,7 +38,7 @@ class Header(BaseModel):
     model: str
     version: str
     graph: Hex8
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[StateTensor, ...]
     step: Count
     created_ms: Count
     ttl_ms: Count
@@ -59,27 +48,7 @@ class Header(BaseModel):
     reply_bytes: Count
 
 
-def tensors_of(states: tuple[StateSpec, ...]) -> tuple[Tensor, ...]:
-    """What a graph's state is made of, in its order."""
-    return tuple(Tensor(name=spec.input, dtype=spec.dtype, shape=spec.row_shape) for spec in states)
-
-
-def num_bytes(tensors: tuple[Tensor, ...]) -> int:
-    """The size of a state."""
-    return sum(math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize for tensor in tensors)
-
-
-def unpack(tensors: tuple[Tensor, ...], state: bytes) -> dict[str, Array]:
-    """A state of `num_bytes` as arrays by name, which cannot be written to."""
-    arrays, start = {}, 0
-    for tensor in tensors:
-        array = np.frombuffer(state, tensor.dtype, math.prod(tensor.shape), start)
-        arrays[tensor.name] = array.reshape(tensor.shape)
-        start += array.nbytes
-    return arrays
-
-
-def write(session: str, record: Record, tensors: tuple[Tensor, ...]) -> bytes:
+def write(session: str, record: Record, tensors: tuple[StateTensor, ...]) -> bytes:
     """A live session as bytes, its last request's reply included, so that a retry stays safe."""
     header = Header(
         session=session,
@@ -101,15 +70,15 @@ def write(session: str, record: Record, tensors: tuple[Tensor, ...]) -> bytes:
 
 
 def read(blob: bytes) -> tuple[Header, Record]:
-    """Undo `write`; the record has no revision and was never touched. Raises BadExport."""
+    """Undo `write`; the record's revision and last use are zero. Raises BadExport."""
     if len(blob) < _PREFIX.size or blob[:4] != MAGIC:
-        raise BadExport("this is no exported session")
-    _, written, length, checksum = _PREFIX.unpack_from(blob)
-    if written != FORMAT:
-        raise BadExport(f"the file has format {written}, this server reads {FORMAT}")
+        raise BadExport("this is not an exported session")
+    _, version, length, checksum = _PREFIX.unpack_from(blob)
+    if version != FORMAT:
+        raise BadExport(f"the file has format {version}, this server reads {FORMAT}")
     rest = blob[_PREFIX.size :]
     if hashlib.sha256(rest).digest() != checksum:
-        raise BadExport("the file does not match its checksum: it was cut short or changed")
+        raise BadExport("the file does not match its checksum: it is incomplete or was changed")
     try:
         header = Header.model_validate_json(rest[:length])
     except ValidationError as error:
@@ -119,7 +88,7 @@ def read(blob: bytes) -> tuple[Header, Record]:
         ) from error
     state, reply = rest[length : length + header.state_bytes], rest[length + header.state_bytes :]
     if len(state) != header.state_bytes or len(reply) != header.reply_bytes:
-        raise BadExport("the header's lengths are not those of the file")
+        raise BadExport("the lengths in the header do not match the file")
     return header, Record(
         status=Status.LIVE,
         model=header.model,
@@ -137,18 +106,18 @@ def read(blob: bytes) -> tuple[Header, Record]:
     )
 
 
-def check(header: Header, record: Record, *, max_step: int) -> None:
-    """Refuse what no server would have written; the header's tensors are known to be a model's.
+def check(record: Record, layout: StateLayout) -> None:
+    """Refuse a record that no server would have written; the header's tensors are known to be the layout's.
 
-    The checksum tells of accidents: whoever makes a file can make one for it. Raises BadExport or NonFinite.
+    The checksum finds accidents only: a forged file can have a valid one. Raises BadExport or NonFinite.
     """
-    if not record.at <= record.step <= max_step:
+    if not record.at <= record.step <= MAX_STEP:
         raise BadExport(
             f"the file is at step {record.step}, its last request began at {record.at}: "
-            f"a session has at most {max_step} steps, and a request begins before its end"
+            f"a session has at most {MAX_STEP} steps, and a request begins before its end"
         )
-    if len(record.state) != num_bytes(header.tensors):
-        raise BadExport(f"the state has {len(record.state)} bytes, its tensors {num_bytes(header.tensors)}")
-    for name, array in unpack(header.tensors, record.state).items():
+    if len(record.state) != layout.num_bytes:
+        raise BadExport(f"the state has {len(record.state)} bytes, its tensors {layout.num_bytes}")
+    for name, array in layout.unpack_named(record.state).items():
         if not np.isfinite(array).all():
-            raise NonFinite(f"the state {name!r} holds NaN or an infinity")
+            raise NonFinite(f"the state {name!r} contains NaN or an infinity")

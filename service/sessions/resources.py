@@ -1,57 +1,57 @@
-"""Sessions as resources: looked at, made with a state of one's own, copied, moved elsewhere.
+"""Sessions as resources: read, listed, created with a given state, copied, moved, exported and imported.
 
-All of it happens between two requests of a session, within its turn, and by compare-and-set as theirs does.
+Each change happens between two requests of a session, within its turn, and by compare-and-set.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import numpy as np
-
 from service.errors import (
     CorruptRecord,
     InvalidField,
-    NonFinite,
     SessionExists,
     SessionMismatch,
     SessionNotSupported,
-    WrongShape,
 )
-from service.manifest import Manifest, StateSpec
-from service.names import MAX_STEP
+from service.manifest import Manifest
 from service.sequence import Array
-from service.sessions import exported as transfer
-from service.sessions.rules import Binding, Sessions, session_key
-from service.sessions.store import Record
+from service.sessions import exported, rules
+from service.sessions.rules import Binding, session_key
+from service.sessions.sessions import Sessions
 from service.sessions.store.base import tenant_of
-from service.sessions.store.record import new_revision
+from service.sessions.store.record import Record, new_revision
+from service.state import StateLayout, StateTensor, describe
 
-MAX_SCANNED = 10  # pages looked through, for one page of a single model's sessions
+MAX_SCANNED = 10  # pages of the store read for one page of a single model's sessions
 
 
 class Home(Protocol):
-    """The model version a session lives on."""
+    """The model version that a session runs on, loaded or on disk."""
 
     @property
     def manifest(self) -> Manifest:
-        """The contract, which names the states."""
+        """The contract of the graph."""
 
     @property
     def binding(self) -> Binding:
         """The graph, by name and fingerprint."""
 
+    @property
+    def layout(self) -> StateLayout:
+        """The tensors of a state."""
+
 
 @dataclass(slots=True, frozen=True)
 class Page:
-    """Some live sessions in order of name; `next` is the name to go on after, None at the end."""
+    """Some live sessions in order of name; `next` is the last name read, None at the end."""
 
     sessions: list[tuple[str, Record]]
     next: str | None
 
 
 class Resources:
-    """What can be done with sessions but to step them. Raises UnknownSession or SessionGone throughout."""
+    """All operations on sessions except their steps. Each raises UnknownSession or SessionGone."""
 
     def __init__(
         self, sessions: Sessions, find_home: Callable[[str | None, str | None], Home], *, max_ttl_s: float
@@ -61,49 +61,51 @@ class Resources:
         self._max_ttl_s = max_ttl_s
 
     def now_ms(self) -> int:
-        """The time sessions live by."""
+        """The session clock, milliseconds since the Unix epoch."""
         return self._sessions.now_ms()
 
     async def read(self, tenant: str, name: str) -> Record:
         """The live record."""
-        return self._sessions.require_live(await self._sessions.find(session_key(tenant, name)))
+        record = await self._sessions.find(session_key(tenant, name))
+        return rules.require_live(record, self.now_ms())
 
     async def page(self, tenant: str, *, after: str = "", limit: int = 100, model: str | None = None) -> Page:
         """Up to `limit` live sessions with a name greater than `after`, of one model or of all.
 
-        A page may hold fewer, even none, and there be more: only `next` tells.
+        A page may have fewer sessions, even none, although more follow: `next` tells.
         """
         prefix, sessions = session_key(tenant, ""), self._sessions
-        kept: list[tuple[str, Record]] = []
+        now_ms = sessions.now_ms()
+        page: list[tuple[str, Record]] = []
         for _ in range(MAX_SCANNED):
-            found = await sessions.store.scan(prefix, session_key(tenant, after), limit)
-            for key, record in found:
+            scanned = await sessions.store.scan(prefix, session_key(tenant, after), limit)
+            for key, record in scanned:
                 after = key[len(prefix) :].decode()
-                if sessions.is_live(record) and model in (None, record.model):
-                    kept.append((after, record))
-                    if len(kept) == limit:
-                        return Page(kept, after)
-            if len(found) < limit:
-                return Page(kept, None)
-        return Page(kept, after)
+                if rules.is_live(record, now_ms) and model in (None, record.model):
+                    page.append((after, record))
+                    if len(page) == limit:
+                        return Page(page, after)
+            if len(scanned) < limit:
+                return Page(page, None)
+        return Page(page, after)
 
     async def tenants(self, limit: int) -> list[str]:
-        """Up to `limit` of those who have sessions, in order of name; each costs one look into the store."""
+        """Up to `limit` tenants that have sessions, in order of name; each costs one read of the store."""
         names: list[str] = []
         after = b""
-        while len(names) < limit and (found := await self._sessions.store.scan(b"", after, 1)):
-            tenant = tenant_of(found[0][0])
+        while len(names) < limit and (first := await self._sessions.store.scan(b"", after, 1)):
+            tenant = tenant_of(first[0][0])
             names.append(tenant.decode())
             after = tenant + b"\0\xff"  # beyond all its sessions, whose names are ASCII
         return names
 
     async def delete(self, tenant: str, name: str) -> None:
-        """Forget a live session, or one whose record was damaged; its name is free again."""
+        """Delete a live session, or one whose record is damaged; its name is free again."""
 
-        def forget(found: Record | None) -> None:
-            self._sessions.require_live(found)
+        def delete(existing: Record | None) -> None:
+            rules.require_live(existing, self.now_ms())
 
-        await self._change(tenant, name, forget, even_damaged=True)
+        await self._change(tenant, name, delete, even_damaged=True)
 
     async def create(
         self,
@@ -117,22 +119,22 @@ class Resources:
         ttl_s: float | None = None,
         replace_live: bool = False,
     ) -> Record:
-        """Begin a session, with the client's own state or the model's initial one.
+        """Create a session, with the client's own state or the model's initial one.
 
         Raises UnknownModel, UnknownVersion, SessionNotSupported, SessionExists or an InvalidField.
         """
         home = self._find_home(model, version)
         _require_states(home)
-        specs = home.manifest.states
-        packed = _pack_state(specs, state) if state is not None else b"".join(map(_initial, specs))
+        layout = home.layout
+        packed = layout.pack(layout.initial()) if state is None else layout.parse(state)
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
-        fresh = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
-        return await self._put(tenant, name, fresh, replace_live=replace_live)
+        record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
+        return await self._put(tenant, name, record, replace_live=replace_live)
 
     async def fork(self, tenant: str, name: str, to: str, *, ttl_s: float | None = None) -> Record:
-        """A second session that goes on from where this one is now. Raises SessionExists."""
+        """A second session that continues from the current step of this one. Raises SessionExists."""
         record = await self.read(tenant, name)
-        # The stored reply speaks of the other session, so the copy has none.
+        # The stored reply names the other session, so the copy has none.
         copy = self._sessions.new_record(
             Binding(record.model, record.version, record.graph),
             state=record.state,
@@ -142,7 +144,7 @@ class Resources:
         return await self._put(tenant, to, copy, replace_live=False)
 
     async def set_ttl(self, tenant: str, name: str, ttl_s: float) -> Record:
-        """Change the idle time after which it expires; that begins anew. Raises InvalidField."""
+        """Change the idle time after which it expires, counted from now. Raises InvalidField."""
         ttl_ms, touched_ms = self._ttl_ms(ttl_s), self._sessions.now_ms()
         return await self._update(
             tenant, name, lambda live: replace(live, ttl_ms=ttl_ms, touched_ms=touched_ms)
@@ -151,78 +153,83 @@ class Resources:
     async def migrate(self, tenant: str, name: str, version: str | None) -> Record:
         """Move to another version (default: the newest), state and step as they are.
 
-        Raises SessionMismatch when that version's states are named, typed or shaped otherwise.
+        Raises SessionMismatch when that version's states differ in name, type or shape.
         """
 
         def move(live: Record) -> Record:
             old, new = self._find_home(live.model, live.version), self._find_home(live.model, version)
-            _require_same(transfer.tensors_of(old.manifest.states), new)
+            _require_same(old.layout.tensors, new)
             return replace(live, version=new.binding.version, graph=new.binding.graph)
 
         return await self._update(tenant, name, move)
 
     async def export(self, tenant: str, name: str) -> bytes:
-        """The session as a file. Raises SessionMismatch when no model is there to say what its state is."""
+        """The session as a file. Raises SessionMismatch when its graph is not there to tell its tensors."""
         record = await self.read(tenant, name)
-        home = self._home_of(record)
-        return transfer.write(name, record, transfer.tensors_of(home.manifest.states))
+        return exported.write(name, record, self._home_of(record).layout.tensors)
 
     async def import_(
         self, tenant: str, name: str, blob: bytes, *, version: str | None = None, replace_live: bool = False
     ) -> Record:
-        """Take an exported session in, onto its own version, or onto `version` if the states agree.
+        """Import an exported session onto its own version, or onto `version` if the states agree.
 
         Raises BadExport, NonFinite, UnknownModel, UnknownVersion, SessionMismatch or SessionExists.
         """
-        header, record = transfer.read(blob)
+        header, record = exported.read(blob)
         home = self._find_home(header.model, version or header.version)
         _require_same(header.tensors, home)
         if version is None and home.binding.graph != record.graph:
             raise SessionMismatch(
-                f"the session comes from another graph than {header.model} {header.version} has here; "
-                "say which version shall take it"
+                f"the graph of {header.model} version {header.version} here is not the one that the session "
+                'was exported from; set "version" to import it all the same'
             )
-        transfer.check(header, record, max_step=MAX_STEP)
-        fresh = self._sessions.new_record(
+        exported.check(record, home.layout)
+        new = self._sessions.new_record(
             home.binding,
             state=record.state,
             step=record.step,
             ttl_ms=min(record.ttl_ms, self._ttl_ms(self._max_ttl_s)),
         )
-        fresh.created_ms = min(record.created_ms, fresh.created_ms)  # another host's clock may be ahead
-        if name == header.session:  # its stored reply says this name
-            fresh.at, fresh.digest, fresh.reply = record.at, record.digest, record.reply
-        return await self._put(tenant, name, fresh, replace_live=replace_live)
+        new.created_ms = min(record.created_ms, new.created_ms)  # another host's clock may be ahead
+        if name == header.session:  # the stored reply names it
+            new.at, new.digest, new.reply = record.at, record.digest, record.reply
+        return await self._put(tenant, name, new, replace_live=replace_live)
 
     def state_of(self, record: Record) -> dict[str, Array]:
-        """Its recurrent tensors by name. Raises SessionMismatch when they cannot be told apart any more."""
-        tensors = transfer.tensors_of(self._home_of(record).manifest.states)
-        if len(record.state) != transfer.num_bytes(tensors):
-            raise SessionMismatch(f"the session's state has {len(record.state)} bytes, its model's differs")
-        return transfer.unpack(tensors, record.state)
+        """Its recurrent tensors by name. Raises SessionMismatch when its model's layout is another one."""
+        layout = self._home_of(record).layout
+        if len(record.state) != layout.num_bytes:
+            raise SessionMismatch(
+                f"the session's state has {len(record.state)} bytes, its model's state {layout.num_bytes}"
+            )
+        return layout.unpack_named(record.state)
 
     def _home_of(self, record: Record) -> Home:
         home = self._find_home(record.model, record.version)
         if home.binding.graph != record.graph:
-            raise SessionMismatch("the session's state came from another graph than this version has now")
+            raise SessionMismatch(
+                f"the graph of {record.model} version {record.version} has changed since it computed "
+                "the session's state"
+            )
         return home
 
     async def _put(self, tenant: str, name: str, record: Record, *, replace_live: bool) -> Record:
-        def place(found: Record | None) -> Record:
-            if found is not None and self._sessions.is_live(found) and not replace_live:
+        def put(existing: Record | None) -> Record:
+            if existing is not None and rules.is_live(existing, self.now_ms()) and not replace_live:
                 raise SessionExists(
-                    f"the session is live, at step {found.step}", members={"step": found.step}
+                    f"the session is live, at step {existing.step}", members={"step": existing.step}
                 )
             return record
 
-        await self._change(tenant, name, place, even_damaged=replace_live)
+        await self._change(tenant, name, put, even_damaged=replace_live)
         return record
 
     async def _update(self, tenant: str, name: str, change: Callable[[Record], Record]) -> Record:
         changed: list[Record] = []
 
-        def update(found: Record | None) -> Record:
-            changed[:] = [replace(change(self._sessions.require_live(found)), revision=new_revision())]
+        def update(existing: Record | None) -> Record:
+            live = rules.require_live(existing, self.now_ms())
+            changed[:] = [replace(change(live), revision=new_revision())]
             return changed[0]
 
         await self._change(tenant, name, update)
@@ -236,16 +243,16 @@ class Resources:
         *,
         even_damaged: bool = False,
     ) -> None:
-        """Write what `change` makes of what is there (None: delete), again until nobody else was first."""
+        """Replace the record with what `change` returns (None: delete), until no other writer was first."""
         key = session_key(tenant, name)
-        await self._sessions.take_turn(key)
+        await self._sessions.turns.take(key)
         try:
             is_done = False
             while not is_done:
-                found = await self._find(key, even_damaged=even_damaged)
-                is_done = await self._sessions.put(key, found, change(found))
+                existing = await self._find(key, even_damaged=even_damaged)
+                is_done = await self._sessions.put(key, existing, change(existing))
         finally:
-            self._sessions.release_turn(key)
+            self._sessions.turns.release(key)
 
     async def _find(self, key: bytes, *, even_damaged: bool) -> Record | None:
         try:
@@ -265,48 +272,14 @@ class Resources:
 
 def _require_states(home: Home) -> None:
     if not home.manifest.chunkable:
-        raise SessionNotSupported(f"{home.binding.model} cannot be served step by step")
+        raise SessionNotSupported(f"{home.binding.model} cannot be run in pieces, so it has no sessions")
 
 
-def _require_same(tensors: tuple[transfer.Tensor, ...], home: Home) -> None:
+def _require_same(tensors: tuple[StateTensor, ...], home: Home) -> None:
     _require_states(home)
-    ours = transfer.tensors_of(home.manifest.states)
-    if tensors != ours:
+    own = home.layout.tensors
+    if tensors != own:
         raise SessionMismatch(
-            f"the session's state is {_told(tensors)}; {home.binding.model} version {home.binding.version} "
-            f"has {_told(ours)}"
+            f"the session's state is {describe(tensors)}; {home.binding.model} version "
+            f"{home.binding.version} has {describe(own)}"
         )
-
-
-def _told(tensors: tuple[transfer.Tensor, ...]) -> str:
-    return ", ".join(f"{tensor.name} {tensor.dtype}{list(tensor.shape)}" for tensor in tensors)
-
-
-def _initial(spec: StateSpec) -> bytes:
-    return np.full(spec.row_shape, spec.initial, spec.dtype).tobytes()
-
-
-def _pack_state(specs: tuple[StateSpec, ...], state: Mapping[str, Any]) -> bytes:
-    """The client's tensors as they lie in a record. Raises InvalidField, WrongShape or NonFinite."""
-    names = [spec.input for spec in specs]
-    if set(state) != set(names):
-        raise InvalidField(f"expected exactly the states {', '.join(map(repr, names))}", pointer="/state")
-    return b"".join(_pack_tensor(spec, state[spec.input]) for spec in specs)
-
-
-def _pack_tensor(spec: StateSpec, value: Any) -> bytes:
-    pointer = f"/state/{spec.input}"
-    wanted = f"expected numbers in the shape {list(spec.row_shape)}"
-    try:
-        array = np.array(value)
-    except ValueError as error:  # ragged
-        raise WrongShape(wanted, pointer=pointer) from error
-    if array.dtype.kind not in "iuf":
-        raise InvalidField(wanted, pointer=pointer)
-    if array.shape != spec.row_shape:
-        raise WrongShape(f"{wanted}, got {list(array.shape)}", pointer=pointer)
-    with np.errstate(over="ignore"):
-        packed = array.astype(spec.dtype)
-    if not np.isfinite(packed).all():
-        raise NonFinite(f"a number does not fit into {spec.dtype}", pointer=pointer)
-    return packed.tobytes()

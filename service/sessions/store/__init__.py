@@ -1,6 +1,10 @@
-"""Where sessions live. One interface, `Store`; one file per place."""
+"""Stores of sessions: one interface, `Store`, and one file for each kind of storage.
 
-from service.sessions.store.base import Limits, Outcome, Quota, Stats, Store, Write
+A store knows records, revisions and bounds. It does not know models, requests or when a retry is safe.
+"""
+
+from service.sessions.store.base import Outcome, Store, Write
 from service.sessions.store.record import Record, Status
+from service.sessions.store.room import Limits, Quota
 
-__all__ = ["Limits", "Outcome", "Quota", "Record", "Stats", "Status", "Store", "Write"]
+__all__ = ["Limits", "Outcome", "Quota", "Record", "Status", "Store", "Write"]

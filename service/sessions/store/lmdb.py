@@ -1,47 +1,75 @@
 """Sessions in an LMDB file: the embedded default. Shared by all workers of a host; survives kill -9.
 
 LMDB (Symas) is a copy-on-write B+ tree in a memory map. A commit changes the map before it returns, so the
-kernel holds it whatever becomes of our processes; only with `sync_to_disk` does it wait for the disk too.
-What lies in the map: `lmdb_tables.py`.
+kernel holds it even if the process is killed; only with `sync_to_disk` does it also wait for the disk.
+The tables in the map: `lmdb_tables.py`.
 """
 
 import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
 
 from service.errors import StartupError, StoreUnavailable
-from service.sessions.store.base import Limits, Outcome, Stats, Write, take_live, tenant_of
+from service.sessions.store import room
+from service.sessions.store.base import Outcome, Write, tenant_of, unpack_live
 from service.sessions.store.lmdb_tables import NUM_TABLES, Tables, Txn
 from service.sessions.store.record import Head, Record, Status
+from service.sessions.store.room import Limits
 
-# Room beside the records: half-filled pages, the indexes, tombstones, pages that readers still hold.
-MAP_FACTOR, MAP_EXTRA = 3, 512 << 20
-# Even to delete, LMDB writes new pages before old ones are free: what grows must leave room for that.
-MAP_RESERVE = 64 << 20
-MAX_READERS = 1024  # processes, the command line's included
-# A write to a memory map kills the process when the disk is full: room must be left for seconds of them.
-DISK_RESERVE, SPACE_CHECK_S = 64 << 20, 0.2
+MAX_READERS = 1024  # processes, those of the command line included
+
+
+@dataclass(frozen=True)
+class Space:
+    """Sizes of the memory map, and the free space that a commit needs."""
+
+    # Room for more than the live records: half-filled pages, indexes, tombstones, pages that readers hold.
+    map_factor: int = 3  # times the bytes of live records
+    map_extra_bytes: int = 512 << 20
+    # LMDB writes new pages before old ones are free, even to delete: what grows must leave room for that.
+    map_reserve_bytes: int = 64 << 20
+    # A write to a memory map kills the process when the disk is full. The reserve must last until the next
+    # check.
+    disk_reserve_bytes: int = 64 << 20
+    check_interval_s: float = 0.2
+
+
+def free_disk_bytes(directory: Path) -> int:
+    """Bytes left on the disk that holds the directory. Raises OSError."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
 
 
 class LmdbStore:
-    """Implements `Store`. One write transaction per commit, however many sessions it moves."""
+    """Implements `Store`. One write transaction per commit, however many sessions it changes."""
 
-    def __init__(self, directory: Path, limits: Limits, *, sync_to_disk: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        limits: Limits,
+        *,
+        sync_to_disk: bool = False,
+        space: Space = Space(),
+        free_disk: Callable[[Path], int] = free_disk_bytes,
+    ) -> None:
         self.directory = directory
         self.limits = limits
         self.sync_to_disk = sync_to_disk
+        self._space = space
+        self._free_disk = free_disk
         self._file = directory / "data.mdb"
         self._space_checked = 0.0
         self._is_map_short = False
 
     async def open(self) -> None:
-        """Create the directory if need be and map the file. Raises StartupError."""
-        map_size = self.limits.max_bytes * MAP_FACTOR + MAP_EXTRA
+        """Create the directory if it is missing and map the file. Raises StartupError."""
+        map_size = self.limits.max_bytes * self._space.map_factor + self._space.map_extra_bytes
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._env = lmdb.open(
@@ -54,12 +82,12 @@ class LmdbStore:
                 metasync=self.sync_to_disk,
                 max_readers=MAX_READERS,
             )
-            self._env.reader_check()  # slots of workers that were killed
-            self._max_pages = (map_size - MAP_RESERVE) // self._env.stat()["psize"]
+            self._env.reader_check()  # free the slots of workers that were killed
+            self._max_pages = (map_size - self._space.map_reserve_bytes) // self._env.stat()["psize"]
             self._opened = os.stat(self._file)
             self._tables = Tables(self._env, self.limits)
             with self._env.begin(write=True) as txn:
-                self._tables.bring_up_to_date(txn)
+                self._tables.upgrade(txn)
         except (OSError, lmdb.Error) as error:
             raise StartupError(f"session store {self.directory}: {error}") from error
 
@@ -69,7 +97,7 @@ class LmdbStore:
         self._env.close()
 
     async def check(self) -> None:
-        """Look at the disk, and try in vain what a commit would do."""
+        """Check the disk, and run a commit that is then aborted."""
         self._check_space()
         if self.sync_to_disk:
             await asyncio.to_thread(self._try)
@@ -81,53 +109,45 @@ class LmdbStore:
         try:
             with self._env.begin(self._tables.records) as txn:
                 packed = txn.get(key)
-        except lmdb.Error as error:  # spelt out, not `_telling`: every step of a session comes here
+        except lmdb.Error as error:  # not `_translate_errors`, for speed: every step of a session comes here
             raise StoreUnavailable(f"LMDB: {error}") from error
         return None if packed is None else Record.unpack(packed)
 
     async def commit(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
         """Apply writes in order, in one transaction."""
-        if self.sync_to_disk:  # the wait for the disk must not hold up the event loop
+        if self.sync_to_disk:  # the wait for the disk must not block the event loop
             return await asyncio.to_thread(self._commit, writes, now_ms)
         return self._commit(writes, now_ms)
 
     async def scan(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
         """Live records in order of key."""
-        with self._telling(), self._env.begin() as txn:
-            return take_live(self._tables.live(txn, prefix, after), limit)
+        with self._translate_errors(), self._env.begin() as txn:
+            return unpack_live(self._tables.live(txn, prefix, after), limit)
 
     async def sweep(self, now_ms: int, limit: int) -> int:
-        """Bury the expired, first to expire first."""
-        with self._telling(), self._env.begin(write=True) as txn:
+        """Replace expired sessions with tombstones, first to expire first."""
+        with self._translate_errors(), self._env.begin(write=True) as txn:
             expired = self._tables.expired(txn, now_ms, limit)
             for key in expired:
-                self._tables.bury(txn, key, Status.EXPIRED, now_ms)
+                self._tables.end(txn, key, Status.EXPIRED, now_ms)
         return len(expired)
 
-    async def stats(self) -> Stats:
-        """How full the store is, all workers together."""
-        tables = self._tables
-        with self._telling(), self._env.begin() as txn:
-            return Stats(
-                tables.num_live(txn), tables.live_bytes(txn), tables.num_graves(txn), tables.grave_bytes(txn)
-            )
-
     def _check_space(self) -> None:
-        """Look at disk and map now and then. Raises StoreUnavailable when the disk is about to be full."""
+        """Check disk and map at intervals. Raises StoreUnavailable when the disk is about to be full."""
         now = time.monotonic()
-        if now < self._space_checked + SPACE_CHECK_S:
+        if now < self._space_checked + self._space.check_interval_s:
             return
         try:
-            disk, file = os.statvfs(self.directory), os.stat(self._file)
+            free_bytes, file = self._free_disk(self.directory), os.stat(self._file)
         except OSError as error:
             raise StoreUnavailable(f"the sessions' file {self._file}: {error.strerror}") from error
         if not os.path.samestat(file, self._opened):
-            raise StoreUnavailable(f"{self._file} is another file than the one that was opened: start anew")
-        if disk.f_bavail * disk.f_frsize < DISK_RESERVE:
+            raise StoreUnavailable(f"{self._file} has been replaced since it was opened: restart the server")
+        if free_bytes < self._space.disk_reserve_bytes:
             raise StoreUnavailable(
-                f"fewer than {DISK_RESERVE >> 20} MB are left on the disk of {self.directory}"
+                f"less than {self._space.disk_reserve_bytes >> 20} MB left on the disk of {self.directory}"
             )
-        with self._telling(), self._env.begin() as txn:
+        with self._translate_errors(), self._env.begin() as txn:
             self._is_map_short = self._is_short(txn)
         self._space_checked = now
 
@@ -135,17 +155,16 @@ class LmdbStore:
         return self._tables.num_pages(txn) > self._max_pages
 
     def _try(self) -> None:
-        with self._telling():
+        with self._translate_errors():
             txn = self._env.begin(write=True)
             try:
-                self._tables.try_all(txn)
+                self._tables.write_to_each(txn)
             finally:
                 txn.abort()
 
     @staticmethod
     @contextlib.contextmanager
-    def _telling() -> Iterator[None]:
-        """LMDB's errors as ours."""
+    def _translate_errors() -> Iterator[None]:
         try:
             yield
         except lmdb.Error as error:
@@ -172,7 +191,7 @@ class LmdbStore:
         new = None if record is None or packed is None else record.head_of(len(packed))
         if new and new.is_live and self._is_over_quota(txn, write, old, new.size):
             return Outcome.OVER_QUOTA
-        if new and not self._has_room(txn, write.key, old, new, now_ms):
+        if new and not self._make_room(txn, write.key, old, new, now_ms):
             return Outcome.FULL
         self._tables.replace(txn, write.key, old, new, packed)
         return Outcome.DONE
@@ -180,28 +199,25 @@ class LmdbStore:
     def _is_over_quota(self, txn: Txn, write: Write, old: Head | None, size: int) -> bool:
         if write.quota is None:
             return False
-        sessions, total = self._tables.of_tenant(txn, tenant_of(write.key))
-        replaced = old.size if old and old.is_live else 0
-        if not replaced and sessions >= write.quota.max_sessions:
-            return True
-        return size > replaced and total - replaced + size > write.quota.max_bytes
+        usage = self._tables.tenant_usage(txn, tenant_of(write.key))
+        old_size = old.size if old and old.is_live else 0
+        return room.is_over_quota(write.quota, usage, old_size=old_size, new_size=size)
 
-    def _has_room(self, txn: Txn, key: bytes, old: Head | None, new: Head, now_ms: int) -> bool:
-        """Whether the new record fits in the place of the old one, once others have been evicted for it."""
-        if not new.is_live:
-            is_grown = new.size > (old.size if old else 0)
-            return new.size <= self.limits.tombstone_bounds(tenant_of(key))[1] and not (
-                is_grown and self._is_map_short and self._is_short(txn)
-            )
+    def _make_room(self, txn: Txn, key: bytes, old: Head | None, new: Head, now_ms: int) -> bool:
+        """Evict others until the new record fits in place of the old one; whether it does."""
         tables, limits = self._tables, self.limits
-        replaced = old.size if old and old.is_live else 0
-        while new.size > replaced and (
-            tables.live_bytes(txn) - replaced + new.size > limits.max_bytes
-            or (not replaced and tables.num_live(txn) >= limits.max_sessions)
+        if not new.is_live:
+            grows = new.size > (old.size if old else 0)
+            return room.has_room_for_tombstone(limits, tenant_of(key), new.size) and not (
+                grows and self._is_map_short and self._is_short(txn)
+            )
+        old_size = old.size if old and old.is_live else 0
+        while new.size > old_size and (
+            not room.has_room(limits, tables.live_usage(txn), old_size=old_size, new_size=new.size)
             or (self._is_map_short and self._is_short(txn))
         ):
             oldest = tables.longest_idle(txn, but=key)
-            if oldest is None or now_ms - oldest[1] < limits.min_idle_ms:
+            if oldest is None or not room.can_evict(limits, oldest[1], now_ms):
                 return False
-            tables.bury(txn, oldest[0], Status.EVICTED, now_ms)
+            tables.end(txn, oldest[0], Status.EVICTED, now_ms)
         return True

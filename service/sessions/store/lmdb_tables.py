@@ -1,19 +1,21 @@
-"""The tables of an LMDB store: what follows from a change of one record, inside a transaction.
+"""The tables of an LMDB store: what a change of one record entails, inside a transaction.
 
 They know nothing of transactions, disks or who may write.
 
-    records   key → record, live sessions and tombstones alike
+    records   key → record, live sessions and tombstones
     names     key → nothing                          live sessions, in order of key, for lists
     idle      second last touched, key → nothing     live sessions, longest idle first
     expiry    second of expiry, key → nothing        live sessions, first to expire first
-    graves    millisecond of death, key → nothing    tombstones, oldest first
-    plots     tenant, NUL, millisecond of death, rest of the key → nothing    the same, each tenant's together
+    graves    millisecond of the end, key → nothing  tombstones, oldest first
+    plots     tenant, NUL, millisecond of the end, rest of the key → nothing    the same, grouped by tenant
     totals    "bytes", "graves" → sum of the sizes of all live records, of all tombstones
-              tenant, NUL → how many live sessions it has, and the sum of their sizes
-              tenant, NUL, "graves" → how many tombstones it has, and the sum of their sizes
+              tenant, NUL → number of its live sessions, and the sum of their sizes
+              tenant, NUL, "graves" → number of its tombstones, and the sum of their sizes
 
-A damaged record (a bit differs) may stand where its head no longer says. Walks along an index therefore trust
-the index: they bury what is damaged, and remove entries that no record agrees with.
+"graves" (the tombstone index) and "plots" (the same by tenant) are names in stored files, so they stay.
+
+The head of a damaged record (a bit differs) may disagree with the indexes. A walk along an index therefore
+trusts the index: it replaces damaged records with tombstones, and removes entries without a record.
 """
 
 import logging
@@ -24,19 +26,20 @@ from typing import TypeAlias
 import lmdb
 
 from service.errors import CorruptRecord
-from service.sessions.store.base import Limits, tenant_of, tombstone
+from service.sessions.store.base import tenant_of, tombstone
 from service.sessions.store.record import Head, Record, Status
+from service.sessions.store.room import Limits, Usage
 
 logger = logging.getLogger(__name__)
 
 Txn: TypeAlias = "lmdb.Transaction[bytes]"  # it gives copies, not views
 
-_NAMES = (b"records", b"names", b"idle", b"expiry", b"graves", b"plots", b"totals")
-NUM_TABLES = len(_NAMES)
+_TABLES = (b"records", b"names", b"idle", b"expiry", b"graves", b"plots", b"totals")
+NUM_TABLES = len(_TABLES)
 _TIME = struct.Struct(">Q")
-_BYTES, _GRAVES = b"bytes", b"graves"
-_TENANT = struct.Struct(">QQ")  # records, bytes
-_TRIAL = b"\0"  # no session is called that
+_LIVE_BYTES, _TOMBSTONES = b"bytes", b"graves"  # keys of `totals`
+_USAGE = struct.Struct(">QQ")  # records, bytes
+_TEST_KEY = b"\0"  # no session has it: a name is never empty
 
 
 class Tables:
@@ -44,10 +47,9 @@ class Tables:
 
     def __init__(self, env: lmdb.Environment, limits: Limits) -> None:
         self._limits = limits
-        self._all = [env.open_db(name) for name in _NAMES]
-        self.records, self._names, self._idle, self._expiry, self._graves, self._plots, self._totals = (
-            self._all
-        )
+        self._all = [env.open_db(name) for name in _TABLES]
+        self.records, self._names, self._idle, self._expiry, *rest = self._all
+        self._tombstones, self._tombstones_by_tenant, self._totals = rest
 
     def head(self, txn: Txn, key: bytes) -> Head | None:
         """The head of a record."""
@@ -55,25 +57,27 @@ class Tables:
         return None if packed is None else Record.head(packed)
 
     def replace(self, txn: Txn, key: bytes, old: Head | None, new: Head | None, packed: bytes | None) -> None:
-        """Put one record (None: nothing) in the place of another, and keep everything in step with it."""
-        self._keep_in_step(txn, key, old, new)
+        """Put one record (None: nothing) in place of another, and update indexes and totals."""
+        self._update_indexes(txn, key, old, new)
         if packed is None:
             txn.delete(key, db=self.records)
         else:
             txn.put(key, packed, db=self.records)
         if new and not new.is_live:
-            self._drop_oldest_graves(txn, tenant_of(key))
+            self._drop_oldest_tombstones(txn, tenant_of(key))
 
-    def bury(self, txn: Txn, key: bytes, status: Status, now_ms: int) -> None:
-        """Put its tombstone in the place of a live record."""
+    def end(self, txn: Txn, key: bytes, status: Status, now_ms: int) -> None:
+        """Replace a live record with a tombstone."""
         packed = txn.get(key, b"", db=self.records)
         try:
             record = Record.unpack(packed)
         except CorruptRecord as error:
-            logger.warning("the record of session %r was damaged; it is %s", key, status.name.lower())
+            logger.warning(
+                "the record of session %r was damaged; the session is now %s", key, status.name.lower()
+            )
             record = Record.unreadable(error, now_ms)
-        grave = tombstone(record, status, now_ms).pack()
-        self.replace(txn, key, Record.head(packed), Record.head(grave), grave)
+        new = tombstone(record, status, now_ms).pack()
+        self.replace(txn, key, Record.head(packed), Record.head(new), new)
 
     def live(self, txn: Txn, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Keys and packed records of live sessions, in order of key."""
@@ -86,11 +90,11 @@ class Tables:
                 more = cursor.next()
 
     def longest_idle(self, txn: Txn, but: bytes) -> tuple[bytes, int] | None:
-        """The live session, other than `but`, that has been idle for longest, and since when."""
-        return next((found for found in self._walk(txn, self._idle) if found[0] != but), None)
+        """The live session, other than `but`, that has been idle for longest, and when it was last used."""
+        return next((oldest for oldest in self._walk(txn, self._idle) if oldest[0] != but), None)
 
     def expired(self, txn: Txn, now_ms: int, limit: int) -> list[bytes]:
-        """Up to `limit` sessions that have been idle for longer than they may be, first to expire first."""
+        """Up to `limit` sessions that have been idle for longer than their TTL, first to expire first."""
         expired: list[bytes] = []
         for key, expires_ms in self._walk(txn, self._expiry):
             if len(expired) == limit or expires_ms // 1000 > now_ms // 1000:
@@ -99,87 +103,79 @@ class Tables:
                 expired.append(key)
         return expired
 
-    def num_live(self, txn: Txn) -> int:
-        """How many sessions are live."""
-        return int(txn.stat(self._names)["entries"])
+    def live_usage(self, txn: Txn) -> Usage:
+        """All live sessions."""
+        return Usage(int(txn.stat(self._names)["entries"]), self._total(txn, _LIVE_BYTES))
 
-    def num_graves(self, txn: Txn) -> int:
-        """How many tombstones there are."""
-        return int(txn.stat(self._graves)["entries"])
+    def tombstone_usage(self, txn: Txn) -> Usage:
+        """All tombstones."""
+        return Usage(int(txn.stat(self._tombstones)["entries"]), self._total(txn, _TOMBSTONES))
 
-    def live_bytes(self, txn: Txn) -> int:
-        """Sum of the sizes of all live records."""
-        return self._total(txn, _BYTES)
-
-    def grave_bytes(self, txn: Txn) -> int:
-        """Sum of the sizes of all tombstones."""
-        return self._total(txn, _GRAVES)
-
-    def of_tenant(self, txn: Txn, tenant: bytes) -> tuple[int, int]:
-        """How many live sessions a tenant has, and the sum of their sizes."""
-        return self._pair(txn, tenant + b"\0")
+    def tenant_usage(self, txn: Txn, tenant: bytes) -> Usage:
+        """The live sessions of a tenant."""
+        return self._usage(txn, tenant + b"\0")
 
     def num_pages(self, txn: Txn) -> int:
-        """Pages of the map in use; those that were freed and those that only readers still hold are not."""
+        """Pages of the map in use, without freed pages and pages that only readers hold."""
         stats = [txn.stat(table) for table in self._all]
         return sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
 
-    def try_all(self, txn: Txn) -> None:
-        """Write into every table, as a commit would; to be aborted."""
+    def write_to_each(self, txn: Txn) -> None:
+        """Write into every table, as a commit would. The caller aborts the transaction."""
         for table in self._all:
-            txn.put(_TRIAL, b"", db=table)
+            txn.put(_TEST_KEY, b"", db=table)
 
-    def bring_up_to_date(self, txn: Txn) -> None:
-        """Build anew all that follows from the records, if an older version left some of it out."""
-        entries = [txn.stat(t)["entries"] for t in (self._names, self._idle, self._plots, self._graves)]
+    def upgrade(self, txn: Txn) -> None:
+        """Rebuild indexes and totals from the records, if an older version wrote fewer of them."""
+        indexes = (self._names, self._idle, self._tombstones_by_tenant, self._tombstones)
+        entries = [txn.stat(table)["entries"] for table in indexes]
         if entries[0] == entries[1] and entries[2] == entries[3]:
             return
-        logger.info(
-            "session store: building the indexes of %d records anew", txn.stat(self.records)["entries"]
-        )
+        logger.info("session store: rebuilding the indexes of %d records", txn.stat(self.records)["entries"])
         for table in self._all[1:]:
             txn.drop(table, delete=False)
         tenants = set()
         with txn.cursor(self.records) as cursor:
             for key, packed in cursor:
-                self._keep_in_step(txn, key, None, Record.head(packed))
+                self._update_indexes(txn, key, None, Record.head(packed))
                 tenants.add(tenant_of(key))
         for tenant in tenants:
-            self._drop_oldest_graves(txn, tenant)
+            self._drop_oldest_tombstones(txn, tenant)
 
-    def _keep_in_step(self, txn: Txn, key: bytes, old: Head | None, new: Head | None) -> None:
-        if not _stays(old, new):
+    def _update_indexes(self, txn: Txn, key: bytes, old: Head | None, new: Head | None) -> None:
+        if not _keeps_index_entries(old, new):
             before, after = self._indexes_of(key, old), self._indexes_of(key, new)
             for index, entry in before:
                 txn.delete(entry, db=index)
             for index, entry in after:
                 txn.put(entry, b"", db=index)
-        was, size = old.size if old and old.is_live else 0, new.size if new and new.is_live else 0
-        if was != size:
-            self._add(txn, _BYTES, size - was)
-            born = bool(size) - bool(was)
-            if born > 0:
+        old_size, size = old.size if old and old.is_live else 0, new.size if new and new.is_live else 0
+        if old_size != size:
+            self._add_bytes(txn, _LIVE_BYTES, size - old_size)
+            added = bool(size) - bool(old_size)
+            if added > 0:
                 txn.put(key, b"", db=self._names)
-            elif born < 0:
+            elif added < 0:
                 txn.delete(key, db=self._names)
             if tenant := tenant_of(key):
-                self._add_pair(txn, tenant + b"\0", born, size - was)
+                self._add_usage(txn, tenant + b"\0", added, size - old_size)
         if old and not old.is_live:
-            self._count_grave(txn, key, -1, -old.size)
+            self._count_tombstone(txn, key, -1, -old.size)
         if new and not new.is_live:
-            self._count_grave(txn, key, 1, new.size)
+            self._count_tombstone(txn, key, 1, new.size)
 
-    def _count_grave(self, txn: Txn, key: bytes, number: int, size: int) -> None:
-        self._add(txn, _GRAVES, size)
-        self._add_pair(txn, tenant_of(key) + b"\0" + _GRAVES, number, size)
+    def _count_tombstone(self, txn: Txn, key: bytes, number: int, size: int) -> None:
+        self._add_bytes(txn, _TOMBSTONES, size)
+        self._add_usage(txn, tenant_of(key) + b"\0" + _TOMBSTONES, number, size)
 
     def _indexes_of(self, key: bytes, record: Head | None) -> list[tuple[lmdb._Database, bytes]]:
         if record is None:
             return []
         if not record.is_live:
-            died = _TIME.pack(record.touched_ms)
+            ended = _TIME.pack(record.touched_ms)
             tenant, separator, name = key.partition(b"\0")
-            return [(self._graves, died + key), (self._plots, tenant + separator + died + name)]
+            by_tenant = tenant + separator + ended + name
+            return [(self._tombstones, ended + key), (self._tombstones_by_tenant, by_tenant)]
         # By the second, so that a busy session seldom moves in an index.
         expires_ms = record.touched_ms + record.ttl_ms
         return [
@@ -188,7 +184,7 @@ class Tables:
         ]
 
     def _walk(self, txn: Txn, index: lmdb._Database) -> Iterator[tuple[bytes, int]]:
-        """Keys of live records in order of `idle` or `expiry`, with the millisecond they lie there for."""
+        """Keys of live records in order of `idle` or `expiry`, with the time they are sorted by, in ms."""
         with txn.cursor(index) as cursor:
             more = cursor.first()
             while more:
@@ -206,21 +202,18 @@ class Tables:
                     continue
                 more = cursor.next()
 
-    def _drop_oldest_graves(self, txn: Txn, tenant: bytes) -> None:
-        """Until the tenant's, and then all, are within their bounds."""
-        limits, prefix = self._limits, tenant + b"\0"
-        number, most = limits.tombstone_bounds(tenant)
-        while (own := self._pair(txn, prefix + _GRAVES)) and (own[0] > number or own[1] > most):
-            if not self._drop_first(txn, self._plots, prefix):
+    def _drop_oldest_tombstones(self, txn: Txn, tenant: bytes) -> None:
+        """Drop until those of the tenant, and then all together, are within their bounds."""
+        own, prefix = self._limits.tombstones_of(tenant), tenant + b"\0"
+        while self._usage(txn, prefix + _TOMBSTONES).exceeds(own):
+            if not self._drop_first(txn, self._tombstones_by_tenant, prefix):
                 break
-        while (
-            self.num_graves(txn) > limits.max_tombstones or self.grave_bytes(txn) > limits.max_tombstone_bytes
-        ):
-            if not self._drop_first(txn, self._graves, b""):
+        while self.tombstone_usage(txn).exceeds(self._limits.tombstones):
+            if not self._drop_first(txn, self._tombstones, b""):
                 break
 
     def _drop_first(self, txn: Txn, index: lmdb._Database, prefix: bytes) -> bool:
-        """Forget the first tombstone of `graves`, or of a tenant's in `plots`; whether there was one."""
+        """Drop the first tombstone of an index below a prefix; whether there was one."""
         with txn.cursor(index) as cursor:
             if not cursor.set_range(prefix) or not (entry := cursor.key()).startswith(prefix):
                 return False
@@ -235,21 +228,22 @@ class Tables:
         packed = txn.get(name, db=self._totals)
         return 0 if packed is None else int(_TIME.unpack(packed)[0])
 
-    def _add(self, txn: Txn, name: bytes, grown: int) -> None:
-        # Never below nothing: a damaged record may leave with another size than it came with.
-        txn.put(name, _TIME.pack(max(0, self._total(txn, name) + grown)), db=self._totals)
+    def _add_bytes(self, txn: Txn, name: bytes, growth: int) -> None:
+        # Never below 0: a damaged record may leave with another size than it came with.
+        txn.put(name, _TIME.pack(max(0, self._total(txn, name) + growth)), db=self._totals)
 
-    def _pair(self, txn: Txn, name: bytes) -> tuple[int, int]:
+    def _usage(self, txn: Txn, name: bytes) -> Usage:
         packed = txn.get(name, db=self._totals)
-        return (0, 0) if packed is None else _TENANT.unpack(packed)
+        return Usage(0, 0) if packed is None else Usage(*_USAGE.unpack(packed))
 
-    def _add_pair(self, txn: Txn, name: bytes, number: int, grown: int) -> None:
-        was, total = self._pair(txn, name)
-        txn.put(name, _TENANT.pack(max(0, was + number), max(0, total + grown)), db=self._totals)
+    def _add_usage(self, txn: Txn, name: bytes, records: int, growth: int) -> None:
+        usage = self._usage(txn, name)
+        new = _USAGE.pack(max(0, usage.records + records), max(0, usage.num_bytes + growth))
+        txn.put(name, new, db=self._totals)
 
 
-def _stays(old: Head | None, new: Head | None) -> bool:
-    """Whether a session that goes on stays where it is in both indexes: most do, within a second."""
+def _keeps_index_entries(old: Head | None, new: Head | None) -> bool:
+    """Whether a continued session keeps its entries in `idle` and `expiry`: most do, within a second."""
     if old is None or new is None or not (old.is_live and new.is_live):
         return False
     is_as_idle = old.touched_ms // 1000 == new.touched_ms // 1000

@@ -1,9 +1,9 @@
-"""A session at rest: its state, its step, and its last request with the reply to it.
+"""A stored session: its state, its step, and its last request with the reply to it.
 
-    magic  CRC-32  header                                      model version state reply
-    4      4       48 + revision 8 + graph 8 + digest 16        variable, lengths in the header
+    magic  CRC-32  sizes, times, revision, graph, digest   model  version  state  reply
+    4      4       86                                      sizes in the header
 
-The record does not know what the state means, nor who may write it.
+The record knows neither what the state means nor who may write it.
 """
 
 import random
@@ -16,14 +16,41 @@ from typing import NamedTuple, Self
 from service.errors import CorruptRecord
 
 MAGIC = b"CGR1"
-_PREFIX = struct.Struct("<4sI")
-# status, model length, version length, state length, reply length, step, at, created, touched, ttl
-_HEADER = struct.Struct("<HHHIIQQQQQ8s8s16s")
-_REVISION_AT = 62  # behind magic, checksum and the numbers
+# The fixed fields in order, with their `struct` formats: little-endian, without padding.
+FIELDS = {
+    "magic": "4s",
+    "checksum": "I",  # CRC-32 of everything after it
+    "status": "H",
+    "model_size": "H",
+    "version_size": "H",
+    "state_size": "I",
+    "reply_size": "I",
+    "step": "Q",
+    "at": "Q",
+    "created_ms": "Q",
+    "touched_ms": "Q",
+    "ttl_ms": "Q",
+    "revision": "8s",
+    "graph": "8s",
+    "digest": "16s",
+}
+_FORMATS = list(FIELDS.values())
+_PREFIX = struct.Struct("<" + "".join(_FORMATS[:2]))
+_HEADER = struct.Struct("<" + "".join(_FORMATS[2:]))
+HEADER_SIZE = _PREFIX.size + _HEADER.size
+
+
+def offset_of(field: str) -> int:
+    """The offset of a fixed field in a record, in bytes from 0."""
+    before = _FORMATS[: list(FIELDS).index(field)]
+    return struct.calcsize("<" + "".join(before))
+
+
+_REVISION_AT = offset_of("revision")
 
 
 class Status(IntEnum):
-    """A live session, or the tombstone of one, which turns a 404 into a 410 with its reason."""
+    """A live session, or a tombstone with the reason why its session ended: 410 instead of 404."""
 
     LIVE = 0
     ENDED = 1
@@ -40,7 +67,7 @@ def new_revision() -> bytes:
 
 
 def _revision_of(packed: bytes | memoryview) -> bytes:
-    """What stands where the revision does, in a record that may be damaged."""
+    """The bytes at the revision's offset, also of a damaged record."""
     return bytes(packed[_REVISION_AT : _REVISION_AT + 8])
 
 
@@ -61,20 +88,20 @@ class Record:
     status: Status
     model: str
     version: str
-    graph: bytes  # 8: fingerprint of the graph that made the state
+    graph: bytes  # 8: fingerprint of the graph that computed the state
     revision: bytes  # 8
     step: int  # time steps consumed since the start
-    created_ms: int  # wall clock, Unix epoch
+    created_ms: int  # session clock, Unix epoch
     touched_ms: int
     ttl_ms: int
-    state: bytes = b""  # the recurrent tensors, one after the other, little endian
+    state: bytes = b""  # the recurrent tensors, see `service.state`
     at: int = 0  # the step before the last request
     digest: bytes = bytes(16)  # of the last request
     reply: bytes = b""  # to the last request
 
     @property
     def is_live(self) -> bool:
-        """Whether this is a session, not the tombstone of one."""
+        """Whether this is a session, not a tombstone."""
         return self.status is Status.LIVE
 
     def pack(self) -> bytes:
@@ -89,12 +116,12 @@ class Record:
         return _PREFIX.pack(MAGIC, zlib.crc32(body)) + body
 
     def head_of(self, size: int) -> Head:
-        """What `head` reads of this record, packed into `size` bytes."""
+        """The head of this record, packed into `size` bytes."""
         return Head(self.is_live, self.touched_ms, self.ttl_ms, self.revision, size)
 
     @staticmethod
     def head(packed: bytes | memoryview) -> Head:
-        """Read the head of what `pack` wrote, without a look at the rest; something of any bytes."""
+        """Read the head of a packed record without checking it; never fails, whatever the bytes."""
         try:
             fields = _HEADER.unpack_from(packed, _PREFIX.size)
         except struct.error:  # too short
@@ -103,14 +130,14 @@ class Record:
 
     @classmethod
     def unreadable(cls, error: CorruptRecord, touched_ms: int) -> Self:
-        """What stands for a damaged record where one is expected: its revision, and nothing else of it."""
+        """A stand-in for a damaged record: only its revision is known."""
         return cls(Status.LIVE, "", "", bytes(8), error.revision, 0, touched_ms, touched_ms, 60_000)
 
     @classmethod
     def unpack(cls, packed: bytes | memoryview) -> Self:
-        """Read what `pack` wrote. Raises CorruptRecord when a single bit differs."""
+        """Undo `pack`. Raises CorruptRecord when a single bit differs."""
         packed = bytes(packed)
-        if len(packed) < _PREFIX.size + _HEADER.size:
+        if len(packed) < HEADER_SIZE:
             raise CorruptRecord(f"a session record of {len(packed)} bytes is too short", _revision_of(packed))
         magic, checksum = _PREFIX.unpack_from(packed)
         if magic != MAGIC or zlib.crc32(memoryview(packed)[_PREFIX.size :]) != checksum:
@@ -119,12 +146,12 @@ class Record:
         status, model, version, state, reply, step, at, created, touched, ttl, revision, graph, digest = (
             fields
         )
-        version_at = _PREFIX.size + _HEADER.size + model
+        version_at = HEADER_SIZE + model
         state_at = version_at + version
         reply_at = state_at + state
         return cls(
             _STATUSES[status],
-            packed[version_at - model : version_at].decode(),
+            packed[HEADER_SIZE:version_at].decode(),
             packed[version_at:state_at].decode(),
             graph, revision, step, created, touched, ttl,
             packed[state_at:reply_at], at, digest, packed[reply_at : reply_at + reply],

@@ -1,0 +1,44 @@
+"""Group commit: the writes of one iteration of the event loop share a transaction."""
+
+import asyncio
+from collections.abc import Callable
+
+from service.sessions.store.base import Outcome, Store, Write
+
+
+class GroupCommit:
+    """Collects writes while a commit runs, and commits them together. Knows no sessions."""
+
+    def __init__(self, store: Store, now_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._pending: list[tuple[Write, asyncio.Future[Outcome]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def write(self, write: Write) -> Outcome:
+        """One compare-and-set; returns once the store holds it. Raises StoreUnavailable."""
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._pending.append((write, done))
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+        return await done
+
+    async def _flush(self) -> None:
+        try:
+            while self._pending:
+                group, self._pending = self._pending, []
+                await self._commit(group)
+        finally:
+            self._flushing = None
+
+    async def _commit(self, group: list[tuple[Write, asyncio.Future[Outcome]]]) -> None:
+        try:
+            outcomes = await self._store.commit([write for write, _ in group], self._now_ms())
+        except Exception as error:  # noqa: BLE001  passed on to every waiter
+            for _, done in group:
+                if not done.done():
+                    done.set_exception(error)
+            return
+        for (_, done), outcome in zip(group, outcomes, strict=True):
+            if not done.done():
+                done.set_result(outcome)

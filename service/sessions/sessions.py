@@ -1,0 +1,135 @@
+"""Sessions in a store: one request after the other reads, runs and commits.
+
+    request ─ turn ─ find ─ open ──→ state, step ──→ (computed) ──→ commit ──→ reply
+                             ├─→ the stored reply                   └─→ lost the race: find again
+                             └─→ an error
+
+Knows records, stores and the clock; knows nothing of HTTP, JSON or ONNX Runtime.
+"""
+
+from collections.abc import Callable, Mapping
+
+from service.errors import SessionCapacity, SessionQuota
+from service.sequence import Start
+from service.sessions import rules
+from service.sessions.commits import GroupCommit
+from service.sessions.rules import Binding, Opened
+from service.sessions.store import Outcome, Quota, Record, Status, Store, Write
+from service.sessions.store.base import tenant_of
+from service.sessions.store.record import new_revision
+from service.sessions.turns import Turns
+
+SWEEP_LIMIT = 500  # sessions expired by one sweep, so that it blocks the store for about a millisecond
+
+
+class Sessions:
+    """Opens and commits sessions. A request takes the session's turn first, see `turns`."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        ttl_s: float,
+        clock: Callable[[], float],
+        quotas: Mapping[str, Quota] | None = None,  # by tenant
+    ) -> None:
+        self.store = store
+        self.turns = Turns()
+        self._commits = GroupCommit(store, self.now_ms)
+        self._quotas = {name.encode(): quota for name, quota in (quotas or {}).items()}
+        self._ttl_ms = round(ttl_s * 1000)
+        self._clock = clock  # seconds since the Unix epoch
+
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        return int(self._clock() * 1000)
+
+    async def find(self, key: bytes) -> Record | None:
+        """The stored record: a session, perhaps an expired one, a tombstone, or nothing."""
+        return await self.store.get(key)
+
+    def open(
+        self,
+        key: bytes,
+        record: Record | None,
+        binding: Binding,
+        *,
+        at: int | None,
+        digest: bytes,
+        start: Start = "auto",
+        is_pinned: bool = True,
+    ) -> Opened:
+        """Decide whether a request may run on the session that `find` returned, within its turn.
+
+        The session stays as it was. Arguments and errors: see `rules.decide`.
+        """
+        return rules.decide(
+            key, record, binding, self.now_ms(), at=at, digest=digest, start=start, is_pinned=is_pinned
+        )
+
+    async def commit(
+        self,
+        opened: Opened,
+        binding: Binding,
+        *,
+        steps: int,
+        state: bytes,
+        digest: bytes,
+        reply: bytes,
+        end: bool,
+    ) -> Record | None:
+        """Make a computed request part of the session. None: another worker was first, nothing was applied.
+
+        Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable; nothing was
+        applied then.
+        """
+        old = opened.resumed
+        record = self.new_record(
+            binding,
+            state=b"" if end else state,
+            step=opened.step + steps,
+            ttl_ms=old.ttl_ms if old else None,
+        )
+        if old is not None:
+            record.created_ms = old.created_ms
+        if end:
+            record.status = Status.ENDED
+        record.at, record.digest, record.reply = opened.step, digest, reply
+        return record if await self.put(opened.key, opened.existing, record) else None
+
+    def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
+        """A live session as of now. `ttl_ms` None: the configured TTL."""
+        now_ms = self.now_ms()
+        return Record(
+            status=Status.LIVE,
+            model=binding.model,
+            version=binding.version,
+            graph=binding.graph,
+            revision=new_revision(),
+            step=step,
+            created_ms=now_ms,
+            touched_ms=now_ms,
+            ttl_ms=self._ttl_ms if ttl_ms is None else ttl_ms,
+            state=state,
+            at=step,
+        )
+
+    async def sweep(self) -> int:
+        """Replace expired sessions with tombstones; return how many. To be called at intervals."""
+        return await self.store.sweep(self.now_ms(), SWEEP_LIMIT)
+
+    async def put(self, key: bytes, existing: Record | None, record: Record | None) -> bool:
+        """Replace `existing` with `record` (None: delete), if it is still there; whether it was.
+
+        Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable.
+        """
+        quota = self._quotas.get(tenant_of(key)) if self._quotas else None
+        write = Write(key, existing.revision if existing else None, record, quota)
+        outcome = await self._commits.write(write)
+        if outcome is Outcome.FULL:
+            raise SessionCapacity(
+                "the session store is full, and no session has been idle long enough to evict"
+            )
+        if outcome is Outcome.OVER_QUOTA:
+            raise SessionQuota("the tenant has reached its limit of sessions or of session bytes")
+        return outcome is Outcome.DONE
