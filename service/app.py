@@ -76,7 +76,7 @@ async def running(
         tenants = tenants_of(settings)
         sessions = Sessions(store, ttl_s=settings.session_ttl_s, clock=clock, quotas=tenants.quotas)
 
-        loader = Loader(batching_of(settings), _hardware(settings, shared), on_failure=on_death)
+        loader = Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_death)
         on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
         repository = Repository.load(settings.models_dir, loader, skips_faulty=skips_faulty)
         stack.push_async_callback(repository.stop)
@@ -108,7 +108,7 @@ async def running(
             router,
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s),
-            guard=Guard(tenants, _rates(tenants, shared)) if tenants.by_name else None,
+            guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
             access_log=access_log.write if settings.access_log else None,
         )
 
@@ -178,7 +178,8 @@ def _create_redis_store(settings: Settings, limits: Limits) -> Store:
     )
 
 
-def _hardware(settings: Settings, shared: Path | None) -> Hardware:
+def hardware_of(settings: Settings, shared: Path | None) -> Hardware:
+    """What models run on; `shared`: a folder for all workers of a server, needed to share cores."""
     slot = None
     if shared is not None and settings.shares_cores:
         try:
@@ -188,7 +189,8 @@ def _hardware(settings: Settings, shared: Path | None) -> Hardware:
     return Hardware(settings.provider, settings.num_threads, slot)
 
 
-def _rates(tenants: Tenants, shared: Path | None) -> Rates:
+def rates_of(tenants: Tenants, shared: Path | None) -> Rates:
+    """The request rates of tenants, counted by all workers together if they share a folder."""
     if shared is not None:
         try:
             return Rates(tenants.rates, shared / RATES_FILE)

@@ -1,34 +1,31 @@
-"""Neighbouring workers share cores by locks that no death leaves closed, and nobody jumps the queue."""
+"""Two workers share cores by locks that are fair, and that the kernel releases when a process dies."""
 
 import fcntl
 import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from service.app import Cellgate
-from service.engine.cores import QUIET_S, Cores, Seat
-from service.http.keys import new_key
-from service.settings import Settings
+from service.engine.cores import IDLE_S, Cores, WorkerSlot
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
 )
 
-# Another process: takes what it is told to, says so, and holds it until its input ends.
+# Another process: holds the cores that its argument names until its input ends.
 HOLD = """
 import sys
 from pathlib import Path
-from service.engine.cores import Seat
-seat = Seat(Path(sys.argv[1]), 2)
-cores = seat.cores()
-take = {"both": cores.take_both, "own": cores.take_own, "the other": lambda: cores.borrow().used()}
-with take[sys.argv[2]]():
+from service.engine.cores import WorkerSlot
+slot = WorkerSlot(Path(sys.argv[1]), 2)
+cores = slot.open_cores()
+hold = {"both": cores.hold_both, "own": cores.hold_own, "the other": lambda: cores.borrow().in_use()}
+with hold[sys.argv[2]]():
     print("holds", flush=True)
     sys.stdin.read()
 """
@@ -43,252 +40,221 @@ def hold(folder: Path, what: str) -> "subprocess.Popen[bytes]":
     return process
 
 
-def neighbours(folder: Path) -> tuple[Cores, Cores]:
-    """Those of two workers. The locks are of open files, not of processes: one process can play both."""
-    return Cores(folder, 0, 0), Cores(folder, 0, 1)
+def open_pair(folder: Path, clock: Callable[[], float] = time.monotonic) -> tuple[Cores, Cores]:
+    """The cores of two workers. The locks belong to open files, so that one process can be both workers."""
+    return Cores(folder, 0, 0, clock=clock), Cores(folder, 0, 1, clock=clock)
 
 
-class Taker(threading.Thread):
-    """Takes cores, and holds them until it is told to let go."""
+class Holder(threading.Thread):
+    """Holds cores until `finish`."""
 
     def __init__(self, cores: Cores, *, both: bool) -> None:
         super().__init__(daemon=True)
         self.cores, self.both = cores, both
-        self.has_them, self.let_go = threading.Event(), threading.Event()
+        self.has_cores, self.is_finished = threading.Event(), threading.Event()
         self.start()
 
     def run(self) -> None:
-        with self.cores.take_both() if self.both else self.cores.take_own():
-            self.has_them.set()
-            assert self.let_go.wait(10)
+        with self.cores.hold_both() if self.both else self.cores.hold_own():
+            self.has_cores.set()
+            assert self.is_finished.wait(10)
 
     def finish(self) -> None:
-        self.let_go.set()
+        self.is_finished.set()
         self.join(10)
         assert not self.is_alive()
 
 
-def is_waiting(taker: Taker) -> bool:
-    return not taker.has_them.wait(0.05)
+def is_waiting(holder: Holder) -> bool:
+    return not holder.has_cores.wait(0.05)
 
 
 def test_each_computes_on_its_own_core_beside_the_other(tmp_path: Path) -> None:
-    mine, theirs = (Taker(cores, both=False) for cores in neighbours(tmp_path))
-    assert mine.has_them.wait(10)
-    assert theirs.has_them.wait(10)
+    mine, theirs = (Holder(cores, both=False) for cores in open_pair(tmp_path))
+    assert mine.has_cores.wait(10)
+    assert theirs.has_cores.wait(10)
     mine.finish()
     theirs.finish()
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, True), (True, False), (False, True)])
 def test_a_call_on_both_cores_is_alone(tmp_path: Path, first: bool, second: bool) -> None:
-    mine, theirs = neighbours(tmp_path)
-    holder = Taker(mine, both=first)
-    assert holder.has_them.wait(10)
-    waiter = Taker(theirs, both=second)
+    mine, theirs = open_pair(tmp_path)
+    holder = Holder(mine, both=first)
+    assert holder.has_cores.wait(10)
+    waiter = Holder(theirs, both=second)
     assert is_waiting(waiter)
     holder.finish()
-    assert waiter.has_them.wait(10)
+    assert waiter.has_cores.wait(10)
     waiter.finish()
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_whoever_waits_is_next_however_soon_the_other_comes_again(tmp_path: Path, both: bool) -> None:
-    mine, theirs = neighbours(tmp_path)
+def test_a_waiting_worker_is_next_however_soon_the_other_returns(tmp_path: Path, both: bool) -> None:
+    mine, theirs = open_pair(tmp_path)
     for _ in range(20):
-        holder = Taker(mine, both=True)
-        assert holder.has_them.wait(10)
-        waiter = Taker(theirs, both=both)
-        while not is_door_shut(tmp_path, 1 - int(both)):  # it waits in the door; who wants both, in the first
+        holder = Holder(mine, both=True)
+        assert holder.has_cores.wait(10)
+        waiter = Holder(theirs, both=both)
+        while not is_queue_locked(
+            tmp_path, 1 - int(both)
+        ):  # it waits with the queue lock; for both cores, with that of the first
             pass
-        again = Taker(mine, both=True)
+        again = Holder(mine, both=True)
         holder.finish()
-        assert waiter.has_them.wait(10)
-        assert not again.has_them.is_set()
+        assert waiter.has_cores.wait(10)
+        assert not again.has_cores.is_set()
         waiter.finish()
-        assert again.has_them.wait(10)
+        assert again.has_cores.wait(10)
         again.finish()
 
 
-def is_door_shut(folder: Path, core: int) -> bool:
-    with (folder / f"door-0-{core}").open() as door:
+def is_queue_locked(folder: Path, core: int) -> bool:
+    with (folder / f"queue-0-{core}").open() as queue:
         try:
-            fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         return False
 
 
-def test_who_computes_keeps_to_one_half_of_the_cpus_and_only_meanwhile(tmp_path: Path) -> None:
-    mine, theirs = neighbours(tmp_path)
+def test_a_thread_that_holds_a_core_is_pinned_to_its_cpus_and_only_meanwhile(tmp_path: Path) -> None:
+    mine, theirs = open_pair(tmp_path)
     before = os.sched_getaffinity(0)
-    assert set(mine.own) | set(mine.others) == before
-    assert not set(mine.own) & set(mine.others)
-    assert (mine.own, mine.others) == (theirs.others, theirs.own)
-    with pytest.raises(RuntimeError, match="of the model"), mine.take_both():
-        assert os.sched_getaffinity(0) == set(mine.own)
+    assert set(mine.own_cpus) | set(mine.other_cpus) == before
+    assert not set(mine.own_cpus) & set(mine.other_cpus)
+    assert (mine.own_cpus, mine.other_cpus) == (theirs.other_cpus, theirs.own_cpus)
+    with pytest.raises(RuntimeError, match="of the model"), mine.hold_both():
+        assert os.sched_getaffinity(0) == set(mine.own_cpus)
         raise RuntimeError("of the model")
     assert os.sched_getaffinity(0) == before
-    with theirs.take_own():
-        assert os.sched_getaffinity(0) == set(theirs.own)
+    with theirs.hold_own():
+        assert os.sched_getaffinity(0) == set(theirs.own_cpus)
 
 
 @pytest.mark.parametrize("what", ["both", "own", "the other"])
-def test_a_worker_that_is_killed_holds_nothing_any_more(tmp_path: Path, what: str) -> None:
+def test_a_killed_worker_releases_its_cores_and_its_slot(tmp_path: Path, what: str) -> None:
     killed = hold(tmp_path, what)
-    seat = Seat(tmp_path, 2)
-    cores = seat.cores()
+    slot = WorkerSlot(tmp_path, 2)
+    cores = slot.open_cores()
     assert cores is not None
-    assert Seat(tmp_path, 2).cores() is None, "both seats are taken"
-    waiter = Taker(cores, both=True)
+    assert WorkerSlot(tmp_path, 2).open_cores() is None, "both slots are taken"
+    waiter = Holder(cores, both=True)
     assert is_waiting(waiter)
     killed.kill()
     killed.communicate()
-    assert waiter.has_them.wait(10)
+    assert waiter.has_cores.wait(10)
     waiter.finish()
-    successor = Seat(tmp_path, 2).cores()
+    successor = WorkerSlot(tmp_path, 2).open_cores()
     assert successor is not None
-    assert successor.own != cores.own, "it has the place of the dead"
+    assert successor.own_cpus != cores.own_cpus, "it has the slot of the killed worker"
 
 
-def test_a_core_is_borrowed_only_from_who_does_not_need_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine, theirs = neighbours(tmp_path)
+def test_a_core_is_borrowed_only_while_its_owner_is_idle(tmp_path: Path) -> None:
     now = 1000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
+    mine, theirs = open_pair(tmp_path, clock=lambda: now)
     core = mine.borrow()
     assert core is not None
-    assert mine.borrow() is None, "it is held already"
-    with core.used():
-        assert os.sched_getaffinity(0) == set(mine.others)
-        owner = Taker(theirs, both=False)
+    assert mine.borrow() is None, "it is borrowed already"
+    with core.in_use():
+        assert os.sched_getaffinity(0) == set(mine.other_cpus)
+        owner = Holder(theirs, both=False)
         assert is_waiting(owner)
         assert mine.borrow() is None
-    assert owner.has_them.wait(10)
+    assert owner.has_cores.wait(10)
     assert mine.borrow() is None, "its owner computes"
     owner.finish()
-    theirs.note()
+    theirs.mark_busy()
     assert mine.borrow() is None, "its owner has just computed"
-    mine.note()
-    now += QUIET_S * 1.01
+    mine.mark_busy()
+    now += IDLE_S * 1.01
     core = mine.borrow()
     assert core is not None
-    with core.used():
+    with core.in_use():
         pass
 
 
-def test_who_may_not_choose_cpus_computes_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine, _ = neighbours(tmp_path)
+def test_without_permission_to_choose_cpus_a_thread_runs_on_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, _ = open_pair(tmp_path)
     before = os.sched_getaffinity(0)
 
     def refuse(*_: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr("os.sched_setaffinity", refuse)
-    with mine.take_both():
+    with mine.hold_both():
         assert os.sched_getaffinity(0) == before
     monkeypatch.undo()
-    mine.own[:] = [1000]  # gone since: the container has other CPUs now
-    with mine.take_own():
+    mine.own_cpus[:] = [1000]  # no longer there: the container has other CPUs now
+    with mine.hold_own():
         assert os.sched_getaffinity(0) == before
 
 
-def test_a_borrowed_core_can_be_given_back_unused_and_only_once(tmp_path: Path) -> None:
-    mine, theirs = neighbours(tmp_path)
+def test_a_borrowed_core_can_be_released_unused_and_only_once(tmp_path: Path) -> None:
+    mine, theirs = open_pair(tmp_path)
     core = mine.borrow()
     assert core is not None
-    core.leave()
-    with theirs.take_own():
-        core.leave()  # which is not ours any more
+    core.release()
+    with theirs.hold_own():
+        core.release()  # not borrowed any more
         assert mine.borrow() is None
 
 
-def test_one_cpu_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seat = Seat(tmp_path, 2)
+def test_a_single_cpu_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slot = WorkerSlot(tmp_path, 2)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
-    assert seat.cores() is None
+    assert slot.open_cores() is None
 
 
-@pytest.mark.parametrize(
-    ("cpus", "settings", "shares"),
-    [
-        (2, {}, True),
-        (2, {"share_cores": False}, False),
-        (2, {"workers": 1, "threads": 1}, False),
-        (2, {"threads": 2}, False),
-        (4, {"workers": 2, "threads": 1}, False),  # whose models have CPUs enough
-        (2, {"workers": 4}, False),
-        (3, {}, True),
-    ],
-)
-def test_cores_are_shared_where_each_worker_has_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, settings: dict[str, Any], shares: bool
-) -> None:
-    monkeypatch.setattr("service.cpus.usable", lambda: cpus)
-    chosen = Settings(sessions_dir=tmp_path / "sessions", **settings)
-    assert chosen.shares_cores is shares
-    Cellgate(chosen, shared=tmp_path)
-    assert (tmp_path / "seat-0").exists() is shares
-
-
-def test_a_folder_that_is_gone_is_no_reason_not_to_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("service.cpus.usable", lambda: 2)
-    settings = Settings(sessions_dir=tmp_path / "sessions", keys=SecretStr(f"acme={new_key()[1]}"))
-    Cellgate(settings, shared=tmp_path / "gone")
-    assert "cores are not shared" in caplog.text
-    assert "rates are counted by each worker alone" in caplog.text
-
-
-def test_who_waits_for_a_core_that_is_lent_gets_it_before_it_is_lent_again(tmp_path: Path) -> None:
-    mine, theirs = neighbours(tmp_path)
+def test_an_owner_that_waits_for_its_borrowed_core_is_next(tmp_path: Path) -> None:
+    mine, theirs = open_pair(tmp_path)
     core = mine.borrow()
     assert core is not None
-    owner = Taker(theirs, both=False)
-    while not is_door_shut(tmp_path, 1):
+    owner = Holder(theirs, both=False)
+    while not is_queue_locked(tmp_path, 1):
         pass
-    with core.used():
+    with core.in_use():
         pass
     assert mine.borrow() is None
-    assert owner.has_them.wait(10)
+    assert owner.has_cores.wait(10)
     owner.finish()
 
 
-def test_both_cores_are_waited_for_even_if_one_of_them_is_lent_to_oneself(tmp_path: Path) -> None:
-    mine, _ = neighbours(tmp_path)
+def test_holding_both_cores_waits_for_a_core_that_the_same_worker_borrowed(tmp_path: Path) -> None:
+    mine, _ = open_pair(tmp_path)
     core = mine.borrow()
     assert core is not None
-    taker = Taker(mine, both=True)
-    assert is_waiting(taker)
-    with core.used():
+    holder = Holder(mine, both=True)
+    assert is_waiting(holder)
+    with core.in_use():
         pass
-    assert taker.has_them.wait(10)
-    taker.finish()
+    assert holder.has_cores.wait(10)
+    holder.finish()
 
 
-def test_neighbours_are_two_by_two_and_the_last_of_an_odd_number_is_alone(tmp_path: Path) -> None:
-    seats = [Seat(tmp_path, 5) for _ in range(5)]
-    cores = [seat.cores() for seat in seats]
+def test_workers_are_paired_two_by_two_and_the_last_of_an_odd_number_is_alone(tmp_path: Path) -> None:
+    slots = [WorkerSlot(tmp_path, 5) for _ in range(5)]
+    cores = [slot.open_cores() for slot in slots]
     assert cores[4] is None
-    first, second, third, fourth = (Taker(each, both=True) for each in cores if each is not None)
-    assert first.has_them.wait(10)
-    assert third.has_them.wait(10)
+    first, second, third, fourth = (Holder(each, both=True) for each in cores if each is not None)
+    assert first.has_cores.wait(10)
+    assert third.has_cores.wait(10)
     assert is_waiting(second)
     assert is_waiting(fourth)
-    for taker in (first, second, third, fourth):
-        taker.finish()
+    for holder in (first, second, third, fourth):
+        holder.finish()
 
 
 def test_models_of_one_worker_wait_for_each_other_too(tmp_path: Path) -> None:
-    seat = Seat(tmp_path, 2)
-    one, other = seat.cores(), seat.cores()
+    slot = WorkerSlot(tmp_path, 2)
+    one, other = slot.open_cores(), slot.open_cores()
     assert one is not None
     assert other is not None
-    holder = Taker(one, both=True)
-    assert holder.has_them.wait(10)
-    waiter = Taker(other, both=True)
+    holder = Holder(one, both=True)
+    assert holder.has_cores.wait(10)
+    waiter = Holder(other, both=True)
     assert is_waiting(waiter)
     holder.finish()
     waiter.finish()

@@ -436,6 +436,61 @@ def test_a_bug_after_a_second_call_fails_the_requests_of_the_first_too() -> None
     assert all(isinstance(error, InternalError) for error in done) and failures == ["failed"]
 
 
+def test_without_a_free_place_the_waiting_sequences_join_the_next_call() -> None:
+    place = FakePlace()
+
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        assert isinstance(engine, Crowded)
+        place.is_borrowed = True
+        engine.gate = threading.Event()
+        tasks = [asyncio.create_task(run(worker, ones(3)))]
+        await until(lambda: engine.inside == 1)
+        tasks.append(asyncio.create_task(run(worker, ones(3))))
+        await asyncio.sleep(0.02)
+        assert engine.inside == 1
+        engine.gate.set()
+        done = await outcomes(tasks)
+        place.is_borrowed = False
+        return done
+
+    done, _ = with_worker(body, mode="two at once", engine=Crowded(), place=place)
+    assert [total(each) for each in done] == [3.0] * 2 and place.threads == []
+
+
+def test_the_same_bug_in_both_calls_is_reported_once() -> None:
+    class Forgetful(Gated):
+        def run(self, batch: Batch) -> list[Result]:
+            return super().run(batch)[:-1]
+
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        assert isinstance(engine, Gated)
+        tasks = [asyncio.create_task(run(worker, ones(3, 1.0)))]
+        await until(lambda: 1.0 in engine.inside)
+        tasks.append(asyncio.create_task(run(worker, ones(3, 2.0))))
+        await until(lambda: 2.0 in engine.inside)
+        for gate in engine.gates.values():
+            gate.set()
+        done = await outcomes(tasks)
+        await asyncio.sleep(0.02)  # for the other call to end
+        return done
+
+    done, failures = with_worker(body, mode="two at once", engine=Forgetful(), num_unhandled=2)
+    assert all(isinstance(error, InternalError) for error in done) and failures == ["failed"]
+
+
+def test_a_worker_without_a_callback_fails_its_requests_too() -> None:
+    async def body() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        scheduler = Scheduler(max_batch=4, chunk_steps=4, max_waiting=99)
+        worker = Worker(scheduler, FakeRunner(ForgetfulEngine(), "inline", FakePlace()))
+        with pytest.raises(InternalError):
+            await worker.predict(ones(1))
+        assert not worker.is_alive
+        await worker.stop()
+
+    asyncio.run(body())
+
+
 @MODES
 def test_stop_answers_every_request_and_accepts_no_more(mode: Mode) -> None:
     async def body(worker: Worker, _: SumEngine) -> list[float]:
