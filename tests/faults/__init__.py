@@ -1,1 +1,1 @@
-"""Proof by breaking: random histories against real servers that are killed, cut off and raced."""
+"""Fault injection: random histories of requests against real servers that are killed, cut off and raced."""

@@ -1,4 +1,4 @@
-"""Hundreds of histories at once against a cluster that is hurt meanwhile; each is checked when it is over."""
+"""Runs hundreds of histories at once against a cluster under faults; each is checked when it has ended."""
 
 import asyncio
 import contextlib
@@ -24,38 +24,41 @@ from tests.faults.proxy import proxies
 from tests.faults.witness import Witness
 
 CLUSTERS = {"lmdb": lmdb_cluster, "redis": redis_cluster}
-AT_ONCE = 200  # histories
-MEAN_REPLIES = 600  # between two blows
+CONCURRENCY = 200  # histories
+MEAN_REPLIES = 600  # between two outages
 
 
 class Round:
-    """The first blow of each kind. Even on a fast machine: the second half of the histories waits for it."""
+    """The first outage of each kind. The second half of the histories waits until each kind has begun.
+
+    So every kind occurs even on a fast machine.
+    """
 
     def __init__(self, kinds: Iterable[str], numbers: range) -> None:
-        self._left = set(kinds)
+        self._missing = set(kinds)
         self._num_first = len(numbers) // 2
         self._second = numbers.start + self._num_first
-        self._is_last = asyncio.Event()
+        self._is_complete = asyncio.Event()
 
-    def deal(self, kind: str) -> None:
-        """A blow begins: the last of its kinds falls on the second half."""
-        self._left.discard(kind)
-        if not self._left:
-            self._is_last.set()
+    def begin(self, kind: str) -> None:
+        """An outage begins."""
+        self._missing.discard(kind)
+        if not self._missing:
+            self._is_complete.set()
 
-    def holds_up(self, num_over: int) -> bool:
-        """Whether histories wait for it, the first half being over."""
-        return bool(self._left) and num_over >= self._num_first
+    def blocks(self, num_ended: int) -> bool:
+        """Whether histories wait, because the first half has ended."""
+        return bool(self._missing) and num_ended >= self._num_first
 
     async def admit(self, number: int) -> None:
         """Wait until that history may begin."""
         if number >= self._second:
-            await self._is_last.wait()
+            await self._is_complete.wait()
 
 
 @dataclass
 class Tally:
-    """What was done, and what went wrong."""
+    """Counts of a campaign, and the violations found."""
 
     histories: int = 0
     pieces: int = 0
@@ -63,17 +66,17 @@ class Tally:
     steps: int = 0
     statuses: Counter[int] = field(default_factory=Counter)  # of the servers' replies
     faults: Counter[str] = field(default_factory=Counter)
-    blows: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
+    outages: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        kinds = (self.blows, self.faults, self.statuses)
-        told = ["; ".join(f"{name} {count:,}" for name, count in sorted(kind.items())) for kind in kinds]
+        kinds = (self.outages, self.faults, self.statuses)
+        lines = ["; ".join(f"{name} {count:,}" for name, count in sorted(kind.items())) for kind in kinds]
         return (
             f"{self.histories:,} histories, {self.pieces:,} pieces, {self.steps:,} steps, "
-            f"{self.sent:,} requests in {self.seconds:.0f} s; {len(self.wrong)} wrong\n"
-            f"  {told[0]}\n  per request: {told[1]}\n  replies: {told[2]}"
+            f"{self.sent:,} requests in {self.seconds:.0f} s; {len(self.violations)} violations\n"
+            f"  {lines[0]}\n  per request: {lines[1]}\n  replies: {lines[2]}"
         )
 
 
@@ -85,7 +88,7 @@ async def run(
     numbers: range,
     progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Histories `numbers` of `seed`, on a cluster of that name. Fails for nothing but a cluster that does."""
+    """Run histories `numbers` of `seed` on the named cluster. Raises only if the cluster itself fails."""
     tally = Tally()
     example = _example()
     started = time.monotonic()
@@ -93,81 +96,81 @@ async def run(
         reference = await stack.enter_async_context(single(folder / "reference", store="memory"))
         cluster = await stack.enter_async_context(CLUSTERS[name](folder))
         witness = Witness()
-        before = await stack.enter_async_context(proxies(cluster.ports, witness))
-        ports = [proxy.port for proxy in before]
-        tally.blows.update(dict.fromkeys(cluster.blows, 0))
-        first = Round(cluster.blows, numbers)
-        await stack.enter_async_context(_hurting(cluster, witness, tally, first, random.Random(seed)))
+        fronts = await stack.enter_async_context(proxies(cluster.ports, witness))
+        ports = [proxy.port for proxy in fronts]
+        tally.outages.update(dict.fromkeys(cluster.outages, 0))
+        first = Round(cluster.outages, numbers)
+        await stack.enter_async_context(_outages(cluster, witness, tally, first, random.Random(seed)))
         waiting = iter(numbers)
 
-        async def live() -> None:
-            for number in waiting:  # shared: each takes the next
+        async def run_histories() -> None:
+            for number in waiting:  # shared: each task takes the next one
                 await first.admit(number)
                 history = draw(seed, number, example)
-                await _live_one(history, Client(history, ports, witness), witness, reference, tally)
+                await _run_one(history, Client(history, ports, witness), witness, reference, tally)
                 tally.seconds = time.monotonic() - started
                 progress(tally)
 
-        await asyncio.gather(*(live() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(run_histories() for _ in range(CONCURRENCY)))
         tally.statuses = witness.statuses
         tally.faults.update({fault.value: witness.faults[fault] for fault in Fault})
-        if tally.wrong:
-            tally.wrong.append(cluster.logs())
+        if tally.violations:
+            tally.violations.append(cluster.logs())
     return tally
 
 
-async def _live_one(
+async def _run_one(
     history: History, client: Client, witness: Witness, reference: Server, tally: Tally
 ) -> None:
     one_shots = [await one_shot(reference, life.utterance) for life in history.lives]
     try:
-        await client.live()
+        await client.run()
     except TimeoutError:
-        tally.wrong.append(f"history {history.number} did not come to its end in time")
-    log = Log(witness.take(history.number), client.heard)
-    tally.wrong += check(history, one_shots, log)
+        tally.violations.append(f"history {history.number} did not end in time")
+    log = Log(witness.take(history.number), client.received)
+    tally.violations += check(history, one_shots, log)
     tally.histories += 1
     tally.pieces += sum(len(life.pieces) for life in history.lives)
     tally.steps += sum(len(life.utterance) for life in history.lives)
-    tally.sent += client.heard.num_sent
+    tally.sent += client.received.num_sent
 
 
 @contextlib.asynccontextmanager
-async def _hurting(
+async def _outages(
     cluster: Cluster, witness: Witness, tally: Tally, first: Round, rng: random.Random
 ) -> AsyncIterator[None]:
-    """Deal one blow after the other, each after a random number of replies; at the end, let all recover."""
-    over = asyncio.Event()
+    """Cause one outage after another, each after a random number of replies; at the end, await recovery."""
+    is_over = asyncio.Event()
 
-    async def hurt() -> None:
+    async def cause() -> None:
         kinds: list[str] = []
         while True:
             due = witness.num_replies + rng.expovariate(1 / MEAN_REPLIES)
-            while witness.num_replies < due and not first.holds_up(tally.histories):
+            while witness.num_replies < due and not first.blocks(tally.histories):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(over.wait(), 0.01)
-                if over.is_set():
+                    await asyncio.wait_for(is_over.wait(), 0.01)
+                if is_over.is_set():
                     return
             if not kinds:  # each kind as often as the others
-                kinds = rng.sample(sorted(cluster.blows), len(cluster.blows))
+                kinds = rng.sample(sorted(cluster.outages), len(cluster.outages))
             kind = kinds.pop()
-            first.deal(kind)
-            await cluster.blows[kind](rng)
-            tally.blows[kind] += 1
+            first.begin(kind)
+            await cluster.outages[kind](rng)
+            tally.outages[kind] += 1
 
-    task = asyncio.create_task(hurt())
+    task = asyncio.create_task(cause())
     try:
         yield
     finally:
-        over.set()
+        is_over.set()
         await task
 
 
 async def one_shot(reference: Server, utterance: Array) -> list[bytes]:
-    """The output at each step [classes] float32, of one request without a session to an unhurt server."""
+    """Output of each step, [classes] float32: one request without a session to a server without faults."""
     body = orjson.dumps({"sequences": [utterance.tolist()], "return": "all"})
     message = wire.request("POST", "/predict", {"Content-Type": "application/json"}, body)
-    answer = await wire.ask(reference.port, message)
+    answer = await wire.send(reference.port, message)
     assert answer is not None and answer.status == 200, answer
     output: Sequence[Sequence[float]] = orjson.loads(answer.body)["predictions"][0]["output"]
     return [row.tobytes() for row in np.array(output, "<f4")]

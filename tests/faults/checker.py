@@ -1,6 +1,6 @@
-"""Holds what servers said against the one-shot run: each step applied once, each output the same bits.
+"""Compares replies with the one-shot run: each step is applied once, and each output has the same bits.
 
-Pure: a history, the one-shot outputs and a log go in, and sentences come out, one for each fault.
+Pure: its input is a history, the one-shot outputs and a log; its output one sentence for each violation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from tests.faults.client import TRY_AGAIN, Heard, decode
+from tests.faults.client import RETRIED, Received, decode
 from tests.faults.history import History, Life, Piece
 from tests.faults.wire import Message
 from tests.faults.witness import Sending
@@ -18,76 +18,77 @@ Reply = tuple[Sending, Message]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """All that was said about one history."""
+    """All replies of one history."""
 
-    said: list[Reply]  # by servers, in order, heard or not
-    heard: Heard  # by the client
+    sent: list[Reply]  # by servers, in order, whether or not they arrived
+    received: Received  # by the client
 
 
 def check(history: History, one_shots: Sequence[Sequence[bytes]], log: Log) -> list[str]:
-    """What is wrong, in words; nothing, if the promises were kept. One-shot outputs by life and step."""
+    """The violations; none if the promises hold. `one_shots`: outputs by life and step."""
     return [
-        f"history {history.number} ({history.face}, {history.session!r}): {wrong}"
-        for wrong in (
+        f"history {history.number} ({history.api}, {history.session!r}): {violation}"
+        for violation in (
             *_check_answers(history, log),
-            *_check_said(history, one_shots, log),
+            *_check_sent(history, one_shots, log),
             *_check_last(history, log),
         )
     ]
 
 
 def _check_answers(history: History, log: Log) -> Iterator[str]:
-    """The client got an answer to each piece; only where it sent the next one too early, it may lack one."""
-    answered = {(sending.life, sending.piece): answer for sending, answer in log.heard.answers}
+    """The client got an answer to each piece, unless it sent the next one too early."""
+    answered = {(sending.life, sending.piece): answer for sending, answer in log.received.answers}
     for number, life in enumerate(history.lives):
         for index, piece in enumerate(life.pieces):
             answer = answered.get((number, index))
             if answer is None:
                 yield f"life {number}, piece {index} was never answered"
             elif answer.status == 409 and piece.brings_next and _step(answer) > piece.at:
-                continue  # it was applied, as `step` says, and so was its successor
+                continue  # `step` shows that it and its successor were applied
             elif answer.status != 200:
-                yield f"life {number}, piece {index} at {piece.at} is refused: {_told(answer)}"
+                yield f"life {number}, piece {index} at {piece.at} is refused: {_text(answer)}"
 
 
-def _check_said(history: History, one_shots: Sequence[Sequence[bytes]], log: Log) -> Iterator[str]:
-    """Every reply, also those that no client heard."""
+def _check_sent(history: History, one_shots: Sequence[Sequence[bytes]], log: Log) -> Iterator[str]:
+    """Every reply, also those that did not reach the client."""
     first: dict[tuple[int, int], bytes] = {}
-    for sending, reply in log.said:
+    for sending, reply in log.sent:
         if sending.kind == "look":
             continue
         life = history.lives[sending.life]
         piece = life.pieces[sending.piece]
         where = f"life {sending.life}, piece {sending.piece} ({sending.kind}) at {piece.at}"
         if reply.status == 200:
-            kept = first.setdefault((sending.life, sending.piece), reply.body)
-            if kept != reply.body:
-                yield f"{where}: two answers, {kept!r} and {reply.body!r}"
+            earlier = first.setdefault((sending.life, sending.piece), reply.body)
+            if earlier != reply.body:
+                yield f"{where}: two answers, {earlier!r} and {reply.body!r}"
             yield from (
-                f"{where}: {wrong}" for wrong in _check_output(history, piece, one_shots[sending.life], reply)
+                f"{where}: {violation}"
+                for violation in _check_output(history, piece, one_shots[sending.life], reply)
             )
             if sending.kind == "stale":
-                yield f"{where}: an older request is answered as if it were the last"
+                yield f"{where}: an older request is answered like the last one"
         elif not _may_be_refused(history, sending, life, piece, reply):
-            yield f"{where}: {_told(reply)}"
+            yield f"{where}: {_text(reply)}"
 
 
 def _check_output(history: History, piece: Piece, one_shot: Sequence[bytes], reply: Message) -> Iterator[str]:
     step, output = decode(history, reply)
-    wanted = one_shot[piece.at : piece.end] if piece.keep_all else one_shot[piece.end - 1 : piece.end]
+    expected = one_shot[piece.at : piece.end] if piece.keep_all else one_shot[piece.end - 1 : piece.end]
     if step != piece.end:
         yield f"is answered as step {step}, not {piece.end}"
-    if output != list(wanted):
-        wrong = sum(got != right for got, right in zip(output, wanted, strict=False))
-        yield f"{wrong} of {len(output)} outputs differ from the one-shot run's {len(wanted)}"
+    if output != list(expected):
+        num_wrong = sum(row != right for row, right in zip(output, expected, strict=False))
+        yield f"{num_wrong} of {len(output)} outputs differ from the one-shot run's {len(expected)}"
 
 
 def _may_be_refused(history: History, sending: Sending, life: Life, piece: Piece, reply: Message) -> bool:
-    """Whether a refusal can be true of some moment at which the request may have arrived."""
-    if reply.status in TRY_AGAIN:
+    """Whether a refusal is correct for some moment at which the request may have arrived."""
+    if reply.status in RETRIED:
         return True
     steps = {0} | {other.end for other in life.pieces}
-    if reply.status == 409:  # the session is further on, or (sent too early) not yet there
+    if reply.status == 409:  # the session is at a later step, or (request sent too early) at an earlier one
         step = _step(reply)
         return step in steps and (step > piece.at or (sending.kind == "early" and step < piece.at))
     if reply.status == 410 and _code(reply) == "session_gone":
@@ -99,14 +100,14 @@ def _may_be_refused(history: History, sending: Sending, life: Life, piece: Piece
 
 
 def _check_last(history: History, log: Log) -> Iterator[str]:
-    """The store's own word when all is over: each step applied once makes this the step."""
-    last, life = log.heard.last, history.lives[-1]
+    """The session's step in the store at the end: the number of steps sent."""
+    last, life = log.received.last, history.lives[-1]
     if last is None:
-        yield "nobody could say where it is in the end"
+        yield "the final step is unknown"
     elif last.status != (410 if life.ends else 200):
-        yield f"in the end: {_told(last)}"
+        yield f"finally: {_text(last)}"
     elif _step(last) != life.pieces[-1].end:
-        yield f"in the end it is at step {_step(last)}, {life.pieces[-1].end} were sent"
+        yield f"the final step is {_step(last)}, but {life.pieces[-1].end} were sent"
 
 
 def _step(reply: Message) -> int:
@@ -117,5 +118,5 @@ def _code(reply: Message) -> str:
     return str(orjson.loads(reply.body).get("code"))
 
 
-def _told(reply: Message) -> str:
+def _text(reply: Message) -> str:
     return f"{reply.status} {reply.body[:200].decode(errors='replace')}"

@@ -1,6 +1,6 @@
-"""Real processes, and the ways to hurt them: two workers on LMDB; three servers on Redis.
+"""Real processes and their outages: two workers on LMDB, or three servers on Redis.
 
-A blow ends when what it killed runs again.
+An outage ends when everything that it killed runs again.
 """
 
 import asyncio
@@ -18,26 +18,26 @@ from tests.redis_server import RedisServer, redis_server
 
 REPLICAS = 3
 DROP_WAIT_S = 0.1
-DOWN_S = 0.3  # at most, before what was killed is started again
-# Few steps a call, so that a request takes several, and some die between two of them.
+DOWN_S = 0.3  # maximum time before a killed process is started again
+# Few steps a call, so that a request takes several calls, and some are killed between two of them.
 SETTINGS = {"chunk_steps": "4", "log_level": "warning", "access_log": "false"}
 
-Blow = Callable[[random.Random], Awaitable[None]]
+Outage = Callable[[random.Random], Awaitable[None]]
 
 
 @dataclass
 class Cluster:
-    """What runs, and what can be done to it, by name."""
+    """The servers, and the possible outages by name."""
 
     servers: list[Server]
-    blows: dict[str, Blow]
+    outages: dict[str, Outage]
 
     @property
     def ports(self) -> list[int]:
         return [server.port for server in self.servers]
 
     def logs(self) -> str:
-        """The ends of the servers' logs, for a message."""
+        """The ends of the servers' logs, for an error message."""
         return "\n".join(f"{server.log}:\n{server.log.read_text()[-1500:]}" for server in self.servers)
 
 
@@ -58,12 +58,12 @@ async def single(folder: Path, **settings: str) -> AsyncIterator[Server]:
 async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """One server, two workers, one LMDB file."""
     async with single(folder / "server", store="lmdb", workers="2") as server:
-        blows: dict[str, Blow] = {
+        outages: dict[str, Outage] = {
             "kill -9 of a worker": lambda rng: _kill_worker(server, rng),
             "kill -9 of all, LMDB reopened": lambda rng: _kill(server, rng),
             "stop and start": lambda _: _restart(server),
         }
-        yield Cluster([server], blows)
+        yield Cluster([server], outages)
 
 
 @contextlib.asynccontextmanager
@@ -71,22 +71,22 @@ async def redis_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """Three servers that share a Redis, which writes through on every commit."""
     async with contextlib.AsyncExitStack() as stack:
         redis = stack.enter_context(redis_server(folder / "redis"))
-        before = await stack.enter_async_context(store_proxy(redis.port))
-        settings = {"store": "redis", "redis_url": f"redis://127.0.0.1:{before.port}/0"}
+        front = await stack.enter_async_context(store_proxy(redis.port))
+        settings = {"store": "redis", "redis_url": f"redis://127.0.0.1:{front.port}/0"}
         servers = [
             await stack.enter_async_context(single(folder / f"replica-{number}", **settings))
             for number in range(REPLICAS)
         ]
-        blows: dict[str, Blow] = {
+        outages: dict[str, Outage] = {
             "kill -9 of a replica": lambda rng: _kill(rng.choice(servers), rng),
             "kill -9 of Redis": lambda rng: _kill_redis(redis, rng),
-            "replies of Redis dropped": lambda rng: _drop_replies(before, rng),
+            "replies of Redis dropped": lambda rng: _drop_replies(front, rng),
         }
-        yield Cluster(servers, blows)
+        yield Cluster(servers, outages)
 
 
 async def _kill_worker(server: Server, rng: random.Random) -> None:
-    """One of several; the parent starts another."""
+    """Kill one of several workers; the parent starts another."""
     workers = await asyncio.to_thread(server.workers)
     with contextlib.suppress(ProcessLookupError):
         os.kill(rng.choice(workers), signal.SIGKILL)
@@ -110,9 +110,9 @@ async def _kill_redis(redis: RedisServer, rng: random.Random) -> None:
     await asyncio.to_thread(redis.start)
 
 
-async def _drop_replies(before: StoreProxy, rng: random.Random) -> None:
-    """Until one has been dropped: a connection may have been chosen that nobody uses any more."""
-    num_dropped = before.num_dropped
-    while before.num_dropped == num_dropped:
-        before.drop_replies(rng)
+async def _drop_replies(front: StoreProxy, rng: random.Random) -> None:
+    """Repeat until one is dropped: the chosen connections may be unused."""
+    num_dropped = front.num_dropped
+    while front.num_dropped == num_dropped:
+        front.drop_replies(rng)
         await asyncio.sleep(DROP_WAIT_S)

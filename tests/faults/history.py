@@ -1,10 +1,10 @@
-"""A history: what one client does with its session, and what befalls it, all drawn from a seed.
+"""A history: the requests of one client for its session, and their faults, all drawn from a seed.
 
-    name ─ life 1: utterance, cut into pieces ─ end ─ life 2: another one …
-                    └ at, and per piece: faults of each sending, copies through other servers,
-                      its successor sent too early, itself or an older one sent again
+    name ─ life 1: utterance, cut into pieces ─ end ─ life 2: another utterance …
+                    └ at, and for each piece: faults of each sending, copies through other servers,
+                      its successor sent too early, itself or an older one repeated
 
-A plan alone: it knows no servers. `draw(seed, number)` is the same on every machine.
+A plan only: it knows no servers. `draw(seed, number)` is the same on every machine.
 """
 
 import random
@@ -21,25 +21,25 @@ MAX_PIECES, MAX_DELAY_S = 8, 0.03
 
 
 class Fault(StrEnum):
-    """What a proxy does to one request."""
+    """The fault that a proxy applies to one request."""
 
     NONE = "none"
-    DELAY = "delay"  # later than others sent after it
-    DOUBLE = "double"  # a second connection brings the same bytes again, at the same time
+    DELAY = "delay"  # forwarded later than others sent after it
+    DOUBLE = "double"  # a second connection sends the same bytes at the same time
     LOSE_REQUEST = "lose-request"  # no byte of it reaches a server
-    HALVE_REQUEST = "halve-request"  # half of it does
+    HALVE_REQUEST = "halve-request"  # half of it reaches a server
     LOSE_REPLY = "lose-reply"  # the server has committed, and its reply is dropped
-    HALVE_REPLY = "halve-reply"  # half of it arrives
-    HANG_UP = "hang-up"  # the whole request is sent, and the connection cut while the server is at work
+    HALVE_REPLY = "halve-reply"  # half of it reaches the client
+    HANG_UP = "hang-up"  # the whole request is sent, and the connection closed while the server works on it
 
 
-# Those after which we know when the server is done with the request; see `_draw_life`.
+# Faults after which the proxy knows when the server has finished the request; see `_draw_life`.
 TRACKED = tuple(fault for fault in Fault if fault not in (Fault.NONE, Fault.HANG_UP))
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
-    """A fault, with the seconds it takes."""
+class TimedFault:
+    """A fault and its delay in seconds."""
 
     fault: Fault = Fault.NONE
     delay_s: float = 0.0
@@ -48,27 +48,27 @@ class Blow:
         return f"{self.fault} {self.delay_s:.4f}"
 
     @classmethod
-    def parse(cls, text: str) -> "Blow":
+    def parse(cls, text: str) -> "TimedFault":
         fault, delay_s = text.split()
         return cls(Fault(fault), float(delay_s))
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One request's part of an utterance, and all that happens around it."""
+    """The part of an utterance that one request sends, and everything that happens around it."""
 
     at: int
     steps: Array  # [time, features] float64, as JSON writes it
     keep_all: bool  # "return": "all"
     is_end: bool
-    start: Literal["auto", "new", "restart"]  # of `/v2`; "auto": it does not say
+    start: Literal["auto", "new", "restart"]  # of `/v2`; "auto": the request has no `sequence_start`
     route: int  # of the first sending; each further one goes through the next proxy
-    blows: tuple[Blow, ...]  # of the first sendings, one after the other
-    copies: tuple[Blow, ...]  # sent at the same time, through other proxies
+    faults: tuple[TimedFault, ...]  # of the first sendings, in order
+    copies: tuple[TimedFault, ...]  # sent at the same time, through other proxies
     brings_next: bool  # its successor is sent at the same time
-    is_asked_again: bool  # after its reply, before its successor
-    stale: int | None  # the older piece that is sent again after its reply
-    waits: bool  # until no server is at work on anything sent before
+    is_repeated: bool  # after its reply, before its successor
+    stale: int | None  # the older piece that is repeated after its reply
+    waits: bool  # until no server works on an earlier request
 
     @property
     def end(self) -> int:
@@ -78,54 +78,54 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """A session from its first step on."""
+    """A session from its first step to its last."""
 
     utterance: Array  # [time, features]
     pieces: tuple[Piece, ...]
 
     @property
     def ends(self) -> bool:
-        """Whether its last piece says so."""
+        """Whether its last piece ends the session."""
         return self.pieces[-1].is_end
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One client's life with one name."""
+    """All lives of one session name."""
 
     number: int
-    face: Literal["predict", "v2"]
+    api: Literal["predict", "v2"]
     lives: tuple[Life, ...]
 
     @property
     def sequence_id(self) -> int | str:
-        """Of `/v2`."""
+        """The sequence id for `/v2`."""
         return self.number + 1 if self.number % 2 else f"faults {self.number}"
 
     @property
     def session(self) -> str:
-        """The session's name, as `/sessions` has it."""
-        if self.face == "predict":
+        """The session's name in `/sessions`."""
+        if self.api == "predict":
             return f"faults-{self.number}"
         kind = "" if isinstance(self.sequence_id, int) else "s/"
         return f"v2/vowels/{kind}{self.sequence_id}"
 
 
 def draw(seed: int, number: int, example: Array) -> History:
-    """History `number` of a seed. `example`: [time, features], somebody's vowels."""
+    """History `number` of a seed. `example`: the model's example, [time, features]."""
     rng = random.Random(f"{seed}/{number}")
-    face: Literal["predict", "v2"] = rng.choice(("predict", "v2"))
+    api: Literal["predict", "v2"] = rng.choice(("predict", "v2"))
     num_lives = rng.choices((1, 2, 3), (70, 20, 10))[0]
     lives: list[Life] = []
     for index in range(num_lives):
         is_last = index == num_lives - 1
-        # A name of `/v2` can be taken from a session that is still live.
-        ends = rng.random() < (0.3 if is_last else 1.0 if face == "predict" else 0.5)
+        # `/v2` can restart a session that is still live.
+        ends = rng.random() < (0.3 if is_last else 1.0 if api == "predict" else 0.5)
         start: Literal["auto", "new", "restart"] = "auto"
-        if face == "v2":
+        if api == "v2":
             start = "new" if not lives or lives[-1].ends else "restart"
         lives.append(_draw_life(rng, example, start, ends=ends, is_only=num_lives == 1))
-    return History(number, face, tuple(lives))
+    return History(number, api, tuple(lives))
 
 
 def _draw_life(
@@ -139,16 +139,16 @@ def _draw_life(
     utterance = _draw_utterance(rng, example)
     num_pieces = rng.randint(1, min(MAX_PIECES, len(utterance)))
     cuts = [0, *sorted(rng.sample(range(1, len(utterance)), num_pieces - 1)), len(utterance)]
-    # A copy that nobody knows of could come after the end, where its `at: 0` begins a session anew. No
-    # protocol with one number can tell it from a client that wants just that, so none is left behind here.
-    faults = TRACKED if ends or not is_only else (*TRACKED, Fault.HANG_UP)
+    # An untracked copy could arrive after the end, where its `at: 0` starts a new session. With one number no
+    # protocol can distinguish it from a client that wants to start again, so a history leaves none.
+    kinds = TRACKED if ends or not is_only else (*TRACKED, Fault.HANG_UP)
     pieces = []
     for index in range(num_pieces):
         is_first, is_end = index == 0, ends and index == num_pieces - 1
         resets = is_first and start == "restart"
         next_ends = ends and index == num_pieces - 2
         brings_next = not resets and not next_ends and index < num_pieces - 1 and rng.random() < 0.1
-        oldest = 1 if start == "restart" else 0  # a restart sent again is one
+        oldest = 1 if start == "restart" else 0  # a repeated restart is a restart
         can_be_stale = index > oldest and not is_end and rng.random() < 0.15
         pieces.append(
             Piece(
@@ -158,10 +158,10 @@ def _draw_life(
                 is_end=is_end,
                 start=start if is_first else "auto",
                 route=rng.randrange(64),
-                blows=tuple(_draw_blow(rng, faults) for _ in range(rng.randint(1, 3))),
-                copies=tuple(_draw_blow(rng, faults) for _ in range(rng.choices((0, 1, 3), (75, 18, 7))[0])),
+                faults=tuple(_draw_fault(rng, kinds) for _ in range(rng.randint(1, 3))),
+                copies=tuple(_draw_fault(rng, kinds) for _ in range(rng.choices((0, 1, 3), (75, 18, 7))[0])),
                 brings_next=brings_next,
-                is_asked_again=not brings_next and rng.random() < 0.1,
+                is_repeated=not brings_next and rng.random() < 0.1,
                 stale=rng.randrange(oldest, index) if can_be_stale else None,
                 waits=is_end or (is_first and not is_only) or (start == "restart" and index == 1),
             )
@@ -170,7 +170,7 @@ def _draw_life(
 
 
 def _draw_utterance(rng: random.Random, example: Array) -> Array:
-    """Part of the example, or noise, or one after the other; never the same twice."""
+    """Part of the example, noise, or both; never the same twice."""
     noise = np.random.default_rng(rng.getrandbits(64)).normal(size=(rng.randint(1, 30), FEATURES))
     begin = rng.randrange(len(example))
     parts = ([noise], [example[begin:], noise], [noise, example[begin:]])[rng.randrange(3)]
@@ -178,6 +178,6 @@ def _draw_utterance(rng: random.Random, example: Array) -> Array:
     return utterance
 
 
-def _draw_blow(rng: random.Random, faults: tuple[Fault, ...]) -> Blow:
-    fault = Fault.NONE if rng.random() < 0.65 else rng.choice(faults)
-    return Blow(fault, rng.random() * MAX_DELAY_S)
+def _draw_fault(rng: random.Random, kinds: tuple[Fault, ...]) -> TimedFault:
+    fault = Fault.NONE if rng.random() < 0.65 else rng.choice(kinds)
+    return TimedFault(fault, rng.random() * MAX_DELAY_S)

@@ -1,4 +1,4 @@
-"""The proxies themselves: they let go of everybody at the end, without a word."""
+"""The proxies close all connections at the end, without a warning."""
 
 import asyncio
 import contextlib
@@ -13,29 +13,29 @@ from tests.faults.witness import Witness
 
 
 @contextlib.asynccontextmanager
-async def before_server(port: int) -> AsyncIterator[int]:
-    async with proxies([port], Witness()) as (proxy,):
-        yield proxy.port
+async def server_proxy(port: int) -> AsyncIterator[int]:
+    async with proxies([port], Witness()) as (started,):
+        yield started.port
 
 
 @contextlib.asynccontextmanager
-async def before_redis(port: int) -> AsyncIterator[int]:
-    async with store_proxy(port) as proxy:
-        yield proxy.port
+async def redis_proxy(port: int) -> AsyncIterator[int]:
+    async with store_proxy(port) as started:
+        yield started.port
 
 
-@pytest.mark.parametrize("before", [before_server, before_redis])
-def test_who_is_still_connected_at_the_end_is_cut_off_and_nobody_complains(
-    before: Callable[[int], AbstractAsyncContextManager[int]], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("proxy", [server_proxy, redis_proxy])
+def test_open_connections_are_closed_at_the_end_without_a_warning(
+    proxy: Callable[[int], AbstractAsyncContextManager[int]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On Python 3.11 there was a traceback for each, from within asyncio."""
+    """On Python 3.11, asyncio logged a traceback for each."""
 
     async def body(silent: int) -> None:
-        async with before(silent) as port:
+        async with proxy(silent) as port:
             opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
             for _, writer in opened:
                 writer.write(b"GET /half HTTP")
-            await asyncio.sleep(0.05)  # they are served by now
+            await asyncio.sleep(0.05)  # all are accepted by now
         for reader, writer in opened:
             with contextlib.suppress(ConnectionError, TimeoutError):
                 assert await asyncio.wait_for(reader.read(), 5) == b""

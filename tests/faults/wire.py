@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as bytes: enough to ask, to forward, and to cut one in two. Knows no sessions."""
+"""HTTP/1.1 messages as bytes, to send, forward or truncate them. It does not know sessions."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request or a reply, as it travels."""
+    """A request or a reply, as bytes."""
 
     head: bytes  # with the empty line that ends it
     body: bytes = b""
@@ -20,29 +20,29 @@ class Message:
 
     @property
     def status(self) -> int:
-        """Of a reply."""
+        """Status of a reply."""
         return int(self.head[9:12])
 
     def header(self, name: str) -> str | None:
-        found = re.search(rb"\r\n%b: *([^\r]*)\r\n" % re.escape(name.encode()), self.head, re.IGNORECASE)
-        return None if found is None else found[1].decode()
+        match = re.search(rb"\r\n%b: *([^\r]*)\r\n" % re.escape(name.encode()), self.head, re.IGNORECASE)
+        return None if match is None else match[1].decode()
 
 
 def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> Message:
-    """On a connection of its own, so that a worker is drawn anew for each."""
+    """A request for a connection of its own, so that the kernel chooses a worker for each."""
     every = {"Host": "cellgate", "Connection": "close", "Content-Length": str(len(body))} | headers
     lines = "".join(f"{name}: {value}\r\n" for name, value in every.items())
     return Message(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode(), body)
 
 
 def reply(status: str, headers: dict[str, str], body: bytes = b"") -> Message:
-    """`status` with its reason, as in "502 Bad Gateway"."""
+    """A reply. `status` includes the reason: "502 Bad Gateway"."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return Message(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode(), body)
 
 
 async def read(reader: asyncio.StreamReader) -> Message | None:
-    """The next message; None when the connection ends before the message does."""
+    """The next message; None if the connection closes before it is complete."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
@@ -51,8 +51,8 @@ async def read(reader: asyncio.StreamReader) -> Message | None:
         return None
 
 
-async def ask(port: int, message: Message) -> Message | None:
-    """The reply from a port of loopback; None when it was cut off. Raises OSError if nobody listens."""
+async def send(port: int, message: Message) -> Message | None:
+    """The reply from a loopback port; None if it is cut off. Raises OSError if nothing listens."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(message.raw)

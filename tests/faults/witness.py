@@ -1,6 +1,5 @@
-"""Sees every reply that a server gives, whether or not a client hears it, and what is still under way."""
+"""Records every reply of the servers, whether or not it reaches a client, and which requests are running."""
 
-import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,13 +10,13 @@ from tests.faults.wire import Message
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What a request says of itself in X-Request-ID: whose it is, and why it was sent."""
+    """The X-Request-ID of a request: its history and piece, and why it was sent."""
 
     history: int
     life: int
     piece: int
-    kind: str  # main, copy, early, stale or again: see `client`
-    number: int = 0  # tells sendings of one kind apart
+    kind: str  # main, copy, early, again or stale: see `client`
+    number: int = 0  # distinguishes sendings of one kind
 
     def __str__(self) -> str:
         return f"{self.history}.{self.life}.{self.piece}.{self.kind}.{self.number}"
@@ -29,36 +28,35 @@ class Sending:
 
 
 class Witness:
-    """What the proxies of a cluster write down together."""
+    """The record that all proxies of a cluster share."""
 
     def __init__(self) -> None:
         self.num_replies = 0
         self.statuses: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
         self._replies: defaultdict[int, list[tuple[Sending, Message]]] = defaultdict(list)
-        self._under_way: Counter[int] = Counter()
-        self._ended = asyncio.Condition()
+        self._running: Counter[int] = Counter()
 
     @contextlib.contextmanager
     def watching(self, sending: Sending) -> Iterator[None]:
-        """While a server may be at work on it."""
-        self._under_way[sending.history] += 1
+        """While a server may work on it."""
+        self._running[sending.history] += 1
         try:
             yield
         finally:
-            self._under_way[sending.history] -= 1
+            self._running[sending.history] -= 1
 
-    def hear(self, sending: Sending, reply: Message) -> None:
-        """A server has answered."""
+    def record(self, sending: Sending, reply: Message) -> None:
+        """Record the reply of a server."""
         self.num_replies += 1
         self.statuses[reply.status] += 1
         self._replies[sending.history].append((sending, reply))
 
     def is_quiet(self, history: int) -> bool:
-        """Whether no server is at work on any request of it."""
-        return not self._under_way[history]
+        """Whether no server works on a request of the history."""
+        return not self._running[history]
 
     def take(self, history: int) -> list[tuple[Sending, Message]]:
-        """All replies to it, in order; they are forgotten here."""
-        del self._under_way[history]
+        """Remove and return all replies of the history, in order."""
+        del self._running[history]
         return self._replies.pop(history, [])
