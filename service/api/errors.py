@@ -1,33 +1,82 @@
-"""What the routes share: their errors in one table, as problem details (RFC 9457); what readiness asks."""
+"""The error responses of a route, documented from the error classes that it raises: one per HTTP status."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Any
 
-from fastapi import Query
+from service.errors import (
+    BadHeader,
+    BodyTimeout,
+    BodyTooLarge,
+    CellgateError,
+    CorruptRecord,
+    DeadlineExceeded,
+    Draining,
+    EmptySequence,
+    InternalError,
+    InvalidField,
+    InvalidJson,
+    NonFinite,
+    Overloaded,
+    RateLimited,
+    SequenceTooLong,
+    SessionCapacity,
+    SessionConflict,
+    SessionGone,
+    SessionMismatch,
+    SessionNotSupported,
+    SessionQuota,
+    StoreUnavailable,
+    TooManySequences,
+    Unauthorized,
+    UnknownModel,
+    UnknownSession,
+    UnknownVersion,
+    UnsupportedMediaType,
+    WrongShape,
+)
+from service.http.dialects import PROBLEM, V2, Dialect
 
-from service.api.schemas import Problem
+Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes them
+Kinds = tuple[type[CellgateError], ...]
 
-CheckReady = Callable[[bool], Awaitable[None]]  # whether sessions count too; raises Unavailable
-AskStore = Annotated[bool, Query(description="false: do not ask for the session store")]
+# Raised before or around every route but those of health, and before every route that reads a body.
+EVERY_ROUTE: Kinds = (Unauthorized, RateLimited, InternalError, Overloaded, Draining)
+WITH_BODY: Kinds = (BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType)
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "not JSON, or a bad header"},
-    404: {"description": "unknown model, version or session"},
-    409: {"description": "the session is at another step, or belongs to another model"},
-    410: {"description": "the session is gone: ended, expired or evicted"},
-    413: {"description": "body too large"},
-    415: {"description": "not application/json"},
-    422: {"description": "well-formed JSON that is not what the model takes"},
-    500: {"description": "our bug, or the graph's; the log has it under the request's id"},
-    503: {"description": "overloaded, stopping, or no room; try again after Retry-After seconds"},
-    504: {"description": "not computed before the deadline"},
-}
+# What several routes have in common.
+MODEL: Kinds = (UnknownModel, UnknownVersion)
+VALUES: Kinds = (InvalidJson, InvalidField, WrongShape, NonFinite)
+SEQUENCES: Kinds = (*VALUES, EmptySequence, SequenceTooLong, TooManySequences)
+LIVE_SESSION: Kinds = (UnknownSession, SessionGone, CorruptRecord, StoreUnavailable)
+NEW_SESSION: Kinds = (SessionQuota, SessionCapacity, StoreUnavailable)
+STEPS: Kinds = (
+    *LIVE_SESSION,
+    *NEW_SESSION,
+    SessionConflict,
+    SessionMismatch,
+    SessionNotSupported,
+    DeadlineExceeded,
+)
+
+_SCHEMAS = {PROBLEM: "Problem", V2: "V2Error"}  # in the OpenAPI document's components
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented error responses of a route."""
-    return {
-        status: PROBLEMS[status]
-        | {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
-        for status in statuses
-    }
+def errors(
+    *kinds: type[CellgateError], has_body: bool = False, is_health: bool = False, dialect: Dialect = PROBLEM
+) -> Responses:
+    """The documented error responses of a route that raises these classes, by status."""
+    common = () if is_health else EVERY_ROUTE
+    by_status: dict[int, list[type[CellgateError]]] = {}
+    for kind in dict.fromkeys((*kinds, *(WITH_BODY if has_body else ()), *common)):
+        by_status.setdefault(dialect.status_of(kind), []).append(kind)
+    return {status: _response(by_status[status], dialect) for status in sorted(by_status)}
+
+
+def describe(kinds: Iterable[type[CellgateError]]) -> str:
+    """A Markdown list: each code, and what it means."""
+    return "\n".join(f"- `{kind.code}`: {kind.summary()}" for kind in kinds)
+
+
+def _response(kinds: list[type[CellgateError]], dialect: Dialect) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{_SCHEMAS[dialect]}"}
+    return {"description": describe(kinds), "content": {dialect.content_type[1].decode(): {"schema": schema}}}

@@ -1,7 +1,6 @@
-"""The documentation of the routes: the OpenAPI document, finished, and the page that shows it.
+"""The documentation of the routes: the finished OpenAPI document, and the page that shows it.
 
-FastAPI writes what it can see of a route. What the front does to every request, sizes, keys, bounds, and the
-form of all errors are added here.
+FastAPI writes what it knows of a route. API keys, samples and the schema of errors are added here.
 """
 
 from typing import Any
@@ -13,35 +12,25 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from service.api import samples
 from service.api.schemas import Problem
+from service.api.v2_schemas import V2Error
 
-_EVERYWHERE = {
-    401: "an API key is needed, or this one is not known; only where keys are configured",
-    429: "too many requests, or sessions, of this tenant; try again after Retry-After seconds",
-    500: "our bug, or the graph's; the log has it under the request's id",
-    503: "overloaded, stopping, or no room; try again after Retry-After seconds",
-}
-_WITH_BODY = {
-    408: "the body did not arrive in time",
-    413: "body too large",
-    415: "not the type this route reads",
-}
 _KEYS: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, where keys are configured"},
     "key": {
         "type": "apiKey",
         "in": "header",
         "name": "X-API-Key",
-        "description": "the same, in another header",
+        "description": "the same key, in another header",
     },
 }
 _OPEN = ("/health/", "/v2/health/")
-_UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's form of an error, which is never sent
+_UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's own form of an error, which is never sent
 
 
 def add_docs(app: FastAPI) -> None:
-    """`/docs` from files in a package: no third party's server, none of its scripts.
+    """Add `/docs`, from files in a package: the page loads nothing from other servers.
 
-    Links are relative, so that they hold below any prefix and behind any proxy.
+    Links are relative, so that they work below any prefix and behind any proxy.
     """
 
     @app.get("/docs", include_in_schema=False)
@@ -71,40 +60,26 @@ def add_docs(app: FastAPI) -> None:
 
 
 def finish(api: dict[str, Any]) -> dict[str, Any]:
-    """Add what every route has in common: keys, and the errors that the front tells."""
+    """Add what FastAPI does not know: API keys, samples, and the one schema of errors."""
     schemas = api.setdefault("components", {}).setdefault("schemas", {})
     for name in _UNUSED:
         schemas.pop(name, None)
-    schemas["Problem"] = Problem.model_json_schema()
+    for schema in (Problem, V2Error):
+        schemas[schema.__name__] = schema.model_json_schema()
     for name, sample in samples.BY_SCHEMA.items():
         schemas[name]["example"] = sample
     api["components"]["securitySchemes"] = _KEYS
     for path, operations in api["paths"].items():
         for operation in operations.values():
             _finish_operation(path, operation)
-            if path in samples.BY_PATH:
-                operation["responses"]["200"]["content"]["application/json"]["example"] = samples.BY_PATH[
-                    path
-                ]
     return api
 
 
 def _finish_operation(path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
-    if path.startswith(_OPEN):
-        responses.pop("422", None)
-        return
-    operation["security"] = [{}, *({name: []} for name in _KEYS)]
-    if "422" in responses and any(name in str(responses["422"]) for name in _UNUSED):
+    if any(name in str(responses.get("422")) for name in _UNUSED):
         del responses["422"]
-        _add(responses, path, 422, "a parameter is not what the route takes")
-    for status, description in (_EVERYWHERE | (_WITH_BODY if "requestBody" in operation else {})).items():
-        if str(status) not in responses:
-            _add(responses, path, status, description)
-
-
-def _add(responses: dict[str, Any], path: str, status: int, description: str) -> None:
-    is_v2 = path.startswith("/v2")
-    kind, schema = ("json", "V2Error") if is_v2 else ("problem+json", "Problem")
-    content = {f"application/{kind}": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    responses[str(status)] = {"description": description, "content": content}
+    if not path.startswith(_OPEN):
+        operation["security"] = [{}, *({name: []} for name in _KEYS)]
+    if path in samples.BY_PATH:
+        responses["200"]["content"]["application/json"]["example"] = samples.BY_PATH[path]

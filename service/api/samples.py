@@ -1,8 +1,8 @@
-"""What the documentation shows: a sample of each body and reply. Plain values; `openapi` puts them in."""
+"""The samples of bodies and replies on /docs. Plain values, which `openapi` adds to the schemas."""
 
 from typing import Any
 
-# Two steps of the committed model's kind: twelve numbers each.
+# Two steps for the model in `models/vowels`: twelve numbers each.
 STEPS = [
     [1.86, -0.21, 0.26, -0.21, -0.17, -0.12, -0.28, 0.03, 0.13, -0.31, -0.21, 0.09],
     [1.89, -0.19, 0.24, -0.25, -0.11, -0.11, -0.31, -0.03, 0.17, -0.29, -0.18, 0.05],
@@ -12,7 +12,7 @@ PROBABILITIES = [0.0001, 0.0002, 0.9982, 0.0003, 0.0001, 0.0002, 0.0004, 0.0003,
 _MODEL: dict[str, Any] = {
     "name": "vowels",
     "version": "1",
-    "description": "Which of nine men says /ae/, from twelve cepstral coefficients a step",
+    "description": "UCI Japanese Vowels: LSTM, 1 x 128",
     "task": "classify",
     "inputs": [{"name": "x", "kind": "numeric", "dtype": "float32", "dims": [12], "missing": "error"}],
     "outputs": [{"name": "y", "kind": "probabilities", "dims": [9], "labels": [*"123456789"]}],
@@ -24,7 +24,7 @@ _MODEL: dict[str, Any] = {
     "batching": {"calls": 1200, "sequences_per_call": 6.4, "steps": 153_600, "padding": 0.021, "waiting": 0},
     "metrics": {"test_accuracy": 0.9622},
     "example": {"steps": STEPS, "output": PROBABILITIES, "label": "3"},
-    "provenance": {"data": "UCI Japanese Vowels", "seed": 0},
+    "provenance": {"data_set": "UCI Japanese Vowels", "license": "CC BY 4.0", "seed": 0},
 }
 _SESSION: dict[str, Any] = {
     "session": "call-42",
@@ -79,7 +79,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
     "ServerMetadata": {
         "name": "cellgate",
         "version": "0.1.0",
-        "extensions": ["binary_tensor_data", "sequence", "sequence(string_id)"],
+        "extensions": ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)"],
     },
     "ModelMetadata": {
         "name": "vowels",

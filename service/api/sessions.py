@@ -1,16 +1,15 @@
-"""Sessions over HTTP: list, look, make, copy, move, forget. Stepping them is `/predict`'s.
+"""`/sessions`: list, show, create, fork, migrate, export, import and delete. `/predict` runs their steps.
 
-The sessions of `/v2` are named `v2/<model>/<sequence id>`, so a name in a path may hold "/" here.
+The sessions of `/v2` are named `v2/<model>/<sequence id>`, so a name in a path may contain "/" here.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
-from service.api.errors import problems
+from service.api.errors import LIVE_SESSION, MODEL, NEW_SESSION, VALUES, errors
 from service.api.schemas import (
     CreateSessionBody,
     ForkSessionBody,
@@ -19,67 +18,76 @@ from service.api.schemas import (
     SessionReply,
     SessionsReply,
 )
+from service.errors import (
+    BadExport,
+    InvalidField,
+    SessionExists,
+    SessionMismatch,
+    SessionNotSupported,
+    StoreUnavailable,
+)
 from service.names import check_session_name
 from service.sequence import Array
-from service.sessions.exported import MEDIA_TYPE
-from service.sessions.resources import Resources
-from service.sessions.store import Record
+from service.sessions import MEDIA_TYPE, Record, Resources
 
-LAST_MS = 253_402_300_799_000  # the last second of the year 9999, beyond which `datetime` cannot tell
+LAST_MS = 253_402_300_799_000  # the last second of the year 9999, the latest that `datetime` can express
 
 
 def _tenant(request: Request) -> str:
-    """Whose key the request carries; "" where there are no keys."""
+    """The tenant of the request's API key; "" if no keys are configured."""
     tenant: str = getattr(request.state, "tenant", "")
     return tenant
 
 
 Tenant = Annotated[str, Depends(_tenant)]
 Name = Annotated[str, Path(description="the session's name")]
-Replace = Annotated[bool, Query(description="true: take the place of a live session of that name")]
+Replace = Annotated[bool, Query(description="true: replace a live session of that name")]
 BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
-def build(resources: Callable[[], Resources]) -> APIRouter:
-    """The routes below /sessions. They ask for the parts at each request: they exist once the server runs."""
+def build(resources: Resources) -> APIRouter:
+    """The routes below /sessions."""
     router = APIRouter(tags=["sessions"])
     _add_list(router, resources)
-    _add_files(router, resources)  # before the others, whose names in a path may hold anything
-    _add_moves(router, resources)
+    _add_files(router, resources)  # before the others, whose names in a path may contain anything
+    _add_copies(router, resources)
     _add_session(router, resources)
+    _add_changes(router, resources)
     return router
 
 
-def _add_list(router: APIRouter, resources: Callable[[], Resources]) -> None:
-    @router.get("/sessions", responses=problems(503))
+def _add_list(router: APIRouter, resources: Resources) -> None:
+    @router.get("/sessions", responses=errors(InvalidField, StoreUnavailable))
     async def list_sessions(
         tenant: Tenant,
-        after: Annotated[str, Query(max_length=300, description="`next` of the page before")] = "",
+        after: Annotated[str, Query(max_length=300, description="`next` of the previous page")] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         model: Annotated[str | None, Query(description="only sessions of this model")] = None,
     ) -> SessionsReply:
-        """Live sessions in order of name. A page may be short, even empty, and yet have a `next`."""
-        page = await resources().page(tenant, after=after, limit=limit, model=model)
+        """Live sessions in order of name. A short or even empty page may still have a `next`."""
+        page = await resources.page(tenant, after=after, limit=limit, model=model)
         return SessionsReply(
-            sessions=[describe(name, record, resources().now_ms()) for name, record in page.sessions],
+            sessions=[describe(name, record, resources.now_ms()) for name, record in page.sessions],
             next=page.next,
         )
 
 
-def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
+def _add_files(router: APIRouter, resources: Resources) -> None:
     @router.get(
         "/sessions/{session:path}/export",
         response_class=Response,
-        responses={200: BINARY, **problems(404, 409, 410, 503)},
+        responses=errors(InvalidField, *LIVE_SESSION, *MODEL, SessionMismatch) | {200: BINARY},
     )
     async def export_session(tenant: Tenant, session: Name) -> Response:
-        """The session as a file with a checksum, its last request's reply included."""
-        return Response(await resources().export(tenant, check_session_name(session)), media_type=MEDIA_TYPE)
+        """The session as a file with a checksum; it includes the reply to the last request."""
+        return Response(await resources.export(tenant, check_session_name(session)), media_type=MEDIA_TYPE)
 
     @router.put(
         "/sessions/{session:path}/import",
         status_code=201,
-        responses=problems(404, 409, 413, 422, 503),
+        responses=errors(
+            BadExport, InvalidField, *MODEL, *NEW_SESSION, SessionExists, SessionMismatch, has_body=True
+        ),
         openapi_extra={"requestBody": {"required": True} | BINARY},
     )
     async def import_session(
@@ -87,58 +95,72 @@ def _add_files(router: APIRouter, resources: Callable[[], Resources]) -> None:
         request: Request,
         session: Name,
         version: Annotated[
-            str | None, Query(description="take it onto this version, if the states agree")
+            str | None, Query(description="import onto this version, if its states have the same shapes")
         ] = None,
         replace: Replace = False,
     ) -> SessionReply:
-        """Take an exported session in. The file is refused whole if a bit of it differs."""
-        record = await resources().import_(
+        """Create a session from an exported file. A file with any changed byte is refused."""
+        record = await resources.import_(
             tenant, check_session_name(session), await request.body(), version=version, replace_live=replace
         )
-        return describe(session, record, resources().now_ms())
+        return describe(session, record, resources.now_ms())
 
 
-def _add_moves(router: APIRouter, resources: Callable[[], Resources]) -> None:
+def _add_copies(router: APIRouter, resources: Resources) -> None:
     @router.post(
-        "/sessions/{session:path}/fork", status_code=201, responses=problems(404, 409, 410, 422, 503)
+        "/sessions/{session:path}/fork",
+        status_code=201,
+        responses=errors(*VALUES, *LIVE_SESSION, *NEW_SESSION, SessionExists, has_body=True),
     )
     async def fork_session(tenant: Tenant, session: Name, body: ForkSessionBody) -> SessionReply:
-        """A second session that goes on from where this one is now."""
+        """Create a second session that continues from this one's current step."""
         to = check_session_name(body.to, "/to")
-        record = await resources().fork(tenant, check_session_name(session), to, ttl_s=body.ttl_s)
-        return describe(to, record, resources().now_ms())
+        record = await resources.fork(tenant, check_session_name(session), to, ttl_s=body.ttl_s)
+        return describe(to, record, resources.now_ms())
 
-    @router.post("/sessions/{session:path}/migrate", responses=problems(404, 409, 410, 422, 503))
+    @router.post(
+        "/sessions/{session:path}/migrate",
+        responses=errors(*VALUES, *LIVE_SESSION, *MODEL, SessionMismatch, has_body=True),
+    )
     async def migrate_session(tenant: Tenant, session: Name, body: MigrateSessionBody) -> SessionReply:
-        """Go on with another version of the model, whose states are shaped alike; nothing is replayed."""
-        record = await resources().migrate(tenant, check_session_name(session), body.version)
-        return describe(session, record, resources().now_ms())
+        """Continue with another version of the model, whose states have the same shapes.
+
+        Nothing is replayed: the new version continues from the state that the old one computed.
+        """
+        record = await resources.migrate(tenant, check_session_name(session), body.version)
+        return describe(session, record, resources.now_ms())
 
 
-def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
-    @router.get("/sessions/{session:path}", responses=problems(404, 410, 503))
+def _add_session(router: APIRouter, resources: Resources) -> None:
+    @router.get(
+        "/sessions/{session:path}", responses=errors(InvalidField, *LIVE_SESSION, *MODEL, SessionMismatch)
+    )
     async def show_session(
         tenant: Tenant,
         session: Name,
-        state: Annotated[bool, Query(description="true: with the recurrent tensors")] = False,
+        state: Annotated[bool, Query(description="true: include the recurrent tensors")] = False,
     ) -> SessionReply:
         """One live session."""
-        record = await resources().read(tenant, check_session_name(session))
-        reply = describe(session, record, resources().now_ms())
+        record = await resources.read(tenant, check_session_name(session))
+        reply = describe(session, record, resources.now_ms())
         if state:
-            tensors = resources().state_of(record)
-            reply.state = {name: _listed(array) for name, array in tensors.items()}
+            tensors = resources.state_of(record)
+            reply.state = {name: _nested_list(array) for name, array in tensors.items()}
         return reply
 
-    @router.put("/sessions/{session:path}", status_code=201, responses=problems(404, 409, 422, 503))
+    @router.put(
+        "/sessions/{session:path}",
+        status_code=201,
+        responses=errors(*VALUES, *MODEL, *NEW_SESSION, SessionExists, SessionNotSupported, has_body=True),
+    )
     async def create_session(
         tenant: Tenant,
         session: Name,
         body: Annotated[CreateSessionBody, Body(default_factory=CreateSessionBody)],
         replace: Replace = False,
     ) -> SessionReply:
-        """Begin a session on purpose: with a state of the client's own, or a life of another length."""
-        record = await resources().create(
+        """Create a session explicitly: with a state of your own, or with another time to live."""
+        record = await resources.create(
             tenant,
             check_session_name(session),
             model=body.model,
@@ -148,30 +170,25 @@ def _add_session(router: APIRouter, resources: Callable[[], Resources]) -> None:
             ttl_s=body.ttl_s,
             replace_live=replace,
         )
-        return describe(session, record, resources().now_ms())
+        return describe(session, record, resources.now_ms())
 
-    @router.patch("/sessions/{session:path}", responses=problems(404, 410, 422, 503))
+
+def _add_changes(router: APIRouter, resources: Resources) -> None:
+    @router.patch("/sessions/{session:path}", responses=errors(*VALUES, *LIVE_SESSION, has_body=True))
     async def change_session(tenant: Tenant, session: Name, body: PatchSessionBody) -> SessionReply:
-        """Change after how long it expires; its idle time begins anew."""
-        record = await resources().set_ttl(tenant, check_session_name(session), body.ttl_s)
-        return describe(session, record, resources().now_ms())
+        """Change the time to live; the idle time restarts at zero."""
+        record = await resources.set_ttl(tenant, check_session_name(session), body.ttl_s)
+        return describe(session, record, resources.now_ms())
 
-    @router.delete("/sessions/{session:path}", status_code=204, responses=problems(404, 410, 503))
+    @router.delete("/sessions/{session:path}", status_code=204, responses=errors(InvalidField, *LIVE_SESSION))
     async def delete_session(tenant: Tenant, session: Name) -> Response:
-        """Forget a session. Its name is free again."""
-        await resources().delete(tenant, check_session_name(session))
+        """Delete a session. Its name can be used again."""
+        await resources.delete(tenant, check_session_name(session))
         return Response(status_code=204)
 
 
-def _listed(array: Array) -> Any:
-    """Nested lists; null where a graph's own arithmetic has left a number that JSON does not have."""
-    told = array.astype(object)
-    told[~np.isfinite(array)] = None
-    return told.tolist()
-
-
 def describe(name: str, record: Record, now_ms: int) -> SessionReply:
-    """What is told of a session, whatever is stored: one odd record must not spoil a whole list."""
+    """A session as the API shows it. No record makes it fail: one bad record must not fail a whole list."""
     created = datetime.fromtimestamp(min(record.created_ms, LAST_MS) / 1000, UTC)
     idle_s = max(0.0, (now_ms - record.touched_ms) / 1000)
     return SessionReply(
@@ -184,3 +201,10 @@ def describe(name: str, record: Record, now_ms: int) -> SessionReply:
         expires_in_s=round(record.ttl_ms / 1000 - idle_s, 3),
         state_bytes=len(record.state),
     )
+
+
+def _nested_list(array: Array) -> Any:
+    """Nested lists; null in the place of NaN and infinities, which JSON does not have."""
+    values = array.astype(object)
+    values[~np.isfinite(array)] = None
+    return values.tolist()

@@ -1,0 +1,38 @@
+"""`/health`: what a load balancer asks. It knows nothing of models; readiness is a value that it is given."""
+
+from typing import Annotated, Protocol
+
+from fastapi import APIRouter, Query
+
+from service.api.errors import errors
+from service.api.schemas import HealthReply
+from service.errors import Draining, StoreUnavailable
+
+CheckSessions = Annotated[bool, Query(description="false: do not check the session store")]
+
+
+class Readiness(Protocol):
+    """Whether a prediction would be answered now."""
+
+    async def check(self, *, sessions: bool) -> None:
+        """Raises Draining or, where `sessions` count, StoreUnavailable."""
+
+
+def build(readiness: Readiness) -> APIRouter:
+    """The routes below /health."""
+    router = APIRouter(tags=["health"])
+
+    @router.head("/health/live", include_in_schema=False)
+    @router.get("/health/live")
+    async def live() -> HealthReply:
+        """200 as long as the process answers at all."""
+        return HealthReply(status="ok")
+
+    @router.head("/health/ready", include_in_schema=False)
+    @router.get("/health/ready", responses=errors(Draining, StoreUnavailable, is_health=True))
+    async def ready(sessions: CheckSessions = True) -> HealthReply:
+        """200 only when `/predict` would answer."""
+        await readiness.check(sessions=sessions)
+        return HealthReply(status="ok")
+
+    return router
