@@ -1,16 +1,21 @@
-"""Stand-ins for the seams, with arithmetic that shows leaks."""
+"""Stand-ins for engines, with arithmetic that shows leaks."""
 
 import threading
+from collections.abc import Sequence as Items
+from pathlib import Path
 
 import numpy as np
 
-from service.sequence import Array, Batch, Result, Sequence
+from service.engine import OnnxEngine, Provider
+from service.manifest import Manifest
+from service.sequence import Array, Batch, Result, Sequence, State
+from service.state import StateLayout
 
 
 class SumEngine:
     """state = running sum of the inputs: a lost, doubled or swapped step is a wrong number.
 
-    It also holds every batch against the scheduler's promises.
+    It also checks that every batch keeps the scheduler's promises.
     """
 
     def __init__(self) -> None:
@@ -37,6 +42,49 @@ class SumEngine:
         return Result(y if sequence.keep_all else y[-1:], (y[-1],))
 
 
+class WrappedEngine:
+    """An `OnnxEngine`, opened as usual, for tests that replace its answers."""
+
+    def __init__(
+        self,
+        graph: Path,
+        manifest: Manifest,
+        *,
+        provider: Provider,
+        threads: int = 1,
+        helper_cpus: Items[int] = (),
+    ) -> None:
+        self.has_helper = bool(helper_cpus)  # a thread on a second core
+        self.wrapped = OnnxEngine(
+            graph, manifest, provider=provider, threads=threads, helper_cpus=helper_cpus
+        )
+
+    @property
+    def layout(self) -> StateLayout:
+        return self.wrapped.layout
+
+    @property
+    def initial_state(self) -> State:
+        return self.wrapped.initial_state
+
+    @property
+    def provider(self) -> str:
+        return self.wrapped.provider
+
+    @property
+    def output_dtype(self) -> str:
+        return self.wrapped.output_dtype
+
+    def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
+        return self.wrapped.resume(key, revision, packed)
+
+    def keep(self, key: bytes, revision: bytes, state: State) -> None:
+        self.wrapped.keep(key, revision, state)
+
+    def run(self, batch: Batch) -> list[Result]:
+        return self.wrapped.run(batch)
+
+
 def sequence_of(values: Array | list[float], *, keep_all: bool = False, deadline: float = np.inf) -> Sequence:
     x = np.asarray(values, np.float64).reshape(-1, 1)  # [time, 1]
     return Sequence((x,), (np.zeros(1),), keep_all=keep_all, deadline=deadline)
@@ -47,5 +95,5 @@ def ones(steps: int, value: float = 1.0) -> Sequence:
 
 
 def total(sequence: Sequence) -> float:
-    """What the sequence has summed up so far."""
+    """The sum of the steps consumed so far."""
     return float(sequence.state[0][0])

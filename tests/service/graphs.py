@@ -1,6 +1,6 @@
-"""Tiny graphs of every kind we serve. All but the LSTM answer running sums: a wrong step is a wrong number.
+"""Tiny graphs of every kind we serve. All but the LSTM compute running sums: a wrong step is a wrong number.
 
-Each `Kind` writes a version folder; `expected` is what the graph must answer at every step.
+Each `Kind` writes a version folder; `expected` is the graph's correct answer at every step.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Shape = list[int | str]
 
 @dataclass(frozen=True)
 class Kind:
-    """A graph and the manifest that fits it, example aside."""
+    """A graph and the manifest that fits it, without the example."""
 
     name: str
     graph: Callable[[], onnx.ModelProto]
@@ -55,9 +55,9 @@ def model(
         [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
 
 
 def one_step(batch: int | str = "N") -> onnx.ModelProto:
@@ -252,3 +252,22 @@ WHOLE = Kind(
     lambda x: np.broadcast_to(x.sum(axis=0), x.shape),
 )
 SUMMING = [ONE_STEP, BATCH_OF_ONE, NO_BATCH_AXIS, TIME_FIRST, UNIFORM, STACKED, LAST_ONLY, WHOLE]
+
+LSTM_STATES = [
+    {"input": "h", "output": "h_out", "shape": [1, "batch", 3]},
+    {"input": "c", "output": "c_out", "shape": [1, "batch", 3]},
+]
+
+
+def write_lstm(folder: Path, **changes: Any) -> tuple[Path, Manifest]:
+    """Write the graph of `lstm()`; its path and its manifest, with some fields replaced."""
+    path = folder / GRAPH_FILE
+    onnx.save(lstm(), path)
+    fields = {
+        "inputs": X,
+        "lengths": "lengths",
+        "outputs": [{"name": "y", "dims": [3]}],
+        "states": LSTM_STATES,
+        "task": "label",
+    }
+    return path, Manifest.model_validate(fields | changes)

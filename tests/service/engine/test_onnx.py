@@ -1,38 +1,21 @@
-"""Every kind of graph we serve, in ragged batches and chunks, against what it must answer."""
+"""Every kind of graph we serve, in ragged batches and chunks, compared with the expected answers."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.graph import choose_provider
+from service.engine.batching import Batching
 from service.engine.onnx import OnnxEngine
 from service.engine.scheduler import Scheduler
-from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
-from service.repository.model import Model
-from service.repository.rehearsal import Batching
+from service.repository import Model
 from service.sequence import Array, Sequence
 from tests.service import graphs
 from tests.service.graphs import WIDTH, Kind
 from tests.service.loading import load, run
-
-LSTM: dict[str, Any] = {
-    "inputs": graphs.X,
-    "lengths": "lengths",
-    "outputs": [{"name": "y", "dims": [3]}],
-    "states": [
-        {"input": "h", "output": "h_out", "shape": [1, "batch", 3]},
-        {"input": "c", "output": "c_out", "shape": [1, "batch", 3]},
-    ],
-    "task": "label",
-}
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +32,7 @@ def vowels_engine(models_dir: Path, vowels: Manifest) -> OnnxEngine:
     return OnnxEngine(models_dir / "vowels" / "1" / GRAPH_FILE, vowels, provider="cpu")
 
 
-@pytest.fixture
-def write_lstm(tmp_path: Path) -> Callable[..., tuple[Path, Manifest]]:
-    """Writes a native graph, and a manifest with some fields replaced."""
-
-    def write(**changes: Any) -> tuple[Path, Manifest]:
-        path = tmp_path / GRAPH_FILE
-        onnx.save(graphs.lstm(), path)
-        return path, Manifest.model_validate(LSTM | changes)
-
-    return write
-
-
-def test_this_file_covers_the_axes_the_issue_names(loaded: dict[str, Model]) -> None:
+def test_the_summing_graphs_cover_every_order_of_axes(loaded: dict[str, Model]) -> None:
     manifests = [model.manifest for model in loaded.values()]
     assert {(m.axes.batch, m.axes.time, m.axes.batch_size) for m in manifests} == {
         (0, None, None), (0, 1, 1), (None, 0, None), (1, 0, None), (0, 1, None),
@@ -124,7 +95,7 @@ def test_the_last_step_alone_is_the_last_of_all(vowels_engine: OnnxEngine) -> No
     while batch := scheduler.schedule(0.0):
         scheduler.commit(batch, vowels_engine.run(batch))
     assert every.shape == (9, 9) and np.array_equal(last.output(), every[-1])
-    assert len(last.outputs) == 1, "nobody asked for the others, so they are not kept"
+    assert len(last.outputs) == 1, "the request did not ask for the others"
 
 
 def test_a_row_is_a_copy_that_does_not_hold_the_batch(vowels_engine: OnnxEngine) -> None:
@@ -133,52 +104,29 @@ def test_a_row_is_a_copy_that_does_not_hold_the_batch(vowels_engine: OnnxEngine)
     assert short.outputs[0].base is None
 
 
-def test_the_initial_state_is_what_the_manifest_says(
-    write_lstm: Callable[..., tuple[Path, Manifest]],
-) -> None:
-    h, c = LSTM["states"]
-    path, manifest = write_lstm(states=[h, c | {"initial": 0.5}])
-    zero = OnnxEngine(path, manifest).initial_state
-    assert [array.shape for array in zero] == [(1, 3), (1, 3)]
-    assert (zero[0] == 0).all() and (zero[1] == 0.5).all() and zero[1].dtype == np.float32
+def test_the_initial_state_is_the_manifests(tmp_path: Path) -> None:
+    path, manifest = graphs.write_lstm(
+        tmp_path, states=[graphs.LSTM_STATES[0], graphs.LSTM_STATES[1] | {"initial": 0.5}]
+    )
+    h, c = OnnxEngine(path, manifest, provider="cpu").initial_state
+    assert [h.shape, c.shape] == [(1, 3), (1, 3)]
+    assert (h == 0).all() and (c == 0.5).all() and c.dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"inputs": [{"name": "z", "dims": [2]}]}, "manifest names input 'z'"),
-        ({"inputs": [{"name": "z", "dims": [2]}]}, "graph input 'x' is not in the manifest"),
-        ({"lengths": None}, "graph input 'lengths' is not in the manifest"),
-        ({"inputs": [{"name": "x", "dims": [2], "dtype": "float64"}]}, "is float32 in the graph, float64 in"),
-        ({"outputs": [{"name": "logits", "dims": [3]}]}, "manifest names output 'logits'"),
-        (
-            {"states": [LSTM["states"][0], LSTM["states"][1] | {"shape": [2, "batch", 3]}]},
-            "state 'c' is [1, 'N', 3] in the graph, [2, 'batch', 3] in the manifest",
-        ),
-        ({"states": [LSTM["states"][0]]}, "graph input 'c' is not in the manifest"),
-    ],
-)
-def test_a_manifest_that_does_not_fit_is_refused_with_the_reason(
-    write_lstm: Callable[..., tuple[Path, Manifest]], changes: dict[str, Any], message: str
-) -> None:
-    path, manifest = write_lstm(**changes)
-    with pytest.raises(StartupError) as caught:
-        OnnxEngine(path, manifest)
-    assert message in caught.value.detail and str(path) in caught.value.detail
+def test_the_output_dtype_is_the_graphs(vowels_engine: OnnxEngine, tmp_path: Path) -> None:
+    assert vowels_engine.output_dtype == "float32"
+    assert OnnxEngine(*graphs.write_lstm(tmp_path), provider="cpu").provider == "CPUExecutionProvider"
 
 
-def test_what_is_no_graph_is_refused_with_its_path(tmp_path: Path, vowels: Manifest) -> None:
-    missing, broken = tmp_path / "none.onnx", tmp_path / "broken.onnx"
-    broken.write_bytes(b"no graph")
-    for path in (missing, broken):
-        with pytest.raises(StartupError, match=path.name):
-            OnnxEngine(path, vowels)
-
-
-@pytest.mark.skipif(
-    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this machine has CUDA"
-)
-def test_cuda_asked_for_and_absent_says_what_is_missing() -> None:
-    with pytest.raises(StartupError, match=r"CPUExecutionProvider.*cellgate\[gpu\]"):
-        choose_provider("cuda")
-    assert choose_provider("auto") == choose_provider("cpu") == "CPUExecutionProvider"
+def test_a_state_is_resumed_from_its_bytes(vowels_engine: OnnxEngine) -> None:
+    x = np.ones((9, 12), np.float32)
+    whole = serve(vowels_engine, [x], max_batch=1, chunk_steps=9)[0]
+    first = serve(vowels_engine, [x[:4]], max_batch=1, chunk_steps=9)[0]
+    packed = vowels_engine.layout.pack(first.state)
+    vowels_engine.keep(b"key", b"revision", first.state)
+    rest = Sequence((x[4:],), vowels_engine.resume(b"key", b"revision", packed), keep_all=True)
+    scheduler = Scheduler(max_batch=1, chunk_steps=9, max_waiting=1)
+    scheduler.add(rest)
+    while batch := scheduler.schedule(0.0):
+        scheduler.commit(batch, vowels_engine.run(batch))
+    assert np.array_equal(rest.output(), whole.output()[4:])
