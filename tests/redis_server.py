@@ -44,14 +44,14 @@ class RedisServer:
             )
         for _ in range(400):
             with contextlib.suppress(OSError):
-                reply = self.ask("PING")
+                reply = self.call("PING")
                 if reply.startswith(("+PONG", "-NOAUTH")):
                     return
             assert self._process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.025)
         raise AssertionError("redis-server does not answer")
 
-    def ask(self, *command: str) -> str:
+    def call(self, *command: str) -> str:
         """Send one command on a connection of its own; the raw reply."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
             parts = [f"${len(part.encode())}\r\n{part}\r\n" for part in command]
@@ -91,9 +91,9 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[list[RedisServer
         ]
         for i, node in enumerate(nodes):
             first, last = i * 16384 // num_nodes, (i + 1) * 16384 // num_nodes - 1
-            assert node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == "+OK\r\n"
+            assert node.call("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == "+OK\r\n"
             bus = node.options[node.options.index("--cluster-port") + 1]
-            nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
+            nodes[0].call("CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
         for node in nodes:
             _wait_until_whole(node, num_nodes)
         yield nodes
@@ -101,8 +101,8 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[list[RedisServer
 
 def _wait_until_whole(node: RedisServer, num_nodes: int) -> None:
     for _ in range(400):
-        found = node.ask("CLUSTER", "INFO")
+        found = node.call("CLUSTER", "INFO")
         if "cluster_state:ok" in found and f"cluster_size:{num_nodes}" in found:
             return
         time.sleep(0.05)
-    raise AssertionError(node.ask("CLUSTER", "INFO"))
+    raise AssertionError(node.call("CLUSTER", "INFO"))

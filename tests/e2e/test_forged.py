@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.names import MAX_STEP
-from service.sessions import exported as transfer
+from service.sessions import exported
 from service.sessions.rules import session_key
 from service.sessions.store import Limits, Record, Write
 from service.sessions.store.lmdb import LmdbStore
@@ -22,15 +22,15 @@ STATE_BYTES = 2 * 128 * 4  # h and c of the committed model
 Steps = list[list[float]]
 
 
-def export(client: httpx.Client, session: str) -> tuple[transfer.Header, Record]:
-    return transfer.read(client.get(f"/sessions/{session}/export").content)
+def export(client: httpx.Client, session: str) -> tuple[exported.Header, Record]:
+    return exported.read(client.get(f"/sessions/{session}/export").content)
 
 
 def import_changed(
-    client: httpx.Client, name: str, header: transfer.Header, record: Record
+    client: httpx.Client, name: str, header: exported.Header, record: Record
 ) -> httpx.Response:
     """Import a changed record with a valid checksum."""
-    blob = transfer.write(header.session, record, header.tensors)
+    blob = exported.write(header.session, record, header.tensors)
     return client.put(f"/sessions/{name}/import", content=blob)
 
 

@@ -58,7 +58,7 @@ class Cluster:
         self.gate.withholds = False
         self.gate.withheld.clear()
         try:
-            self.redis.ask("PING")
+            self.redis.call("PING")
         except OSError:
             self.redis.start()
         for replica in self.replicas:

@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 import pytest
 
-from service.sessions import exported as transfer
+from service.sessions import exported
 from service.sessions.rules import session_key
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import ROOT, Server, running
-from tests.service.sessions.store.test_lmdb import damage
+from tests.service.sessions.store.records import damage
 
 ROW = [0.1] * 12
 Steps = list[list[float]]
@@ -173,8 +173,8 @@ def test_a_changed_file_or_one_of_another_model_is_refused(
     body = {"model": "narrow", "sequences": [{"steps": utterance[:2], "session": session[:120] + "-n"}]}
     first(api.post("/predict", json=body))
     narrow = api.get(f"/sessions/{session[:120]}-n/export").content
-    header, record = transfer.read(narrow)
-    claimed = transfer.write("x", replace(record, model="vowels"), header.tensors)
+    header, record = exported.read(narrow)
+    claimed = exported.write("x", replace(record, model="vowels"), header.tensors)
     other_model = api.put("/sessions/x/import", content=claimed)
     assert code_of(other_model) == (409, "session_mismatch")
     assert (
@@ -182,7 +182,7 @@ def test_a_changed_file_or_one_of_another_model_is_refused(
         and "float32[1, 128]" in other_model.json()["detail"]
     )
     other_graph = api.put(
-        "/sessions/x/import", content=transfer.write("x", replace(record, graph=bytes(8)), header.tensors)
+        "/sessions/x/import", content=exported.write("x", replace(record, graph=bytes(8)), header.tensors)
     )
     assert code_of(other_graph) == (409, "session_mismatch")
     unknown = api.put("/sessions/x/import", params={"version": "9"}, content=file)
@@ -278,7 +278,7 @@ def test_the_command_line_exports_and_imports_sessions(
         assert step(client, utterance[4:], "call", at=4)["output"] == one_shot(client, utterance)
     assert cli("rm", "call", store="two").stdout == "removed call\n"
     (tmp_path / "empty").touch()
-    assert "no exported session" in cli("import", "call", str(tmp_path / "empty"), store="two").stderr
+    assert "not an exported session" in cli("import", "call", str(tmp_path / "empty"), store="two").stderr
 
 
 def test_a_damaged_session_is_refused_and_can_be_removed(utterance: Steps, tmp_path: Path) -> None:

@@ -1,20 +1,17 @@
-"""An exported session comes back whole, or is refused."""
+"""An exported session is read back whole, or refused."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import BadExport
-from service.manifest import StateSpec
-from service.sessions import exported as transfer
+from service.errors import BadExport, NonFinite
+from service.names import MAX_STEP
+from service.sessions import exported
 from service.sessions.store.record import Record, Status
+from tests.service.sessions.world import LAYOUT
 
-TENSORS = transfer.tensors_of(
-    (
-        StateSpec(input="h", output="h_out", shape=(1, "batch", 2)),
-        StateSpec(input="c", output="c_out", shape=("batch", 3)),
-    )
-)
+TENSORS = LAYOUT.tensors
 COUNT = st.integers(0, 2**63 - 1)
 RECORDS = st.builds(
     Record,
@@ -35,34 +32,60 @@ RECORDS = st.builds(
 
 
 @given(RECORDS, st.text(min_size=1, max_size=20))
-def test_what_is_written_is_read(record: Record, name: str) -> None:
-    header, back = transfer.read(transfer.write(name, record, TENSORS))
-    assert back == record
+def test_a_file_is_read_as_it_was_written(record: Record, name: str) -> None:
+    header, read = exported.read(exported.write(name, record, TENSORS))
+    assert read == record
     assert (header.session, header.tensors) == (name, TENSORS)
     assert [tensor.shape for tensor in header.tensors] == [(1, 2), (3,)]
 
 
 @given(RECORDS, st.data())
 def test_a_changed_bit_or_a_lost_byte_is_refused(record: Record, data: st.DataObject) -> None:
-    blob = bytearray(transfer.write("call", record, TENSORS))
+    blob = bytearray(exported.write("call", record, TENSORS))
     at = data.draw(st.integers(0, len(blob) - 1))
     if data.draw(st.booleans()):
         blob[at] ^= 1 << data.draw(st.integers(0, 7))
     else:
         del blob[at]
     with pytest.raises(BadExport):
-        transfer.read(bytes(blob))
+        exported.read(bytes(blob))
 
 
 @pytest.mark.parametrize("blob", [b"", b"CGSX", b"\x00" * 100], ids=["nothing", "the magic alone", "zeros"])
-def test_what_is_no_export_is_told(blob: bytes) -> None:
-    with pytest.raises(BadExport, match="no exported session"):
-        transfer.read(blob)
+def test_other_files_are_refused(blob: bytes) -> None:
+    with pytest.raises(BadExport, match="not an exported session"):
+        exported.read(blob)
 
 
-def test_a_format_of_the_future_is_told() -> None:
+def test_a_newer_format_is_refused() -> None:
     record = Record(Status.LIVE, "m", "1", bytes(8), bytes(8), 0, 0, 0, 1)
-    blob = bytearray(transfer.write("call", record, TENSORS))
+    blob = bytearray(exported.write("call", record, TENSORS))
     blob[4] = 9
     with pytest.raises(BadExport, match="format 9, this server reads 1"):
-        transfer.read(bytes(blob))
+        exported.read(bytes(blob))
+
+
+def live(step: int, at: int, state: bytes) -> Record:
+    return Record(Status.LIVE, "m", "1", bytes(8), bytes(8), step, 0, 0, 1, state, at)
+
+
+def test_a_record_that_a_server_can_have_written_passes() -> None:
+    exported.check(live(MAX_STEP, MAX_STEP, bytes(20)), LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("step", "at", "state", "error", "message"),
+    [
+        (MAX_STEP + 1, 0, bytes(20), BadExport, "at most"),
+        (1, 2, bytes(20), BadExport, "before its end"),
+        (2, 1, bytes(16), BadExport, "16 bytes, its tensors 20"),
+        (2, 1, bytes(16) + np.float32(np.nan).tobytes(), NonFinite, "'c' contains NaN"),
+        (2, 1, np.float32(np.inf).tobytes() + bytes(16), NonFinite, "'h' contains NaN"),
+    ],
+    ids=["step", "at", "size", "NaN", "infinity"],
+)
+def test_a_record_that_no_server_can_have_written_is_refused(
+    step: int, at: int, state: bytes, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        exported.check(live(step, at, state), LAYOUT)

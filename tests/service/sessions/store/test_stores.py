@@ -50,7 +50,7 @@ def create(request: pytest.FixtureRequest, redis: RedisServer | None) -> Create:
         if request.param == "lmdb":
             return LmdbStore(Path(tempfile.mkdtemp(dir=request.getfixturevalue("tmp_path"))), limits)
         assert redis is not None
-        redis.ask("FLUSHALL")
+        redis.call("FLUSHALL")
         return RedisStore(redis.url, limits)
 
     return make

@@ -1,0 +1,83 @@
+"""Sessions on a store: races, a full store, the TTL."""
+
+import asyncio
+
+import pytest
+
+from service.errors import (
+    SessionCapacity,
+    SessionConflict,
+    StoreUnavailable,
+)
+from service.sessions import Limits, Opened, Record, session_key
+from service.sessions.store import Outcome, Write
+from service.sessions.store.memory import MemoryStore
+from tests.service.sessions.world import (
+    BINDING,
+    FIRST,
+    KEY,
+    NAME,
+    SECOND,
+    TTL_S,
+    World,
+    live,
+    run,
+)
+
+
+def test_a_request_that_loses_the_race_is_not_applied() -> None:
+    async def body(world: World) -> None:
+        mine, theirs = await world.open(0), await world.open(0, SECOND)
+
+        async def commit(opened: Opened, digest: bytes) -> bool:
+            written = await world.sessions.commit(
+                opened, BINDING, steps=2, state=digest, digest=digest, reply=digest, end=False
+            )
+            return written is not None
+
+        assert await commit(theirs, SECOND)
+        assert not await commit(mine, FIRST)
+        assert (await world.resources.read("", NAME)).state == SECOND
+        assert (await world.open(0, SECOND)).reply == SECOND, "the same request again gets the reply"
+        with pytest.raises(SessionConflict):
+            await world.open(0, FIRST)
+
+    run(body)
+
+
+def test_a_full_store_refuses_and_a_broken_one_is_unavailable_to_every_waiter() -> None:
+    class BrokenStore(MemoryStore):
+        async def commit(self, writes: object, now_ms: int) -> list[Outcome]:  # noqa: ARG002
+            raise StoreUnavailable("down")
+
+    async def body(_: World) -> None:
+        full = World(store=MemoryStore(Limits(max_sessions=1, min_idle_ms=10**9)))
+        await full.step()
+        with pytest.raises(SessionCapacity):
+            await full.step(key=session_key("", "second"))
+        broken = World(store=BrokenStore(Limits()))
+        errors = await asyncio.gather(
+            *(broken.step(key=session_key("", str(i))) for i in range(3)), return_exceptions=True
+        )
+        assert [type(error) for error in errors] == [StoreUnavailable] * 3
+
+    run(body)
+
+
+def test_a_step_restarts_the_ttl() -> None:
+    async def body(world: World) -> Record:
+        await world.step(0)
+        world.clock.now += TTL_S - 1
+        await world.step(2, SECOND)
+        world.clock.now += TTL_S - 1
+        return await world.resources.read("", NAME)
+
+    assert run(body).step == 4
+
+
+def test_a_write_without_the_revision_of_a_live_session_conflicts() -> None:
+    async def body(world: World) -> list[Outcome]:
+        await live(world)
+        return await world.store.commit([Write(KEY, None, None)], 0)
+
+    assert run(body) == [Outcome.CONFLICT]
