@@ -1,1 +1,1 @@
-"""Trains recurrent networks in PyTorch, exports them to ONNX. Knows nothing of serving but the manifest."""
+"""Trains recurrent networks in PyTorch, exports them to ONNX. Of the service it knows only the manifest."""

@@ -1,6 +1,6 @@
 """The command line `cellgate-train`, also `python -m training`.
 
-Torch takes seconds to import, so each command imports what it needs when it runs: `--help` answers at once.
+Torch takes seconds to import, so each command imports it when it runs: `--help` is instant.
 """
 
 import click
@@ -18,7 +18,7 @@ from training.commands.train import train
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="cellgate")
 def main() -> None:
-    """Train recurrent networks, measure them, and export them for `cellgate serve`.
+    """Train recurrent networks, evaluate them, and export them for `cellgate serve`.
 
     \b
     cellgate-train train vowels --export models/vowels/2

@@ -1,4 +1,4 @@
-"""What one gets without a recurrent network, measured on the same test part. Knows nothing of ours."""
+"""Scores without a recurrent network, on the same test part. Knows nothing of our networks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,55 +14,55 @@ from sklearn.preprocessing import StandardScaler
 
 from training.data.dataset import DataSet, Sequence, Split, each_step
 
-DTW_PAIRS = 1_000_000  # of sequences that are held against each other, at most
-NGRAM_COUNTS = 10_000_000  # that are kept, at most
+DTW_PAIRS = 1_000_000  # most pairs of sequences to compare
+NGRAM_COUNTS = 10_000_000  # most counts to store
 
 Measures = dict[str, float]
 Floats = NDArray[np.float64]
 
 
 def measure(data: DataSet) -> dict[str, Measures]:
-    """The baselines of a data set's task, each with the measures of `Task.score` that it has."""
+    """The baselines of a data set's task by name, each with its scores, named as in `Task.score`."""
     if data.task == "forecast":
-        return _foretold(data)
+        return _forecasts(data)
     if data.task == "language":
         fitting = (length for length in (1, 2, 3) if len(data.labels) ** length <= NGRAM_COUNTS)
         return {f"{length}-grams": _ngrams(data, length=length) for length in fitting}
-    found = {"majority": _fitted(data, DummyClassifier(), _nothing)}
+    scores = {"majority": _fitted(data, DummyClassifier(), _no_features)}
     if data.task == "label":
-        return found | {"logistic regression of a step": _fitted(data, LogisticRegression(), _steps)}
+        return scores | {"logistic regression of a step": _fitted(data, LogisticRegression(), _steps)}
     if data.inputs[0].kind == "token":
         words = make_pipeline(
             TfidfVectorizer(analyzer=_tokens, sublinear_tf=True), LogisticRegression(C=30, max_iter=1000)
         )
-        return found | {"TF-IDF, logistic regression": _fitted(data, words, _texts)}
+        return scores | {"TF-IDF, logistic regression": _fitted(data, words, _texts)}
     summary = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    found["summary, logistic regression"] = _fitted(data, summary, _summaries)
+    scores["summary, logistic regression"] = _fitted(data, summary, _summaries)
     if len(data.train) * len(data.test) <= DTW_PAIRS:
-        found["nearest by DTW"] = _nearest(data)
-    return found
+        scores["nearest by DTW"] = _nearest(data)
+    return scores
 
 
 def _fitted(data: DataSet, model: Any, features: Callable[[Split], NDArray[Any]]) -> Measures:
-    """Fit a scikit-learn classifier on the training part, and ask it about the test part."""
-    (x, known), (asked, truth) = ((features(part), _classes(part)) for part in (data.train, data.test))
+    """Fit a scikit-learn classifier on the training part, and score it on the test part."""
+    (x, known), (test_x, truth) = ((features(part), _classes(part)) for part in (data.train, data.test))
     model.fit(x[known >= 0], known[known >= 0])
-    return {"accuracy": float((model.predict(asked[truth >= 0]) == truth[truth >= 0]).mean())}
+    return {"accuracy": float((model.predict(test_x[truth >= 0]) == truth[truth >= 0]).mean())}
 
 
 def _classes(split: Split) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = (
+    classes: NDArray[np.int64] = (
         np.concatenate(split.targets) if split.targets.dtype == object else split.targets
     )
-    return found
+    return classes
 
 
-def _nothing(split: Split) -> NDArray[Any]:
+def _no_features(split: Split) -> NDArray[Any]:
     return np.zeros((len(_classes(split)), 1))
 
 
 def _summaries(split: Split) -> NDArray[Any]:
-    """Of each number its mean, spread, extremes, first and last; and how many steps there are."""
+    """For each number its mean, spread, minimum, maximum, first and last; and the number of steps."""
     return np.stack(
         [
             np.concatenate([x.mean(0), x.std(0), x.min(0), x.max(0), x[0], x[-1], [len(x)]])
@@ -72,12 +72,12 @@ def _summaries(split: Split) -> NDArray[Any]:
 
 
 def _nearest(data: DataSet) -> Measures:
-    """The class of the training sequence that dynamic time warping says is nearest (Sakoe, Chiba 1978)."""
+    """The class of the training sequence nearest by dynamic time warping (Sakoe, Chiba 1978)."""
     x = [sequence.astype(np.float64) for sequence in data.train.sequences + data.test.sequences]
     cut = len(data.train)
     distances = dtw_ndim.distance_matrix_fast(x, block=((0, cut), (cut, len(x))))[:cut, cut:]
-    said = data.train.targets[distances.argmin(axis=0)]
-    return {"accuracy": float((said == data.test.targets).mean())}
+    predicted = data.train.targets[distances.argmin(axis=0)]
+    return {"accuracy": float((predicted == data.test.targets).mean())}
 
 
 def _steps(split: Split) -> NDArray[Any]:
@@ -93,63 +93,64 @@ def _tokens(sequence: Sequence) -> list[int]:
     return tokens
 
 
-def _foretold(data: DataSet) -> dict[str, Measures]:
-    """Persistence: as it was last seen. Seasonal: as it was a season before the moment foretold.
+def _forecasts(data: DataSet) -> dict[str, Measures]:
+    """Persistence: the last observed value. Seasonal naive: the value one season before the forecast moment.
 
-    With drift: that, and by how much it is now above or below a season ago.
+    With drift: that, plus the change since one season ago.
     """
-    told = data.forecast
-    assert told is not None
-    found: dict[str, list[Floats]] = {"persistence": []}
-    if told.season:
-        found |= {"seasonal naive": [], "seasonal naive with drift": []}
+    forecast = data.forecast
+    assert forecast is not None
+    outputs: dict[str, list[Floats]] = {"persistence": []}
+    if forecast.season:
+        outputs |= {"seasonal naive": [], "seasonal naive with drift": []}
     for sequence in data.test.sequences:
-        seen = [_last_seen(sequence[:, column]) for column in told.columns for _ in told.horizons]
-        found["persistence"].append(np.stack(seen, axis=1))
-        if told.season:
-            back = [told.season - steps for _ in told.columns for steps in told.horizons]
-            earlier = [_later(values, n) for values, n in zip(seen, back, strict=True)]
-            drift = [values - _later(values, told.season) for values in seen]
-            found["seasonal naive"].append(np.stack(earlier, axis=1))
-            found["seasonal naive with drift"].append(np.stack(earlier, axis=1) + np.stack(drift, axis=1))
+        last = [_last_observed(sequence[:, column]) for column in forecast.columns for _ in forecast.horizons]
+        outputs["persistence"].append(np.stack(last, axis=1))
+        if forecast.season:
+            back = [forecast.season - steps for _ in forecast.columns for steps in forecast.horizons]
+            earlier = [_delayed(values, n) for values, n in zip(last, back, strict=True)]
+            drift = [values - _delayed(values, forecast.season) for values in last]
+            outputs["seasonal naive"].append(np.stack(earlier, axis=1))
+            outputs["seasonal naive with drift"].append(np.stack(earlier, axis=1) + np.stack(drift, axis=1))
     truth = np.concatenate(data.test.targets)
-    names = [f"{series}_{when}".replace(" ", "") for series in data.labels for when in told.names]
-    return {what: _errors(names, np.concatenate(said), truth) for what, said in found.items()}
+    names = [f"{series}_{horizon}".replace(" ", "") for series in data.labels for horizon in forecast.names]
+    return {name: _errors(names, np.concatenate(rows), truth) for name, rows in outputs.items()}
 
 
-def _errors(names: list[str], said: Floats, truth: Floats) -> Measures:
-    away = said - truth
-    rms, absolute = np.sqrt(np.nanmean(away**2, axis=0)), np.nanmean(np.abs(away), axis=0)
-    whole = {"error": float(np.sqrt(np.nanmean(away**2)))}
+def _errors(names: list[str], outputs: Floats, truth: Floats) -> Measures:
+    differences = outputs - truth
+    rms = np.sqrt(np.nanmean(differences**2, axis=0))
+    absolute = np.nanmean(np.abs(differences), axis=0)
+    whole = {"error": float(np.sqrt(np.nanmean(differences**2)))}
     whole |= {f"error_{name}": float(value) for name, value in zip(names, rms, strict=True)}
     return whole | {f"mae_{name}": float(value) for name, value in zip(names, absolute, strict=True)}
 
 
-def _later(values: Floats, steps: int) -> Floats:
-    """[time] → [time]: what was so many steps before, NaN at the beginning."""
+def _delayed(values: Floats, steps: int) -> Floats:
+    """[time] → [time]: the value this many steps before; NaN at the beginning."""
     return np.concatenate([np.full(steps, np.nan), values])[: len(values)]
 
 
-def _last_seen(values: NDArray[Any]) -> Floats:
+def _last_observed(values: NDArray[Any]) -> Floats:
     when = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
     return np.where(when < 0, np.nan, values[when]).astype(np.float64)
 
 
 def _ngrams(data: DataSet, *, length: int) -> Measures:
-    """Bits a token, given the `length` - 1 before it: counts of the training part, one added to each."""
+    """Bits per token, given the `length` - 1 tokens before it: counts of the training part plus one."""
     size = len(data.labels)
     counts = np.ones((size ** (length - 1), size))
     for x, y in zip(data.train.sequences, data.train.targets, strict=True):
         np.add.at(counts, (_before(x, length, size), y), 1)
     p = counts / counts.sum(axis=1, keepdims=True)
-    said = [
+    likelihoods = [
         p[_before(x, length, size), y] for x, y in zip(data.test.sequences, data.test.targets, strict=True)
     ]
-    return {"bits": float(-np.log2(np.concatenate(said)).mean())}
+    return {"bits": float(-np.log2(np.concatenate(likelihoods)).mean())}
 
 
 def _before(x: Sequence, length: int, size: int) -> NDArray[np.int64]:
-    """The number of the `length` - 1 tokens up to each step; what was before the first is token 0."""
+    """The `length` - 1 tokens up to each step as one number; before the first step there is token 0."""
     tokens = x[:, 0].astype(np.int64)
     number = np.zeros_like(tokens)
     for back in range(length - 1):

@@ -13,7 +13,7 @@ from training.data.dataset import UNKNOWN, Split
 
 
 class Batch(NamedTuple):
-    """A batch: the tail of each row past its length is padding, which nothing may read."""
+    """A batch. Each row past its length is padding, which must not influence any result."""
 
     x: Tensor  # [batch, time, columns]
     lengths: Tensor  # [batch]
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batches of a split in a given order, the last one smaller. Iterates as often as one likes."""
+    """The batches of a split in a fixed order, the last one smaller. Can be iterated repeatedly."""
 
     def __init__(self, split: Split, *, order: NDArray[np.int64], batch_size: int) -> None:
         self._sequences = [torch.from_numpy(sequence) for sequence in split.sequences]
@@ -36,20 +36,20 @@ class Batches:
             sequences = [self._sequences[row] for row in rows]
             lengths = torch.tensor([len(sequence) for sequence in sequences])
             x = pad_sequence(sequences, batch_first=True)
-            yield Batch(x, lengths, _together([self._targets[row] for row in rows]))
+            yield Batch(x, lengths, _padded([self._targets[row] for row in rows]))
 
 
-def _together(targets: list[Tensor]) -> Tensor:
+def _padded(targets: list[Tensor]) -> Tensor:
     if targets[0].ndim == 0:
         return torch.stack(targets)
-    nothing = float("nan") if targets[0].is_floating_point() else UNKNOWN
-    return pad_sequence(targets, batch_first=True, padding_value=nothing)
+    unknown = float("nan") if targets[0].is_floating_point() else UNKNOWN
+    return pad_sequence(targets, batch_first=True, padding_value=unknown)
 
 
 def _in_buckets(
     split: Split, order: NDArray[np.int64], batch_size: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """The order, by length within pools of 16 batches; batches are shuffled, a short one is last."""
+    """The order sorted by length within pools of 16 batches; batches are shuffled, a short one is last."""
     lengths = np.array([len(sequence) for sequence in split.sequences])
     cuts: list[NDArray[np.int64]] = []
     for start in range(0, len(order), 16 * batch_size):
@@ -62,7 +62,7 @@ def _in_buckets(
 
 
 def in_order(split: Split, *, batch_size: int) -> Batches:
-    """The batches of a split as it lies."""
+    """The batches of a split in its own order."""
     return Batches(split, order=np.arange(len(split)), batch_size=batch_size)
 
 
@@ -76,11 +76,12 @@ def shuffled(
     world: int = 1,
     buckets: bool = False,
 ) -> Batches:
-    """One process's share of an epoch: rows `rank`, `rank + world`, … of an order that seed and epoch decide.
+    """One process's share of an epoch: rows `rank`, `rank + world`, … in an order that is a function of seed
+    and epoch.
 
-    `batch_size` counts the sequences of all processes together. Each gets equally many (the order wraps
-    around), because processes that take unequal numbers of optimiser steps wait for each other for ever.
-    With `buckets` the sequences of a batch are of like lengths, and the batches come in random order.
+    `batch_size` counts the sequences of all processes together. Every process gets the same number of
+    sequences (the order wraps around), because processes with unequal numbers of optimiser steps deadlock.
+    With `buckets` the sequences of a batch have similar lengths, and the batches come in random order.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(split))

@@ -1,9 +1,10 @@
-"""Learnt encoders of one input: wide steps made narrow, frames of a film. They know neither cell nor task.
+"""Learned encoders of one input: a projection of wide steps, convolutions of frames. They know no cell or
+task.
 
     numbers ─ dense ─ [.., width]
     frame [height, width] ─ conv, ReLU ─ conv, ReLU ─ dense ─ [.., width]
 
-Each step is encoded by itself, so an encoder has no state, and a cut changes nothing.
+Each step is encoded alone, so an encoder has no state.
 """
 
 import numpy as np
@@ -32,7 +33,7 @@ class Encoder(nn.Module):
 
 
 class Projection(Encoder):
-    """A dense layer: for inputs of many numbers a step."""
+    """A dense layer, for inputs with many numbers a step."""
 
     def __init__(self, columns: int, width: int) -> None:
         super().__init__(width)
@@ -49,14 +50,14 @@ class Projection(Encoder):
 
 
 class Frames(Encoder):
-    """Two convolutions and a dense layer: for a frame a step."""
+    """Two convolutions and a dense layer, for one frame a step."""
 
     def __init__(self, frame: tuple[int, int], width: int) -> None:
         super().__init__(width)
         self.frame = frame
         self.first = nn.Conv2d(1, MAPS[0], 3, stride=2, padding=1)
         self.second = nn.Conv2d(*MAPS, 3, stride=2, padding=1)
-        height, across = (-(-side // 4) for side in frame)  # halved twice, upwards
+        height, across = (-(-side // 4) for side in frame)  # halved twice, rounded up
         self.dense = nn.Linear(MAPS[1] * height * across, width)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-"""What a user can cause and mend. Knows nothing of the rest."""
+"""The base of all errors that a user can cause and fix. Knows nothing of the rest."""
 
 
 class TrainingError(Exception):
-    """The message says what is wrong and what to do; a command prints it without a traceback."""
+    """Its message names the problem and the fix; a command prints it without a traceback."""

@@ -1,4 +1,4 @@
-"""Answers of a network on a split, and how good they are. Knows nothing of files or training."""
+"""Outputs of a network on a split, and their scores. Knows nothing of files or training."""
 
 from typing import Any, NamedTuple
 
@@ -15,32 +15,32 @@ Floats = NDArray[np.float32]
 
 
 class Answers(NamedTuple):
-    """What a network says where it counts, what is true there, and the memory each sequence ends with."""
+    """The outputs that count, their targets, and the final state of each sequence."""
 
-    said: Floats  # [answers, out]: for a class logits
+    outputs: Floats  # [answers, out]: for classes logits
     targets: NDArray[Any]  # [answers, …]
     state: tuple[Floats, ...]  # each [layers, sequences, width]
 
 
 @torch.inference_mode()
 def predict(network: Network, split: Split, task: Task, *, batch_size: int = 256) -> Answers:
-    """The network's answers on a split, in its order."""
-    said, truth, states = [], [], []
+    """The outputs of a network on a split, in the order of the split."""
+    outputs, truth, states = [], [], []
     was_training = network.training
     network.eval()
     for x, lengths, targets in in_order(split, batch_size=batch_size):
         y, state = network(x.to(network.device), lengths, network.initial_state(len(lengths)))
         picked, known = task.pick(y.cpu(), lengths, targets)
-        said.append(picked)
+        outputs.append(picked)
         truth.append(known)
         states.append([part.cpu() for part in state])
     network.train(was_training)
     joined = tuple(torch.cat(parts, dim=1).numpy() for parts in zip(*states, strict=True))
-    return Answers(torch.cat(said).numpy(), torch.cat(truth).numpy(), joined)
+    return Answers(torch.cat(outputs).numpy(), torch.cat(truth).numpy(), joined)
 
 
 def evaluate(network: Network, data: DataSet, split: Split) -> Scores:
-    """How good a network is on a split of its data set."""
+    """The scores of a network on a split of its data set."""
     task = of(data)
     answers = predict(network, split, task)
-    return task.score(network, answers.said, answers.targets)
+    return task.score(network, answers.outputs, answers.targets)

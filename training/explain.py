@@ -1,11 +1,13 @@
-"""Looks inside a network while it reads one sequence: gates and states, outputs, and what they hang on.
+"""Explains a network on one sequence: gates, states, outputs, and the contribution of each input. Draws
+nothing.
 
-The attributions are integrated gradients (Sundararajan, Taly, Yan 2017, equation 1), by Captum, through the
-whole network, from a baseline: the same sequence with each number at its mean of the training part, missing
-where it is missing, and each token's embedding zero. They add up to what the network says of the one less
-what it says of the other.
+The contributions are integrated gradients (Sundararajan, Taly, Yan 2017, equation 1), computed by Captum
+through the whole network, from a baseline: the same sequence with each number at its mean in the training
+part, missing where it is missing, and each token's embedding zero. They add up to the output for the sequence
+minus the output for the baseline.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,33 +23,33 @@ from training.data.dataset import DataSet, Input, Sequence
 from training.errors import TrainingError
 from training.model import Network
 
-NEAR = 1e-5  # of the network's own forward pass, or the recomputed gates are not told
+TOLERANCE = 1e-5  # between the traced outputs and those of the forward pass
 INTEGRAL_STEPS = 64
-BATCH_STEPS = 20_000  # time steps that are run through the network together, so that a year fits into memory
+BATCH_STEPS = 20_000  # time steps in one call of the network, so that a year of hours fits into memory
 
 Floats = NDArray[np.float32]
 
 
 class ExplainError(TrainingError):
-    """The sequence is not one for this network, or what was recomputed is not what the network says."""
+    """The sequence or the target does not fit the network, or the trace differs from its forward pass."""
 
 
 @dataclass(frozen=True)
-class Explained:
-    """What happens at each step of one sequence."""
+class Explanation:
+    """The inside of a network at each step of one sequence."""
 
     sequence: Sequence  # [time, columns]
     layers: tuple[dict[str, Floats], ...]  # by layer: gates and states by name, each [time, width]
-    outputs: Floats  # [time, out]: probabilities, or what is foretold
+    outputs: Floats  # [time, out]: probabilities, or the forecast
     output_names: tuple[str, ...]
     target: int  # the output that is attributed, at the last step
     input_names: tuple[str, ...]
-    saliency: Floats  # [time, inputs]: what each adds to that output's logit, or to what is foretold
-    start: float  # what is said of the baseline; with all of the saliency, what is said of the sequence
-    missing: float  # by how much the attributions fail to add up
+    saliency: Floats  # [time, inputs]: contributions to that output's logit, or to the forecast
+    start: float  # the target's value for the baseline
+    missing: float  # the error of the sum: start + saliency should be the target's value for the sequence
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON takes it; a missing number is null."""
+        """All of it as JSON values; a missing number is null."""
         return {
             "steps": len(self.sequence),
             "layers": [{name: _plain(values) for name, values in layer.items()} for layer in self.layers],
@@ -62,58 +64,73 @@ class Explained:
         }
 
 
-def explain(network: Network, data: DataSet, sequence: Sequence, *, target: int | None = None) -> Explained:
-    """Look inside `network` while it reads `sequence` [time, columns].
+def explain(
+    network: Network,
+    data: DataSet,
+    sequence: Sequence,
+    *,
+    target: int | None = None,
+    batch_steps: int = BATCH_STEPS,
+) -> Explanation:
+    """Explain `network` on `sequence` [time, columns].
 
-    `target`: the output to attribute; the likeliest class at the last step, or the first forecast's middle.
-    Raises ExplainError.
+    `target`: the output to attribute; by default the most likely class at the last step, or the middle
+    quantile of the first forecast. `batch_steps`: time steps in one call of the network. Raises ExplainError.
     """
     network = network.cpu().eval()
-    with torch.no_grad():
-        x, lengths = torch.from_numpy(sequence)[None], torch.tensor([len(sequence)])
-        start = network.initial_state(1)
-        channels, level, _ = network.front(x, lengths, start[: len(network.front.states)])
-        layers, hidden = _trace(network, channels[0])
-        said, _ = network(x, lengths, start)
-        recomputed = _answer(network, hidden[None], level)
-        away = float((recomputed - said).abs().max() / said.abs().max().clamp_min(1))
-        if not away <= NEAR:
-            raise ExplainError(f"what was recomputed is {away:.2g} away from what the network says")
-        outputs = said[0] if network.tail else said[0].softmax(-1)
+    layers, raw = _traced(network, sequence)
+    outputs = raw if network.quantiles else raw.softmax(-1)
     if target is None:
-        target = network.tail.count // 2 if network.tail else int(outputs[-1].argmax())
+        target = network.quantiles.count // 2 if network.quantiles else int(outputs[-1].argmax())
     names = output_names(data)
     if not 0 <= target < len(names):
         raise ExplainError(f"output {target}: the network has {len(names)}, from 0")
-    saliency, start_said = _saliency(network, sequence, target)
-    return Explained(
+    saliency, start = _saliency(network, sequence, target, batch_steps)
+    total = float(saliency.sum(dtype=np.float64))
+    return Explanation(
         sequence=sequence,
         layers=tuple({name: values.numpy() for name, values in layer.items()} for layer in layers),
         outputs=outputs.numpy(),
         output_names=names,
         target=target,
-        input_names=tuple(name for given in network.front.inputs for name in _names(given)),
+        input_names=tuple(name for input_ in network.input_layer.inputs for name in _column_names(input_)),
         saliency=saliency,
-        start=start_said,
-        missing=abs(float(saliency.sum(dtype=np.float64)) - (float(said[0, -1, target]) - start_said)),
+        start=start,
+        missing=abs(total - (float(raw[-1, target]) - start)),
     )
 
 
 def output_names(data: DataSet) -> tuple[str, ...]:
-    """What each output stands for."""
-    told = data.forecast
-    if told is None:
+    """The name of each output."""
+    forecast = data.forecast
+    if forecast is None:
         return data.labels
     return tuple(
-        f"{one} {when} q{quantile:g}"
-        for one in data.labels
-        for when in told.names
-        for quantile in told.quantiles
+        f"{series} {horizon} q{quantile:g}"
+        for series in data.labels
+        for horizon in forecast.names
+        for quantile in forecast.quantiles
     )
 
 
-def _trace(network: Network, channels: Tensor) -> tuple[list[Inside], Tensor]:
-    """[time, width] of the front → each layer's insides, and what the last one says."""
+@torch.no_grad()
+def _traced(network: Network, sequence: Sequence) -> tuple[list[Inside], Tensor]:
+    """Gates and states of each layer, and the network's output [time, out]. Raises ExplainError."""
+    x, lengths = torch.from_numpy(sequence)[None], torch.tensor([len(sequence)])
+    start = network.initial_state(1)
+    encoded = network.input_layer(x, lengths, start[: len(network.input_layer.states)])
+    layers, hidden = _trace_layers(network, encoded.channels[0])
+    outputs, _ = network(x, lengths, start)
+    traced = network.head(hidden[None])
+    traced = network.quantiles(traced, encoded.level) if network.quantiles else traced
+    difference = float((traced - outputs).abs().max() / outputs.abs().max().clamp_min(1))
+    if not difference <= TOLERANCE:
+        raise ExplainError(f"the traced outputs differ from the network's by {difference:.2g}")
+    return layers, outputs[0]
+
+
+def _trace_layers(network: Network, channels: Tensor) -> tuple[list[Inside], Tensor]:
+    """[time, width] of the input layer → gates and states of each layer, and the output of the last one."""
     layers = []
     cell = network.cell
     for number in range(cell.layers):
@@ -123,46 +140,23 @@ def _trace(network: Network, channels: Tensor) -> tuple[list[Inside], Tensor]:
     return layers, channels
 
 
-def _answer(network: Network, hidden: Tensor, level: Tensor) -> Tensor:
-    y: Tensor = network.head(hidden)
-    return network.tail(y, level) if network.tail else y
-
-
-def _saliency(network: Network, sequence: Sequence, target: int) -> tuple[Floats, float]:
-    """[time, inputs]: what each adds at each step; and what is said of the baseline."""
+def _saliency(network: Network, sequence: Sequence, target: int, batch_steps: int) -> tuple[Floats, float]:
+    """[time, inputs]: the contributions at each step; and the target's value for the baseline."""
     x = torch.from_numpy(sequence)[None]
-    is_missing = x.isnan()
-    places = network.front.places()
-    pairs = [_ends(network, given, x[..., place], place) for given, place in places]
-
-    def last(*parts: Tensor) -> Tensor:
-        """What is said at the last step: of numbers [rows, time, columns], of tokens their embeddings.
-
-        Each token of each row has a row of its own in the table, so that its embedding can be moved.
-        """
-        rows, steps = parts[0].shape[:2]
-        columns, tables = [], {}
-        for (given, place), part in zip(places, parts, strict=True):
-            if given.kind == "token":
-                tables[f"front.{network.front.table_key(given.name)}"] = part.flatten(0, 1)
-                columns.append(torch.arange(rows * steps).reshape(rows, steps, 1).to(x.dtype))
-            else:
-                columns.append(part.masked_fill(is_missing[..., place], torch.nan))
-        told = torch.cat(columns, dim=-1), torch.full((rows,), steps), network.initial_state(rows)
-        said: Tensor = functional_call(network, tables, told)[0]
-        return said[:, -1]
-
-    given_parts, baseline = zip(*pairs, strict=True)
-    found = IntegratedGradients(last).attribute(
-        given_parts,
+    slices = network.input_layer.slices()
+    ends = [_endpoints(network, input_, x[..., columns], columns) for input_, columns in slices]
+    parts, baseline = zip(*ends, strict=True)
+    last = _last_output(network, x.isnan())
+    attributions = IntegratedGradients(last).attribute(
+        parts,
         baseline,
         target=target,
         n_steps=INTEGRAL_STEPS,
-        internal_batch_size=max(1, min(INTEGRAL_STEPS, BATCH_STEPS // len(sequence))),
+        internal_batch_size=max(1, min(INTEGRAL_STEPS, batch_steps // len(sequence))),
     )
     by_input = [
-        part[0].sum(-1, keepdim=True) if given.kind == "token" else part[0]
-        for (given, _), part in zip(places, found, strict=True)
+        part[0].sum(-1, keepdim=True) if input_.kind == "token" else part[0]
+        for (input_, _), part in zip(slices, attributions, strict=True)
     ]
     with torch.no_grad():
         start = float(last(*baseline)[0, target])
@@ -170,21 +164,43 @@ def _saliency(network: Network, sequence: Sequence, target: int) -> tuple[Floats
     return values, start
 
 
-def _ends(network: Network, given: Input, values: Tensor, place: slice) -> tuple[Tensor, Tensor]:
-    """Where the integral of one input ends, and where it starts: what moves nothing is missing in both."""
-    if given.kind == "token":
-        embedded = network.front.table(given.name).detach()[values[..., 0].long()]
+def _last_output(network: Network, is_missing: Tensor) -> Callable[..., Tensor]:
+    """The network as a function of its inputs: numbers [rows, time, columns], of tokens the embeddings.
+
+    Each token of each row gets a row of its own in the embedding table, so that its embedding can be varied.
+    """
+    slices = network.input_layer.slices()
+
+    def last(*parts: Tensor) -> Tensor:
+        rows, steps = parts[0].shape[:2]
+        columns, tables = [], {}
+        for (input_, place), part in zip(slices, parts, strict=True):
+            if input_.kind == "token":
+                tables[f"input_layer.{network.input_layer.table_key(input_.name)}"] = part.flatten(0, 1)
+                columns.append(torch.arange(rows * steps).reshape(rows, steps, 1).float())
+            else:
+                columns.append(part.masked_fill(is_missing[..., place], torch.nan))
+        arguments = torch.cat(columns, dim=-1), torch.full((rows,), steps), network.initial_state(rows)
+        y: Tensor = functional_call(network, tables, arguments)[0]
+        return y[:, -1]
+
+    return last
+
+
+def _endpoints(network: Network, input_: Input, values: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
+    """The end and the start of the integral of one input; a missing number is the mean in both."""
+    if input_.kind == "token":
+        embedded = network.input_layer.table(input_.name).detach()[values[..., 0].long()]
         return embedded, torch.zeros_like(embedded)
-    mean = network.front.shift[place].expand_as(values)
+    mean = network.input_layer.shift[columns].expand_as(values)
     return torch.where(values.isnan(), mean, values), mean
 
 
-def _names(given: Input) -> tuple[str, ...]:
-    """Of each column of an input."""
-    if given.kind == "video":
-        height, width = given.frame
-        return tuple(f"{given.name} {row},{column}" for row in range(height) for column in range(width))
-    return given.features if given.kind != "token" else (given.name,)
+def _column_names(input_: Input) -> tuple[str, ...]:
+    if input_.kind == "video":
+        height, width = input_.frame
+        return tuple(f"{input_.name} {row},{column}" for row in range(height) for column in range(width))
+    return input_.features if input_.kind != "token" else (input_.name,)
 
 
 def _plain(values: Floats) -> list[list[float | None]]:

@@ -1,4 +1,4 @@
-"""Draws what a run learnt, as PNG. Knows nothing of how the numbers came about."""
+"""Draws figures as PNG. Knows nothing of the origin of the numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-MANY = 12  # outputs, beyond which lines are no longer told apart
-ROWS = 40  # inputs, beyond which their names no longer fit on a page
+MANY = 12  # outputs; more lines cannot be distinguished
+ROWS = 40  # inputs; more names do not fit on a page
 BLUE, ORANGE, GREY = "#2a6fbb", "#d9730d", "#888888"
 
 
-def draw_learning_curves(rows: list[dict[str, float]], *, kept: int, path: Path) -> None:
-    """Loss and metric of both parts over the epochs, with a line at the epoch that was kept."""
+def draw_learning_curves(rows: list[dict[str, float]], *, best: int, path: Path) -> None:
+    """Loss and metric of both parts over the epochs, with a line at the best epoch."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in rows]
     shown = [name.removeprefix("train_") for name in rows[0] if name.startswith("train_")]
     for axes, metric in zip(figure.subplots(1, 2), shown, strict=True):
         for part, colour in (("train", BLUE), ("validation", ORANGE)):
             axes.plot(epochs, [row[f"{part}_{metric}"] for row in rows], color=colour, label=part)
-        axes.axvline(kept, color=GREY, linewidth=1, linestyle="--", label=f"kept: epoch {kept}")
+        axes.axvline(best, color=GREY, linewidth=1, linestyle="--", label=f"best: epoch {best}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(metric)
         axes.grid(alpha=0.25)
@@ -33,7 +33,7 @@ def draw_learning_curves(rows: list[dict[str, float]], *, kept: int, path: Path)
 
 
 def draw_confusion(confusion: NDArray[np.int64], *, labels: tuple[str, ...], title: str, path: Path) -> None:
-    """How many sequences of each class went where; the colour is the share of the true class."""
+    """The confusion matrix, as counts; the colour is the share of the true class."""
     figure = Figure(figsize=(2 + 0.55 * len(labels), 1.6 + 0.5 * len(labels)), layout="constrained")
     axes = figure.subplots()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -52,7 +52,7 @@ def draw_confusion(confusion: NDArray[np.int64], *, labels: tuple[str, ...], tit
 
 
 def draw_sweep(tried: dict[str, list[Any]], losses: list[float], *, path: Path) -> None:
-    """The validation loss over each field that was varied; the best trial is orange."""
+    """The validation loss over each varied field; the best trial is orange."""
     figure = Figure(figsize=(1 + 3.5 * len(tried), 3.6), layout="constrained")
     order = np.argsort(losses)[::-1]  # the best on top
     colours = [ORANGE if row == order[-1] else BLUE for row in order]
@@ -72,7 +72,7 @@ def draw_sweep(tried: dict[str, list[Any]], losses: list[float], *, path: Path) 
 
 
 def draw_scores(bars: list[tuple[str, list[float]]], *, path: Path) -> None:
-    """Our errors as shares of the best baseline's, which is the line: a dot for each seed."""
+    """Our errors relative to the best baseline's, which is the line: a dot for each seed."""
     figure = Figure(figsize=(8, 1.2 + 0.32 * len(bars)), layout="constrained")
     axes = figure.subplots()
     for row, (_, shares) in enumerate(bars):
@@ -83,7 +83,7 @@ def draw_scores(bars: list[tuple[str, list[float]]], *, path: Path) -> None:
     axes.set_yticks(range(len(bars)), [name for name, _ in bars])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel("error on the test part, the best baseline's being 1; a dot is a seed")
+    axes.set_xlabel("error on the test part, relative to the best baseline; one dot per seed")
     axes.grid(alpha=0.25, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
@@ -109,7 +109,7 @@ def draw_inside(insides: dict[str, NDArray[np.float32]], *, title: str, path: Pa
 
 
 def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: Path) -> None:
-    """What is said at each step: a line for each class, or a heat map of the likeliest of many."""
+    """The outputs at each step: a line for each class, or a heat map of the most likely of many."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
     if len(names) <= MANY:
@@ -120,19 +120,22 @@ def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: 
         axes.spines[["top", "right"]].set_visible(False)
     else:
         order = np.argsort(-outputs.mean(axis=0), kind="stable")
-        likeliest, others = order[:MANY], outputs[:, order[MANY:]].sum(axis=1)
+        most_likely, others = order[:MANY], outputs[:, order[MANY:]].sum(axis=1)
         image = axes.imshow(
-            np.vstack([outputs.T[likeliest], others]), aspect="auto", interpolation="nearest", cmap="viridis"
+            np.vstack([outputs.T[most_likely], others]),
+            aspect="auto",
+            interpolation="nearest",
+            cmap="viridis",
         )
-        told = [_readable(names[row]) for row in likeliest] + [f"the other {len(names) - MANY}"]
-        axes.set_yticks(range(MANY + 1), told, fontsize=8, parse_math=False)
-        axes.set_title(f"the {MANY} likeliest of {len(names)}")
+        labels = [_readable(names[row]) for row in most_likely] + [f"the other {len(names) - MANY}"]
+        axes.set_yticks(range(MANY + 1), labels, fontsize=8, parse_math=False)
+        axes.set_title(f"the {MANY} most likely of {len(names)}")
         figure.colorbar(image, ax=axes, pad=0.01)
     axes.set_xlabel("step")
     _save(figure, path)
 
 
-def draw_foretold(
+def draw_forecast(
     outputs: NDArray[np.float32],
     *,
     names: list[str],
@@ -140,35 +143,36 @@ def draw_foretold(
     truth: NDArray[np.float32] | None,
     path: Path,
 ) -> None:
-    """What is foretold at each step, and what came: a panel for each of `names`, the first MANY of them.
+    """The forecast at each step and the actual values: a panel for each of `names`, at most MANY.
 
     `outputs` [time, names · quantiles], `truth` [time, names]; the band is from the lowest to the highest.
     """
     shown = min(len(names), MANY)
     figure = Figure(figsize=(10, 1 + 2.2 * shown), layout="constrained")
-    said = outputs.reshape(len(outputs), len(names), len(quantiles))
+    by_quantile = outputs.reshape(len(outputs), len(names), len(quantiles))
     middle = int(np.argmin(np.abs(np.array(quantiles) - 0.5)))
     marker = "." if len(outputs) < 50 else None
     panels = figure.subplots(shown, 1, squeeze=False, sharex=True)[:, 0]
     for row, axes in enumerate(panels):
         if len(quantiles) > 1:
             axes.fill_between(
-                range(len(said)), said[:, row, 0], said[:, row, -1], color=BLUE, alpha=0.2, linewidth=0,
-                label=f"{quantiles[0]:.0%} to {quantiles[-1]:.0%}",
+                range(len(outputs)), by_quantile[:, row, 0], by_quantile[:, row, -1], color=BLUE, alpha=0.2,
+                linewidth=0, label=f"{quantiles[0]:.0%} to {quantiles[-1]:.0%}",
             )  # fmt: skip
-        axes.plot(said[:, row, middle], color=BLUE, marker=marker, label=f"foretold, {quantiles[middle]:.0%}")
+        label = f"forecast, {quantiles[middle]:.0%}"
+        axes.plot(by_quantile[:, row, middle], color=BLUE, marker=marker, label=label)
         if truth is not None:
-            axes.plot(truth[:, row], color=ORANGE, marker=marker, label="what came")
+            axes.plot(truth[:, row], color=ORANGE, marker=marker, label="actual")
         axes.set_title(names[row], fontsize=9, parse_math=False)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    panels[-1].set_xlabel("step at which it is foretold")
+    panels[-1].set_xlabel("step of the forecast")
     _save(figure, path)
 
 
 def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: str, path: Path) -> None:
-    """What each input at each step adds to an output at the last step; of many the ROWS that add most."""
+    """The contributions of each input and step to an output at the last step, of at most ROWS inputs."""
     strongest = np.sort(np.argsort(-np.abs(saliency).sum(axis=0), kind="stable")[:ROWS])
     shown = saliency[:, strongest]
     figure = Figure(figsize=(10, 1.6 + 0.3 * len(strongest)), layout="constrained")
@@ -179,19 +183,19 @@ def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: 
         range(len(strongest)), [_readable(names[row]) for row in strongest], fontsize=8, parse_math=False
     )
     axes.set_xlabel("step")
-    few = f", the {ROWS} of {len(names)} that add most" if len(names) > ROWS else ""
-    axes.set_title(f"what adds to {of!r} at the last step{few}", parse_math=False)
+    suffix = f", the {ROWS} largest of {len(names)} inputs" if len(names) > ROWS else ""
+    axes.set_title(f"contributions to {of!r} at the last step{suffix}", parse_math=False)
     figure.colorbar(image, ax=axes, pad=0.01)
     _save(figure, path)
 
 
 def _readable(name: str) -> str:
-    """Spaces and line breaks, which tokens may be, as Python writes them."""
+    """A token of spaces or line breaks as a Python literal."""
     return name if name.isprintable() and name.strip() else repr(name)
 
 
 def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: Path) -> None:
-    """What is left of each figure, as a share of what it was."""
+    """Each figure after compression, relative to the figure before."""
     figure = Figure(figsize=(8, 1 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     shares = [after / before if before else 0 for before, after in rows.values()]
@@ -201,7 +205,7 @@ def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: P
     axes.axvline(1, color=GREY, linestyle="--", linewidth=1)
     axes.set_xlim(0, max(1, *shares) * 1.35)
     axes.invert_yaxis()
-    axes.set_xlabel("after, as a share of before")
+    axes.set_xlabel("after, relative to before")
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
@@ -226,14 +230,14 @@ def draw_lags(panels: dict[str, dict[str, list[float]]], *, path: Path) -> None:
 
 
 def draw_adding(errors: dict[str, dict[int, float]], *, chance: float, solved: float, path: Path) -> None:
-    """The error that is left over the length of the sequences, a line for each cell."""
+    """The remaining error over the length of the sequences, a line for each cell."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for name, found in errors.items():
-        axes.plot(list(found), list(found.values()), marker="o", label=name)
-    for level, what in ((chance, "chance"), (solved, "solved")):
-        axes.axhline(level, color=GREY, linestyle="--", linewidth=1, label=what)
-    lengths = sorted({length for found in errors.values() for length in found})
+    for name, by_length in errors.items():
+        axes.plot(list(by_length), list(by_length.values()), marker="o", label=name)
+    for level, name in ((chance, "chance"), (solved, "solved")):
+        axes.axhline(level, color=GREY, linestyle="--", linewidth=1, label=name)
+    lengths = sorted({length for by_length in errors.values() for length in by_length})
     axes.set_xscale("log")
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.minorticks_off()

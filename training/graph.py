@@ -1,4 +1,4 @@
-"""An ONNX graph while it is written: weights, nodes, inputs and outputs. Knows nothing of cells or torch."""
+"""Builds an ONNX graph: weights, nodes, inputs and outputs. Knows nothing of cells or torch."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-# Opset 17 has all that we use, and IR 8 is what it came with: every ONNX Runtime since 1.12 reads it.
+# Opset 17 has every operator that we use, and IR 8 is its version of the format: ONNX Runtime reads it since
+# 1.12.
 OPSET = 17
 IR_VERSION = 8
 
@@ -15,7 +16,7 @@ Shape = list[int | str]
 
 
 class Graph:
-    """Collects the parts of a graph; every `add` and `weight` returns the name of the tensor it made."""
+    """Collects the parts of a graph; `add` and `weight` return the name of the new tensor."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -34,7 +35,7 @@ class Graph:
         self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def weight(self, name: str, value: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        """Store a constant tensor; the same one may be stored again."""
+        """Store a constant tensor; storing an equal one again is allowed."""
         stored = numpy_helper.from_array(np.ascontiguousarray(value), name)
         assert self._weights.setdefault(name, stored) == stored, f"two weights are called {name!r}"
         return name
@@ -52,11 +53,11 @@ class Graph:
         return outputs
 
     def has(self, name: str) -> bool:
-        """Whether a node has made this tensor."""
+        """Whether a node computes this tensor."""
         return any(name in node.output for node in self._nodes)
 
     def proto(self) -> onnx.GraphProto:
-        """The graph alone: what a `Scan` takes as its body."""
+        """The graph alone, as the body of a `Scan`."""
         weights = list(self._weights.values())
         return helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, weights)
 

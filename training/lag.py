@@ -1,9 +1,10 @@
-"""How far back a recurrent network learns from: gradients by lag, and the adding problem at growing lengths.
+"""Measures how far back recurrent cells learn from: gradients by lag, and the adding problem at growing
+lengths.
 
-Gradients: how much the last output changes with the input so many steps before, relative to the input of the
-last step (Hochreiter 1991; Bengio, Simard, Frasconi 1994). The adding problem (Hochreiter, Schmidhuber 1997,
-experiment 4; in the form of Le, Jaitly, Hinton 2015): of a sequence of numbers two are marked, anywhere in
-either half, and their sum is asked for at the end. Who always says 1 has a mean square error of 1/6.
+Gradients: the gradient of the last output with respect to the input this many steps before, relative to the
+input of the last step (Hochreiter 1991; Bengio, Simard, Frasconi 1994). The adding problem (Hochreiter,
+Schmidhuber 1997, experiment 4; in the form of Le, Jaitly, Hinton 2015): two numbers of a sequence are marked,
+one anywhere in each half, and the target is their sum. A constant output of 1 has a mean square error of 1/6.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from training.cells.cell import Cell
 from training.errors import TrainingError
 
 CELLS = ("rnn", "gru", "lstm", "residual", "article")
-FAINTEST = 1e-30  # smaller gradients are not told apart
+FAINTEST = 1e-30  # smaller gradients count as equal
 CHANCE, SOLVED = 1 / 6, 0.01  # mean square errors
 BATCH, CHECK_EVERY = 64, 50
 BEGIN, END = (
@@ -28,33 +29,34 @@ BEGIN, END = (
     "<!-- written by cellgate-train lag: end -->\n",
 )
 
+Build = Callable[..., Cell]
 Track = Callable[[Iterable["Adding"], int], Iterable["Adding"]]
 
 
 class LagError(TrainingError):
-    """The page has no place for the table."""
+    """The page has no marked section."""
 
 
-class _Kept(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Gradient(_Kept):
-    """How a cell's gradient goes with the lag."""
+class Gradient(_Frozen):
+    """A cell's gradient by lag."""
 
     cell: str
     layers: int
     norms: list[float]  # by lag, from 0; lag 0 is 1
 
 
-class Adding(_Kept):
-    """One training on the adding problem."""
+class Adding(_Frozen):
+    """The result of one training on the adding problem."""
 
     cell: str
     length: int
-    updates: int  # until it was solved, or all that were allowed
-    error: float  # mean square, on sequences not seen before
-    norms: list[float]  # of the gradient after it, by lag from 0
+    updates: int  # until it was solved, or the limit
+    error: float  # mean square, on new sequences
+    norms: list[float]  # of the gradient after training, by lag from 0
 
     @property
     def is_solved(self) -> bool:
@@ -62,8 +64,8 @@ class Adding(_Kept):
         return self.error <= SOLVED
 
 
-class Lags(_Kept):
-    """All of it, as it is kept beside the page."""
+class Lags(_Frozen):
+    """All results: the content of lag.json."""
 
     hidden: int
     most_updates: int
@@ -71,14 +73,16 @@ class Lags(_Kept):
     adding: list[Adding]
 
 
-def gradient(cell: str, *, layers: int, steps: int, hidden: int = 64, seeds: int = 5) -> Gradient:
+def gradient(
+    cell: str, *, layers: int, steps: int, hidden: int = 64, seeds: int = 5, build: Build = cells.build
+) -> Gradient:
     """Norms of d(v · y_T) / d x_(T - lag), for random v and normal x, relative to lag 0; means over seeds."""
-    found = []
+    norms = []
     for seed in range(seeds):
         torch.manual_seed(seed)
-        network = cells.build(cell, features=16, hidden=hidden, layers=layers)
-        found.append(_norms(network, torch.randn(8, steps, 16, requires_grad=True)))
-    means = np.exp(np.log(found).mean(axis=0))
+        network = build(cell, features=16, hidden=hidden, layers=layers)
+        norms.append(_norms(network, torch.randn(8, steps, 16, requires_grad=True)))
+    means = np.exp(np.log(norms).mean(axis=0))
     return Gradient(cell=cell, layers=layers, norms=means.tolist())
 
 
@@ -105,7 +109,7 @@ def problem(length: int, count: int, generator: torch.Generator) -> tuple[Tensor
 
 
 def adding(cell: str, length: int, *, updates: int, hidden: int = 64, seed: int = 0) -> Adding:
-    """Train one layer by Adam at 0.003, gradients clipped to 1, until it is solved or updates are spent."""
+    """Train one layer by Adam at 0.003, gradients clipped to 1, until solved or for `updates`."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = cells.build(cell, features=2, hidden=hidden, layers=1)
@@ -116,8 +120,8 @@ def adding(cell: str, length: int, *, updates: int, hidden: int = 64, seed: int 
     def error(count: int) -> Tensor:
         x, total = problem(length, count, generator)
         y, _ = network(x, torch.full((count,), length), network.initial_state(count))
-        away: Tensor = head(y[:, -1])[:, 0] - total
-        return away.square().mean()
+        difference: Tensor = head(y[:, -1])[:, 0] - total
+        return difference.square().mean()
 
     for update in range(1, updates + 1):
         optimiser.zero_grad()
@@ -126,12 +130,12 @@ def adding(cell: str, length: int, *, updates: int, hidden: int = 64, seed: int 
         optimiser.step()
         if update % CHECK_EVERY == 0 or update == updates:
             with torch.no_grad():
-                found = float(error(1000))
-            if found <= SOLVED:
+                remaining = float(error(1000))
+            if remaining <= SOLVED:
                 break
     x, _ = problem(length, BATCH, generator)
     norms = _norms(network, x.requires_grad_())
-    return Adding(cell=cell, length=length, updates=update, error=found, norms=norms.tolist())
+    return Adding(cell=cell, length=length, updates=update, error=remaining, norms=norms.tolist())
 
 
 def measure(
@@ -142,7 +146,7 @@ def measure(
     hidden: int = 64,
     track: Track = lambda rows, _: rows,
 ) -> Lags:
-    """All cells, shallow and deep, and all lengths. Who fails at a length is not asked for a longer one."""
+    """Measure all cells with 1 and 4 layers, at all lengths; a cell that fails skips longer ones."""
     gradients = [
         gradient(cell, layers=layers, steps=steps, hidden=hidden) for layers in (1, 4) for cell in CELLS
     ]
@@ -150,34 +154,33 @@ def measure(
     def run() -> Iterable[Adding]:
         for cell in CELLS:
             for length in lengths:
-                found = adding(cell, length, updates=updates, hidden=hidden)
-                yield found
-                if not found.is_solved:
+                result = adding(cell, length, updates=updates, hidden=hidden)
+                yield result
+                if not result.is_solved:
                     break
 
-    done = list(track(run(), len(CELLS) * len(lengths)))
-    return Lags(hidden=hidden, most_updates=updates, gradients=gradients, adding=done)
+    results = list(track(run(), len(CELLS) * len(lengths)))
+    return Lags(hidden=hidden, most_updates=updates, gradients=gradients, adding=results)
 
 
 def write(lags: Lags) -> str:
     """The tables, as Markdown."""
     longest = len(lags.gradients[0].norms) - 1
     lags_shown = [lag for lag in (10, 50, 100, 200) if lag < longest] + [longest]
-    lengths = sorted({found.length for found in lags.adding})
+    lengths = sorted({result.length for result in lags.adding})
     rows = [["cell", *(f"lag {lag}" for lag in lags_shown)], ["---"] * (1 + len(lags_shown))]
-    for found in lags.gradients:
-        name = found.cell if found.layers == 1 else f"{found.cell}, {found.layers} layers"
-        rows.append([name, *(_short(found.norms[lag]) for lag in lags_shown)])
-    by_cell = {(found.cell, found.length): found for found in lags.adding}
+    for curve in lags.gradients:
+        rows.append([name_of(curve), *(_short(curve.norms[lag]) for lag in lags_shown)])
+    by_cell = {(result.cell, result.length): result for result in lags.adding}
     sums = [["cell", *(f"{length} steps" for length in lengths)], ["---"] * (1 + len(lengths))]
     sums += [[cell, *(_outcome(by_cell.get((cell, length))) for length in lengths)] for cell in CELLS]
     return f"""The gradient of **untrained** networks of {lags.hidden} units, relative to lag 0:
 
 {_table(rows)}
 The **adding problem**, one layer of {lags.hidden} units, at most {lags.most_updates:,} updates of {BATCH}
-sequences. The table has the updates after which it was solved (a mean square error of at most {SOLVED:g},
-where chance has {CHANCE:.3f}), or the error that was left, and the gradient at the first step after that.
-Who fails is not asked for longer ones.
+sequences. The table has the number of updates until it was solved (a mean square error of at most {SOLVED:g};
+chance is {CHANCE:.3f}), or the remaining error; and the gradient at the first step after training. A cell
+that fails at a length is not trained on longer ones.
 
 {_table(sums)}
 ![gradients by lag, before and after learning](lag.png)
@@ -185,15 +188,20 @@ Who fails is not asked for longer ones.
 """
 
 
-def shown(adding: list[Adding], cell: str) -> Adding:
-    """What a cell's gradient is drawn after: the longest problem that it solved, or else its first."""
-    tried = [found for found in adding if found.cell == cell]
-    solved = [found for found in tried if found.is_solved]
-    return max(solved or tried[:1], key=lambda found: found.length)
+def name_of(curve: Gradient) -> str:
+    """The name of a row or a line: the cell, and its layers if there are several."""
+    return curve.cell if curve.layers == 1 else f"{curve.cell}, {curve.layers} layers"
 
 
-def put(page: Path, lags: Lags) -> None:
-    """Write the tables between the marks in a page. Raises LagError."""
+def longest_solved(adding: list[Adding], cell: str) -> Adding:
+    """The longest problem that a cell solved; if it solved none, its first."""
+    results = [result for result in adding if result.cell == cell]
+    solved = [result for result in results if result.is_solved]
+    return max(solved or results[:1], key=lambda result: result.length)
+
+
+def write_page(page: Path, lags: Lags) -> None:
+    """Replace the marked section of a page by the tables. Raises LagError."""
     text = page.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise LagError(f"{page}: expected the lines {BEGIN.strip()} and {END.strip()}, once each")
@@ -202,11 +210,11 @@ def put(page: Path, lags: Lags) -> None:
     page.write_text(f"{before}{BEGIN}{write(lags)}{END}{after}")
 
 
-def _outcome(found: Adding | None) -> str:
-    if found is None:
+def _outcome(result: Adding | None) -> str:
+    if result is None:
         return ""
-    what = f"**{found.updates:,}**" if found.is_solved else f"no, {found.error:.3f}"
-    return f"{what}; {_short(found.norms[-1])}"
+    outcome = f"**{result.updates:,}**" if result.is_solved else f"no, {result.error:.3f}"
+    return f"{outcome}; {_short(result.norms[-1])}"
 
 
 def _short(norm: float) -> str:

@@ -1,7 +1,7 @@
-"""Trains a network with Lightning. Knows nothing of the command line, of test data, or of what export needs.
+"""Trains a network with Lightning. Knows nothing of the command line, of test data, or of export.
 
 Randomness is a function of (seed, epoch, process) alone: no generator's state has to survive an interruption,
-and a resumed run equals one that was never stopped.
+and a resumed run equals an undisturbed one.
 """
 
 import warnings
@@ -31,26 +31,28 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 
 class Interrupted(Exception):
-    """Ctrl-C: the last finished epoch is in the run folder, and the same command goes on from there."""
+    """Ctrl-C: the last finished epoch is in the run folder, and the same command resumes after it."""
 
 
 class DeviceError(TrainingError):
-    """What is to train is not there."""
+    """The device to train on is not available."""
 
 
 def check_devices(config: Config) -> None:
-    """Raise DeviceError unless the accelerator that was asked for is there, as often as asked for."""
+    """Raise DeviceError unless the configured number of devices is available."""
     if config.accelerator != "cuda":
         return
-    found = torch.cuda.device_count()
+    count = torch.cuda.device_count()
     if torch.version.cuda is None:
         raise DeviceError(f"--accelerator cuda: this PyTorch, {torch.__version__}, is built without CUDA")
-    if found < config.devices:
-        raise DeviceError(f"--accelerator cuda --devices {config.devices}: {found} CUDA devices are here")
+    if count < config.devices:
+        raise DeviceError(
+            f"--accelerator cuda --devices {config.devices}: {count} CUDA devices are available"
+        )
 
 
 class Training(pl.LightningModule):
-    """The task's loss, where its targets are known."""
+    """The task's loss over the known targets."""
 
     def __init__(self, network: Network, task: Task, recipe: Recipe, *, seed: int) -> None:
         super().__init__()
@@ -71,32 +73,32 @@ class Training(pl.LightningModule):
         self._step(batch, "validation")
 
     def _weight(self, known: Tensor) -> Tensor | float:
-        """How many targets are known here, as a share of what a process has on average.
+        """The number of known targets of this process, relative to the average of all processes.
 
-        DDP averages the processes' gradients, each that of a mean over its own targets. Weighed so, they are
-        the gradient of the mean over all of them: what one process would learn from.
+        DDP averages the processes' gradients, each that of a mean over its own targets. With this weight the
+        average is the gradient of the mean over all targets, as in one process.
         """
         if not (distributed.is_available() and distributed.is_initialized()):
             return 1.0
         count = (~known.isnan()).sum().float()
         total = count.clone()
         distributed.all_reduce(total)
-        return count * distributed.get_world_size() / total.clamp_min(1)  # 0 where nobody knows any
+        return count * distributed.get_world_size() / total.clamp_min(1)  # 0 if no process has known targets
 
     def _step(self, batch: Batch, part: str) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the targets that it is the mean over."""
+        """The loss of a batch, and the known targets, over which it is a mean."""
         x, lengths, targets = batch
         y, _ = self.network(x, lengths, self.network.initial_state(len(x)))
-        said, known = self._task.pick(y, lengths, targets)  # [answers, out]
-        if not len(said):  # a batch of windows that lie in a gap: nothing to learn, nothing to measure
+        outputs, known = self._task.pick(y, lengths, targets)  # [answers, out]
+        if not len(outputs):  # a batch of windows that lie in a gap
             return y.sum() * 0, known
-        loss = self._task.loss(self.network, said, known)
-        found = {f"{part}_loss": loss, f"{part}_{self._task.metric}": self._task.measure(said, known)}
-        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(said), sync_dist=True)
+        loss = self._task.loss(self.network, outputs, known)
+        metrics = {f"{part}_loss": loss, f"{part}_{self._task.metric}": self._task.measure(outputs, known)}
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(outputs), sync_dist=True)
         return loss, known
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam; with weight decay its decoupled form."""
+        """AdamW, which without weight decay is Adam."""
         recipe = self._recipe
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -107,14 +109,14 @@ class Training(pl.LightningModule):
 
 
 class Source(pl.LightningDataModule):
-    """The batches of each epoch. Every process validates on all of it: no waiting, equal figures."""
+    """The batches of each epoch. Every process validates on the whole part, so all have equal metrics."""
 
     def __init__(self, train: Split, validation: Split, *, recipe: Recipe, seed: int) -> None:
         super().__init__()
         self._train, self._validation, self._recipe, self._seed = train, validation, recipe, seed
 
     def train_dataloader(self) -> Batches:
-        """This process's share of the coming epoch."""
+        """This process's share of the next epoch."""
         trainer = self.trainer
         assert trainer is not None
         return shuffled(
@@ -133,7 +135,7 @@ class Source(pl.LightningDataModule):
 
 
 def is_helper() -> bool:
-    """Whether this process was started by DDP beside the one that the user started."""
+    """Whether this process was started by DDP, not by the user."""
     return bool(getattr(rank_zero_only, "rank", 0))
 
 
@@ -167,10 +169,10 @@ def fit(
     show: bool = True,
     callbacks: tuple[Callback, ...] = (),
 ) -> list[Row]:
-    """Train a network, or go on from the folder's last checkpoint; each epoch's metrics.
+    """Train a network, or resume from the folder's last checkpoint; return the metrics of each epoch.
 
-    With patience its weights end as those of the best validation loss, without as the last.
-    `show` tells of each epoch. Raises DeviceError, Interrupted.
+    With patience the network ends with the weights of the best validation loss, without with the last ones.
+    `show` prints progress. Raises DeviceError, Interrupted.
     """
     torch.set_num_threads(config.threads)
     recipe = config.recipe
@@ -192,12 +194,12 @@ def fit(
                 ckpt_path=str(last) if last.is_file() else None,
                 weights_only=True,
             )
-        except SystemExit as exit_:  # how Lightning ends after Ctrl-C, when all is torn down
+        except SystemExit as exit_:  # how Lightning ends after Ctrl-C, after its teardown
             if trainer.state.status == TrainerStatus.INTERRUPTED:
                 raise Interrupted from exit_
             raise
-    kept = folder / CHECKPOINTS / (BEST if recipe.patience else LAST)
-    weights = torch.load(kept, map_location="cpu", weights_only=True)["state_dict"]
+    path = folder / CHECKPOINTS / (BEST if recipe.patience else LAST)
+    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     network.cpu().load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
     return history.rows
 
@@ -207,7 +209,10 @@ def _trainer(
 ) -> pl.Trainer:
     patience = config.recipe.patience
     callbacks: list[Callback] = [history, *more, *([progress()] if show and not is_helper() else [])]
-    for name, measure in ((BEST, "validation_loss"), (LAST, None)):  # the last one knows what the best is
+    for name, measure in (
+        (BEST, "validation_loss"),
+        (LAST, None),
+    ):  # the last checkpoint includes the state of the best
         callbacks.append(
             ModelCheckpoint(
                 dirpath=folder / CHECKPOINTS,
@@ -238,7 +243,7 @@ def _trainer(
 
 @contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """Keep quiet about what we do on purpose, resuming among checkpoints, and about what is not ours."""
+    """Ignore warnings about resuming among checkpoints, which is intended, and about Lightning itself."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning

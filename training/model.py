@@ -1,4 +1,6 @@
-"""The network: front → cell → dropout → dense (→ quantiles). Knows nothing of training or export."""
+"""The network: input layer → cell → dropout → dense (→ quantiles). Knows nothing of training or export."""
+
+from typing import Any
 
 import torch
 from numpy import float32
@@ -8,12 +10,17 @@ from torch import Tensor, nn
 from training import cells
 from training.cells.cell import Affine, State
 from training.data.dataset import Forecast, Input, Sequence
-from training.inputs import Front
+from training.inputs import InputLayer
 from training.quantiles import Quantiles
+
+STORED_NAMES = {
+    "input_layer": "front",
+    "quantiles": "tail",
+}  # of the layers, in weights.pt and in checkpoints
 
 
 class Network(nn.Module):
-    """A sequence network that says something at every step; its memory goes in and comes out."""
+    """A sequence network with an output at every step. Its state is an argument and a result."""
 
     def __init__(
         self,
@@ -31,14 +38,14 @@ class Network(nn.Module):
         noise: float = 0,
         forecast: Forecast | None = None,
     ) -> None:
-        """`features`: so many numbers a step, or the inputs that a step is made of."""
+        """`features`: the number of numbers in a step, or the inputs of a step."""
         super().__init__()
         self.out, self.noise = out, noise
-        inputs = named(features) if isinstance(features, int) else features
-        self.front = Front(inputs, embedding=embedding, projection=input_projection)
+        inputs = numeric_inputs(features) if isinstance(features, int) else features
+        self.input_layer = InputLayer(inputs, embedding=embedding, projection=input_projection)
         self.cell = cells.build(
             cell,
-            features=self.front.width,
+            features=self.input_layer.width,
             hidden=hidden,
             layers=layers,
             projection=projection,
@@ -46,48 +53,68 @@ class Network(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.cell.width, out)
-        self.tail = Quantiles(forecast) if forecast else None
-        if self.tail:
-            self.tail.start(self.head.bias)
+        self.quantiles = Quantiles(forecast) if forecast else None
+        if self.quantiles:
+            self.quantiles.set_persistence(self.head.bias)
+        self.register_state_dict_post_hook(_to_stored_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_stored_names)  # type: ignore[no-untyped-call]
 
     def learn_normalisation(self, sequences: tuple[Sequence, ...]) -> None:
-        """Take mean and spread of each feature over all steps given; a constant one is not scaled."""
-        self.front.learn(sequences)
+        """Set mean and spread of each feature from all steps; a constant feature is not scaled."""
+        self.input_layer.learn(sequences)
 
     def normalisation(self) -> Affine:
-        """What the graph leaves to the cell to do to its input first."""
-        return self.front.affine()
+        """The normalisation that the graph leaves to the cell."""
+        return self.input_layer.affine()
 
     @property
     def states(self) -> dict[str, tuple[int, int]]:
-        """Every recurrent tensor, in order, with its layers and its width."""
-        before = {name: (1, width) for name, width in self.front.states.items()}
-        return before | {name: (self.cell.layers, self.cell.state_width(name)) for name in self.cell.states}
+        """The recurrent tensors in order: by name, number of layers and width."""
+        of_inputs = {name: (1, width) for name, width in self.input_layer.states.items()}
+        of_cell = {name: (self.cell.layers, self.cell.state_width(name)) for name in self.cell.states}
+        return of_inputs | of_cell
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie."""
+        """The device of the weights."""
         return self.head.weight.device
 
     def initial_state(self, batch: int) -> State:
-        """What a sequence starts from: zeros, each [layers, batch, width of the state]."""
+        """The state at the start of a sequence: zeros, each [layers, batch, width of the state]."""
         like = self.head.weight
         return tuple(like.new_zeros(layers, batch, width) for layers, width in self.states.values())
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """[batch, time, columns] → [batch, time, out]; the state after each row's last true step."""
-        count = len(self.front.states)
-        read = self.front(x, lengths, state[:count])
-        channels = read.channels
+        count = len(self.input_layer.states)
+        encoded = self.input_layer(x, lengths, state[:count])
+        channels = encoded.channels
         if self.training and self.noise:
             channels = channels + self.noise * torch.randn_like(channels)
         y, after = self.cell(channels, lengths, state[count:])  # [batch, time, width]
         y = self.head(self.dropout(y))
-        return self.tail(y, read.level) if self.tail else y, read.state + after
+        return self.quantiles(y, encoded.level) if self.quantiles else y, encoded.state + after
 
 
-def named(features: int) -> tuple[Input, ...]:
-    """One input of so many numbers."""
+def _to_stored_names(_: nn.Module, weights: dict[str, Any], prefix: str, *__: object) -> None:
+    _rename(weights, prefix, STORED_NAMES)
+
+
+def _from_stored_names(_: nn.Module, weights: dict[str, Any], prefix: str, *__: object) -> None:
+    _rename(weights, prefix, {stored: name for name, stored in STORED_NAMES.items()})
+
+
+def _rename(weights: dict[str, Any], prefix: str, names: dict[str, str]) -> None:
+    """Rename the layers directly below `prefix`, in place and without changing the order."""
+    for key in list(weights):
+        layer, dot, rest = key.removeprefix(prefix).partition(".")
+        value = weights.pop(key)
+        is_ours = key.startswith(prefix) and layer in names
+        weights[f"{prefix}{names[layer]}{dot}{rest}" if is_ours else key] = value
+
+
+def numeric_inputs(features: int) -> tuple[Input, ...]:
+    """One input of this many numbers."""
     return (Input(features=tuple(f"x_{feature}" for feature in range(features))),)
 
 

@@ -1,4 +1,4 @@
-"""What a training shows and writes down while it runs. Knows nothing of the network."""
+"""Records the metrics of each epoch, and shows them on the terminal. Knows nothing of the network."""
 
 import csv
 import sys
@@ -23,22 +23,22 @@ Row = dict[str, float]
 
 
 class History(pl.Callback):
-    """One row of metrics an epoch, kept in the checkpoint, so a resumed run has its whole history."""
+    """One row of metrics an epoch. It is part of the checkpoint, so a resumed run has its whole history."""
 
     def __init__(self, folder: Path, metric: str) -> None:
         self._path = folder / HISTORY_FILE
-        self._columns = [f"{part}_{what}" for part in ("train", "validation") for what in ("loss", metric)]
-        self._begun = 0.0
+        self._columns = [f"{part}_{name}" for part in ("train", "validation") for name in ("loss", metric)]
+        self._started_at = 0.0
         self.rows: list[Row] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Start the epoch's clock."""
-        self._begun = time.perf_counter()
+        self._started_at = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Add the epoch's row, and write all rows to `metrics.csv`."""
         metrics = {column: float(trainer.callback_metrics[column]) for column in self._columns}
-        seconds = round(time.perf_counter() - self._begun, 4)
+        seconds = round(time.perf_counter() - self._started_at, 4)
         self.rows.append({"epoch": trainer.current_epoch + 1, **metrics, "seconds": seconds})
         if trainer.is_global_zero:
             with self._path.open("w", newline="") as file:
@@ -47,11 +47,11 @@ class History(pl.Callback):
                 writer.writerows(self.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes into the checkpoint."""
+        """The part of the checkpoint that is ours."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the rows of the epochs before the interruption."""
+        """Restore the rows of the epochs before the interruption."""
         self.rows = state_dict["rows"]
 
 
@@ -63,7 +63,7 @@ def _summary(trainer: pl.Trainer) -> str:
 
 
 class ProgressBar(pl.Callback):
-    """A bar over all epochs with loss, accuracy and time left, reckoned to the last epoch allowed."""
+    """A bar over all epochs with loss, metric and the time left until the last possible epoch."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -77,17 +77,17 @@ class ProgressBar(pl.Callback):
         )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Show the bar, from the epoch that training starts at."""
+        """Show the bar, starting at the current epoch."""
         self._task = self._bar.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
         self._bar.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Move on by one epoch."""
+        """Advance by one epoch."""
         self._bar.update(self._task, advance=1, description=_summary(trainer))
 
     @property
     def text(self) -> str:
-        """What stands beside the bar."""
+        """The text beside the bar."""
         return self._bar.tasks[self._task].description
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
@@ -100,24 +100,25 @@ class ProgressBar(pl.Callback):
         pl_module: pl.LightningModule,  # noqa: ARG002
         exception: BaseException,  # noqa: ARG002
     ) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
         self._bar.stop()
 
 
 class ProgressLines(pl.Callback):
-    """A plain line an epoch, for logs and pipes."""
+    """A plain line for each epoch, for logs and pipes."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Start the clock that the time left is reckoned by."""
-        self._begun, self._first = time.perf_counter(), trainer.current_epoch
+        """Start the clock for the time left."""
+        self._started_at, self._first = time.perf_counter(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Print the line."""
         done, most = trainer.current_epoch + 1, trainer.max_epochs or 0
-        pace = (time.perf_counter() - self._begun) / (done - self._first)
+        pace = (time.perf_counter() - self._started_at) / (done - self._first)
         click.echo(f"epoch {done}/{most}  {_summary(trainer)}  left {pace * (most - done):.0f} s")
 
 
-def progress() -> pl.Callback:
-    """The bar on a terminal, plain lines elsewhere."""
-    return ProgressBar() if sys.stdout.isatty() else ProgressLines()
+def progress(*, is_terminal: bool | None = None) -> pl.Callback:
+    """The bar on a terminal, plain lines elsewhere; by default standard output decides."""
+    is_terminal = sys.stdout.isatty() if is_terminal is None else is_terminal
+    return ProgressBar() if is_terminal else ProgressLines()

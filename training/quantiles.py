@@ -1,9 +1,9 @@
-"""What stands behind the dense layer of a forecast: quantiles that never cross. Knows nothing of the cell.
+"""The layer after the dense layer of a forecast: quantiles that never cross. Knows nothing of the cell.
 
-    quantile k of a series, a horizon = last seen value + reach · (a_0 + softplus(a_1) + … + softplus(a_k))
+    quantile k of a series and horizon = last value + reach · (a_0 + softplus(a_1) + … + softplus(a_k))
 
-The reach is how much the series usually changes over that horizon. So an untrained network already says what
-persistence says, and horizons weigh alike in the loss.
+The reach is the usual change of the series over that horizon. So an untrained network forecasts persistence,
+and all horizons weigh alike in the loss.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from training.data.dataset import Forecast
 
-LOWEST, STEP = -1.0, 0.54  # softplus(0.54) = 1: at the start -1, 0, 1 reaches around what was seen
+LOWEST, STEP = -1.0, 0.54  # softplus(0.54) = 1: initially -1, 0 and 1 reaches around the last observed value
 
 
 class Quantiles(nn.Module):
@@ -21,15 +21,15 @@ class Quantiles(nn.Module):
     reach: Tensor
     quantiles: Tensor
 
-    def __init__(self, told: Forecast) -> None:
+    def __init__(self, forecast: Forecast) -> None:
         super().__init__()
-        self.columns = [column for column in told.columns for _ in told.horizons]
-        self.count = len(told.quantiles)
+        self.columns = [column for column in forecast.columns for _ in forecast.horizons]
+        self.count = len(forecast.quantiles)
         self.register_buffer("reach", torch.ones(len(self.columns)))
-        self.register_buffer("quantiles", torch.tensor(told.quantiles))
+        self.register_buffer("quantiles", torch.tensor(forecast.quantiles))
 
-    def start(self, bias: Tensor) -> None:
-        """Set the dense layer's bias to what persistence would say."""
+    def set_persistence(self, bias: Tensor) -> None:
+        """Set the dense layer's bias so that the middle quantile is the last observed value."""
         start = torch.tensor([LOWEST] + [STEP] * (self.count - 1))
         with torch.no_grad():
             bias.copy_(start.repeat(len(self.columns)))
@@ -40,6 +40,6 @@ class Quantiles(nn.Module):
 
     def forward(self, y: Tensor, level: Tensor) -> Tensor:
         """[batch, time, series · horizons · quantiles]; level [batch, time, columns] → the same shape."""
-        told = self.by_quantile(y)
-        rising = torch.cat([told[..., :1], functional.softplus(told[..., 1:])], dim=-1).cumsum(-1)
+        steps = self.by_quantile(y)
+        rising = torch.cat([steps[..., :1], functional.softplus(steps[..., 1:])], dim=-1).cumsum(-1)
         return (level[..., self.columns, None] + self.reach[:, None] * rising).flatten(-2)

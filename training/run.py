@@ -1,10 +1,10 @@
-"""A run and its folder: training, measuring on the test part, and everything that is kept of it.
+"""A run and its folder: trains, evaluates on the test part, and writes the results. Knows no command line.
 
-config.json              what the run was told            weights.pt           the network that was kept
-metrics.csv              one row an epoch                 learning_curves.png
-metrics.json             the outcome; only a finished     confusion.png
-                         run has it                       README.md            how to make it again
-checkpoints/             what an interrupted run goes on from
+config.json              the configuration                weights.pt           the network of the best epoch
+metrics.csv              one row for each epoch           learning_curves.png
+metrics.json             the result; only a finished      confusion.png
+                         run has it                       README.md            how to reproduce it
+checkpoints/             for resuming an interrupted run
 """
 
 import json
@@ -22,17 +22,17 @@ from training.config import METRICS_FILE as METRICS_FILE
 from training.data.dataset import DataSet
 from training.errors import TrainingError
 from training.evaluate import evaluate
-from training.export.manifest import versions
 from training.figures import draw_confusion, draw_learning_curves
 from training.model import Network
 from training.progress import Row
 from training.tasks import Scores
+from training.versions import package_versions
 
 WEIGHTS_FILE = "weights.pt"
 
 
 class RunError(TrainingError):
-    """The folder cannot be used as the run that was asked for."""
+    """The folder cannot be used for this run."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Run:
     metrics: dict[str, float]
 
     def test_metrics(self) -> dict[str, float]:
-        """The metrics on the test part alone, the same whenever the run is repeated."""
+        """The metrics on the test part alone; they are the same for every repetition of the run."""
         return {name: value for name, value in self.metrics.items() if name.startswith("test_")}
 
 
 def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
-    """Train into a folder, or go on from an interruption; None in DDP's helper processes.
+    """Train into a folder, or resume an interrupted run; None in DDP's helper processes.
 
-    `force` replaces a finished run, or one of another configuration. Raises RunError, FetchError,
+    `force` replaces a finished run, or one with another configuration. Raises RunError, FetchError,
     CellError, DeviceError, Interrupted.
     """
     loop.check_devices(config)
@@ -63,14 +63,14 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
         loop.fit(config, network, loaded, folder)
         return None
     _prepare(config, folder, force=force)
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     rows = loop.fit(config, network, loaded, folder)
-    seconds = time.perf_counter() - begun
-    kept = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
+    seconds = time.perf_counter() - started_at
+    best = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
     scores = evaluate(network, loaded, loaded.test)
-    metrics = _metrics(rows, kept, scores, seconds)
+    metrics = _metrics(rows, best, scores, seconds)
     torch.save(network.state_dict(), folder / WEIGHTS_FILE)
-    draw_learning_curves(rows, kept=int(kept["epoch"]), path=folder / "learning_curves.png")
+    draw_learning_curves(rows, best=int(best["epoch"]), path=folder / "learning_curves.png")
     if scores.confusion is not None:
         draw_confusion(
             scores.confusion,
@@ -81,21 +81,21 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     (folder / "README.md").write_text(_readme(config, loaded, metrics))
     (folder / METRICS_FILE).write_text(
         json.dumps(metrics, indent=1) + "\n"
-    )  # last: it says that all is there
+    )  # last: it marks the run as finished
     return Run(folder, config, loaded, network, metrics)
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the folder holds a run that came to its end."""
+    """Whether the folder holds a finished run."""
     return (folder / METRICS_FILE).is_file()
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
-    """The outcome of a finished run. Raises RunError."""
+    """The metrics of a finished run. Raises RunError."""
     if not is_finished(folder):
         raise RunError(f"{folder} holds no finished run")
-    found: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
-    return found
+    metrics: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
+    return metrics
 
 
 def read(folder: Path) -> Run:
@@ -108,22 +108,22 @@ def read(folder: Path) -> Run:
         network.load_state_dict(torch.load(folder / WEIGHTS_FILE, weights_only=True))
     except RuntimeError as error:  # what torch raises where names or shapes differ
         raise RunError(
-            f"{folder}/{WEIGHTS_FILE} is of another network than this version of cellgate builds from "
+            f"{folder}/{WEIGHTS_FILE} belongs to another network than this version of cellgate builds from "
             f"{CONFIG_FILE}; train it again:\n  {command(config)} --out {folder} --force"
         ) from error
     return Run(folder, config, loaded, network, metrics)
 
 
 def command(config: Config, *, is_public: bool = False) -> str:
-    """The command line that trains with this configuration; a public one does not tell where a table lies."""
+    """The command line that trains with this configuration; a public one omits the folder of a table."""
     if is_public and config.table:
-        named = config.table.model_copy(update={"path": Path(config.table.path).name})
-        config = config.model_copy(update={"table": named})
+        without_folder = config.table.model_copy(update={"path": Path(config.table.path).name})
+        config = config.model_copy(update={"table": without_folder})
     default = Config(data=config.data, recipe=data.default_recipe(config))
     words = ["cellgate-train", "train", *(_table_words(config.table) if config.table else [config.data])]
-    for told, usual in ((config.recipe, default.recipe), (config, default)):
-        for name, value in told.model_dump(exclude={"data", "recipe", "table"}).items():
-            if value != getattr(usual, name):
+    for fields, defaults in ((config.recipe, default.recipe), (config, default)):
+        for name, value in fields.model_dump(exclude={"data", "recipe", "table"}).items():
+            if value != getattr(defaults, name):
                 words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
@@ -140,7 +140,7 @@ def _table_words(table: Table) -> list[str]:
 def _prepare(config: Config, folder: Path, *, force: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / CONFIG_FILE).is_file():
-            raise RunError(f"{folder} is not empty, and is no run folder")
+            raise RunError(f"{folder} is not empty, and not a run folder")
         is_same = (folder / CONFIG_FILE).read_text() == config.model_dump_json(indent=1) + "\n"
         if is_same and not is_finished(folder):
             return
@@ -152,12 +152,12 @@ def _prepare(config: Config, folder: Path, *, force: bool) -> None:
     config.write(folder)
 
 
-def _metrics(rows: list[Row], kept: Row, scores: Scores, seconds: float) -> dict[str, float]:
-    validation = [name for name in sorted(kept) if name.startswith("validation_")]
+def _metrics(rows: list[Row], best: Row, scores: Scores, seconds: float) -> dict[str, float]:
+    validation = [name for name in sorted(best) if name.startswith("validation_")]
     return {
         "epochs": len(rows),
-        "kept_epoch": int(kept["epoch"]),
-        **{name: kept[name] for name in validation},
+        "kept_epoch": int(best["epoch"]),
+        **{name: best[name] for name in validation},
         **{f"test_{name}": value for name, value in scores.metrics.items()},
         "seconds": round(seconds, 1),
     }
@@ -165,7 +165,7 @@ def _metrics(rows: list[Row], kept: Row, scores: Scores, seconds: float) -> dict
 
 def _readme(config: Config, loaded: DataSet, metrics: dict[str, float]) -> str:
     figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
-    made_with = ", ".join(f"{name} {number}" for name, number in versions().items())
+    versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     return f"""# {loaded.title}
 
     {command(config)}
@@ -175,7 +175,7 @@ def _readme(config: Config, loaded: DataSet, metrics: dict[str, float]) -> str:
 {figures}
 
 The same command on the same machine with the same versions gives the same network.
-Made with {made_with}.
+Made with {versions}.
 `config.json` holds every setting.
 
 Data: {loaded.citation} ({loaded.license}).

@@ -1,8 +1,8 @@
-"""Gathers what several seeds of each data set came to, and writes it beside baselines and published scores.
+"""Collects the scores of several seeds of each data set, beside baselines and published scores.
 
 runs/<data>/seed-<n>/metrics.json ─ gather ─ scores.json ─ write ─ scores.md, scores.png
                                                 │   ↑
-                                               renew: of data sets whose runs lie elsewhere
+                                               renew: data sets without runs here
 """
 
 from pathlib import Path
@@ -16,17 +16,17 @@ from training import baselines, data, run
 from training.config import Config
 from training.data.dataset import DataSet, Published, hold_out
 from training.errors import TrainingError
-from training.export.manifest import versions
+from training.versions import package_versions
 
 Measures = dict[str, float]
 
 
 class ScoresError(TrainingError):
-    """There is nothing to gather."""
+    """There are no scores to read."""
 
 
 class Scored(BaseModel):
-    """All that is told of one data set."""
+    """One data set with its scores."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,34 +40,34 @@ class Scored(BaseModel):
     num_validation: int
     num_test: int
     num_parameters: int
-    num_bytes: int  # of the weights, as they are stored
+    num_bytes: int  # of the stored weights
     command: str
-    versions: dict[str, str]  # of what gathered the seeds; the runs do not say theirs
+    versions: dict[str, str]  # when the scores were collected; the runs do not record theirs
     seconds: list[float]
-    seeds: list[Measures]  # the measures of each, those of `measures` and no others
+    seeds: list[Measures]  # the scores of each seed, named by `measures`
     baselines: dict[str, Measures]
     published: list[Published]
-    beside: str = ""  # the data set that it is a yardstick of
+    beside: str = ""  # the data set that it is compared with
 
     @property
     def higher_is_better(self) -> bool:
-        """Of its measures: accuracies are, errors and bits are not."""
+        """Whether its scores are accuracies, not errors or bits."""
         return "accuracy" in self.seeds[0]
 
     def ours(self, measure: str) -> list[float]:
-        """A measure of every seed, the smallest first."""
+        """One score of every seed, in ascending order."""
         return sorted(seed[measure] for seed in self.seeds)
 
     def best_baseline(self, measure: str) -> tuple[str, float]:
-        """The best of those that have it."""
-        having = {name: found[measure] for name, found in self.baselines.items() if measure in found}
+        """The name and the score of the best baseline that has this score."""
+        by_name = {name: scores[measure] for name, scores in self.baselines.items() if measure in scores}
         choose = max if self.higher_is_better else min
-        name = choose(having, key=having.__getitem__)
-        return name, having[name]
+        name = choose(by_name, key=by_name.__getitem__)
+        return name, by_name[name]
 
 
 class Scores(BaseModel):
-    """`scores.json`: what the page is written from."""
+    """The content of `scores.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,39 +75,40 @@ class Scores(BaseModel):
 
 
 def gather(runs: Path) -> list[Scored]:
-    """Every folder of finished seeds of a data set below `runs`, by name. Raises ScoresError, FetchError.
+    """Read every folder of finished seeds of a data set below `runs`, by name. Raises ScoresError,
+    FetchError.
 
-    Runs on tables of one's own are left out: nobody else has a score on these.
+    Runs on a user's own table are skipped: there are no other scores to compare with.
     """
     seeds = sorted(path.parent for path in runs.glob(f"*/seed-*/{run.METRICS_FILE}"))
     folders = sorted({seed.parent for seed in seeds if Config.read(seed).table is None})
     if not folders:
         raise ScoresError(
-            f"{runs}/*/seed-*: no finished runs; `cellgate-train train DATA --seeds 5` makes them"
+            f"{runs}/*/seed-*: no finished runs; create some with `cellgate-train train DATA --seeds 5`"
         )
     return [_scored(folder) for folder in folders]
 
 
-def collect(runs: Path, *, kept: Scores | None = None) -> Scores:
-    """What `scores.json` holds: the data sets of the runs, and those `kept` that have none here, renewed.
+def collect(runs: Path, *, earlier: Scores | None = None) -> Scores:
+    """The scores of all runs, and, renewed, the `earlier` ones of data sets without runs here.
 
     Raises ScoresError, FetchError.
     """
     sets = {scored.name: scored for scored in gather(runs)}
-    if kept is not None:
-        sets |= {scored.name: renew(scored) for scored in kept.sets if scored.name not in sets}
+    if earlier is not None:
+        sets |= {scored.name: renew(scored) for scored in earlier.sets if scored.name not in sets}
     return Scores(sets=[sets[name] for name in sorted(sets)])
 
 
 def renew(scored: Scored) -> Scored:
-    """All of it that needs no runs, made anew: words, baselines, published scores. Raises FetchError."""
-    if scored.name not in data.names():  # a table of somebody's own
+    """Renew descriptions, baselines and published scores, which need no runs. Raises FetchError."""
+    if scored.name not in data.names():  # a user's own table
         return scored
-    return scored.model_copy(update=_told(data.load(scored.name), data.about(scored.name)))
+    return scored.model_copy(update=_facts(data.load(scored.name), data.about(scored.name)))
 
 
 def read(path: Path) -> Scores:
-    """`scores.json` again. Raises ScoresError."""
+    """Read `scores.json`. Raises ScoresError."""
     try:
         return Scores.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
@@ -115,16 +116,16 @@ def read(path: Path) -> Scores:
 
 
 def measures(loaded: DataSet) -> tuple[str, ...]:
-    """What a data set is compared by."""
+    """The names of the scores that a data set is compared by."""
     if loaded.forecast is None:
         return ("bits",) if loaded.task == "language" else ("accuracy",)
-    names = (f"{series}_{when}" for series in loaded.labels for when in loaded.forecast.names)
+    names = (f"{series}_{horizon}" for series in loaded.labels for horizon in loaded.forecast.names)
     return tuple(f"error_{name}".replace(" ", "") for name in names)
 
 
 def _scored(folder: Path) -> Scored:
     seeds = sorted(path.parent for path in folder.glob(f"seed-*/{run.METRICS_FILE}"))
-    found = [run.read_metrics(seed) for seed in seeds]
+    all_metrics = [run.read_metrics(seed) for seed in seeds]
     config = Config.read(seeds[0])
     loaded = data.load_for(config)
     weights = torch.load(seeds[0] / run.WEIGHTS_FILE, weights_only=True)
@@ -137,55 +138,55 @@ def _scored(folder: Path) -> Scored:
         num_parameters=sum(tensor.numel() for tensor in weights.values()),
         num_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
         command=f"{run.command(config)} --seeds {len(seeds)}",
-        versions=versions(),
-        seconds=[metrics["seconds"] for metrics in found],
+        versions=package_versions(),
+        seconds=[metrics["seconds"] for metrics in all_metrics],
         seeds=[
             _compared(loaded, {name.removeprefix("test_"): value for name, value in metrics.items()})
-            for metrics in found
+            for metrics in all_metrics
         ],
-        **_told(loaded, data.about(config.data)),
+        **_facts(loaded, data.about(config.data)),
     )
 
 
-def _told(loaded: DataSet, about: str) -> dict[str, Any]:
-    """What is known of a data set without any run."""
+def _facts(loaded: DataSet, about: str) -> dict[str, Any]:
+    """The fields of a data set that need no run."""
     return {
         "title": loaded.title,
         "task": loaded.task,
         "about": about,
         "citation": loaded.citation,
         "license": loaded.license,
-        "baselines": {name: _compared(loaded, told) for name, told in baselines.measure(loaded).items()},
+        "baselines": {name: _compared(loaded, scores) for name, scores in baselines.measure(loaded).items()},
         "published": list(loaded.published),
         "beside": loaded.beside,
     }
 
 
-def _compared(loaded: DataSet, told: Measures) -> Measures:
-    """Those of the measures that a data set is compared by; bits are those of a character."""
+def _compared(loaded: DataSet, scores: Measures) -> Measures:
+    """The scores that a data set is compared by; bits are per character."""
     share = loaded.token_length if loaded.task == "language" else 1.0
-    return {name: told[name] / share for name in measures(loaded) if name in told}
+    return {name: scores[name] / share for name in measures(loaded) if name in scores}
 
 
 def _sizes(loaded: DataSet, config: Config) -> tuple[int, int]:
-    """How many sequences are learnt from, and how many validate."""
+    """The number of sequences for training and for validation."""
     if loaded.validation is not None:
         return len(loaded.train), len(loaded.validation)
-    kept, held = hold_out(loaded.train, share=config.recipe.validation, seed=config.seed)
-    return len(kept), len(held)
+    train, validation = hold_out(loaded.train, share=config.recipe.validation, seed=config.seed)
+    return len(train), len(validation)
 
 
 def shares(scores: Scores) -> list[tuple[str, list[float]]]:
-    """By data set and measure: the error of each seed, the best baseline's being 1."""
-    found = []
+    """By data set and score: the error of each seed, relative to the best baseline's."""
+    rows = []
     for scored in scores.sets:
         for measure in scored.seeds[0]:
             _, best = scored.best_baseline(measure)
             ours = scored.ours(measure)
             if scored.higher_is_better:
                 best, ours = 1 - best, [1 - value for value in ours]
-            found.append((f"{scored.name}: {_words(measure)}", [value / best for value in ours]))
-    return found
+            rows.append((f"{scored.name}: {_words(measure)}", [value / best for value in ours]))
+    return rows
 
 
 def write(scores: Scores) -> str:
@@ -202,15 +203,14 @@ def write(scores: Scores) -> str:
 
 HEAD = """# Scores
 
-Written by `cellgate-train scores`, from the folders of the runs; never by hand. Every figure is of the test
-part, which each training is measured on once, at its end. Recipes were compared by validation alone; where
-one replaced another after that one's test figures had been seen, the data set says so. Ours are medians over
-seeds, with the lowest and the highest. A training runs on one thread; its seconds are those of a shared
-machine.
+Written by `cellgate-train scores` from the run folders, never by hand. All scores are of the test part, which
+each training evaluates once, at its end. Recipes were compared by validation alone; where a recipe replaced
+another whose test scores were already known, the data set says so. Our scores are medians over seeds, with
+the lowest and the highest. Each training ran on one thread of a shared machine.
 
-![ours beside the best baseline](scores.png)
+![our errors relative to the best baseline](scores.png)
 
-| data | measure | ours | the best baseline |
+| data | score | ours | best baseline |
 |---|---|---|---|
 """
 WORSE = "**The best baseline is better than ours** by the median in:"
@@ -227,14 +227,14 @@ def _section(scored: Scored, yardsticks: list[Scored]) -> str:
     table = [["", *map(_words, rows)], ["---"] * (len(rows) + 1)]
     table += [[f"**ours**, {len(scored.seeds)} seeds", *(_spread(scored, measure) for measure in rows)]]
     for other in yardsticks:
-        told = (_spread(other, measure) for measure in rows)
-        table.append([f"[{other.title}](#{other.name}), {len(other.seeds)} seeds", *told])
-    for name, found in scored.baselines.items():
-        table.append([name, *(_short(found[m]) if m in found else "" for m in rows)])
+        spreads = (_spread(other, measure) for measure in rows)
+        table.append([f"[{other.title}](#{other.name}), {len(other.seeds)} seeds", *spreads])
+    for name, scores in scored.baselines.items():
+        table.append([name, *(_short(scores[m]) if m in scores else "" for m in rows)])
     lines = "\n".join(f"| {' | '.join(line)} |" for line in table)
-    published = "".join(f"- {told.what}: {told.score} ({told.source})\n" for told in scored.published)
+    published = "".join(f"- {one.what}: {one.score} ({one.source})\n" for one in scored.published)
     if published:
-        published = f"\nOthers:\n\n{published}"
+        published = f"\nPublished:\n\n{published}"
     return f"""
 ## {scored.name}
 
@@ -242,18 +242,18 @@ def _section(scored: Scored, yardsticks: list[Scored]) -> str:
 
 {lines}
 {published}
-`{scored.command}`: {median(scored.seconds):.0f} s a seed. Gathered with
+`{scored.command}`: {median(scored.seconds):.0f} s per seed. Collected with
 {", ".join(f"{name} {of}" for name, of in scored.versions.items())}.
 
-{scored.num_parameters:,} parameters, {scored.num_bytes / 1000:,.0f} kB. {scored.num_train:,} sequences to
-learn from, {scored.num_validation:,} for validation, {scored.num_test:,} to be measured on.
+{scored.num_parameters:,} parameters, {scored.num_bytes / 1000:,.0f} kB. {scored.num_train:,} sequences for
+training, {scored.num_validation:,} for validation, {scored.num_test:,} for the test.
 
 {scored.citation}. {scored.license}.
 """
 
 
 def _words(measure: str) -> str:
-    return measure.replace("error_", "RMSE ").replace("_", " ").replace("bits", "bits a character")
+    return measure.replace("error_", "RMSE ").replace("_", " ").replace("bits", "bits per character")
 
 
 def _spread(scored: Scored, measure: str) -> str:

@@ -1,4 +1,4 @@
-"""The same recipe from several seeds, and the table of what came out."""
+"""Trains one recipe with several seeds, and tabulates the results."""
 
 import csv
 from pathlib import Path
@@ -12,12 +12,12 @@ Table = list[dict[str, float]]
 
 
 def train_seeds(config: Config, folder: Path, *, count: int, force: bool = False) -> Table:
-    """Train `count` seeds from the configuration's on, each in its own folder; finished ones are kept."""
+    """Train `count` seeds, starting with the configuration's, each in its own folder; skip finished runs."""
     rows: Table = []
     for seed in range(config.seed, config.seed + count):
-        told, place = config.model_copy(update={"seed": seed}), folder / f"seed-{seed}"
-        is_done = not force and run.is_finished(place) and Config.read(place) == told
-        done = run.read(place) if is_done else run.train(told, place, force=force)
+        seeded, place = config.model_copy(update={"seed": seed}), folder / f"seed-{seed}"
+        is_done = not force and run.is_finished(place) and Config.read(place) == seeded
+        done = run.read(place) if is_done else run.train(seeded, place, force=force)
         assert done is not None, "several seeds train in one process"
         rows.append({"seed": seed, **{name: done.metrics[name] for name in _columns(done)}})
     _write(rows, folder)
@@ -31,8 +31,8 @@ def median_of(rows: Table, column: str) -> float:
 
 def _columns(done: run.Run) -> tuple[str, ...]:
     task = of(done.data)
-    measured = (f"validation_{task.metric}", *(f"test_{name}" for name in task.headline))
-    return ("epochs", "kept_epoch", *measured, "seconds")
+    scores = (f"validation_{task.metric}", *(f"test_{name}" for name in task.headline))
+    return ("epochs", "kept_epoch", *scores, "seconds")
 
 
 def _write(rows: Table, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads a sequence out of a file, in any form that `/predict` takes. Knows no code of the service."""
+"""Reads a sequence from a JSON file in any form that `/predict` accepts. Knows no code of the service."""
 
 import json
 import math
@@ -15,100 +15,106 @@ from training.errors import TrainingError
 Columns = NDArray[np.float32]
 
 
-class PostedError(TrainingError):
+class SequenceFileError(TrainingError):
     """The file holds no sequence for these inputs."""
 
 
 def read(path: Path, inputs: tuple[Input, ...]) -> Sequence:
-    """The sequence of a file, [time, columns]: a body of `/predict`, of which it is the first, or one of it.
+    """The sequence in a file, [time, columns]: one sequence, or the first of a `/predict` body.
 
-    That is rows, tokens, a text, an object of these by input name, or one under "steps" or "text". Raises
-    PostedError.
+    A sequence is rows, tokens, a text, an object of these by input name, or any of them under "steps" or
+    "text". Raises SequenceFileError.
     """
     try:
-        told = json.loads(path.read_bytes())
-        is_body = isinstance(told, dict) and isinstance(told.get("sequences"), list) and told["sequences"]
-        steps = _steps(told["sequences"][0] if is_body else told, {given.name for given in inputs})
-        named = steps if isinstance(steps, dict) else {inputs[0].name: steps}
-        if set(named) != {given.name for given in inputs}:
-            names = sorted(given.name for given in inputs)
-            raise ValueError(f"expected the inputs {names}, got {sorted(named)}")
-        columns = [_columns(given, named[given.name]) for given in inputs]
-        if len({len(part) for part in columns}) > 1:
-            told_of = ", ".join(
-                f"{given.name} {len(part)}" for given, part in zip(inputs, columns, strict=True)
-            )
-            raise ValueError(f"the inputs have unequal numbers of steps: {told_of}")
+        content = json.loads(path.read_bytes())
+        is_body = isinstance(content, dict) and isinstance(content.get("sequences"), list)
+        is_body = is_body and bool(content["sequences"])
+        sequence = np.hstack(_all_columns(content["sequences"][0] if is_body else content, inputs))
     except (OSError, ValueError) as error:
-        raise PostedError(f"{path}: {error}") from error
-    sequence = np.hstack(columns)
-    return _trimmed(sequence) if is_body and told.get("trim_padding") is True else sequence
+        raise SequenceFileError(f"{path}: {error}") from error
+    return _trimmed(sequence) if is_body and content.get("trim_padding") is True else sequence
 
 
-def _steps(told: Any, names: set[str]) -> Any:
-    """What a sequence holds, without its session: an object of exactly the inputs is one already."""
-    if isinstance(told, dict) and set(told) != names:
+def _all_columns(content: Any, inputs: tuple[Input, ...]) -> list[Columns]:
+    """The columns of each input. Raises ValueError that names the input, and the step if there is one."""
+    names = {input_.name for input_ in inputs}
+    steps = _steps(content, names)
+    by_name = steps if isinstance(steps, dict) else {inputs[0].name: steps}
+    if set(by_name) != names:
+        raise ValueError(f"expected the inputs {sorted(names)}, got {sorted(by_name)}")
+    columns = [_columns(input_, by_name[input_.name]) for input_ in inputs]
+    if len({len(part) for part in columns}) > 1:
+        counts = ", ".join(f"{input_.name} {len(part)}" for input_, part in zip(inputs, columns, strict=True))
+        raise ValueError(f"the inputs have unequal numbers of steps: {counts}")
+    return columns
+
+
+def _steps(content: Any, names: set[str]) -> Any:
+    """The steps of a sequence without its session; an object of exactly the inputs is returned unchanged."""
+    if isinstance(content, dict) and set(content) != names:
         for field in ("steps", "text"):
-            if field in told:
-                return told[field]
-    return told
+            if field in content:
+                return content[field]
+    return content
 
 
 def _trimmed(sequence: Sequence) -> Sequence:
-    """Without the steps at the end that are all zero."""
-    says = np.flatnonzero(sequence.any(axis=1))
-    return sequence[: says[-1] + 1] if len(says) else sequence
+    """The sequence without the steps at its end that are all zero."""
+    nonzero = np.flatnonzero(sequence.any(axis=1))
+    return sequence[: nonzero[-1] + 1] if len(nonzero) else sequence
 
 
-def _columns(given: Input, rows: Any) -> Columns:
-    """[time, columns] of one input. Raises ValueError that says where."""
-    if given.kind == "token":
-        found = _ids(given, rows)
-    else:
-        dims = given.frame if given.kind == "video" else (given.columns,)
-        steps = _list(rows, f"{given.name}: expected a list of rows")
-        read = [
-            _numbers(row, dims, f"{given.name}, step {at}", given.has_gaps) for at, row in enumerate(steps)
-        ]
-        found = np.array(read, np.float32).reshape(len(read), given.columns)
-    if not len(found):
-        raise ValueError(f"{given.name}: a sequence needs at least one step")
-    return found
+def _columns(input_: Input, rows: Any) -> Columns:
+    """[time, columns] of one input. Raises ValueError."""
+    columns = _ids(input_, rows) if input_.kind == "token" else _rows(input_, rows)
+    if not len(columns):
+        raise ValueError(f"{input_.name}: a sequence needs at least one step")
+    return columns
 
 
-def _ids(given: Input, rows: Any) -> Columns:
+def _rows(input_: Input, rows: Any) -> Columns:
+    dims = input_.frame if input_.kind == "video" else (input_.columns,)
+    numbers = [
+        _numbers(row, dims, f"{input_.name}, step {step}", input_.has_gaps)
+        for step, row in enumerate(_list(rows, f"{input_.name}: expected a list of rows"))
+    ]
+    return np.array(numbers, np.float32).reshape(len(numbers), input_.columns)
+
+
+def _ids(input_: Input, rows: Any) -> Columns:
     if isinstance(rows, str):
-        if given.tokenizer is None:
-            raise ValueError(f"{given.name} takes no text, it has no tokenizer")
+        if input_.tokenizer is None:
+            raise ValueError(f"{input_.name} accepts no text: it has no tokenizer")
         try:
-            return tokens.read(given, rows)
+            return tokens.read(input_, rows)
         except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"{given.name}: the tokenizer cannot read it: {error}") from error
-    known = {token: number for number, token in enumerate(given.vocabulary)}
+            raise ValueError(f"{input_.name}: the tokenizer cannot read the text: {error}") from error
+    known = {token: number for number, token in enumerate(input_.vocabulary)}
     ids = []
-    for step, row in enumerate(_list(rows, f"{given.name}: expected a list of tokens")):
-        number = (
-            known.get(row, given.unknown) if isinstance(row, str) else given.missing if row is None else row
-        )
+    for step, row in enumerate(_list(rows, f"{input_.name}: expected a list of tokens")):
+        number = row
+        if row is None:
+            number = input_.missing
+        elif isinstance(row, str):
+            number = known.get(row, input_.unknown)
         if type(number) is not int or not 0 <= number < len(known):  # True is an int, too
-            raise ValueError(f"{given.name}, step {step}: {row!r} is no token of {len(known)}")
+            raise ValueError(f"{input_.name}, step {step}: {row!r} is not one of the {len(known)} tokens")
         ids.append(number)
     return np.array(ids, np.float32)[:, None]
 
 
 def _numbers(value: Any, dims: tuple[int, ...], where: str, has_gaps: bool) -> Any:
-    """A number, or lists of them as deep as `dims`; null is NaN. numpy would take "1" and true for 1."""
+    """A number, or lists of them as deep as `dims`; null is NaN. numpy would accept "1" and true for 1."""
     if dims:
-        row = _list(value, f"{where}: expected {dims[0]} {'rows' if dims[1:] else 'numbers'}")
+        expected = f"{where}: expected {dims[0]} {'rows' if dims[1:] else 'numbers'}"
+        row = _list(value, expected)
         if len(row) != dims[0]:
-            raise ValueError(
-                f"{where}: expected {dims[0]} {'rows' if dims[1:] else 'numbers'}, got {len(row)}"
-            )
+            raise ValueError(f"{expected}, got {len(row)}")
         return [_numbers(one, dims[1:], f"{where}, place {at}", has_gaps) for at, one in enumerate(row)]
     if value is None:
         if has_gaps:
             return math.nan
-        raise ValueError(f"{where}: null, where no number may be missing")
+        raise ValueError(f"{where}: null, but this input has no missing numbers")
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError(f"{where}: expected a number, got {value!r}")
     return value

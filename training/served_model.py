@@ -1,9 +1,8 @@
-"""Measures a served model: asks a running server what it says of every sequence, over HTTP like anybody else.
+"""Evaluates a model on a running server over HTTP, as any client would. Knows no code of the service.
 
-Short sequences go many to a request, long ones in pieces through a session each.
+Short sequences share a request; a long one is sent in pieces through a session of its own.
 """
 
-import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,107 +21,120 @@ from training.export.example import steps_of
 from training.model import Network
 from training.tasks import Scores, of
 
-PIECE = 1000  # steps of one sequence in one request
-REQUEST_SEQUENCES, REQUEST_STEPS = 64, 8000  # of all sequences in one request
+PIECE_STEPS = 1000  # most steps of one sequence in one request
+REQUEST_SEQUENCES, REQUEST_STEPS = 64, 8000  # most sequences in one request, and their steps together
 TIMEOUT_S = 120.0
 
 Floats = NDArray[np.float32]
-Answers = Iterator[Floats]  # of each sequence in order: [steps, out]
+Outputs = Iterator[Floats]  # of each sequence in order: [steps, out]
 
 
-class ServedError(TrainingError):
-    """The server is not there, or does not answer as asked."""
+class ServerError(TrainingError):
+    """The server is not reachable, or refuses the request."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A model on a server."""
+class ServedModel:
+    """A model on a server; `version` None is the highest."""
 
     url: str
-    model: str
+    name: str
     version: str | None = None
 
 
 def evaluate(
-    asked: Asked,
+    model: ServedModel,
     network: Network,
     data: DataSet,
     split: Split,
     *,
-    track: Callable[[Answers], Answers] = iter,
+    piece_steps: int = PIECE_STEPS,
+    track: Callable[[Outputs], Outputs] = iter,
+    transport: httpx.BaseTransport | None = None,
 ) -> Scores:
-    """How good a served model is on a split.
+    """The scores of a served model on a split. Raises ServerError.
 
-    `network` says what the inputs are, and by what reach forecasts are weighed; its weights are not asked.
-    `track` passes the answers on, and may show how many there are. Raises ServedError.
+    `network` describes the inputs, and the reach that forecasts are scored with; its weights are not used.
+    `track` passes the outputs through, and may show progress. `transport`: see httpx; the network by default.
     """
     task = of(data)
-    said, truth = [], []
-    with httpx.Client(base_url=asked.url, timeout=TIMEOUT_S) as client:
-        answers = track(_Talk(client, asked, network, is_whole=data.task == "classify").answers(split))
-        for rows, batch in zip(answers, in_order(split, batch_size=1), strict=True):
-            y = _comparable(rows, is_foretold=data.forecast is not None)[None]
-            picked, known = task.pick(y, torch.tensor([len(rows)]), batch.targets)
-            said.append(picked.numpy())
-            truth.append(known.numpy())
-    return task.score(network, np.concatenate(said), np.concatenate(truth))
+    picked, targets = [], []
+    with httpx.Client(base_url=model.url, timeout=TIMEOUT_S, transport=transport) as client:
+        requests = _Requests(
+            client, model, network, last_only=data.task == "classify", piece_steps=piece_steps
+        )
+        outputs = track(requests.outputs(split))
+        for rows, batch in zip(outputs, in_order(split, batch_size=1), strict=True):
+            y = _as_network_output(rows, is_forecast=data.forecast is not None)[None]
+            values, known = task.pick(y, torch.tensor([len(rows)]), batch.targets)
+            picked.append(values.numpy())
+            targets.append(known.numpy())
+    return task.score(network, np.concatenate(picked), np.concatenate(targets))
 
 
-def _comparable(rows: Floats, *, is_foretold: bool) -> Tensor:
-    """What the network would have said, but for a constant: logarithms of the probabilities."""
-    said = torch.from_numpy(rows)
-    return said if is_foretold else said.clamp_min(torch.finfo(said.dtype).tiny).log()
+def _as_network_output(rows: Floats, *, is_forecast: bool) -> Tensor:
+    """The network's output up to a constant: quantiles as they are, logarithms of probabilities."""
+    values = torch.from_numpy(rows)
+    return values if is_forecast else values.clamp_min(torch.finfo(values.dtype).tiny).log()
 
 
-class _Talk:
-    """One measurement's requests."""
+class _Requests:
+    """The requests of one evaluation."""
 
-    def __init__(self, client: httpx.Client, asked: Asked, network: Network, *, is_whole: bool) -> None:
-        self._client, self._asked, self._network = client, asked, network
-        self._is_whole = is_whole  # whether the last step is all that counts
-        self._sessions = f"evaluate-{uuid.uuid4()}"
+    def __init__(
+        self,
+        client: httpx.Client,
+        model: ServedModel,
+        network: Network,
+        *,
+        last_only: bool,
+        piece_steps: int,
+    ) -> None:
+        self._client, self._model, self._network = client, model, network
+        self._last_only, self._piece_steps = last_only, piece_steps
+        self._session_prefix = f"evaluate-{uuid.uuid4()}"
 
-    def answers(self, split: Split) -> Answers:
-        """What is said of each sequence: at every step, or [1, out] at the last."""
+    def outputs(self, split: Split) -> Outputs:
+        """The outputs of each sequence: at every step, or [1, out] at the last."""
         waiting: list[Sequence] = []
         for row, sequence in enumerate(split.sequences):
-            is_long = len(sequence) > PIECE and self._network.cell.causal
+            is_long = len(sequence) > self._piece_steps and self._network.cell.causal
             steps = sum(map(len, waiting)) + len(sequence)
             if waiting and (is_long or steps > REQUEST_STEPS or len(waiting) == REQUEST_SEQUENCES):
                 yield from self._together(waiting)
                 waiting = []
             if is_long:
-                yield self._in_pieces(sequence, f"{self._sessions}-{row}")
+                yield self._in_pieces(sequence, f"{self._session_prefix}-{row}")
             else:
                 waiting.append(sequence)
         if waiting:
             yield from self._together(waiting)
 
-    def _together(self, sequences: list[Sequence]) -> Answers:
-        yield from self._ask([{"steps": steps_of(self._network, sequence)} for sequence in sequences])
+    def _together(self, sequences: list[Sequence]) -> Outputs:
+        yield from self._post([{"steps": steps_of(self._network, sequence)} for sequence in sequences])
 
     def _in_pieces(self, sequence: Sequence, session: str) -> Floats:
-        said = []
-        for at in range(0, len(sequence), PIECE):
-            piece = {
-                "steps": steps_of(self._network, sequence[at : at + PIECE]),
-                "session": session,
-                "at": at,
-            }
-            said += self._ask([piece | {"end": at + PIECE >= len(sequence)}])
-        return said[-1] if self._is_whole else np.concatenate(said)
+        outputs = []
+        for at in range(0, len(sequence), self._piece_steps):
+            end = at + self._piece_steps
+            steps = steps_of(self._network, sequence[at:end])
+            outputs += self._post(
+                [{"steps": steps, "session": session, "at": at, "end": end >= len(sequence)}]
+            )
+        return outputs[-1] if self._last_only else np.concatenate(outputs)
 
-    def _ask(self, sequences: list[dict[str, Any]]) -> list[Floats]:
-        asked = self._asked
-        wanted = {"model": asked.model} | ({"version": asked.version} if asked.version else {})
-        body = wanted | {"sequences": sequences, "return": "last" if self._is_whole else "all"}
+    def _post(self, sequences: list[dict[str, Any]]) -> list[Floats]:
+        model = self._model
+        body: dict[str, Any] = {"model": model.name} | ({"version": model.version} if model.version else {})
+        body |= {"sequences": sequences, "return": "last" if self._last_only else "all"}
         try:
             reply = self._client.post("/predict", json=body)
         except httpx.HTTPError as error:
-            raise ServedError(f"{asked.url}/predict: {error}") from error
+            raise ServerError(f"{model.url}/predict: {error}") from error
         if reply.status_code != httpx.codes.OK:
-            raise ServedError(f"{asked.url}/predict answered {reply.status_code}: {reply.text}")
+            raise ServerError(f"{model.url}/predict answered {reply.status_code}: {reply.text}")
         predictions = reply.json()["predictions"]
-        for refused in itertools.filterfalse(lambda found: "output" in found, predictions):
-            raise ServedError(f"{asked.url}/predict refused a sequence: {refused['error']}")
-        return [np.atleast_2d(np.array(found["output"], np.float32)) for found in predictions]
+        for prediction in predictions:
+            if "output" not in prediction:
+                raise ServerError(f"{model.url}/predict refused a sequence: {prediction['error']}")
+        return [np.atleast_2d(np.array(prediction["output"], np.float32)) for prediction in predictions]

@@ -1,7 +1,8 @@
-"""Tries recipes by Optuna and ranks them on the validation part; the test part is never looked at.
+"""Tries recipes with Optuna and ranks them on the validation part. Never reads the test part.
 
-A trial's recipe is a function of the seed and of the trials before it, and each trial keeps its outcome in a
-folder of its own. So an interrupted sweep goes on by the same command, and a longer one from a shorter.
+A trial's recipe is a function of the seed and of the trials before it, and each trial writes its outcome into
+a folder of its own. So the same command resumes an interrupted sweep, and a longer sweep extends a shorter
+one.
 """
 
 import csv
@@ -28,29 +29,29 @@ from training.data.dataset import DataSet
 from training.errors import TrainingError
 
 OUTCOME_FILE = "outcome.json"
-LOG_FROM = 10.0  # a range that spans at least this factor is searched by orders of magnitude
+LOG_FROM = 10.0  # a range that spans at least this factor is searched on a logarithmic scale
 
 Space = Mapping[str, BaseDistribution]
 
 
 class SweepError(TrainingError):
-    """What is to be tried makes no sense, or the folder holds another sweep."""
+    """A value to try is invalid, or the folder holds another sweep."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe that was tried."""
+    """One recipe and its result."""
 
     number: int
     tried: dict[str, Any]  # by field of the recipe
     config: Config
-    loss: float  # on the validation part, at the epoch that is kept
+    loss: float  # on the validation part, at the best epoch
 
 
-def read_space(told: tuple[str, ...]) -> Space:
-    """`hidden=32,64,128`: one of these; `learning_rate=1e-4..1e-2`: anything between. Raises SweepError."""
+def read_space(options: tuple[str, ...]) -> Space:
+    """Parse `hidden=32,64,128` (a list) and `learning_rate=1e-4..1e-2` (a range). Raises SweepError."""
     space: dict[str, BaseDistribution] = {}
-    for text in told:
+    for text in options:
         name, equals, values = text.partition("=")
         field = name.strip().replace("-", "_")
         if field not in Recipe.model_fields or not equals:
@@ -63,12 +64,12 @@ def read_space(told: tuple[str, ...]) -> Space:
             else CategoricalDistribution([_value(field, value) for value in values.split(",")])
         )
     if not space:
-        raise SweepError("nothing to try; say for example --try hidden=32,64,128")
+        raise SweepError("nothing to try; for example: --try hidden=32,64,128")
     return space
 
 
 def sweep(config: Config, space: Space, folder: Path, *, count: int) -> Iterator[Trial]:
-    """Train `count` recipes, those that are finished excepted, and yield each.
+    """Train `count` recipes, skipping finished ones, and yield a Trial for each.
 
     Raises SweepError, FetchError, CellError, DeviceError, Interrupted.
     """
@@ -78,23 +79,23 @@ def sweep(config: Config, space: Space, folder: Path, *, count: int) -> Iterator
     study = optuna.create_study(direction="minimize")
     for number in range(count):
         study.sampler = optuna.samplers.TPESampler(seed=config.seed + number)
-        asked = study.ask(dict(space))
-        told = config.model_copy(update={"recipe": _changed(config.recipe, asked.params)})
-        loss = _validated(told, loaded, folder / f"trial-{number:03}")
+        proposal = study.ask(dict(space))
+        trial_config = config.model_copy(update={"recipe": _changed(config.recipe, proposal.params)})
+        loss = _validation_loss(trial_config, loaded, folder / f"trial-{number:03}")
         if math.isfinite(loss):
-            study.tell(asked, loss)
+            study.tell(proposal, loss)
         else:
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        yield Trial(number, asked.params, told, loss)
+            study.tell(proposal, state=optuna.trial.TrialState.FAIL)
+        yield Trial(number, proposal.params, trial_config, loss)
 
 
 def ranked(trials: list[Trial]) -> list[Trial]:
-    """The best first; those that diverged last."""
+    """The trials by loss, the best first; diverged ones last."""
     return sorted(trials, key=lambda trial: (not math.isfinite(trial.loss), trial.loss))
 
 
 def write(trials: list[Trial], path: Path) -> None:
-    """The trials as CSV, in their order."""
+    """Write the trials as CSV, in this order."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["trial", *trials[0].tried, "validation_loss"])
         writer.writeheader()
@@ -103,7 +104,7 @@ def write(trials: list[Trial], path: Path) -> None:
         )
 
 
-def _validated(config: Config, loaded: DataSet, place: Path) -> float:
+def _validation_loss(config: Config, loaded: DataSet, place: Path) -> float:
     if (place / CONFIG_FILE).is_file() and Config.read(place) != config:
         raise SweepError(f"{place} belongs to another sweep; --out names another folder")
     outcome = place / OUTCOME_FILE
@@ -139,9 +140,9 @@ def _between(field: str, low: str, high: str) -> BaseDistribution:
 
 
 def _value(field: str, text: str) -> Any:
-    """A field's value as a recipe would take it."""
-    told = Recipe.model_fields[field]
+    """The value of a field, parsed and validated as in a recipe."""
+    info = Recipe.model_fields[field]
     try:
-        return TypeAdapter(told.rebuild_annotation()).validate_python(text.strip())
+        return TypeAdapter(info.rebuild_annotation()).validate_python(text.strip())
     except ValidationError as error:
         raise SweepError(f"{field}={text}: {error.errors()[0]['msg']}") from error

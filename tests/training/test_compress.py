@@ -21,7 +21,7 @@ from training import cells
 from training.__main__ import main
 from training.compress import CompressError, Plan, compress, prune
 from training.compress.measure import difference
-from training.compress.quantize import stored
+from training.compress.quantize import quantized
 from training.data.dataset import Task
 from training.export import random_network
 from training.export.network import write_graph
@@ -55,10 +55,10 @@ def test_units_that_nobody_reads_go_and_change_nothing(cell: str) -> None:
             "head.weight",
         ):
             network.get_parameter(name)[:, unread] = 0
-    kept = prune.kept_units(network, 1 / 3)
+    kept = prune.largest_units(network, 1 / 3)
     assert [units.tolist() for units in kept] == [[0, 2, 3, 6, 7, 8, 9, 11]] * 2
     smaller = network_of(cell, hidden=8)
-    prune.without_units(network, smaller, kept)
+    prune.copy_units(network, smaller, kept)
     torch.testing.assert_close(said(smaller), said(network), atol=1e-6, rtol=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_half_floats_halve_the_file_and_hardly_move_the_answer(cell: str) -> Non
     network = network_of(cell, hidden=48)
     _, data = random_network(cell="lstm", features=3, hidden=1, layers=1, classes=4, seed=1)
     whole = write_graph(network).SerializeToString()
-    small = stored(whole, "fp16")
+    small = quantized(whole, "fp16")
     onnx.checker.check_model(onnx.load_from_string(small), full_check=True)
     assert len(small) < 0.65 * len(whole)
     assert max(difference(whole, small, network, data.test).values()) < 0.02
@@ -93,7 +93,7 @@ def test_eight_bits_shrink_every_cell_and_hardly_move_the_answer(cell: str) -> N
     network = network_of(cell, hidden=48)
     _, data = random_network(cell="lstm", features=3, hidden=1, layers=1, classes=4, seed=1)
     whole = write_graph(network).SerializeToString()
-    small = stored(whole, "int8")
+    small = quantized(whole, "int8")
     onnx.checker.check_model(onnx.load_from_string(small))
     assert len(small) < 0.5 * len(whole)
     assert max(difference(whole, small, network, data.test).values()) < 0.1
@@ -105,7 +105,7 @@ def test_the_quantizer_says_nothing(task: Task, caplog: pytest.LogCaptureFixture
     data, handlers = data_of(task), list(logging.getLogger().handlers)
     network = network_for(data)
     whole = write_graph(network).SerializeToString()
-    assert max(difference(whole, stored(whole, "int8"), network, data.test).values()) < 0.1
+    assert max(difference(whole, quantized(whole, "int8"), network, data.test).values()) < 0.1
     assert not caplog.records
     assert logging.getLogger().handlers == handlers
     logging.getLogger("training").warning("heard")
@@ -115,13 +115,13 @@ def test_the_quantizer_says_nothing(task: Task, caplog: pytest.LogCaptureFixture
 def test_a_file_that_would_grow_is_refused() -> None:
     whole = write_graph(network_of("gru", hidden=8)).SerializeToString()
     with pytest.raises(CompressError, match=f"has {len(whole)} bytes and would have .*Nothing was written"):
-        stored(whole, "int8")
+        quantized(whole, "int8")
 
 
 @pytest.mark.parametrize("cell", [name for name in cells.names() if name not in ("lstm", "gru", "rnn")])
 def test_units_are_removed_only_where_that_is_known_to_be_right(cell: str) -> None:
     with pytest.raises(CompressError, match="from the cells lstm, gru and rnn, not from"):
-        prune.kept_units(network_of(cell), 0.5)
+        prune.largest_units(network_of(cell), 0.5)
 
 
 def test_pruned_weights_stay_zero_while_the_rest_learns_on(finished: Run, tmp_path: Path) -> None:

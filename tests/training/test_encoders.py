@@ -28,7 +28,7 @@ def network_for(data: DataSet, cell: str = "lstm", projection: int = 0) -> Netwo
 def test_a_graph_with_encoders_agrees_with_torch(cell: str) -> None:
     data = encoded_data()
     network = network_for(data, cell)
-    assert network.front.width == 6 + 4 + 3
+    assert network.input_layer.width == 6 + 4 + 3
     errors = check(write_graph(network).SerializeToString(), network, data.test)
     assert max(errors.values()) <= TOLERANCE
 
@@ -36,7 +36,7 @@ def test_a_graph_with_encoders_agrees_with_torch(cell: str) -> None:
 def test_the_recipe_projects_every_input_of_numbers_that_does_not_say() -> None:
     data = data_of("forecast")  # numbers with gaps, tokens, numbers
     network = network_for(data, projection=3)
-    assert network.front.width == 3 + 5 + 3
+    assert network.input_layer.width == 3 + 5 + 3
     check(write_graph(network).SerializeToString(), network, data.test)  # raises where they differ
 
 

@@ -22,7 +22,7 @@ def test_scores_are_those_of_the_book() -> None:
 def test_answers_do_not_depend_on_the_batch_size(finished: Run) -> None:
     whole = predict(finished.network, finished.data.test, of(finished.data))
     parts = predict(finished.network, finished.data.test, of(finished.data), batch_size=7)
-    np.testing.assert_allclose(parts.said, whole.said, atol=1e-5)
+    np.testing.assert_allclose(parts.outputs, whole.outputs, atol=1e-5)
     assert [state.shape for state in whole.state] == [(1, 370, 24)] * 2
     for ours, theirs in zip(parts.state, whole.state, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -15,12 +15,11 @@ from tests.training.synthetic import data_of, encoded_data
 from tests.training.test_encoders import network_for as encoded_network_for
 from tests.training.test_inputs import TASKS, network_for
 from training import cells
-from training import explain as inside
 from training.__main__ import main
 from training.data.dataset import DataSet, Sequence, Task
 from training.explain import explain
 from training.export import random_network
-from training.figures import draw_foretold, draw_outputs, draw_saliency
+from training.figures import draw_forecast, draw_outputs, draw_saliency
 from training.model import Network
 from training.run import Run
 from training.tasks import of
@@ -66,11 +65,11 @@ KINDS = ("classify", *TASKS, "encoded", "projected")
 def said_of_baseline(network: Network, sequence: Sequence) -> torch.Tensor:
     """What the network itself says at the end of the baseline: means for numbers, nothing for tokens."""
     told, x = deepcopy(network), sequence.copy()
-    for given, place in told.front.places():
+    for given, place in told.input_layer.slices():
         if given.kind == "token":
-            told.front.table(given.name).data.zero_()
+            told.input_layer.table(given.name).data.zero_()
         else:
-            x[:, place] = np.where(np.isnan(x[:, place]), np.nan, told.front.shift[place].numpy())
+            x[:, place] = np.where(np.isnan(x[:, place]), np.nan, told.input_layer.shift[place].numpy())
     return said_last(told, x)
 
 
@@ -110,18 +109,16 @@ def test_a_forecast_hangs_on_the_value_that_was_seen_last() -> None:
     ])  # fmt: skip
     found = explain(network, data, sequence)
     due = np.zeros_like(found.saliency)
-    due[1, 0] = 4 - float(network.front.shift[0])
+    due[1, 0] = 4 - float(network.input_layer.shift[0])
     np.testing.assert_allclose(found.saliency, due, atol=1e-4)
 
 
-def test_a_long_sequence_is_integrated_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_sequence_is_integrated_in_parts() -> None:
     network, data = made("forecast")
     sequence = max(data.test.sequences, key=len)
     whole = explain(network, data, sequence)
-    monkeypatch.setattr(inside, "BATCH_STEPS", 3 * len(sequence))
-    np.testing.assert_allclose(
-        explain(network, data, sequence).saliency, whole.saliency, atol=1e-4, rtol=1e-3
-    )
+    in_parts = explain(network, data, sequence, batch_steps=3 * len(sequence))
+    np.testing.assert_allclose(in_parts.saliency, whole.saliency, atol=1e-4, rtol=1e-3)
 
 
 def test_an_input_that_is_not_read_adds_nothing() -> None:
@@ -175,7 +172,7 @@ def test_forecasts_are_drawn_beside_what_came(
     said = np.zeros((20, len(names) * len(quantiles)), np.float32)
     truth = np.full((20, len(names)), np.nan, np.float32)
     path = tmp_path / "outputs.png"
-    draw_foretold(said, names=names, quantiles=quantiles, truth=truth if has_truth else None, path=path)
+    draw_forecast(said, names=names, quantiles=quantiles, truth=truth if has_truth else None, path=path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

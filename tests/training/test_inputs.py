@@ -13,7 +13,7 @@ from tests.training.synthetic import MIXED, data_of, encoded_data, gapped
 from training.data.dataset import DataSet, Input, Split, Task, each_step
 from training.export.network import write_graph
 from training.export.parity import TOLERANCE, check
-from training.inputs import Front
+from training.inputs import InputLayer
 from training.model import Network
 from training.tasks import of
 
@@ -32,7 +32,7 @@ def network_for(data: DataSet, cell: str = "lstm") -> Network:
 
 
 def test_gaps_are_filled_with_the_last_seen_fading_to_the_mean() -> None:
-    front = Front((Input(features=("a",), has_gaps=True),), embedding=1)
+    front = InputLayer((Input(features=("a",), has_gaps=True),), embedding=1)
     front.shift.fill_(10)
     nan = math.nan
     x = torch.tensor([[[nan], [12], [nan], [nan], [7], [nan]]])
@@ -47,7 +47,7 @@ def test_gaps_are_filled_with_the_last_seen_fading_to_the_mean() -> None:
 
 @given(st.integers(2, 25), st.integers(0, 50), st.data())
 def test_a_cut_changes_nothing_for_gaps(steps: int, seed: int, data: st.DataObject) -> None:
-    front = Front((Input(features=("a", "b"), has_gaps=True),), embedding=1).eval()
+    front = InputLayer((Input(features=("a", "b"), has_gaps=True),), embedding=1).eval()
     x = torch.from_numpy(gapped(np.random.default_rng(seed), steps, share=0.6))[None]
     start = (torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
     whole = front(x, torch.tensor([steps]), start)
@@ -83,7 +83,7 @@ def test_padding_influences_no_filled_gap(padding: float) -> None:
 
 def test_tokens_are_not_scaled_and_numbers_are() -> None:
     data = data_of("forecast")
-    front = network_for(data).front
+    front = network_for(data).input_layer
     assert front.scale[2] == 1
     assert front.shift[2] == 0
     assert (front.scale[[0, 1, 3]] != 1).all()
@@ -131,7 +131,7 @@ def test_weights_of_an_older_run_are_read() -> None:
 
 def test_names_that_are_numbers_are_not_taken_for_places() -> None:
     inputs = tuple(Input(name, kind="token", vocabulary=("a", "b")) for name in ("1", "0"))
-    one, two = (Front(inputs, embedding=2) for _ in range(2))
+    one, two = (InputLayer(inputs, embedding=2) for _ in range(2))
     two.load_state_dict(one.state_dict())
     torch.testing.assert_close(two.table("1"), one.table("1"))
 
@@ -143,7 +143,7 @@ def test_quantiles_never_cross_and_an_untrained_network_says_persistence() -> No
     x = torch.from_numpy(data.test.sequences[0])[None]
     with torch.inference_mode():
         y, _ = network(x, torch.tensor([x.shape[1]]), network.initial_state(1))
-    seen = network.front(x, torch.tensor([x.shape[1]]), network.initial_state(1)).level[0, :, 0]
+    seen = network.input_layer(x, torch.tensor([x.shape[1]]), network.initial_state(1)).level[0, :, 0]
     quantiles = y[0].reshape(-1, 2, 3)
     assert (quantiles.diff(dim=-1) > 0).all()
     torch.testing.assert_close(quantiles[..., 1], seen[:, None].expand(-1, 2), atol=1e-2, rtol=0)
@@ -153,9 +153,9 @@ def test_the_pinball_loss_is_least_at_the_quantiles() -> None:
     data = data_of("forecast")
     network, task = network_for(data), of(data)
     truth = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
-    assert network.tail is not None
-    network.tail.reach.fill_(1)
-    normal = torch.distributions.Normal(0, 1).icdf(network.tail.quantiles)  # type: ignore[no-untyped-call]
+    assert network.quantiles is not None
+    network.quantiles.reach.fill_(1)
+    normal = torch.distributions.Normal(0, 1).icdf(network.quantiles.quantiles)  # type: ignore[no-untyped-call]
     best = normal.repeat(2).expand(4000, -1)
     least = float(task.loss(network, best, truth))
     for away in (-0.2, 0.2):

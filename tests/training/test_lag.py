@@ -14,18 +14,18 @@ DOCS = Path(__file__).parents[2] / "docs"
 MARKS = f"before\n{lag.BEGIN}old\n{lag.END}after\n"
 
 
-def test_an_rnn_forgets_and_an_lstm_with_open_forget_gates_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    build = cells.build
-
+def test_an_rnn_forgets_and_an_lstm_with_open_forget_gates_does_not() -> None:
     def remembering(name: str, **size: int) -> Cell:
-        cell = build(name, **size)
+        cell = cells.build(name, **size)
         if name == "lstm":
             with torch.no_grad():
                 cell.get_parameter("rnn.bias_ih_l0")[size["hidden"] : 2 * size["hidden"]] = 9.0
         return cell
 
-    monkeypatch.setattr(cells, "build", remembering)
-    rnn, lstm = (lag.gradient(cell, layers=1, steps=100, hidden=16, seeds=2) for cell in ("rnn", "lstm"))
+    rnn, lstm = (
+        lag.gradient(cell, layers=1, steps=100, hidden=16, seeds=2, build=remembering)
+        for cell in ("rnn", "lstm")
+    )
     assert rnn.norms[0] == lstm.norms[0] == 1
     assert rnn.norms[99] < 1e-9
     assert lstm.norms[99] > 1e-3
@@ -53,7 +53,7 @@ def test_the_tables_go_between_the_marks(tmp_path: Path) -> None:
     words = ["lag", "--page", str(page), "--length", "4", "--length", "6", "--updates", "2", "--steps", "5"]
     result = CliRunner().invoke(main, [*words, "--hidden", "4"])
     assert result.exit_code == 0, result.output
-    assert result.output.count("after 2 updates") == len(lag.CELLS), "who fails is asked no more"
+    assert result.output.count("after 2 updates") == len(lag.CELLS), "a cell that fails skips longer ones"
     text = page.read_text()
     assert text.startswith(f"before\n{lag.BEGIN}The gradient")
     assert text.endswith(f"{lag.END}after\n")
@@ -65,7 +65,7 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     page.write_text("nothing here")
     lags = lag.Lags(hidden=1, most_updates=1, gradients=[], adding=[])
     with pytest.raises(lag.LagError, match="expected the lines"):
-        lag.put(page, lags)
+        lag.write_page(page, lags)
     assert page.read_text() == "nothing here"
 
 
@@ -73,5 +73,5 @@ def test_the_committed_page_is_written_from_the_committed_figures(tmp_path: Path
     lags = lag.Lags.model_validate_json((DOCS / "lag.json").read_bytes())
     page = tmp_path / "lstm.md"
     page.write_bytes((DOCS / "lstm.md").read_bytes())
-    lag.put(page, lags)
+    lag.write_page(page, lags)
     assert page.read_bytes() == (DOCS / "lstm.md").read_bytes()

@@ -13,7 +13,7 @@ from tests.training.test_inputs import network_for
 from training.data import tokens
 from training.data.dataset import Input
 from training.export.example import steps_of
-from training.sequence_file import PostedError, read
+from training.sequence_file import SequenceFileError, read
 
 NUMBERS = (Input(features=("a", "b")),)
 FILM = (Input("film", kind="video", frame=(2, 3)),)
@@ -117,7 +117,7 @@ def test_padding_is_trimmed_where_the_body_asks_for_it(tmp_path: Path) -> None:
 def test_a_file_that_does_not_fit_says_where(
     inputs: tuple[Input, ...], told: Any, why: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(PostedError, match=why):
+    with pytest.raises(SequenceFileError, match=why):
         read(written(tmp_path, told), inputs)
 
 

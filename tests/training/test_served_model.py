@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.server import running
 from tests.training.synthetic import data_of
 from tests.training.test_inputs import TASKS, network_for
-from training import cells, evaluate, served
+from training import cells, evaluate, served_model
 from training.data.dataset import DataSet, Task
 from training.explain import explain
 from training.export import export, random_network
@@ -156,24 +156,22 @@ def test_the_states_that_are_explained_are_those_that_are_served(client: httpx.C
 
 @pytest.mark.parametrize("piece", [1000, 3])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_served_model_measures_like_the_network(
-    client: httpx.Client, task: Task, piece: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Many sequences to a request, and each in pieces through a session."""
-    monkeypatch.setattr(served, "PIECE", piece)
+def test_a_served_model_measures_like_the_network(client: httpx.Client, task: Task, piece: int) -> None:
+    """Many sequences in a request, and each in pieces through a session."""
     data = data_of(task)
     network = network_for(data)
     due = evaluate.evaluate(network, data, data.test).metrics
-    found = served.evaluate(served.Asked(str(client.base_url), task), network, data, data.test).metrics
+    model = served_model.ServedModel(str(client.base_url), task)
+    found = served_model.evaluate(model, network, data, data.test, piece_steps=piece).metrics
     assert found == pytest.approx(due, rel=1e-4, nan_ok=True)
 
 
 def test_a_server_that_refuses_or_is_not_there_is_told(client: httpx.Client) -> None:
     data = data_of("classify")
     for asked, why in (
-        (served.Asked(str(client.base_url), "nobody"), "/predict answered 404: .*unknown_model"),
-        (served.Asked(str(client.base_url), "lstm"), "refused a sequence|answered 422"),
-        (served.Asked("http://127.0.0.1:9", "lstm"), "http://127.0.0.1:9/predict: "),
+        (served_model.ServedModel(str(client.base_url), "nobody"), "/predict answered 404: .*unknown_model"),
+        (served_model.ServedModel(str(client.base_url), "lstm"), "refused a sequence|answered 422"),
+        (served_model.ServedModel("http://127.0.0.1:9", "lstm"), "http://127.0.0.1:9/predict: "),
     ):
-        with pytest.raises(served.ServedError, match=why):
-            served.evaluate(asked, network_for(data), data, data.test)
+        with pytest.raises(served_model.ServerError, match=why):
+            served_model.evaluate(asked, network_for(data), data, data.test)

@@ -1,4 +1,4 @@
-"""The recurrent cells: one module each, with `CELL`, a subclass of `Cell`. A new one is a new file."""
+"""The recurrent cells: one module each, with `CELL`, a subclass of `Cell`. A new cell is a new file."""
 
 import pkgutil
 from importlib import import_module
@@ -11,14 +11,14 @@ _NOT_A_CELL = ("cell", "fused", "scan", "stepped")
 
 
 def names() -> list[str]:
-    """Every cell that can be named on the command line."""
-    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name not in _NOT_A_CELL)
+    """The names of all cells."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_A_CELL)
 
 
 def build(
     name: str, *, features: int, hidden: int, layers: int, dropout: float = 0.0, projection: int = 0
 ) -> Cell:
-    """A cell with fresh weights; `dropout` is between layers. Raises CellError."""
+    """A cell with random weights; `dropout` is between layers. Raises CellError."""
     if name not in names():
         raise CellError(f"no cell {name!r}; there are: {', '.join(names())}")
     cell: type[Cell] = import_module(f"{__name__}.{name}").CELL

@@ -1,4 +1,4 @@
-"""The LSTM with full peephole matrices: every gate, and the candidate too, sees the whole cell state.
+"""The LSTM with full peephole matrices: every gate, and the candidate too, reads the whole cell state.
 
 in_gate      = sigmoid(W_i x + R_i h + C_i c + b_i)      c' = forget_gate · c + in_gate · in_transform
 forget_gate  = sigmoid(W_f x + R_f h + C_f c + b_f)

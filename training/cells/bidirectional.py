@@ -1,6 +1,6 @@
 """Two LSTMs a layer, one from each end, side by side (Schuster, Paliwal 1997; Graves, Schmidhuber 2005).
 
-What it says of a step depends on all steps after it. So it has no state to carry: it reads whole sequences.
+The output at a step depends on all later steps. So the cell has no state, and needs whole sequences.
 """
 
 from typing import Any, ClassVar
@@ -29,14 +29,14 @@ class BidirectionalLSTM(Fused):
         return lstm_step(weights, x, state)
 
     def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
-        """See `Cell.trace`: both ways, in the order of time; `state` is empty, and both begin at zeros."""
+        """See `Cell.trace`: both directions in the order of time, from zeros; `state` is empty."""
         assert state == ()
         zeros = (x.new_zeros(1, self.hidden),) * 2
         ahead = self.trace_one_way(number, x, zeros)
         back = self.trace_one_way(number, x.flip(0), zeros, "_reverse")
-        found = {f"{name}_ahead": values for name, values in ahead.items()}
-        found |= {f"{name}_back": values.flip(0) for name, values in back.items()}
-        return found, torch.cat([found["h_ahead"], found["h_back"]], dim=1)
+        inside = {f"{name}_ahead": values for name, values in ahead.items()}
+        inside |= {f"{name}_back": values.flip(0) for name, values in back.items()}
+        return inside, torch.cat([inside["h_ahead"], inside["h_back"]], dim=1)
 
     @property
     def width(self) -> int:

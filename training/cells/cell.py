@@ -1,4 +1,4 @@
-"""What every recurrent cell offers: to torch a module with its state in and out, to ONNX its nodes."""
+"""The interface of a recurrent cell: a torch module with explicit state, and its ONNX nodes."""
 
 from typing import ClassVar, NamedTuple
 
@@ -16,7 +16,7 @@ Inside = dict[str, Tensor]  # gates and states by name; of one step each [batch,
 
 
 class CellError(TrainingError):
-    """No cell has this name, or it does not take what it was given."""
+    """No cell has this name, or it does not accept this argument."""
 
 
 class Affine(NamedTuple):
@@ -27,17 +27,17 @@ class Affine(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """Where one layer stands in the graph: what it reads, and what its new states shall be called."""
+    """One layer in the graph: its inputs, and the names of its new states."""
 
     number: int  # 0 is the lowest
     x: str  # [time, batch, features]
     lengths: str  # [batch]
     start: list[str]  # per state [1, batch, width]
     end: list[str]  # likewise
-    normalise: Affine | None  # to be done to x first; None above the first layer
+    normalise: Affine | None  # applied to x first; None above the lowest layer
 
     def name(self, tensor: str) -> str:
-        """A name that no other layer gives."""
+        """The name of a tensor, unique to this layer."""
         return f"{tensor}_{self.number}"
 
 
@@ -49,7 +49,7 @@ def in_time(steps: list[Inside]) -> Inside:
 def gates_and_state(
     in_gate: Tensor, forget_gate: Tensor, in_transform: Tensor, out_gate: Tensor, c: Tensor, h: Tensor
 ) -> Inside:
-    """What happens in an LSTM at one step, by name."""
+    """Gates and states of an LSTM at one step, by name."""
     return {
         "in_gate": in_gate,
         "forget_gate": forget_gate,
@@ -61,20 +61,20 @@ def gates_and_state(
 
 
 def state_out(name: str) -> str:
-    """What the graph calls the new value of a state."""
+    """The graph's name for the new value of a state."""
     return f"{name}_out"
 
 
 class Cell(nn.Module):
     """A stack of recurrent layers.
 
-    `projection` is the width of h where that is not `hidden`; 0 leaves it to the cell. `dropout` is the share
+    `projection` is the width of h where that is not `hidden`; 0: the cell's default. `dropout` is the share
     dropped between layers in training.
     """
 
-    states: ClassVar[tuple[str, ...]]  # the recurrent tensors, as the graph will name them
-    causal: ClassVar[bool] = True  # False: what it says depends on steps to come
-    projects: ClassVar[bool] = False  # whether it takes a projection
+    states: ClassVar[tuple[str, ...]]  # the recurrent tensors, as the graph names them
+    causal: ClassVar[bool] = True  # False: an output depends on later steps
+    projects: ClassVar[bool] = False  # whether it accepts a projection
 
     def __init__(
         self, *, features: int, hidden: int, layers: int, dropout: float = 0.0, projection: int = 0
@@ -85,15 +85,15 @@ class Cell(nn.Module):
 
     @property
     def width(self) -> int:
-        """How wide the output is."""
+        """The width of the output."""
         return self.projection or self.hidden
 
     def state_width(self, name: str) -> int:
-        """How wide a state is: h as wide as the output, any other `hidden`."""
+        """The width of a state: for h the width of the output, for any other `hidden`."""
         return self.width if name == "h" else self.hidden
 
     def initial_state(self, batch: int) -> State:
-        """Zeros: what a sequence starts from."""
+        """The state at the start of a sequence: zeros."""
         like = next(self.parameters())
         return tuple(like.new_zeros(self.layers, batch, self.state_width(name)) for name in self.states)
 
@@ -102,22 +102,22 @@ class Cell(nn.Module):
         raise NotImplementedError
 
     def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
-        """What happens inside layer `number`, step by step: for people to look at, not for speed.
+        """Gates and states inside layer `number`, step by step; slow.
 
-        x [time, features] and the layer's state, each [1, width] → every gate and state by name, and what the
-        layer says, each [time, width].
+        x [time, features] and the layer's state, each [1, width] → every gate and state by name, and the
+        output of the layer, each [time, width].
         """
         raise NotImplementedError
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
-        """Write one layer: the name of its output [time, batch, width]. The new states get their names."""
+        """Write one layer and its new states; return the name of its output [time, batch, width]."""
         raise NotImplementedError
 
     def write(self, graph: Graph, x: str, lengths: str, normalise: Affine) -> tuple[str, tuple[str, ...]]:
         """Write all layers: x [time, batch, features] → [time, batch, width], and the new states.
 
-        `normalise` happens to x before the first layer: a cell folds it into its weights (`fold`).
-        One layer takes the state as it is; a stack splits it and joins it again.
+        `normalise` is applied to x before the lowest layer: a cell folds it into its weights (`fold`).
+        One layer reads the state directly; a stack splits it and joins it again.
         """
         starts = [self._rows(name) for name in self.states]  # per state, its name in each layer
         ends = [self._rows(state_out(name)) for name in self.states]
@@ -138,15 +138,15 @@ class Cell(nn.Module):
 
 
 def weights_of(parameter: Tensor) -> Weights:
-    """A parameter in float64: what is computed from weights is rounded once, at the end."""
+    """A parameter in float64, so that numbers computed from weights are rounded once, at the end."""
     return parameter.detach().cpu().double().numpy()
 
 
 def fold(weight: Weights, bias: Weights, normalise: Affine | None) -> tuple[Weights, Weights]:
-    """Weight [out, features] and bias [out] that do the normalisation too.
+    """Weight [out, features] and bias [out] that include the normalisation.
 
     W · ((x - shift) · scale) + b = (W · scale) · x + (b - (W · scale) · shift):
-    the same but for rounding, and no node is left to run.
+    equal up to rounding, and without extra nodes.
     """
     if normalise is None:
         return weight, bias

@@ -14,13 +14,13 @@ KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer's paramet
 
 
 class Fused(Cell):
-    """PyTorch's own stack on packed sequences; `operator` is the ONNX node that a layer becomes."""
+    """PyTorch's own stack on packed sequences; `operator` is the ONNX node of a layer."""
 
     module: ClassVar[Callable[..., nn.RNNBase]]
     operator: ClassVar[str]
-    gates: ClassVar[tuple[int, ...]]  # ONNX's gates, each by its place among PyTorch's
+    gates: ClassVar[tuple[int, ...]]  # the index in PyTorch's order of each of ONNX's gates
     attributes: ClassVar[dict[str, Any]] = {}
-    directions: ClassVar[tuple[str, ...]] = ("",)  # what PyTorch puts behind a parameter's name
+    directions: ClassVar[tuple[str, ...]] = ("",)  # PyTorch's suffixes of parameter names
 
     def __init__(self, **size: Any) -> None:
         super().__init__(**size)
@@ -44,11 +44,11 @@ class Fused(Cell):
 
     def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
         """See `Cell.trace`."""
-        found = self.trace_one_way(number, x, state)
-        return found, found["h"]
+        inside = self.trace_one_way(number, x, state)
+        return inside, inside["h"]
 
     def trace_one_way(self, number: int, x: Tensor, state: State, direction: str = "") -> Inside:
-        """`trace` in the order in which x lies, by the weights of one direction."""
+        """`trace` in the order of x, with the weights of one direction."""
         weights = [getattr(self.rnn, f"{kind}_l{number}{direction}") for kind in KINDS]
         if self.projection:
             weights.append(getattr(self.rnn, f"weight_hr_l{number}"))
@@ -81,7 +81,7 @@ class Fused(Cell):
 
 
 def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run a torch module over ragged sequences; as many states come out as went in."""
+    """Run a torch module over ragged sequences; returns as many states as it gets."""
     packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
     start = (state if len(state) > 1 else state[0]) if state else None
     y, end = module(packed, start)
@@ -90,7 +90,7 @@ def run_packed(module: nn.RNNBase, x: Tensor, lengths: Tensor, state: State) -> 
 
 
 def in_order(weights: Weights, gates: tuple[int, ...]) -> Weights:
-    """The blocks of a stack of gates [gates · hidden, …] in another order."""
+    """The blocks of stacked gates [gates · hidden, …] in another order."""
     blocks = np.split(weights, len(gates))
     return np.concatenate([blocks[gate] for gate in gates])
 
@@ -106,7 +106,7 @@ def write_node(
 ) -> str:
     """Write ONNX `LSTM`, `GRU` or `RNN` [time, directions, batch, hidden], and its output without directions.
 
-    `weights`: W, R, B, and P where there is one, each with the directions first.
+    `weights`: W, R, B, and optionally P, each with the directions first.
     """
     axis = "" if is_both_ways else graph.weight("direction_axis", np.array([1]))
     names = {key: graph.weight(layer.name(key), value.astype(np.float32)) for key, value in weights.items()}

@@ -1,4 +1,4 @@
-"""The GRU of Cho et al. (2014), in the form that PyTorch and cuDNN compute: reset_gate after the product.
+"""The GRU of Cho et al. (2014), in the form of PyTorch and cuDNN: reset_gate after the product.
 
 reset_gate   = sigmoid(W_r x + R_r h + b_r)
 update_gate  = sigmoid(W_z x + R_z h + b_z)

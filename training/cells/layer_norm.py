@@ -5,11 +5,11 @@ c' = sigmoid(forget_gate) · c + sigmoid(in_gate) · tanh(in_transform)
 h' = sigmoid(out_gate) · tanh(LN(c'))
 
 LN(z) = gain · (z - mean) / sqrt(variance + epsilon) + bias, over the units of one layer at one step. Of the
-three biases that the paper adds up in the gates, one is kept: that of LN(W x).
+three biases that the paper adds up in the gates, only that of LN(W x) remains.
 
-The gains of the gates start at 0.1 (Cooijmans et al. 2017): at 1 the gates are saturated, and a stack of
-three amplifies the rounding of float32 to some 1e-5, so that two right computations differ by more than an
-export allows.
+The gains of the gates start at 0.1 (Cooijmans et al. 2017). At 1 the gates are saturated, and a stack of
+three amplifies the rounding of float32 to about 1e-5, more than an export allows between two correct
+computations.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ class LayerNormLayer(StepLayer):
         self.norm_c = nn.LayerNorm(hidden)
 
     def reset(self) -> None:
-        """Start as PyTorch's own cells do, but for gains and biases."""
+        """Initialise like PyTorch's own cells, except gains and biases."""
         super().reset()
         for norm, gain in ((self.norm_x, GATE_GAIN), (self.norm_h, GATE_GAIN), (self.norm_c, 1.0)):
             norm.reset_parameters()

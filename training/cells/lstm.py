@@ -27,7 +27,7 @@ class LSTM(Fused):
 
 
 def lstm_step(weights: list[Tensor], x: Tensor, state: State) -> Inside:
-    """The equations above; a fifth matrix projects h (Sak, Senior, Beaufays 2014)."""
+    """One step by the equations above; a fifth matrix projects h (Sak, Senior, Beaufays 2014)."""
     w, r, b_w, b_r, *projection = weights
     h, c = state
     gates = linear(x, w, b_w) + linear(h, r, b_r)

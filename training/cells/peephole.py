@@ -1,11 +1,11 @@
-"""The LSTM with peepholes of Gers and Schmidhuber (2000): a gate sees its own cell's state, nothing else's.
+"""The LSTM with peepholes of Gers and Schmidhuber (2000): a gate reads the state of its own cell only.
 
 in_gate      = sigmoid(W_i x + R_i h + p_i · c + b_i)      c' = forget_gate · c + in_gate · in_transform
 forget_gate  = sigmoid(W_f x + R_f h + p_f · c + b_f)
 in_transform = tanh(W_c x + R_c h + b_c)
 out_gate     = sigmoid(W_o x + R_o h + p_o · c' + b_o)     h' = out_gate · tanh(c')
 
-The p are vectors, that is diagonal matrices: what ONNX `LSTM` calls P.
+The p are vectors, that is diagonal matrices: P of ONNX `LSTM`.
 """
 
 import numpy as np
@@ -46,11 +46,11 @@ class PeepholeLSTM(Stepped):
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`. ONNX stacks gates i, o, f, c and peepholes i, o, f."""
-        found = self.step_layer(layer.number)
-        assert isinstance(found, PeepholeLayer)
-        w, b = fold(weights_of(found.from_x.weight), weights_of(found.from_x.bias), layer.normalise)
-        w, r, b = (in_order(stacked, (0, 3, 1, 2)) for stacked in (w, weights_of(found.from_h.weight), b))
-        p = weights_of(found.peepholes)[[0, 2, 1]].ravel()
+        module = self.step_layer(layer.number)
+        assert isinstance(module, PeepholeLayer)
+        w, b = fold(weights_of(module.from_x.weight), weights_of(module.from_x.bias), layer.normalise)
+        w, r, b = (in_order(stacked, (0, 3, 1, 2)) for stacked in (w, weights_of(module.from_h.weight), b))
+        p = weights_of(module.peepholes)[[0, 2, 1]].ravel()
         weights = {"W": w, "R": r, "B": np.concatenate([b, np.zeros_like(b)]), "P": p}
         return write_node(graph, "LSTM", layer, {key: value[None] for key, value in weights.items()})
 

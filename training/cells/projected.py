@@ -20,7 +20,7 @@ from training.graph import Graph
 
 
 class ProjectedLSTM(Fused):
-    """PyTorch's LSTM with `proj_size`, and a `Scan`. The projection is half of hidden unless given."""
+    """PyTorch's LSTM with `proj_size`, and a `Scan`. The default projection is half of hidden."""
 
     states = ("h", "c")
     projects = True

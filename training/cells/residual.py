@@ -1,13 +1,13 @@
-"""The Residual LSTM of Kim, El-Khamy and Lee (2017): what a layer reads is added to what it says.
+"""The Residual LSTM of Kim, El-Khamy and Lee (2017): the input of a layer is added to its output.
 
 in_gate      = sigmoid(W_i x + R_i h + p_i · c + b_i)      c' = forget_gate · c + in_gate · in_transform
 forget_gate  = sigmoid(W_f x + R_f h + p_f · c + b_f)
 in_transform = tanh(W_c x + R_c h + b_c)
 out_gate     = sigmoid(W_o x + R_o h + C_o c' + b_o)       h' = out_gate · (P tanh(c') + S x)
 
-The shortcut goes from layer to layer and past the cell, so gradients in depth do not fight with those in
-time. S is a matrix in the lowest layer, whose x has another width, and the identity above. P takes tanh(c')
-to the width of h, which is that of out_gate too.
+The shortcut connects the layers without passing through the cell, so gradients in depth do not compete with
+those in time. S is a matrix in the lowest layer, whose x has another width, and the identity above. P maps
+tanh(c') to the width of h, which is also that of out_gate.
 """
 
 import numpy as np
@@ -75,7 +75,7 @@ class ResidualLayer(StepLayer):
 
 
 class ResidualLSTM(Stepped):
-    """The equations above, step by step, and a `Scan`. h is as wide as c unless a projection is given."""
+    """The equations above, step by step, and a `Scan`. Without a projection h is as wide as c."""
 
     states = ("h", "c")
     projects = True

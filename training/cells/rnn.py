@@ -1,9 +1,9 @@
-"""The simple recurrent network of Elman (1990): no gate, so what it remembers fades or explodes.
+"""The simple recurrent network of Elman (1990): no gates, so its memory fades or explodes.
 
 h ← tanh(W x + R h + b)
 
-ONNX has a node for it. ONNX Runtime computes that one with bits that depend on the batch, and from 8 rows on
-three to four times slower than a `Scan` of the same (hidden 128). One step of one row is quicker in the node:
+ONNX has a node for it. In ONNX Runtime the bits of that node's output depend on the batch, and from 8 rows on
+it is three to four times slower than an equal `Scan` (hidden 128). One step of one row is faster in the node:
 9 µs instead of 15.
 """
 

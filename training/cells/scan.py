@@ -1,13 +1,13 @@
-"""Layers that no ONNX node computes, or none exactly: a `Scan`, whose body is one step.
+"""Writes layers that no ONNX node computes, or none exactly, as a `Scan` whose body is one step.
 
-    x [time, batch, features] ─ all that needs x alone, in one product ─┐ step by step
+    x [time, batch, features] ─ all products of x alone, at once ───────┐ step by step
     is_alive [time, batch, 1]: step < lengths ──────────────────────────┤
     state: h, … [batch, width] ──────────────────────────────────────── Scan ─ state at each row's length
                                                                         └───── y [time, batch, width of h]
 
-A row whose length is passed keeps its state, whatever the padding makes of the step; what y says there is
-rubbish that nothing reads. Products are `Gemm`s with constant weights, which ONNX Runtime packs at load:
-then the bits of a row do not depend on the rows beside it.
+A row past its length keeps its state, whatever the padding; its y there is undefined, and nothing reads it.
+Products are `Gemm`s with constant weights, which ONNX Runtime packs at load: then the bits of a row do not
+depend on the other rows of the batch.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,10 @@ WriteStep = Callable[[Graph, list[str], list[str]], list[str]]
 def write_scan(
     graph: Graph, layer: Layer, parts: dict[str, int], widths: list[int], write_step: WriteStep
 ) -> str:
-    """Write a layer; the name of its y, which is the state's first tensor at every step.
+    """Write a layer; return the name of its y, which is the first state at every step.
 
-    `parts` are the tensors [time, batch, width] that a step reads, with their widths; `widths` the states'.
+    `parts`: the tensors [time, batch, width] that a step reads, with their widths. `widths`: those of the
+    states.
     """
     alive = IS_ALIVE if layer.number else _write_is_alive(graph, layer)
     axis = graph.weight("layer_axis", np.array([0]))
@@ -74,7 +75,8 @@ def write_product(body: Graph, name: str, weight: Weights, x: str, plus: str = "
 def write_cell(body: Graph, in_forget: str, in_transform: str, c: str) -> str:
     """Write sigmoid(forget_gate) · c + sigmoid(in_gate) · tanh(in_transform): the new c.
 
-    `in_forget` holds both gates [batch, 2 · hidden], the in_gate first, all before their functions.
+    `in_forget` holds both gates [batch, 2 · hidden], the in_gate first. All arguments are before their
+    activations.
     """
     body.add("Sigmoid", [in_forget], ["in_forget_open"])
     body.add("Split", ["in_forget_open"], ["in_gate", "forget_gate"], axis=-1)

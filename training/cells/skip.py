@@ -1,9 +1,9 @@
-"""Standard LSTMs, each but the lowest adding what it reads to what it says (Wu et al. 2016, section 3.1).
+"""Standard LSTMs; each but the lowest adds its input to its output (Wu et al. 2016, section 3.1).
 
 y_0 = LSTM_0(x)        y_n = LSTM_n(y_(n-1)) + y_(n-1)
 
-The plain way to a deep stack: fused cells, and a straight way down for gradients. `residual` has the shortcut
-inside the cell, where the output gate controls it.
+The simplest deep stack: fused cells, and a direct path for gradients. `residual` has the shortcut inside the
+cell, where the output gate controls it.
 """
 
 from typing import Any
@@ -41,8 +41,8 @@ class SkipLSTM(Cell):
         """See `Cell.trace`."""
         lstm = self.stack[number]
         assert isinstance(lstm, LSTM)
-        found, y = lstm.trace(0, x, state)
-        return found, y + x if number else y
+        inside, y = lstm.trace(0, x, state)
+        return inside, y + x if number else y
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""

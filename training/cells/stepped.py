@@ -1,7 +1,6 @@
-"""Cells that PyTorch lacks: one step written out, run over padded batches; in the graph a `Scan`.
+"""Cells that PyTorch lacks: one step in Python, run over padded batches; in the graph a `Scan`.
 
-All that needs x alone is computed for the whole sequence in one product; a row whose length is passed keeps
-its state.
+All products of x alone are computed for the whole sequence at once. A row past its length keeps its state.
 """
 
 from typing import Any, ClassVar
@@ -16,9 +15,10 @@ from training.graph import Graph
 
 
 class StepLayer(nn.Module):
-    """One layer, of which a subclass says the step. Its output is the first tensor of its state, h.
+    """One layer, whose step a subclass defines. Its output is the first tensor of its state, h.
 
-    `from_x` is what all gates take from x; `gates` is how wide they are together, 4 · hidden unless given.
+    `from_x` computes the part of all gates that depends on x; `gates` is their total width, by default 4 ·
+    hidden.
     """
 
     def __init__(self, *, features: int, hidden: int, gates: int | None = None, bias: bool = True) -> None:
@@ -27,12 +27,12 @@ class StepLayer(nn.Module):
         self.from_x = nn.Linear(features, gates or 4 * hidden, bias=bias)
 
     def reset(self) -> None:
-        """Start all weights as PyTorch's own cells do."""
+        """Initialise all weights like PyTorch's own cells."""
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(self.hidden**-0.5), self.hidden**-0.5)
 
     def project(self, x: Tensor) -> State:
-        """What needs no state: [batch, time, features] → parts, each [batch, time, width]."""
+        """The parts of a step that need no state: [batch, time, features] → each [batch, time, width]."""
         return (self.from_x(x),)
 
     def inside(self, parts: State, state: State) -> Inside:
@@ -41,8 +41,8 @@ class StepLayer(nn.Module):
 
     def step(self, parts: State, state: State) -> State:
         """The state after one step."""
-        found = self.inside(parts, state)
-        return found["h"], found["c"]
+        inside = self.inside(parts, state)
+        return inside["h"], inside["c"]
 
     def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
         """Write `project`: the names of the parts [time, batch, width], with their widths."""
@@ -88,20 +88,20 @@ class Stepped(Cell):
         for step in range(len(x)):
             steps.append(layer.inside(tuple(part[:, step] for part in parts), state))
             state = steps[-1]["h"], steps[-1]["c"]
-        found = in_time(steps)
-        return found, found["h"]
+        inside = in_time(steps)
+        return inside, inside["h"]
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""
-        found = self.step_layer(layer.number)
+        module = self.step_layer(layer.number)
         widths = [self.state_width(name) for name in self.states]
-        return write_scan(graph, layer, found.write_project(graph, layer), widths, found.write_step)
+        return write_scan(graph, layer, module.write_project(graph, layer), widths, module.write_step)
 
     def step_layer(self, number: int) -> StepLayer:
-        """Layer `number` as it was built."""
-        found = self.stack[number]
-        assert isinstance(found, StepLayer)
-        return found
+        """Layer `number`."""
+        layer = self.stack[number]
+        assert isinstance(layer, StepLayer)
+        return layer
 
 
 def run_layer(layer: StepLayer, x: Tensor, is_alive: Tensor, state: State) -> tuple[Tensor, State]:

@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.commands.errors import errors, finished_run, model_of
+from training.commands.errors import reported_errors
+from training.commands.run_folder import finished_run
 
 if TYPE_CHECKING:
     from training.compress import Report
@@ -20,37 +21,41 @@ Share = click.FloatRange(0, 1, max_open=True)
 
 @click.command()
 @click.argument("name", metavar="RUN")
-@click.option("--prune", type=Share, default=0.0, help="The share of all weights that becomes zero.")
-@click.option("--units", type=Share, default=0.0, help="The share of hidden units that is removed.")
+@click.option("--prune", type=Share, default=0.0, help="Share of all weights to set to zero.")
+@click.option("--units", type=Share, default=0.0, help="Share of hidden units to remove.")
 @click.option(
     "--quantize",
     "bits",
     type=click.Choice(["none", "fp16", "int8"]),
     default="none",
-    help="How weights are stored.",
+    help="Number format of the stored weights.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(1), default=10, show_default=True, help="Of training after pruning."
+    "--epochs",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Epochs of training after pruning.",
 )
 @click.option(
     "--max-drop",
     type=click.FloatRange(0),
     default=0.01,
     show_default=True,
-    help="Write nothing if accuracy falls by more on the validation part; an error, if it grows so.",
+    help="Write nothing if validation accuracy falls by more, or an error grows by a larger share.",
 )
 @click.option(
     "--to",
     type=click.Path(path_type=Path),
-    help="The version.  [default: the next of the model that the run was exported to, or of models/DATA]",
+    help="The version folder.  [default: the next version of the exported model, or of models/DATA]",
 )
 @click.option(
     "--report",
     "out",
     type=click.Path(path_type=Path),
-    help="Where the report goes.  [default: RUN/compressed/MODEL/VERSION]",
+    help="The folder of the report.  [default: RUN/compressed/MODEL/VERSION]",
 )
-@click.option("--force", is_flag=True, help="Replace what lies in the version's folder.")
+@click.option("--force", is_flag=True, help="Replace the version in the version folder.")
 def compress(
     name: str,
     prune: float,
@@ -62,7 +67,7 @@ def compress(
     out: Path | None,
     force: bool,
 ) -> None:
-    """Make the network of a RUN smaller, and export it as a new version with a report.
+    """Compress the network of a RUN, and export it as a new version with a report.
 
     RUN is a run folder, or the name of one in runs/.
 
@@ -72,40 +77,41 @@ def compress(
     cellgate-train compress runs/vowels --units 0.5 --epochs 30 --to models/vowels/3
     """
     folder = finished_run(name)
-    with errors():
-        from training import compress as smaller
+    with reported_errors():
+        from training import compress as compressor
         from training import run
+        from training.export.run import exported_model
         from training.figures import draw_compressed
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         done = run.read(folder)
-        to = to or _next(model_of(folder) or Path("models") / done.data.name)
-        plan = smaller.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]
-        words = f"--units {units:g} --prune {prune:g} --quantize {bits} --epochs {epochs}"
+        to = to or _next_version(exported_model(folder) or Path("models") / done.data.name)
+        plan = compressor.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]
+        options = f"--units {units:g} --prune {prune:g} --quantize {bits} --epochs {epochs}"
         trained = f"{run.command(done.config, is_public=True)} --out {folder}"
-        told = f"{trained} && cellgate-train compress {folder} {words} --to {to}"
-        report = smaller.compress(done, to, plan, command=told, force=force)
+        command = f"{trained} && cellgate-train compress {folder} {options} --to {to}"
+        report = compressor.compress(done, to, plan, command=command, force=force)
         out = out or folder / "compressed" / to.parent.name / to.name
         out.mkdir(parents=True, exist_ok=True)
         rows = _rows(report)
         (out / "report.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
-        (out / "report.md").write_text(_markdown(told, report, rows))
+        (out / "report.md").write_text(_markdown(command, report, rows))
         draw_compressed(
-            {what: (before, after) for what, before, after in rows},
+            {name: (before, after) for name, before, after in rows},
             title=report.plan,
             path=out / "report.png",
         )
     table = Table("", "before", "after", "ratio", title=report.plan)
-    for what, before, after in rows:
-        table.add_row(what, f"{before:,.4g}", f"{after:,.4g}", f"{after / before:.3f}" if before else "")
+    for name, before, after in rows:
+        table.add_row(name, f"{before:,.4g}", f"{after:,.4g}", f"{after / before:.3f}" if before else "")
     Console().print(table)
     click.echo(f"{to}: exported; {out}: report.md, report.json, report.png")
 
 
-def _next(models: Path) -> Path:
-    """The version after the highest."""
-    versions = [int(path.name) for path in models.glob("*") if path.name.isdecimal()]
-    return models / str(max(versions, default=0) + 1)
+def _next_version(model: Path) -> Path:
+    """The folder of the version after the highest."""
+    versions = [int(path.name) for path in model.glob("*") if path.name.isdecimal()]
+    return model / str(max(versions, default=0) + 1)
 
 
 def _rows(report: "Report") -> list[tuple[str, float, float]]:
@@ -115,7 +121,7 @@ def _rows(report: "Report") -> list[tuple[str, float, float]]:
         (f"{measure}, test", before.test[measure], after.test[measure]),
         ("weights", before.num_weights, after.num_weights),
         (
-            "weights that are not zero",
+            "nonzero weights",
             before.num_weights - before.num_zero,
             after.num_weights - after.num_zero,
         ),
@@ -123,13 +129,14 @@ def _rows(report: "Report") -> list[tuple[str, float, float]]:
         ("gzipped, kB", before.gzipped / 1000, after.gzipped / 1000),
     ]
     rows += [
-        (f"{what}, ms", before.milliseconds[what], after.milliseconds[what]) for what in before.milliseconds
+        (f"{shape}, ms", before.milliseconds[shape], after.milliseconds[shape])
+        for shape in before.milliseconds
     ]
     return rows
 
 
 def _markdown(command: str, report: "Report", rows: list[tuple[str, float, float]]) -> str:
-    lines = "".join(f"| {what} | {before:,.4g} | {after:,.4g} |\n" for what, before, after in rows)
+    lines = "".join(f"| {name} | {before:,.4g} | {after:,.4g} |\n" for name, before, after in rows)
     return f"""# {report.plan}
 
     {command}
@@ -137,5 +144,5 @@ def _markdown(command: str, report: "Report", rows: list[tuple[str, float, float
 | | before | after |
 |---|---|---|
 {lines}
-ONNX Runtime on one thread; times are medians of rounds that took turns.
+ONNX Runtime on one thread. Times are medians of alternating rounds.
 """

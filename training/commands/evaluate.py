@@ -10,7 +10,8 @@ from rich.progress import track
 from rich.table import Table
 
 from training import data
-from training.commands.errors import errors, finished_run
+from training.commands.errors import reported_errors
+from training.commands.run_folder import finished_run
 
 if TYPE_CHECKING:
     from training.data.dataset import DataSet
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("what", metavar="RUN|DATA")
+@click.argument("subject", metavar="RUN|DATA")
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
-@click.option("--url", help="Ask this server, and not the run's network.")
-@click.option("--model", help="--url: the model there.  [default: the data set's name]")
-@click.option("--version", help="--url: its version.  [default: the highest]")
-def evaluate(what: str, split: str, url: str | None, model: str | None, version: str | None) -> None:
-    """Measure the network of a finished RUN folder, or a served model on a run's data or a data set.
+@click.option("--url", help="Evaluate a model on this server instead of the run's network.")
+@click.option("--model", help="--url: the model's name.  [default: the data set's name]")
+@click.option("--version", help="--url: the model's version.  [default: the highest]")
+def evaluate(subject: str, split: str, url: str | None, model: str | None, version: str | None) -> None:
+    """Evaluate the network of a finished RUN folder, or a served model on the data of a run or on a data set.
 
     \b
     cellgate-train evaluate runs/vowels
@@ -33,33 +34,34 @@ def evaluate(what: str, split: str, url: str | None, model: str | None, version:
     cellgate-train evaluate vowels --url http://127.0.0.1:8000
     """
     if not url and (model or version):
-        raise click.UsageError("--model and --version go with --url")
-    if not url and not Path(what).is_dir() and what in data.names():
-        raise click.UsageError(f"{what} is a data set: --url says which server to ask, or name a run folder")
-    folder = finished_run(what) if Path(what).is_dir() or what not in data.names() else None
-    with errors():
+        raise click.UsageError("--model and --version require --url")
+    is_data_set = not Path(subject).is_dir() and subject in data.names()
+    if is_data_set and not url:
+        raise click.UsageError(f"{subject} is a data set: add --url with a server, or name a run folder")
+    folder = None if is_data_set else finished_run(subject)
+    with reported_errors():
         from training import evaluate as local
-        from training import served
+        from training import served_model
 
-        network, loaded = _subject(what, folder)
-        part = loaded.test if split == "test" else loaded.train
+        network, data_set = _load(subject, folder)
+        part = data_set.test if split == "test" else data_set.train
         if url:
-            scores = served.evaluate(
-                served.Asked(url, model or loaded.name, version),
+            scores = served_model.evaluate(
+                served_model.ServedModel(url, model or data_set.name, version),
                 network,
-                loaded,
+                data_set,
                 part,
                 track=lambda rows: iter(
                     track(rows, "sequences", total=len(part), disable=not sys.stdout.isatty())
                 ),
             )
         else:
-            scores = local.evaluate(network, loaded, part)
-    _show(scores, loaded, split)
+            scores = local.evaluate(network, data_set, part)
+    _show(scores, data_set, split)
 
 
-def _subject(what: str, folder: Path | None) -> "tuple[Network, DataSet]":
-    """A finished run's network and data; of a data set a network that has learnt no more than its scales."""
+def _load(subject: str, folder: Path | None) -> "tuple[Network, DataSet]":
+    """A finished run's network and data; for a data set a network that knows only its scales."""
     from training import run
     from training.config import Config
     from training.loop import new_network
@@ -68,17 +70,18 @@ def _subject(what: str, folder: Path | None) -> "tuple[Network, DataSet]":
     if folder is not None:
         done = run.read(folder)
         return done.network, done.data
-    loaded = data.load(what)
-    network = new_network(Config(data=what, recipe=next(iter(data.recipes(what).values()))), loaded)
-    of(loaded).prepare(network, loaded)
-    return network, loaded
+    data_set = data.load(subject)
+    recipe = next(iter(data.recipes(subject).values()))
+    network = new_network(Config(data=subject, recipe=recipe), data_set)
+    of(data_set).prepare(network, data_set)
+    return network, data_set
 
 
-def _show(scores: "Scores", loaded: "DataSet", split: str) -> None:
+def _show(scores: "Scores", data_set: "DataSet", split: str) -> None:
     if scores.confusion is not None:
-        table = Table("class", "answers", "right", "recall", title=f"{loaded.title}, {split} part")
-        rights = scores.confusion.diagonal()
-        for label, row, hits in zip(loaded.labels, scores.confusion, rights, strict=True):
+        table = Table("class", "sequences", "correct", "recall", title=f"{data_set.title}, {split} part")
+        correct = scores.confusion.diagonal()
+        for label, row, hits in zip(data_set.labels, scores.confusion, correct, strict=True):
             table.add_row(label, str(row.sum()), str(hits), f"{hits / max(row.sum(), 1):.4f}")
         Console().print(table)
     click.echo("  ".join(f"{name} {value:.4f}" for name, value in scores.metrics.items()))

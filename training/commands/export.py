@@ -1,27 +1,34 @@
 """`cellgate-train export`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.commands.errors import errors, export_run
+from training.commands.errors import reported_errors
+
+if TYPE_CHECKING:
+    from training.run import Run
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--run", "run_folder", type=click.Path(path_type=Path), help="The finished run to export.")
-@click.option(
-    "--random", "is_random", is_flag=True, help="Export an untrained network instead, for benchmarks."
-)
+@click.option("--random", "is_random", is_flag=True, help="Export an untrained network, for benchmarks.")
 @click.option("--cell", default="lstm", show_default=True, help="--random: the recurrent cell.")
 @click.option("--hidden", type=click.IntRange(1), default=128, show_default=True, help="--random: width.")
 @click.option("--layers", type=click.IntRange(1), default=1, show_default=True, help="--random: layers.")
-@click.option("--projection", type=click.IntRange(0), default=0, show_default=True, help="--random: of h.")
+@click.option(
+    "--projection",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="--random: width of h; 0: --hidden.",
+)
 @click.option("--features", type=click.IntRange(1), default=12, show_default=True, help="--random: inputs.")
 @click.option("--classes", type=click.IntRange(1), default=9, show_default=True, help="--random: outputs.")
-@click.option("--seed", default=0, show_default=True, help="--random: decides the weights.")
-@click.option("--force", is_flag=True, help="Replace what lies in DIR.")
+@click.option("--seed", default=0, show_default=True, help="--random: the seed of the weights.")
+@click.option("--force", is_flag=True, help="Replace the version in DIR.")
 def export(folder: Path, run_folder: Path | None, is_random: bool, force: bool, **size: Any) -> None:
     """Write DIR/model.onnx and DIR/model.json, checked against PyTorch.
 
@@ -31,15 +38,25 @@ def export(folder: Path, run_folder: Path | None, is_random: bool, force: bool, 
     """
     if is_random == (run_folder is not None):
         raise click.UsageError("give either --run or --random")
-    with errors():
+    with reported_errors():
         from training import export as exporter
         from training import run
 
         if run_folder:
-            export_run(run.read(run_folder), folder, force=force)
+            export_and_report(run.read(run_folder), folder, force=force)
             return
-        network, made_up = exporter.random_network(**size)
-        words = " ".join(f"--{option} {value}" for option, value in size.items())
-        told = f"cellgate-train export DIR --random {words}"
-        exporter.export(network, made_up, folder, metrics={}, command=told, seed=size["seed"], force=force)
+        network, data = exporter.random_network(**size)
+        options = " ".join(f"--{option} {value}" for option, value in size.items())
+        command = f"cellgate-train export DIR --random {options}"
+        exporter.export(network, data, folder, metrics={}, command=command, seed=size["seed"], force=force)
         click.echo(f"{folder}: random weights")
+
+
+def export_and_report(done: "Run", folder: Path, *, force: bool) -> None:
+    """Export a finished run, and print how far ONNX Runtime is from PyTorch."""
+    from training.export import parity
+    from training.export.run import export_run
+
+    manifest = export_run(done, folder, force=force)
+    assert manifest.provenance is not None
+    click.echo(f"{folder}: exported; {parity.describe(manifest.provenance.parity, done.network)}")

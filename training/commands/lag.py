@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.progress import track
 
-from training.commands.errors import errors
+from training.commands.errors import reported_errors
 
 if TYPE_CHECKING:
     from training.lag import Adding
@@ -20,63 +20,59 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default="docs/lstm.md",
     show_default=True,
-    help="The tables go between the marks in it, pictures and lag.json beside it.",
+    help="The page whose marked section is replaced; the pictures and lag.json are written beside it.",
 )
 @click.option("--length", "lengths", type=click.IntRange(2), multiple=True, help="[default: 25 50 100 200]")
 @click.option(
-    "--updates", type=click.IntRange(1), default=2000, show_default=True, help="At most, for each length."
+    "--updates", type=click.IntRange(1), default=2000, show_default=True, help="Most updates for each length."
 )
 @click.option(
     "--steps",
     type=click.IntRange(2),
     default=200,
     show_default=True,
-    help="The longest lag of the gradients.",
+    help="Longest lag of the gradients.",
 )
 @click.option("--hidden", type=click.IntRange(1), default=64, show_default=True, help="Units of a layer.")
 def lag(page: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: int) -> None:
-    """Show how far back each cell can learn from: its gradient by lag, and the adding problem.
+    """Measure how far back each cell can learn from: its gradient by lag, and the adding problem.
 
     \b
     cellgate-train lag
     cellgate-train lag --length 25 --length 50 --updates 500 --page page.md
     """
-    with errors():
+    with reported_errors():
         import torch
 
         from training import lag as lags
         from training.figures import draw_adding, draw_lags
 
         torch.set_num_threads(1)
-        found = lags.measure(
-            lengths or (25, 50, 100, 200), updates=updates, steps=steps, hidden=hidden, track=_followed
+        result = lags.measure(
+            lengths or (25, 50, 100, 200), updates=updates, steps=steps, hidden=hidden, track=_show_progress
         )
-        lags.put(page, found)
+        lags.write_page(page, result)
         folder = page.parent
-        (folder / "lag.json").write_text(found.model_dump_json(indent=1) + "\n")
-        untrained = {
-            one.cell if one.layers == 1 else f"{one.cell}, {one.layers} layers": one.norms
-            for one in found.gradients
-        }
-        learnt = [lags.shown(found.adding, cell) for cell in lags.CELLS]
+        (folder / "lag.json").write_text(result.model_dump_json(indent=1) + "\n")
+        untrained = {lags.name_of(one): one.norms for one in result.gradients}
+        solved = [lags.longest_solved(result.adding, cell) for cell in lags.CELLS]
         trained = {
             f"{one.cell}, {one.length} steps{'' if one.is_solved else ', not solved'}": one.norms
-            for one in learnt
+            for one in solved
         }
         draw_lags({"untrained": untrained, "after the adding problem": trained}, path=folder / "lag.png")
         by_cell = {
-            cell: {one.length: one.error for one in found.adding if one.cell == cell} for cell in lags.CELLS
+            cell: {one.length: one.error for one in result.adding if one.cell == cell} for cell in lags.CELLS
         }
         draw_adding(by_cell, chance=lags.CHANCE, solved=lags.SOLVED, path=folder / "adding.png")
     click.echo(f"{page}: the tables; {folder}: lag.json, lag.png, adding.png")
 
 
-def _followed(rows: "Iterable[Adding]", count: int) -> "Iterable[Adding]":
-    """A bar on a terminal, plain lines elsewhere."""
+def _show_progress(rows: "Iterable[Adding]", count: int) -> "Iterable[Adding]":
+    """Show a bar on a terminal, plain lines elsewhere."""
     is_terminal = sys.stdout.isatty()
-    for found in track(rows, "adding problem", total=count, disable=not is_terminal):
+    for trained in track(rows, "adding problem", total=count, disable=not is_terminal):
         if not is_terminal:
-            click.echo(
-                f"{found.cell}  {found.length} steps  error {found.error:.4f} after {found.updates} updates"
-            )
-        yield found
+            error = f"error {trained.error:.4f} after {trained.updates} updates"
+            click.echo(f"{trained.cell}  {trained.length} steps  {error}")
+        yield trained

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from training.commands.errors import errors
+from training.commands.errors import reported_errors
 
 
 @click.command()
@@ -14,19 +14,17 @@ from training.commands.errors import errors
     type=click.Path(path_type=Path),
     default="docs",
     show_default=True,
-    help="Where scores.md, scores.png and scores.json go.",
+    help="The folder of scores.md, scores.png and scores.json.",
 )
-@click.option(
-    "--again", is_flag=True, help="Write the page from the scores.json that is there; read no runs."
-)
+@click.option("--again", is_flag=True, help="Write the page from the existing scores.json; read no runs.")
 @click.option(
     "--keep",
     is_flag=True,
-    help="Keep what scores.json has of data sets that have no runs in RUNS; only what needs no runs is made "
-    "anew: baselines, published scores, words.",
+    help="Keep the scores of data sets without runs in RUNS, and renew their baselines, published scores and "
+    "descriptions.",
 )
 def scores(runs: Path, out: Path, again: bool, keep: bool) -> None:
-    """Gather the seeds of every data set in RUNS, and write them beside baselines and published scores.
+    """Collect the seeds of every data set in RUNS, and write them beside baselines and published scores.
 
     \b
     cellgate-train train vowels --seeds 5 --out runs/vowels
@@ -35,16 +33,16 @@ def scores(runs: Path, out: Path, again: bool, keep: bool) -> None:
     cellgate-train scores new-runs --out docs --keep
     """
     if again and keep:
-        raise click.UsageError("--again reads no runs: it keeps everything")
-    with errors():
+        raise click.UsageError("--again reads no runs, so --keep has no effect")
+    with reported_errors():
         from training import scores as page
         from training.figures import draw_scores
 
-        kept = out / "scores.json"
-        before = page.read(kept) if again or keep else None
-        found = before if again and before else page.collect(runs, kept=before)
+        path = out / "scores.json"
+        before = page.read(path) if again or keep else None
+        result = before if again and before else page.collect(runs, earlier=before)
         out.mkdir(parents=True, exist_ok=True)
-        kept.write_text(found.model_dump_json(indent=1) + "\n")
-        (out / "scores.md").write_text(page.write(found))
-        draw_scores(page.shares(found), path=out / "scores.png")
-        click.echo(f"{out}: scores.json, scores.md, scores.png; {len(found.sets)} data sets")
+        path.write_text(result.model_dump_json(indent=1) + "\n")
+        (out / "scores.md").write_text(page.write(result))
+        draw_scores(page.shares(result), path=out / "scores.png")
+        click.echo(f"{out}: scores.json, scores.md, scores.png; {len(result.sets)} data sets")

@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from training import data
-from training.commands.errors import errors
+from training.commands.errors import reported_errors
 from training.commands.table import table_of, table_options
 from training.commands.train import config_of
 
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     "tried",
     multiple=True,
     metavar="FIELD=VALUES",
-    help="What to vary: `hidden=32,64,128`, or a range, `learning_rate=1e-4..1e-2`. Any option of `train`.",
+    help="A field of the recipe to vary: `hidden=32,64,128`, or a range, `learning_rate=1e-4..1e-2`.",
 )
-@click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="How many recipes.")
-@click.option("--recipe", "recipe_name", default=None, help="The recipe that is varied.")
-@click.option("--seed", default=0, show_default=True, help="Decides what is tried, and each training.")
+@click.option(
+    "--trials", type=click.IntRange(1), default=20, show_default=True, help="Number of recipes to try."
+)
+@click.option("--recipe", "recipe_name", default=None, help="The recipe to vary.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the search and of each training.")
 @click.option("--accelerator", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--threads", default=1, show_default=True, help="Threads of a training.")
+@click.option("--threads", default=1, show_default=True, help="Threads of each training.")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: runs/DATA-sweep]")
 def sweep(
     name: str | None,
@@ -44,16 +46,16 @@ def sweep(
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Try recipes on DATA, or on a table of your own, and say which has the best validation loss.
+    """Try recipes on DATA, or on a table of your own, and rank them by validation loss.
 
-    After Ctrl-C the same command goes on, and with more trials also after the end.
+    After Ctrl-C the same command resumes; with more --trials it also extends a finished sweep.
 
     \b
     cellgate-train sweep vowels --try hidden=32,64,128 --try learning_rate=1e-4..1e-2
     cellgate-train sweep vowels --try cell=lstm,gru,rnn --trials 3
     cellgate-train sweep --data my.csv --target outcome --try hidden=16,32,64 --trials 3
     """
-    with errors():
+    with reported_errors():
         from training import sweep as search
         from training.figures import draw_sweep
 
@@ -61,7 +63,7 @@ def sweep(
         config = config_of(name or "", recipe_name, options, table_of(name, options))
         folder = out or Path("runs") / f"{config.data}-sweep"
         space = search.read_space(tried)
-        done = _followed(search.sweep(config, space, folder, count=trials), trials)
+        done = _run_all(search.sweep(config, space, folder, count=trials), trials)
         best, *_ = order = search.ranked(done)
         draw_sweep(
             {field: [trial.tried[field] for trial in done] for field in space},
@@ -72,11 +74,11 @@ def sweep(
         _show(order, list(space))
         from training import run
 
-        click.echo(f"{folder}: sweep.csv, sweep.png. The best:\n{run.command(best.config)}")
+        click.echo(f"{folder}: sweep.csv, sweep.png. The best recipe:\n{run.command(best.config)}")
 
 
-def _followed(trials: "Iterator[Trial]", count: int) -> "list[Trial]":
-    """Run them all; a bar on a terminal, plain lines elsewhere."""
+def _run_all(trials: "Iterator[Trial]", count: int) -> "list[Trial]":
+    """Run all trials; show a bar on a terminal, plain lines elsewhere."""
     is_terminal = sys.stdout.isatty()
     done = []
     for trial in track(trials, "trials", total=count, disable=not is_terminal):

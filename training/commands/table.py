@@ -1,4 +1,4 @@
-"""The options of `cellgate-train train` by which a table of one's own is told, and what is shown of it."""
+"""Options that describe a table of the user's own, for `train` and `sweep`, and a summary of the table."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,70 +20,79 @@ OPTIONS = (
         "--data", type=click.Path(path_type=Path), help="A CSV or Parquet file, a row for each step."
     ),
     click.option(
-        "--target", "targets", multiple=True, help="--data: the column to be told; several to foretell."
+        "--target",
+        "targets",
+        multiple=True,
+        help="--data: the column to predict; several numbers for a forecast.",
     ),
-    click.option("--id-column", help="--data: which sequence a row is of.  [default: all are one]"),
-    click.option("--time-column", help="--data: when.  [default: the order of the rows]"),
+    click.option(
+        "--id-column", help="--data: the column that names a row's sequence.  [default: one sequence]"
+    ),
+    click.option("--time-column", help="--data: the column with the time.  [default: the order of the rows]"),
     click.option(
         "--task",
         type=click.Choice(["classify", "label", "forecast"]),
-        help="--data: a class of all, or at every step, or numbers to come.  [default: by the target]",
+        help="--data: a class per sequence, a class per step, or a forecast.  [default: by the target]",
     ),
     click.option(
         "--horizon",
         "horizons",
         type=click.IntRange(1),
         multiple=True,
-        help="--data: steps ahead.  [default: 1]",
+        help="--data: forecast this many steps ahead.  [default: 1]",
     ),
-    click.option("--ignore", multiple=True, help="--data: a column to leave out."),
-    click.option("--categorical", multiple=True, help="--data: a column whose numbers stand for kinds."),
+    click.option("--ignore", multiple=True, help="--data: a column to ignore."),
+    click.option("--categorical", multiple=True, help="--data: a column whose numbers are categories."),
     click.option(
         "--test-share",
         type=click.FloatRange(0, 0.4, min_open=True),
         default=0.2,
         show_default=True,
-        help="--data: the share of sequences for the test, and of the rest for validation.",
+        help="--data: share of the sequences for the test, and of the rest for validation.",
     ),
 )
 FIELDS = ("targets", "id_column", "time_column", "task", "horizons", "ignore", "categorical")
 
 
 def table_options(command: Command) -> Command:
-    """Add them to a command."""
+    """Add the options to a command."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
 def table_of(name: str | None, options: dict[str, Any]) -> Table | None:
-    """Take these options out of `options`; None if a data set is named. Shows what each column was taken for.
+    """Remove these options from `options` and print how each column is interpreted; None for a data set.
 
     Raises click.UsageError, TableError.
     """
     path: Path | None = options.pop("data")
-    told = {field: options.pop(field) for field in FIELDS}
+    fields = {field: options.pop(field) for field in FIELDS}
     share = options.pop("test_share")
     if (name is None) == (path is None):
-        raise click.UsageError("name a data set, or give --data FILE: one of them (--help)")
+        raise click.UsageError("name a data set or give --data FILE: exactly one of them (--help)")
     if path is None:
-        for field, value in told.items():
+        for field, value in fields.items():
             if value:
-                raise click.UsageError(f"--{field.rstrip('s').replace('_', '-')} goes with --data")
+                raise click.UsageError(f"--{field.rstrip('s').replace('_', '-')} requires --data")
         return None
-    told["horizons"] = tuple(sorted(set(told["horizons"]))) or (1,)
-    table = Table(path=str(path.resolve()), sha256=tables.fingerprint(path), test=share, **told)
-    data, rows, notes = tables.understand(table)
-    grid = Grid("column", "taken for", "missing", "values", title=escape(data.title))
-    for row in rows:
-        grid.add_row(escape(row.column), row.taken_for, f"{row.missing:,}", escape(row.values))
+    fields["horizons"] = tuple(sorted(set(fields["horizons"]))) or (1,)
+    table = Table(path=str(path.resolve()), sha256=tables.fingerprint(path), test=share, **fields)
+    _show(tables.interpret(table))
+    return table
+
+
+def _show(interpreted: tables.Interpreted) -> None:
+    data, columns, notes = interpreted
+    grid = Grid("column", "interpreted as", "missing", "values", title=escape(data.title))
+    for column in columns:
+        grid.add_row(escape(column.name), column.role, f"{column.missing:,}", escape(column.values))
     Console().print(grid)
     for note in notes:
         click.echo(f"note: {note}")
     assert data.validation is not None
-    parts = (("learn from", data.train), ("validate on", data.validation), ("be tested on", data.test))
-    click.echo(f"task {data.task}: " + ", ".join(f"{_size(part)} to {what}" for what, part in parts))
-    return table
+    parts = (("training", data.train), ("validation", data.validation), ("test", data.test))
+    click.echo(f"task {data.task}: " + ", ".join(f"{_size(part)} for {use}" for use, part in parts))
 
 
 def _size(part: Split) -> str:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from training import data
-from training.commands.errors import errors, export_run
+from training.commands.errors import reported_errors
+from training.commands.export import export_and_report
 from training.commands.table import table_of, table_options
 from training.config import Config, Recipe, Table
 from training.data.table import RECIPES
@@ -32,19 +33,28 @@ def _recipe_options(command: Command) -> Command:
 @click.argument("name", metavar="DATA", type=click.Choice(data.names()), required=False)
 @table_options
 @click.option(
-    "--recipe", "recipe_name", default=None, help="A recipe of the data set; the options below change it."
+    "--recipe", "recipe_name", default=None, help="A recipe of the data set; the options below override it."
 )
 @_recipe_options
 @click.option(
-    "--seed", default=0, show_default=True, help="Decides weights, split, order, dropout and noise."
+    "--seed", default=0, show_default=True, help="Seed of weights, split, order, dropout and noise."
 )
-@click.option("--seeds", type=click.IntRange(2), help="Train so many seeds, and write a table of them.")
+@click.option(
+    "--seeds", type=click.IntRange(2), help="Train this many seeds, and write a table of their scores."
+)
 @click.option("--accelerator", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
-@click.option("--devices", default=1, show_default=True, help="Processes, one per device; they train by DDP.")
+@click.option(
+    "--devices", default=1, show_default=True, help="Number of processes, one per device, that train by DDP."
+)
 @click.option("--threads", default=1, show_default=True, help="Threads of each process.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/DATA]")
-@click.option("--export", "export_to", type=click.Path(path_type=Path), help="Also export into this folder.")
-@click.option("--force", is_flag=True, help="Replace a finished run, and what lies in the export folder.")
+@click.option(
+    "--export",
+    "export_to",
+    type=click.Path(path_type=Path),
+    help="Export the trained network into this folder.",
+)
+@click.option("--force", is_flag=True, help="Replace a finished run, and the version in the export folder.")
 def train(
     name: str | None,
     recipe_name: str | None,
@@ -56,7 +66,7 @@ def train(
 ) -> None:
     """Train on DATA, or on a table of your own.
 
-    After Ctrl-C, the same command goes on from the last finished epoch.
+    After Ctrl-C, the same command resumes after the last finished epoch.
 
     \b
     cellgate-train train vowels
@@ -66,20 +76,20 @@ def train(
     cellgate-train train vowels --export models/vowels/1 --force
     cellgate-train train --data my.csv --id-column patient --time-column day --target outcome
     """
-    with errors():
+    with reported_errors():
         table = table_of(name, options)
     config = config_of(name or "", recipe_name, options, table)
     folder = out or Path("runs") / config.data
     if seeds and (export_to or config.devices > 1):
-        raise click.UsageError("--seeds goes with neither --export nor --devices")
-    with errors():
+        raise click.UsageError("--seeds cannot be combined with --export or --devices")
+    with reported_errors():
         from training import run
-        from training import seeds as several
+        from training import seeds as seed_table
         from training.tasks import of
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         if seeds:
-            _show_seeds(several.train_seeds(config, folder, count=seeds, force=force))
+            _show_seeds(seed_table.train_seeds(config, folder, count=seeds, force=force))
             return
         done = run.train(config, folder, force=force)
         if done is None:  # a helper process of DDP
@@ -89,18 +99,18 @@ def train(
             f"{of(done.data).summary(done.metrics)}, {done.metrics['seconds']:.0f} s"
         )
         if export_to:
-            export_run(done, export_to, force=force)
+            export_and_report(done, export_to, force=force)
 
 
 def config_of(
     name: str, recipe_name: str | None, options: dict[str, Any], table: Table | None = None
 ) -> Config:
-    """A recipe of a data set, changed by options; those that are no field of it go into the configuration."""
+    """A recipe of a data set, overridden by `options`; the other options are fields of the configuration."""
     recipes = RECIPES if table else data.recipes(name)
     name = Path(table.path).stem if table else name
     recipe_name = recipe_name or next(iter(recipes))
     if recipe_name not in recipes:
-        raise click.BadParameter(f"{name} has the recipes {', '.join(recipes)}", param_hint="--recipe")
+        raise click.BadParameter(f"the recipes of {name} are {', '.join(recipes)}", param_hint="--recipe")
     changed = {field: options.pop(field, None) for field in Recipe.model_fields}
     changed = {field: value for field, value in changed.items() if value is not None}
     try:

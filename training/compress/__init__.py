@@ -1,8 +1,9 @@
-"""Makes a trained network smaller: fewer units, fewer weights, fewer bits; and measures what that costs.
+"""Compresses a trained network: fewer units, fewer weights, fewer bits; and measures the loss. Knows no
+command line.
 
-units removed → weights removed → trained on → exported → in fewer bits → measured → written, or refused
+remove units → zero weights → train again → export → quantize → measure → write, or refuse
 
-The validation part decides whether it is still good enough; the test part is only reported.
+The validation part decides whether the result is good enough; the test part is only reported.
 """
 
 import gzip
@@ -17,7 +18,7 @@ from service.manifest import Manifest
 from training import loop
 from training.compress import measure, prune
 from training.compress.prune import CompressError, Masks
-from training.compress.quantize import Bits, stored
+from training.compress.quantize import Bits, quantized
 from training.data.dataset import DataSet, hold_out
 from training.export import parity, write_version
 from training.export.example import example_sequence
@@ -26,7 +27,7 @@ from training.export.network import write_graph
 from training.model import Network
 from training.run import Run
 
-# Of the example, whose answer every load computes again. With INT8 activations are scaled by the whole batch.
+# Of the example, which every load recomputes. With INT8, activations are scaled by the whole batch.
 TOLERANCES = {"fp16": 1e-4, "int8": 0.05}
 
 __all__ = ["CompressError", "Measured", "Plan", "Report", "compress"]
@@ -34,16 +35,16 @@ __all__ = ["CompressError", "Measured", "Plan", "Report", "compress"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done."""
+    """The compressions to apply."""
 
-    units: float = 0.0  # the share of each layer's hidden units that goes
-    weights: float = 0.0  # the share of the weights that become zero
+    units: float = 0.0  # share of the hidden units of each layer to remove
+    weights: float = 0.0  # share of the weights to set to zero
     bits: Bits = "none"
-    epochs: int = 10  # of training after that
-    max_drop: float = 0.01  # by how much it may become worse on the validation part
+    epochs: int = 10  # of training after pruning
+    max_drop: float = 0.01  # largest loss allowed on the validation part
 
     def describe(self) -> str:
-        """In few words."""
+        """A short description."""
         parts = [f"{self.units:.0%} of the units removed"] if self.units else []
         parts += [f"{self.weights:.0%} of the weights zero"] if self.weights else []
         parts += [] if self.bits == "none" else [self.bits.upper()]
@@ -52,7 +53,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measured:
-    """A graph's figures."""
+    """The measurements of a graph."""
 
     validation: dict[str, float]
     test: dict[str, float]
@@ -65,46 +66,42 @@ class Measured:
 
 @dataclass(frozen=True)
 class Report:
-    """Before and after."""
+    """The measurements before and after."""
 
     plan: str
-    measure: str  # by which better and worse are told
+    measure: str  # the score that is compared
     before: Measured
     after: Measured
 
     @property
     def drop(self) -> float:
-        """How much worse it is on the validation part: accuracy lost, or the share by which an error grew."""
+        """The loss on the validation part: of accuracy, or the relative growth of an error."""
         before, after = self.before.validation[self.measure], self.after.validation[self.measure]
         return before - after if self.measure == "accuracy" else after / before - 1
 
 
 def compress(done: Run, folder: Path, plan: Plan, *, command: str, force: bool = False) -> Report:
-    """Write a smaller version of a finished run's network into `folder`.
+    """Write a compressed version of a finished run's network into `folder`.
 
-    Raises CompressError, when nothing is written; FileExistsError unless `force`; ParityError, Interrupted.
+    Raises CompressError, ParityError, Interrupted, and FileExistsError unless `force`; then nothing is
+    written.
     """
     if not plan.describe():
-        raise CompressError("nothing to do: give --units, --prune or --quantize")
+        raise CompressError("nothing to do: add --units, --prune or --quantize")
     if folder.exists() and not force:
         raise FileExistsError(f"{folder} exists; --force replaces it")
     whole = write_graph(done.network.cpu().eval()).SerializeToString()
-    network = _tuned(done, plan).cpu().eval()
+    network = _pruned(done, plan).cpu().eval()
     plain = write_graph(network).SerializeToString()
     errors = parity.check(plain, network, done.data.test)
-    small = stored(plain, plan.bits)
+    small = quantized(plain, plan.bits)
     milliseconds = measure.latencies(
         {"before": whole, "after": small}, network, done.data.train.sequences[0].shape[1]
     )
     before = _measured(whole, done.network, done, milliseconds["before"])
     after = _measured(small, network, done, milliseconds["after"])
-    report = Report(plan.describe(), _measure(after.validation), before, after)
-    if not report.drop <= plan.max_drop:
-        was, found = (graph.validation[report.measure] for graph in (before, after))
-        raise CompressError(
-            f"{report.measure} on the validation part was {was:.4f} and is {found:.4f}: {report.drop:.4f} "
-            f"worse, and at most {plan.max_drop:g} is allowed (--max-drop). Nothing was written"
-        )
+    report = Report(plan.describe(), _score_name(after.validation), before, after)
+    _check_drop(report, plan)
     test = {f"test_{name}": value for name, value in after.test.items()}
     manifest = describe(
         network, done.data, metrics=test, parity=errors, command=command, seed=done.config.seed
@@ -113,22 +110,31 @@ def compress(done: Run, folder: Path, plan: Plan, *, command: str, force: bool =
     return report
 
 
-def _tuned(done: Run, plan: Plan) -> Network:
-    """The pruned network, trained on."""
+def _check_drop(report: Report, plan: Plan) -> None:
+    if not report.drop <= plan.max_drop:
+        before, after = (graph.validation[report.measure] for graph in (report.before, report.after))
+        raise CompressError(
+            f"{report.measure} on the validation part was {before:.4f} and is {after:.4f}: {report.drop:.4f} "
+            f"worse, and at most {plan.max_drop:g} is allowed (--max-drop). Nothing was written"
+        )
+
+
+def _pruned(done: Run, plan: Plan) -> Network:
+    """The pruned network, trained again."""
     recipe = done.config.recipe.model_copy(
         update={"epochs": plan.epochs, "learning_rate": done.config.recipe.learning_rate / 2}
     )
     network = done.network
     if plan.units:
-        kept = prune.kept_units(network, plan.units)
-        recipe = recipe.model_copy(update={"hidden": len(kept[0])})
+        units = prune.largest_units(network, plan.units)
+        recipe = recipe.model_copy(update={"hidden": len(units[0])})
         smaller = loop.new_network(done.config.model_copy(update={"recipe": recipe}), done.data)
-        prune.without_units(network, smaller, kept)
+        prune.copy_units(network, smaller, units)
         network = smaller
     else:
-        same = loop.new_network(done.config, done.data)  # the run's own network stays as it is
-        same.load_state_dict(network.state_dict())
-        network = same
+        copy = loop.new_network(done.config, done.data)  # the run's own network must not change
+        copy.load_state_dict(network.state_dict())
+        network = copy
     masks = prune.weights_masks(network, plan.weights) if plan.weights else {}
     prune.apply(network, masks)
     if not (plan.units or plan.weights):
@@ -140,7 +146,7 @@ def _tuned(done: Run, plan: Plan) -> Network:
 
 
 class _Masked(pl.Callback):
-    """Keeps zero what was pruned, after each step of the optimiser."""
+    """Sets the pruned weights to zero again after each step of the optimiser."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks = masks
@@ -166,28 +172,31 @@ def _measured(graph: bytes, network: Network, done: Run, milliseconds: dict[str,
     )
 
 
-def _measure(scores: dict[str, float]) -> str:
+def _score_name(scores: dict[str, float]) -> str:
+    """The score that decides whether the result is good enough."""
     return next(name for name in ("bits", "error", "accuracy") if name in scores)
 
 
 def _described(
     manifest: Manifest, plain: bytes, small: bytes, network: Network, data: DataSet, plan: Plan
 ) -> Manifest:
-    """What is said of a graph in fewer bits: its own answer, and how far it is from the whole one."""
-    about = f"{manifest.description}; {plan.describe()}"
+    """The manifest of the compressed graph: its own example output, and its distance from the full graph."""
+    description = f"{manifest.description}; {plan.describe()}"
     if plan.bits == "none":
-        return manifest.model_copy(update={"description": about})
+        return manifest.model_copy(update={"description": description})
     assert manifest.example is not None
     assert manifest.provenance is not None
-    said = measure.last_output(small, network, example_sequence(network, data))
+    output = measure.last_output(small, network, example_sequence(network, data))
     example = manifest.example.model_copy(
         update={
-            "output": [float(str(value)) for value in said],
-            "label": None if data.forecast else data.labels[int(said.argmax())],
+            "output": [float(str(value)) for value in output],
+            "label": None if data.forecast else data.labels[int(output.argmax())],
             "tolerance": TOLERANCES[plan.bits],
         }
     )
     provenance = manifest.provenance.model_copy(
         update={"parity": measure.difference(plain, small, network, data.test)}
     )
-    return manifest.model_copy(update={"description": about, "example": example, "provenance": provenance})
+    return manifest.model_copy(
+        update={"description": description, "example": example, "provenance": provenance}
+    )

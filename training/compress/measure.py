@@ -1,4 +1,4 @@
-"""Measures a graph in ONNX Runtime: how good it is, how large, how quick."""
+"""Measures a graph in ONNX Runtime: scores, differences, latency. Knows nothing of compression."""
 
 import time
 from statistics import median
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training.batches import Batch, in_order
 from training.cells.cell import state_out
 from training.data.dataset import DataSet, Split
-from training.export.network import LENGTHS, OUTPUT, feeds, said
+from training.export.network import LENGTHS, OUTPUT, feeds, network_output
 from training.model import Network
 from training.tasks import of
 
@@ -22,26 +22,26 @@ ROUNDS = 9
 
 
 def session_of(graph: bytes) -> ort.InferenceSession:
-    """The graph on one thread."""
+    """A session of the graph on one thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def scores(graph: bytes, network: Network, data: DataSet, split: Split) -> dict[str, float]:
-    """Every measure of the data set's task. `network` gives the names of what goes in and out."""
+    """All scores of the data set's task. `network` provides the names of inputs and outputs."""
     session, task = session_of(graph), of(data)
-    picked, truth = [], []
+    outputs, truth = [], []
     for batch in in_order(split, batch_size=64):
-        y = torch.from_numpy(_run(session, [said(network)], network, batch)[0])
-        one, known = task.pick(y, batch.lengths, batch.targets)
-        picked.append(one.numpy())
+        y = torch.from_numpy(_run(session, [network_output(network)], network, batch)[0])
+        picked, known = task.pick(y, batch.lengths, batch.targets)
+        outputs.append(picked.numpy())
         truth.append(known.numpy())
-    return task.score(network, np.concatenate(picked), np.concatenate(truth)).metrics
+    return task.score(network, np.concatenate(outputs), np.concatenate(truth)).metrics
 
 
 def last_output(graph: bytes, network: Network, sequence: Floats) -> Floats:
-    """What is said at the last step of one sequence."""
+    """The output at the last step of one sequence."""
     batch = Batch(torch.from_numpy(sequence)[None], torch.tensor([len(sequence)]), torch.zeros(1))
     last: Floats = _run(session_of(graph), [OUTPUT], network, batch)[0][0, -1]
     return last
@@ -49,54 +49,55 @@ def last_output(graph: bytes, network: Network, sequence: Floats) -> Floats:
 
 def difference(graph: bytes, other: bytes, network: Network, split: Split) -> dict[str, float]:
     """The largest absolute differences of two graphs, by tensor: outputs at true steps, final states."""
-    names = [said(network), *map(state_out, network.states)]
-    found = dict.fromkeys(names, 0.0)
-    ours, theirs = session_of(graph), session_of(other)
+    names = [network_output(network), *map(state_out, network.states)]
+    largest = dict.fromkeys(names, 0.0)
+    sessions = session_of(graph), session_of(other)
     for batch in in_order(split, batch_size=64):
         is_true = np.arange(batch.x.shape[1]) < batch.lengths.numpy()[:, None]
-        pairs = zip(*(_run(session, names, network, batch) for session in (ours, theirs)), strict=True)
-        for name, (one, two) in zip(names, pairs, strict=True):
-            away = np.abs(one - two)
-            found[name] = max(found[name], float((away[is_true] if name == names[0] else away).max()))
-    return found
+        pairs = zip(*(_run(session, names, network, batch) for session in sessions), strict=True)
+        for name, (first, second) in zip(names, pairs, strict=True):
+            differences = np.abs(first - second)
+            differences = differences[is_true] if name == names[0] else differences
+            largest[name] = max(largest[name], float(differences.max()))
+    return largest
 
 
 def latencies(graphs: dict[str, bytes], network: Network, columns: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each graph for each of SHAPES: medians of rounds that take turns, on one thread."""
+    """Milliseconds of each graph for each of SHAPES: medians of alternating rounds, on one thread."""
     sessions = {name: session_of(graph) for name, graph in graphs.items()}
-    found: dict[str, dict[str, float]] = {name: {} for name in graphs}
-    for what, (rows, steps) in SHAPES.items():
+    medians: dict[str, dict[str, float]] = {name: {} for name in graphs}
+    for shape, (rows, steps) in SHAPES.items():
         x = torch.zeros(rows, steps, columns)
         batch = Batch(x, torch.full((rows,), steps), torch.zeros(rows))
         calls = 200 if steps == 1 else 8
-        taken: dict[str, list[float]] = {name: [] for name in graphs}
+        times: dict[str, list[float]] = {name: [] for name in graphs}
         for _ in range(ROUNDS):
             for name, session in sessions.items():
-                taken[name].append(_timed(session, network, batch, calls))
-        for name, rounds in taken.items():
-            found[name][what] = median(rounds)
-    return found
+                times[name].append(_timed(session, network, batch, calls))
+        for name, rounds in times.items():
+            medians[name][shape] = median(rounds)
+    return medians
 
 
 def _timed(session: ort.InferenceSession, network: Network, batch: Batch, calls: int) -> float:
-    """Milliseconds a call, of the graph as it was given: states as this graph has them."""
-    given = _feeds(session, network, batch)
-    begun = time.perf_counter()
+    """Milliseconds per call."""
+    inputs = _feeds(session, network, batch)
+    started_at = time.perf_counter()
     for _ in range(calls):
-        session.run(None, given)
-    return (time.perf_counter() - begun) / calls * 1000
+        session.run(None, inputs)
+    return (time.perf_counter() - started_at) / calls * 1000
 
 
 def _run(session: ort.InferenceSession, names: list[str], network: Network, batch: Batch) -> list[Floats]:
-    found: list[Floats] = session.run(names, _feeds(session, network, batch))
-    return found
+    outputs: list[Floats] = session.run(names, _feeds(session, network, batch))
+    return outputs
 
 
 def _feeds(session: ort.InferenceSession, network: Network, batch: Batch) -> dict[str, NDArray[np.generic]]:
-    """Inputs, lengths, and zeros for states, whose widths are the graph's own."""
-    given = {**feeds(network, batch.x.numpy()), LENGTHS: batch.lengths.numpy().astype(np.int32)}
+    """Inputs, lengths, and zeros for the states, with the widths that the graph declares."""
+    inputs = {**feeds(network, batch.x.numpy()), LENGTHS: batch.lengths.numpy().astype(np.int32)}
     for node in session.get_inputs():
-        if node.name not in given:
+        if node.name not in inputs:
             layers, _, width = node.shape
-            given[node.name] = np.zeros((layers, len(batch.x), width), np.float32)
-    return given
+            inputs[node.name] = np.zeros((layers, len(batch.x), width), np.float32)
+    return inputs

@@ -1,8 +1,8 @@
-"""Takes weights away: single ones, or whole hidden units. Knows nothing of training or of ONNX.
+"""Prunes weights: single ones, or whole hidden units. Knows nothing of training or of ONNX.
 
-Single weights (Han, Pool, Tran, Dally 2015): the smallest of all matrices together become zero; the matrices
-keep their shapes. Hidden units: a unit goes with its rows in every gate and its columns in all that reads it,
-so that the matrices shrink; those stay whose outgoing weights are the largest.
+Single weights (Han, Pool, Tran, Dally 2015): the smallest weights of all matrices together become zero; the
+matrices keep their shapes. Hidden units: the units with the smallest outgoing weights are removed, with their
+rows in every gate and their columns in every matrix that reads them, so the matrices shrink.
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from training.cells.rnn import RNN
 from training.errors import TrainingError
 from training.model import Network
 
-Masks = dict[str, Tensor]  # by parameter: 1 where a weight stays
+Masks = dict[str, Tensor]  # by parameter: 1 for a weight that remains, 0 for a pruned one
 
 
 class CompressError(TrainingError):
-    """This network cannot be made smaller so, or it became too bad."""
+    """The network cannot be compressed in this way, or the result is not good enough."""
 
 
 def weights_masks(network: Network, share: float) -> Masks:
-    """Which weights stay, when the smallest `share` of all in the cell's and the head's matrices goes."""
+    """Masks that prune the smallest `share` of all weights in the matrices of the cell and the head."""
     matrices = {
         name: parameter
         for part, module in (("cell", network.cell), ("head", network.head))
@@ -44,58 +44,58 @@ def weights_masks(network: Network, share: float) -> Masks:
 
 
 def apply(network: Network, masks: Masks) -> None:
-    """Make zero what goes."""
+    """Set the pruned weights to zero."""
     parameters = dict(network.named_parameters())
     with torch.no_grad():
         for name, mask in masks.items():
             parameters[name].mul_(mask.to(parameters[name].device))
 
 
-def kept_units(network: Network, share: float) -> list[Tensor]:
-    """Of each layer which units stay, in order. Raises CompressError."""
+def largest_units(network: Network, share: float) -> list[Tensor]:
+    """The units of each layer that remain when `share` of them is removed, in order. Raises CompressError."""
     cell = network.cell
     if not isinstance(cell, (LSTM, GRU, RNN)) or cell.projection:
         raise CompressError(
-            f"units are removed from the cells lstm, gru and rnn, not from {type(cell).__name__}"
+            f"units can be removed from the cells lstm, gru and rnn, not from {type(cell).__name__}"
         )
     count = cell.hidden - round(share * cell.hidden)
     if count < 1:
         raise CompressError(f"{share:.0%} of {cell.hidden} units leave none")
-    kept = []
+    remaining = []
     for number in range(cell.layers):
         columns = [getattr(cell.rnn, f"weight_hh_l{number}")]
         above = number + 1 < cell.layers
         columns.append(getattr(cell.rnn, f"weight_ih_l{number + 1}") if above else network.head.weight)
         weight = torch.cat([matrix.detach() for matrix in columns]).norm(dim=0)  # [hidden]
-        kept.append(weight.topk(count).indices.sort().values)
-    return kept
+        remaining.append(weight.topk(count).indices.sort().values)
+    return remaining
 
 
-def without_units(network: Network, smaller: Network, kept: list[Tensor]) -> None:
-    """Give `smaller`, a network of so many units, the weights of those that stay; all else as it is."""
-    ours, theirs = network.cell, smaller.cell
-    assert isinstance(ours, Fused)
-    assert isinstance(theirs, Fused)
+def copy_units(network: Network, smaller: Network, remaining: list[Tensor]) -> None:
+    """Copy the weights of the remaining units, and everything outside the cell, into a `smaller` network."""
+    source, target = network.cell, smaller.cell
+    assert isinstance(source, Fused)
+    assert isinstance(target, Fused)
     with torch.no_grad():
-        for name, value in _outside(network):
+        for name, value in _outside_cell(network):
             smaller.get_parameter(name).copy_(value)
         for name, buffer in network.named_buffers():
             smaller.get_buffer(name).copy_(buffer)
-        for number, units in enumerate(kept):
-            gates = len(getattr(ours.rnn, f"weight_hh_l{number}")) // ours.hidden
-            rows = torch.cat([gate * ours.hidden + units for gate in range(gates)])
+        for number, units in enumerate(remaining):
+            gates = len(getattr(source.rnn, f"weight_hh_l{number}")) // source.hidden
+            rows = torch.cat([gate * source.hidden + units for gate in range(gates)])
             for kind in KINDS:
-                found = getattr(ours.rnn, f"{kind}_l{number}")[rows]
+                weights = getattr(source.rnn, f"{kind}_l{number}")[rows]
                 if kind == "weight_hh":
-                    found = found[:, units]
+                    weights = weights[:, units]
                 elif kind == "weight_ih" and number:
-                    found = found[:, kept[number - 1]]
-                getattr(theirs.rnn, f"{kind}_l{number}").copy_(found)
-        smaller.head.weight.copy_(network.head.weight[:, kept[-1]])
+                    weights = weights[:, remaining[number - 1]]
+                getattr(target.rnn, f"{kind}_l{number}").copy_(weights)
+        smaller.head.weight.copy_(network.head.weight[:, remaining[-1]])
         smaller.head.bias.copy_(network.head.bias)
 
 
-def _outside(network: Network) -> Iterator[tuple[str, Tensor]]:
+def _outside_cell(network: Network) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in network.named_parameters():
         if not name.startswith(("cell.", "head.")):
             yield name, parameter

@@ -15,16 +15,16 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from training.compress.prune import CompressError
 
 Bits = Literal["none", "fp16", "int8"]
-FEW = 16  # numbers of a tensor that is left as it is: shapes, axes, biases of nothing
+FEW = 16  # tensors with fewer numbers are not converted: shapes, axes
 
 
-def stored(graph: bytes, bits: Bits) -> bytes:
-    """The graph with its weights as 16-bit floats, or as 8-bit integers. Raises CompressError if it grows."""
+def quantized(graph: bytes, bits: Bits) -> bytes:
+    """The graph with 16-bit float or 8-bit integer weights. Raises CompressError if it would grow."""
     small = {"none": lambda: graph, "fp16": lambda: _fp16(graph), "int8": lambda: _int8(graph)}[bits]()
     if bits != "none" and len(small) >= len(graph):
         raise CompressError(
-            f"--quantize {bits}: model.onnx has {len(graph)} bytes and would have {len(small)}; so small a "
-            "network is mostly nodes, and not weights. Nothing was written"
+            f"--quantize {bits}: model.onnx has {len(graph)} bytes and would have {len(small)}: a "
+            "network this small is mostly nodes, not weights. Nothing was written"
         )
     return small
 
@@ -37,7 +37,7 @@ def _int8(graph: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         whole, small = Path(folder) / "whole.onnx", Path(folder) / "small.onnx"
         model = onnx.load_from_string(graph)
-        # Else it advises to infer shapes first, which our graphs have.
+        # Otherwise it advises shape inference, which our graphs do not need.
         helper.set_model_props(model, {"onnx.infer": "onnxruntime.quant"})
         onnx.save(model, whole)
         with _quiet():
@@ -49,25 +49,26 @@ def _int8(graph: bytes) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what ONNX Runtime's quantizer says to the root logger, which is nothing to act upon.
+    """Discard the messages of ONNX Runtime's quantizer to the root logger.
 
-    It advises steps that our graphs do not need, and prints each input of tokens as one that it leaves alone.
-    Without a handler its first word would give the root logger one for good.
+    It advises steps that our graphs do not need, and reports each token input as skipped. If the root logger
+    has no handler, its first message would install one.
     """
-    root, nothing, was = logging.getLogger(), logging.NullHandler(), logging.root.manager.disable
-    root.addHandler(nothing)
+    root, handler, level = logging.getLogger(), logging.NullHandler(), logging.root.manager.disable
+    root.addHandler(handler)
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        logging.disable(was)
-        root.removeHandler(nothing)
+        logging.disable(level)
+        root.removeHandler(handler)
 
 
 def _fp16(graph: bytes) -> bytes:
-    """Each weight as float16 and a Cast to float32, which ONNX Runtime does once, when it loads the graph.
+    """Each weight as float16 with a Cast to float32, which ONNX Runtime evaluates once, when it loads the
+    graph.
 
-    It computes in float32. A weight beyond float16's range stays as it is.
+    It computes in float32. A tensor beyond float16's range is not converted.
     """
     model = onnx.load_from_string(graph)
     for part in _graphs(model.graph):

@@ -1,7 +1,7 @@
-"""Fine dust (PM2.5) over Beijing every hour, foretold 1, 6 and 24 hours ahead, with the weather.
+"""Fine dust (PM2.5) over Beijing every hour: forecast 1, 6 and 24 hours ahead, with the weather.
 
-UCI Beijing PM2.5: 43,824 hours, 2067 of them without a measurement, at most 155 in a row. 2010 to 2012
-train, 2013 is validation, 2014 is the test part.
+UCI Beijing PM2.5: 43,824 hours, 2067 of them without a measurement, at most 155 in a row. 2010 to
+2012 are the training part, 2013 validation, 2014 the test part.
 """
 
 from collections.abc import Mapping

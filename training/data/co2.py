@@ -1,8 +1,8 @@
-"""Carbon dioxide over Mauna Loa every week, foretold a month, half a year and a year ahead; with gaps.
+"""Carbon dioxide over Mauna Loa every week: forecast a month, half a year and a year ahead; with gaps.
 
-The Keeling curve, March 1958 to December 2001: 2284 weeks, 59 of them without a measurement. It rises, and it
-breathes with the seasons. The last fifth is the test part, the fifth before it validation: both lie higher
-than all that is learnt from.
+The Keeling curve, March 1958 to December 2001: 2284 weeks, 59 of them without a measurement. It rises, with a
+seasonal cycle. The last fifth is the test part, the fifth before it validation: both are above all values of
+the training part.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ YEAR = 52
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         hidden=32, epochs=40, patience=10, batch_size=16, learning_rate=6e-3, clip=1, dropout=0.2,
-        noise=0.5,  # on the input: the level of the years to come was never seen
+        noise=0.5,  # on the input: the levels of later years are not in the training part
     ),
 }  # fmt: skip
 

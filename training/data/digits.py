@@ -1,8 +1,8 @@
 """Handwritten digits read row by row: an image of 8 × 8 is a sequence of 8 steps.
 
 E. Alpaydin, C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository: the
-1797 images of its test part, which scikit-learn ships. They come without a split of their own; ours is a
-permutation by RandomState(0), 1347 to train and 450 to test.
+1797 images of its test part, which scikit-learn ships. They have no official split; ours is a
+permutation by RandomState(0), 1347 for training and 450 for the test.
 """
 
 from collections.abc import Mapping

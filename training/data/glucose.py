@@ -1,8 +1,8 @@
-"""Glucose under the skin of one consenting person, foretold 30 and 60 minutes ahead, at irregular times.
+"""Glucose under the skin of one consenting person: forecast 30 and 60 minutes ahead, at irregular times.
 
-A step is a reading, not a moment: about every five minutes, with 181 gaps of more than ten. So each step says
-how long ago the one before it was. The last fifth of the readings is the test part, the
-fifth before it validation.
+A step is a reading: one about every five minutes, with 181 gaps of more than ten. So each step includes the
+minutes since the previous one. The last fifth of the readings is the test part, the fifth before it
+validation.
 """
 
 import gzip
@@ -29,8 +29,8 @@ WHEEL = Wheel(
     },
 )
 AHEAD_MIN = (30, 60)
-NEAR_MIN = 2.5  # a reading so near to the moment counts as of that moment
-LONGEST_MIN = 60.0  # a gap is told up to here
+NEAR_MIN = 2.5  # a reading this near to a moment counts as of that moment
+LONGEST_MIN = 60.0  # longer gaps are clipped
 
 # Chosen on validation alone.
 RECIPES: Mapping[str, Recipe] = {
@@ -41,7 +41,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def load() -> DataSet:
-    """Inputs: glucose in mg/dl, minutes since the reading before, and the time of day. Raises FetchError."""
+    """Inputs: glucose in mg/dl, minutes since the previous reading, time of day. Raises FetchError."""
     [path] = fetch(WHEEL)
     minutes, glucose = read(path)
     gap = np.minimum(np.diff(minutes, prepend=minutes[0] - 5), LONGEST_MIN)
@@ -82,7 +82,7 @@ def read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def later(minutes: NDArray[np.float64], values: Floats) -> Floats:
-    """[readings, horizons]: the reading nearest to each moment ahead; NaN if none is near."""
+    """[readings, horizons]: the reading nearest to each later moment; NaN if none is near."""
     targets = np.full((len(values), len(AHEAD_MIN)), np.nan, np.float32)
     for column, wait in enumerate(AHEAD_MIN):
         after = np.clip(np.searchsorted(minutes, minutes + wait), 1, len(minutes) - 1)

@@ -1,11 +1,11 @@
-"""Moby Dick, sub-word after sub-word: the next one is to be told.
+"""Moby Dick by sub-words: predict the next one.
 
-The text and the parts of `moby`; the tokens are learnt from the training part by byte-pair encoding
-(Sennrich, Haddow, Birch 2016, ACL), 512 of them, 256 bytes included, so that no text is refused. The
-bits are told a character, so that they can be held against those of `moby`.
+The text and the parts of `moby`; the tokens are learned from the training part by byte-pair encoding
+(Sennrich, Haddow, Birch 2016, ACL): 512 of them, 256 bytes included, so that no text is refused. The
+bits are per character, so that they can be compared with those of `moby`.
 
-The recipe is half of that of `moby`: windows of half the steps, half the epochs, three quarters of the width;
-nothing else was tried.
+The recipe is derived from that of `moby`: windows of half the steps, half the epochs, three quarters of the
+width. No other was tried.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def load() -> DataSet:
 
 
 def data_of(whole: str, *, size: int = SIZE) -> DataSet:
-    """A text as a data set of sub-words, of which there are at most `size`."""
-    given = tokens.learn_bpe([moby.parts(whole)[0]], size=size)
-    found = moby.spelt(whole, given, name="moby_subwords", title="Moby Dick by sub-words", steps=64)
-    return replace(found, beside="moby")
+    """A text as a data set of at most `size` different sub-words."""
+    input_ = tokens.learn_bpe([moby.parts(whole)[0]], size=size)
+    data = moby.tokenised(whole, input_, name="moby_subwords", title="Moby Dick by sub-words", steps=64)
+    return replace(data, beside="moby")

@@ -1,11 +1,10 @@
-"""Sea surface temperature at a buoy, every half hour, foretold 1, 6 and 24 hours ahead; with gaps.
+"""Sea surface temperature at a buoy every half hour: forecast 1, 6 and 24 hours ahead; with gaps.
 
-NERACOOS buoy B01, Western Maine Shelf, February 2016 to March 2017: 19,226 readings, laid on a grid of half
-hours, where what is missing stays missing. The last fifth is the test part, the fifth before it validation.
+NERACOOS buoy B01, Western Maine Shelf, February 2016 to March 2017: 19,226 readings on a grid of half
+hours; missing readings are gaps. The last fifth is the test part, the fifth before it validation.
 
-The recipe is the second: after a first one had been measured on the test part, `cellgate-train sweep` found
-this by the validation loss. It keeps its first epoch, after which validation gets worse: little more than
-persistence.
+This is the second recipe: after the first one had been evaluated on the test part, `cellgate-train sweep`
+chose this one by its validation loss. Its first epoch is the best, and little better than persistence.
 """
 
 import gzip

@@ -1,8 +1,8 @@
-"""Purchases of music by mail, event after event: will this customer buy again within 39 weeks?
+"""Purchases of music by mail, as events: will this customer buy again within 39 weeks?
 
-CDNOW: all 23,570 people who first bought in January to March 1997. A step is a day on which somebody bought;
-the last one is the day of asking, 30 September 1997: so long ago the last purchase was, and nothing bought.
-A tenth of the customers is the test part, another tenth validation, in an order fixed for good.
+CDNOW: all 23,570 people who first bought in January to March 1997. A step is a day with a purchase; the last
+step is the day of the prediction, 30 September 1997, with the time since the last purchase and no purchase. A
+tenth of the customers is the test part, another tenth validation, in a fixed random order.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ WHEEL = Wheel(
         )
     },
 )
-FIRST, ASKED = date(1997, 1, 1), date(1997, 9, 30)
+FIRST, PREDICTED = date(1997, 1, 1), date(1997, 9, 30)
 
 # Chosen on validation alone.
 RECIPES: Mapping[str, Recipe] = {
@@ -35,11 +35,11 @@ RECIPES: Mapping[str, Recipe] = {
     ),
 }
 
-Event = tuple[date, float, float]  # the day, how many discs, dollars
+Event = tuple[date, float, float]  # day, number of discs, dollars
 
 
 def load() -> DataSet:
-    """Three numbers a step: days since the step before, discs, dollars. Raises FetchError."""
+    """Three numbers a step: days since the previous step, discs, dollars. Raises FetchError."""
     [path] = fetch(WHEEL)
     customers = read(path)
     order = np.random.RandomState(0).permutation(len(customers))
@@ -80,14 +80,14 @@ def read(path: Path) -> list[list[Event]]:
 
 
 def sequence(events: list[Event]) -> Sequence:
-    """What is known of a customer on the day of asking."""
-    known = [event for event in events if event[0] <= ASKED]
-    days = [FIRST, *(day for day, _, _ in known), ASKED]
+    """The events of a customer up to the day of the prediction, as a sequence."""
+    known = [event for event in events if event[0] <= PREDICTED]
+    days = [FIRST, *(day for day, _, _ in known), PREDICTED]
     since = np.diff(np.array(days, dtype="datetime64[D]")).astype(np.float32)
     bought = np.array([(discs, dollars) for _, discs, dollars in known] + [(0, 0)], np.float32)
     return np.column_stack([since, bought])
 
 
 def _split(customers: list[list[Event]]) -> Split:
-    again = [any(day > ASKED for day, _, _ in events) for events in customers]
+    again = [any(day > PREDICTED for day, _, _ in events) for events in customers]
     return Split(tuple(map(sequence, customers)), np.array(again, np.int64))

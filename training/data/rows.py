@@ -1,7 +1,7 @@
-"""Puts the rows of a table in order, parts them, and says what is true at each. Knows nothing of networks.
+"""Orders the rows of a table, splits them into parts, and computes the targets. Knows nothing of networks.
 
-What is chosen, scaled or told apart is decided by the rows that are learnt from alone; what is to come is
-taken from the same part, so that no part knows anything of a later one.
+All choices and scales depend on the training part alone. A future value is taken from the same part, so no
+part contains values of a later one.
 """
 
 from typing import Any, NamedTuple
@@ -16,17 +16,20 @@ from training.data.dataset import UNKNOWN, Split, hold_out
 from training.data.file import FIRST_ROW, TableError
 from training.data.series import ahead
 
-REGULAR = 0.01  # the spread of the steps' distances, as a share of the usual one, up to which they are equal
-LEAST = 10  # sequences, below which they are parted by time instead
-EACH = 3  # sequences of a class: one to learn from, one to validate on, one to be tested on
-WINDOW, STRIDE = 256, 128  # steps; longer sequences to learn forecasts and labels from are cut
+REGULAR = 0.01  # steps whose spacing varies by at most this share are equally spaced
+LEAST = 10  # with fewer sequences, each one is split by time
+EACH = 3  # fewest sequences of a class: one for each part
+WINDOW, STRIDE = 256, 128  # steps of the windows into which sequences for forecasts and labels are cut
+SINCE = "since_previous"  # the feature that holds the time since the previous step
 UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+
+PARTS = ("training", "validation", "test")
 
 Slices = list[slice]
 
 
 class Rows(NamedTuple):
-    """The rows of the file in order: of ids, then of time."""
+    """The rows of the file sorted by id, then by time."""
 
     order: NDArray[np.int64]
     sequences: Slices
@@ -35,43 +38,43 @@ class Rows(NamedTuple):
 
     def sorted(self, column: Column) -> NDArray[Any]:
         """The values of a column in that order."""
-        found: NDArray[Any] = column.values.to_numpy()[self.order]
-        return found
+        values: NDArray[Any] = column.values.to_numpy()[self.order]
+        return values
 
 
 class Parts(NamedTuple):
-    """Other sequences; or later parts of the same, if these are few."""
+    """The three parts: different sequences or, if there are few, consecutive pieces of each."""
 
     train: Slices
     validation: Slices
     test: Slices
 
-    def learnt(self, count: int) -> NDArray[np.bool_]:
-        """Which of `count` rows are learnt from."""
-        found = np.zeros(count, dtype=bool)
+    def in_training(self, count: int) -> NDArray[np.bool_]:
+        """Which of `count` rows belong to the training part."""
+        is_training = np.zeros(count, dtype=bool)
         for one in self.train:
-            found[one] = True
-        return found
+            is_training[one] = True
+        return is_training
 
 
 class Gaps(NamedTuple):
-    """The time since the step before."""
+    """The time since the previous step."""
 
     values: NDArray[np.float64]
-    unit: str  # "": that of the times, which are plain numbers
+    unit: str  # "": unknown, of times that are plain numbers
 
 
-def in_order(table: pl.DataFrame, told: Table) -> Rows:
-    """Raises TableError where a row has no id or no time."""
-    count = len(table)
+def in_order(frame: pl.DataFrame, table: Table) -> Rows:
+    """The rows sorted by id and time. Raises TableError if a row has no id or no time."""
+    count = len(frame)
     ids = np.full(count, "", dtype=object)
-    if told.id_column:
-        found = texts_of(table[told.id_column])
-        lacking = found.is_null().arg_true()
-        if len(lacking):
-            raise TableError(f"row {lacking[0] + FIRST_ROW}, column {told.id_column!r}: the id is missing")
-        ids = found.to_numpy().astype(object)
-    when = times(table[told.time_column]) if told.time_column else None
+    if table.id_column:
+        texts = texts_of(frame[table.id_column])
+        missing = texts.is_null().arg_true()
+        if len(missing):
+            raise TableError(f"row {missing[0] + FIRST_ROW}, column {table.id_column!r}: the id is missing")
+        ids = texts.to_numpy().astype(object)
+    when = times(frame[table.time_column]) if table.time_column else None
     _, rank = np.unique(ids.astype(str), return_inverse=True)
     order = np.lexsort((np.arange(count) if when is None else when.values, rank))
     begins = np.flatnonzero(np.diff(rank[order], prepend=-1))
@@ -81,7 +84,7 @@ def in_order(table: pl.DataFrame, told: Table) -> Rows:
 
 
 def task_of(targets: list[Column], rows: Rows) -> Any:
-    """Numbers are foretold; a category that never changes in a sequence is its class, else each step's."""
+    """Forecast numbers; classify by a category that is constant in each sequence, else label each step."""
     if all(target.kind == "number" for target in targets):
         return "forecast"
     texts = rows.sorted(targets[0])
@@ -89,12 +92,12 @@ def task_of(targets: list[Column], rows: Rows) -> Any:
 
 
 def classes(task: str, target: Column, rows: Rows) -> NDArray[np.int64]:
-    """The class of each row. Raises TableError where there is but one, or a sequence has several."""
-    if len(target.kinds) < 2:
+    """The class of each row. Raises TableError if there is only one, or a sequence has several."""
+    if len(target.categories) < 2:
         raise TableError(
-            f"column {target.name!r}: there is one class only, {', '.join(target.kinds) or 'none'}"
+            f"column {target.name!r}: there is only one class, {', '.join(target.categories) or 'none'}"
         )
-    number = {text: place for place, text in enumerate(target.kinds)}
+    number = {text: place for place, text in enumerate(target.categories)}
     texts = rows.sorted(target)
     codes = np.array([number.get(text, UNKNOWN) for text in texts])
     for one, name in zip(rows.sequences, rows.ids, strict=True) if task == "classify" else ():
@@ -103,25 +106,29 @@ def classes(task: str, target: Column, rows: Rows) -> NDArray[np.int64]:
             row = int(rows.order[one.start + other[0]]) + FIRST_ROW
             raise TableError(
                 f"row {row}, column {target.name!r}: {texts[one.start + other[0]]!r}, but sequence {name!r} "
-                f"began with {texts[one.start]!r}; --task label says a class at every step"
+                f"starts with {texts[one.start]!r}; --task label predicts a class at every step"
             )
     return codes
 
 
-def part(rows: Rows, share: float, *, labels: tuple[str, ...] = (), codes: Any = None) -> Parts:
-    """`labels`, `codes`: the classes of whole sequences, of which each part gets its share."""
+def split_rows(rows: Rows, share: float, *, labels: tuple[str, ...] = (), codes: Any = None) -> Parts:
+    """Split the rows into parts. Raises TableError if there are too few.
+
+    `share`: of the test part, and of validation among the rest. `labels`, `codes`: the classes of whole
+    sequences, by which the parts are stratified.
+    """
     count = len(rows.sequences)
-    kinds = np.array([codes[one.start] if labels else 0 for one in rows.sequences])
+    strata = np.array([codes[one.start] if labels else 0 for one in rows.sequences])
     if count < LEAST and not labels:
         return _by_time(rows, share)
-    sizes = np.bincount(kinds, minlength=max(1, len(labels)))
+    sizes = np.bincount(strata, minlength=max(1, len(labels)))
     if count < LEAST or (labels and sizes.min() < EACH):
         rarest = int(sizes.argmin())
         raise TableError(
             f"{count} sequences: at least {LEAST}, and three of each class, are needed; "
             f"{labels[rarest]!r} has {sizes[rarest]}"
         )
-    numbers = Split(tuple(np.array([[row]], np.float32) for row in range(count)), kinds)
+    numbers = Split(tuple(np.array([[row]], np.float32) for row in range(count)), strata)
     rest, test = hold_out(numbers, share=share, seed=0)
     train, validation = hold_out(rest, share=share, seed=0)
     return Parts(
@@ -130,10 +137,11 @@ def part(rows: Rows, share: float, *, labels: tuple[str, ...] = (), codes: Any =
 
 
 def _by_time(rows: Rows, share: float) -> Parts:
+    """Consecutive pieces of each sequence."""
     cuts = [(one.start, one.stop - one.start) for one in rows.sequences]
     if (shortest := min(length for _, length in cuts)) < LEAST:
         raise TableError(
-            f"less than {LEAST} sequences are parted by time, and so need at least {LEAST} steps each; "
+            f"fewer than {LEAST} sequences are split by time, and need at least {LEAST} steps each; "
             f"the shortest of {len(cuts)} has {shortest}"
         )
     ends = [(at, at + int((1 - 2 * share) * n), at + int((1 - share) * n), at + n) for at, n in cuts]
@@ -145,7 +153,7 @@ def _by_time(rows: Rows, share: float) -> Parts:
 
 
 def windows(part: Slices) -> Slices:
-    """Long sequences in windows: as they are, they make few steps of the optimiser."""
+    """Sequences cut into windows, because long sequences give few steps of the optimiser."""
     return [
         slice(start, min(start + WINDOW, one.stop))
         for one in part
@@ -153,78 +161,78 @@ def windows(part: Slices) -> Slices:
     ]
 
 
-def gaps(rows: Rows, learnt: NDArray[np.bool_]) -> Gaps | None:
-    """The time since the step before, in a unit that suits it; None if it is the same wherever is learnt."""
+def gaps(rows: Rows, in_training: NDArray[np.bool_]) -> Gaps | None:
+    """The time since the previous step in a suitable unit; None if the training part is equally spaced."""
     if rows.times is None:
         return None
     when = rows.times.values
-    found = np.concatenate([np.diff(when[one], prepend=when[one.start]) for one in rows.sequences])
-    inner = learnt.copy()
+    spacing = np.concatenate([np.diff(when[one], prepend=when[one.start]) for one in rows.sequences])
+    inner = in_training.copy()
     inner[[one.start for one in rows.sequences]] = False
-    usual = float(np.median(found[inner])) if inner.any() else 0.0
-    if not inner.any() or np.abs(found[inner] - usual).max() <= REGULAR * usual:
+    usual = float(np.median(spacing[inner])) if inner.any() else 0.0
+    if not inner.any() or np.abs(spacing[inner] - usual).max() <= REGULAR * usual:
         return None
     if not rows.times.has_unit:
-        return Gaps(found, "")
+        return Gaps(spacing, "")
     unit, size = next(((unit, size) for unit, size in UNITS if usual >= size), UNITS[-1])
-    return Gaps(found / size, unit)
+    return Gaps(spacing / size, unit)
 
 
-def foretold(
+def future_values(
     targets: list[Column], rows: Rows, parts: Parts, horizons: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """[rows, targets · horizons]: what comes so many steps later in the same part; NaN where nobody knows.
+    """[rows, targets · horizons]: the values this many steps later in the same part; NaN if unknown.
 
-    Raises TableError where there is nothing to be learnt, validated or tested.
+    Raises TableError if a part has no value, or a target does not change.
     """
     columns = [rows.sorted(target) for target in targets]
-    found = np.full((len(rows.order), len(targets) * len(horizons)), np.nan, np.float32)
+    future = np.full((len(rows.order), len(targets) * len(horizons)), np.nan, np.float32)
     for one in (one for part in parts for one in part):
-        found[one] = np.hstack([ahead(column[one], horizons) for column in columns])
-    learnt = parts.learnt(len(rows.order))
+        future[one] = np.hstack([ahead(column[one], horizons) for column in columns])
+    in_training = parts.in_training(len(rows.order))
     for number, (target, column) in enumerate(zip(targets, columns, strict=True)):
-        _check_changes(target, column, rows, learnt)
+        _check_changes(target, column, rows, in_training)
         for place, steps in enumerate(horizons, number * len(horizons)):
-            _check_known(target, found[:, place], parts, steps)
-            gone = (found[:, place] - column)[learnt]
-            if not np.nan_to_num(gone).any():
-                why = "does not change" if (~np.isnan(gone)).any() else "is never known both now and"
+            _check_known(target, future[:, place], parts, steps)
+            change = (future[:, place] - column)[in_training]
+            if not np.nan_to_num(change).any():
+                why = "does not change" if (~np.isnan(change)).any() else "is never known both now and"
                 raise TableError(
-                    f"--horizon {steps}: in the part that is learnt from, column {target.name!r} {why} over "
-                    f"{steps} steps; another horizon may do"
+                    f"--horizon {steps}: in the training part, column {target.name!r} {why} over "
+                    f"{steps} steps; try another horizon"
                 )
-    return found
+    return future
 
 
-def _check_changes(target: Column, values: NDArray[Any], rows: Rows, learnt: NDArray[np.bool_]) -> None:
-    """What never changes cannot be foretold."""
-    known = values[learnt & ~np.isnan(values)]
+def _check_changes(target: Column, values: NDArray[Any], rows: Rows, in_training: NDArray[np.bool_]) -> None:
+    """Raise TableError for a constant target."""
+    known = values[in_training & ~np.isnan(values)]
     if not len(known):
-        raise TableError(f"column {target.name!r}: the part that is learnt from has nothing there")
+        raise TableError(f"column {target.name!r}: the training part has no values")
     if (known == known[0]).all():
         raise TableError(
-            f"column {target.name!r} is {known[0]:g} in every row that is learnt from: "
-            "there is nothing to foretell"
+            f"column {target.name!r} is {known[0]:g} in every row of the training part: "
+            "there is nothing to forecast"
         )
     if all(len(np.unique(values[one][~np.isnan(values[one])])) < 2 for one in rows.sequences):
         raise TableError(
-            f"column {target.name!r} never changes within a sequence: there is nothing to foretell; "
-            "--task classify takes it for the class of the sequence"
+            f"column {target.name!r} never changes within a sequence: there is nothing to forecast; "
+            "--task classify predicts it as the class of the sequence"
         )
 
 
-def _check_known(target: Column, later: NDArray[np.float32], parts: Parts, steps: int) -> None:
-    for part, what in zip(parts, ("learnt from", "validated on", "tested on"), strict=True):
-        if all(np.isnan(later[one]).all() for one in part):
+def _check_known(target: Column, future: NDArray[np.float32], parts: Parts, steps: int) -> None:
+    for part, name in zip(parts, PARTS, strict=True):
+        if all(np.isnan(future[one]).all() for one in part):
             longest = max(one.stop - one.start for one in part)
             raise TableError(
-                f"--horizon {steps}: in the part that is {what}, whose longest sequence has {longest} steps, "
-                f"column {target.name!r} is nowhere known {steps} steps ahead; a shorter horizon may do"
+                f"--horizon {steps}: in the {name} part, whose longest sequence has {longest} steps, "
+                f"column {target.name!r} is never known {steps} steps ahead; try a shorter horizon"
             )
 
 
 def check_labels(target: Column, codes: NDArray[np.int64], parts: Parts) -> None:
-    """Raises TableError where a part has no class at any step."""
-    for part, what in zip(parts, ("learnt from", "validated on", "tested on"), strict=True):
+    """Raise TableError if a part has no class at any step."""
+    for part, name in zip(parts, PARTS, strict=True):
         if all((codes[one] == UNKNOWN).all() for one in part):
-            raise TableError(f"column {target.name!r}: the part that is {what} has no class at any step")
+            raise TableError(f"column {target.name!r}: the {name} part has no class at any step")

@@ -1,4 +1,4 @@
-"""Cuts long series into windows, with what comes later as targets. Knows nothing of where they are from."""
+"""Cuts long series into windows, with later values as targets. Knows no data set."""
 
 import csv
 from collections.abc import Iterable
@@ -26,14 +26,14 @@ def number(text: str) -> float:
 
 
 def ahead(values: NDArray[Any], horizons: Iterable[int]) -> Floats:
-    """[time] → [time, horizons]: the value so many steps later; NaN past the end."""
+    """[time] → [time, horizons]: the value this many steps later; NaN past the end."""
     none = np.full(len(values), np.nan)
     columns = [np.concatenate([values[steps:], none[:steps]]) for steps in horizons]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
 def wave(phase: NDArray[Any]) -> Floats:
-    """[time] → [time, 2]: sine and cosine of a phase in turns, so that the end of a cycle meets its start."""
+    """[time] → [time, 2]: sine and cosine of a phase in cycles, whose end is next to its start."""
     turns = 2 * np.pi * np.asarray(phase, np.float64)
     return np.stack([np.sin(turns), np.cos(turns)], axis=1).astype(np.float32)
 

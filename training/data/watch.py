@@ -1,9 +1,10 @@
-"""Which of seven shoulder exercises a wrist is doing, said ten times a second; unseen people are the test.
+"""Seven shoulder exercises from a watch: predict the exercise ten times a second; the test part is other
+people.
 
 Ten people, each exercise once on each side, a watch's accelerometer and gyroscope at 50 Hz (D. Burns et al.
 2018, Physiological Measurement 39(7) 075007). Each recording is of one exercise; those of a person are joined
-into one stream, in an order fixed for good, so that what is done changes on the way. People 8 to 10 are the
-test part, 7 is validation.
+into one stream in a fixed order, so that the exercise changes within a sequence. People 8 to 10 are the test
+part, 7 is validation.
 """
 
 import io
@@ -47,21 +48,21 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 class _Arrays(pickle.Unpickler):
-    """Reads pickled arrays, and refuses everything else: a pickle can name any function to call."""
+    """Reads pickled arrays and refuses everything else: a pickle can call any function."""
 
     def find_class(self, module: str, name: str) -> Any:
         """See pickle.Unpickler."""
         if (module, name) not in ARRAYS:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a data set")
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a data set")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def load() -> DataSet:
     """Three axes of acceleration and of turning; a class at every step. Raises FetchError."""
     [path] = fetch(WHEEL)
-    found = read(path)
-    people = [int(person) for person in np.unique(found["subject"])]
-    streams = {person: stream(found, person) for person in people}
+    recordings = read(path)
+    people = [int(person) for person in np.unique(recordings["subject"])]
+    streams = {person: stream(recordings, person) for person in people}
     train = [streams[person] for person in people if person not in VALIDATION + TEST]
     pieces = [windows(x, y, steps=200, stride=50) for x, y in train]
     return DataSet(
@@ -72,7 +73,7 @@ def load() -> DataSet:
         "Physiological Measurement 39(7) 075007",
         license="BSD-3-Clause, with the package",
         inputs=(Input(features=("ax", "ay", "az", "gx", "gy", "gz"), units=("g",) * 3 + ("rad/s",) * 3),),
-        labels=tuple(found["y_labels"]),
+        labels=tuple(recordings["y_labels"]),
         train=Split(
             sum((piece.sequences for piece in pieces), ()),
             np.concatenate([piece.targets for piece in pieces]),
@@ -94,15 +95,15 @@ def read(path: Path) -> dict[str, Any]:
         assert np.lib.format.read_magic(file) == (1, 0)
         np.lib.format.read_array_header_1_0(file)
         content = _Arrays(io.BytesIO(file.read()), encoding="latin1").load()
-    found: dict[str, Any] = content.item()
-    return found
+    recordings: dict[str, Any] = content.item()
+    return recordings
 
 
-def stream(found: dict[str, Any], person: int) -> tuple[Floats, NDArray[np.int64]]:
+def stream(recordings: dict[str, Any], person: int) -> tuple[Floats, NDArray[np.int64]]:
     """All recordings of a person, one after another: [steps, 6] and the exercise at each step."""
-    rows = np.random.RandomState(person).permutation(np.flatnonzero(found["subject"] == person))
-    x = [_slower(np.asarray(found["X"][row])) for row in rows]
-    y = [np.full(len(part), found["y"][row]) for part, row in zip(x, rows, strict=True)]
+    rows = np.random.RandomState(person).permutation(np.flatnonzero(recordings["subject"] == person))
+    x = [_slower(np.asarray(recordings["X"][row])) for row in rows]
+    y = [np.full(len(part), recordings["y"][row]) for part, row in zip(x, rows, strict=True)]
     return np.concatenate(x), np.concatenate(y).astype(np.int64)
 
 

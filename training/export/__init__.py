@@ -1,4 +1,7 @@
-"""Exports a network: graph, parity, example, manifest. A version folder appears whole and checked, or not."""
+"""Exports a network: graph, parity check, example, manifest. Knows nothing of how the network was trained.
+
+A version folder appears whole and checked, or not at all.
+"""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +15,7 @@ from training.export import parity
 from training.export.manifest import describe
 from training.export.network import write_graph
 from training.export.parity import ParityError
-from training.model import Network, named
+from training.model import Network, numeric_inputs
 
 __all__ = ["ParityError", "export", "random_network", "write_version"]
 
@@ -27,9 +30,9 @@ def export(
     seed: int,
     force: bool = False,
 ) -> Manifest:
-    """Write `model.onnx` and `model.json`; what the manifest says.
+    """Write `model.onnx` and `model.json` into `folder`; return the manifest.
 
-    Raises FileExistsError unless `force`, and ParityError; then nothing was written.
+    Raises FileExistsError unless `force`, and ParityError; in both cases nothing is written.
     """
     if folder.exists() and not force:
         raise FileExistsError(f"{folder} exists; --force replaces it")
@@ -43,7 +46,7 @@ def export(
 
 
 def write_version(folder: Path, graph: bytes, manifest: Manifest) -> None:
-    """Put a version in place, whole, instead of what is there."""
+    """Replace the version in `folder` by this one, atomically."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as scratch:
         fresh = Path(scratch) / "fresh"
@@ -56,7 +59,7 @@ def write_version(folder: Path, graph: bytes, manifest: Manifest) -> None:
 
 
 def _keep_date(manifest: Manifest, graph: bytes, folder: Path) -> Manifest:
-    """The date of the version that is replaced, if nothing but the date would change."""
+    """The manifest with the date of the version it replaces, if only the date would change."""
     if not (folder / GRAPH_FILE).is_file() or (folder / GRAPH_FILE).read_bytes() != graph:
         return manifest
     old = Manifest.read(folder)
@@ -71,7 +74,7 @@ def _keep_date(manifest: Manifest, graph: bytes, folder: Path) -> Manifest:
 def random_network(
     *, cell: str, features: int, hidden: int, layers: int, classes: int, seed: int, projection: int = 0
 ) -> tuple[Network, DataSet]:
-    """An untrained network of any size and random sequences to check it on. Raises CellError."""
+    """An untrained network of any size, and random sequences to check its export on. Raises CellError."""
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -87,7 +90,7 @@ def random_network(
         title="none: random weights",
         citation="",
         license="",
-        inputs=named(features),
+        inputs=numeric_inputs(features),
         labels=tuple(str(label) for label in range(classes)),
         train=split,
         test=split,

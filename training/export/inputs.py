@@ -1,4 +1,4 @@
-"""Writes the front of a network as nodes: inputs by their names, gaps filled, embeddings, all joined.
+"""Writes the input layer of a network as nodes: see `training.inputs` for what it computes.
 
 x [batch, time, width] ─ Transpose ─────────────────────────┐
 x with gaps ─ Transpose ─ Sub, Mul ─ Scan ─ fill, observed ─┼─ Concat ─ channels [time, batch, width]
@@ -14,107 +14,107 @@ from onnx import TensorProto
 from training.cells.cell import state_out, weights_of
 from training.data.dataset import Input
 from training.graph import Graph
-from training.inputs import Front
+from training.inputs import InputLayer
 
 IS_TRUE = "is_true_step"
 
 
 class Written(NamedTuple):
-    """Names of what the front makes."""
+    """Names of the tensors that the input layer computes."""
 
     channels: str  # [time, batch, width]
-    level: str  # [time, batch, columns of the first input]: its last seen values, in its units
+    level: str  # [time, batch, columns of the first input]: last observed values, in its units
 
 
-def write_front(graph: Graph, front: Front, lengths: str) -> Written:
-    """Declare the inputs and the front's states, and write its nodes."""
+def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
+    """Declare the inputs and the input layer's states, and write its nodes."""
     channels: list[str] = []
     levels: list[str] = []
-    for given, place in front.places():
-        if given.kind == "token":
-            channels.append(_write_token(graph, front, given))
+    for input_, columns in layer.slices():
+        if input_.kind == "token":
+            channels.append(_write_token(graph, layer, input_))
             continue
-        dims = given.frame if given.kind == "video" else (given.columns,)
-        graph.input(given.in_graph, ["batch", "time", *dims])
+        dims = input_.frame if input_.kind == "video" else (input_.columns,)
+        graph.input(input_.in_graph, ["batch", "time", *dims])
         turned = graph.add(
             "Transpose",
-            [given.in_graph],
-            [f"{given.in_graph}_by_time"],
+            [input_.in_graph],
+            [f"{input_.in_graph}_by_time"],
             perm=[1, 0, *range(2, 2 + len(dims))],
         )
-        made, level = [turned], turned
-        if given.has_gaps:
-            made, level = _write_gaps(graph, front, given, place, turned, lengths)
+        parts, level = [turned], turned
+        if input_.has_gaps:
+            parts, level = _write_gaps(graph, layer, input_, columns, turned, lengths)
         levels.append(level)
-        if (encoder := front.encoder(given.name)) is not None:
-            if given.has_gaps:
-                z = graph.add("Concat", made, [f"{given.in_graph}_parts"], axis=-1)
+        if (encoder := layer.encoder(input_.name)) is not None:
+            if input_.has_gaps:
+                z = graph.add("Concat", parts, [f"{input_.in_graph}_parts"], axis=-1)
             else:
-                z = _write_normalised(graph, front, given, place, turned)
-            made = [encoder.write(graph, given.in_graph, z)]
-        channels += made
+                z = _write_normalised(graph, layer, input_, columns, turned)
+            parts = [encoder.write(graph, input_.in_graph, z)]
+        channels += parts
     joined = channels[0] if len(channels) == 1 else graph.add("Concat", channels, ["channels"], axis=-1)
     return Written(joined, levels[0] if levels else joined)
 
 
-def _write_token(graph: Graph, front: Front, given: Input) -> str:
-    graph.input(given.in_graph, ["batch", "time"], kind=TensorProto.INT64)
-    turned = graph.add("Transpose", [given.in_graph], [f"{given.in_graph}_by_time"], perm=[1, 0])
-    table = graph.weight(f"{given.in_graph}_table", weights_of(front.table(given.name)).astype(np.float32))
-    return graph.add("Gather", [table, turned], [f"{given.in_graph}_embedded"])
+def _write_token(graph: Graph, layer: InputLayer, input_: Input) -> str:
+    graph.input(input_.in_graph, ["batch", "time"], kind=TensorProto.INT64)
+    turned = graph.add("Transpose", [input_.in_graph], [f"{input_.in_graph}_by_time"], perm=[1, 0])
+    table = graph.weight(f"{input_.in_graph}_table", weights_of(layer.table(input_.name)).astype(np.float32))
+    return graph.add("Gather", [table, turned], [f"{input_.in_graph}_embedded"])
 
 
 def _write_gaps(
-    graph: Graph, front: Front, given: Input, place: slice, turned: str, lengths: str
+    graph: Graph, layer: InputLayer, input_: Input, columns: slice, turned: str, lengths: str
 ) -> tuple[list[str], str]:
-    """The channels of an input with gaps: what fills them, and whether it was seen; and its level."""
-    name = given.in_graph
+    """Write an input with gaps: its channels (filled values, observed flags) and its level."""
+    name = input_.in_graph
     stored = {
         what: graph.weight(f"{name}_{what}", value.detach().cpu().numpy())
-        for what, value in {"spread": 1 / front.scale[place], "fading": -front.rate(given.name)}.items()
+        for what, value in {"spread": 1 / layer.scale[columns], "fading": -layer.rate(input_.name)}.items()
     }
-    z = _write_normalised(graph, front, given, place, turned)
-    seen, age = _write_last_seen(graph, given, z, _write_is_true(graph, turned, lengths))
+    z = _write_normalised(graph, layer, input_, columns, turned)
+    seen, age = _write_last_seen(graph, input_, z, _write_is_true(graph, turned, lengths))
     faded = graph.add("Exp", [graph.add("Mul", [age, stored["fading"]], [f"{name}_faded"])], [f"{name}_left"])
     fill = graph.add("Mul", [seen, faded], [f"{name}_filled"])
-    nought = graph.weight("no_age", np.array(0, np.float32))
-    is_seen = graph.add("Equal", [age, nought], [f"{name}_is_seen"])
+    zero = graph.weight("no_age", np.array(0, np.float32))
+    is_seen = graph.add("Equal", [age, zero], [f"{name}_is_seen"])
     observed = graph.add("Cast", [is_seen], [f"{name}_observed"], to=TensorProto.FLOAT)
     wide = graph.add("Mul", [seen, stored["spread"]], [f"{name}_wide"])
     return [fill, observed], graph.add("Add", [wide, f"{name}_mean"], [f"{name}_level"])
 
 
-def _write_normalised(graph: Graph, front: Front, given: Input, place: slice, turned: str) -> str:
+def _write_normalised(graph: Graph, layer: InputLayer, input_: Input, columns: slice, turned: str) -> str:
     """[time, batch, ...] in the input's units → mean 0 and spread 1."""
-    dims = given.frame if given.kind == "video" else (given.columns,)
+    dims = input_.frame if input_.kind == "video" else (input_.columns,)
     mean, scale = (
-        graph.weight(f"{given.in_graph}_{what}", value[place].cpu().numpy().reshape(dims))
-        for what, value in (("mean", front.shift), ("scale", front.scale))
+        graph.weight(f"{input_.in_graph}_{what}", value[columns].cpu().numpy().reshape(dims))
+        for what, value in (("mean", layer.shift), ("scale", layer.scale))
     )
-    away = graph.add("Sub", [turned, mean], [f"{given.in_graph}_away"])
-    return graph.add("Mul", [away, scale], [f"{given.in_graph}_z"])
+    away = graph.add("Sub", [turned, mean], [f"{input_.in_graph}_away"])
+    return graph.add("Mul", [away, scale], [f"{input_.in_graph}_z"])
 
 
-def _write_last_seen(graph: Graph, given: Input, z: str, is_true: str) -> tuple[str, str]:
-    """Write the forward fill: the last seen z and its age, each [time, batch, width]."""
+def _write_last_seen(graph: Graph, input_: Input, z: str, is_true: str) -> tuple[str, str]:
+    """Write the forward fill: the last observed z and its age, each [time, batch, width]."""
     axis = graph.weight("layer_axis", np.array([0]))
     starts, ends = [], []
     for what in ("seen", "age"):
-        state = f"{given.in_graph}_{what}"
-        graph.input(state, [1, "batch", given.columns])
+        state = f"{input_.in_graph}_{what}"
+        graph.input(state, [1, "batch", input_.columns])
         starts.append(graph.add("Squeeze", [state, axis], [f"{state}_before"]))
         ends.append(f"{state}_after")
-    seen, age = f"{given.in_graph}_last_seen", f"{given.in_graph}_ages"
-    body = _fill_body(given.columns).proto()
+    seen, age = f"{input_.in_graph}_last_seen", f"{input_.in_graph}_ages"
+    body = _fill_body(input_.columns).proto()
     graph.add("Scan", [*starts, z, is_true], [*ends, seen, age], body=body, num_scan_inputs=2)
     for end, what in zip(ends, ("seen", "age"), strict=True):
-        state = state_out(f"{given.in_graph}_{what}")
+        state = state_out(f"{input_.in_graph}_{what}")
         graph.add("Unsqueeze", [end, axis], [state])
     return seen, age
 
 
 def _fill_body(width: int) -> Graph:
-    """One step: a true number replaces the last one seen; where there is none, its age grows."""
+    """One step: an observed number replaces the last one; a missing one increases its age."""
     body = Graph("fill")
     seen, age, z = (body.input(name, ["batch", width]) for name in ("seen", "age", "z"))
     is_true = body.input("is_true", ["batch", 1], kind=TensorProto.BOOL)
@@ -122,10 +122,10 @@ def _fill_body(width: int) -> Graph:
     is_new = body.add("And", [is_known, is_true], ["is_new"])
     older = body.add("Add", [age, body.weight("one", np.array(1, np.float32))], ["older"])
     aged = body.add("Where", [is_true, older, age], ["aged"])
-    nought = body.weight("nought", np.array(0, np.float32))
+    zero = body.weight("nought", np.array(0, np.float32))
     after = [
         body.add("Where", [is_new, z, seen], ["seen_after"]),
-        body.add("Where", [is_new, nought, aged], ["age_after"]),
+        body.add("Where", [is_new, zero, aged], ["age_after"]),
     ]
     copies = [body.add("Identity", [name], [f"{name}_too"]) for name in after]
     for name in (*after, *copies):
@@ -134,7 +134,7 @@ def _fill_body(width: int) -> Graph:
 
 
 def _write_is_true(graph: Graph, by_time: str, lengths: str) -> str:
-    """[time, batch, 1]: whether the row has this step. Written once, whoever asks."""
+    """[time, batch, 1]: whether the row has this step. Written once, shared by all inputs."""
     if graph.has(IS_TRUE):
         return IS_TRUE
     first, one = graph.weight("first_true", np.array(0)), graph.weight("one_true", np.array(1))

@@ -1,8 +1,6 @@
 """Describes an exported network to the service: `model.json`."""
 
-import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 from service.manifest import Axes, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
 from training.cells.cell import state_out
@@ -10,6 +8,7 @@ from training.data.dataset import DataSet, Input
 from training.export.example import example
 from training.export.network import LENGTHS, LOGITS, OUTPUT
 from training.model import Network
+from training.versions import package_versions
 
 
 def describe(
@@ -21,7 +20,7 @@ def describe(
     command: str,
     seed: int,
 ) -> Manifest:
-    """All that the service must know about the network's graph."""
+    """The manifest of a network's graph."""
     cell = network.cell
     return Manifest(
         description=f"{data.title}: {type(cell).__name__}, {cell.layers} x {cell.hidden}",
@@ -44,53 +43,47 @@ def describe(
             command=command,
             seed=seed,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=versions(),
+            versions=package_versions(),
             parity=parity,
         ),
     )
 
 
-def _input(given: Input) -> InputSpec:
-    if given.kind == "token":
+def _input(input_: Input) -> InputSpec:
+    if input_.kind == "token":
         return InputSpec(
-            name=given.name,
-            tensor=given.tensor,
+            name=input_.name,
+            tensor=input_.tensor,
             kind="token",
             dtype="int64",
-            vocabulary=given.vocabulary,
-            tokenizer=given.tokenizer,
-            unknown=given.unknown,
-            missing_token=given.missing,
+            vocabulary=input_.vocabulary,
+            tokenizer=input_.tokenizer,
+            unknown=input_.unknown,
+            missing_token=input_.missing,
         )
     return InputSpec(
-        name=given.name,
-        tensor=given.tensor,
-        kind=given.kind,
-        dims=given.frame if given.kind == "video" else (given.columns,),
-        features=given.features,
-        units=given.units,
-        missing="nan" if given.has_gaps else "error",
+        name=input_.name,
+        tensor=input_.tensor,
+        kind=input_.kind,
+        dims=input_.frame if input_.kind == "video" else (input_.columns,),
+        features=input_.features,
+        units=input_.units,
+        missing="nan" if input_.has_gaps else "error",
     )
 
 
 def _outputs(data: DataSet) -> tuple[OutputSpec, ...]:
-    told = data.forecast
-    if told is None:
+    forecast = data.forecast
+    if forecast is None:
         classes = (len(data.labels),)
         return (
             OutputSpec(name=OUTPUT, kind="probabilities", dims=classes, labels=data.labels),
             OutputSpec(name=LOGITS, kind="logits", dims=classes),
         )
     labels = tuple(
-        f"{series} {when} q{quantile:g}"
+        f"{series} {horizon} q{quantile:g}"
         for series in data.labels
-        for when in told.names
-        for quantile in told.quantiles
+        for horizon in forecast.names
+        for quantile in forecast.quantiles
     )
     return (OutputSpec(name=OUTPUT, kind="values", dims=(len(labels),), labels=labels),)
-
-
-def versions() -> dict[str, str]:
-    """What the figures were made with."""
-    packages = ("torch", "lightning", "numpy", "onnx", "onnxruntime")
-    return {"python": sys.version.split()[0], **{package: version(package) for package in packages}}

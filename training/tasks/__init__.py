@@ -1,15 +1,15 @@
-"""The tasks: what a network is asked, what its answer costs, and how good it is."""
+"""The tasks: which outputs count, their loss, and their scores. They know no file and no command."""
 
 from training.data.dataset import DataSet
-from training.tasks.classes import Classify, EachStep, Language
-from training.tasks.forecast import Foretell
+from training.tasks.classes import Classification, Labelling, Language
+from training.tasks.forecast import Forecasting
 from training.tasks.task import Scores, Task
 
 __all__ = ["Scores", "Task", "of"]
 
 
 def of(data: DataSet) -> Task:
-    """The task that a data set is for."""
+    """The task of a data set."""
     if data.forecast is not None:
-        return Foretell(data.labels, data.forecast)
-    return {"classify": Classify, "label": EachStep, "language": Language}[data.task]()
+        return Forecasting(data.labels, data.forecast)
+    return {"classify": Classification, "label": Labelling, "language": Language}[data.task]()

@@ -1,4 +1,4 @@
-"""Tasks whose answer is one of several classes: of a sequence, of a step, or the next token."""
+"""Tasks that predict one of several classes: of a sequence, of a step, or the next token."""
 
 import math
 
@@ -11,8 +11,8 @@ from training.model import Network, last_step
 from training.tasks.task import Floats, Scores, Task
 
 
-class Classify(Task):
-    """The class of a sequence, said at its last true step; cross-entropy."""
+class Classification(Task):
+    """The class of a sequence, predicted at its last true step; cross-entropy."""
 
     metric = "accuracy"
     headline = ("accuracy", "loss")
@@ -21,24 +21,24 @@ class Classify(Task):
         """See `Task.pick`."""
         return last_step(y, lengths), targets
 
-    def loss(self, network: Network, said: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+    def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
         """See `Task.loss`."""
-        return functional.cross_entropy(said, targets)
+        return functional.cross_entropy(outputs, targets)
 
-    def measure(self, said: Tensor, targets: Tensor) -> Tensor:
-        """The share that is right."""
-        return (said.argmax(-1) == targets).float().mean()
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Accuracy."""
+        return (outputs.argmax(-1) == targets).float().mean()
 
-    def score(self, network: Network, said: Floats, targets: NDArray[np.generic]) -> Scores:  # noqa: ARG002
+    def score(self, network: Network, outputs: Floats, targets: NDArray[np.generic]) -> Scores:  # noqa: ARG002
         """Cross-entropy, accuracy, macro F1 and confusion."""
-        return score_classes(said, targets.astype(np.int64))
+        return score_classes(outputs, targets.astype(np.int64))
 
     def summary(self, metrics: dict[str, float]) -> str:
         """See `Task.summary`."""
         return f"test accuracy {metrics['test_accuracy']:.2%}"
 
 
-class EachStep(Classify):
+class Labelling(Classification):
     """The class of every step whose class is known."""
 
     def pick(self, y: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
@@ -47,19 +47,19 @@ class EachStep(Classify):
         return y[is_known], targets[is_known]
 
 
-class Language(EachStep):
+class Language(Labelling):
     """The next token, at every step."""
 
     headline = ("bits", "accuracy")
 
-    def score(self, network: Network, said: Floats, targets: NDArray[np.generic]) -> Scores:
-        """The same, and bits a token; of so many classes no confusion is kept."""
-        found = super().score(network, said, targets).metrics
-        return Scores({**found, "bits": found["loss"] / math.log(2)})
+    def score(self, network: Network, outputs: Floats, targets: NDArray[np.generic]) -> Scores:
+        """The same, and bits per token; no confusion of so many classes."""
+        metrics = super().score(network, outputs, targets).metrics
+        return Scores({**metrics, "bits": metrics["loss"] / math.log(2)})
 
     def summary(self, metrics: dict[str, float]) -> str:
         """See `Task.summary`."""
-        return f"test {metrics['test_bits']:.3f} bits a token"
+        return f"test {metrics['test_bits']:.3f} bits per token"
 
 
 def score_classes(logits: Floats, targets: NDArray[np.int64]) -> Scores:

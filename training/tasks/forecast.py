@@ -1,4 +1,4 @@
-"""Foretelling numbers by quantiles, at every step, over several horizons."""
+"""Forecasts of numbers by quantiles, at every step, over several horizons."""
 
 import itertools
 from typing import ClassVar
@@ -13,49 +13,49 @@ from training.model import Network
 from training.tasks.task import Floats, Scores, Task
 
 
-class Foretell(Task):
+class Forecasting(Task):
     """Pinball loss (Koenker, Bassett 1978), in units of the usual change over each horizon."""
 
     metric = "error"
     headline: ClassVar[tuple[str, ...]] = ("loss", "error", "coverage")
 
-    def __init__(self, series: tuple[str, ...], told: Forecast) -> None:
-        self._told = told
-        self._names = [f"{one}_{when}".replace(" ", "") for one in series for when in told.names]
-        self._middle = int(np.argmin([abs(quantile - 0.5) for quantile in told.quantiles]))
+    def __init__(self, series: tuple[str, ...], forecast: Forecast) -> None:
+        self._forecast = forecast
+        self._names = [f"{one}_{horizon}".replace(" ", "") for one in series for horizon in forecast.names]
+        self._middle = int(np.argmin([abs(quantile - 0.5) for quantile in forecast.quantiles]))
 
     def prepare(self, network: Network, data: DataSet) -> None:
-        """Learn the reach: the root mean square change of each series over each horizon."""
-        assert network.tail is not None
-        columns = network.tail.columns
-        gone = [target - sequence[:, columns] for sequence, target in zip(
+        """Set the reach: the root mean square change of each series over each horizon."""
+        assert network.quantiles is not None
+        columns = network.quantiles.columns
+        changes = [target - sequence[:, columns] for sequence, target in zip(
             data.train.sequences, data.train.targets, strict=True)]  # fmt: skip
-        change = np.concatenate(gone).astype(np.float64)
-        network.tail.reach.copy_(torch.from_numpy(np.sqrt(np.nanmean(change**2, axis=0))))
+        change = np.concatenate(changes).astype(np.float64)
+        network.quantiles.reach.copy_(torch.from_numpy(np.sqrt(np.nanmean(change**2, axis=0))))
 
     def pick(self, y: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Every step at which anything to be foretold is known."""
+        """Every step at which any target is known."""
         is_known = ~targets.isnan().all(-1)
         return y[is_known], targets[is_known]
 
-    def loss(self, network: Network, said: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
         """See `Task.loss`."""
-        assert network.tail is not None
-        tail = network.tail
-        over = (targets[..., None] - tail.by_quantile(said)) / tail.reach[:, None]
-        cost = torch.maximum(tail.quantiles * over, (tail.quantiles - 1) * over)
-        return cost[~cost.isnan()].mean()
+        layer = network.quantiles
+        assert layer is not None
+        over = (targets[..., None] - layer.by_quantile(outputs)) / layer.reach[:, None]
+        loss = torch.maximum(layer.quantiles * over, (layer.quantiles - 1) * over)
+        return loss[~loss.isnan()].mean()
 
-    def measure(self, said: Tensor, targets: Tensor) -> Tensor:
-        """The root mean square error of the middle quantile, over all series and horizons."""
-        away = said[..., self._middle :: len(self._told.quantiles)] - targets
-        error: Tensor = away[~away.isnan()].square().mean().sqrt()
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The root mean square error of the middle quantile over all series and horizons."""
+        differences = outputs[..., self._middle :: len(self._forecast.quantiles)] - targets
+        error: Tensor = differences[~differences.isnan()].square().mean().sqrt()
         return error
 
-    def score(self, network: Network, said: Floats, targets: NDArray[np.generic]) -> Scores:
-        """Loss; errors and the share within the outer quantiles, altogether and for each horizon."""
-        y, known = torch.from_numpy(said), torch.from_numpy(targets.astype(np.float32))
-        quantiles = said.reshape(*targets.shape, -1)
+    def score(self, network: Network, outputs: Floats, targets: NDArray[np.generic]) -> Scores:
+        """Loss; errors and coverage by the outer quantiles, in all and for each horizon."""
+        y, known = torch.from_numpy(outputs), torch.from_numpy(targets.astype(np.float32))
+        quantiles = outputs.reshape(*targets.shape, -1)
         truth = targets.astype(np.float64)
         is_within = np.where(
             np.isnan(truth), np.nan, (quantiles[..., 0] <= truth) & (truth <= quantiles[..., -1])
@@ -65,9 +65,10 @@ class Foretell(Task):
             "error": float(self.measure(y, known)),
             "coverage": float(np.nanmean(is_within)),
         }
-        away = quantiles[..., self._middle] - truth
-        columns = {"error": np.sqrt(np.nanmean(away**2, axis=0)), "mae": np.nanmean(np.abs(away), axis=0)}
+        differences = quantiles[..., self._middle] - truth
+        columns = {"error": np.sqrt(np.nanmean(differences**2, axis=0))}
+        columns["mae"] = np.nanmean(np.abs(differences), axis=0)
         columns["coverage"] = np.nanmean(is_within, axis=0)
-        for column, (what, values) in itertools.product(range(len(self._names)), columns.items()):
-            metrics[f"{what}_{self._names[column]}"] = float(values[column])
+        for column, (score, values) in itertools.product(range(len(self._names)), columns.items()):
+            metrics[f"{score}_{self._names[column]}"] = float(values[column])
         return Scores(metrics)

@@ -1,4 +1,4 @@
-"""What every task offers. Knows nothing of networks but the shape of what they say."""
+"""The interface of a task. Knows nothing of a network but the shape of its output."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,37 +15,37 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scores:
-    """How good answers are, by measure; `confusion[true, predicted]` counts, where there is one."""
+    """Scores by name; for classes also `confusion[true, predicted]`, counts."""
 
     metrics: dict[str, float]
     confusion: NDArray[np.int64] | None = None
 
 
 class Task:
-    """A question that is asked of a sequence, or of its every step."""
+    """A prediction for each sequence, or for each step."""
 
-    metric: ClassVar[str]  # what is watched beside the loss
-    headline: ClassVar[tuple[str, ...]]  # the measures of `score` that a table of seeds shows
+    metric: ClassVar[str]  # the score that is logged beside the loss
+    headline: ClassVar[tuple[str, ...]]  # the scores that a table of seeds shows
 
     def prepare(self, network: Network, data: DataSet) -> None:
-        """Teach an untrained network what it must know of the training part; nothing unless a task says."""
+        """Set what an untrained network needs from the training part; by default nothing."""
 
     def pick(self, y: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What counts of [batch, time, out] and the targets: [answers, out] and [answers, …]."""
+        """The outputs [batch, time, out] that count, and their targets: [answers, out] and [answers, …]."""
         raise NotImplementedError
 
-    def loss(self, network: Network, said: Tensor, targets: Tensor) -> Tensor:
-        """The mean cost of the answers."""
+    def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of the outputs [answers, out]."""
         raise NotImplementedError
 
-    def measure(self, said: Tensor, targets: Tensor) -> Tensor:
-        """The `metric` of the answers."""
+    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The `metric` of the outputs [answers, out]."""
         raise NotImplementedError
 
-    def score(self, network: Network, said: Floats, targets: NDArray[np.generic]) -> Scores:
-        """Every measure of the answers [answers, out]."""
+    def score(self, network: Network, outputs: Floats, targets: NDArray[np.generic]) -> Scores:
+        """All scores of the outputs [answers, out]."""
         raise NotImplementedError
 
     def summary(self, metrics: dict[str, float]) -> str:
-        """One line on a finished run: `metrics` with the prefix `test_`."""
+        """One line about a finished run; `metrics` have the prefix `test_`."""
         return ", ".join(f"test {name} {metrics[f'test_{name}']:.4g}" for name in self.headline)

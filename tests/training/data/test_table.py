@@ -16,7 +16,8 @@ from training.__main__ import main
 from training.config import Table
 from training.data.dataset import DataSet
 from training.data.file import TableError
-from training.data.table import NOTHING, NUMBERS, OTHER, SINCE, fingerprint, load, understand
+from training.data.rows import SINCE
+from training.data.table import MISSING, NUMBERS, OTHER, fingerprint, interpret, load
 
 
 def call(*words: object) -> Result:
@@ -54,7 +55,7 @@ def all_steps(data: DataSet) -> dict[tuple[float, ...], Any]:
 
 def test_rows_become_sequences_of_different_lengths_with_named_inputs(tmp_path: Path) -> None:
     path = write(tmp_path / "rooms.csv", rooms())
-    data, shown, _ = understand(told(path, "kind", id_column="room", time_column="minute"))
+    data, shown, _ = interpret(told(path, "kind", id_column="room", time_column="minute"))
     assert (data.task, data.labels, data.name) == ("classify", ("cold", "warm"), "rooms")
     numbers, window = data.inputs
     assert (numbers.name, numbers.features, numbers.has_gaps) == (NUMBERS, ("warmth",), False)
@@ -62,7 +63,7 @@ def test_rows_become_sequences_of_different_lengths_with_named_inputs(tmp_path: 
     found = all_steps(data)
     assert sorted({len(steps) // 2 for steps in found}) == [12, 13, 14]
     assert len(found) == 20
-    assert [(row.column, row.taken_for) for row in shown] == [
+    assert [(row.name, row.role) for row in shown] == [
         ("room", "the sequence"), ("minute", "the time, in no known unit"), ("warmth", "number"),
         ("window", "category"), ("kind", "target, category"),
     ]  # fmt: skip
@@ -137,10 +138,10 @@ def halves(gap: int) -> list[dict[str, Any]]:
 
 
 def test_only_what_is_learnt_from_decides_what_the_network_is(tmp_path: Path) -> None:
-    data, _, notes = understand(told(write(tmp_path / "a.csv", halves(gap=30)), "y", time_column="t"))
+    data, _, notes = interpret(told(write(tmp_path / "a.csv", halves(gap=30)), "y", time_column="t"))
     assert (data.inputs[0].has_gaps, notes) == (True, [])
     path = write(tmp_path / "b.csv", [*halves(gap=92), {"t": 200, "y": 3, "x": 3}])
-    data, _, notes = understand(told(path, "y", time_column="t"))
+    data, _, notes = interpret(told(path, "y", time_column="t"))
     assert not data.inputs[0].has_gaps
     assert data.inputs[0].features == ("y", "x"), "the steps learnt from are equally far apart"
     place = 92 - (101 - len(data.test.sequences[0]))
@@ -160,10 +161,10 @@ def test_a_sequence_shorter_than_the_horizon_has_nothing_to_come(tmp_path: Path)
 def test_numeric_times_have_no_unit_and_are_shown_by_size(tmp_path: Path) -> None:
     """They were taken for seconds, divided by 60, and shown as texts: 0 to 99 of 0 to 3,900."""
     rows = [{"day": day * 10 + day % 3, "y": day % 5} for day in range(391)]
-    data, shown, _ = understand(told(write(tmp_path / "days.csv", rows), "y", time_column="day"))
+    data, shown, _ = interpret(told(write(tmp_path / "days.csv", rows), "y", time_column="day"))
     assert data.inputs[0].units == ("", "")
     assert data.test.sequences[0][:3, 1].tolist() == [8, 11, 11]
-    assert [(row.taken_for, row.values) for row in shown if row.column != "y"] == [
+    assert [(row.role, row.values) for row in shown if row.name != "y"] == [
         ("the time, in no known unit", "0 to 3900"), ("number, of the time", "0 to 11"),
     ]  # fmt: skip
 
@@ -171,7 +172,7 @@ def test_numeric_times_have_no_unit_and_are_shown_by_size(tmp_path: Path) -> Non
 def test_a_text_of_the_test_part_alone_is_another_and_none_is_missing(tmp_path: Path) -> None:
     rows = [{"y": s % 7, "k": "new" if s == 98 else None if s % 10 == 0 else "ab"[s % 2]} for s in range(100)]
     _, kind = load(told(write(tmp_path / "t.csv", rows), "y")).inputs
-    assert kind.vocabulary == (OTHER, NOTHING, "a", "b")
+    assert kind.vocabulary == (OTHER, MISSING, "a", "b")
     assert (kind.unknown, kind.missing) == (0, 1)
     rows = [row for row in rows if row["k"] is not None]
     _, kind = load(told(write(tmp_path / "u.csv", rows), "y")).inputs
@@ -180,10 +181,10 @@ def test_a_text_of_the_test_part_alone_is_another_and_none_is_missing(tmp_path: 
 
 def test_what_may_be_a_mistake_is_noted_and_what_is_empty_is_left_out(tmp_path: Path) -> None:
     rows = [{"y": s % 7, "half": f"{s % 9},5", "name": f"n{s}", "none": None} for s in range(100)]
-    data, shown, notes = understand(told(write(tmp_path / "t.csv", rows), "y"))
+    data, shown, notes = interpret(told(write(tmp_path / "t.csv", rows), "y"))
     assert [given.name for given in data.inputs] == [NUMBERS, "half", "name"]
     assert data.inputs[0].features == ("y",)
-    assert {row.column: row.values for row in shown}["none"] == "none"
+    assert {row.name: row.values for row in shown}["none"] == "none"
     assert [note.split(";")[0] for note in notes] == [
         "column 'half': numbers with a decimal comma, as '0,5', are texts here",
         "column 'name': nearly every row has another text, so that no kind can be learnt",

@@ -122,8 +122,8 @@ def test_a_difference_is_told_beside_what_is_allowed() -> None:
     """A forecast of thousands may differ by hundredths; the message once said so without the why."""
     data = data_of("forecast")
     network = network_for(data)
-    assert network.tail is not None
-    network.tail.reach.copy_(torch.tensor([20.0, 500.0]))  # of the two horizons; three quantiles add up
+    assert network.quantiles is not None
+    network.quantiles.reach.copy_(torch.tensor([20.0, 500.0]))  # of the two horizons; three quantiles add up
     told = describe({"y": 0.002, "h_out": 1e-7}, network)
     assert "0.002 in what is foretold (tolerance 0.0006 to 0.015: 1e-05 of the scale of each series)" in told
     assert "1e-07 in states (tolerance 1e-05" in told
