@@ -1,1 +1,1 @@
-"""Compares Cellgate with its peers and with the floors, side by side in one run. Knows only their HTTP."""
+"""Benchmarks: compare Cellgate with other servers and with lower bounds in one run, over HTTP."""

@@ -1,4 +1,4 @@
-"""The command line `python -m benchmarks`: compare with peers, profile a worker, soak the server."""
+"""The command line `python -m benchmarks`: compare servers, profile a worker, run an overload test."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,21 +17,29 @@ OUT = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--only", "only", metavar="LOADS", default="abcdefg", show_default=True, help="Which loads.")
+@click.option("--only", "only", metavar="LOADS", default="abcdefg", show_default=True, help="Loads to run.")
 @click.option(
-    "--peers", default="", metavar="WORDS", help="Only peers whose name has one of these, by comma."
+    "--peers",
+    default="",
+    metavar="WORDS",
+    help="Only peers whose name contains one of these words, separated by commas.",
 )
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--seconds", default=6.0, show_default=True, help="Of each closed loop; open loops take more.")
-@click.option("--quick", is_flag=True, help="One round of two seconds: does it all run?")
 @click.option(
-    "--out", default=HERE / "out", type=OUT, help="Where JSON and PNG go.  [default: benchmarks/out]"
+    "--seconds",
+    default=6.0,
+    show_default=True,
+    help="Duration of each closed loop (s); open loops take longer.",
+)
+@click.option("--quick", is_flag=True, help="One round of two seconds, to check that everything runs.")
+@click.option(
+    "--out", default=HERE / "out", type=OUT, help="Folder for JSON and PNG.  [default: benchmarks/out]"
 )
 @click.pass_context
 def main(
     context: click.Context, only: str, peers: str, rounds: int, seconds: float, quick: bool, out: Path
 ) -> None:
-    """Measure Cellgate, its peers and the floors side by side; print tables, write JSON and a PNG.
+    """Measure Cellgate, its peers and lower bounds side by side; print tables, write JSON and a PNG.
 
     \b
     python -m benchmarks
@@ -61,7 +69,7 @@ def _compare(options: Options, keys: list[str], out: Path) -> None:
         about = report.versions(options.versions)
         report.write_json(
             out / "benchmarks.json", results, about
-        )  # after each load: a long run may be cut short
+        )  # after each load, in case the run is interrupted
         report.print_result(console, results[-1])
     console.rule()
     for result in results:
@@ -74,9 +82,9 @@ def _compare(options: Options, keys: list[str], out: Path) -> None:
 @main.command()
 @click.option("--load", default="a", show_default=True, type=click.Choice(["a", "b", "c"]))
 @click.option("--seconds", default=10.0, show_default=True)
-@click.option("--top", default=25, show_default=True, help="Functions to show.")
+@click.option("--top", default=25, show_default=True, help="Number of functions to show.")
 def profile(load: str, seconds: float, top: int) -> None:
-    """Where one worker spends its time under a load: functions by self time, sampled by py-spy."""
+    """Profile one worker under a load: functions by self time, sampled by py-spy."""
     with _tidy_errors():
         profiling.run(terminal(), load, seconds=seconds, top=top)
 
@@ -84,17 +92,17 @@ def profile(load: str, seconds: float, top: int) -> None:
 @main.command()
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=4.0, show_default=True)
-@click.option("--out", default=HERE / "out", type=OUT, help="Where JSON goes.  [default: benchmarks/out]")
+@click.option("--out", default=HERE / "out", type=OUT, help="Folder for JSON.  [default: benchmarks/out]")
 def sessions(rounds: int, seconds: float, out: Path) -> None:
-    """What each session store costs per step, and what a million sessions take at rest."""
+    """Measure the cost of a step on each session store, and the size of a million idle sessions."""
     with _tidy_errors():
         sessions_bench.run(terminal(), rounds=rounds, seconds=seconds, out=out)
 
 
 @main.command()
-@click.option("--seconds", default=2.0, show_default=True, help="Of each figure.")
+@click.option("--seconds", default=2.0, show_default=True, help="Duration of each measurement (s).")
 def gpu(seconds: float) -> None:
-    """CUDA against the CPU: parity on ragged batches, and steps/s with states kept on the device and not."""
+    """Compare CUDA with the CPU: parity on ragged batches, and steps/s with states on the device or not."""
     with _tidy_errors():
         if not gpu_bench.run(terminal(), seconds=seconds):
             raise SystemExit(1)
@@ -102,12 +110,12 @@ def gpu(seconds: float) -> None:
 
 @main.command()
 @click.option("--minutes", default=5.0, show_default=True)
-@click.option("--times", default=4.0, show_default=True, help="The rate, in multiples of the capacity.")
+@click.option("--times", default=4.0, show_default=True, help="Request rate, as a multiple of the capacity.")
 @click.option(
-    "--out", default=HERE / "out", type=OUT, help="Where JSON and PNG go.  [default: benchmarks/out]"
+    "--out", default=HERE / "out", type=OUT, help="Folder for JSON and PNG.  [default: benchmarks/out]"
 )
 def soak(minutes: float, times: float, out: Path) -> None:
-    """Overload the server for some minutes and watch its memory: flat, or not?"""
+    """Overload the server for several minutes and check that its memory does not grow."""
     with _tidy_errors():
         if not soaking.run(terminal(), minutes=minutes, times=times, out=out):
             raise SystemExit(1)
@@ -115,7 +123,7 @@ def soak(minutes: float, times: float, out: Path) -> None:
 
 @contextlib.contextmanager
 def _tidy_errors() -> Iterator[None]:
-    """What a user can mend is one line."""
+    """Print an Unavailable as one line."""
     try:
         yield
     except Unavailable as error:

@@ -1,6 +1,6 @@
-"""What the comparison keeps between runs: an environment for the peers, and the models all of them serve.
+"""Files that are kept between runs: an environment for the peers, and the models that all of them serve.
 
-It knows packages and graphs; it knows nothing of servers or loads.
+It knows packages and graphs, not servers or loads.
 """
 
 import json
@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 
 
 class Unavailable(Exception):
-    """A peer or a tool cannot be had or does not run here; the message goes into the table."""
+    """A peer or a tool is not available on this machine; the message goes into the table."""
 
 
 def folder() -> Path:
@@ -37,11 +37,11 @@ def folder() -> Path:
 
 
 def environment() -> Path:
-    """The peers' own virtual environment, made on first use. Raises Unavailable when pip cannot."""
-    wanted = (HERE / "requirements.txt").read_text()
+    """The peers' virtual environment, created on first use. Raises Unavailable if pip fails."""
+    required = (HERE / "requirements.txt").read_text()
     path = folder() / f"venv-{platform.python_version()}"
     done = path / "requirements.done"
-    if done.is_file() and done.read_text() == wanted:
+    if done.is_file() and done.read_text() == required:
         return path
     shutil.rmtree(path, ignore_errors=True)
     venv.create(path, with_pip=True)
@@ -52,24 +52,24 @@ def environment() -> Path:
     if result.returncode:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise Unavailable(f"pip could not install benchmarks/requirements.txt: {last}")
-    done.write_text(wanted)
+    done.write_text(required)
     return path
 
 
 def compiled() -> Path:
-    """Where the service lies with its hot path compiled, as in the image. Raises Unavailable."""
-    made = subprocess.run(
-        ["make", "compiled", f"VENV={sys.prefix}"],  # which does nothing if no file has changed since
+    """The folder with the compiled service, as in the image. Raises Unavailable."""
+    build = subprocess.run(
+        ["make", "compiled", f"VENV={sys.prefix}"],  # does nothing if no file has changed
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    if made.returncode:
-        last = (made.stdout.strip().splitlines() or ["no message"])[-1]
+    if build.returncode:
+        last = (build.stdout.strip().splitlines() or ["no message"])[-1]
         raise Unavailable(f"make compiled (it needs gcc and Python's headers): {last}")
     return ROOT / f"build/compiled-{sys.implementation.cache_tag}"
 
 
 def tool(name: str, package: str) -> str:
-    """The path of a program that the system has to have. Raises Unavailable, saying how to install it."""
+    """The path of an installed program. Raises Unavailable with the command that installs it."""
     path = shutil.which(name)
     if path is None:
         raise Unavailable(f"{name} is not installed; on Debian: apt-get install {package}")
@@ -78,7 +78,7 @@ def tool(name: str, package: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One graph with random weights: a repository of its own, so that a server can be pointed at it."""
+    """A graph with random weights, in a model repository of its own."""
 
     hidden: int
     layers: int
@@ -91,23 +91,23 @@ class Model:
 
     @property
     def repository(self) -> Path:
-        """The folder with this model alone, as Cellgate wants it."""
+        """The model repository with only this model."""
         return folder() / "models" / self.name
 
     @property
     def graph(self) -> Path:
-        """The ONNX file, which every peer loads."""
+        """The ONNX file that every peer loads."""
         return self.repository / self.name / "1" / "model.onnx"
 
     def make(self) -> "Model":
-        """Export it unless it is there; return itself."""
+        """Export the model unless it exists; return it."""
         if not self.graph.with_name("model.json").is_file():
             shutil.rmtree(self.graph.parent, ignore_errors=True)
             self._quantize() if self.int8 else self._export()
         return self
 
     def session(self, threads: int = 1) -> ort.InferenceSession:
-        """The graph in ONNX Runtime, with the options that Cellgate gives it."""
+        """The graph in ONNX Runtime, with Cellgate's options."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -119,7 +119,7 @@ class Model:
         return {"h": np.zeros(shape, np.float32), "c": np.zeros(shape, np.float32)}
 
     def answer(self, x: Array) -> Array:
-        """The right answer for one sequence [time, features]: the last step's output, in one shot."""
+        """The correct answer for one sequence [time, features]: the output of its last step."""
         lengths = np.array([len(x)], np.int32)
         feeds: dict[str, Any] = {"x": x[np.newaxis], "lengths": lengths, **self.zero(1)}
         (y,) = self.session().run(["y"], feeds)
@@ -134,7 +134,7 @@ class Model:
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
     def _quantize(self) -> None:
-        """Dynamic INT8 weights. The example's answer is taken anew, and loosely: batch-mates move it."""
+        """Quantize to dynamic INT8. The example gets a new answer with a large tolerance."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         whole = Model(self.hidden, self.layers).make()

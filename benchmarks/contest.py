@@ -1,8 +1,8 @@
-"""One load's contestants side by side: start all, check their answers, let them run in turn, stop all.
+"""The contestants of one load: start all, check their answers, measure each in turn, stop all.
 
-    round 1  A B C     round 2  A B C     …     all servers are up all the time, one is under load
+    round 1  A B C     round 2  A B C     …     all servers run all the time, one is under load
 
-It knows peers and servers; it knows nothing of what a load sends.
+It knows peers and servers, not what a load sends.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ from benchmarks.peers import Peer
 from benchmarks.process import Server
 from benchmarks.results import Row
 
-CHECK_SESSION = 9_000_000  # beyond all that a load uses
+CHECK_SESSION = 9_000_000  # higher than every session of a load
 Measure = Callable[[], dict[str, float]]
 
 
 class WrongAnswer(Unavailable):
-    """A peer answers something else than ONNX Runtime; its speed means nothing then."""
+    """A peer's answer differs from ONNX Runtime's, so its speed is not comparable."""
 
 
 @dataclass(slots=True)
 class Options:
-    """What the command line chose."""
+    """Options of the command line."""
 
     rounds: int
     seconds: float
@@ -54,7 +54,7 @@ class Contestant:
     work: Path
 
     def write_bodies(self, calls: Sequence[Call]) -> Path:
-        """The calls' bodies in its language, one a line."""
+        """Write the calls' bodies in the peer's format, one a line."""
         path = self.work / "bodies"
         path.write_bytes(b"\n".join(self.peer.dialect.encode(call) for call in calls) + b"\n")
         return path
@@ -62,13 +62,13 @@ class Contestant:
 
 @dataclass(slots=True)
 class Contest:
-    """All contestants that could be started, and a row for each that could not."""
+    """The contestants that started, and a row for each that could not."""
 
     running: list[Contestant]
     absent: list[Row]
 
     def run(self, options: Options, measures: dict[str, Measure]) -> list[Row]:
-        """Let each have its turn in every round, after one that does not count."""
+        """Measure each in every round, after one round of warm-up."""
         rows = {name: Row(name) for name in measures}
         for number in range(-1, options.rounds):
             for name, measure in measures.items():
@@ -87,46 +87,46 @@ def terminal() -> Console:
 
 @contextlib.contextmanager
 def workplace() -> Iterator[Path]:
-    """A folder on disk for logs, bodies and session stores; gone afterwards."""
+    """A temporary folder on disk for logs, bodies and session stores."""
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache.folder()) as folder:
         yield Path(folder)
 
 
 @contextlib.contextmanager
 def contest(options: Options, model: Model, chosen: Sequence[Peer], *, sessions: bool) -> Iterator[Contest]:
-    """Start the chosen peers on one model; stop them whatever happens."""
+    """Start the chosen peers on one model; stop them at the end."""
     model.make()
     with workplace() as work, contextlib.ExitStack() as stack:
-        found = Contest([], [])
+        started = Contest([], [])
         for peer in chosen:
             if not options.wants(peer.name):
                 continue
             options.console.print(f"  [dim]starting {peer.name}[/]")
             try:
-                found.running.append(_start(stack, options, peer, model, work, sessions))
+                started.running.append(_start(stack, options, peer, model, work, sessions))
             except Unavailable as error:
-                found.absent.append(Row(peer.name, note=str(error)))
+                started.absent.append(Row(peer.name, note=str(error)))
                 options.console.print(f"  [red]{peer.name}: {error}[/]")
-        yield found
+        yield started
 
 
 def check(peer: Peer, server: Server, model: Model, *, sessions: bool) -> None:
-    """Hold its answers against ONNX Runtime's, in one request and step by step. Raises WrongAnswer."""
+    """Compare answers with ONNX Runtime's, in one request and step by step. Raises WrongAnswer."""
     if not peer.has_model:
         return
     tolerance = 0.05 if model.int8 else 1e-4
     for steps in (1, 7, 40):
         x = sequence(steps, seed=steps)
-        _compare(ask(server, peer.dialect, Call(x)), model.answer(x), tolerance)
+        _compare(post(server, peer.dialect, Call(x)), model.answer(x), tolerance)
     if sessions and peer.has_sessions:
         for step in range(7):
             call = Call(sequence(7, seed=7)[step : step + 1], CHECK_SESSION, is_first=step == 0)
-            answer = ask(server, peer.dialect, call)
+            answer = post(server, peer.dialect, call)
         _compare(answer, model.answer(sequence(7, seed=7)), tolerance)
 
 
-def ask(server: Server, dialect: Dialect, call: Call) -> Array:
-    """One answer. Raises WrongAnswer for a status other than 200."""
+def post(server: Server, dialect: Dialect, call: Call) -> Array:
+    """Post one call; its answer. Raises WrongAnswer for a status other than 200."""
     status, body = server.post(dialect.path, dialect.encode(call))
     if status != 200:
         raise WrongAnswer(f"answers {status}: {body[:200]!r}")
@@ -134,7 +134,7 @@ def ask(server: Server, dialect: Dialect, call: Call) -> Array:
 
 
 def sequence(steps: int, *, seed: int) -> Array:
-    """Random features with six decimals, as they travel: [time, features]."""
+    """Random features with six decimals, as they are sent: [time, features]."""
     x = np.random.default_rng(seed).standard_normal((steps, FEATURES), np.float32)
     return np.round(x.astype(np.float64), 6).astype(np.float32)
 
@@ -152,9 +152,9 @@ def _start(
     return Contestant(peer, server, home)
 
 
-def _compare(got: Array, wanted: Array, tolerance: float) -> None:
-    if got.shape != wanted.shape or not np.allclose(got, wanted, atol=tolerance, rtol=0):
-        raise WrongAnswer(f"answers {got.tolist()} where ONNX Runtime says {wanted.tolist()}")
+def _compare(answer: Array, expected: Array, tolerance: float) -> None:
+    if answer.shape != expected.shape or not np.allclose(answer, expected, atol=tolerance, rtol=0):
+        raise WrongAnswer(f"answers {answer.tolist()}, ONNX Runtime {expected.tolist()}")
 
 
 def _short(figures: dict[str, float]) -> str:

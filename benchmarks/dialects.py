@@ -1,4 +1,4 @@
-"""How each kind of server wants a sequence, and where its answer is. Knows bytes; opens no connection."""
+"""Request and reply format of each kind of server. It knows bytes and opens no connection."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from benchmarks.cache import Array
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One sequence to send: [time, features], of a session or on its own."""
+    """One sequence to send: [time, features], in a session or without one."""
 
     x: Array
     session: int | None = None
@@ -19,7 +19,7 @@ class Call:
 
 
 class Dialect(Protocol):
-    """A server's language."""
+    """Request and reply format of a server."""
 
     path: str
 
@@ -31,12 +31,12 @@ class Dialect(Protocol):
 
 
 class Cellgate:
-    """`POST /predict`; also what the bare floor reads."""
+    """`POST /predict`, also for the HTTP floor."""
 
     path = "/predict"
 
     def encode(self, call: Call) -> bytes:
-        """A sequence alone, or with its session's name."""
+        """A sequence, with its session's name if it has one."""
         steps = numbers(call.x)
         item = steps if call.session is None else {"steps": steps, "session": f"s{call.session:07d}"}
         return orjson.dumps({"sequences": [item]})
@@ -52,7 +52,7 @@ class Triton:
     def __init__(self, model: str, *, has_sequences: bool) -> None:
         self.path = f"/v2/models/{model}/infer"
         self.has_sequences = has_sequences
-        self._unnamed = 1 << 32  # sequences of one request, beside those that go on
+        self._unnamed = 1 << 32  # ids for sequences that are one request long
 
     def encode(self, call: Call) -> bytes:
         """A sequence that is not part of a session starts and ends with its request."""
@@ -74,12 +74,12 @@ class Triton:
 
 
 class Tutorial:
-    """What `benchmarks/tutorial_app.py` made up."""
+    """The format of `benchmarks/tutorial_app.py`."""
 
     path = "/predict"
 
     def encode(self, call: Call) -> bytes:
-        """The steps, nothing else."""
+        """The steps."""
         return orjson.dumps({"sequence": numbers(call.x)})
 
     def decode(self, body: bytes) -> Array:
@@ -90,7 +90,7 @@ class Tutorial:
 def encode_bulk(batch: Array) -> tuple[bytes, int]:
     """Many sequences as one binary tensor, [batch, time, features], and the length of the JSON before it.
 
-    The answer is asked for as bytes too, at the last step.
+    The reply is requested as bytes, too, with the last step only.
     """
     x = {
         "name": "x",
@@ -103,5 +103,5 @@ def encode_bulk(batch: Array) -> tuple[bytes, int]:
 
 
 def numbers(x: Array) -> object:
-    """Plain numbers with six decimals, as a sensor or a data frame would send them."""
+    """Numbers with six decimals, as a sensor or a data frame would send them."""
     return np.round(x.astype(np.float64), 6).tolist()

@@ -1,4 +1,4 @@
-"""The floor of HTTP and JSON: a bare ASGI application that parses the body and sends the same reply always.
+"""The lower bound of HTTP and JSON: a plain ASGI application that parses the body and sends a constant reply.
 
 uvicorn benchmarks.floor_app:app
 """
@@ -20,7 +20,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % l
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer whatever is asked; a body has to be JSON."""
+    """Answer every request; a body must be JSON."""
     if scope["type"] != "http":
         return
     body = b""

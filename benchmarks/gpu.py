@@ -1,9 +1,9 @@
-"""What a GPU does with our graphs: are ragged batches right there, and what does staying on the device save?
+"""Graphs on a GPU: parity of ragged batches, and the gain from states that stay on the device.
 
     python -m benchmarks gpu                     parity and steps/s of the engine alone
     CELLGATE_PROVIDER=cuda make bench            the loads (a) to (g) on the GPU
 
-Needs `onnxruntime-gpu` in the place of `onnxruntime`, a CUDA device, and its libraries.
+Needs `onnxruntime-gpu` instead of `onnxruntime`, a CUDA device, and its libraries.
 """
 
 import time
@@ -26,7 +26,7 @@ TOLERANCE = 1e-3
 
 
 def run(console: Console, *, seconds: float = 2.0) -> bool:
-    """Print both tables; whether the GPU's answers are the CPU's, rounding aside. Raises Unavailable."""
+    """Print both tables; whether the GPU's outputs equal the CPU's within TOLERANCE. Raises Unavailable."""
     is_right = True
     for model in MODELS:
         model.make()
@@ -48,7 +48,7 @@ def run(console: Console, *, seconds: float = 2.0) -> bool:
 
 
 def _difference(engine: OnnxEngine, reference: OnnxEngine, ragged: bool) -> float:
-    """Largest difference of any output, chunk by chunk in batches, from one-shot runs of the reference."""
+    """Largest difference of an output, in chunks and batches, from one-shot runs of the reference."""
     rng = np.random.default_rng(0)
     inputs = [rng.standard_normal((length, FEATURES), np.float32) for length in LENGTHS]
     sequences = [Sequence((x,), engine.initial_state, keep_all=True) for x in inputs]

@@ -1,8 +1,8 @@
-"""The bare ONNX Runtime: CPU seconds a step of the graph costs, at each batch size, one process a core.
+"""ONNX Runtime alone: CPU seconds for a step of the graph, at each batch size, with one process a core.
 
     python -m benchmarks.kernel MODEL.onnx STEPS SECONDS     one process's figures, as JSON
 
-It knows graphs; it knows nothing of HTTP.
+It knows graphs, not HTTP.
 """
 
 import json
@@ -18,7 +18,7 @@ import onnxruntime as ort
 from benchmarks.cache import ROOT, Model
 
 BATCHES = (1, 4, 8, 16, 32, 64, 128, 512)
-MAX_CELLS = 512 * 100  # batch times steps of one call: larger ones only fall out of the cache
+MAX_CELLS = 512 * 100  # batch × steps of one call; larger calls do not fit the cache
 
 
 def sweep(model: Model, steps: int, *, processes: int, seconds: float) -> dict[int, float]:
@@ -30,7 +30,7 @@ def sweep(model: Model, steps: int, *, processes: int, seconds: float) -> dict[i
 
 
 def steps_per_cpu_s(graph: Path, steps: int, batch: int, seconds: float) -> float:
-    """Steps of `batch` equal sequences per second of CPU: others on the machine do not count."""
+    """Steps of `batch` equal sequences per second of CPU, independent of other processes."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -49,7 +49,7 @@ def steps_per_cpu_s(graph: Path, steps: int, batch: int, seconds: float) -> floa
 
 
 def main(graph: str, steps: int, seconds: float) -> None:
-    """Measure each batch size that is not beyond reason."""
+    """Measure each batch size up to MAX_CELLS."""
     batches = [batch for batch in BATCHES if batch == 1 or batch * steps <= MAX_CELLS]
     share = seconds / len(batches)
     sys.stdout.write(json.dumps({b: steps_per_cpu_s(Path(graph), steps, b, share) for b in batches}))

@@ -1,4 +1,4 @@
-"""The loads (a) to (g): what is sent, to whom, and which ratio is aimed at."""
+"""The loads (a) to (g): requests, contestants, and target ratios."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks import kernel, openloop, seeding, wrk
 from benchmarks.cache import Array, Model
-from benchmarks.contest import Contest, Contestant, Measure, Options, ask, contest, sequence
+from benchmarks.contest import Contest, Contestant, Measure, Options, contest, post, sequence
 from benchmarks.dialects import Call, encode_bulk
 from benchmarks.peers import CELLGATE, CORES, PEERS, Peer
 from benchmarks.results import KERNEL, LIMIT, US, Result, Row
@@ -23,7 +23,7 @@ def stateful(options: Options) -> Result:
     result = _closed(options, "a", "stateful, 1 step, 64 sessions, durable LMDB", 1, sessions=True)
     result.targets[SEQUENCE] = 1.5
     result.notes.append(
-        "Triton's dynamic batcher, the tutorial and the limit keep no state: they answer each step from zero."
+        "Triton's dynamic batcher, the tutorial and the limit keep no state: each step starts from zero."
     )
     return result
 
@@ -42,20 +42,20 @@ def mixed(options: Options) -> Result:
     """(d) Open loop: the latency of short sequences among long ones."""
     with contest(
         options, LARGE, [peer for peer in PEERS if peer.has_model and peer.name != PURE], sessions=False
-    ) as found:
-        capacity = _capacities(options, found)
+    ) as started:
+        capacity = _capacities(options, started)
         rate = min(capacity.values(), default=1.0) / 2
         seconds = max(10.0, 4 * options.seconds)
-        rows = found.run(
+        rows = started.run(
             options,
-            {c.peer.name: _open_measure(c, rate, seconds) for c in found.running},
+            {c.peer.name: _open_measure(c, rate, seconds) for c in started.running},
         )
     title = f"mixed 10/1,000 steps, 2 x 512, open loop at {rate:.1f} requests/s: p99 of the short ones"
     result = Result("d", title, "short_p99_ms", rows, lower_is_better=True)
     _add_better_triton(result, 15.0)
-    told = ", ".join(f"{name} {value:.0f}" for name, value in capacity.items())
+    listed = ", ".join(f"{name} {value:.0f}" for name, value in capacity.items())
     result.notes.append(
-        f"The rate is half of the lowest capacity, so nobody is overloaded. Capacities: {told}."
+        f"The rate is half of the lowest capacity, so no server is overloaded. Capacities: {listed}."
     )
     return result
 
@@ -64,20 +64,18 @@ def bulk(options: Options) -> Result:
     """(e) 512 sequences of 100 steps in one request."""
     batch, steps = 512, 100
     x = np.stack([sequence(steps, seed=row) for row in range(batch)])
-    with contest(options, SMALL, [CELLGATE], sessions=False) as found:
+    with contest(options, SMALL, [CELLGATE], sessions=False) as started:
         measures: dict[str, Measure] = {}
-        for contestant in found.running:
+        for contestant in started.running:
             for name, connections in ((US, 1), (f"Cellgate, {2 * CORES} at once", 2 * CORES)):
                 measures[name] = _bulk_measure(options, contestant, x, connections)
-        rows = found.run(options, measures)
+        rows = started.run(options, measures)
     for name, processes in ((f"{KERNEL}, 1 core", 1), (f"{KERNEL}, {CORES} cores", CORES)):
         best = max(kernel.sweep(SMALL, steps, processes=processes, seconds=_kernel_s(options)).values())
         rows.append(Row(name, [{"steps_per_s": best}]))
     result = Result("e", f"bulk, {batch} sequences of {steps} steps a request, binary", "steps_per_s", rows)
     result.targets[f"{KERNEL}, {CORES} cores"] = 0.85
-    result.notes.append(
-        "One request at a time has its worker's core, and borrows that of a worker without work."
-    )
+    result.notes.append("A single request runs on its worker's core and on the core of an idle worker.")
     return result
 
 
@@ -91,8 +89,8 @@ def int8(options: Options) -> Result:
         contest(options, small, [CELLGATE], sessions=False) as second,
     ):
         measures = {}
-        for name, found in (("Cellgate, float32", first), ("Cellgate, INT8", second)):
-            for contestant in found.running:
+        for name, started in (("Cellgate, float32", first), ("Cellgate, INT8", second)):
+            for contestant in started.running:
                 measures[name] = closed_measure(options, contestant, calls)
         rows = first.run(options, measures) + second.absent
     for name, model in ((f"{KERNEL}, float32", whole), (f"{KERNEL}, INT8", small)):
@@ -104,21 +102,21 @@ def int8(options: Options) -> Result:
 
 
 def many_sessions(options: Options) -> Result:
-    """(g) One step of a random one of so many live sessions."""
+    """(g) One step of a random session among many live ones."""
     counts = (1_000, 10_000) if options.is_quick else (1_000, 100_000, 1_000_000)
     chosen = [Peer(f"Cellgate, {n:,} sessions", CELLGATE.start, CELLGATE.dialect, True) for n in counts]
-    with contest(options, SMALL, chosen, sessions=True) as found:
+    with contest(options, SMALL, chosen, sessions=True) as started:
         measures = {}
-        for contestant, count in zip(found.running, counts, strict=False):
+        for contestant, count in zip(started.running, counts, strict=False):
             options.console.print(f"  [dim]creating {count:,} sessions[/]")
             seeding.create(contestant.server, contestant.work / "sessions", count)
             calls = [Call(sequence(1, seed=i), seeding.PLACEHOLDER) for i in range(64)]
             measures[contestant.peer.name] = closed_measure(options, contestant, calls, sessions=count)
-        rows = found.run(options, measures)
+        rows = started.run(options, measures)
     result = Result("g", "stateful, 1 step, live sessions", "requests_per_s", rows)
     result.baseline = chosen[-1].name
     result.targets[chosen[0].name] = round(1 / 1.3, 2)
-    result.notes.append("Triton keeps a slot a session in memory and is not asked for this.")
+    result.notes.append("Triton is not measured: it needs a slot in memory for each session.")
     return result
 
 
@@ -136,14 +134,14 @@ LOADS: dict[str, Callable[[Options], Result]] = {
 def _closed(
     options: Options, key: str, title: str, steps: int, *, sessions: bool = False, triton: float | None = None
 ) -> Result:
-    with contest(options, SMALL, PEERS, sessions=sessions) as found:
+    with contest(options, SMALL, PEERS, sessions=sessions) as started:
         measures = {}
-        for contestant in found.running:
+        for contestant in started.running:
             sent = calls(steps, sessions and contestant.peer.has_sessions)
             if sent[0].session is not None:
                 begin_sessions(contestant)
             measures[contestant.peer.name] = closed_measure(options, contestant, sent)
-        rows = found.run(options, measures)
+        rows = started.run(options, measures)
     result = Result(key, title, "requests_per_s", rows)
     result.targets[TUTORIAL] = 5.0
     if triton is not None:
@@ -153,7 +151,7 @@ def _closed(
 
 
 def calls(steps: int, sessions: bool) -> list[Call]:
-    """Distinct bodies; sessions in turn, so that one seldom has two requests under way."""
+    """Distinct bodies; sessions in turn, so that one rarely has two concurrent requests."""
     count = 8 * SESSIONS if steps < 100 else SESSIONS
     return [Call(sequence(steps, seed=i), i % SESSIONS if sessions else None) for i in range(count)]
 
@@ -167,16 +165,16 @@ def _mean_steps(calls: Sequence[Call]) -> float:
 
 
 def begin_sessions(contestant: Contestant) -> None:
-    """The first step of each session, where a server wants to be told of it."""
+    """The first step of each session, for servers that need a start flag."""
     for session in range(SESSIONS):
         call = Call(sequence(1, seed=session), session, is_first=True)
-        ask(contestant.server, contestant.peer.dialect, call)
+        post(contestant.server, contestant.peer.dialect, call)
 
 
 def closed_measure(
     options: Options, contestant: Contestant, calls: Sequence[Call], sessions: int | None = None
 ) -> Measure:
-    """A turn of wrk with these bodies; with `sessions`, of random ones below that number."""
+    """A run of wrk with these bodies; with `sessions`, for random sessions below that number."""
     bodies = contestant.write_bodies(calls)
     path = contestant.peer.dialect.path
     seeds = iter(range(1, 1000))
@@ -217,11 +215,11 @@ def _bulk_measure(options: Options, contestant: Contestant, x: Array, connection
     return measure
 
 
-def _capacities(options: Options, found: Contest) -> dict[str, float]:
+def _capacities(options: Options, started: Contest) -> dict[str, float]:
     """Requests per second of each contestant under the mixed bodies, closed loop."""
     return {
         contestant.peer.name: closed_measure(options, contestant, _mixed_calls())()["requests_per_s"]
-        for contestant in found.running
+        for contestant in started.running
     }
 
 
@@ -248,7 +246,7 @@ def _open_measure(contestant: Contestant, rate: float, seconds: float) -> Measur
 
 
 def _add_better_triton(result: Result, target: float) -> None:
-    """The peer to beat is whichever of Triton's batchers does better here."""
+    """The target applies to the better of Triton's batchers."""
     rows = [row for row in map(result.row, (SEQUENCE, DYNAMIC)) if row.runs]
     if not rows:
         return
@@ -258,7 +256,7 @@ def _add_better_triton(result: Result, target: float) -> None:
 
 
 def _add_limit(options: Options, result: Result, steps: int) -> None:
-    """What all cores could do if a request cost bare HTTP, JSON and the kernel at its best batch."""
+    """The rate of all cores if a request cost only HTTP, JSON and the kernel at its best batch size."""
     per_s = kernel.sweep(SMALL, steps, processes=CORES, seconds=_kernel_s(options))
     batch = max(per_s, key=lambda size: per_s[size])
     kernel_us = CORES / per_s[batch] * steps * 1e6
@@ -273,8 +271,8 @@ def _add_limit(options: Options, result: Result, steps: int) -> None:
     )
     result.targets[LIMIT] = 0.75
     result.notes.append(
-        f"Limit: {server:.0f} us of server and {client:.0f} us of client for bare HTTP and JSON, "
-        f"{kernel_us:.0f} us of kernel (batch {batch}), on {CORES} cores; the store is not in it."
+        f"Limit: {server:.0f} us of server and {client:.0f} us of client for HTTP and JSON, "
+        f"{kernel_us:.0f} us of kernel (batch {batch}), on {CORES} cores; without the session store."
     )
 
 

@@ -1,6 +1,6 @@
 """A load test with a report: `python -m benchmarks.loadtest [--url URL] [--users N] [--time 30s]`.
 
-Without a URL it starts the server itself, on a free port and a store of its own, and stops it afterwards.
+Without a URL it starts a server on a free port with a temporary session store, and stops it afterwards.
 """
 
 import subprocess
@@ -16,13 +16,13 @@ HERE = Path(__file__).parent
 
 
 @click.command()
-@click.option("--url", help="the server to load; default: one started for the test")
-@click.option("--users", default=50, show_default=True, help="users at the same time")
-@click.option("--spawn-rate", default=20, show_default=True, help="users that begin per second")
-@click.option("--time", "run_time", default="30s", show_default=True, help="how long, e.g. 90s or 5m")
+@click.option("--url", help="server under test; default: one started for the test")
+@click.option("--users", default=50, show_default=True, help="concurrent users")
+@click.option("--spawn-rate", default=20, show_default=True, help="users started per second")
+@click.option("--time", "run_time", default="30s", show_default=True, help="duration, such as 90s or 5m")
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "out", show_default=True)
 def main(url: str | None, users: int, spawn_rate: int, run_time: str, out: Path) -> None:
-    """Run the users of locustfile.py without a window, and write loadtest.html and loadtest_stats.csv."""
+    """Run the users of locustfile.py headless, and write loadtest.html and loadtest_stats.csv."""
     out.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "locust", "--headless", "-f", str(HERE / "locustfile.py"), "--only-summary",
@@ -35,13 +35,13 @@ def main(url: str | None, users: int, spawn_rate: int, run_time: str, out: Path)
 
 
 def run(command: list[str], url: str, out: Path) -> int:
-    """Locust against a server; its exit status, which is not 0 when a request failed."""
+    """Run Locust against a server; its exit status is not 0 if a request failed."""
     click.echo(f"loading {url}; the report goes to {out}")
     return subprocess.run([*command, "--host", url], check=False).returncode
 
 
 def run_with_server(command: list[str], out: Path) -> int:
-    """Locust against a server that lives as long as the test."""
+    """Run Locust against a server started for the test."""
     with tempfile.TemporaryDirectory() as sessions:
         port = free_port()
         serve = [sys.executable, "-m", "service", "serve", "--port", str(port)]

@@ -1,10 +1,10 @@
-"""Load by users as they come: single calls of mixed lengths, sessions that step on, bulk requests.
+"""Simulated users: single requests of mixed lengths, sessions, and bulk requests.
 
-    make loadtest                                             against a server of its own
+    make loadtest                                             starts a server
     make loadtest URL=http://127.0.0.1:8000 USERS=200 TIME=5m
-    locust -f benchmarks/locustfile.py -H http://127.0.0.1:8000        with locust's own page, at :8089
+    locust -f benchmarks/locustfile.py -H http://127.0.0.1:8000        with Locust's web page, at :8089
 
-It asks `GET /models` what the model takes, so it fits any numeric model that has an example.
+It reads `GET /models`, so it works with any numeric model that has an example.
 """
 
 import random
@@ -17,25 +17,25 @@ LENGTHS, WEIGHTS = (1, 5, 20, 50, 200), (30, 30, 25, 10, 5)
 
 
 class CellgateUser(FastHttpUser):
-    """Knows the model's example, and cuts sequences of any length out of it."""
+    """A user that sends sequences of any length, made from the model's example."""
 
     abstract = True
     rows: list[Any]
     model: str
 
     def on_start(self) -> None:
-        """Ask what there is to predict."""
+        """Choose a model."""
         models = [m for m in self.client.get("/models").json()["models"] if m["example"]]
         chosen = next(m for m in models if isinstance(m["example"]["steps"], list))
         self.model, self.rows = chosen["name"], chosen["example"]["steps"]
 
     def sequence(self, steps: int) -> list[Any]:
-        """`steps` rows of the example, over and over, from a random place on."""
+        """`steps` rows of the example, repeated, from a random row on."""
         start = random.randrange(len(self.rows))
         return [self.rows[(start + i) % len(self.rows)] for i in range(steps)]
 
     def predict(self, sequences: list[Any], name: str) -> list[dict[str, Any]]:
-        """POST them; a prediction that is an error counts as a failure."""
+        """Post the sequences; a prediction with an error counts as a failure."""
         body = {"model": self.model, "sequences": sequences}
         with self.client.post("/predict", json=body, name=name, catch_response=True) as response:
             if response.status_code != 200:
@@ -43,12 +43,12 @@ class CellgateUser(FastHttpUser):
                 return []
             predictions: list[dict[str, Any]] = response.json()["predictions"]
             if any("error" in prediction for prediction in predictions):
-                response.failure("an error among the predictions")
+                response.failure("a prediction has an error")
             return predictions
 
 
 class Caller(CellgateUser):
-    """Single, stateless calls, most of them short."""
+    """Single stateless requests, most of them short."""
 
     weight = 6
     wait_time = between(0.01, 0.1)
@@ -61,23 +61,23 @@ class Caller(CellgateUser):
 
 
 class Stepper(CellgateUser):
-    """A session that steps on, says where it believes to be, and ends some day."""
+    """A session that continues with `at`, and ends after about 100 steps."""
 
     weight = 6
     wait_time = between(0.01, 0.1)
 
     def on_start(self) -> None:
-        """A session of one's own."""
+        """Start a session."""
         super().on_start()
         self.begin()
 
     def begin(self) -> None:
-        """A new name, at step 0."""
+        """A new session name, at step 0."""
         self.session, self.at = uuid.uuid4().hex, 0
 
     @task
     def step(self) -> None:
-        """The next one to three steps; what did not arrive is sent again at the next turn."""
+        """The next one to three steps; after a failure the next request repeats `at`."""
         steps, end = self.sequence(random.randint(1, 3)), self.at > 100
         sequence = {"steps": steps, "session": self.session, "at": self.at, "end": end}
         for prediction in self.predict([sequence], "a session's next steps"):
@@ -87,7 +87,7 @@ class Stepper(CellgateUser):
 
 
 class Bulk(CellgateUser):
-    """Now and then a whole batch of sequences of different lengths."""
+    """Occasional requests with many sequences of different lengths."""
 
     weight = 1
     wait_time = between(0.5, 2)

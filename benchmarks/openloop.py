@@ -1,10 +1,10 @@
-"""Open loop: requests leave by a schedule, whatever became of the earlier ones.
+"""Open loop: requests are sent by a schedule, whether or not earlier ones were answered.
 
-    schedule   |    |  |      |   |          each mark: a time at which a request is due
-    latency    └──────────┘ reply            from the due time, not from when a socket was free
+    schedule   |    |  |      |   |          each mark: the time at which a request is due
+    latency    └──────────┘ reply            from the due time, not from the time of sending
 
 A client that waits for a reply before it sends the next request cannot see a stall (Gil Tene's "coordinated
-omission"); this one can. It knows sockets; it knows nothing of peers.
+omission"); this one can. It knows sockets, not peers.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ import uvloop
 from numpy.typing import NDArray
 
 GRACE_S = 60.0  # after the last request is due
-NO_ANSWER, NOT_SENT = 0, -1  # beside HTTP's statuses
+NO_ANSWER, NOT_SENT = 0, -1  # in addition to HTTP statuses
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A request and when it is to leave, in seconds from the start."""
+    """A request and the time to send it, in seconds from the start."""
 
     at_s: float
     payload: bytes
@@ -32,12 +32,12 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one."""
+    """The outcome of a request."""
 
     kind: str
     latency_s: float
-    status: int  # of HTTP, or NO_ANSWER, or NOT_SENT
-    lag_s: float  # how late it left: the generator's own fault, or the lack of a core for it
+    status: int  # HTTP status, NO_ANSWER or NOT_SENT
+    lag_s: float  # delay of sending, caused by the generator or a busy machine
 
 
 def schedule(
@@ -61,17 +61,17 @@ def payload(path: str, body: bytes) -> bytes:
 
 
 def run(port: int, dues: Iterable[Due], *, connections: int) -> list[Answer]:
-    """Send all, each at its time, over at most so many connections; wait for the answers."""
+    """Send each request at its time, over at most `connections` connections; wait for the answers."""
     return uvloop.run(_run(port, dues, connections, GRACE_S))
 
 
 def overload(port: int, dues: Iterable[Due], *, connections: int) -> list[Answer]:
-    """The same with more than the server can take: what is due while all connections are busy is not sent."""
+    """As `run`, above the capacity: requests that are due while all connections are busy are not sent."""
     return uvloop.run(_run(port, dues, connections, 2.0, is_shedding=True))
 
 
 def percentile_ms(answers: Sequence[Answer], kind: str, percent: float) -> float:
-    """Of the latencies of one kind of request; one without an answer counts as endless."""
+    """A percentile of the latencies of one kind of request; without a 200 it counts as infinite."""
     values: NDArray[np.float64] = np.array(
         [a.latency_s if a.status == 200 else np.inf for a in answers if a.kind == kind]
     )
@@ -92,19 +92,19 @@ class _Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, data: bytes) -> asyncio.Future[int]:
-        """The status of the reply, once it is whole; NO_ANSWER when the connection broke."""
+        """The status of the complete reply; NO_ANSWER if the connection broke."""
         assert self._transport is not None
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(data)
         return self._reply
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -126,7 +126,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Pool:
-    """Connections that wait for work; more are opened as needed, up to a bound."""
+    """Idle connections; more are opened as needed, up to a limit."""
 
     def __init__(self, port: int, limit: int) -> None:
         self._port = port
@@ -150,7 +150,7 @@ class _Pool:
             return status
 
     def close(self) -> None:
-        """Hang up on all that are free."""
+        """Close all idle connections."""
         for connection in self._free:
             connection.close()
 

@@ -1,6 +1,6 @@
-"""Who is compared: how each server is started, and the language it speaks.
+"""The servers that are compared: how each is started, and its request format.
 
-It knows commands and environments; it knows nothing of loads or figures.
+It knows commands and environments, not loads or figures.
 """
 
 import json
@@ -26,11 +26,11 @@ class Peer:
     start: Callable[[Model, Path], Server]
     dialect: Dialect
     has_sessions: bool = False
-    has_model: bool = True  # False: a floor, whose replies are not looked at
+    has_model: bool = True  # False: a lower bound, whose replies are not checked
 
 
 def serve_cellgate(model: Model, work: Path, *, is_compiled: bool = True, **settings: object) -> Server:
-    """The real server as the image has it: one worker a core, LMDB on disk, no line per request."""
+    """The server as in the image: one worker a core, LMDB on disk, no access log."""
     port = process.free_port()
     chosen: dict[str, object] = {
         "models_dir": model.repository,
@@ -49,7 +49,7 @@ def serve_cellgate(model: Model, work: Path, *, is_compiled: bool = True, **sett
     server = process.start(command, env, port=port, ready="/health/ready", log=log)
     if is_compiled and "hot path compiled" not in log.read_text():
         server.stop()
-        raise Unavailable("what is served is not the compiled hot path")
+        raise Unavailable("the server does not use the compiled modules")
     return server
 
 
@@ -95,7 +95,7 @@ PEERS = (
 
 
 def version_of(server: Server) -> str:
-    """What a Triton says it is."""
+    """The version of a running Triton."""
     import urllib.request
 
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/v2", timeout=5) as reply:

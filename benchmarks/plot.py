@@ -1,4 +1,4 @@
-"""Results → one PNG: a panel a load, a bar a contestant, the limit as a line. Knows no servers."""
+"""Results as one PNG: a panel for each load, a bar for each contestant, the limit as a line."""
 
 import math
 from pathlib import Path
@@ -15,7 +15,7 @@ OURS, THEIRS, FLOORS, INK = "#0b6e4f", "#9aa5b1", "#d9dee4", "#2b2f36"
 
 
 def draw(path: Path, results: list[Result], about: dict[str, str]) -> None:
-    """Write the picture."""
+    """Write the PNG."""
     matplotlib.rcParams.update({"font.family": "DejaVu Sans", "font.size": 9, "text.color": INK})
     drawn = [result for result in results if any(row.runs for row in result.rows)]
     columns = 1 if len(drawn) == 1 else 2
@@ -27,13 +27,13 @@ def draw(path: Path, results: list[Result], about: dict[str, str]) -> None:
     for panel in panels[len(drawn) :]:
         panel.axis("off")
     shown = ("cellgate", "onnxruntime", "uvicorn", "triton", "python", "cores")
-    told = ", ".join(f"{name} {about[name]}" for name in shown if name in about)
-    figure.supxlabel(f"{told}; {about['processor']}", fontsize=8, color="#6b7280")
+    versions = ", ".join(f"{name} {about[name]}" for name in shown if name in about)
+    figure.supxlabel(f"{versions}; {about['processor']}", fontsize=8, color="#6b7280")
     figure.savefig(path, dpi=150)
 
 
 def _panel(panel: Axes, result: Result) -> None:
-    # a percentile is endless when requests went unanswered; the table says so
+    # a percentile is infinite if requests were not answered; the table shows that
     rows = [
         row
         for row in result.rows
@@ -52,12 +52,12 @@ def _panel(panel: Axes, result: Result) -> None:
         panel.axvline(limit, color="#c2410c", linewidth=1.2, linestyle=(0, (4, 3)))
         panel.annotate("limit", (limit, 1), xycoords=("data", "axes fraction"), xytext=(3, -9),
                        textcoords="offset points", color="#c2410c", fontsize=8)  # fmt: skip
-    panel.set_ylim(min(-0.6, len(rows) - 5.4), len(rows) - 0.4)  # bars as thick in every panel
+    panel.set_ylim(min(-0.6, len(rows) - 5.4), len(rows) - 0.4)  # bars of equal thickness in every panel
     _style(panel, result, max([value * 1.32 for value in values] + [1.08 * (limit or 0.0)]))
 
 
 def _is_in_limit(result: Result, row: Row) -> bool:
-    """Bars that would dwarf all others, and that the line of the limit stands for."""
+    """Bars much longer than the others; the line of the limit represents them."""
     has_limit = bool(result.row(LIMIT).runs)
     return row.name == LIMIT or (has_limit and row.name in (KERNEL, "HTTP floor (uvicorn)"))
 

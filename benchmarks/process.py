@@ -1,6 +1,6 @@
-"""One server process with its children: start, wait until it answers, what it costs, stop.
+"""One server process with its children: start, wait until it is ready, measure, stop.
 
-It knows /proc and HTTP's status line; it knows nothing of peers.
+It knows /proc and HTTP, not peers.
 """
 
 import contextlib
@@ -31,17 +31,17 @@ class Server:
 
     def pids(self) -> list[int]:
         """The process and all its descendants."""
-        found, todo = [], [self.process.pid]
+        pids, todo = [], [self.process.pid]
         while todo:
             pid = todo.pop()
-            found.append(pid)
+            pids.append(pid)
             with contextlib.suppress(OSError):
                 for task in Path(f"/proc/{pid}/task").iterdir():
                     todo += [int(child) for child in (task / "children").read_text().split()]
-        return found
+        return pids
 
     def cpu_s(self) -> float:
-        """CPU seconds, user and system, of the whole tree so far."""
+        """CPU seconds, user and system, of all its processes so far."""
         return sum(_cpu_s(pid) for pid in self.pids())
 
     def rss_bytes(self) -> dict[int, int]:
@@ -49,7 +49,7 @@ class Server:
         return {pid: rss for pid in self.pids() if (rss := _rss_bytes(pid))}
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """One request on a connection of its own: status and reply."""
+        """One request on a new connection: status and body of the reply."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("POST", path, body, {"Content-Type": "application/json"})
@@ -59,7 +59,7 @@ class Server:
             connection.close()
 
     def stop(self) -> None:
-        """Ask, and after five seconds insist; no child is left."""
+        """SIGTERM, and after five seconds SIGKILL, for all its processes."""
         pids = self.pids()
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -90,7 +90,7 @@ def start(
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """A port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -110,8 +110,8 @@ def _is_ready(port: int, path: str) -> bool:
 
 def _last_error(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    wrong = [line for line in lines if "rror" in line]
-    return ((wrong or lines or ["no output"])[-1])[:300]
+    errors = [line for line in lines if "rror" in line]
+    return ((errors or lines or ["no output"])[-1])[:300]
 
 
 def _cpu_s(pid: int) -> float:

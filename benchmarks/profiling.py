@@ -1,4 +1,4 @@
-"""Where a worker's time goes: py-spy samples one server process under a closed loop, by self time."""
+"""Profile of a worker: py-spy samples one server process under a closed loop, by self time."""
 
 import subprocess
 import time
@@ -21,15 +21,15 @@ def run(console: Console, load: str, *, seconds: float, top: int) -> None:
     spy = cache.environment() / "bin/py-spy"
     peer = Peer(
         CELLGATE.name,
-        # Not compiled: its functions have names then.
+        # Not compiled, so that its functions have names.
         lambda model, work: serve_cellgate(model, work, is_compiled=False, workers=1),
         CELLGATE.dialect,
         True,
     )
-    with contest(Options(1, seconds, console=console), loads.SMALL, [peer], sessions=True) as found:
-        if not found.running:
-            raise Unavailable(found.absent[0].note)
-        contestant = found.running[0]
+    with contest(Options(1, seconds, console=console), loads.SMALL, [peer], sessions=True) as started:
+        if not started.running:
+            raise Unavailable(started.absent[0].note)
+        contestant = started.running[0]
         bodies = contestant.write_bodies(loads.calls(STEPS[load], load == "a"))
         raw = contestant.work / "profile.txt"
         command = [spy, "record", "--native", "--format", "raw", "--rate", "200", "--output", raw]
@@ -54,28 +54,28 @@ def _table(raw: Path, top: int) -> Table:
     whole: Counter[str] = Counter()
     callers: dict[str, Counter[str]] = defaultdict(Counter)
     for line in raw.read_text().splitlines():
-        stack, _, seen = line.rpartition(" ")
+        stack, _, count = line.rpartition(" ")
         frames = [_short(frame) for frame in stack.split(";")]
-        own[frames[-1]] += int(seen)
-        callers[frames[-1]][_python_caller(frames)] += int(seen)
+        own[frames[-1]] += int(count)
+        callers[frames[-1]][_python_caller(frames)] += int(count)
         for frame in set(frames):
-            whole[frame] += int(seen)
+            whole[frame] += int(count)
     total = sum(own.values()) or 1
     table = Table(title=f"{total} samples", title_justify="left")
     for name in ("function", "self", "with callees", "mostly for"):
         table.add_column(name, justify="right" if name in ("self", "with callees") else "left")
-    for name, count in own.most_common(top):
+    for name, samples in own.most_common(top):
         caller = callers[name].most_common(1)[0][0]
-        table.add_row(name, f"{count / total:.1%}", f"{whole[name] / total:.1%}", caller)
+        table.add_row(name, f"{samples / total:.1%}", f"{whole[name] / total:.1%}", caller)
     return table
 
 
 def _python_caller(frames: list[str]) -> str:
-    """The nearest Python function above the last frame: whose doing a C function's time is."""
+    """The nearest Python function above the last frame: the caller of a C function."""
     return next((frame for frame in reversed(frames[:-1]) if frame.endswith(".py)")), "")
 
 
 def _short(frame: str) -> str:
-    """`name (file:line)` without the line, so that a function is one row."""
+    """`name (file:line)` without the line, so that each function is one row."""
     name, _, place = frame.rpartition(" (")
     return f"{name} ({Path(place.partition(':')[0].rstrip(')')).name[:40]})" if name else frame

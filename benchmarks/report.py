@@ -1,4 +1,4 @@
-"""Results → a table on the terminal, and a JSON document. Knows no servers."""
+"""Results as tables on the terminal and as a JSON document."""
 
 import importlib.metadata
 import platform
@@ -17,7 +17,7 @@ UNITS = {"requests_per_s": "requests/s", "steps_per_s": "steps/s", "short_p99_ms
 
 
 def versions(more: dict[str, str]) -> dict[str, str]:
-    """What the figures depend on."""
+    """Versions and hardware that the figures depend on."""
     packages = (
         "onnxruntime",
         "uvicorn",
@@ -41,14 +41,14 @@ def versions(more: dict[str, str]) -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Of the working tree, and whether it has changed since; "unknown" where git cannot tell."""
+    """Commit of the working tree, with "-dirty" if it was changed; "unknown" without git."""
     command = ["git", "describe", "--always", "--dirty"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+    described = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return described.stdout.strip() or "unknown"
 
 
 def print_result(console: Console, result: Result) -> None:
-    """One load's table."""
+    """Print the table of one load."""
     unit = UNITS[result.figure]
     table = Table(title=f"({result.key}) {result.title}", title_justify="left", title_style="bold")
     for name in (
@@ -56,7 +56,7 @@ def print_result(console: Console, result: Result) -> None:
         unit,
         "spread",
         f"{result.baseline} is",
-        "aim",
+        "target",
         "p50 ms",
         "p99 ms",
         "CPU us/req",
@@ -73,7 +73,7 @@ def print_result(console: Console, result: Result) -> None:
 
 
 def write_json(path: Path, results: list[Result], about: dict[str, str]) -> None:
-    """Everything, with each round."""
+    """Write all results, with each round."""
     document = {"versions": about, "loads": {result.key: result.as_json() for result in results}}
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
@@ -89,7 +89,7 @@ def _cells(result: Result, row: Row) -> list[str]:
         _number(row.median(result.figure)),
         "" if spread is None else f"±{spread / 2:.0%}",
         "" if is_self or ratio is None else f"{ratio:.2f}x",
-        _aim(result.targets.get(row.name), ratio),
+        _target(result.targets.get(row.name), ratio),
         _number(row.median(p50)),
         _number(row.median(p99)),
         _number(row.median("server_cpu_us")),
@@ -99,12 +99,12 @@ def _cells(result: Result, row: Row) -> list[str]:
 
 
 def _cores_busy(row: Row) -> float | None:
-    """How many cores the server kept busy: the floors and idle workers show here."""
+    """How many cores the server used."""
     cost, rate = row.median("server_cpu_us"), row.median("requests_per_s")
     return None if cost is None or rate is None else cost * rate / 1e6
 
 
-def _aim(target: float | None, ratio: float | None) -> str:
+def _target(target: float | None, ratio: float | None) -> str:
     if target is None or ratio is None:
         return ""
     return f"[green]{target:g} met[/]" if ratio >= target else f"[red]{target:g} missed[/]"

@@ -1,4 +1,4 @@
-"""What was measured, and the few statistics made of it. Knows numbers; runs nothing."""
+"""Measurements and their statistics."""
 
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -11,14 +11,14 @@ KERNEL = "bare ONNX Runtime"
 
 @dataclass(slots=True)
 class Row:
-    """One contestant under one load: the figures of each round, or why there are none."""
+    """One contestant under one load: the figures of each round, or the reason why there are none."""
 
     name: str
     runs: list[dict[str, float]] = field(default_factory=list)
     note: str = ""
 
     def median(self, figure: str) -> float | None:
-        """Over the rounds; None when it was not measured."""
+        """Median over the rounds; None if not measured."""
         values = [run[figure] for run in self.runs if figure in run]
         return median(values) if values else None
 
@@ -31,30 +31,30 @@ class Row:
 
 @dataclass(slots=True)
 class Result:
-    """A load, measured."""
+    """The measurements of one load."""
 
     key: str
     title: str
-    figure: str  # which of the runs' figures is compared
+    figure: str  # the figure of the runs that is compared
     rows: list[Row]
     lower_is_better: bool = False
-    targets: dict[str, float] = field(default_factory=dict)  # row name → least ratio
+    targets: dict[str, float] = field(default_factory=dict)  # row name → minimum ratio
     notes: list[str] = field(default_factory=list)
     baseline: str = US
 
     def row(self, name: str) -> Row:
-        """By name; an empty one when it took no part."""
+        """The row of that name; an empty one if it was not measured."""
         return next((row for row in self.rows if row.name == name), Row(name))
 
     def ratio(self, name: str) -> float | None:
-        """How many times better the baseline is than that row."""
+        """Ratio of the baseline to that row; above 1, the baseline is better."""
         ours, theirs = self.row(self.baseline).median(self.figure), self.row(name).median(self.figure)
         if not ours or not theirs:
             return None
         return theirs / ours if self.lower_is_better else ours / theirs
 
     def as_json(self) -> dict[str, Any]:
-        """Everything measured, with medians and ratios beside it."""
+        """All measurements, with medians and ratios."""
         document = asdict(self)
         for row in document["rows"]:
             source = self.row(row["name"])

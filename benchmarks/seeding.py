@@ -1,4 +1,4 @@
-"""Fills a running server's LMDB store with live sessions, by copying one that the server itself made."""
+"""Fills a running server's LMDB store with live sessions, as copies of one that the server created."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.contest import ask, sequence
+from benchmarks.contest import post, sequence
 from benchmarks.dialects import Call, Cellgate
 from benchmarks.process import Server
 from service.sessions.rules import session_key
@@ -18,8 +18,8 @@ GROUP = 1_000  # records a transaction
 
 
 def create(server: Server, directory: Path, count: int) -> None:
-    """Make the sessions s0000000 up to `count`, each one step old."""
-    ask(server, Cellgate(), Call(sequence(1, seed=0), PLACEHOLDER))
+    """Create the sessions s0000000 up to `count`, each at step 1."""
+    post(server, Cellgate(), Call(sequence(1, seed=0), PLACEHOLDER))
     asyncio.run(_copy(directory, count))
 
 
@@ -28,11 +28,11 @@ async def _copy(directory: Path, count: int) -> None:
     await store.open()
     try:
         pattern = await store.get(session_key("", f"s{PLACEHOLDER:07d}"))
-        assert pattern is not None, "the server has just stored it"
+        assert pattern is not None, "the server has not stored the session"
         for start in range(0, count, GROUP):
             writes = [_write(pattern, number) for number in range(start, min(start + GROUP, count))]
             outcomes = await store.commit(writes, int(time.time() * 1000))
-            assert all(outcome is Outcome.DONE for outcome in outcomes), "a fresh store has room"
+            assert all(outcome is Outcome.DONE for outcome in outcomes), "the store is full"
     finally:
         await store.close()
 

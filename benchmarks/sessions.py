@@ -1,4 +1,4 @@
-"""What keeping sessions costs: one step a request on each store; and a million of them at rest."""
+"""Cost of sessions: one step a request on each store; and a million idle sessions."""
 
 import contextlib
 import shutil
@@ -35,7 +35,7 @@ def run(console: Console, *, rounds: int, seconds: float, out: Path) -> None:
 
 
 def _cost(options: Options, redis_url: str | None) -> Result:
-    """One worker each, since the memory store is not shared."""
+    """One worker for each store, because the memory store is not shared."""
 
     def peer(name: str, **settings: Any) -> Peer:
         def start(model: Model, work: Path) -> Server:
@@ -49,13 +49,13 @@ def _cost(options: Options, redis_url: str | None) -> Result:
         peer(DISK, session_sync="disk"),
         *([peer(REDIS, store="redis", redis_url=redis_url)] if redis_url else []),
     ]
-    with contest(options, loads.SMALL, peers, sessions=True) as found:
+    with contest(options, loads.SMALL, peers, sessions=True) as started:
         measures: dict[str, Measure] = {}
-        for contestant in found.running:
+        for contestant in started.running:
             loads.begin_sessions(contestant)
             calls = loads.calls(1, sessions=True)
             measures[contestant.peer.name] = loads.closed_measure(options, contestant, calls)
-        rows = found.run(options, measures)
+        rows = started.run(options, measures)
     result = Result("sessions", "one step a request, 64 sessions, one worker", "requests_per_s", rows)
     result.baseline = LMDB
     result.targets[MEMORY] = 0.9
@@ -63,7 +63,7 @@ def _cost(options: Options, redis_url: str | None) -> Result:
 
 
 def _at_rest(console: Console) -> None:
-    """A million sessions of 2 KB: what they take, and how long a server with them needs to start."""
+    """A million sessions of 2 KB: their size, and the start time of a server with them."""
     REST.make()
     with workplace() as work:
         server = serve_cellgate(REST, work, workers=1)
@@ -71,24 +71,24 @@ def _at_rest(console: Console) -> None:
             before = _mb(server)
             started = time.perf_counter()
             seeding.create(server, work / "sessions", MANY)
-            made_s, after = time.perf_counter() - started, _mb(server)
+            created_s, after = time.perf_counter() - started, _mb(server)
         finally:
             server.stop()
         stored = (work / "sessions" / "data.mdb").stat().st_blocks * 512 / 1e9
-        started = time.perf_counter()
+        begin = time.perf_counter()
         again = serve_cellgate(REST, work, workers=1)
-        start_s = time.perf_counter() - started
+        start_s = time.perf_counter() - begin
         fresh = _mb(again)
         again.stop()
     console.print(
-        f"{MANY:,} sessions of 2 KB of state: made in {made_s:.0f} s; {stored:.2f} GB on disk; "
+        f"{MANY:,} sessions of 2 KB of state: created in {created_s:.0f} s; {stored:.2f} GB on disk; "
         f"anonymous memory {before:.0f} MB before, {after:.0f} MB after; "
         f"a new server is ready after {start_s:.2f} s, with {fresh:.0f} MB"
     )
 
 
 def _mb(server: Server) -> float:
-    """Memory of its own, without the map, which the kernel can take back: RssAnon of all processes."""
+    """RssAnon of all processes (MB): without the memory map, which the kernel can reclaim."""
     total = 0
     for pid in server.pids():
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -99,7 +99,7 @@ def _mb(server: Server) -> float:
 
 @contextlib.contextmanager
 def _redis(work: Path) -> Iterator[str | None]:
-    """A server of its own, appending to disk at every commit; None where there is no redis-server."""
+    """The URL of a new Redis that writes every commit to disk; None without redis-server."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
         yield None

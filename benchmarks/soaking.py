@@ -1,7 +1,7 @@
-"""Minutes at a multiple of the capacity: is memory bounded? Stateless and stateful requests, open loop.
+"""Soak test: minutes of stateless and stateful requests above the capacity, in an open loop.
 
-It samples the resident memory of every server process, and calls it flat when the last third is no more
-than a twentieth above the second.
+It samples the resident memory of every server process. Memory is flat if the mean of the last third is at
+most 5 % above that of the second third.
 """
 
 import threading
@@ -25,18 +25,18 @@ SAMPLE_S = 0.5
 CONNECTIONS = 1024
 FLAT = 1.05
 STATUS = {
-    openloop.NO_ANSWER: "no answer (the end came first)",
-    openloop.NOT_SENT: "not sent (all connections busy)",
+    openloop.NO_ANSWER: "no answer before the end",
+    openloop.NOT_SENT: "not sent, all connections busy",
 }
 
 
 def run(console: Console, *, minutes: float, times: float, out: Path) -> bool:
     """Soak; write soak.json and soak.png; return whether memory stayed flat. Raises Unavailable."""
     out.mkdir(parents=True, exist_ok=True)
-    with contest(Options(1, 5, console=console), loads.LARGE, [CELLGATE], sessions=True) as found:
-        if not found.running:
-            raise Unavailable(found.absent[0].note)
-        contestant = found.running[0]
+    with contest(Options(1, 5, console=console), loads.LARGE, [CELLGATE], sessions=True) as started:
+        if not started.running:
+            raise Unavailable(started.absent[0].note)
+        contestant = started.running[0]
         calls = _calls()
         bodies = contestant.write_bodies(calls)
         capacity = wrk.run(
@@ -53,21 +53,23 @@ def run(console: Console, *, minutes: float, times: float, out: Path) -> bool:
     report |= {"sample_s": SAMPLE_S, "rss_mb": sampler.totals, "growth": after / before - 1}
     (out / "soak.json").write_bytes(orjson.dumps(report, option=orjson.OPT_NON_STR_KEYS))
     _draw(out / "soak.png", sampler, f"{rate:.0f} requests/s, {times:g} times the capacity", is_flat)
-    told = ", ".join(f"{count:,} x {STATUS.get(status, status)}" for status, count in sorted(counts.items()))
-    console.print(f"{told}; memory {before:.0f} -> {after:.0f} MB: {'flat' if is_flat else 'NOT FLAT'}")
+    counted = ", ".join(
+        f"{count:,} x {STATUS.get(status, status)}" for status, count in sorted(counts.items())
+    )
+    console.print(f"{counted}; memory {before:.0f} -> {after:.0f} MB: {'flat' if is_flat else 'NOT FLAT'}")
     console.print(f"{out}/soak.json, {out}/soak.png")
     return is_flat
 
 
 def _calls() -> list[Call]:
-    """Half of the requests step one of 200 sessions; a tenth of the others is long."""
+    """Half of the requests belong to one of 200 sessions; a tenth of the others is long."""
     return [
         Call(sequence(1000 if i % 20 == 1 else 10, seed=i), i if i % 2 == 0 else None) for i in range(400)
     ]
 
 
 def _overload(contestant: Contestant, calls: list[Call], rate: float, seconds: float) -> dict[int, int]:
-    """How many answers of each status, and of what was not answered or not even sent."""
+    """Number of answers by status, NO_ANSWER and NOT_SENT included."""
     dialect = contestant.peer.dialect
     payloads = [openloop.payload(dialect.path, dialect.encode(call)) for call in calls]
     dues = openloop.schedule([("any", 1.0, payloads)], rate=rate, seconds=seconds)
@@ -76,12 +78,12 @@ def _overload(contestant: Contestant, calls: list[Call], rate: float, seconds: f
 
 
 class _Sampler(threading.Thread):
-    """Takes the resident memory of all processes every half second."""
+    """Records the resident memory of all processes every half second."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)
         self._server = server
-        self._stop_asked = threading.Event()
+        self._stop_event = threading.Event()
         self.by_process: dict[int, list[float]] = {}  # MB
         self.totals: list[float] = []
 
@@ -90,12 +92,12 @@ class _Sampler(threading.Thread):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stop_asked.set()
+        self._stop_event.set()
         self.join()
 
     def run(self) -> None:
-        """Until told to stop."""
-        while not self._stop_asked.wait(SAMPLE_S):
+        """Sample until the block ends."""
+        while not self._stop_event.wait(SAMPLE_S):
             sample = {pid: rss / 1e6 for pid, rss in self._server.rss_bytes().items()}
             for pid, rss in sample.items():
                 self.by_process.setdefault(pid, [float("nan")] * len(self.totals)).append(rss)

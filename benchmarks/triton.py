@@ -1,6 +1,6 @@
-"""Triton Inference Server out of the `nvidia-pytriton` wheel: its files, a model repository, a start.
+"""Triton Inference Server from the `nvidia-pytriton` wheel: its files, a model repository, its start.
 
-It knows where the wheel keeps things; it knows nothing of loads.
+It knows the wheel's layout, not loads.
 """
 
 import os
@@ -13,7 +13,7 @@ from benchmarks import cache, process
 from benchmarks.cache import CLASSES, FEATURES, HERE, Model, Unavailable
 from benchmarks.process import Server
 
-MAX_BATCH = 64  # what Cellgate's default is
+MAX_BATCH = 64  # Cellgate's default
 
 CONFIG = f"""
 name: "NAME"
@@ -59,7 +59,7 @@ def start(model: Model, batcher: str, work: Path, *, instances: int) -> Server:
     ]
     paths = {
         "LD_LIBRARY_PATH": f"{libraries}:{sysconfig.get_config_var('LIBDIR')}",
-        "PATH": f"{env / 'bin'}:{os.environ.get('PATH', '')}",  # the stub takes its packages from here
+        "PATH": f"{env / 'bin'}:{os.environ.get('PATH', '')}",  # the stub uses its packages
         "PYTHONPATH": str(env / "lib" / _python() / "site-packages"),
     }
     ready = f"/v2/models/{batcher}/ready"
@@ -71,16 +71,16 @@ def _python() -> str:
 
 
 def _install() -> tuple[Path, Path]:
-    """The server's folder and its shared libraries, the stub for this Python put in its place."""
+    """The folders of the server and its libraries, after installing the stub for this Python."""
     packages = cache.environment() / "lib" / _python() / "site-packages"
     home = packages / "pytriton/tritonserver"
     stub = home / "python_backend_stubs" / _python().removeprefix("python") / "triton_python_backend_stub"
     if not stub.is_file():
         raise Unavailable(f"the nvidia-pytriton wheel has no stub for {_python()}")
-    placed = home / "backends/python" / stub.name
-    if not placed.is_file():
-        shutil.copy(stub, placed)
-    for program in (placed, home / "bin/tritonserver"):
+    installed = home / "backends/python" / stub.name
+    if not installed.is_file():
+        shutil.copy(stub, installed)
+    for program in (installed, home / "bin/tritonserver"):
         program.chmod(0o755)
     return home, packages / "nvidia_pytriton.libs"
 

@@ -1,7 +1,7 @@
-"""The model as Triton's Python backend runs it: one ONNX Runtime call for all requests of a batch.
+"""The model for Triton's Python backend: one ONNX Runtime call for all requests of a batch.
 
-Runs inside Triton, under its own interpreter stub. The sequence batcher's state lives here, by correlation
-id, as its users keep it. Requests of one batch have one shape: padding a short one to a long one cost more.
+Runs in Triton, under its interpreter stub. The states of the sequence batcher are kept here by correlation
+id, as is usual. Requests of one batch have equal shapes: padding short ones to long ones was slower.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # Triton brings it
+import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]  # installed with Triton
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -17,7 +17,7 @@ Requests = list[Any]
 
 
 class TritonPythonModel:
-    """The class that the backend looks for."""
+    """The class that the backend loads."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the graph."""
@@ -55,7 +55,7 @@ class TritonPythonModel:
         return h, c
 
     def commit(self, requests: Requests, h: Array, c: Array) -> None:
-        """Keep the states of the sequences that go on."""
+        """Store the states of the sequences that continue."""
         if self.has_sequences:
             for row, request in enumerate(requests):
                 if scalar(request, "END"):
@@ -70,7 +70,7 @@ def scalar(request: Any, name: str) -> int:
 
 
 def pad(inputs: list[Array], lengths: NDArray[np.int32]) -> Array:
-    """[batch, time, features] of inputs [rows, time, features] with differing times."""
+    """Pad inputs [rows, time, features] with different times to [batch, time, features]."""
     if len(inputs) == 1:
         return inputs[0]
     x = np.zeros((len(lengths), lengths.max(), inputs[0].shape[2]), np.float32)

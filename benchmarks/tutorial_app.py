@@ -1,4 +1,4 @@
-"""The peer that most people start from: FastAPI, pydantic, `session.run` in a sync handler, default options.
+"""A peer as in many tutorials: FastAPI, pydantic, `session.run` in a sync handler, default options.
 
 MODEL=model.onnx uvicorn benchmarks.tutorial_app:app
 """
@@ -30,7 +30,7 @@ class Response(BaseModel):
 
 @app.get("/health")
 def health() -> dict[str, str]:
-    """Up."""
+    """Readiness."""
     return {"status": "ok"}
 
 

@@ -1,8 +1,8 @@
--- wrk: send the bodies of a file (one a line) in turn; print the figures as one line of JSON.
+-- wrk script: send the bodies of a file (one a line) in turn; print the figures as one line of JSON.
 --   wrk … -s wrk.lua URL -- FILE PATH [SESSIONS SEED]
 --   wrk … -s wrk.lua URL -- FILE PATH binary JSON_LENGTH     the whole file is one body, JSON and tensors
--- With SESSIONS, the name s9999999 in a body becomes that of a random session below SESSIONS; names have one
--- length, so the head with its Content-Length stays as it is.
+-- With SESSIONS, the name s9999999 in a body is replaced by a random session below SESSIONS. All names have the
+-- same length, so Content-Length does not change.
 local requests, heads, tails, count, at, sessions = {}, {}, {}, 0, 0, nil
 
 function init(args)

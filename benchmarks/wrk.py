@@ -1,6 +1,6 @@
-"""Closed loop: wrk keeps so many connections busy, each with the next body as soon as it has its reply.
+"""Closed loop: wrk sends the next body on each connection as soon as the reply has arrived.
 
-It knows wrk's command line; it knows nothing of peers.
+It knows wrk's command line, not peers.
 """
 
 import json
@@ -38,9 +38,9 @@ def run(
     json_length: int | None = None,
     seed: int = 1,
 ) -> Figures:
-    """Load the server with a body a line, or with one that is `json_length` bytes of JSON and then tensors.
+    """Send the bodies of a file, one a line; with `json_length`, one body of JSON and tensors.
 
-    Raises Unavailable when there is no wrk.
+    Raises Unavailable without wrk.
     """
     program = cache.tool("wrk", "wrk")
     command = [
@@ -56,19 +56,19 @@ def run(
     result = subprocess.run(command, capture_output=True, text=True)
     if "JSON " not in result.stdout:
         raise RuntimeError(f"wrk: {result.stdout} {result.stderr}")
-    seen = json.loads(result.stdout.rpartition("JSON ")[2])
-    done = max(1, seen["requests"])
+    summary = json.loads(result.stdout.rpartition("JSON ")[2])
+    done = max(1, summary["requests"])
     return Figures(
-        requests_per_s=(seen["requests"] - seen["non_2xx"]) / seen["duration_us"] * 1e6,
-        p50_ms=seen["p50_us"] / 1e3,
-        p99_ms=seen["p99_us"] / 1e3,
-        errors=seen["non_2xx"] + seen["broken"],
+        requests_per_s=(summary["requests"] - summary["non_2xx"]) / summary["duration_us"] * 1e6,
+        p50_ms=summary["p50_us"] / 1e3,
+        p99_ms=summary["p99_us"] / 1e3,
+        errors=summary["non_2xx"] + summary["broken"],
         server_cpu_us=(server.cpu_s() - server_cpu) / done * 1e6,
         client_cpu_us=(_client_cpu_s() - client_cpu) / done * 1e6,
     )
 
 
 def _client_cpu_s() -> float:
-    """CPU seconds of children that have ended: wrk, but no server that still runs."""
+    """CPU seconds of child processes that have ended: of wrk, not of running servers."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

@@ -1,4 +1,4 @@
-"""What all tests share: the committed model, and Hypothesis without chance or clock."""
+"""Shared fixtures: the committed model, and repeatable Hypothesis examples."""
 
 from pathlib import Path
 

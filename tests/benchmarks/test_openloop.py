@@ -1,4 +1,4 @@
-"""The generator sees what a client that waits for its replies would not: how long the others had to wait."""
+"""The open-loop generator measures latency from the time a request is due, which a closed loop cannot."""
 
 import http.server
 import threading
@@ -9,12 +9,12 @@ import pytest
 
 from benchmarks.openloop import NO_ANSWER, NOT_SENT, Due, overload, payload, percentile_ms, run, schedule
 
-ASK = payload("/", b"{}")
+QUICK = payload("/", b"{}")
 STALL_S = 0.3
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):
-    """Answers at once, but for a first request of `/stall`."""
+    """Answers at once, except on `/stall` and `/break`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -45,8 +45,8 @@ def serving() -> Iterator[int]:
             thread.join()
 
 
-def test_who_waits_behind_a_stall_is_late_from_when_they_were_due() -> None:
-    dues = [Due(0.0, payload("/stall", b"{}"), "slow"), *(Due(0.01 * n, ASK, "quick") for n in (1, 2, 3))]
+def test_latency_behind_a_stall_counts_from_the_due_time() -> None:
+    dues = [Due(0.0, payload("/stall", b"{}"), "slow"), *(Due(0.01 * n, QUICK, "quick") for n in (1, 2, 3))]
     with serving() as port:
         answers = run(port, dues, connections=1)
     assert [answer.status for answer in answers] == [200] * 4
@@ -55,13 +55,13 @@ def test_who_waits_behind_a_stall_is_late_from_when_they_were_due() -> None:
 
 
 def test_a_second_connection_does_not_wait() -> None:
-    dues = [Due(0.0, payload("/stall", b"{}"), "slow"), Due(0.01, ASK, "quick")]
+    dues = [Due(0.0, payload("/stall", b"{}"), "slow"), Due(0.01, QUICK, "quick")]
     with serving() as port:
         first, second = run(port, dues, connections=2)
     assert (first.kind, second.kind) == ("quick", "slow"), "in the order of the replies"
 
 
-def test_refused_and_broken_requests_count_as_endless() -> None:
+def test_refused_and_broken_requests_count_as_infinite() -> None:
     dues = [Due(0.01 * n, payload(path, b"{}"), path) for n, path in enumerate(["/", "/full", "/break"])]
     with serving() as port:
         answers = run(port, dues, connections=3)
@@ -70,14 +70,14 @@ def test_refused_and_broken_requests_count_as_endless() -> None:
     assert percentile_ms(answers, "/full", 50) == percentile_ms(answers, "/break", 50) == float("inf")
 
 
-def test_beyond_the_connections_an_overload_is_not_sent() -> None:
-    dues = [Due(0.0, payload("/stall", b"{}"), "slow"), Due(0.05, ASK, "quick")]
+def test_an_overload_sends_nothing_while_all_connections_are_busy() -> None:
+    dues = [Due(0.0, payload("/stall", b"{}"), "slow"), Due(0.05, QUICK, "quick")]
     with serving() as port:
         answers = overload(port, dues, connections=1)
     assert {answer.kind: answer.status for answer in answers} == {"slow": 200, "quick": NOT_SENT}
 
 
-def test_the_schedule_is_the_same_for_everybody_and_as_dense_as_asked() -> None:
+def test_the_schedule_is_repeatable_and_has_the_rate() -> None:
     kinds = [("short", 0.9, [b"a", b"b"]), ("long", 0.1, [b"c"])]
     dues = schedule(kinds, rate=100, seconds=50)
     assert dues == schedule(kinds, rate=100, seconds=50)
