@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.names import MODEL_NAME, MODEL_VERSION
-from service.sessions.rules import Binding
+from service.sessions import Binding
 from service.state import StateLayout
 
 

@@ -34,7 +34,7 @@ from service.repository.folders import read_binding, read_manifest
 from service.repository.model import Model, ModelEngine, OpenEngine
 from service.repository.pairing import check_pair, try_pair
 from service.repository.rehearsal import Rehearsal
-from service.sessions.rules import Binding
+from service.sessions import Binding
 
 logger = logging.getLogger(__name__)
 

@@ -1,71 +1,141 @@
-"""What the reloader notices, look after look; `tests/e2e/test_reload.py` sees it in running servers."""
+"""What the reloader notices, scan after scan; `tests/e2e/test_reload.py` observes it in running servers."""
 
+import asyncio
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from service.repository.rehearsal import Batching
-from service.repository.reload import Reloader, Signature, look
-from service.repository.repository import Hardware, Repository, prepare
+from service.engine import Batching
+from service.repository import Hardware, Loader, Reloader, Repository, Scan, scan
 
-BATCHING = Batching(max_batch=8, chunk_steps=16, max_waiting=64)
+
+def fail() -> None:
+    pytest.fail("an inference loop failed")
+
+
+LOADER = Loader(Batching(max_batch=8, chunk_steps=16, max_waiting=64), Hardware("cpu", 1), fail)
 
 
 def versions(repository: Repository) -> list[tuple[str, bool]]:
     return [(model.version, repository.is_retired(model)) for model in repository]
 
 
-def died() -> None:
-    pytest.fail("a worker died")
-
-
 def load(root: Path, *, skips_faulty: bool = False) -> Repository:
-    return Repository.load(root, BATCHING, Hardware("cpu", 1), on_death=died, skips_faulty=skips_faulty)
+    return Repository.load(root, LOADER, skips_faulty=skips_faulty)
 
 
-def follow(repository: Repository, root: Path, served: dict[Path, Signature], *, retire_s: float) -> Reloader:
-    return Reloader(
-        repository,
-        root,
-        served=served,
-        prepare=lambda folder: prepare(folder, BATCHING, Hardware("cpu", 1)),
-        on_death=died,
-        retire_s=retire_s,
-        grace_s=0,
-    )
+def follow(repository: Repository, root: Path, loaded: Scan, *, retire_s: float) -> Reloader:
+    return Reloader(repository, root, LOADER, loaded=loaded, retire_s=retire_s, grace_s=0)
+
+
+@pytest.fixture
+def source(models_dir: Path) -> Path:
+    return models_dir / "vowels" / "1"
+
+
+def test_a_scan_has_the_versions_that_are_complete(source: Path, tmp_path: Path) -> None:
+    first = tmp_path / "vowels" / "1"
+    shutil.copytree(source, first)
+    shutil.copytree(source, tmp_path / "vowels" / "2")
+    (tmp_path / "vowels" / "2" / "model.json").unlink()
+    before = scan(tmp_path)
+    assert list(before) == [first]
+    os.utime(first / "model.onnx", ns=(0, 0))
+    assert scan(tmp_path)[first] != before[first]
+    shutil.rmtree(first)
+    assert scan(tmp_path) == {}
 
 
 @pytest.mark.anyio
-async def test_what_comes_or_goes_while_the_models_are_loaded_is_noticed(
-    models_dir: Path, tmp_path: Path
+async def test_versions_added_or_deleted_while_the_models_are_loaded_are_noticed(
+    source: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "vowels"
-    shutil.copytree(models_dir / "vowels" / "1", root / "1")
-    shutil.copytree(models_dir / "vowels" / "1", tmp_path / ".late")
-    before = look(tmp_path)
+    shutil.copytree(source, root / "1")
+    shutil.copytree(source, tmp_path / ".late")
+    before = scan(tmp_path)
     repository = load(tmp_path)
     (tmp_path / ".late").rename(root / "2")
     shutil.rmtree(root / "1")
     reloader = follow(repository, tmp_path, before, retire_s=60)
     await reloader.check()
-    assert versions(repository) == [("1", True)], "one look is no proof that the copy is complete"
+    assert versions(repository) == [("1", True)], "one scan does not prove that the copy is complete"
     await reloader.check()
     assert versions(repository) == [("1", True), ("2", False)]
     await repository.stop()
 
 
 @pytest.mark.anyio
-async def test_a_version_that_could_not_be_served_can_go_again(models_dir: Path, tmp_path: Path) -> None:
-    """It was never anybody's: to retire it later broke whoever looks for models."""
-    shutil.copytree(models_dir / "vowels" / "1", tmp_path / "vowels" / "1")
-    shutil.copytree(models_dir / "vowels" / "1", tmp_path / "vowels" / "2")
+async def test_a_version_that_could_not_be_served_can_be_deleted(source: Path, tmp_path: Path) -> None:
+    """It was never loaded: retiring it later broke the look-up of models."""
+    shutil.copytree(source, tmp_path / "vowels" / "1")
+    shutil.copytree(source, tmp_path / "vowels" / "2")
     (tmp_path / "vowels" / "2" / "model.onnx").write_bytes(b"no graph")
-    before = look(tmp_path)
+    before = scan(tmp_path)
     repository = load(tmp_path, skips_faulty=True)
     reloader = follow(repository, tmp_path, before, retire_s=0)
     shutil.rmtree(tmp_path / "vowels" / "2")
     for _ in range(3):
         await reloader.check()
         assert versions(repository) == [("1", False)]
+    await repository.stop()
+
+
+@pytest.mark.anyio
+async def test_a_changed_version_replaces_the_one_that_is_loaded(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "vowels" / "1"
+    shutil.copytree(source, folder)
+    before = scan(tmp_path)
+    repository = load(tmp_path)
+    replaced = repository.get()
+    os.utime(folder / "model.json", ns=(0, 0))
+    reloader = follow(repository, tmp_path, before, retire_s=60)
+    await reloader.check()
+    assert repository.get() is replaced
+    await reloader.check()
+    assert repository.get() is not replaced
+    while replaced.worker.is_alive:
+        await asyncio.sleep(0)
+    await repository.stop()
+
+
+@pytest.mark.anyio
+async def test_a_faulty_new_version_is_logged_once_until_it_changes(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "vowels"
+    shutil.copytree(source, root / "1")
+    before = scan(tmp_path)
+    repository = load(tmp_path)
+    reloader = follow(repository, tmp_path, before, retire_s=60)
+    shutil.copytree(source, root / "2")
+    (root / "2" / "model.onnx").write_bytes(b"no graph")
+    for _ in range(3):
+        await reloader.check()
+    assert versions(repository) == [("1", False)] and caplog.text.count("not served: ") == 1
+    shutil.copy(source / "model.onnx", root / "2" / "model.onnx")
+    for _ in range(2):
+        await reloader.check()
+    assert versions(repository) == [("1", False), ("2", False)]
+    await repository.stop()
+
+
+@pytest.mark.anyio
+async def test_a_retired_version_is_unloaded_and_stopped_when_its_time_has_passed(
+    source: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "vowels"
+    for version in ("1", "2"):
+        shutil.copytree(source, root / version)
+    before = scan(tmp_path)
+    repository = load(tmp_path)
+    retired = repository.get("vowels", "1")
+    shutil.rmtree(root / "1")
+    reloader = follow(repository, tmp_path, before, retire_s=-1)
+    await reloader.check()
+    assert versions(repository) == [("2", False)]
+    while retired.worker.is_alive:
+        await asyncio.sleep(0)
     await repository.stop()

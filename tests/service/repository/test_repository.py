@@ -1,45 +1,46 @@
-"""What is served has proved itself; what cannot be served ends the start, and says where and why."""
+"""Which loaded model answers a request, and what becomes of the versions that retire."""
 
-import json
+import asyncio
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import pytest
 
-from service.engine.onnx import OnnxEngine
+from service.engine import Batching, Worker
 from service.errors import StartupError, UnknownModel, UnknownVersion
-from service.manifest import MANIFEST_FILE
-from service.repository.rehearsal import Batching
-from service.repository.repository import Hardware, prepare
-from service.sequence import Batch, Chunk, Result, Sequence
+from service.repository import Hardware, Loader, Model, Repository
+from service.sessions import Binding
 from tests.service.loading import load
 
-Change = dict[str, Any]
+
+class FakeWorker:
+    """A worker that only starts and stops."""
+
+    def __init__(self) -> None:
+        self.is_alive = True
+        self.is_stopped = False
+
+    async def stop(self) -> None:
+        self.is_stopped = True
+
+
+def model(name: str, version: str) -> Model:
+    unused = cast(Any, None)
+    binding = Binding(name, version, b"12345678")
+    return Model(name, version, unused, binding, cast(Worker, FakeWorker()), unused, 0.0)
+
+
+def repository(*names: tuple[str, str]) -> Repository:
+    return Repository([model(*name) for name in names])
 
 
 @pytest.fixture
 def folder(models_dir: Path, tmp_path: Path) -> Path:
-    """A copy of the committed model to spoil."""
+    """A copy of the committed model, to be changed."""
     copied = tmp_path / "vowels" / "1"
     shutil.copytree(models_dir / "vowels" / "1", copied)
     return copied
-
-
-def change(folder: Path, **fields: Any) -> None:
-    path = folder / MANIFEST_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
-
-
-def test_the_committed_model_is_exact(models_dir: Path) -> None:
-    model = load(models_dir).get()
-    assert (model.name, model.version, model.is_exact, model.provider) == (
-        "vowels",
-        "1",
-        True,
-        "CPUExecutionProvider",
-    )
 
 
 def test_version_ten_comes_after_version_two(folder: Path, tmp_path: Path) -> None:
@@ -47,106 +48,98 @@ def test_version_ten_comes_after_version_two(folder: Path, tmp_path: Path) -> No
         shutil.copytree(folder, tmp_path / "vowels" / version)
     (tmp_path / "vowels" / "draft").mkdir()
     (tmp_path / ".hidden" / "1").mkdir(parents=True)
-    repository = load(tmp_path)
-    assert repository.get().version == "10"
-    assert repository.get("vowels", "2").version == "2"
-    assert [model.version for model in repository.versions("vowels")] == ["1", "2", "10"]
+    loaded = load(tmp_path)
+    assert loaded.get().version == "10"
+    assert loaded.get("vowels", "2").version == "2"
+    assert [each.version for each in loaded.versions("vowels")] == ["1", "2", "10"]
     with pytest.raises(UnknownVersion, match="there are 1, 2, 10"):
-        repository.get("vowels", "3")
+        loaded.get("vowels", "3")
 
 
-def test_among_several_models_one_has_to_be_named(folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(folder, tmp_path / "other" / "1")
-    repository = load(tmp_path)
-    assert repository.get("other").name == "other"
-    for name in (None, "third"):
-        with pytest.raises(UnknownModel, match="other, vowels"):
-            repository.get(name)
+def test_among_several_models_one_must_be_named() -> None:
+    loaded = repository(("vowels", "1"), ("other", "1"))
+    assert loaded.get("other").name == "other"
+    with pytest.raises(UnknownModel, match='several models are loaded; set "model" to one of other, vowels'):
+        loaded.get(None)
+    with pytest.raises(UnknownModel, match="no model 'third'; there are other, vowels"):
+        loaded.get("third")
+    with pytest.raises(UnknownModel, match="no model 'third'; there are other, vowels"):
+        loaded.versions("third")
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({"task": "guess"}, "task: Input should be"),
-        ({"schema_version": 2}, "schema_version"),
-        ({"colour": "red"}, "colour: Extra inputs"),
-        ({"example": None}, "an example is needed"),
-        ({"lengths": None}, "graph input 'lengths' is not in the manifest"),
-        ({"lengths": "sizes"}, "manifest names input 'sizes'"),
-        ({"inputs": [{"name": "x", "kind": "text", "dims": [12]}]}, "inputs.0.kind"),
-        (
-            {"inputs": [{"name": "x", "dtype": "float64", "dims": [12]}]},
-            "float32 in the graph, float64 in the manifest",
-        ),
-        ({"outputs": [{"name": "z", "dims": [9]}]}, "manifest names output 'z'"),
-        ({"states": []}, "graph input 'c' is not in the manifest"),
-    ],
-)
-def test_a_manifest_that_does_not_fit_is_refused(folder: Path, fields: Change, expected: str) -> None:
-    change(folder, **fields)
-    with pytest.raises(StartupError, match="vowels/1") as refused:
-        load(folder.parent.parent)
-    assert expected in refused.value.detail
-
-
-def test_a_graph_that_answers_otherwise_than_promised_is_refused(folder: Path) -> None:
-    example = json.loads((folder / MANIFEST_FILE).read_text())["example"]
-    change(folder, example=example | {"output": [0.0] * 9})
-    with pytest.raises(StartupError, match="the example gives"):
-        load(folder.parent.parent)
-    change(folder, example=example | {"steps": [[1.0]]})
-    with pytest.raises(StartupError, match="cannot be read: expected 12 numbers"):
-        load(folder.parent.parent)
-
-
-def test_what_is_no_model_is_said_with_its_place(folder: Path, tmp_path: Path) -> None:
-    (folder / "model.onnx").write_bytes(b"not a graph")
-    with pytest.raises(StartupError, match=r"model\.onnx: ONNX Runtime cannot load it"):
-        load(tmp_path)
-    (folder / MANIFEST_FILE).unlink()
-    with pytest.raises(StartupError, match=r"model\.json: No such file"):
-        load(tmp_path)
+def test_a_root_without_models_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match=r"expected <name>/<version>/model\.onnx"):
         load(tmp_path / "empty")
 
 
-class MisreadingEngine:
-    """Has the fault that some versions of CUDA's LSTM have: rows shorter than their batch come out wrong."""
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self._sound = OnnxEngine(*given, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sound, name)
-
-    def run(self, batch: Batch) -> list[Result]:
-        results = self._sound.run(batch)
-        return [
-            result
-            if chunk.steps == batch.steps
-            else Result(result.output + 1, tuple(array + 1 for array in result.state))
-            for chunk, result in zip(batch.chunks, results, strict=True)
-        ]
-
-
-def test_an_engine_that_misreads_ragged_rows_is_never_given_any(
-    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_faulty_version_ends_the_start_or_is_left_out(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("service.repository.repository.OnnxEngine", MisreadingEngine)
-    batching = Batching(max_batch=8, chunk_steps=5, max_waiting=99)
-    prepared = prepare(models_dir / "vowels" / "1", batching, Hardware("cpu", 1))
-    assert prepared.difference == 0, "as it is used, it is exact"
-    rng = np.random.default_rng(0)
-    zero = prepared.engine.initial_state
-    inputs = [rng.standard_normal((length, 12), np.float32) for length in (3, 17, 9, 17, 1)]
-    sequences = [Sequence((x,), zero) for x in inputs]
-    for sequence in sequences:
-        prepared.scheduler.add(sequence)
-    while batch := prepared.scheduler.schedule(0.0):
-        prepared.scheduler.commit(batch, prepared.engine.run(batch))
-    monkeypatch.undo()
-    sound = prepare(models_dir / "vowels" / "1", batching, Hardware("cpu", 1)).engine
-    for x, sequence in zip(inputs, sequences, strict=True):
-        alone = Sequence((x,), zero)
-        due = sound.run(Batch([Chunk(alone, 0, len(x))]))[0].output[-1]
-        assert sequence.output().tobytes() == due.tobytes()
+    shutil.copytree(folder, tmp_path / "vowels" / "2")
+    (tmp_path / "vowels" / "2" / "model.onnx").write_bytes(b"not a graph")
+    with pytest.raises(StartupError, match="vowels/2"):
+        load(tmp_path)
+
+    async def start() -> Repository:
+        loader = Loader(Batching(max_batch=8, chunk_steps=4, max_waiting=9), Hardware("cpu", 1))
+        return Repository.load(tmp_path, loader, skips_faulty=True)
+
+    loaded = asyncio.run(start())
+    assert [each.version for each in loaded] == ["1"]
+    assert "not served: " in caplog.text and "vowels/2" in caplog.text
+    (folder / "model.json").unlink()
+    with pytest.raises(StartupError, match="can be served"):
+        asyncio.run(start())
+
+
+def test_a_replaced_version_is_returned_and_still_running() -> None:
+    loaded = repository(("m", "1"))
+    first, second = loaded.get("m", "1"), model("m", "1")
+    assert loaded.add(second) is first
+    assert loaded.get("m", "1") is second
+    assert loaded.add(model("m", "2")) is None
+
+
+def test_a_retired_version_answers_only_requests_that_name_it() -> None:
+    loaded = repository(("m", "1"), ("m", "2"))
+    loaded.retire("m", "2", now=0.0)
+    assert loaded.is_retired(loaded.get("m", "2")) and not loaded.is_retired(loaded.get("m", "1"))
+    assert loaded.get("m").version == "1"
+    loaded.retire("m", "1", now=0.0)
+    with pytest.raises(UnknownModel, match="every version of model 'm' is retired"):
+        loaded.get("m")
+    loaded.add(model("m", "2"))
+    assert loaded.get("m").version == "2", "its folder is there again"
+
+
+def test_a_retired_version_is_removed_once_no_request_has_named_it_for_a_while() -> None:
+    loaded = repository(("m", "1"), ("m", "2"))
+    loaded.retire("m", "1", now=10.0)
+    loaded.retire("m", "1", now=99.0)  # the first time counts
+    assert loaded.take_idle(before=10.0) == []
+    (idle,) = loaded.take_idle(before=10.1)
+    assert (idle.version, [each.version for each in loaded]) == ("1", ["2"])
+    assert not cast(FakeWorker, idle.worker).is_stopped
+    loaded.retire("m", "2", now=0.0)
+    loaded.get("m", "2")  # now is later than 10.1 on the monotonic clock
+    assert loaded.take_idle(before=0.1) == []
+    loaded.take_idle(before=float("inf"))
+    with pytest.raises(UnknownModel, match="no model 'm'"):
+        loaded.get("m")
+
+
+def test_a_version_that_was_never_loaded_does_not_retire() -> None:
+    loaded = repository(("m", "1"))
+    loaded.retire("m", "2", now=0.0)
+    loaded.retire("other", "1", now=0.0)
+    assert loaded.take_idle(before=float("inf")) == []
+
+
+def test_it_is_alive_while_every_worker_is_and_stops_them_all() -> None:
+    loaded = repository(("a", "1"), ("b", "1"))
+    workers = [cast(FakeWorker, each.worker) for each in loaded]
+    assert loaded.is_alive
+    workers[1].is_alive = False
+    assert not loaded.is_alive
+    asyncio.run(loaded.stop())
+    assert all(worker.is_stopped for worker in workers)
