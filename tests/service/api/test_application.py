@@ -1,53 +1,49 @@
-"""The FastAPI routes around parts that fail: every answer has the form of its API, whatever went wrong."""
+"""The FastAPI application around parts that fail: every error leaves it as a CellgateError."""
 
 import asyncio
-import json
-import logging
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from service.api.application import build
-from service.errors import StoreUnavailable
-from service.http.gate import Front
-from service.predict import Reply
-from service.repository import Repository
-from service.sessions.resources import Resources
-from service.sessions.store import Limits
-from service.sessions.store.memory import MemoryStore
+from service.api import build
+from service.errors import (
+    BadRequest,
+    CellgateError,
+    InvalidField,
+    InvalidJson,
+    MethodNotAllowed,
+    NotFound,
+    StoreUnavailable,
+    UnsupportedMediaType,
+)
+from service.repository.repository import Repository
+from service.sessions import Resources
+from tests.service.api.parts import Ready
 
 
-class DownStore(MemoryStore):
-    """Does not answer."""
+class Broken:
+    """Fails whatever is done with it."""
 
-    async def check(self) -> None:
-        raise StoreUnavailable("down")
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError("a bug")
 
-
-def broken_repository() -> Repository:
-    raise ZeroDivisionError("a bug")
-
-
-def broken_resources() -> Resources:
-    raise ZeroDivisionError("a bug")
+    def __iter__(self) -> Any:
+        raise ZeroDivisionError("a bug")
 
 
-async def no_predict(_body: bytes, _tenant: str) -> Reply:
-    raise AssertionError
+def request(method: str, path: str, *, readiness: Ready | None = None, **fields: Any) -> httpx.Response:
+    """The response of the application alone; what it raises is raised here, as it is in the gate."""
+    broken = cast(Any, Broken())
+    repository, resources = cast(Repository, broken), cast(Resources, broken)
+    app = build(repository=repository, resources=resources, readiness=readiness or Ready(), max_sequences=1)
 
-
-def ask(method: str, path: str, *, is_ready: bool = True, store_is_down: bool = False) -> httpx.Response:
-    """Asked of a front, as a server has it; an exception that got through would be raised here."""
-    store = (DownStore if store_is_down else MemoryStore)(Limits())
-    routes = build(broken_repository, store, broken_resources, lambda: is_ready, max_sequences=1)
-    front = Front(no_predict, routes, max_body_bytes=1000, body_timeout_s=1)
-
-    async def work() -> httpx.Response:
-        transport = httpx.ASGITransport(app=front)
+    async def call() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://cellgate") as client:
-            return await client.request(method, path, headers={"x-request-id": "r-1"})
+            return await client.request(method, path, **fields)
 
-    return asyncio.run(work())
+    return asyncio.run(call())
 
 
 @pytest.mark.parametrize(
@@ -63,30 +59,57 @@ def ask(method: str, path: str, *, is_ready: bool = True, store_is_down: bool = 
         ("POST", "/v2/repository/index"),
     ],
 )
-def test_what_nobody_foresaw_is_logged_and_answered_in_the_usual_form(
-    method: str, path: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.ERROR):
-        answer = ask(method, path)
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
-    assert answer.headers["x-request-id"] == "r-1"
-    is_v2 = path.startswith("/v2")
-    assert answer.headers["content-type"] == ("application/json" if is_v2 else "application/problem+json")
-    assert ("error" if is_v2 else "detail") in answer.json()
-    assert "a bug" not in answer.text
-    (line,) = caplog.records
-    assert "r-1" in line.getMessage() and line.exc_info and line.exc_info[0] is ZeroDivisionError
+def test_an_unexpected_error_of_a_route_is_raised_to_the_gate(method: str, path: str) -> None:
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        request(method, path)
 
 
 @pytest.mark.parametrize("path", ["/health/ready", "/v2/health/ready"])
-def test_both_faces_are_of_one_mind_about_readiness(path: str) -> None:
-    assert ask("GET", path).status_code == 200
-    assert ask("GET", f"{path}?sessions=false", store_is_down=True).status_code == 200
-    for answer, code in (
-        (ask("GET", path, store_is_down=True), "store_unavailable"),
-        (ask("GET", path, is_ready=False), "draining"),
-        (ask("GET", f"{path}?sessions=false", is_ready=False), "draining"),
-    ):
-        assert (answer.status_code, answer.json()["code"]) == (503, code)
-        assert int(answer.headers["retry-after"]) >= 1
-        assert json.loads(answer.content)["error" if path.startswith("/v2") else "title"]
+def test_an_error_of_ours_is_raised_to_the_gate_as_it_is(path: str) -> None:
+    error = StoreUnavailable("down")
+    with pytest.raises(StoreUnavailable) as raised:
+        request("GET", path, readiness=Ready(error))
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "detail"),
+    [
+        ("GET", "/nowhere", NotFound, "no route /nowhere; see /docs"),
+        ("GET", "/v2/nowhere", NotFound, "no route /v2/nowhere; see /docs"),
+        ("POST", "/models", MethodNotAllowed, "POST /models: Method Not Allowed"),
+        ("DELETE", "/v2", MethodNotAllowed, "DELETE /v2: Method Not Allowed"),
+        ("GET", "/sessions?limit=0", InvalidField, "query parameter limit: "),
+    ],
+)
+def test_an_error_of_the_framework_is_translated(
+    method: str, path: str, kind: type[CellgateError], detail: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        request(method, path)
+    assert raised.value.detail.startswith(detail)
+
+
+def test_the_methods_of_a_path_are_in_the_header_allow() -> None:
+    with pytest.raises(MethodNotAllowed) as raised:
+        request("POST", "/models")
+    assert raised.value.headers() == [(b"allow", b"GET")]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "error", "pointer"),
+    [
+        (b"{nope", "application/json", InvalidJson, None),
+        (b"{}", "text/plain", UnsupportedMediaType, None),
+        (b'{"step": true}', "application/json", InvalidField, "/step"),
+        (b'{"stepp": 1}', "application/json", InvalidField, "/stepp"),
+        (b"[]", "application/json", InvalidField, ""),
+        (b"\xff", "application/json", BadRequest, None),
+    ],
+)
+def test_a_bad_body_is_translated(
+    body: bytes, kind: str, error: type[CellgateError], pointer: str | None
+) -> None:
+    with pytest.raises(error) as raised:
+        request("PUT", "/sessions/call", content=body, headers={"content-type": kind})
+    assert raised.value.pointer == pointer

@@ -1,0 +1,52 @@
+"""Parts for the FastAPI application, built by the tests."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from service.api import build
+from service.errors import CellgateError
+from service.repository.repository import Repository
+from service.sessions import Limits, Resources, Sessions, SteadyClock
+from service.sessions.store.memory import MemoryStore
+
+
+class Ready:
+    """A readiness that is decided by the test."""
+
+    def __init__(self, error: CellgateError | None = None, store_error: CellgateError | None = None) -> None:
+        self._error, self._store_error = error, store_error
+
+    async def check(self, *, sessions: bool) -> None:
+        if self._error is not None:
+            raise self._error
+        if sessions and self._store_error is not None:
+            raise self._store_error
+
+
+class Api:
+    """The application with loaded models and an empty memory store, called without a server."""
+
+    def __init__(self, repository: Repository, readiness: Ready | None = None) -> None:
+        self.sessions = Sessions(MemoryStore(Limits()), ttl_s=60, clock=SteadyClock(None))
+        self._app = build(
+            repository=repository,
+            resources=Resources(self.sessions, repository.get, max_ttl_s=3600),
+            readiness=readiness or Ready(),
+            max_sequences=16,
+        )
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return self._app.openapi()
+
+    def request(self, method: str, path: str, **fields: Any) -> httpx.Response:
+        """The response; an error of the application is raised."""
+
+        async def call() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self._app, raise_app_exceptions=True)
+            async with httpx.AsyncClient(transport=transport, base_url="http://cellgate") as client:
+                return await client.request(method, path, **fields)
+
+        return asyncio.run(call())

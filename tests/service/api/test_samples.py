@@ -1,0 +1,62 @@
+"""The samples on /docs are real: each fits its schema, and has the fields of a real reply."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from service.api import predict_schemas, samples, schemas, v2_schemas
+from service.api.v2_schemas import EXTENSIONS
+from tests.service.api.parts import Api
+
+
+def schema_of(name: str) -> type[BaseModel]:
+    for module in (predict_schemas, schemas, v2_schemas):
+        if hasattr(module, name):
+            schema: type[BaseModel] = getattr(module, name)
+            return schema
+    raise AssertionError(f"no schema {name}")
+
+
+@pytest.mark.parametrize("name", samples.BY_SCHEMA)
+def test_a_sample_fits_its_schema_with_every_field(name: str) -> None:
+    """Also those that are not in the schema: pydantic ignores them in a reply."""
+    sample = samples.BY_SCHEMA[name]
+    read = schema_of(name).model_validate(sample).model_dump(mode="json", exclude_unset=True)
+    assert read == sample
+
+
+def test_the_sample_of_the_server_has_its_extensions() -> None:
+    assert samples.BY_SCHEMA["ServerMetadata"]["extensions"] == EXTENSIONS
+
+
+@pytest.mark.parametrize("path", samples.BY_PATH)
+def test_the_sample_of_a_path_has_the_form_of_its_reply(api: Api, path: str) -> None:
+    method = "POST" if path == "/v2/repository/index" else "GET"
+    real = api.request(method, path.format(name="vowels", version=1)).json()
+    assert form_of(samples.BY_PATH[path]) == form_of(real)
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [("/v2", "ServerMetadata"), ("/v2/models/vowels", "ModelMetadata"), ("/models", "ModelsReply")],
+)
+def test_the_sample_of_a_schema_has_no_field_that_a_reply_lacks(api: Api, path: str, schema: str) -> None:
+    assert keys_of(samples.BY_SCHEMA[schema]) <= keys_of(api.request("GET", path).json())
+
+
+def form_of(value: Any) -> Any:
+    """Names and types, without values."""
+    if isinstance(value, dict):
+        return {name: form_of(entry) for name, entry in value.items()}
+    return [form_of(value[0])] if isinstance(value, list) and value else type(value)
+
+
+def keys_of(value: Any, prefix: str = "") -> set[str]:
+    """The paths of all names in objects, of lists those of the first entry."""
+    if isinstance(value, list):
+        return keys_of(value[0], f"{prefix}/0") if value else set()
+    if not isinstance(value, dict):
+        return set()
+    nested = [keys_of(entry, f"{prefix}/{name}") for name, entry in value.items()]
+    return {f"{prefix}/{name}" for name in value}.union(*nested)

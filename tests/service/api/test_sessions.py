@@ -1,0 +1,95 @@
+"""The routes of sessions as resources: what they pass on, and how a record is shown."""
+
+import numpy as np
+import pytest
+
+from service.api.sessions import LAST_MS, describe
+from service.errors import BadExport, InvalidField, SessionExists, UnknownSession
+from service.sessions import Record
+from service.sessions.store import Status
+from tests.service.api.parts import Api
+
+H = np.full((1, 128), 0.5).tolist()
+
+
+def create(api: Api, name: str = "call", **body: object) -> dict[str, object]:
+    response = api.request("PUT", f"/sessions/{name}", json=body)
+    assert response.status_code == 201
+    shown: dict[str, object] = response.json()
+    return shown
+
+
+def test_a_session_is_created_with_a_state_and_shown_with_it(api: Api) -> None:
+    created = create(api, state={"h": H, "c": H}, step=7, ttl_s=600)
+    assert (created["session"], created["model"], created["version"], created["step"]) == (
+        "call", "vowels", "1", 7,
+    )  # fmt: skip
+    assert "state" in api.request("GET", "/sessions/call?state=true").json()
+    shown = api.request("GET", "/sessions/call?state=true").json()
+    assert shown["state"] == {"h": H, "c": H} and shown["state_bytes"] == 1024
+    assert api.request("GET", "/sessions/call").json()["state"] is None
+    with pytest.raises(SessionExists):
+        create(api)
+    assert api.request("PUT", "/sessions/call?replace=true", json={}).json()["step"] == 0
+
+
+def test_an_exported_session_is_imported_forked_migrated_and_deleted(api: Api) -> None:
+    create(api, step=3)
+    exported = api.request("GET", "/sessions/call/export")
+    assert exported.headers["content-type"] == "application/vnd.cellgate.session"
+    imported = api.request("PUT", "/sessions/copy/import", content=exported.content)
+    assert (imported.status_code, imported.json()["step"]) == (201, 3)
+    with pytest.raises(BadExport):
+        api.request("PUT", "/sessions/other/import", content=exported.content[:-1])
+    forked = api.request("POST", "/sessions/call/fork", json={"to": "twin", "ttl_s": 5})
+    assert (forked.status_code, forked.json()["session"], forked.json()["step"]) == (201, "twin", 3)
+    assert api.request("POST", "/sessions/call/migrate", json={}).json()["version"] == "1"
+    names = [entry["session"] for entry in api.request("GET", "/sessions").json()["sessions"]]
+    assert names == ["call", "copy", "twin"]
+    assert api.request("DELETE", "/sessions/call").status_code == 204
+    with pytest.raises(UnknownSession):
+        api.request("GET", "/sessions/call")
+
+
+def test_sessions_are_listed_in_pages_of_one_model(api: Api) -> None:
+    for name in ("a", "b", "c"):
+        create(api, name)
+    first = api.request("GET", "/sessions?limit=2&model=vowels").json()
+    assert ([entry["session"] for entry in first["sessions"]], first["next"]) == (["a", "b"], "b")
+    rest = api.request("GET", "/sessions?limit=2&after=b").json()
+    assert ([entry["session"] for entry in rest["sessions"]], rest["next"]) == (["c"], None)
+    assert api.request("GET", "/sessions?model=other").json()["sessions"] == []
+
+
+def test_the_time_to_live_is_changed(api: Api) -> None:
+    create(api, ttl_s=5)
+    changed = api.request("PATCH", "/sessions/call", json={"ttl_s": 50}).json()
+    assert 40 < changed["expires_in_s"] <= 50
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a%7F", "a" * 129])
+def test_a_name_that_no_session_can_have_is_refused(api: Api, name: str) -> None:
+    with pytest.raises(InvalidField):
+        api.request("GET", f"/sessions/{name}")
+
+
+def test_the_name_of_a_fork_is_checked_at_its_field(api: Api) -> None:
+    create(api)
+    with pytest.raises(InvalidField) as raised:
+        api.request("POST", "/sessions/call/fork", json={"to": "a b"})
+    assert raised.value.pointer == "/to"
+
+
+def test_a_record_from_beyond_the_year_9999_is_still_shown() -> None:
+    record = Record(
+        Status.LIVE,
+        "m",
+        "1",
+        bytes(8),
+        bytes(8),
+        step=1,
+        created_ms=LAST_MS * 9,
+        touched_ms=LAST_MS,
+        ttl_ms=1,
+    )
+    assert describe("s", record, now_ms=0).created.startswith("9999-12-31T23:59:59")

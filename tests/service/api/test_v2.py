@@ -1,0 +1,50 @@
+"""The Open Inference Protocol's metadata and configuration, made from a manifest."""
+
+import pytest
+
+from service.api.v2_schemas import EXTENSIONS
+from service.errors import UnknownModel, UnknownVersion
+from tests.service.api.parts import Api
+
+PATHS = pytest.mark.parametrize("path", ["/v2/models/vowels", "/v2/models/vowels/versions/1"])
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/"])
+def test_the_server_names_its_extensions(api: Api, path: str) -> None:
+    reply = api.request("GET", path).json()
+    assert reply["name"] == "cellgate" and reply["extensions"] == EXTENSIONS
+
+
+@PATHS
+def test_metadata_name_tensors_with_batch_and_time(api: Api, path: str) -> None:
+    reply = api.request("GET", path).json()
+    assert reply["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}]
+    assert reply["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, -1, 9]}]
+    assert reply["versions"] == ["1"] and reply["properties"]["task"] == "classify"
+    assert "INT32" in reply["properties"]["lengths"]
+
+
+@PATHS
+def test_the_configuration_has_the_same_tensors_without_the_batch_axis(api: Api, path: str) -> None:
+    reply = api.request("GET", f"{path}/config").json()
+    assert reply["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}]
+    assert reply["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": [-1, 9]}]
+    assert reply["max_batch_size"] == 16 and reply["sequence_batching"] == {}
+
+
+@PATHS
+def test_a_loaded_model_is_ready(api: Api, path: str) -> None:
+    assert api.request("GET", f"{path}/ready").json() == {"name": "vowels", "ready": True}
+
+
+def test_the_index_lists_every_version(api: Api) -> None:
+    reply = api.request("POST", "/v2/repository/index").json()
+    assert reply == [{"name": "vowels", "version": "1", "state": "READY", "reason": ""}]
+
+
+@pytest.mark.parametrize("rest", ["", "/ready", "/config"])
+def test_what_is_not_loaded_is_unknown(api: Api, rest: str) -> None:
+    with pytest.raises(UnknownModel):
+        api.request("GET", f"/v2/models/none{rest}")
+    with pytest.raises(UnknownVersion):
+        api.request("GET", f"/v2/models/vowels/versions/2{rest}")
