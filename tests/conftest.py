@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from service.manifest import Manifest
+from tests.promises import MARKER, Promises
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,6 +19,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker that ties tests to the promises of docs/sessions.md."""
+    config.addinivalue_line("markers", MARKER)
+    config.pluginmanager.register(Promises(), "promises")
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,7 @@ def server(machine: Machine, tmp_path: Path) -> Iterator[Server]:
         started.reap()
 
 
+@pytest.mark.promise(11)
 @pytest.mark.parametrize("ahead_s", [DAY_S, -DAY_S], ids=["a day ahead", "a day back"])
 def test_setting_the_machines_clock_neither_ends_a_session_nor_extends_it(
     server: Server, machine: Machine, utterance: list[list[float]], ahead_s: int

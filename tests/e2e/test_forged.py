@@ -34,6 +34,7 @@ def import_changed(
     return client.put(f"/sessions/{name}/import", content=blob)
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

@@ -61,6 +61,7 @@ def assert_continues(client: httpx.Client, utterance: Steps, session: str, at: i
     assert answer["step"] == len(utterance)
 
 
+@pytest.mark.promise(6)
 @pytest.mark.parametrize("steps", [[], [[0] * 11], [[0] * 12, [0] * 5], [[1e39] * 12] * 3, ["x"]])
 def test_a_request_that_is_refused(hurried: Server, utterance: Steps, steps: list[Any]) -> None:
     name = f"refused-{len(steps)}-{len(steps[0]) if steps else 0}"
@@ -72,6 +73,7 @@ def test_a_request_that_is_refused(hurried: Server, utterance: Steps, steps: lis
         assert_continues(client, utterance, name, 5)
 
 
+@pytest.mark.promise(6)
 def test_a_request_past_its_deadline(hurried: Server, utterance: Steps) -> None:
     with httpx.Client(base_url=hurried.url, timeout=60) as client:
         before = start(client, utterance[:5], "late")
@@ -83,6 +85,7 @@ def test_a_request_past_its_deadline(hurried: Server, utterance: Steps) -> None:
         assert_continues(client, utterance, "late", 5)
 
 
+@pytest.mark.promise(6)
 def test_a_request_whose_turn_never_came(hurried: Server, utterance: Steps) -> None:
     """It waits for another request of its session, or for requests of other sessions."""
     with httpx.Client(base_url=hurried.url, timeout=60) as client:
@@ -96,6 +99,7 @@ def test_a_request_whose_turn_never_came(hurried: Server, utterance: Steps) -> N
             assert_continues(client, utterance, name, 5)
 
 
+@pytest.mark.promise(6)
 def test_a_request_whose_client_hangs_up(patient: Server, utterance: Steps) -> None:
     body = json.dumps({"sequences": [{"steps": LONG, "session": "left", "at": 5}]}).encode()
     head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"

@@ -160,6 +160,7 @@ def test_a_sequence_in_any_pieces_gives_the_bits_of_one_request(
     assert np.concatenate(pieces, axis=1).tobytes() == whole.tobytes()
 
 
+@pytest.mark.promise(2)
 def test_a_retry_gets_the_same_numbers_and_takes_no_step(
     client: httpx.Client, session: str, x: Array
 ) -> None:

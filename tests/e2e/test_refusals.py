@@ -105,6 +105,7 @@ def test_a_body_that_does_not_arrive_in_time_is_408(tmp_path: Path) -> None:
         assert b" 408 " in answer.partition(b"\r\n")[0] and b"body_timeout" in answer
 
 
+@pytest.mark.promise(8)
 def test_at_capacity_a_new_session_is_refused_and_live_ones_continue(tmp_path: Path) -> None:
     with running(tmp_path, max_sessions="2") as server, httpx.Client(base_url=server.url) as client:
         assert [predict(client, [ROW], session=name).status_code for name in ("a", "b")] == [200, 200]

@@ -63,6 +63,7 @@ def all_workers_have(server: Server, versions: list[tuple[str, bool]]) -> Callab
     return holds
 
 
+@pytest.mark.promise(9)
 def test_a_new_version_is_loaded_and_the_old_one_retires_with_its_sessions(
     server: Server, root: Path, utterance: Steps
 ) -> None:

@@ -152,6 +152,7 @@ def test_requests_are_distributed_round_robin(
         cluster.replica_of(answer).wait_for_log(answer.headers["x-request-id"])
 
 
+@pytest.mark.promise(4)
 def test_a_session_step_by_step_over_all_replicas_equals_one_shot(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_session_step_by_step_over_all_replicas_equals_one_shot(
     assert {step_of(replica, session) for replica in cluster.replicas} == {len(utterance)}
 
 
+@pytest.mark.promise(2)
 def test_duplicates_that_race_through_all_replicas_are_one_step(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
 ) -> None:
@@ -179,6 +181,7 @@ def test_duplicates_that_race_through_all_replicas_are_one_step(
     assert step_of(cluster.replicas[0], session) == len(utterance)
 
 
+@pytest.mark.promise(3)
 def test_requests_without_at_that_race_through_all_replicas_are_each_applied_once(
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_replica_killed_during_a_request_loses_nothing(
     assert cluster.replica_of(again) is not victim
 
 
+@pytest.mark.promise(1)
 def test_no_reply_leaves_before_the_store_confirms_the_commit(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
 ) -> None:
@@ -240,6 +244,7 @@ def test_no_reply_leaves_before_the_store_confirms_the_commit(
     )
 
 
+@pytest.mark.promise(1)
 def test_a_replica_killed_between_commit_and_reply_has_applied_the_step_once(
     cluster: Cluster, client: httpx.Client, long: Steps, session: str
 ) -> None:
@@ -284,6 +289,7 @@ def test_the_reply_of_a_disconnected_client_is_stored(
     assert again["step"] == len(utterance)
 
 
+@pytest.mark.promise(6)
 def test_redis_killed_between_two_pieces_restores_every_session(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
 ) -> None:

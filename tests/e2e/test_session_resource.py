@@ -190,6 +190,7 @@ def test_a_changed_file_or_one_of_another_model_is_refused(
     assert api.get("/sessions/x").status_code == 404
 
 
+@pytest.mark.promise(9)
 def test_a_session_stays_with_its_version_until_it_is_moved(
     api: httpx.Client, utterance: Steps, session: str
 ) -> None:

@@ -39,6 +39,7 @@ def test_the_example_of_the_readme_is_answered_with_the_right_speaker(
     np.testing.assert_allclose(answer["output"], vowels.example.output, atol=vowels.example.tolerance)
 
 
+@pytest.mark.promise(5)
 def test_three_pieces_in_a_session_equal_one_shot_bit_by_bit(
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:
@@ -49,6 +50,7 @@ def test_three_pieces_in_a_session_equal_one_shot_bit_by_bit(
     assert answer["output"] == one_shot["output"]
 
 
+@pytest.mark.promise(5)
 def test_all_steps_of_a_session_equal_one_shot(client: httpx.Client, utterance: Steps, session: str) -> None:
     one_shot = client.post("/predict", json={"sequences": [utterance], "return": "all"}).json()
     outputs = []
@@ -58,6 +60,7 @@ def test_all_steps_of_a_session_equal_one_shot(client: httpx.Client, utterance: 
     assert outputs == one_shot["predictions"][0]["output"]
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_killing_everything_between_the_pieces_changes_nothing(
     tmp_path: Path, utterance: Steps, workers: str
@@ -107,6 +110,7 @@ def test_concurrent_clients_with_sequences_of_all_lengths_get_their_own_answers(
     assert [prediction["output"] for prediction in in_one_request] == alone
 
 
+@pytest.mark.promise(2)
 def test_the_same_request_again_gets_the_same_bytes_and_moves_nothing(
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:
@@ -117,6 +121,7 @@ def test_the_same_request_again_gets_the_same_bytes_and_moves_nothing(
     assert (other.status_code, other.json()["code"], other.json()["step"]) == (409, "session_conflict", 4)
 
 
+@pytest.mark.promise(2)
 def test_of_duplicates_that_race_one_runs_and_all_get_its_reply(
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:
@@ -127,6 +132,7 @@ def test_of_duplicates_that_race_one_runs_and_all_get_its_reply(
     assert client.get(f"/sessions/{session}").json()["step"] == len(utterance)
 
 
+@pytest.mark.promise(3)
 def test_requests_that_race_without_at_are_each_applied_once(
     client: httpx.Client, utterance: Steps, session: str
 ) -> None:

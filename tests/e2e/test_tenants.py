@@ -77,6 +77,7 @@ def test_each_tenant_has_its_own_sessions(guarded: Server) -> None:
         assert acme.get("/sessions/v2/vowels/s/s").status_code == 404
 
 
+@pytest.mark.promise(8)
 def test_the_session_quota_of_a_tenant_is_enforced(guarded: Server) -> None:
     with as_tenant(guarded, "acme") as acme, as_tenant(guarded, "beta") as beta:
         assert [step(acme, f"n{i}").status_code for i in range(3)] == [200, 200, 429]

@@ -14,6 +14,7 @@ HISTORIES = int(os.environ.get("FAULTS_HISTORIES", "400"))
 STORES = [pytest.param(name, marks=needs_redis) if name == "redis" else name for name in sorted(CLUSTERS)]
 
 
+@pytest.mark.promise(2, 5)
 @pytest.mark.parametrize("store", STORES)
 def test_under_faults_no_step_is_lost_or_applied_twice_and_no_bit_differs(store: str, tmp_path: Path) -> None:
     print(f"FAULTS_SEED={SEED} FAULTS_HISTORIES={HISTORIES}")  # noqa: T201  shown if the test fails

@@ -1,11 +1,11 @@
-"""ONNX Runtime answers every cell bit for bit alike, however sequences are batched and cut."""
+"""ONNX Runtime computes the same bits for every cell, however sequences are batched and cut."""
 
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
-from hypothesis import given, settings
+from hypothesis import node, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,19 +18,19 @@ Answer = tuple[Floats, list[Floats]]  # y [steps, out], states each [layers, wid
 
 
 class Runner:
-    """A graph, the shapes of its states, and one way to call it."""
+    """A graph, the shapes of its states, and a call of it."""
 
     def __init__(self, graph: bytes | Path) -> None:
         self.session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
         self.shapes = {
-            given.name: (given.shape[0], given.shape[2])
-            for given in self.session.get_inputs()
-            if given.name not in ("x", "lengths")
+            node.name: (node.shape[0], node.shape[2])
+            for node in self.session.get_inputs()
+            if node.name not in ("x", "lengths")
         }
         self.outputs = ["y", *(f"{name}_out" for name in self.shapes)]
 
     def run(self, chunks: list[Floats], states: list[list[Floats]]) -> list[Answer]:
-        """One call: ragged chunks [steps, features], padded with rubbish, each with its own state."""
+        """One call: ragged chunks [steps, features], padded with large numbers, each with its own state."""
         lengths = np.array([len(chunk) for chunk in chunks], np.int32)
         x = np.full((len(chunks), lengths.max(), chunks[0].shape[1]), 1e3, np.float32)
         for row, chunk in enumerate(chunks):
@@ -64,8 +64,9 @@ def cuts(draw: st.DrawFn, steps: int) -> list[int]:
     return [int(length) for length in np.diff([0, *places, steps])]
 
 
+@pytest.mark.promise(5)
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(0, 99), st.data())
+@node(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(0, 99), st.data())
 def test_any_batching_and_any_chunking_gives_the_same_bits(
     runner: Runner, lengths: list[int], seed: int, data: st.DataObject
 ) -> None:
@@ -73,10 +74,10 @@ def test_any_batching_and_any_chunking_gives_the_same_bits(
     sequences = [rng.standard_normal((length, 12)).astype(np.float32) for length in lengths]
     one_shot = [runner.run([sequence], [runner.start()])[0] for sequence in sequences]
 
-    # without a state there is nothing to carry over a cut: only batches are tried
+    # without a state a sequence cannot be cut: only batches are tried
     left = [data.draw(cuts(length)) if runner.shapes else [length] for length in lengths]
     at, states = [0] * len(lengths), [runner.start() for _ in lengths]
-    said: list[list[Floats]] = [[] for _ in lengths]
+    outputs: list[list[Floats]] = [[] for _ in lengths]
     while any(left):
         waiting = [row for row, chunks in enumerate(left) if chunks]
         rows = data.draw(st.lists(st.sampled_from(waiting), min_size=1, unique=True))
@@ -84,9 +85,9 @@ def test_any_batching_and_any_chunking_gives_the_same_bits(
         chunks = [sequences[row][at[row] : at[row] + size] for row, size in zip(rows, sizes, strict=True)]
         answers = runner.run(chunks, [states[row] for row in rows])
         for row, size, (y, end) in zip(rows, sizes, answers, strict=True):
-            said[row].append(y)
+            outputs[row].append(y)
             states[row], at[row] = end, at[row] + size
 
     for row, (y, end) in enumerate(one_shot):
-        assert np.array_equal(np.concatenate(said[row]), y)
+        assert np.array_equal(np.concatenate(outputs[row]), y)
         assert all(np.array_equal(*pair) for pair in zip(states[row], end, strict=True))

@@ -22,6 +22,7 @@ class Machine:
         self.up += seconds
 
 
+@pytest.mark.promise(11)
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
 def test_setting_the_clock_moves_no_session(jump: float, tmp_path: Path) -> None:
     machine = Machine()

@@ -39,6 +39,7 @@ def test_a_file_is_read_as_it_was_written(record: Record, name: str) -> None:
     assert [tensor.shape for tensor in header.tensors] == [(1, 2), (3,)]
 
 
+@pytest.mark.promise(10)
 @given(RECORDS, st.data())
 def test_a_changed_bit_or_a_lost_byte_is_refused(record: Record, data: st.DataObject) -> None:
     blob = bytearray(exported.write("call", record, TENSORS))

@@ -47,6 +47,7 @@ TABLE = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize(
     ("make", "at", "digest", "expected"),
     TABLE,
@@ -90,6 +91,7 @@ def test_errors_contain_the_current_step_and_the_reason() -> None:
     run(body)
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize(
     "binding",
     [

@@ -45,6 +45,7 @@ def test_a_request_that_loses_the_race_is_not_applied() -> None:
     run(body)
 
 
+@pytest.mark.promise(6)
 def test_a_full_store_refuses_and_a_broken_one_is_unavailable_to_every_waiter() -> None:
     class BrokenStore(MemoryStore):
         async def commit(self, writes: object, now_ms: int) -> list[Outcome]:  # noqa: ARG002

@@ -164,6 +164,7 @@ def test_a_session_with_a_short_life_does_not_wait_for_one_with_a_long_life(crea
     run(create(ROOMY), body)
 
 
+@pytest.mark.promise(8)
 def test_at_capacity_the_longest_idle_session_is_evicted_if_idle_long_enough(create: Create) -> None:
     async def body(store: Store) -> None:
         for second, key in enumerate((b"\0a", b"\0b", b"\0c")):
@@ -180,6 +181,7 @@ def test_at_capacity_the_longest_idle_session_is_evicted_if_idle_long_enough(cre
     run(create(Limits(max_sessions=3, max_bytes=1 << 20, min_idle_ms=10_000, max_tombstones=9)), body)
 
 
+@pytest.mark.promise(8)
 def test_bytes_are_bounded_for_new_and_for_growing_sessions(create: Create) -> None:
     async def body(store: Store) -> None:
         for second, key in enumerate((b"\0a", b"\0b")):
@@ -196,6 +198,7 @@ def test_bytes_are_bounded_for_new_and_for_growing_sessions(create: Create) -> N
     run(create(Limits(max_sessions=9, max_bytes=3000, min_idle_ms=0, max_tombstones=9)), body)
 
 
+@pytest.mark.promise(8)
 def test_a_tenant_cannot_exceed_its_quota(create: Create) -> None:
     async def body(store: Store) -> None:
         async def begin(key: bytes, size: int, quota: Quota | None) -> Outcome:
@@ -221,6 +224,7 @@ def test_a_tenant_cannot_exceed_its_quota(create: Create) -> None:
     run(create(ROOMY), body)
 
 
+@pytest.mark.promise(7)
 def test_tombstones_are_bounded_and_the_oldest_is_dropped_first(create: Create) -> None:
     async def body(store: Store) -> None:
         for second in range(6):
