@@ -78,6 +78,6 @@ def read_session(members: dict[str, Any], pointer: str = "") -> tuple[str | None
 
 def kind(value: Any) -> str:
     """The JSON type of a value, for a message."""
-    if isinstance(value, list) and not value:
-        return "an empty list"
+    if isinstance(value, list | str) and not value:
+        return "an empty list" if isinstance(value, list) else "an empty string"
     return _KINDS.get(type(value), "a number")

@@ -165,21 +165,18 @@ def _is_token(step: Any) -> bool:
     return type(step) is int
 
 
+VALUES: dict[str, list[Any]] = {
+    "prompt": ["", "a", [], ["a", 1], [None], [True], [1.5], None, 1, {}],
+    "max_steps": [0, 1, 2**53 - 1, 2**53, 1.0, None, True, "1"],
+    "temperature": [0, 100, 100.1, -0.1, 1, None, True, "1"],
+    "top_k": [0, 1, 2**53 - 1, 2**53, None, True, 1.0],
+    "seed": [-1, 0, 2**53 - 1, 2**53, None, True, 1.0],
+    "stop": [[], ["a"] * 64, ["a"] * 65, [1, "a"], [None], [True], [1.0], None, "a"],
+}
+
+
 @pytest.mark.parametrize(
-    "fields",
-    [
-        {field: value}
-        for field, values in {
-            "prompt": ["", "a", [], ["a", 1], [None], [True], [1.5], None, 1, {}],
-            "max_steps": [0, 1, 2**53 - 1, 2**53, 1.0, None, True, "1"],
-            "temperature": [0, 100, 100.1, -0.1, 1, None, True, "1"],
-            "top_k": [0, 1, 2**53 - 1, 2**53, None, True, 1.0],
-            "seed": [-1, 0, 2**53 - 1, 2**53, None, True, 1.0],
-            "stop": [[], ["a"] * 64, ["a"] * 65, [1, "a"], [None], [True], [1.0], None, "a"],
-        }.items()
-        for value in values
-    ],
-    ids=str,
+    "fields", [{field: value} for field, values in VALUES.items() for value in values], ids=str
 )
 def test_each_field_of_generate_is_documented_as_it_is_read(fields: dict[str, Any]) -> None:
     check_generate({"prompt": "a"} | fields)

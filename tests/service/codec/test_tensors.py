@@ -144,7 +144,9 @@ FAULTS: list[tuple[str, Any, bytes, type[BadInput], str]] = [
 @pytest.mark.parametrize(
     ("entries", "blob", "kind", "says"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS]
 )
-def test_every_fault_has_its_class_and_message(entries: Any, blob: bytes, kind: type[BadInput], says: str) -> None:
+def test_every_fault_has_its_class_and_message(
+    entries: Any, blob: bytes, kind: type[BadInput], says: str
+) -> None:
     with pytest.raises(kind, match=says) as raised:
         read(entries, blob)
     assert type(raised.value) is kind

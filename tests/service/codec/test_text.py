@@ -1,0 +1,55 @@
+"""Text ↔ token ids by a manifest's tokenizer."""
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from service.codec import text
+from service.errors import InvalidField, StartupError
+from service.manifest import InputSpec
+
+WORDS = ("the", "cat", "<other>")
+
+
+def tokenizer(vocabulary: tuple[str, ...] = WORDS, unknown: str | None = "<other>") -> str:
+    words = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=unknown or "")
+    )
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    written: str = words.to_str()
+    return written
+
+
+def spec(source: str | None, *, unknown: int | None = None) -> InputSpec:
+    return InputSpec(
+        name="x", kind="token", dtype="int64", vocabulary=WORDS, tokenizer=source, unknown=unknown
+    )
+
+
+def test_text_becomes_ids_and_ids_become_text() -> None:
+    words = spec(tokenizer(), unknown=2)
+    text.check(words)
+    assert text.encode(words, "the cat dog", "/text") == [0, 1, 2]
+    assert text.decode(words, [0, 1]) == "the cat"
+
+
+def test_without_a_tokenizer_there_is_no_text() -> None:
+    bare = spec(None)
+    text.check(bare)
+    assert text.decode(bare, [0]) is None
+    with pytest.raises(InvalidField, match="takes no text") as raised:
+        text.encode(bare, "the", "/text")
+    assert raised.value.pointer == "/text"
+
+
+def test_a_word_that_is_not_in_the_vocabulary_is_named_if_no_token_stands_for_it() -> None:
+    with pytest.raises(InvalidField, match="'dog', in 'dog' at character 4, is not in the vocabulary"):
+        text.encode(spec(tokenizer()), "the dog", "/text")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("{", "cannot be read"), (tokenizer(("the", "<other>")), "the tokenizer and the vocabulary differ")],
+)
+def test_a_tokenizer_that_cannot_be_used_ends_the_start(source: str, message: str) -> None:
+    with pytest.raises(StartupError, match=message):
+        text.check(spec(source))

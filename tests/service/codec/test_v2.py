@@ -1,0 +1,143 @@
+"""The envelope of a `/v2` request, and what a session stores of its answer."""
+
+import gzip
+import zlib
+from math import inf
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from service.codec import v2
+from service.errors import BadHeader, BadInput, BodyTooLarge, InvalidField, InvalidJson, UnsupportedEncoding
+from service.manifest import InputSpec, Manifest, OutputSpec
+from service.sequence import Array
+
+MANIFEST = Manifest(
+    task="classify", inputs=(InputSpec(name="x", dims=(2,)),), outputs=(OutputSpec(name="y", dims=(3,)),)
+)
+X = {"name": "x", "shape": [1, 1, 2], "datatype": "FP32", "data": [1.0, 2.0]}
+BINARY = X | {"parameters": {"binary_data_size": 8}}
+del BINARY["data"]
+
+
+def parse(**members: Any) -> v2.Inference:
+    return v2.parse(orjson.dumps({"inputs": [X]} | members), None, MANIFEST)
+
+
+def test_what_is_absent_has_its_default() -> None:
+    inference = parse()
+    assert list(inference.inputs) == ["x"]
+    assert (inference.id, inference.outputs, inference.as_bytes, inference.returns) == (None, (), False, None)
+    assert (inference.timeout_s, inference.sequence_id, inference.start) == (inf, None, "no")
+
+
+def test_parameters_are_read() -> None:
+    inference = parse(
+        id="7",
+        parameters={"sequence_id": 5, "sequence_start": True, "restart": True, "sequence_end": True, "at": 3,
+                    "timeout": 2_000_000, "return": "last"},
+        outputs=[{"name": "y", "parameters": {"binary_data": True}}],
+    )  # fmt: skip
+    assert (inference.id, inference.sequence_id, inference.start) == ("7", 5, "restart")
+    assert (inference.end, inference.at, inference.timeout_s, inference.returns) == (True, 3, 2.0, "last")
+    assert inference.outputs == ("y",) and inference.as_bytes
+
+
+@pytest.mark.parametrize(
+    ("sequence_id", "expected"), [(0, None), ("", None), (2**64 - 1, 2**64 - 1), ("a b", "a b"), ("7", "7")]
+)
+def test_a_sequence_id_is_an_integer_or_a_string(sequence_id: int | str, expected: int | str | None) -> None:
+    assert parse(parameters={"sequence_id": sequence_id}).sequence_id == expected
+
+
+@pytest.mark.parametrize("sequence_id", [-1, 1.0, True, None, [], "ü", "\n", "a" * 129])
+def test_any_other_sequence_id_is_refused(sequence_id: Any) -> None:
+    with pytest.raises(InvalidField, match="Unable to parse 'sequence_id'"):
+        parse(parameters={"sequence_id": sequence_id})
+
+
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"id": 1}, '"id" must be a string'),
+    ({"parameters": []}, '"parameters" must be an object'),
+    ({"parameters": {"sequence_start": True}}, "sequence_start without a sequence_id"),
+    ({"parameters": {"at": 1}}, "at without a sequence_id"),
+    ({"parameters": {"sequence_id": 1, "restart": True}}, '"restart" needs "sequence_start"'),
+    ({"parameters": {"sequence_id": 1, "sequence_end": 1}}, '"sequence_end" must be true or false'),
+    ({"parameters": {"sequence_id": 1, "at": 2**53}}, '"at" must be an integer from 0'),
+    ({"parameters": {"timeout": 1.5}}, '"timeout" must be an integer from 0'),
+    ({"parameters": {"return": "some"}}, '"return" must be "last" or "all"'),
+    ({"parameters": {"binary_data_output": 1}}, '"binary_data_output" must be true or false'),
+    ({"outputs": {"name": "y"}}, '"outputs" must be a list of objects with a "name"') ,
+    ({"outputs": [{}]}, '"outputs" must be a list of objects with a "name"'),
+    ({"outputs": [{"name": "y"}, {"name": "y"}]}, "an output is requested twice"),
+    ({"outputs": [{"name": "y", "parameters": {"classification": 1}}]}, "classification extension"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("members", "message"), FAULTS)
+def test_a_bad_member_is_refused(members: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidField) as raised:
+        parse(**members)
+    assert message in raised.value.detail
+
+
+def test_bytes_follow_the_json_whose_length_the_header_says() -> None:
+    head = orjson.dumps({"inputs": [BINARY]})
+    x = np.array([1, 2], np.float32).tobytes()
+    inference = v2.parse(head + x, b"%d" % len(head), MANIFEST)
+    assert bytes(inference.inputs["x"].values) == x
+    raw = v2.parse(x, b"0", MANIFEST)
+    assert raw.as_bytes and raw.inputs["x"].shape == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "length", "kind"),
+    [
+        (b"{", None, InvalidJson),
+        (b"[]", None, InvalidField),
+        (b"{}", b"-1", BadHeader),
+        (b"{}", b"3", BadHeader),
+        (b"{}", b"x", BadHeader),
+    ],
+)
+def test_what_cannot_be_read_is_refused(body: bytes, length: bytes | None, kind: type[BadInput]) -> None:
+    with pytest.raises(kind):
+        v2.parse(body, length, MANIFEST)
+
+
+def test_gzip_and_deflate_are_undone_within_the_limit() -> None:
+    plain = b"x" * 100
+    for coding, packed in ((b"gzip", gzip.compress(plain)), (b"deflate", zlib.compress(plain))):
+        assert v2.decompress(packed, coding, max_bytes=100) == plain
+        with pytest.raises(BodyTooLarge):
+            v2.decompress(packed, coding, max_bytes=99)
+        for damaged in (packed[:-1], packed + b"!", b"?" + packed):
+            with pytest.raises(BadHeader):
+                v2.decompress(damaged, coding, max_bytes=1000)
+    assert v2.decompress(plain, b"identity", max_bytes=1) == plain
+    with pytest.raises(UnsupportedEncoding):
+        v2.decompress(plain, b"br", max_bytes=100)
+
+
+@pytest.mark.parametrize("y", [np.arange(3, dtype=np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)])
+def test_a_stored_answer_comes_back_with_its_version_and_step(y: Array) -> None:
+    version, step, read = v2.unpack_output(v2.pack_output("2", 9, y, "float32", (3,)))
+    assert (version, step) == ("2", 9)
+    assert read.shape == (1, y.size // 3, 3) and (read.reshape(y.shape) == y).all()
+
+
+def test_a_stored_answer_has_the_form_that_stores_hold() -> None:
+    packed = v2.pack_output("1", 4, np.array([1, 2], np.float16), "float16", (2,))
+    assert packed == b'["1",4,"float16",[1,1,2]]\n' + np.array([1, 2], np.float16).tobytes()
+
+
+def test_a_reply_repeats_the_id_and_has_parameters_only_in_a_sequence() -> None:
+    y = np.zeros((1, 1, 3), np.float32)
+    body, length = v2.encode_reply(parse(id="7"), "m", "1", "y", y)
+    assert orjson.loads(body).keys() == {"model_name", "model_version", "id", "outputs"} and length is None
+    inference = parse(parameters={"binary_data_output": True})
+    body, length = v2.encode_reply(inference, "m", "1", "y", y, {"sequence_id": 1})
+    assert length is not None and body[length:] == y.tobytes()
+    assert orjson.loads(body[:length])["parameters"] == {"sequence_id": 1}
