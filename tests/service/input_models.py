@@ -1,4 +1,4 @@
-"""A small model for each kind of input, random weights: those that docs/inputs.md speaks of."""
+"""A small model for each kind of input, with random weights: the kinds in docs/inputs.md."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ WORDS = {
 
 def write_all(root: Path) -> None:
     """Write every model below `root`."""
-    for name, given in WORDS.items():
-        text_models.write(root, name, given)
+    for name, spec in WORDS.items():
+        text_models.write(root, name, spec)
     for name, inputs in NUMBERS.items():
         _write(root, name, inputs)
 
@@ -41,7 +41,7 @@ def _write(root: Path, name: str, inputs: tuple[Input, ...]) -> None:
     sequences = tuple(_sequence(rng, inputs, int(steps)) for steps in rng.integers(2, 9, 6))
     split = Split(sequences, rng.integers(0, 3, 6))
     data = DataSet(
-        name=name, title="made up", citation="", license="", inputs=inputs, labels=("a", "b", "c"),
+        name=name, title="invented", citation="", license="", inputs=inputs, labels=("a", "b", "c"),
         train=split, test=split,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -53,11 +53,11 @@ def _write(root: Path, name: str, inputs: tuple[Input, ...]) -> None:
 
 def _sequence(rng: np.random.Generator, inputs: tuple[Input, ...], steps: int) -> Sequence:
     parts = []
-    for given in inputs:
-        values = rng.standard_normal((steps, given.columns))
-        if given.kind == "token":
-            values = rng.integers(0, len(given.vocabulary), (steps, 1)).astype(np.float64)
-        if given.has_gaps:
+    for spec in inputs:
+        values = rng.standard_normal((steps, spec.columns))
+        if spec.kind == "token":
+            values = rng.integers(0, len(spec.vocabulary), (steps, 1)).astype(np.float64)
+        if spec.has_gaps:
             values[rng.random(values.shape) < 0.2] = np.nan
         parts.append(values)
     return np.hstack(parts).astype(np.float32)

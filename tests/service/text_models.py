@@ -1,4 +1,4 @@
-"""Small language models over text, random weights: written by the exporter as any other network."""
+"""Small language models over text, random weights: written by the exporter."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from training.model import Network
 TEXTS = ("the cat sat on the mat. ", "the dog sat on the cat, ", "on the mat sat the dog! ")
 
 
-def language(given: Input, title: str = "made up") -> tuple[Network, DataSet]:
-    """A network that foretells the next token of `given`, and the texts it could have learnt from."""
-    sequences = tuple(tokens.read(given, text) for text in TEXTS)
+def language(spec: Input, title: str = "invented") -> tuple[Network, DataSet]:
+    """A network that predicts the next token of `spec`, and the texts it could have learnt from."""
+    sequences = tuple(tokens.read(spec, text) for text in TEXTS)
     targets = each_step([np.roll(sequence[:, 0], -1).astype(np.int64) for sequence in sequences])
     split = Split(sequences, targets)
     data = DataSet(
-        name="text", title=title, citation="", license="", inputs=(given,), labels=given.vocabulary,
+        name="text", title=title, citation="", license="", inputs=(spec,), labels=spec.vocabulary,
         train=split, test=split, task="language",
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
@@ -32,7 +32,7 @@ def language(given: Input, title: str = "made up") -> tuple[Network, DataSet]:
     return network, data
 
 
-def write(root: Path, name: str, given: Input) -> Manifest:
+def write(root: Path, name: str, spec: Input) -> Manifest:
     """Write `root`/`name`/1."""
-    network, data = language(given)
+    network, data = language(spec)
     return export(network, data, root / name / "1", metrics={}, command="", seed=0)

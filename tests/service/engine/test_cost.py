@@ -1,4 +1,4 @@
-"""The cost model learns what calls cost, and the scheduler makes the most of it."""
+"""The cost model learns the cost of calls, and the scheduler chooses the best chunks by it."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ COSTS = st.builds(learnt, st.floats(1e-6, 1e-3), st.floats(1e-6, 1e-3), st.float
 
 
 @given(COSTS, st.lists(st.integers(1, 400), min_size=1, max_size=30), st.floats(1e-4, 1e-2))
-def test_no_call_takes_longer_than_the_target_but_for_the_least_that_makes_sense(
+def test_no_call_takes_longer_than_the_target_except_the_shortest_worthwhile(
     cost: Cost, lengths: list[int], target_s: float
 ) -> None:
     s = Scheduler(max_batch=16, chunk_steps=256, max_waiting=99, cost=cost, target_s=target_s)
@@ -50,7 +50,7 @@ def test_the_chunk_computes_the_most_true_steps_per_second(cost: Cost, lengths: 
     assert rate(batch.steps) >= max(rate(steps) for steps in range(1, 100)) * (1 - 1e-9)
 
 
-def test_a_short_one_among_long_ones_leaves_early_and_a_long_one_pads_nobody() -> None:
+def test_a_short_sequence_ends_early_and_a_long_one_pads_no_other() -> None:
     s = Scheduler(max_batch=16, chunk_steps=256, max_waiting=99, cost=learnt(1e-6, 1e-6, 1e-5))
     for length in [10] * 15 + [1000]:
         s.add(ones(length))
@@ -59,9 +59,9 @@ def test_a_short_one_among_long_ones_leaves_early_and_a_long_one_pads_nobody() -
     assert first.steps == 10
 
 
-def test_work_beyond_the_longest_wait_is_refused_at_once_and_told_when_to_come_back() -> None:
+def test_work_beyond_the_longest_wait_is_refused_at_once_with_retry_after() -> None:
     s = Scheduler(max_batch=4, chunk_steps=8, max_waiting=99, cost=learnt(1e-6, 1e-6, 1e-2), max_wait_s=1.0)
-    s.add(ones(1000))  # about ten seconds of work: who comes first is never refused
+    s.add(ones(1000))  # about ten seconds of work: the first is never refused
     with pytest.raises(Overloaded) as refused:
         s.add(ones(1))
     assert refused.value.retry_after_s is not None and 8 <= refused.value.retry_after_s <= 12
@@ -70,7 +70,7 @@ def test_work_beyond_the_longest_wait_is_refused_at_once_and_told_when_to_come_b
     s.add(ones(1))
 
 
-def test_what_is_cancelled_or_late_no_longer_counts_as_work() -> None:
+def test_cancelled_and_late_sequences_no_longer_count_as_work() -> None:
     s = Scheduler(max_batch=4, chunk_steps=8, max_waiting=99, cost=learnt(1e-6, 1e-6, 1e-2), max_wait_s=1.0)
     dropped, late = ones(1000), ones(50)
     s.add(dropped)
@@ -104,8 +104,8 @@ def test_calls_that_follow_the_formula_are_predicted(
     assert learnt(call, step, row).predict(batch, steps) == pytest.approx(expected, rel=1e-3)
 
 
-def learnt_apart(few: Cost, many: Cost, *, max_few: int, cores: int) -> TwoCosts:
-    """Two costs that have seen the calls of which two others know the price."""
+def learnt_separately(few: Cost, many: Cost, *, max_few: int, cores: int) -> TwoCosts:
+    """Two costs that have observed calls of the costs `few` and `many`."""
     cost = TwoCosts(max_few, cores)
     sizes = [(batch, steps) for batch in (1, 2, 4, 5, 16, 64) for steps in (1, 8, 64)]
     for batch, steps in sizes:
@@ -114,8 +114,8 @@ def learnt_apart(few: Cost, many: Cost, *, max_few: int, cores: int) -> TwoCosts
 
 
 @given(COSTS, COSTS, st.integers(1, 64), st.integers(1, 256))
-def test_calls_of_few_rows_are_learnt_apart(few: Cost, many: Cost, batch: int, steps: int) -> None:
-    cost = learnt_apart(few, many, max_few=4, cores=2)
+def test_calls_of_few_rows_are_learnt_separately(few: Cost, many: Cost, batch: int, steps: int) -> None:
+    cost = learnt_separately(few, many, max_few=4, cores=2)
     expected = (few if batch <= 4 else many).predict(batch, steps)
     assert cost.predict(batch, steps) == pytest.approx(expected, rel=1e-2)
     assert cost.queued(steps, batch) == pytest.approx(
@@ -129,7 +129,7 @@ def test_calls_of_few_rows_are_learnt_apart(few: Cost, many: Cost, batch: int, s
 def test_a_call_on_two_cores_takes_half_as_long(
     few: Cost, many: Cost, lengths: list[int], target_s: float, ragged: bool
 ) -> None:
-    cost = learnt_apart(few, many, max_few=4, cores=2)
+    cost = learnt_separately(few, many, max_few=4, cores=2)
     s = Scheduler(max_batch=16, chunk_steps=256, max_waiting=99, cost=cost, target_s=target_s, ragged=ragged)
     for length in lengths:
         s.add(ones(length))
@@ -146,7 +146,7 @@ def test_a_call_on_two_cores_takes_half_as_long(
 
 @given(COSTS, COSTS, st.floats(1e-4, 1e-1), st.integers(1, 64))
 def test_as_many_rows_fit_as_their_own_cost_allows(few: Cost, many: Cost, seconds: float, steps: int) -> None:
-    cost = learnt_apart(few, many, max_few=4, cores=2)
+    cost = learnt_separately(few, many, max_few=4, cores=2)
     rows = cost.rows_within(seconds, steps)
     if rows > 4:
         assert cost.predict(int(rows + 1), steps) > seconds * 0.99
@@ -157,12 +157,12 @@ def test_as_many_rows_fit_as_their_own_cost_allows(few: Cost, many: Cost, second
         assert rows == 4 or cost.predict(int(rows + 1), steps) > seconds / 2 * 0.99
 
 
-def test_before_the_first_call_everything_is_free() -> None:
+def test_before_the_first_call_every_cost_is_zero() -> None:
     assert Cost().predict(64, 1000) == 0
     assert Cost().steps_within(0.001, 64) == float("inf")
 
 
-def test_a_long_run_of_equal_calls_unlearns_nothing() -> None:
+def test_a_long_run_of_equal_calls_displaces_no_other_costs() -> None:
     cost = learnt(1e-4, 1e-5, 1e-6)
     for _ in range(1000):
         cost.observe(8, 1, 1e-4 + 1.8e-5)
@@ -182,7 +182,7 @@ def test_a_machine_that_slows_down_is_noticed() -> None:
         st.tuples(st.integers(1, 64), st.integers(1, 256), st.floats(1e-6, 1.0)), min_size=1, max_size=200
     )
 )
-def test_whatever_was_measured_costs_are_never_negative(calls: list[tuple[int, int, float]]) -> None:
+def test_costs_are_never_negative_whatever_was_measured(calls: list[tuple[int, int, float]]) -> None:
     cost = Cost()
     cost.learn(calls)
     assert cost.predict(1, 1) >= 0

@@ -26,7 +26,7 @@ def new_scheduler(
 
 @dataclass
 class Driver:
-    """Turns the crank by hand and keeps the books."""
+    """Schedules and runs one batch at a time, and records what happened to each sequence."""
 
     scheduler: Scheduler
     engine: SumEngine = field(default_factory=SumEngine)
@@ -70,7 +70,7 @@ def test_any_interleaving_equals_one_shot(
 ) -> None:
     driver = Driver(new_scheduler(max_batch=max_batch, chunk_steps=chunk_steps, ragged=ragged))
     waiting = [sequence_of(list(map(float, values)), keep_all=keep) for values, keep in sequences]
-    everyone = list(waiting)
+    added = list(waiting)
     for count in arrivals:  # some arrive before each turn, and the rest at the end
         for _ in range(min(count, len(waiting))):
             driver.add(waiting.pop(0))
@@ -78,8 +78,8 @@ def test_any_interleaving_equals_one_shot(
     for sequence in waiting:
         driver.add(sequence)
     answered = driver.drain()
-    assert len(answered) == len(everyone) and set(answered) == set(everyone)
-    for sequence in everyone:
+    assert len(answered) == len(added) and set(answered) == set(added)
+    for sequence in added:
         expected = np.cumsum(sequence.inputs[0], axis=0)
         assert total(sequence) == expected[-1]
         assert np.array_equal(sequence.output(), expected if sequence.keep_all else expected[-1])
@@ -90,7 +90,7 @@ def test_any_interleaving_equals_one_shot(
     max_batch=st.integers(1, 5),
     chunk_steps=st.integers(1, 9),
 )
-def test_nobody_starves(lengths: list[int], max_batch: int, chunk_steps: int) -> None:
+def test_no_sequence_starves(lengths: list[int], max_batch: int, chunk_steps: int) -> None:
     """From one turn of a ready sequence to its next, at most one call for each full batch of sequences."""
     driver = Driver(new_scheduler(max_batch=max_batch, chunk_steps=chunk_steps))
     for length in lengths:
@@ -116,7 +116,7 @@ COSTS = st.tuples(*[st.floats(1e-6, 1e-2)] * 3)  # seconds: a call, a time step,
     chunk_steps=st.integers(1, 30),
     ragged=st.booleans(),
 )
-def test_whoever_has_waited_longest_is_next_whatever_calls_cost(
+def test_the_sequence_that_has_waited_longest_is_next_whatever_calls_cost(
     moves: list[int | None],
     costs: tuple[float, float, float],
     target_s: float,
@@ -124,7 +124,7 @@ def test_whoever_has_waited_longest_is_next_whatever_calls_cost(
     chunk_steps: int,
     ragged: bool,
 ) -> None:
-    """Nobody is taken before one who queued earlier, and every turn takes somebody: so nobody starves."""
+    """No sequence is taken before one that queued earlier, and every turn takes one: so none starves."""
     scheduler = Scheduler(
         max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=999, ragged=ragged, target_s=target_s
     )
@@ -172,10 +172,12 @@ def test_every_sequence_is_in_exactly_one_place(moves: list[str], max_batch: int
                 cancelled.add(alive[position % len(alive)])
         else:
             driver.add(sequence_of([1.0] * (position % 11 + 1), deadline=9.0 if "late" in move else 11.0))
-        gone = [*driver.answered, *driver.late, *cancelled]
-        assert len(set(gone)) == len(gone)
+        finished = [*driver.answered, *driver.late, *cancelled]
+        assert len(set(finished)) == len(finished)
         queued = len(driver.scheduler)
-        assert len(driver.added) - len(gone) <= queued <= len(driver.added) - len(gone) + len(cancelled)
+        assert (
+            len(driver.added) - len(finished) <= queued <= len(driver.added) - len(finished) + len(cancelled)
+        )
     driver.drain()
     assert len(driver.scheduler) == 0
     assert {*driver.answered, *driver.late, *cancelled} == set(driver.added)
@@ -193,7 +195,7 @@ def test_a_graph_without_lengths_gets_uniform_chunks(lengths: list[int], chunk_s
 
 
 @given(lengths=st.lists(LENGTHS, min_size=1, max_size=9), chunk_steps=st.integers(1, 9))
-def test_bounds_of_a_batch_are_kept(lengths: list[int], chunk_steps: int) -> None:
+def test_a_batch_stays_within_its_bounds(lengths: list[int], chunk_steps: int) -> None:
     driver = Driver(new_scheduler(max_batch=3, chunk_steps=chunk_steps))
     for length in lengths:
         driver.add(ones(length))
@@ -209,7 +211,7 @@ def test_a_long_sequence_does_not_block_a_short_one() -> None:
     driver.add(long)
     driver.add(short)
     assert driver.drain() == [short, long]
-    assert driver.engine.batches[1].chunks[0].sequence is short, "its turn came after one call"
+    assert driver.engine.batches[1].chunks[0].sequence is short, "it waited for one call only"
 
 
 def test_arrival_breaks_ties() -> None:
@@ -228,8 +230,8 @@ def test_a_full_queue_is_refused_at_once() -> None:
     assert len(scheduler) == 2
 
 
-def test_a_running_sequence_always_finds_its_place_again() -> None:
-    """The bound is for newcomers: a full queue never turns away somebody half-way through."""
+def test_a_running_sequence_is_always_queued_again() -> None:
+    """The bound is for new sequences: a full queue never refuses one that has begun."""
     driver = Driver(new_scheduler(max_batch=1, chunk_steps=1, max_waiting=1))
     first, second = ones(3), ones(3)
     driver.add(first)
@@ -249,31 +251,30 @@ def test_a_deadline_drops_a_sequence_between_chunks_too() -> None:
     assert driver.late == [], "the deadline itself is still in time"
     driver.now = 5.1
     assert driver.turn() == [] and driver.late == driver.added and driver.added[0].done == 4
-    assert driver.scheduler.take_late() == [], "each is told once"
+    assert driver.scheduler.take_late() == [], "each is returned once"
 
 
 def test_a_cancelled_sequence_leaves_at_its_next_turn_and_costs_nothing() -> None:
     driver = Driver(new_scheduler(chunk_steps=2))
-    gone, stays = ones(9), ones(9)
-    driver.add(gone)
+    leaves, stays = ones(9), ones(9)
+    driver.add(leaves)
     driver.add(stays)
     driver.turn()
-    gone.cancelled = True
-    assert driver.drain() == [stays] and gone.done == 2
+    leaves.cancelled = True
+    assert driver.drain() == [stays] and leaves.done == 2
     assert [len(batch.chunks) for batch in driver.engine.batches] == [2, 1, 1, 1, 1]
 
 
-def test_what_calls_are_filled_with_is_counted() -> None:
+def test_rows_and_padding_of_calls_are_counted() -> None:
     driver = Driver(new_scheduler(chunk_steps=4))
     driver.add(ones(5))
     driver.add(ones(3))
     driver.drain()
-    counts = (
-        driver.scheduler.counts
-    )  # a call of 4 steps for two, the second of which has 3; then one of 1 step
+    # A call of 4 steps for two sequences, the second of which has 3; then a call of 1 step.
+    counts = driver.scheduler.counts
     assert (counts.calls, counts.rows, counts.steps, counts.padded_steps) == (2, 3, 8, 1)
     assert (counts.occupancy, counts.padding) == (1.5, 1 / 9)
 
 
-def test_nothing_to_do_is_no_batch() -> None:
+def test_an_empty_queue_gives_no_batch() -> None:
     assert new_scheduler().schedule(0.0) is None

@@ -24,8 +24,8 @@ def test_versions_are_found_in_order_and_other_folders_are_skipped(folder: Path,
         (tmp_path / other).mkdir(parents=True)
     (tmp_path / "uniform" / "3").write_text("a file")
     graphs.STACKED.write(tmp_path)
-    found = [str(path.relative_to(tmp_path)) for path in find_versions(tmp_path)]
-    assert found == ["stacked/1", "uniform/1", "uniform/2", "uniform/10"]
+    names = [str(path.relative_to(tmp_path)) for path in find_versions(tmp_path)]
+    assert names == ["stacked/1", "uniform/1", "uniform/2", "uniform/10"]
     assert list_versions(tmp_path) == list(find_versions(tmp_path))
 
 
