@@ -1,4 +1,4 @@
-"""How many CPUs this process really has: what the kernel allows, and what the container pays for."""
+"""How many CPUs this process can use: those the kernel allows, and the time that its container grants."""
 
 import math
 import os
@@ -15,7 +15,7 @@ def usable(cgroup: Path = CGROUP) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """CPUs' worth of time per period; None when there is no limit."""
+    """CPU time per period, in CPUs; None when there is no limit."""
     try:
         if (cgroup / "cpu.max").exists():
             quota, period = (cgroup / "cpu.max").read_text().split()

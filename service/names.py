@@ -15,16 +15,16 @@ TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 TENANT_NAME_RULE = "expected letters, digits, '.', '_' and '-', at most 63, the first a letter or digit"
 
 MAX_SEQUENCE_ID = 2**64 - 1  # an integer sequence id of the Open Inference Protocol
-MAX_SEQUENCE_ID_LENGTH = 128  # of one that is a string
+MAX_SEQUENCE_ID_LENGTH = 128  # of a sequence id that is a string
 
 MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC 8259, section 6)
 
-# "/" keeps these names apart from all that `POST /predict` takes.
+# "/" keeps these names apart from those of `POST /predict`.
 _V2_SESSION_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")
 
 
 def v2_session_name(model: str, sequence_id: int | str) -> str:
-    """The session behind a sequence id of `/v2`. Ids belong to a model; 42 and "42" are two of them."""
+    """The session of a sequence id of `/v2`. Ids belong to a model; 42 and "42" are two ids."""
     return f"v2/{model}/{sequence_id}" if isinstance(sequence_id, int) else f"v2/{model}/s/{sequence_id}"
 
 

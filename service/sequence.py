@@ -1,6 +1,6 @@
-"""What the scheduler moves: a sequence on its way, a chunk of it, and the batch of one engine call.
+"""The values that the scheduler moves: a sequence, a chunk of it, and the batch of one engine call.
 
-Pure values; they know no clock, no HTTP and no ONNX Runtime.
+Pure values. They know no clock, HTTP or ONNX Runtime.
 """
 
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 State = tuple[Array, ...]  # one array per recurrent tensor, without the batch axis
 
-# Whether a request begins its session: if there is none; never; only if there is none; even if there is one.
+# Whether a request starts its session: if there is none; never; only if there is none; even if there is one.
 Start = Literal["auto", "no", "new", "restart"]
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A run of time steps on its way through the engine."""
+    """A sequence of time steps that the engine consumes chunk by chunk."""
 
     inputs: tuple[Array, ...]  # one per graph input, each [time, *dims]
-    state: State  # replaced on every commit
+    state: State  # after the steps done so far
     keep_all: bool = False  # keep the output of every step, not only of the last
-    deadline: float = inf  # seconds, on the clock that `Scheduler.schedule` is given
+    deadline: float = inf  # seconds, by the clock of `Scheduler.schedule`
     done: int = 0  # steps consumed so far
     cancelled: bool = False
     outputs: list[Array] = field(default_factory=list)  # each [steps of a chunk, *dims]
@@ -36,7 +36,7 @@ class Sequence:
 
     @property
     def remaining(self) -> int:
-        """Time steps still to consume."""
+        """Time steps not consumed yet."""
         return len(self.inputs[0]) - self.done
 
     def output(self) -> Array:
@@ -77,14 +77,14 @@ class Batch:
 
 
 class Result(NamedTuple):
-    """What the engine made of one chunk."""
+    """The output of one chunk, and the state after it."""
 
     output: Array  # [steps, *dims], or only the last step: [1, *dims]
     state: State
 
 
 class Engine(Protocol):
-    """The seam between the worker and ONNX Runtime."""
+    """The interface between the worker and ONNX Runtime."""
 
     def run(self, batch: Batch) -> list[Result]:
         """Compute a batch; one result per chunk, in order. The only call of the loop that may raise."""

@@ -1,7 +1,7 @@
-"""The recurrent state of one sequence: how its tensors lie in bytes, and all that depends on that layout.
+"""The recurrent state of one sequence: the layout of its tensors in bytes, and all that depends on it.
 
 At rest a state is its tensors' bytes, one after the other in the manifest's order, little-endian, without
-padding and without the batch axis. This file knows the manifest's states; it knows nothing of engines, stores
+padding and without the batch axis. This file knows the manifest's states. It knows nothing of engines, stores
 or HTTP.
 """
 

@@ -1,4 +1,4 @@
-"""Real redis-server processes for tests: own port, own folder, append-only file on every commit."""
+"""Real redis-server processes for tests: own port, own folder, append-only file written on every commit."""
 
 import contextlib
 import shutil
@@ -52,14 +52,14 @@ class RedisServer:
         raise AssertionError("redis-server does not answer")
 
     def call(self, *command: str) -> str:
-        """Send one command on a connection of its own; the raw reply."""
+        """Send one command on its own connection; the raw reply."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
             parts = [f"${len(part.encode())}\r\n{part}\r\n" for part in command]
             connection.sendall(f"*{len(parts)}\r\n{''.join(parts)}".encode())
             return connection.recv(1 << 20).decode()
 
     def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
+        """SIGKILL: the server cannot clean up."""
         self.signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
@@ -71,7 +71,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
-    """A started server, gone at the end of the block."""
+    """A started server, killed at the end of the block."""
     server = RedisServer(folder, *options)
     server.start()
     try:
@@ -95,14 +95,14 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[list[RedisServer
             bus = node.options[node.options.index("--cluster-port") + 1]
             nodes[0].call("CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
         for node in nodes:
-            _wait_until_whole(node, num_nodes)
+            _wait_until_formed(node, num_nodes)
         yield nodes
 
 
-def _wait_until_whole(node: RedisServer, num_nodes: int) -> None:
+def _wait_until_formed(node: RedisServer, num_nodes: int) -> None:
     for _ in range(400):
-        found = node.call("CLUSTER", "INFO")
-        if "cluster_state:ok" in found and f"cluster_size:{num_nodes}" in found:
+        reply = node.call("CLUSTER", "INFO")
+        if "cluster_state:ok" in reply and f"cluster_size:{num_nodes}" in reply:
             return
         time.sleep(0.05)
     raise AssertionError(node.call("CLUSTER", "INFO"))

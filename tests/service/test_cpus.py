@@ -1,4 +1,4 @@
-"""The number of CPUs is what the container pays for, not what the machine has."""
+"""The number of CPUs is what the container grants, not what the machine has."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,93 @@
+"""The layout of a state: packed and unpacked whole, and parsed from a client's numbers or refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from service.errors import InvalidField, NonFinite, WrongShape
+from service.manifest import StateSpec
+from service.state import StateLayout, StateTensor, describe
+
+LAYOUT = StateLayout(
+    [
+        StateSpec(input="h", output="h_out", shape=(1, "batch", 2)),
+        StateSpec(input="c", output="c_out", dtype="float64", shape=("batch", 3), initial=0.5),
+        StateSpec(input="n", output="n_out", dtype="float16", shape=("batch", 1)),
+    ]
+)
+
+
+def test_the_layout_is_that_of_the_manifest_without_the_batch_axis() -> None:
+    assert LAYOUT.tensors == (
+        StateTensor(name="h", dtype="float32", shape=(1, 2)),
+        StateTensor(name="c", dtype="float64", shape=(3,)),
+        StateTensor(name="n", dtype="float16", shape=(1,)),
+    )
+    assert LAYOUT.num_bytes == 8 + 24 + 2
+    assert describe(LAYOUT.tensors) == "h float32[1, 2], c float64[3], n float16[1]"
+
+
+def test_the_initial_state_is_filled_with_the_manifests_values() -> None:
+    h, c, n = LAYOUT.initial()
+    assert (h.tolist(), c.tolist(), n.tolist()) == ([[0, 0]], [0.5] * 3, [0])
+    assert [array.dtype for array in (h, c, n)] == ["float32", "float64", "float16"]
+    assert LAYOUT.initial()[0] is not h, "each caller may write to its own"
+
+
+@given(arrays.arrays(np.float32, (1, 2)), arrays.arrays(np.float64, (3,)), arrays.arrays(np.float16, (1,)))
+def test_a_state_is_unpacked_as_it_was_packed(h: Any, c: Any, n: Any) -> None:
+    packed = LAYOUT.pack((h, c, n))
+    assert packed == h.tobytes() + c.tobytes() + n.tobytes()
+    unpacked = LAYOUT.unpack(packed)
+    assert LAYOUT.pack(unpacked) == packed
+    assert [array.shape for array in unpacked] == [(1, 2), (3,), (1,)]
+    assert not any(array.flags.writeable for array in unpacked)
+    assert {name: array.tobytes() for name, array in LAYOUT.unpack_named(packed).items()} == {
+        "h": h.tobytes(), "c": c.tobytes(), "n": n.tobytes(),
+    }  # fmt: skip
+
+
+def test_arrays_that_are_not_contiguous_are_packed_in_order() -> None:
+    h = np.arange(4, dtype=np.float32).reshape(2, 2).T[:1]
+    assert LAYOUT.pack((h, np.zeros(3), np.zeros(1, np.float16)))[:8] == np.array([0, 2], np.float32).tobytes()
+
+
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=2))
+def test_a_clients_numbers_are_parsed_as_the_tensors(h: list[float]) -> None:
+    packed = LAYOUT.parse({"n": [1], "h": [h], "c": [1, 2, 3.5]})
+    state = LAYOUT.unpack_named(packed)
+    assert state["h"].tolist() == [h]
+    assert state["c"].tolist() == [1, 2, 3.5]
+
+
+GOOD: dict[str, Any] = {"h": [[1, 2]], "c": [1, 2, 3], "n": [1]}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "pointer"),
+    [
+        ({"c": None}, InvalidField, "/state/c"),
+        ({"c": ["1", "2", "3"]}, InvalidField, "/state/c"),
+        ({"c": [True, False, True]}, InvalidField, "/state/c"),
+        ({"x": [1]}, InvalidField, "/state"),
+        ({"c": [1, 2]}, WrongShape, "/state/c"),
+        ({"h": [1, 2]}, WrongShape, "/state/h"),
+        ({"h": [[1], [2, 3]]}, WrongShape, "/state/h"),
+        ({"n": [1e6]}, NonFinite, "/state/n"),
+        ({"c": [1, 2, float("nan")]}, NonFinite, "/state/c"),
+    ],
+    ids=["null", "text", "booleans", "unknown name", "length", "rank", "ragged", "overflow", "NaN"],
+)
+def test_other_values_are_refused(change: dict[str, Any], error: type[InvalidField], pointer: str) -> None:
+    with pytest.raises(error) as raised:
+        LAYOUT.parse(GOOD | change)
+    assert raised.value.pointer == pointer
+
+
+def test_a_missing_tensor_is_refused() -> None:
+    with pytest.raises(InvalidField, match="'h', 'c', 'n'"):
+        LAYOUT.parse({"h": [[1, 2]], "c": [1, 2, 3]})
