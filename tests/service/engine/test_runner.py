@@ -20,11 +20,11 @@ needs_two_cpus = pytest.mark.skipif(
 )
 
 
-class FixedCost(Cost):
-    """A millisecond for each step, whatever the batch."""
-
-    def predict(self, batch: int, steps: int) -> float:  # noqa: ARG002
-        return 1e-3 * steps
+def millisecond_steps() -> Cost:
+    """A cost model that has learnt a millisecond for each step, whatever the batch."""
+    cost = Cost()
+    cost.learn((rows, steps, 1e-3 * steps) for rows in (1, 4, 16) for steps in (1, 8, 64))
+    return cost
 
 
 class PinnedEngine(SumEngine):
@@ -56,7 +56,7 @@ def test_an_exception_of_the_engine_is_part_of_the_outcome() -> None:
 
 def test_on_a_single_core_short_calls_are_inline_and_there_is_no_second_place() -> None:
     engine = SumEngine()
-    runner: Runner = SingleCoreRunner(engine, FixedCost(), inline_s=3e-3)
+    runner: Runner = SingleCoreRunner(engine, millisecond_steps(), inline_s=3.5e-3)
     assert runner.num_threads == 1
     assert runner.is_inline(batch_of(1, steps=3)) and not runner.is_inline(batch_of(1, steps=4))
     assert runner.borrow(100, 100.0) is None
@@ -69,14 +69,14 @@ class Pair:
     """Two workers on shared cores, with an engine for one core and one for both."""
 
     def __init__(
-        self, folder: Path, *, max_rows: int = 0, inline_s: float = 3e-3, idle_s: float = -1.0
+        self, folder: Path, *, max_rows: int = 0, inline_s: float = 3.5e-3, idle_s: float = -1.0
     ) -> None:
         self.mine, self.theirs = (Cores(folder, 0, position, idle_s=idle_s) for position in (0, 1))
         self.other_model = Cores(folder, 0, 0)  # of the same worker as `mine`
         self.on_one, self.on_both = PinnedEngine(), PinnedEngine()
         paired = PairedEngine(self.on_one, self.on_both, max_rows) if max_rows else None
         self.runner: Runner = SharedCoresRunner(
-            self.on_one, FixedCost(), self.mine, inline_s=inline_s, paired=paired
+            self.on_one, millisecond_steps(), self.mine, inline_s=inline_s, paired=paired
         )
 
 
