@@ -164,7 +164,7 @@ class Resources:
         return await self._update(tenant, name, move)
 
     async def export(self, tenant: str, name: str) -> bytes:
-        """The session as a file. Raises SessionMismatch when its graph is not there to tell its tensors."""
+        """The session as a file. Raises SessionMismatch when its graph is not loaded."""
         record = await self.read(tenant, name)
         return exported.write(name, record, self._home_of(record).layout.tensors)
 

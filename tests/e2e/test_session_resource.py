@@ -294,7 +294,7 @@ def test_a_damaged_session_is_refused_and_can_be_removed(utterance: Steps, tmp_p
         for name in names:
             shown = client.get(f"/sessions/{name}")
             assert code_of(shown) == (500, "corrupt_session")
-            assert "can be deleted or replaced" in shown.json()["detail"]
+            assert "deleted or replaced" in shown.json()["detail"]
             body = {"sequences": [{"steps": utterance, "session": name, "at": 0}]}
             assert client.post("/predict", json=body).status_code == 500, "it is never reset implicitly"
         assert [s["session"] for s in client.get("/sessions").json()["sessions"]] == ["whole"]

@@ -262,12 +262,12 @@ def test_tombstones_are_bounded_in_bytes_and_all_are_counted(create: Create) -> 
 
 def test_tombstones_never_evict_live_sessions(create: Create) -> None:
     async def body(store: Store) -> None:
-        living = [b"quiet\0%d" % i for i in range(5)]
-        for key in living:
+        live = [b"quiet\0%d" % i for i in range(5)]
+        for key in live:
             await put(store, key, record(size=1400))
         for i in range(20):
             assert await put(store, b"loud\0%d" % i, ended(touched_ms=i, reply=800)) is Outcome.DONE
-        assert all(await stored(store, living))
+        assert all(await stored(store, live))
         assert (await counters(store)).sessions == 5
 
     run(create(Limits(max_bytes=8000, min_idle_ms=0)), body)

@@ -1,0 +1,131 @@
+"""Sessions stored by an older server are read as they are, and written with the same bytes.
+
+`fixtures/0d7e622.json` holds what the code of commit 0d7e622 wrote after the history in `stored.py`.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from service.manifest import StateSpec
+from service.sessions import exported
+from service.sessions.store import Limits, Outcome, Quota, Record, Status, Store, Write
+from service.sessions.store.lmdb import LmdbStore
+from service.sessions.store.memory import MemoryStore
+from service.sessions.store.redis import RedisStore
+from service.state import StateLayout
+from tests.redis_server import RedisServer, needs_redis
+from tests.service.sessions.store import stored
+from tests.service.sessions.store.records import Counters, counters, put, run
+
+OLD: dict[str, Any] = json.loads(stored.FIXTURE.read_text())
+LIMITS = Limits(**stored.LIMITS)
+RECORD = Record(
+    Status.LIVE, "größe", "12", b"\0\xff" * 4, b"\xff" * 8, 7, 1, 2, 3, b"\0s" * 9, 5, b"d" * 16, b"{}"
+)
+EXPORTED = Record(
+    Status.LIVE, "vowels", "1", b"graph678", bytes(8), 7, 1, 0, 3_600_000, bytes(range(28)), 5, b"d" * 16,
+    b'{"label": "3"}',
+)  # fmt: skip
+LAYOUT = StateLayout(
+    [
+        StateSpec(input="h", output="h_out", shape=(1, "batch", 2)),
+        StateSpec(input="c", output="c_out", shape=("batch", 5)),
+    ]
+)
+
+
+async def play(store: Store) -> list[str]:
+    def record(status: int, *fields: Any) -> Record:
+        return Record(Status(status), *fields)
+
+    return await stored.play(store, record, Write, Quota(**stored.QUOTA))
+
+
+def records_of(rows: stored.Rows, title: str) -> dict[bytes, Record]:
+    return {bytes.fromhex(key): Record.unpack(bytes.fromhex(value)) for key, value in rows[title]}
+
+
+async def check_contents(store: Store, records: dict[bytes, Record]) -> None:
+    """The store holds these records, by every way of reading them, and can be written to."""
+    live = {key: record for key, record in records.items() if record.is_live}
+    tombstones = {key: record for key, record in records.items() if not record.is_live}
+    assert len(live) >= 4 and {record.status for record in tombstones.values()} >= {
+        Status.ENDED,
+        Status.EVICTED,
+    }
+    for key, record in records.items():
+        assert await store.get(key) == record
+    assert dict(await store.scan(b"", b"", 99)) == live
+    sizes = [sum(len(record.pack()) for record in group.values()) for group in (live, tombstones)]
+    assert await counters(store) == Counters(len(live), sizes[0], len(tombstones), sizes[1])
+    key, old = next(iter(live.items()))
+    old_size = len(old.pack())
+    new = Record.unpack(old.pack())
+    new.revision, new.step = b"newrevis", old.step + 1
+    assert await put(store, key, new, old, now_ms=50_000) is Outcome.DONE
+    assert len(new.pack()) == old_size
+    assert await store.sweep(10**9, 99) == len(live)
+
+
+def test_a_record_has_the_same_bytes() -> None:
+    assert RECORD.pack().hex() == OLD["record"]
+    assert Record.unpack(bytes.fromhex(OLD["record"])) == RECORD
+
+
+@pytest.mark.promise(10)
+def test_an_exported_file_has_the_same_bytes() -> None:
+    assert exported.write("call-42", EXPORTED, LAYOUT.tensors).hex() == OLD["export"]
+    header, record = exported.read(bytes.fromhex(OLD["export"]))
+    assert (header.session, header.tensors, record) == ("call-42", LAYOUT.tensors, EXPORTED)
+
+
+def test_every_write_has_the_same_outcome() -> None:
+    assert run(MemoryStore(LIMITS), play) == OLD["outcomes"]
+
+
+def test_an_lmdb_directory_is_opened_as_it_is(tmp_path: Path) -> None:
+    stored.write_lmdb_rows(tmp_path / "sessions", OLD["lmdb"])
+
+    async def body(store: Store) -> None:
+        await check_contents(store, records_of(OLD["lmdb"], "records"))
+
+    async def nothing(_: Store) -> None:
+        pass
+
+    run(LmdbStore(tmp_path / "sessions", LIMITS), nothing)
+    assert stored.lmdb_rows(tmp_path / "sessions") == OLD["lmdb"], "opening it changes nothing"
+    run(LmdbStore(tmp_path / "sessions", LIMITS), body)
+
+
+def test_an_lmdb_directory_is_written_with_the_same_bytes(tmp_path: Path) -> None:
+    assert run(LmdbStore(tmp_path / "sessions", LIMITS), play) == OLD["outcomes"]
+    assert stored.lmdb_rows(tmp_path / "sessions") == OLD["lmdb"]
+
+
+@needs_redis
+def test_a_redis_database_is_opened_as_it_is(server: RedisServer) -> None:
+    async def body() -> None:
+        async with redis.asyncio.Redis.from_url(server.url) as client:
+            await stored.write_redis_rows(client, OLD["redis"])
+            assert await stored.redis_rows(client) == OLD["redis"]
+
+    async def check(store: Store) -> None:
+        await check_contents(store, records_of(OLD["redis"], "hash {cellgate:0}:records"))
+
+    asyncio.run(body())
+    run(RedisStore(server.url, LIMITS), check)
+
+
+@needs_redis
+def test_a_redis_database_is_written_with_the_same_bytes(server: RedisServer) -> None:
+    async def read() -> stored.Rows:
+        async with redis.asyncio.Redis.from_url(server.url) as client:
+            return await stored.redis_rows(client)
+
+    assert run(RedisStore(server.url, LIMITS), play) == OLD["outcomes"]
+    assert asyncio.run(read()) == OLD["redis"]
