@@ -16,7 +16,7 @@ from service.predict.request import Reply, Request
 from service.predict.session_run import SessionRun
 from service.repository import Model, Repository
 from service.sequence import Array, Sequence
-from service.sessions.rules import Sessions
+from service.sessions import Sessions
 
 
 class Predictor:
@@ -70,10 +70,10 @@ class Run:
     """One request while it is answered."""
 
     def __init__(self, request: Request, repository: Repository, sessions: Sessions, deadline: float) -> None:
+        self.deadline = deadline  # on the event loop's clock
         self.steps = 0  # computed so far, for the access log
         self.version = request.model.version  # that answered; a session may be on an older one
         self._request = request
-        self._deadline = deadline
         self._in_session = SessionRun(request, repository, sessions, deadline)
 
     async def answer_all(self) -> list[bytes]:
@@ -100,7 +100,7 @@ class Run:
                 self.version = answer.version
             return answer.body
         sequence = await request.compute(
-            model, item, model.initial_state, keep_all=request.keeps_all(model), deadline=self._deadline
+            model, item, model.initial_state, keep_all=request.keeps_all(model), deadline=self.deadline
         )
         self.steps += sequence.steps
         return request.encode(model, sequence.output(), session=None, step=None)
@@ -114,7 +114,7 @@ class Run:
         keep_all = request.keeps_all(model)
         items = [request.decode_for(model, index) for index in range(request.num_sequences)]
         sequences = [
-            Sequence(item.inputs, model.initial_state, keep_all=keep_all, deadline=self._deadline)
+            Sequence(item.inputs, model.initial_state, keep_all=keep_all, deadline=self.deadline)
             for item in items
         ]
         await model.worker.predict(*sequences)

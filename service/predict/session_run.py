@@ -15,8 +15,7 @@ from service.errors import CellgateError, SessionMismatch
 from service.predict.request import Request
 from service.repository import Model, Repository
 from service.sequence import State
-from service.sessions.rules import Opened, Sessions, session_key
-from service.sessions.store.record import Record
+from service.sessions import Opened, Record, Sessions, session_key
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class SessionRun:
     async def answer(self, index: int, item: Item, session: str) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
         key = session_key(self._request.tenant, session)
-        await self._sessions.take_turn(key, self._deadline)
+        await self._sessions.turns.take(key, self._deadline)
         try:
             while True:
                 record = await self._sessions.find(key)
@@ -53,7 +52,7 @@ class SessionRun:
                     return answer
                 logger.debug("another worker committed first; running again from the session's new state")
         finally:
-            self._sessions.release_turn(key)
+            self._sessions.turns.release(key)
 
     async def _step(
         self, model: Model, item: Item, session: str, key: bytes, record: Record | None

@@ -1,11 +1,24 @@
-"""Every code that a client can meet stands in docs/http-api.md, beside its status, and no other does."""
+"""The tree of errors: documented whole in docs/http-api.md, with what the gate and the documentation need."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from service import errors
-from service.errors import CellgateError, CorruptRecord, InvalidField, NotFound
+from service.errors import (
+    MAX_CHARACTERS,
+    CellgateError,
+    CorruptRecord,
+    InternalError,
+    InvalidField,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    SessionConflict,
+    Unauthorized,
+    WrongShape,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
 NEVER_SENT = {"startup"}
@@ -27,8 +40,8 @@ def documented() -> set[tuple[int, str]]:
     rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", table, re.MULTILINE)
     return {
         (int(status), code)
-        for status, told in rows
-        for code in re.findall(r"`([a-z_]+)`", re.sub(r"\(.*?\)", "", told))
+        for status, codes in rows
+        for code in re.findall(r"`([a-z_]+)`", re.sub(r"\(.*?\)", "", codes))
     }
 
 
@@ -46,3 +59,45 @@ def test_each_cause_has_a_code_of_its_own() -> None:
 def test_the_tree_is_drawn_whole() -> None:
     drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__ or ""))
     assert {kind.__name__ for kind in raised() if kind.__module__ == errors.__name__} <= drawn
+
+
+def test_a_class_inherits_what_it_does_not_name() -> None:
+    assert (WrongShape.status, WrongShape.code) == (InvalidField.status, "wrong_shape")
+    assert (InternalError.status, InternalError.code, InternalError.title) == (
+        500,
+        "internal",
+        "Internal error",
+    )
+
+
+def test_the_rest_of_a_body_is_left_unread_only_where_it_cannot_be_read() -> None:
+    closing = {kind.__name__ for kind in raised() if kind.closes_connection}
+    assert closing == {"BadHttp", "HeadTooLarge", "BodyTooLarge", "BodyTimeout"}
+
+
+def test_an_error_brings_its_headers() -> None:
+    assert InvalidField("no").headers() == []
+    assert Overloaded("full").headers() == [(b"retry-after", b"1")]
+    assert RateLimited("slow down", retry_after_s=7).headers() == [(b"retry-after", b"7")]
+    assert Unauthorized("no key").headers() == [(b"www-authenticate", b"Bearer")]
+    assert MethodNotAllowed("no", allow=("GET", "PUT")).headers() == [(b"allow", b"GET, PUT")]
+
+
+def test_every_class_is_summarized_in_one_sentence() -> None:
+    for kind in raised():
+        summary = kind.summary()
+        assert summary.endswith(".") and kind.title and kind.title[0].isupper(), kind
+        assert kind.__doc__ and summary == kind.__doc__.partition("\n")[0]
+
+
+def test_what_a_client_sent_is_clipped_in_a_message() -> None:
+    error = InvalidField("x" * 5000, pointer="/" + "y" * 5000)
+    assert len(error.detail) == len(error.pointer or "") == MAX_CHARACTERS + 1
+
+
+def test_a_problem_holds_code_pointer_and_members() -> None:
+    problem = SessionConflict("the session is at step 3", pointer="/at", members={"step": 3}).problem()
+    assert problem == {
+        "type": "about:blank", "title": "Session is at another step", "status": 409,
+        "code": "session_conflict", "detail": "the session is at step 3", "pointer": "/at", "step": 3,
+    }  # fmt: skip

@@ -139,6 +139,13 @@ def test_a_digest_is_the_one_that_stored_sessions_hold() -> None:
 def test_a_digest_tells_requests_apart_but_not_a_retry() -> None:
     base = parse(session="s", seed=1).digest(PROMPT)
     assert parse(session="s", seed=1, at=3, version="1").digest(PROMPT) == base
-    others = [{"seed": 2}, {"max_steps": 7}, {"temperature": 0.5}, {"top_k": 1}, {"stop": [1]}, {"end": True}]
+    others: list[dict[str, Any]] = [
+        {"seed": 2},
+        {"max_steps": 7},
+        {"temperature": 0.5},
+        {"top_k": 1},
+        {"stop": [1]},
+        {"end": True},
+    ]
     digests = {parse(**({"session": "s", "seed": 1} | other)).digest(PROMPT) for other in others}
     assert len(digests | {base, parse(session="s", seed=1).digest(PROMPT[:1])}) == len(others) + 2

@@ -1,0 +1,172 @@
+"""`/v2`'s `infer` around an engine that sums: rows of a batch, and sequences that continue."""
+
+import gzip
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from service.errors import (
+    BodyTooLarge,
+    CellgateError,
+    DeadlineExceeded,
+    InvalidField,
+    SessionConflict,
+    SessionExists,
+    UnknownModel,
+    UnknownSession,
+)
+from service.predict import OpenInference, Reply
+from tests.service.predict.parts import Parts, run
+
+
+class Server(Parts):
+    """A server of the protocol."""
+
+    def __init__(self, *versions: str) -> None:
+        super().__init__(*versions)
+        self.open_inference = OpenInference(self.predictor, max_body_bytes=1000)
+
+    async def infer(
+        self, *rows: list[float], headers: dict[bytes, bytes] | None = None, version: str | None = None,
+        lengths: list[int] | None = None, outputs: list[Any] | None = None, **parameters: Any,
+    ) -> Reply:  # fmt: skip
+        x = np.array(rows, np.float32)[..., None]
+        inputs = [{"name": "x", "datatype": "FP32", "shape": x.shape, "data": x.ravel().tolist()}]
+        if lengths is not None:
+            inputs.append({"name": "lengths", "datatype": "INT32", "shape": [len(rows)], "data": lengths})
+        body = orjson.dumps(
+            {"inputs": inputs, "outputs": outputs or [], "parameters": parameters | {"return": returns}}
+        )
+        if headers and b"content-encoding" in headers:
+            body = gzip.compress(body)
+        return await self.open_inference.infer("m", version, headers or {}, body)
+
+
+def output_of(reply: Reply) -> list[float]:
+    (output,) = orjson.loads(reply.body)["outputs"]
+    numbers: list[float] = output["data"]
+    return numbers
+
+
+def test_each_row_is_a_sequence_of_its_own() -> None:
+    async def body() -> None:
+        reply = await Server().infer([1, 2, 3], [10, 10, 10])
+        assert output_of(reply) == [1, 3, 6, 10, 20, 30]
+        assert (reply.model, reply.version, reply.sequences, reply.steps) == ("m", "1", 2, 6)
+
+    run(body)
+
+
+def test_rows_end_at_their_lengths() -> None:
+    async def body() -> None:
+        server = Server()
+        reply = await server.infer([1, 2, 3], [10, 10, 10], lengths=[3, 1])
+        assert (output_of(reply), reply.steps) == ([1, 3, 6, 10, 0, 0], 4)
+        last = await server.infer([1, 2, 3], [10, 10, 10], lengths=[3, 1], returns="last")
+        assert output_of(last) == [6, 10]
+
+    run(body)
+
+
+def test_a_sequence_continues_and_names_its_step() -> None:
+    async def body() -> None:
+        server = Server()
+        await server.infer([1, 2], sequence_id=7, sequence_start=True)
+        reply = await server.infer([3], sequence_id=7)
+        assert output_of(reply) == [6]
+        assert orjson.loads(reply.body)["parameters"] == {"sequence_id": 7, "step": 3}
+        await server.infer([1], sequence_id="7", sequence_start=True)
+        assert output_of(await server.infer([4], sequence_id=7, sequence_end=True)) == [10]
+
+    run(body)
+
+
+def test_a_retry_gets_its_answer_in_the_form_it_asks_for() -> None:
+    async def body() -> None:
+        server = Server()
+        await server.infer([1, 2], sequence_id=7, sequence_start=True)
+        first = await server.infer([3], sequence_id=7, at=2)
+        again = await server.infer([3], sequence_id=7, at=2, binary_data_output=True)
+        assert again.json_length is not None and first.json_length is None
+        assert np.frombuffer(again.body[again.json_length :], "<f4").tolist() == output_of(first) == [6]
+        assert again.steps == 0
+        with pytest.raises(SessionConflict):
+            await server.infer([4], sequence_id=7, at=2)
+
+    run(body)
+
+
+def test_a_start_is_explicit() -> None:
+    async def body() -> None:
+        server = Server()
+        with pytest.raises(UnknownSession):
+            await server.infer([1], sequence_id=7)
+        await server.infer([1], sequence_id=7, sequence_start=True)
+        with pytest.raises(SessionExists):
+            await server.infer([2], sequence_id=7, sequence_start=True)
+        again = await server.infer([2], sequence_id=7, sequence_start=True, restart=True)
+        assert output_of(again) == [2]
+
+    run(body)
+
+
+def test_a_sequence_has_one_row() -> None:
+    async def body() -> None:
+        with pytest.raises(InvalidField, match="needs a batch of 1, got 2"):
+            await Server().infer([1], [2], sequence_id=7, sequence_start=True)
+
+    run(body)
+
+
+def test_only_the_first_output_can_be_requested() -> None:
+    async def body() -> None:
+        server = Server()
+        assert output_of(await server.infer([1], outputs=[{"name": "y"}])) == [1]
+        with pytest.raises(InvalidField, match="has the output 'y', not"):
+            await server.infer([1], outputs=[{"name": "z"}])
+
+    run(body)
+
+
+def test_a_compressed_body_is_read_within_the_limit() -> None:
+    async def body() -> None:
+        server = Server()
+        assert output_of(await server.infer([1, 1], headers={b"content-encoding": b" GZIP "})) == [1, 2]
+        with pytest.raises(BodyTooLarge):
+            await server.infer([1.0] * 900, headers={b"content-encoding": b"gzip"})
+
+    run(body)
+
+
+def test_a_body_without_json_is_one_row_of_bytes() -> None:
+    async def body() -> None:
+        x = np.array([1, 2], "<f4").tobytes()
+        headers = {b"inference-header-content-length": b"0"}
+        reply = await Server().open_inference.infer("m", None, headers, x)
+        assert reply.json_length is not None
+        assert np.frombuffer(reply.body[reply.json_length :], "<f4").tolist() == [1, 3]
+
+    run(body)
+
+
+def test_a_request_has_the_time_it_asks_for() -> None:
+    async def body() -> None:
+        with pytest.raises(DeadlineExceeded):
+            await Server().infer([1] * 20, timeout=1)
+
+    run(body)
+
+
+def test_one_bad_row_fails_the_request() -> None:
+    async def body() -> None:
+        server = Server()
+        server.engines["1"].fail_on = 5.0
+        with pytest.raises(CellgateError) as raised:
+            await server.infer([1], [5])
+        assert raised.value.status == 500
+        with pytest.raises(UnknownModel):
+            await server.open_inference.infer("z", None, {}, b"{}")
+
+    run(body)
