@@ -41,7 +41,6 @@ CellgateError
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-UNFORESEEN = "an unexpected error occurred; the server's log has it under this request's id"
 MAX_CHARACTERS = 1000  # of a detail or a pointer, which may quote what a client sent
 
 
@@ -59,14 +58,14 @@ class CellgateError(Exception):
         status: int | None = None,
         code: str | None = None,
         title: str | None = None,
-        closes_connection: bool = False,
+        closes: bool = False,
     ) -> None:
         """Set what the class names; it inherits the rest."""
         super().__init_subclass__()
         cls.status = cls.status if status is None else status
         cls.code = cls.code if code is None else code
         cls.title = cls.title if title is None else title
-        cls.closes_connection = closes_connection
+        cls.closes_connection = closes
 
     def __init__(
         self,
@@ -113,7 +112,7 @@ class BadInput(CellgateError, status=400, code="bad_input", title="Bad input"):
     """The request is at fault: sending it again unchanged fails again."""
 
 
-class BadHttp(BadInput, code="bad_http", title="Not HTTP", closes_connection=True):
+class BadHttp(BadInput, code="bad_http", title="Not HTTP", closes=True):
     """The request cannot be parsed as HTTP/1.1 (RFC 9112)."""
 
 
@@ -121,9 +120,7 @@ class BadRequest(BadInput, code="http", title="Bad Request"):
     """The request is HTTP, but the server cannot process it."""
 
 
-class HeadTooLarge(
-    BadInput, status=431, code="head_too_large", title="Head too large", closes_connection=True
-):
+class HeadTooLarge(BadInput, status=431, code="head_too_large", title="Head too large", closes=True):
     """The request line and headers together are too large (RFC 6585, section 5)."""
 
 
@@ -135,13 +132,11 @@ class BadHeader(BadInput, code="bad_header", title="Bad header"):
     """A header has an invalid value."""
 
 
-class BodyTooLarge(
-    BadInput, status=413, code="body_too_large", title="Body too large", closes_connection=True
-):
+class BodyTooLarge(BadInput, status=413, code="body_too_large", title="Body too large", closes=True):
     """The body has more bytes than the server accepts."""
 
 
-class BodyTimeout(BadInput, status=408, code="body_timeout", title="Body timeout", closes_connection=True):
+class BodyTimeout(BadInput, status=408, code="body_timeout", title="Body timeout", closes=True):
     """The body did not arrive in time."""
 
 
@@ -257,6 +252,9 @@ class SessionQuota(CellgateError, status=429, code="session_quota", title="Too m
 
 class InternalError(CellgateError):
     """An internal error, in the server or in the model's graph; the log has it under the request's id."""
+
+    def __init__(self, detail: str = "an unexpected error occurred; the server's log has it") -> None:
+        super().__init__(detail)
 
 
 class CorruptRecord(CellgateError, code="corrupt_session", title="Corrupt session"):

@@ -13,7 +13,7 @@ import logging
 import re
 from typing import Any
 
-from service.errors import UNFORESEEN, CellgateError, InternalError
+from service.errors import CellgateError, InternalError
 from service.http.connection import Connection
 from service.http.dialects import render
 from service.http.messages import Headers, Request
@@ -150,5 +150,5 @@ class CellgateProtocol(Connection):
             return
         if isinstance(exchange, Exchange) and not exchange.response_complete:
             exchange.keep_alive = False
-            self._respond(exchange, render(InternalError(UNFORESEEN), exchange.route.dialect))
+            self._respond(exchange, render(InternalError(), exchange.route.dialect))
         self.transport.close()

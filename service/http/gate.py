@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable
 
-from service.errors import UNFORESEEN, CellgateError, InternalError, UnsupportedMediaType
+from service.errors import CellgateError, InternalError, UnsupportedMediaType
 from service.http.body import BodyLimits, ReadPart
 from service.http.dialects import PROBLEM, render
 from service.http.keys import Guard
@@ -108,7 +108,7 @@ class Gate:
             raise
         except Exception:
             logger.exception("request %s failed", request.id.decode())
-            return render(InternalError(UNFORESEEN), route.dialect)
+            return render(InternalError(), route.dialect)
 
     def _admit(self, request: Request, route: Route) -> None:
         """Set the tenant of a request that may continue.

@@ -30,7 +30,8 @@ class Server(Parts):
 
     async def infer(
         self, *rows: list[float], headers: dict[bytes, bytes] | None = None, version: str | None = None,
-        lengths: list[int] | None = None, outputs: list[Any] | None = None, **parameters: Any,
+        lengths: list[int] | None = None, outputs: list[Any] | None = None, returns: str | None = None,
+        **parameters: Any,
     ) -> Reply:  # fmt: skip
         x = np.array(rows, np.float32)[..., None]
         inputs = [{"name": "x", "datatype": "FP32", "shape": x.shape, "data": x.ravel().tolist()}]
