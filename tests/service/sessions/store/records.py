@@ -16,6 +16,7 @@ from service.sessions.store.memory import MemoryStore
 from service.sessions.store.redis import RedisStore
 
 T = TypeVar("T")
+Create = Callable[[Limits], Store]
 ROOMY = Limits(max_sessions=1000, max_bytes=1 << 24, min_idle_ms=0, max_tombstones=100)
 
 
