@@ -1,7 +1,7 @@
 """The equations of every cell in float64, gate by gate, step by step, for one sequence. Knows no torch.
 
-Each takes one layer's parameters by their names, x [time, features] and the state before, and gives
-y [time, width] and the state after. Blocks of stacked gates are taken apart in the order of the equations.
+Each function gets one layer's parameters by name, x [time, features] and the state before, and returns y
+[time, width] and the state after. Stacked gates are split in the order of the equations.
 """
 
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def normalised(z: Doubles, gain: Doubles, bias: Doubles | float = 0.0) -> Double
 
 
 def layer_norm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
-    """Layer normalisation of W x, of R h, and of the new c where it is shown."""
+    """Layer normalisation of W x, of R h, and of the new c in the output."""
     (h, c), y = state, []
     for x_t in x:
         from_x = normalised(p["from_x.weight"] @ x_t, p["norm_x.weight"], p["norm_x.bias"])
@@ -167,7 +167,7 @@ def residual(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
 
 
 def skip(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
-    """The standard LSTM and what it reads; the lowest layer, which reads another width, adds nothing."""
+    """The standard LSTM plus its input; the lowest layer, whose input has another width, adds nothing."""
     y, end = lstm(p, x, state)
     return (y + x if x.shape == y.shape else y), end
 

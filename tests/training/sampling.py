@@ -1,6 +1,6 @@
-"""Text out of a language model in PyTorch: what `POST /generate` does with the exported graph.
+"""Text out of a language model in PyTorch: the reference for `POST /generate` on the exported graph.
 
-The draw is the service's own, held equal by a test; the package of the service is not needed.
+The draw is that of the service; a test holds both equal.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ from training.model import Network
 
 
 def draw(logits: NDArray[np.floating], *, temperature: float, top_k: int | None, chance: float) -> int:
-    """The token that `chance`, from 0 to below 1, falls on; logits [vocabulary].
+    """The token at the quantile `chance`, from 0 to below 1; logits [vocabulary].
 
-    p is proportional to exp(logits / temperature), 0 but for the `top_k` likeliest; temperature 0: the
-    likeliest token.
+    p is proportional to exp(logits / temperature), and 0 except for the `top_k` most likely tokens.
+    Temperature 0: the most likely token.
     """
     odds = logits.astype(np.float64)
     if temperature == 0:
@@ -37,14 +37,14 @@ def generate(
     top_k: int | None = None,
     seed: int = 0,
 ) -> list[int]:
-    """Go on from a prompt, token by token; the same seed gives the same tokens."""
+    """Continue a prompt token by token; the same seed gives the same tokens."""
     chances = np.random.default_rng(seed)
     drawn: list[int] = []
-    state, given = network.initial_state(1), prompt
+    state, tokens = network.initial_state(1), prompt
     for _ in range(steps):
-        x: Tensor = torch.tensor(given, dtype=torch.float32, device=network.device)[None, :, None]
-        said, state = network(x, torch.tensor([len(given)]), state)
+        x: Tensor = torch.tensor(tokens, dtype=torch.float32, device=network.device)[None, :, None]
+        logits, state = network(x, torch.tensor([len(tokens)]), state)
         chance = float(chances.random())
-        drawn.append(draw(said[0, -1].cpu().numpy(), temperature=temperature, top_k=top_k, chance=chance))
-        given = drawn[-1:]
+        drawn.append(draw(logits[0, -1].cpu().numpy(), temperature=temperature, top_k=top_k, chance=chance))
+        tokens = drawn[-1:]
     return drawn

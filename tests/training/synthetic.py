@@ -1,4 +1,4 @@
-"""Made-up data sets, one for each kind of input and task, small enough to train in a second."""
+"""Synthetic data sets, one for each kind of input and task, small enough to train in a second."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ SKY = ("clear", "cloudy", "rain", "snow")
 
 
 def gapped(rng: np.random.Generator, steps: int, *, share: float = 0.3) -> Sequence:
-    """Numbers, of which a share is missing."""
+    """Numbers of which a share is missing."""
     values = rng.standard_normal((steps, 2)).cumsum(axis=0).astype(np.float32)
     values[rng.random(values.shape) < share] = np.nan
     return values
@@ -34,12 +34,12 @@ def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
     """A data set for a task: forecast of mixed inputs; language of tokens; labels of numbers with gaps."""
     rng = np.random.default_rng(seed)
     lengths = [int(length) for length in rng.integers(3, 30, count)]
-    told: Forecast | None = None
+    forecast: Forecast | None = None
     inputs: tuple[Input, ...] = (Input(features=("a", "b"), has_gaps=True),)
     labels: tuple[str, ...] = ("up", "down")
     if task == "forecast":
         inputs, labels = MIXED, ("a",)
-        told = Forecast(columns=(0,), horizons=(1, 3), names=("+1 step", "+3 steps"), season=4)
+        forecast = Forecast(columns=(0,), horizons=(1, 3), names=("+1 step", "+3 steps"), season=4)
         sequences = [mixed(rng, length) for length in lengths]
         targets = each_step([rng.standard_normal((length, 2)).astype(np.float32) for length in lengths])
     elif task == "language":
@@ -51,8 +51,8 @@ def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
         targets = each_step([rng.integers(-1, 2, length) for length in lengths])
     split = Split(tuple(sequences), targets)
     return DataSet(
-        name=f"made-{task}",
-        title="made up",
+        name=f"synthetic-{task}",
+        title="synthetic",
         citation="",
         license="",
         inputs=inputs,
@@ -60,12 +60,12 @@ def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
         train=split,
         test=split,
         task=task,
-        forecast=told,
+        forecast=forecast,
     )
 
 
 def encoded_data(*, count: int = 8, seed: int = 0) -> DataSet:
-    """Frames, wide numbers and wide numbers with gaps, each behind a learnt encoder: labels at every step."""
+    """Frames, wide numbers and wide numbers with gaps, each with a learned encoder: labels at every step."""
     rng = np.random.default_rng(seed)
     inputs = (
         Input("frames", kind="video", frame=(7, 5), projection=6),
@@ -80,6 +80,6 @@ def encoded_data(*, count: int = 8, seed: int = 0) -> DataSet:
         targets.append(rng.integers(0, 2, length))
     split = Split(tuple(sequences), each_step(targets))
     return DataSet(
-        name="encoded", title="made up", citation="", license="", inputs=inputs, labels=("up", "down"),
+        name="encoded", title="synthetic", citation="", license="", inputs=inputs, labels=("up", "down"),
         train=split, test=split, task="label",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every cell against its equations in float64, and its graph against PyTorch, bit by bit where it is cut."""
+"""Every cell compared with its equations in float64, and its graph with PyTorch."""
 
 import re
 
@@ -28,19 +28,19 @@ def double_cell(name: str, layers: int, projection: int = 0) -> Cell:
 
 
 def parameters_of(cell: Cell, layer: int) -> Parameters:
-    """One layer's parameters, without what says which layer it is: `stack.1.`, or PyTorch's `_l1`."""
-    found = {}
+    """One layer's parameters by name, without the number of the layer: `stack.1.`, or PyTorch's `_l1`."""
+    parameters = {}
     for name, value in cell.named_parameters():
         parts = re.fullmatch(r"(?:stack\.(\d+)\.)?(?:rnn\.)?(.*?)(?:_l(\d+)(.*))?", name)
         assert parts is not None
         in_stack, stem, in_module, rest = parts.groups()
         if int(in_stack or in_module) == layer:
-            found[stem + (rest or "")] = value.detach().numpy()
-    return found
+            parameters[stem + (rest or "")] = value.detach().numpy()
+    return parameters
 
 
 def reference(cell: Cell, name: str, x: Doubles, state: list[State]) -> tuple[Doubles, list[State]]:
-    """All layers, one above the other; `state` per layer."""
+    """All layers; `state` per layer."""
     ends = []
     for layer in range(cell.layers):
         x, end = REFERENCES[name](parameters_of(cell, layer), x, state[layer])
@@ -90,7 +90,7 @@ def test_a_graph_agrees_with_torch(name: str, projection: int, layers: int) -> N
 
 @torch.inference_mode()
 def run(cell: Cell) -> tuple[torch.Tensor, ...]:
-    """A cell's output and states on sequences and states of chance."""
+    """A cell's output and states on random sequences and states."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(len(LENGTHS), max(LENGTHS), FEATURES, dtype=torch.float64, generator=rng)
     state = tuple(
@@ -134,13 +134,15 @@ def test_nothing_in_a_graph_is_dead(name: str, layers: int) -> None:
     network, _ = random_network(cell=name, features=3, hidden=6, layers=layers, classes=2, seed=0)
     graphs = [write_graph(network.eval()).graph]
     for graph in graphs:
-        graphs += [found.g for node in graph.node for found in node.attribute if found.name == "body"]
+        graphs += [
+            attribute.g for node in graph.node for attribute in node.attribute if attribute.name == "body"
+        ]
     for graph in graphs:
         ends = {output.name for output in graph.output}
-        used = {given for node in graph.node for given in node.input if given} | ends
-        made = {name for node in graph.node for name in node.output}
-        told = {given.name for given in graph.input} | {weight.name for weight in graph.initializer}
-        assert made | told == used
+        used = {input_ for node in graph.node for input_ in node.input if input_} | ends
+        computed = {name for node in graph.node for name in node.output}
+        declared = {input_.name for input_ in graph.input} | {weight.name for weight in graph.initializer}
+        assert computed | declared == used
 
 
 @every_cell
@@ -164,7 +166,7 @@ def test_dropout_between_layers_is_for_training_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in cells.names() if name not in ("projected", "residual")])
-def test_a_cell_says_that_it_has_no_projection(name: str) -> None:
+def test_a_cell_without_projection_refuses_one(name: str) -> None:
     with pytest.raises(cells.CellError, match=f"the cell '{name}' has no projection"):
         cells.build(name, features=3, hidden=8, layers=1, projection=4)
 
@@ -174,9 +176,9 @@ def test_a_projection_narrows() -> None:
         cells.build("projected", features=3, hidden=8, layers=1, projection=8)
 
 
-def test_a_gru_resets_after_the_product_in_both_worlds() -> None:
+def test_a_gru_resets_after_the_product_in_the_graph_too() -> None:
     """Before it, ONNX would compute Cho's form, which PyTorch does not."""
     network, _ = random_network(cell="gru", features=3, hidden=6, layers=1, classes=2, seed=0)
     [node] = [node for node in write_graph(network.eval()).graph.node if node.op_type == "GRU"]
-    attributes = {found.name: onnx.helper.get_attribute_value(found) for found in node.attribute}
+    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     assert attributes["linear_before_reset"] == 1

@@ -1,4 +1,4 @@
-"""The model in the repository is what its manifest says."""
+"""The committed model agrees with its manifest."""
 
 import json
 from pathlib import Path
@@ -43,14 +43,16 @@ def test_its_accuracy_on_the_test_split_is_as_stated(
     assert right / len(vowels.test) == manifest.metrics["test_accuracy"] > 0.95
 
 
-def test_it_agreed_with_torch_when_it_was_made(manifest: Manifest) -> None:
+def test_it_agreed_with_torch_at_export(manifest: Manifest) -> None:
     assert manifest.provenance is not None
     assert manifest.provenance.command == "cellgate-train train vowels --export models/vowels/1"
     assert manifest.provenance.parity.keys() == {"logits", "h_out", "c_out"}
     assert max(manifest.provenance.parity.values()) <= TOLERANCE
 
 
-def test_its_example_is_that_of_the_readme_and_worth_cutting(manifest: Manifest, repository: Path) -> None:
+def test_its_example_is_that_of_the_readme_and_long_enough_to_cut(
+    manifest: Manifest, repository: Path
+) -> None:
     assert manifest.example is not None
     utterance = json.loads((repository / "docs" / "examples" / "utterance.json").read_text())
     assert utterance == {"sequences": [manifest.example.steps]}

@@ -1,4 +1,4 @@
-"""Smaller networks: what goes is what matters least; what is written is measured; what is too bad is not."""
+"""Compression: the smallest weights are pruned, the result is measured, and a bad one is not written."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ def network_of(cell: str, *, hidden: int = 12, layers: int = 2) -> Network:
     return network.eval()
 
 
-def said(network: Network) -> torch.Tensor:
+def outputs_of(network: Network) -> torch.Tensor:
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32))
     with torch.no_grad():
         y: torch.Tensor
@@ -44,7 +44,7 @@ def said(network: Network) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_units_that_nobody_reads_go_and_change_nothing(cell: str) -> None:
+def test_removing_unused_units_does_not_change_the_output(cell: str) -> None:
     network = network_of(cell)
     unread = [1, 4, 5, 10]
     with torch.no_grad():
@@ -55,29 +55,29 @@ def test_units_that_nobody_reads_go_and_change_nothing(cell: str) -> None:
             "head.weight",
         ):
             network.get_parameter(name)[:, unread] = 0
-    kept = prune.largest_units(network, 1 / 3)
-    assert [units.tolist() for units in kept] == [[0, 2, 3, 6, 7, 8, 9, 11]] * 2
+    units = prune.largest_units(network, 1 / 3)
+    assert [units.tolist() for units in units] == [[0, 2, 3, 6, 7, 8, 9, 11]] * 2
     smaller = network_of(cell, hidden=8)
-    prune.copy_units(network, smaller, kept)
-    torch.testing.assert_close(said(smaller), said(network), atol=1e-6, rtol=1e-5)
+    prune.copy_units(network, smaller, units)
+    torch.testing.assert_close(outputs_of(smaller), outputs_of(network), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("cell", cells.names())
-def test_the_smallest_weights_go_in_every_cell(cell: str) -> None:
+def test_the_smallest_weights_are_pruned_in_every_cell(cell: str) -> None:
     network = network_of(cell)
     masks = prune.weights_masks(network, 0.4)
     parameters = dict(network.named_parameters())
     sizes = {name: parameters[name].detach().abs() for name in masks}
-    gone = torch.cat([sizes[name][mask == 0] for name, mask in masks.items()])
+    pruned = torch.cat([sizes[name][mask == 0] for name, mask in masks.items()])
     left = torch.cat([sizes[name][mask == 1] for name, mask in masks.items()])
-    assert gone.max() <= left.min()
-    assert len(gone) / (len(gone) + len(left)) == pytest.approx(0.4, abs=0.01)
+    assert pruned.max() <= left.min()
+    assert len(pruned) / (len(pruned) + len(left)) == pytest.approx(0.4, abs=0.01)
     prune.apply(network, masks)
-    assert sum(int((parameters[name] == 0).sum()) for name in masks) == len(gone)
+    assert sum(int((parameters[name] == 0).sum()) for name in masks) == len(pruned)
 
 
 @pytest.mark.parametrize("cell", cells.names())
-def test_half_floats_halve_the_file_and_hardly_move_the_answer(cell: str) -> None:
+def test_half_floats_halve_the_file_and_barely_change_the_output(cell: str) -> None:
     network = network_of(cell, hidden=48)
     _, data = random_network(cell="lstm", features=3, hidden=1, layers=1, classes=4, seed=1)
     whole = write_graph(network).SerializeToString()
@@ -88,8 +88,8 @@ def test_half_floats_halve_the_file_and_hardly_move_the_answer(cell: str) -> Non
 
 
 @pytest.mark.parametrize("cell", [name for name in cells.names() if name != "gru"])
-def test_eight_bits_shrink_every_cell_and_hardly_move_the_answer(cell: str) -> None:
-    """The weights of most cells lie in the body of a `Scan`, where they were once left, and the file grew."""
+def test_eight_bits_shrink_every_cell_and_barely_change_the_output(cell: str) -> None:
+    """The weights of most cells are in the body of a `Scan`; they were once skipped, and the file grew."""
     network = network_of(cell, hidden=48)
     _, data = random_network(cell="lstm", features=3, hidden=1, layers=1, classes=4, seed=1)
     whole = write_graph(network).SerializeToString()
@@ -100,16 +100,16 @@ def test_eight_bits_shrink_every_cell_and_hardly_move_the_answer(cell: str) -> N
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_quantizer_says_nothing(task: Task, caplog: pytest.LogCaptureFixture) -> None:
-    """It knows the root logger only, and printed a page for each input of tokens."""
+def test_the_quantizer_logs_nothing(task: Task, caplog: pytest.LogCaptureFixture) -> None:
+    """It logs to the root logger, and printed a page for each token input."""
     data, handlers = data_of(task), list(logging.getLogger().handlers)
     network = network_for(data)
     whole = write_graph(network).SerializeToString()
     assert max(difference(whole, quantized(whole, "int8"), network, data.test).values()) < 0.1
     assert not caplog.records
     assert logging.getLogger().handlers == handlers
-    logging.getLogger("training").warning("heard")
-    assert caplog.messages == ["heard"]
+    logging.getLogger("training").warning("logged")
+    assert caplog.messages == ["logged"]
 
 
 def test_a_file_that_would_grow_is_refused() -> None:
@@ -119,12 +119,14 @@ def test_a_file_that_would_grow_is_refused() -> None:
 
 
 @pytest.mark.parametrize("cell", [name for name in cells.names() if name not in ("lstm", "gru", "rnn")])
-def test_units_are_removed_only_where_that_is_known_to_be_right(cell: str) -> None:
-    with pytest.raises(CompressError, match="from the cells lstm, gru and rnn, not from"):
+def test_units_are_removed_only_from_supported_cells(cell: str) -> None:
+    with pytest.raises(
+        CompressError, match="units can be removed from the cells lstm, gru and rnn, not from"
+    ):
         prune.largest_units(network_of(cell), 0.5)
 
 
-def test_pruned_weights_stay_zero_while_the_rest_learns_on(finished: Run, tmp_path: Path) -> None:
+def test_pruned_weights_stay_zero_while_the_others_are_trained(finished: Run, tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in finished.network.state_dict().items()}
     plan = Plan(units=0.25, weights=0.5, epochs=2, max_drop=1)
     report = compress(read(finished.folder), tmp_path / "v" / "2", plan, command="")
@@ -135,21 +137,21 @@ def test_pruned_weights_stay_zero_while_the_rest_learns_on(finished: Run, tmp_pa
     assert report.after.num_zero == round(report.after.num_weights / 2)
     assert report.after.size < 0.75 * report.before.size
     again = read(finished.folder).network.state_dict()
-    assert all(torch.equal(value, again[name]) for name, value in before.items()), "the run stays as it is"
+    assert all(torch.equal(value, again[name]) for name, value in before.items()), "the run is not changed"
 
 
 @pytest.mark.parametrize(
-    ("plan", "why"),
+    ("plan", "message"),
     [
         (Plan(), "nothing to do"),
         (Plan(units=0.99), "99% of 24 units leave none"),
         (Plan(weights=0.99, epochs=1, max_drop=0), "worse, and at most 0 is allowed .*Nothing was written"),
     ],
 )
-def test_what_cannot_be_or_becomes_too_bad_is_not_written(
-    finished: Run, plan: Plan, why: str, tmp_path: Path
+def test_an_impossible_or_bad_compression_is_not_written(
+    finished: Run, plan: Plan, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(CompressError, match=why):
+    with pytest.raises(CompressError, match=message):
         compress(read(finished.folder), tmp_path / "v" / "2", plan, command="")
     assert not list(tmp_path.iterdir())
 
@@ -167,9 +169,9 @@ def test_the_command_writes_a_version_that_is_served_and_a_report(
     result = call(*words)
     assert result.exit_code == 0, result.output
     assert {path.name for path in out.iterdir()} == {"report.json", "report.md", "report.png"}
-    told: dict[str, Any] = json.loads((out / "report.json").read_text())
-    assert told["after"]["size"] == (to / "model.onnx").stat().st_size < told["before"]["size"]
-    assert set(told["after"]["milliseconds"]) == {"one step of one sequence", "50 steps of 32 sequences"}
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    assert report["after"]["size"] == (to / "model.onnx").stat().st_size < report["before"]["size"]
+    assert set(report["after"]["milliseconds"]) == {"one step of one sequence", "50 steps of 32 sequences"}
     manifest = Manifest.read(to)
     assert bits.upper() in manifest.description
     assert manifest.provenance is not None
@@ -178,15 +180,15 @@ def test_the_command_writes_a_version_that_is_served_and_a_report(
     assert "--force replaces it" in call(*words).output
     with running(tmp_path, models_dir=str(tmp_path / "models")) as server:
         body = {"sequences": [manifest.example.steps]}
-        [found] = httpx.post(f"{server.url}/predict", json=body).json()["predictions"]
-        assert found["label"] == manifest.example.label
-        assert found["output"] == pytest.approx(manifest.example.output, abs=manifest.example.tolerance)
+        [prediction] = httpx.post(f"{server.url}/predict", json=body).json()["predictions"]
+        assert prediction["label"] == manifest.example.label
+        assert prediction["output"] == pytest.approx(manifest.example.output, abs=manifest.example.tolerance)
 
 
 def test_the_next_version_of_the_exported_model_is_the_default(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It once made a new model, named like the data, and each report lay where the one before had been."""
+    """It once created a new model named after the data, and each report replaced the previous one."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished.folder, tmp_path / "run")
     export = CliRunner().invoke(main, ["export", "models/speakers/1", "--run", "run"])

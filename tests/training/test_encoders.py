@@ -1,4 +1,4 @@
-"""Frames and wide inputs behind learnt encoders: the graph agrees with torch; a cut changes nothing."""
+"""Encoders of frames and wide inputs: the graph agrees with torch; cutting changes nothing."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def test_a_graph_with_encoders_agrees_with_torch(cell: str) -> None:
     assert max(errors.values()) <= TOLERANCE
 
 
-def test_the_recipe_projects_every_input_of_numbers_that_does_not_say() -> None:
+def test_the_recipe_projects_every_numeric_input_without_its_own_projection() -> None:
     data = data_of("forecast")  # numbers with gaps, tokens, numbers
     network = network_for(data, projection=3)
     assert network.input_layer.width == 3 + 5 + 3
@@ -55,7 +55,7 @@ def test_padding_and_a_cut_change_nothing() -> None:
     torch.testing.assert_close(after, state)
 
 
-def test_the_manifest_says_what_a_frame_is(tmp_path: Path) -> None:
+def test_the_manifest_describes_frames(tmp_path: Path) -> None:
     data = encoded_data()
     manifest = export(network_for(data), data, tmp_path / "film" / "1", metrics={}, command="", seed=0)
     frames, wide, holes = manifest.inputs

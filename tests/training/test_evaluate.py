@@ -1,4 +1,4 @@
-"""Scores, against a hand calculation."""
+"""Scores compared with a calculation by hand."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from training.tasks import of
 from training.tasks.classes import score_classes
 
 
-def test_scores_are_those_of_the_book() -> None:
+def test_scores_match_their_definitions() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1]], np.float32))
     scores = score_classes(logits, np.array([0, 1, 0]))
     assert scores.metrics["accuracy"] == pytest.approx(2 / 3)
@@ -19,7 +19,7 @@ def test_scores_are_those_of_the_book() -> None:
     assert scores.metrics["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
 
 
-def test_answers_do_not_depend_on_the_batch_size(finished: Run) -> None:
+def test_outputs_do_not_depend_on_the_batch_size(finished: Run) -> None:
     whole = predict(finished.network, finished.data.test, of(finished.data))
     parts = predict(finished.network, finished.data.test, of(finished.data), batch_size=7)
     np.testing.assert_allclose(parts.outputs, whole.outputs, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What is shown of the inside is what is there: for every cell, input and task."""
+"""Explanations of every cell, input and task equal the network's own states and outputs."""
 
 import json
 from copy import deepcopy
@@ -43,14 +43,14 @@ def test_the_trace_of_every_cell_is_its_own_forward_pass(name: str) -> None:
     torch.testing.assert_close(y[None], whole, atol=1e-6, rtol=1e-5)
 
 
-def made(kind: str) -> tuple[Network, DataSet]:
-    """A network and its data: of each task, each kind of input, alone and together, encoded and not."""
+def network_of_kind(kind: str) -> tuple[Network, DataSet]:
+    """A network and its data: each task, and each kind of input, alone and combined, encoded and not."""
     if kind == "classify":
         return random_network(cell="lstm", features=3, hidden=8, layers=1, classes=4, seed=0)
     if kind == "encoded":  # frames, a projection, a projection of numbers with gaps
         data = encoded_data()
         return encoded_network_for(data), data
-    if kind == "projected":  # numbers with gaps, tokens, numbers: those of numbers by the recipe
+    if kind == "projected":  # numbers with gaps, tokens, numbers: numeric inputs projected by the recipe
         data = data_of("forecast")
         network = encoded_network_for(data, projection=3)
         of(data).prepare(network, data)
@@ -62,72 +62,72 @@ def made(kind: str) -> tuple[Network, DataSet]:
 KINDS = ("classify", *TASKS, "encoded", "projected")
 
 
-def said_of_baseline(network: Network, sequence: Sequence) -> torch.Tensor:
-    """What the network itself says at the end of the baseline: means for numbers, nothing for tokens."""
-    told, x = deepcopy(network), sequence.copy()
-    for given, place in told.input_layer.slices():
-        if given.kind == "token":
-            told.input_layer.table(given.name).data.zero_()
+def baseline_output(network: Network, sequence: Sequence) -> torch.Tensor:
+    """The network's last output for the baseline: means for numbers, zero embeddings for tokens."""
+    copy, x = deepcopy(network), sequence.copy()
+    for input_, place in copy.input_layer.slices():
+        if input_.kind == "token":
+            copy.input_layer.table(input_.name).data.zero_()
         else:
-            x[:, place] = np.where(np.isnan(x[:, place]), np.nan, told.input_layer.shift[place].numpy())
-    return said_last(told, x)
+            x[:, place] = np.where(np.isnan(x[:, place]), np.nan, copy.input_layer.shift[place].numpy())
+    return last_output(copy, x)
 
 
-def said_last(network: Network, sequence: Sequence) -> torch.Tensor:
+def last_output(network: Network, sequence: Sequence) -> torch.Tensor:
     with torch.no_grad():
         x = torch.from_numpy(sequence)[None]
-        said: torch.Tensor
-        said, _ = network(x, torch.tensor([len(sequence)]), network.initial_state(1))
-        return said[0, -1]
+        y: torch.Tensor
+        y, _ = network(x, torch.tensor([len(sequence)]), network.initial_state(1))
+        return y[0, -1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_attributions_add_up_to_the_difference_that_the_input_makes(kind: str) -> None:
-    """Of a forecast they once left out the level that it starts from; behind an encoder they had no shape."""
-    network, data = made(kind)
+def test_attributions_add_up_to_the_difference_from_the_baseline(kind: str) -> None:
+    """Forecasts once lacked the level that they start from; inputs with an encoder had the wrong shape."""
+    network, data = network_of_kind(kind)
     for sequence in data.test.sequences[:4]:
-        found = explain(network, data, sequence)
-        start = said_of_baseline(network, sequence)[found.target]
-        difference = float(said_last(network, sequence)[found.target] - start)
-        assert found.saliency.shape == (len(found.sequence), len(found.input_names))
-        assert len(found.input_names) == sequence.shape[1]
-        assert float(found.saliency.sum()) == pytest.approx(difference, rel=1e-3, abs=1e-4)
-        assert found.start == pytest.approx(float(start), rel=1e-5, abs=1e-6)
-        assert found.missing <= 1e-3 * max(1, abs(difference))
+        explanation = explain(network, data, sequence)
+        start = baseline_output(network, sequence)[explanation.target]
+        difference = float(last_output(network, sequence)[explanation.target] - start)
+        assert explanation.saliency.shape == (len(explanation.sequence), len(explanation.input_names))
+        assert len(explanation.input_names) == sequence.shape[1]
+        assert float(explanation.saliency.sum()) == pytest.approx(difference, rel=1e-3, abs=1e-4)
+        assert explanation.start == pytest.approx(float(start), rel=1e-5, abs=1e-6)
+        assert explanation.missing <= 1e-3 * max(1, abs(difference))
         if data.forecast is None:
-            np.testing.assert_allclose(found.outputs.sum(axis=1), 1, rtol=1e-5)
-            assert found.target == found.outputs[-1].argmax()
+            np.testing.assert_allclose(explanation.outputs.sum(axis=1), 1, rtol=1e-5)
+            assert explanation.target == explanation.outputs[-1].argmax()
 
 
-def test_a_forecast_hangs_on_the_value_that_was_seen_last() -> None:
-    """A network that has learnt nothing says that value: all is there, nothing where it is missing."""
-    network, data = made("forecast")
+def test_a_forecast_depends_on_the_last_observed_value() -> None:
+    """An untrained network forecasts that value: it has the whole contribution, a missing value none."""
+    network, data = network_of_kind("forecast")
     with torch.no_grad():
         network.head.weight.zero_()
     sequence = np.hstack([
         np.array([[1, 1], [4, 2], [np.nan, 3]], np.float32), np.zeros((3, 2), np.float32),
     ])  # fmt: skip
-    found = explain(network, data, sequence)
-    due = np.zeros_like(found.saliency)
-    due[1, 0] = 4 - float(network.input_layer.shift[0])
-    np.testing.assert_allclose(found.saliency, due, atol=1e-4)
+    explanation = explain(network, data, sequence)
+    expected = np.zeros_like(explanation.saliency)
+    expected[1, 0] = 4 - float(network.input_layer.shift[0])
+    np.testing.assert_allclose(explanation.saliency, expected, atol=1e-4)
 
 
 def test_a_long_sequence_is_integrated_in_parts() -> None:
-    network, data = made("forecast")
+    network, data = network_of_kind("forecast")
     sequence = max(data.test.sequences, key=len)
     whole = explain(network, data, sequence)
     in_parts = explain(network, data, sequence, batch_steps=3 * len(sequence))
     np.testing.assert_allclose(in_parts.saliency, whole.saliency, atol=1e-4, rtol=1e-3)
 
 
-def test_an_input_that_is_not_read_adds_nothing() -> None:
+def test_an_unused_input_contributes_nothing() -> None:
     network, data = random_network(cell="lstm", features=3, hidden=8, layers=1, classes=2, seed=0)
     with torch.no_grad():
         network.cell.get_parameter("rnn.weight_ih_l0")[:, 1] = 0
-    found = explain(network, data, data.test.sequences[0])
-    assert np.abs(found.saliency[:, 1]).max() < 1e-7
-    assert np.abs(found.saliency[:, 0]).max() > 1e-4
+    explanation = explain(network, data, data.test.sequences[0])
+    assert np.abs(explanation.saliency[:, 1]).max() < 1e-7
+    assert np.abs(explanation.saliency[:, 0]).max() > 1e-4
 
 
 def call(*words: object) -> Result:
@@ -139,45 +139,45 @@ def test_the_command_draws_and_writes(finished: Run, tmp_path: Path) -> None:
     path.write_text(json.dumps(finished.data.test.sequences[3].tolist()))
     result = call(finished.folder, path, "--out", tmp_path / "why")
     assert result.exit_code == 0, result.output
-    assert "what added most: lpc_cepstrum_" in result.output
-    assert "all of it: " in result.output
+    assert "largest contributions: lpc_cepstrum_" in result.output
+    assert "all contributions: " in result.output
     names = {drawn.name for drawn in (tmp_path / "why").iterdir()}
     assert names == {"explained.json", "layer_0.png", "outputs.png", "saliency.png"}
-    told = json.loads((tmp_path / "why" / "explained.json").read_text())
-    assert set(told["layers"][0]) == {"in_gate", "forget_gate", "in_transform", "out_gate", "c", "h"}
-    assert len(told["outputs"]["values"]) == told["steps"] == len(finished.data.test.sequences[3])
+    content = json.loads((tmp_path / "why" / "explained.json").read_text())
+    assert set(content["layers"][0]) == {"in_gate", "forget_gate", "in_transform", "out_gate", "c", "h"}
+    assert len(content["outputs"]["values"]) == content["steps"] == len(finished.data.test.sequences[3])
     by_name = call(finished.folder, "--test", 3, "--target", "5", "--out", tmp_path / "five")
     assert by_name.exit_code == 0, by_name.output
     assert json.loads((tmp_path / "five" / "explained.json").read_text())["saliency"]["of"] == "5"
 
 
-def test_the_command_says_what_is_wrong(finished: Run, tmp_path: Path) -> None:
-    for words, why in (
+def test_the_command_reports_errors(finished: Run, tmp_path: Path) -> None:
+    for words, message in (
         ((finished.folder,), "give either SEQUENCE or --test"),
         ((finished.folder, "--test", 9999), "the test part has 370 sequences"),
-        ((finished.folder, "--test", 0, "--target", "nobody"), "none of 1, 2, 3"),
+        ((finished.folder, "--test", 0, "--target", "unknown"), "none of 1, 2, 3"),
         ((tmp_path, "--test", 0), "holds no finished run"),
     ):
         result = call(*words)
         assert result.exit_code != 0
-        assert why in result.output
+        assert message in result.output
 
 
 @pytest.mark.parametrize("quantiles", [(0.5,), (0.05, 0.5, 0.95)])
 @pytest.mark.parametrize("has_truth", [True, False])
-def test_forecasts_are_drawn_beside_what_came(
+def test_forecasts_are_drawn_beside_the_actual_values(
     quantiles: tuple[float, ...], has_truth: bool, tmp_path: Path
 ) -> None:
     names = [f"${series}$ +{hours} h" for series in range(5) for hours in (1, 6, 24)]
-    said = np.zeros((20, len(names) * len(quantiles)), np.float32)
+    outputs = np.zeros((20, len(names) * len(quantiles)), np.float32)
     truth = np.full((20, len(names)), np.nan, np.float32)
     path = tmp_path / "outputs.png"
-    draw_forecast(said, names=names, quantiles=quantiles, truth=truth if has_truth else None, path=path)
+    draw_forecast(outputs, names=names, quantiles=quantiles, truth=truth if has_truth else None, path=path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_of_many_outputs_and_inputs_the_strongest_are_drawn(tmp_path: Path) -> None:
-    """83 rows without a name, or 784 pixels, say nothing."""
+def test_only_the_largest_of_many_outputs_and_inputs_are_drawn(tmp_path: Path) -> None:
+    """83 rows without a name, or 784 pixels, are unreadable."""
     names = tuple(map(chr, range(1, 84)))  # control characters and spaces among them
     draw_outputs(np.full((9, 83), 1 / 83, np.float32), names=names, path=tmp_path / "outputs.png")
     pixels = tuple(f"x {row},{column}" for row in range(28) for column in range(28))

@@ -1,4 +1,4 @@
-"""Inputs of several kinds: gaps filled as one would by hand, tokens looked up, quantiles in order."""
+"""The input layer: gaps filled as by hand, tokens embedded, older weights accepted."""
 
 import dataclasses
 import math
@@ -31,13 +31,13 @@ def network_for(data: DataSet, cell: str = "lstm") -> Network:
     return network
 
 
-def test_gaps_are_filled_with_the_last_seen_fading_to_the_mean() -> None:
+def test_gaps_are_filled_with_the_last_observed_value_decaying_to_the_mean() -> None:
     front = InputLayer((Input(features=("a",), has_gaps=True),), embedding=1)
     front.shift.fill_(10)
     nan = math.nan
     x = torch.tensor([[[nan], [12], [nan], [nan], [7], [nan]]])
     read = front(x, torch.tensor([6]), (torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)))
-    left = math.exp(-math.log1p(math.exp(-4.6)))  # of what was seen, a step later
+    left = math.exp(-math.log1p(math.exp(-4.6)))  # share of an observed value that remains one step later
     filled = [0, 2, 2 * left, 2 * left**2, -3, -3 * left]
     torch.testing.assert_close(read.channels[0, :, 0], torch.tensor(filled))
     assert read.channels[0, :, 1].tolist() == [0, 1, 0, 0, 1, 0]
@@ -46,7 +46,9 @@ def test_gaps_are_filled_with_the_last_seen_fading_to_the_mean() -> None:
 
 
 @given(st.integers(2, 25), st.integers(0, 50), st.data())
-def test_a_cut_changes_nothing_for_gaps(steps: int, seed: int, data: st.DataObject) -> None:
+def test_cutting_a_sequence_does_not_change_its_filled_gaps(
+    steps: int, seed: int, data: st.DataObject
+) -> None:
     front = InputLayer((Input(features=("a", "b"), has_gaps=True),), embedding=1).eval()
     x = torch.from_numpy(gapped(np.random.default_rng(seed), steps, share=0.6))[None]
     start = (torch.zeros(1, 1, 2), torch.zeros(1, 1, 2))
@@ -69,7 +71,7 @@ def test_a_graph_of_any_input_and_task_agrees_with_torch(task: Task, cell: str) 
 
 
 @pytest.mark.parametrize("padding", [0.0, math.nan])
-def test_padding_influences_no_filled_gap(padding: float) -> None:
+def test_padding_does_not_influence_filled_gaps(padding: float) -> None:
     data = data_of("label")
     network = network_for(data)
     x = torch.full((2, 9, 2), padding)
@@ -87,12 +89,12 @@ def test_tokens_are_not_scaled_and_numbers_are() -> None:
     assert front.scale[2] == 1
     assert front.shift[2] == 0
     assert (front.scale[[0, 1, 3]] != 1).all()
-    assert [given.columns for given in MIXED] == [2, 1, 1]
+    assert [input_.columns for input_ in MIXED] == [2, 1, 1]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "article"])
 def test_an_input_may_have_any_name(cell: str) -> None:
-    """Keys of torch take no dot and no attribute's name; tensors of the graph were named like the input."""
+    """torch accepts no key with a dot or of an attribute; tensors were once named like the input."""
     names = ("type", "wind.dir", "steps", "time", "h", "lengths", "y", "numbers_seen", "numbers_by_time")
     inputs = (
         Input("numbers", features=("a",), has_gaps=True),
@@ -111,7 +113,7 @@ def test_an_input_may_have_any_name(cell: str) -> None:
 
 
 def test_weights_of_an_older_run_are_read() -> None:
-    """They were keyed by the inputs' names, and not by their places."""
+    """They were keyed by the inputs' names, not by their positions."""
     names = ("frames", "wide", "holes")
     encoders = {f"encoders.{place}": f"encoders.{name}" for place, name in enumerate(names)}
     for data, olds in (
@@ -129,14 +131,14 @@ def test_weights_of_an_older_run_are_read() -> None:
             torch.testing.assert_close(value, network.state_dict()[key] + 1)
 
 
-def test_names_that_are_numbers_are_not_taken_for_places() -> None:
+def test_names_that_are_numbers_are_not_mistaken_for_positions() -> None:
     inputs = tuple(Input(name, kind="token", vocabulary=("a", "b")) for name in ("1", "0"))
     one, two = (InputLayer(inputs, embedding=2) for _ in range(2))
     two.load_state_dict(one.state_dict())
     torch.testing.assert_close(two.table("1"), one.table("1"))
 
 
-def test_quantiles_never_cross_and_an_untrained_network_says_persistence() -> None:
+def test_quantiles_never_cross_and_an_untrained_network_forecasts_persistence() -> None:
     data = data_of("forecast")
     network = network_for(data)
     torch.nn.init.zeros_(network.head.weight)
@@ -167,9 +169,9 @@ def test_the_pinball_loss_is_least_at_the_quantiles() -> None:
 
 def test_coverage_and_error_are_counted_where_the_truth_is_known() -> None:
     data = data_of("forecast")
-    said = np.tile(np.array([-1, 0, 1], np.float32), (4, 2))
+    outputs = np.tile(np.array([-1, 0, 1], np.float32), (4, 2))
     truth = np.array([[0, 2], [0.5, np.nan], [-3, 0], [0, 0]], np.float32)
-    metrics = of(data).score(network_for(data), said, truth).metrics
+    metrics = of(data).score(network_for(data), outputs, truth).metrics
     assert metrics["coverage_a_+1step"] == 0.75
     assert metrics["coverage_a_+3steps"] == pytest.approx(2 / 3)
     assert metrics["error_a_+1step"] == pytest.approx(math.sqrt((0.25 + 9) / 4))

@@ -1,4 +1,4 @@
-"""How far back networks learn from: where the answer is known; and the page is what was measured."""
+"""Gradients by lag and the adding problem on known cases; the committed page."""
 
 from pathlib import Path
 
@@ -40,14 +40,14 @@ def test_the_sum_is_that_of_the_marked_values_one_in_each_half() -> None:
     assert float((total - 1).square().mean()) == pytest.approx(lag.CHANCE, rel=0.3)
 
 
-def test_a_short_sum_is_learnt() -> None:
-    found = lag.adding("gru", 4, updates=1500, hidden=16)
-    assert found.is_solved
-    assert found.updates < 1500
-    assert len(found.norms) == 4
+def test_a_short_sum_is_learned() -> None:
+    result = lag.adding("gru", 4, updates=1500, hidden=16)
+    assert result.is_solved
+    assert result.updates < 1500
+    assert len(result.norms) == 4
 
 
-def test_the_tables_go_between_the_marks(tmp_path: Path) -> None:
+def test_the_command_replaces_the_marked_section(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(MARKS)
     words = ["lag", "--page", str(page), "--length", "4", "--length", "6", "--updates", "2", "--steps", "5"]
@@ -60,7 +60,7 @@ def test_the_tables_go_between_the_marks(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"page.md", "lag.json", "lag.png", "adding.png"}
 
 
-def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+def test_a_page_without_marks_is_not_changed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing here")
     lags = lag.Lags(hidden=1, most_updates=1, gradients=[], adding=[])
@@ -69,7 +69,7 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     assert page.read_text() == "nothing here"
 
 
-def test_the_committed_page_is_written_from_the_committed_figures(tmp_path: Path) -> None:
+def test_the_committed_page_equals_the_written_one(tmp_path: Path) -> None:
     lags = lag.Lags.model_validate_json((DOCS / "lag.json").read_bytes())
     page = tmp_path / "lstm.md"
     page.write_bytes((DOCS / "lstm.md").read_bytes())

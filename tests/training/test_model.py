@@ -1,4 +1,4 @@
-"""The network's laws: padding does not exist, state carries everything, normalisation is learnt once."""
+"""Laws of the network: padding has no influence, cutting changes nothing, normalisation is learned once."""
 
 from typing import Any
 
@@ -66,12 +66,12 @@ def test_any_cut_of_a_sequence_gives_the_same(steps: int, data: st.DataObject) -
     network, x = network_of(layers=2), sequence(steps)[None]
     whole, end = answer(network, x, [steps])
     cut = data.draw(st.integers(1, steps - 1))
-    state, said = network.initial_state(1), []
+    state, outputs = network.initial_state(1), []
     with torch.inference_mode():
         for part in (x[:, :cut], x[:, cut:]):
             y, state = network(part, torch.tensor([part.shape[1]]), state)
-            said.append(y)
-    torch.testing.assert_close(torch.cat(said, dim=1), whole)
+            outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), whole)
     torch.testing.assert_close(state, end)
 
 
@@ -80,7 +80,7 @@ def test_the_last_step_is_that_of_the_true_length() -> None:
     assert last_step(y, torch.tensor([2, 4])).tolist() == [[3, 4, 5], [21, 22, 23]]
 
 
-def test_normalisation_is_learnt_over_steps_and_spares_constants() -> None:
+def test_normalisation_is_learned_over_steps_and_skips_constants() -> None:
     steps = np.array([[1, 10, 5], [3, 30, 5], [5, 20, 5]], np.float32)
     network = network_of()
     network.learn_normalisation((steps[:1], steps[1:]))
@@ -102,6 +102,6 @@ def test_noise_and_dropout_are_for_training_only() -> None:
     assert not torch.equal(answer(network, x, [5])[0], answer(network, x, [5])[0])
 
 
-def test_an_unknown_cell_is_named() -> None:
+def test_the_error_names_an_unknown_cell() -> None:
     with pytest.raises(cells.CellError, match=r"no cell 'brain'; there are: .*lstm"):
         network_of("brain")

@@ -1,4 +1,4 @@
-"""A run: same seed, same network; its folder tells all; an interruption costs nothing."""
+"""A run: the same seed gives the same network; the folder is complete; an interruption changes nothing."""
 
 import json
 import os
@@ -20,7 +20,6 @@ from training.batches import Batch
 from training.config import Config, Recipe, Table
 from training.data.fetch import FetchError
 from training.data.table import RECIPES, fingerprint
-from training.progress import ProgressBar
 from training.seeds import median_of, train_seeds
 from training.tasks import of
 
@@ -28,10 +27,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def start(config: Config, folder: Path) -> subprocess.Popen[str]:
-    """The command that the run folder would name, in a process group of its own, as a terminal starts it."""
+    """Start the command of the run folder's README in a process group of its own, like a terminal."""
     arguments = shlex.split(run.command(config))[1:]
     command = [sys.executable, "-W", "error", "-m", "training", *arguments, "--out", str(folder)]
-    # Lightning starts DDP's helpers in the environment of their parent; ours must not look like one
+    # Lightning starts DDP's helpers in the environment of their parent; this process must not look like one
     env = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE")}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=env
@@ -49,7 +48,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_run_folder_holds_all_that_is_worth_keeping(finished: run.Run) -> None:
+def test_a_run_folder_holds_all_results(finished: run.Run) -> None:
     folder = finished.folder
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == finished.metrics
@@ -64,7 +63,7 @@ def test_a_run_folder_holds_all_that_is_worth_keeping(finished: run.Run) -> None
     assert (folder / "confusion.png").read_bytes().startswith(PNG)
 
 
-def test_a_run_folder_says_how_to_make_it_again(finished: run.Run) -> None:
+def test_a_run_folder_has_the_command_that_reproduces_it(finished: run.Run) -> None:
     text = (finished.folder / "README.md").read_text()
     assert f"Made with python {sys.version.split()[0]}, torch {version('torch')}, " in text
     assert "cellgate-train train vowels --hidden 24 --epochs 4" in text
@@ -90,7 +89,7 @@ def test_the_same_seed_gives_the_same_network_and_another_does_not(finished: run
 def test_without_patience_the_last_epoch_is_kept(small: Config, tmp_path: Path) -> None:
     recipe = small.recipe.model_copy(
         update={"patience": 0, "learning_rate": 1.0, "epochs": 3}
-    )  # never gets better
+    )  # never improves
     done = run.train(small.model_copy(update={"recipe": recipe}), tmp_path / "run")
     assert done is not None
     assert (done.metrics["kept_epoch"], done.metrics["epochs"]) == (3, 3)
@@ -98,7 +97,9 @@ def test_without_patience_the_last_epoch_is_kept(small: Config, tmp_path: Path) 
     assert last["epoch"] == 2
 
 
-def test_what_goes_on_is_the_last_epoch_even_if_it_got_no_better(small: Config, tmp_path: Path) -> None:
+def test_the_checkpoint_to_resume_from_is_the_last_epoch_even_if_it_is_not_the_best(
+    small: Config, tmp_path: Path
+) -> None:
     recipe = small.recipe.model_copy(update={"patience": 2, "learning_rate": 1.0, "epochs": 50})
     done = run.train(small.model_copy(update={"recipe": recipe}), tmp_path / "run")
     assert done is not None
@@ -108,11 +109,11 @@ def test_what_goes_on_is_the_last_epoch_even_if_it_got_no_better(small: Config, 
     assert best["epoch"] + 1 == done.metrics["kept_epoch"] == done.metrics["epochs"] - 2
 
 
-def test_a_batch_of_which_nothing_is_known_teaches_nothing() -> None:
-    made = data_of("forecast")
+def test_a_batch_without_known_targets_has_no_gradient() -> None:
+    data = data_of("forecast")
     config = Config(data="made", recipe=Recipe(hidden=4))
-    network = loop.new_network(config, made)
-    training = loop.Training(network, of(made), config.recipe, seed=0)
+    network = loop.new_network(config, data)
+    training = loop.Training(network, of(data), config.recipe, seed=0)
     lengths, unknown = torch.tensor([3, 2]), torch.full((2, 3, 2), torch.nan)
     loss = training.training_step(Batch(torch.ones(2, 3, 4), lengths, unknown))
     torch.autograd.backward(loss)
@@ -120,19 +121,19 @@ def test_a_batch_of_which_nothing_is_known_teaches_nothing() -> None:
     assert all(weight.grad is None or not weight.grad.any() for weight in network.parameters())
 
 
-def test_training_stops_early_when_it_gets_no_better(small: Config, tmp_path: Path) -> None:
+def test_training_stops_early_without_improvement(small: Config, tmp_path: Path) -> None:
     recipe = small.recipe.model_copy(update={"patience": 1, "learning_rate": 1.0, "epochs": 50})
     done = run.train(small.model_copy(update={"recipe": recipe}), tmp_path / "run")
     assert done is not None
     assert done.metrics["kept_epoch"] == done.metrics["epochs"] - 1 < 49
 
 
-def test_a_finished_run_is_not_trained_again_unasked(small: Config, finished: run.Run) -> None:
+def test_a_finished_run_is_not_trained_again_without_force(small: Config, finished: run.Run) -> None:
     with pytest.raises(run.RunError, match=r"is finished; --force .* --out"):
         run.train(small, finished.folder)
 
 
-def test_other_options_do_not_mix_into_a_run(small: Config, tmp_path: Path) -> None:
+def test_a_run_with_other_options_is_refused(small: Config, tmp_path: Path) -> None:
     small.write(tmp_path)
     other = small.model_copy(update={"seed": 5, "recipe": small.recipe.model_copy(update={"epochs": 1})})
     with pytest.raises(run.RunError, match="started with other options"):
@@ -141,18 +142,18 @@ def test_other_options_do_not_mix_into_a_run(small: Config, tmp_path: Path) -> N
     assert Config.read(tmp_path) == other
 
 
-def test_force_goes_on_with_an_interrupted_run_of_the_same_options(small: Config, tmp_path: Path) -> None:
+def test_force_resumes_an_interrupted_run_with_the_same_options(small: Config, tmp_path: Path) -> None:
     small.write(tmp_path)
-    (tmp_path / "left.txt").write_text("from before Ctrl-C")
+    (tmp_path / "left.txt").write_text("written before Ctrl-C")
     assert run.train(small, tmp_path, force=True)
     assert (tmp_path / "left.txt").exists()
-    assert run.train(small, tmp_path, force=True)  # finished by now: begins anew
+    assert run.train(small, tmp_path, force=True)  # finished by now: starts again
     assert not (tmp_path / "left.txt").exists()
 
 
-def test_a_strange_folder_is_never_emptied(small: Config, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_never_emptied(small: Config, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(run.RunError, match="is no run folder"):
+    with pytest.raises(run.RunError, match="not a run folder"):
         run.train(small, tmp_path, force=True)
     assert (tmp_path / "thesis.txt").exists()
 
@@ -163,15 +164,15 @@ def test_an_unfinished_run_is_not_read(small: Config, tmp_path: Path) -> None:
         run.read(tmp_path)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-def test_a_gpu_that_is_not_there_is_said_before_anything_is_made(small: Config, tmp_path: Path) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is available")
+def test_a_missing_gpu_is_reported_before_anything_is_written(small: Config, tmp_path: Path) -> None:
     config = small.model_copy(update={"accelerator": "cuda"})
-    with pytest.raises(loop.DeviceError, match=r"without CUDA|0 CUDA devices are here"):
+    with pytest.raises(loop.DeviceError, match=r"without CUDA|0 CUDA devices are available"):
         run.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_data_that_cannot_be_had_leaves_no_folder(
+def test_unavailable_data_leaves_no_folder(
     small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELLGATE_DATA_DIR", str(tmp_path / "cache"))
@@ -181,7 +182,7 @@ def test_data_that_cannot_be_had_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_of_another_network_are_said_to_be(finished: run.Run, tmp_path: Path) -> None:
+def test_weights_of_another_network_are_reported(finished: run.Run, tmp_path: Path) -> None:
     shutil.copytree(finished.folder, tmp_path / "run")
     torch.save({"shift": torch.zeros(3)}, tmp_path / "run" / run.WEIGHTS_FILE)
     with pytest.raises(run.RunError, match=r"train it again:\n  cellgate-train train vowels --hidden 24"):
@@ -200,24 +201,9 @@ def test_several_seeds_make_a_table_and_are_not_repeated(small: Config, tmp_path
     assert min(row["test_accuracy"] for row in rows) <= median_of(rows, "test_accuracy")
     assert len((tmp_path / "seeds.csv").read_text().splitlines()) == 4
     assert (tmp_path / "seeds.md").read_text().splitlines()[-1].startswith("| median |")
-    made = (tmp_path / "seed-1" / run.METRICS_FILE).stat().st_mtime_ns
+    modified = (tmp_path / "seed-1" / run.METRICS_FILE).stat().st_mtime_ns
     assert train_seeds(config, tmp_path, count=3) == rows
-    assert (tmp_path / "seed-1" / run.METRICS_FILE).stat().st_mtime_ns == made
-
-
-def test_a_terminal_sees_a_bar(small: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    shown: list[str] = []
-    end = ProgressBar.on_train_epoch_end
-
-    def watch(bar: ProgressBar, *given: object) -> None:
-        end(bar, *given)  # type: ignore[arg-type]
-        shown.append(bar.text)
-
-    monkeypatch.setattr(ProgressBar, "on_train_epoch_end", watch)
-    run.train(small, tmp_path / "run")
-    assert len(shown) == 4
-    assert all("loss" in text and "accuracy" in text for text in shown)
+    assert (tmp_path / "seed-1" / run.METRICS_FILE).stat().st_mtime_ns == modified
 
 
 def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp_path: Path) -> None:
@@ -235,15 +221,15 @@ def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp
             if line.startswith("epoch 5/40"):
                 break
         os.killpg(first.pid, signal.SIGINT)
-        said = first.stdout.read()
-    assert first.returncode == 130, said
-    assert "the same command goes on" in said
+        output = first.stdout.read()
+    assert first.returncode == 130, output
+    assert "the same command resumes" in output
     assert not run.is_finished(broken)
 
     second = start(config, broken)
-    said, _ = second.communicate(timeout=120)
-    assert second.returncode == 0, said
-    assert int(said.removeprefix("epoch ").split("/")[0]) in (5, 6)
+    output, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, output
+    assert int(output.removeprefix("epoch ").split("/")[0]) in (5, 6)
     assert (broken / "config.json").read_text() == (whole / "config.json").read_text()
     assert_same_weights(whole, broken)
     ours, theirs = ((folder / "metrics.csv").read_text().splitlines() for folder in (whole, broken))
@@ -251,33 +237,33 @@ def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp
         assert row.rsplit(",", 1)[0] == other.rsplit(",", 1)[0]  # all but the seconds
 
 
-def assert_two_processes_learn_what_one_does(config: Config, folder: Path) -> None:
+def assert_two_processes_train_the_same_network(config: Config, folder: Path) -> None:
     run.train(config, folder / "one")
     two = start(config.model_copy(update={"devices": 2}), folder / "two")
-    said, _ = two.communicate(timeout=120)
-    assert two.returncode == 0, said
-    assert said.count("epoch 1/2") == 1
+    output, _ = two.communicate(timeout=120)
+    assert two.returncode == 0, output
+    assert output.count("epoch 1/2") == 1
     ours, theirs = weights_of(folder / "one"), weights_of(folder / "two")
     for name, weights in ours.items():
         torch.testing.assert_close(theirs[name], weights, atol=1e-4, rtol=0)
 
 
-def test_two_processes_learn_what_one_does(small: Config, tmp_path: Path) -> None:
-    """Without dropout and noise, DDP's averaged gradients are those of the whole batch, but for rounding."""
+def test_two_processes_train_the_same_network_as_one(small: Config, tmp_path: Path) -> None:
+    """Without dropout and noise, DDP's averaged gradients equal those of the whole batch up to rounding."""
     update = {"dropout": 0.0, "noise": 0.0, "epochs": 2, "validation": 0.05}  # 252 sequences: even batches
     config = small.model_copy(update={"recipe": small.recipe.model_copy(update=update)})
-    assert_two_processes_learn_what_one_does(config, tmp_path)
+    assert_two_processes_train_the_same_network(config, tmp_path)
 
 
 @pytest.mark.parametrize("target", ["state", "level"])
-def test_two_processes_with_unequal_numbers_of_targets_learn_what_one_does(
+def test_two_processes_with_unequal_numbers_of_targets_train_the_same_network_as_one(
     target: str, tmp_path: Path
 ) -> None:
-    """Each once weighed its own mean alike, however few targets it was over: labels, forecasts with gaps."""
+    """Each process's mean once had the same weight, however few its targets: labels, forecasts with gaps."""
     rng = np.random.default_rng(0)
     path = tmp_path / "rooms.csv"
     rows = ["room,step,level,state"]
-    for room in range(100):  # 64 of them to learn from: even batches
+    for room in range(100):  # 64 of them for training: even batches
         for step in range(1 + room % 10 * 4 if room % 2 else 3):
             level = "" if room % 3 == 0 and step % 4 else f"{rng.normal():.3f}"
             rows.append(f"{room},{step},{level},{('low', 'high')[int(rng.integers(2))]}")
@@ -289,4 +275,4 @@ def test_two_processes_with_unequal_numbers_of_targets_learn_what_one_does(
         update={"hidden": 8, "epochs": 2, "batch_size": 16, "dropout": 0.0, "noise": 0.0}
     )
     config = Config(data="rooms", recipe=recipe, table=table, accelerator="cpu")
-    assert_two_processes_learn_what_one_does(config, tmp_path)
+    assert_two_processes_train_the_same_network(config, tmp_path)

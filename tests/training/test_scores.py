@@ -1,4 +1,4 @@
-"""The page of scores: from run folders to Markdown, and the committed one is what the command writes."""
+"""The page of scores: from run folders to Markdown; the committed page is up to date."""
 
 import re
 import shutil
@@ -24,11 +24,18 @@ def call(*words: object) -> str:
     return result.output
 
 
-def test_the_committed_page_is_written_from_the_committed_figures(tmp_path: Path) -> None:
-    found = scores.read(DOCS / "scores.json")
-    assert (DOCS / "scores.md").read_text() == scores.write(found)
-    assert {scored.name for scored in found.sets} >= {"vowels", "air", "moby", "reuters", "traffic", "watch"}
-    assert all(len(scored.seeds) == 5 for scored in found.sets)
+def test_the_committed_page_equals_the_written_one(tmp_path: Path) -> None:
+    committed = scores.read(DOCS / "scores.json")
+    assert (DOCS / "scores.md").read_text() == scores.write(committed)
+    assert {scored.name for scored in committed.sets} >= {
+        "vowels",
+        "air",
+        "moby",
+        "reuters",
+        "traffic",
+        "watch",
+    }
+    assert all(len(scored.seeds) == 5 for scored in committed.sets)
     (tmp_path / "scores.json").write_bytes((DOCS / "scores.json").read_bytes())
     call("scores", tmp_path, "--out", tmp_path, "--again")
     assert (tmp_path / "scores.json").read_bytes() == (DOCS / "scores.json").read_bytes()
@@ -36,38 +43,38 @@ def test_the_committed_page_is_written_from_the_committed_figures(tmp_path: Path
 
 def test_every_data_set_has_its_scores_and_its_command_in_the_documents() -> None:
     assert [scored.name for scored in scores.read(DOCS / "scores.json").sets] == data.names()
-    told = (DOCS / "training.md").read_text()
-    assert all(f"cellgate-train train {name}" in told for name in data.names())
+    page = (DOCS / "training.md").read_text()
+    assert all(f"cellgate-train train {name}" in page for name in data.names())
 
 
-def test_the_committed_words_are_those_of_the_data_sets() -> None:
+def test_the_committed_descriptions_are_those_of_the_data_sets() -> None:
     for scored in scores.read(DOCS / "scores.json").sets:
         assert scored.about == data.about(scored.name), "cellgate-train scores RUNS --out docs --keep"
 
 
 @pytest.mark.parametrize("name", ["vowels", "moby_subwords"])
-def test_what_needs_no_runs_is_committed_as_it_is_made_now(name: str) -> None:
+def test_committed_fields_that_need_no_runs_are_up_to_date(name: str) -> None:
     if name in FROM_NPM and shutil.which("npm") is None:
-        pytest.skip(f"{name} lies in an npm package, and there is no npm here")
+        pytest.skip(f"{name} is in an npm package, and npm is not installed")
     [old] = (scored for scored in scores.read(DOCS / "scores.json").sets if scored.name == name)
     new = scores.renew(old)
     assert new.model_copy(update={"baselines": old.baselines}) == old
     assert new.baselines.keys() == old.baselines.keys()
-    for baseline, found in new.baselines.items():
-        assert found == pytest.approx(old.baselines[baseline])
+    for baseline, measured in new.baselines.items():
+        assert measured == pytest.approx(old.baselines[baseline])
 
 
-def test_subwords_are_told_in_bits_a_character_like_characters() -> None:
-    found = {scored.name: scored for scored in scores.read(DOCS / "scores.json").sets}
-    characters, subwords = (found[name] for name in ("moby", "moby_subwords"))
+def test_subwords_and_characters_are_both_scored_in_bits_per_character() -> None:
+    by_name = {scored.name: scored for scored in scores.read(DOCS / "scores.json").sets}
+    characters, subwords = (by_name[name] for name in ("moby", "moby_subwords"))
     assert characters.published == subwords.published
     assert 2 < subwords.baselines["1-grams"]["bits"] < characters.baselines["1-grams"]["bits"]
 
 
-def test_a_yardstick_is_a_row_of_what_it_is_the_yardstick_of() -> None:
-    found = scores.read(DOCS / "scores.json")
+def test_a_comparison_data_set_is_a_row_of_the_other_section() -> None:
+    committed = scores.read(DOCS / "scores.json")
     for name, other in (("traffic", "traffic_numbers"), ("moby", "moby_subwords")):
-        section = scores.write(found).split(f"\n## {name}\n")[1].split("\n## ")[0]
+        section = scores.write(committed).split(f"\n## {name}\n")[1].split("\n## ")[0]
         assert f"](#{other}), 5 seeds | **" in section
 
 
@@ -79,17 +86,19 @@ def test_the_seeds_of_the_training_page_are_those_of_the_scores() -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Table]:
-    """A folder of runs, of vowels alone, and what two seeds came to."""
+    """A folder of runs on vowels alone, and the scores of two seeds."""
     folder = tmp_path_factory.mktemp("runs")
     config = Config(data="vowels", recipe=Recipe(hidden=8, epochs=1))
     return folder, train_seeds(config, folder / "vowels", count=2)
 
 
-def test_data_sets_without_runs_are_kept_and_renewed(trained: tuple[Path, Table], tmp_path: Path) -> None:
+def test_data_sets_without_runs_keep_their_scores_and_are_renewed(
+    trained: tuple[Path, Table], tmp_path: Path
+) -> None:
     committed = {scored.name: scored for scored in scores.read(DOCS / "scores.json").sets}
     digits = committed["digits"]
-    stale = digits.model_copy(update={"about": "", "published": [Published("nobody", "1.0", "nowhere")]})
-    own = stale.model_copy(update={"name": "a table of my own"})
+    stale = digits.model_copy(update={"about": "", "published": [Published("other", "1.0", "unknown")]})
+    own = stale.model_copy(update={"name": "a user's table"})
     before = scores.Scores(sets=[stale, own, committed["vowels"]])
     (tmp_path / "scores.json").write_text(before.model_dump_json())
     assert "3 data sets" in call("scores", trained[0], "--out", tmp_path, "--keep")
@@ -97,7 +106,7 @@ def test_data_sets_without_runs_are_kept_and_renewed(trained: tuple[Path, Table]
     assert after[0] == own
     assert after[1].model_copy(update={"baselines": digits.baselines}) == digits
     assert after[1].baselines["nearest by DTW"] == digits.baselines["nearest by DTW"]
-    assert len(after[2].seeds) == 2, "its runs are here"
+    assert len(after[2].seeds) == 2, "there are runs of it"
     assert CliRunner().invoke(main, ["scores", str(tmp_path), "--again", "--keep"]).exit_code == 2
 
 
@@ -109,15 +118,15 @@ def test_runs_become_a_page_with_baselines_and_a_picture(trained: tuple[Path, Ta
     assert scored.best_baseline("accuracy")[0] == "summary, logistic regression"
     page = (tmp_path / "scores.md").read_text()
     assert "`cellgate-train train vowels --hidden 8" in page
-    assert f"Gathered with\npython {scored.versions['python']}, torch " in page
+    assert f"Collected with\npython {scored.versions['python']}, torch " in page
     assert "| nearest by DTW | 0.9486 |" in page
     assert "**The best baseline is better than ours** by the median in: vowels: accuracy." in page
-    assert "243 sequences to\nlearn from, 27 for validation, 370 to be measured on." in page
+    assert "243 sequences for\ntraining, 27 for validation, 370 for the test." in page
     assert (tmp_path / "scores.png").stat().st_size > 1000
 
 
-def test_a_run_on_a_table_of_ones_own_is_left_out(tmp_path: Path) -> None:
-    """It ended in an import of a data set of the table's name."""
+def test_a_run_on_a_users_table_is_skipped(tmp_path: Path) -> None:
+    """It once failed with an import of a data set of the table's name."""
     table = tmp_path / "two.csv"
     table.write_text("x,y\n" + "".join(f"{row % 5},{row % 7}\n" for row in range(100)))
     words = ("--target", "y", "--hidden", "4", "--epochs", "1", "--seeds", "2")
@@ -126,8 +135,10 @@ def test_a_run_on_a_table_of_ones_own_is_left_out(tmp_path: Path) -> None:
         scores.collect(tmp_path / "runs")
 
 
-def test_a_folder_without_runs_says_how_to_make_them(tmp_path: Path) -> None:
-    with pytest.raises(scores.ScoresError, match="no finished runs; `cellgate-train train DATA --seeds 5`"):
+def test_the_error_for_a_folder_without_runs_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(
+        scores.ScoresError, match="no finished runs; create some with `cellgate-train train DATA --seeds 5`"
+    ):
         scores.collect(tmp_path)
     with pytest.raises(scores.ScoresError, match=r"scores\.json"):
         scores.read(tmp_path / "scores.json")

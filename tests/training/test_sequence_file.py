@@ -1,4 +1,4 @@
-"""A sequence in a file is read as `/predict` reads it, whichever way it is told."""
+"""A sequence in a file is read like a `/predict` request, in any of its forms."""
 
 import json
 from pathlib import Path
@@ -20,34 +20,34 @@ FILM = (Input("film", kind="video", frame=(2, 3)),)
 LETTERS = (tokens.learn_characters(["abc "]),)
 
 
-def written(folder: Path, told: Any) -> Path:
+def written(folder: Path, content: Any) -> Path:
     path = folder / "sequence.json"
-    path.write_text(told if isinstance(told, str) else json.dumps(told))
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
 
-def test_every_form_says_the_same(tmp_path: Path) -> None:
+def test_every_form_gives_the_same_sequence(tmp_path: Path) -> None:
     data = data_of("forecast")
-    due = data.test.sequences[0]
-    steps = steps_of(network_for(data), due)
+    expected = data.test.sequences[0]
+    steps = steps_of(network_for(data), expected)
     assert isinstance(steps, dict)
     words = data.inputs[1].vocabulary
     by_name = {**steps, "sky": [words[number] for number in steps["sky"]]}
-    for told in (
+    for content in (
         steps,
         by_name,
         {"steps": steps},
         {"steps": steps, "session": "s", "at": 0},
         {"model": "m", "sequences": [{"steps": steps}, {"steps": 7}], "return": "all"},
     ):
-        np.testing.assert_array_equal(read(written(tmp_path, told), data.inputs), due)
+        np.testing.assert_array_equal(read(written(tmp_path, content), data.inputs), expected)
 
 
 def test_frames_are_read(tmp_path: Path) -> None:
     data = encoded_data()
-    due = data.test.sequences[0]
-    steps = steps_of(encoded_network_for(data), due)
-    np.testing.assert_array_equal(read(written(tmp_path, steps), data.inputs), due)
+    expected = data.test.sequences[0]
+    steps = steps_of(encoded_network_for(data), expected)
+    np.testing.assert_array_equal(read(written(tmp_path, steps), data.inputs), expected)
 
 
 def test_the_example_of_the_docs_is_read(repository: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_example_of_the_docs_is_read(repository: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         "cab",
         ["c", "a", "b"],
@@ -68,24 +68,24 @@ def test_the_example_of_the_docs_is_read(repository: Path) -> None:
     ],
     ids=str,
 )
-def test_a_text_becomes_its_tokens(told: Any, tmp_path: Path) -> None:
-    ids = read(written(tmp_path, json.dumps(told)), LETTERS)
+def test_a_text_becomes_its_tokens(content: Any, tmp_path: Path) -> None:
+    ids = read(written(tmp_path, json.dumps(content)), LETTERS)
     assert [LETTERS[0].vocabulary[int(number)] for number in ids[:, 0]] == ["c", "a", "b"]
 
 
-def test_a_word_that_is_not_known_is_the_unknown_one(tmp_path: Path) -> None:
+def test_an_unknown_word_becomes_the_unknown_token(tmp_path: Path) -> None:
     words = (tokens.learn_words(["the cat"], size=9),)
     assert read(written(tmp_path, {"text": "the dog"}), words)[:, 0].tolist() == [2, 0]
     assert read(written(tmp_path, ["the", "dog"]), words)[:, 0].tolist() == [2, 0]
 
 
-def test_padding_is_trimmed_where_the_body_asks_for_it(tmp_path: Path) -> None:
+def test_padding_is_trimmed_if_the_body_requests_it(tmp_path: Path) -> None:
     body = {"sequences": [[[1, 0], [0, 0], [2, 1], [0, 0]]], "trim_padding": True}
     assert read(written(tmp_path, body), NUMBERS).tolist() == [[1, 0], [0, 0], [2, 1]]
 
 
 @pytest.mark.parametrize(
-    ("inputs", "told", "why"),
+    ("inputs", "content", "message"),
     [
         (NUMBERS, "[[1, 2", r"sequence\.json"),
         (NUMBERS, [], "x: a sequence needs at least one step"),
@@ -94,14 +94,14 @@ def test_padding_is_trimmed_where_the_body_asks_for_it(tmp_path: Path) -> None:
         (NUMBERS, [[1, "2"]], "x, step 0, place 1: expected a number, got '2'"),
         (NUMBERS, [[1, True]], "expected a number, got True"),
         (NUMBERS, "[[1, NaN]]", "expected a number, got nan"),
-        (NUMBERS, [[1, None]], "x, step 0, place 1: null, where no number may be missing"),
+        (NUMBERS, [[1, None]], "x, step 0, place 1: null, but this input has no missing numbers"),
         (FILM, [[[1, 2, 3], [4, 5]]], "film, step 0, place 1: expected 3 numbers, got 2"),
         (FILM, [[1, 2, 3, 4, 5, 6]], "film, step 0: expected 2 rows, got 6"),
-        (LETTERS, ["a", "z"], "x, step 1: 'z' is no token of 4"),
-        (LETTERS, [0, True], "x, step 1: True is no token of 4"),
-        (LETTERS, [0, 4], "x, step 1: 4 is no token of 4"),
-        (LETTERS, {"text": "az"}, "x: the tokenizer cannot read it"),
-        (data_of("language").inputs, {"text": "ab"}, "x takes no text"),
+        (LETTERS, ["a", "z"], "x, step 1: 'z' is not one of the 4 tokens"),
+        (LETTERS, [0, True], "x, step 1: True is not one of the 4 tokens"),
+        (LETTERS, [0, 4], "x, step 1: 4 is not one of the 4 tokens"),
+        (LETTERS, {"text": "az"}, "x: the tokenizer cannot read the text"),
+        (data_of("language").inputs, {"text": "ab"}, "x accepts no text"),
         (
             data_of("forecast").inputs,
             {"x": [[1, 2]]},
@@ -114,14 +114,14 @@ def test_padding_is_trimmed_where_the_body_asks_for_it(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_does_not_fit_says_where(
-    inputs: tuple[Input, ...], told: Any, why: str, tmp_path: Path
+def test_the_error_names_the_value_that_does_not_fit(
+    inputs: tuple[Input, ...], content: Any, message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SequenceFileError, match=why):
-        read(written(tmp_path, told), inputs)
+    with pytest.raises(SequenceFileError, match=message):
+        read(written(tmp_path, content), inputs)
 
 
-def test_tokens_that_nobody_saw_and_nulls_are_read_as_the_input_says(tmp_path: Path) -> None:
+def test_unknown_tokens_and_nulls_are_read_as_the_input_specifies(tmp_path: Path) -> None:
     kinds = Input("k", kind="token", vocabulary=("<other>", "<missing>", "a"), unknown=0, missing=1)
-    path = written(tmp_path, ["a", "of tomorrow", None, 2])
+    path = written(tmp_path, ["a", "new", None, 2])
     assert read(path, (kinds,)).ravel().tolist() == [2, 0, 1, 2]

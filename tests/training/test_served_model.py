@@ -1,4 +1,4 @@
-"""Every cell and task behind a real server: pieces through a session say what one request says, exactly."""
+"""Every cell and task on a real server: pieces through a session equal one request exactly."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -30,14 +30,14 @@ def networks_for(cell: str) -> tuple[Network, DataSet]:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A server of one random model for each cell, named like it: two layers, normalised input."""
+    """A server with a random model for each cell, named after it: two layers, normalised input."""
     models = tmp_path_factory.mktemp("models")
     for name in cells.names():
         network, data = networks_for(name)
         export(network, data, models / name / "1", metrics={}, command="", seed=0)
     for task in TASKS:
-        made = data_of(task)
-        export(network_for(made), made, models / task / "1", metrics={}, command="", seed=0)
+        data = data_of(task)
+        export(network_for(data), data, models / task / "1", metrics={}, command="", seed=0)
     folder = tmp_path_factory.mktemp("server")
     with (
         running(folder, models_dir=str(models)) as server,
@@ -47,8 +47,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def sequence(steps: int, seed: int = 0) -> Steps:
-    made: Steps = np.random.default_rng(seed).standard_normal((steps, FEATURES)).round(3).tolist()
-    return made
+    steps_: Steps = np.random.default_rng(seed).standard_normal((steps, FEATURES)).round(3).tolist()
+    return steps_
 
 
 def predict(client: httpx.Client, model: str, *sequences: Any) -> list[dict[str, Any]]:
@@ -60,26 +60,26 @@ def predict(client: httpx.Client, model: str, *sequences: Any) -> list[dict[str,
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_pieces_through_a_session_say_what_one_request_says(client: httpx.Client, name: str) -> None:
+def test_pieces_through_a_session_equal_one_request(client: httpx.Client, name: str) -> None:
     steps = sequence(17)
     [whole] = predict(client, name, steps)
-    said = []
+    outputs = []
     for start, stop in ((0, 1), (1, 8), (8, 10), (10, 17)):
         piece = {"steps": steps[start:stop], "session": f"of-{name}", "at": start}
-        said += predict(client, name, piece)[0]["output"]
-    assert said == whole["output"]
+        outputs += predict(client, name, piece)[0]["output"]
+    assert outputs == whole["output"]
 
 
 @pytest.mark.parametrize("name", cells.names())
-def test_who_else_is_in_the_request_changes_no_bit(client: httpx.Client, name: str) -> None:
+def test_other_sequences_in_the_request_change_no_bit(client: httpx.Client, name: str) -> None:
     several = [sequence(length, seed=length) for length in (3, 40, 1, 12)]
     together = predict(client, name, *several)
     alone = [predict(client, name, one)[0] for one in several]
-    assert [found["output"] for found in together] == [found["output"] for found in alone]
+    assert [prediction["output"] for prediction in together] == [prediction["output"] for prediction in alone]
 
 
 @pytest.mark.parametrize("name", cells.names())
-def test_a_load_finds_a_cell_exact(client: httpx.Client, name: str) -> None:
+def test_every_cell_is_exact_after_loading(client: httpx.Client, name: str) -> None:
     [model] = client.get(f"/models/{name}").json()["models"]
     assert model["exact"] is True
 
@@ -93,22 +93,22 @@ def cut(steps: Any, start: int, stop: int) -> Any:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_pieces_of_any_input_say_what_one_request_says(client: httpx.Client, task: Task) -> None:
-    """Named inputs, tokens, and nulls that a fill carries over the cuts."""
+def test_pieces_of_any_input_equal_one_request(client: httpx.Client, task: Task) -> None:
+    """Named inputs, tokens, and nulls that are filled across the cuts."""
     data = data_of(task)
     sequence = max(data.test.sequences, key=len)
     steps = steps_of(network_for(data), sequence)
     [whole] = predict(client, task, {"steps": steps})
-    said = []
+    outputs = []
     for start, stop in ((0, 1), (1, 8), (8, 10), (10, len(sequence))):
         piece = {"steps": cut(steps, start, stop), "session": f"of-{task}", "at": start}
-        said += predict(client, task, piece)[0]["output"]
-    assert said == whole["output"]
-    assert len(said) == len(sequence)
+        outputs += predict(client, task, piece)[0]["output"]
+    assert outputs == whole["output"]
+    assert len(outputs) == len(sequence)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_who_else_is_there_changes_no_bit_of_a_task(client: httpx.Client, task: Task) -> None:
+def test_other_sequences_in_the_request_change_no_bit_of_a_task(client: httpx.Client, task: Task) -> None:
     data = data_of(task)
     several = [{"steps": steps_of(network_for(data), one)} for one in data.test.sequences[:6]]
     together = predict(client, task, *several)
@@ -129,12 +129,12 @@ def test_who_else_is_there_changes_no_bit_of_a_task(client: httpx.Client, task: 
         ("forecast", {"x": [[1, 2]], "sky": [0]}, "/sequences/0/steps"),
     ],
 )
-def test_a_bad_value_is_pointed_at(client: httpx.Client, task: Task, steps: Any, pointer: str) -> None:
+def test_the_error_points_at_a_bad_value(client: httpx.Client, task: Task, steps: Any, pointer: str) -> None:
     refused = client.post("/predict", json={"model": task, "sequences": [{"steps": steps}]})
     assert (refused.status_code, refused.json()["pointer"]) == (422, pointer)
 
 
-def test_what_reads_from_both_ends_has_no_session(client: httpx.Client) -> None:
+def test_a_bidirectional_model_has_no_session(client: httpx.Client) -> None:
     body = {"model": "bidirectional", "sequences": [{"steps": sequence(3), "session": "s"}]}
     refused = client.post("/predict", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "session_not_supported")
@@ -142,36 +142,36 @@ def test_what_reads_from_both_ends_has_no_session(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_the_states_that_are_explained_are_those_that_are_served(client: httpx.Client, name: str) -> None:
+def test_explained_states_equal_served_states(client: httpx.Client, name: str) -> None:
     network, data = networks_for(name)
     steps = sequence(9)
-    found = explain(network, data, np.array(steps, np.float32))
+    explanation = explain(network, data, np.array(steps, np.float32))
     for at, step in enumerate(steps):
         predict(client, name, {"steps": [step], "session": f"why-{name}", "at": at})
         state = client.get(f"/sessions/why-{name}", params={"state": "true"}).json()["state"]
         for tensor, served_state in state.items():
-            ours = np.stack([layer[tensor][at] for layer in found.layers])
+            ours = np.stack([layer[tensor][at] for layer in explanation.layers])
             np.testing.assert_allclose(np.array(served_state).squeeze(), ours, atol=1e-5)
 
 
 @pytest.mark.parametrize("piece", [1000, 3])
 @pytest.mark.parametrize("task", TASKS)
-def test_a_served_model_measures_like_the_network(client: httpx.Client, task: Task, piece: int) -> None:
+def test_a_served_model_has_the_scores_of_the_network(client: httpx.Client, task: Task, piece: int) -> None:
     """Many sequences in a request, and each in pieces through a session."""
     data = data_of(task)
     network = network_for(data)
-    due = evaluate.evaluate(network, data, data.test).metrics
+    expected = evaluate.evaluate(network, data, data.test).metrics
     model = served_model.ServedModel(str(client.base_url), task)
-    found = served_model.evaluate(model, network, data, data.test, piece_steps=piece).metrics
-    assert found == pytest.approx(due, rel=1e-4, nan_ok=True)
+    served = served_model.evaluate(model, network, data, data.test, piece_steps=piece).metrics
+    assert served == pytest.approx(expected, rel=1e-4, nan_ok=True)
 
 
-def test_a_server_that_refuses_or_is_not_there_is_told(client: httpx.Client) -> None:
+def test_a_refusal_and_an_unreachable_server_are_reported(client: httpx.Client) -> None:
     data = data_of("classify")
-    for asked, why in (
-        (served_model.ServedModel(str(client.base_url), "nobody"), "/predict answered 404: .*unknown_model"),
+    for model, message in (
+        (served_model.ServedModel(str(client.base_url), "unknown"), "/predict answered 404: .*unknown_model"),
         (served_model.ServedModel(str(client.base_url), "lstm"), "refused a sequence|answered 422"),
         (served_model.ServedModel("http://127.0.0.1:9", "lstm"), "http://127.0.0.1:9/predict: "),
     ):
-        with pytest.raises(served_model.ServerError, match=why):
-            served_model.evaluate(asked, network_for(data), data, data.test)
+        with pytest.raises(served_model.ServerError, match=message):
+            served_model.evaluate(model, network_for(data), data, data.test)

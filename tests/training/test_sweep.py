@@ -1,4 +1,4 @@
-"""A sweep: tries what it is told, on the validation part, and goes on where it stopped."""
+"""A sweep: parses its space, ranks by validation loss, and resumes."""
 
 import csv
 import shutil
@@ -18,9 +18,9 @@ SMALL = Config(data="vowels", recipe=Recipe(hidden=4, epochs=1, batch_size=64))
 SPACE = read_space(("hidden=4,8", "learning_rate=1e-3..1e-1"))
 
 
-def test_what_is_tried_is_read_by_the_types_of_the_recipe() -> None:
-    told = ("hidden=8..512", "learning-rate=1e-4..1e-2", "dropout=0..0.5", "cell=lstm,gru", "layers=1,2")
-    assert read_space(told) == {
+def test_the_space_is_parsed_with_the_types_of_the_recipe() -> None:
+    options = ("hidden=8..512", "learning-rate=1e-4..1e-2", "dropout=0..0.5", "cell=lstm,gru", "layers=1,2")
+    assert read_space(options) == {
         "hidden": IntDistribution(8, 512, log=True),
         "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
         "dropout": FloatDistribution(0, 0.5),
@@ -30,7 +30,7 @@ def test_what_is_tried_is_read_by_the_types_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
+    ("option", "message"),
     [
         ("hiden=3", "expected FIELD=VALUES with a field of the recipe, one of cell, hidden"),
         ("hidden", "expected FIELD=VALUES"),
@@ -40,21 +40,21 @@ def test_what_is_tried_is_read_by_the_types_of_the_recipe() -> None:
         ("cell=a..b", "expected two numbers"),
     ],
 )
-def test_what_makes_no_sense_is_refused(told: str, why: str) -> None:
-    with pytest.raises(SweepError, match=why):
-        read_space((told,))
+def test_an_invalid_option_is_refused(option: str, message: str) -> None:
+    with pytest.raises(SweepError, match=message):
+        read_space((option,))
 
 
-def test_a_sweep_goes_on_where_it_stopped_and_as_it_would_have(tmp_path: Path) -> None:
+def test_a_resumed_sweep_equals_an_undisturbed_one(tmp_path: Path) -> None:
     whole = list(sweep(SMALL, SPACE, tmp_path / "whole", count=4))
     assert {trial.tried["hidden"] for trial in whole} <= {4, 8}
     for trial, _ in zip(sweep(SMALL, SPACE, tmp_path / "broken", count=4), range(2), strict=False):
         assert trial == whole[trial.number]
-    shutil.rmtree(tmp_path / "broken" / "trial-001")  # as Ctrl-C in its midst leaves it, or less
+    shutil.rmtree(tmp_path / "broken" / "trial-001")  # as after Ctrl-C, or less
     assert list(sweep(SMALL, SPACE, tmp_path / "broken", count=4)) == whole
-    made = (tmp_path / "whole" / "trial-000" / OUTCOME_FILE).stat().st_mtime_ns
+    modified = (tmp_path / "whole" / "trial-000" / OUTCOME_FILE).stat().st_mtime_ns
     assert list(sweep(SMALL, SPACE, tmp_path / "whole", count=4)) == whole
-    assert (tmp_path / "whole" / "trial-000" / OUTCOME_FILE).stat().st_mtime_ns == made
+    assert (tmp_path / "whole" / "trial-000" / OUTCOME_FILE).stat().st_mtime_ns == modified
 
 
 def test_the_loss_is_that_of_the_run_and_the_test_part_is_not_measured(tmp_path: Path) -> None:
@@ -65,18 +65,18 @@ def test_the_loss_is_that_of_the_run_and_the_test_part_is_not_measured(tmp_path:
     assert "test" not in (tmp_path / "sweep" / "trial-000" / OUTCOME_FILE).read_text()
 
 
-def test_another_sweep_does_not_mix_in(tmp_path: Path) -> None:
+def test_another_sweep_in_the_folder_is_refused(tmp_path: Path) -> None:
     list(sweep(SMALL, SPACE, tmp_path, count=1))
     with pytest.raises(SweepError, match="belongs to another sweep; --out"):
         list(sweep(SMALL.model_copy(update={"seed": 7}), SPACE, tmp_path, count=1))
 
 
-def test_what_diverged_ranks_last() -> None:
+def test_diverged_trials_rank_last() -> None:
     def trial(number: int, loss: float) -> Trial:
         return Trial(number, {}, SMALL, loss)
 
     trials = [trial(0, float("nan")), trial(1, 2.0), trial(2, 1.0)]
-    assert [found.number for found in ranked(trials)] == [2, 1, 0]
+    assert [one.number for one in ranked(trials)] == [2, 1, 0]
 
 
 def test_the_command_names_the_best_and_draws_a_picture(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_command_names_the_best_and_draws_a_picture(tmp_path: Path) -> None:
     assert len(losses) == 2
 
 
-def test_recipes_for_a_table_of_ones_own_are_tried(tmp_path: Path) -> None:
+def test_a_sweep_runs_on_a_users_table(tmp_path: Path) -> None:
     table = tmp_path / "own.csv"
     table.write_text("x,y\n" + "".join(f"{row % 5},{row % 7}\n" for row in range(100)))
     words: list[Any] = [

@@ -62,7 +62,7 @@ def explain(
         explanation = inside.explain(done.network, done.data, x[:steps], target=number)
         out = out or folder / "explained"
         out.mkdir(parents=True, exist_ok=True)
-        _write(explanation, done, None if truth is None else truth[:steps], out)
+        _write(explanation, done, truth, out)
     _show(explanation, out, is_forecast=done.data.forecast is not None)
 
 
@@ -90,7 +90,7 @@ def _write(explanation: "Explanation", done: "Run", truth: Any, out: Path) -> No
             explanation.outputs,
             names=[f"{series} {horizon}" for series in done.data.labels for horizon in forecast.names],
             quantiles=forecast.quantiles,
-            truth=truth,
+            truth=None if truth is None else truth[: len(explanation.outputs)],
             path=out / "outputs.png",
         )
     figures.draw_saliency(

@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""The command line."""
 
 import json
 import subprocess
@@ -25,13 +25,13 @@ def test_help_shows_examples(command: list[str]) -> None:
     assert f"\n  cellgate-train {' '.join(command)}" in result.output
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_imports_no_torch() -> None:
     code = "import sys, training.__main__; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("command", ["evaluate", "explain", "compress"])
-def test_a_run_that_is_not_there_is_told_before_torch_is_waited_for(command: str) -> None:
+def test_a_missing_run_is_reported_before_torch_is_imported(command: str) -> None:
     words = [command, "nowhere", *(["--test", "0"] if command == "explain" else [])]
     code = f"""
 import sys
@@ -78,7 +78,7 @@ def test_the_articles_recipe_is_ten_plain_epochs(tmp_path: Path) -> None:
     assert not any(recipe[name] for name in ("dropout", "noise", "weight_decay", "patience"))
 
 
-def test_evaluate_measures_a_run(finished: Run) -> None:
+def test_evaluate_scores_a_run(finished: Run) -> None:
     result = call("evaluate", finished.folder)
     assert result.exit_code == 0, result.output
     assert f"accuracy {finished.metrics['test_accuracy']:.4f}" in result.output
@@ -111,12 +111,12 @@ def test_export_makes_random_models_of_any_size(tmp_path: Path) -> None:
     ("arguments", "complaint"),
     [
         (["train", "nouns"], "'nouns' is not"),
-        (["train", "vowels", "--recipe", "magic"], "has the recipes regularised, article"),
+        (["train", "vowels", "--recipe", "magic"], "the recipes of vowels are regularised, article"),
         (["train", "vowels", "--hidden", "0"], "--hidden"),
         (["train", "vowels", "--dropout", "1"], "--dropout"),
         (["train", "vowels", "--seed", "-1"], "--seed"),
         (["train", "vowels", "--cell", "brain", "--out", "OUT"], "no cell 'brain'; there are: "),
-        (["train", "vowels", "--seeds", "5", "--export", "x"], "--seeds goes with neither"),
+        (["train", "vowels", "--seeds", "5", "--export", "x"], "--seeds cannot be combined with"),
         (["evaluate", "OUT"], "holds no finished run"),
         (["export", "OUT"], "either --run or --random"),
         (["export", "OUT", "--run", "OUT"], "holds no finished run"),
@@ -136,7 +136,7 @@ def test_a_mistake_is_one_line_without_a_traceback(
 
 
 @pytest.mark.parametrize("cell", cells.names())
-def test_every_cell_is_trained_and_exported_by_its_name(cell: str, tmp_path: Path) -> None:
+def test_every_cell_is_trained_and_exported(cell: str, tmp_path: Path) -> None:
     size = ["--cell", cell, "--layers", "2", "--hidden", "6", "--layer-dropout", "0.2", "--epochs", "1"]
     result = call("train", "vowels", *size, "--out", tmp_path / "run", "--export", tmp_path / "1")
     assert result.exit_code == 0, result.output

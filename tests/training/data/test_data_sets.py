@@ -1,4 +1,4 @@
-"""The real data sets: what is read is what was published, and nothing of the test part is anywhere else."""
+"""The real data sets are read as published, and no test value is in another part."""
 
 import gzip
 import pickle
@@ -38,52 +38,52 @@ FROM_NPM = {"moby", "moby_subwords"}
 
 def load(name: str) -> DataSet:
     if name in FROM_NPM and shutil.which("npm") is None:
-        pytest.skip(f"{name} lies in an npm package, and there is no npm here")
+        pytest.skip(f"{name} is in an npm package, and npm is not installed")
     return data.load(name)
 
 
 @pytest.mark.parametrize("name", data.names())
 def test_a_data_set_has_the_published_size_and_describes_itself(name: str) -> None:
-    found = load(name)
-    lengths = [len(sequence) for sequence in found.train.sequences + found.test.sequences]
-    assert (len(found.train), len(found.test), min(lengths), max(lengths)) == SIZES[name]
-    assert found.name == name
-    assert found.citation
-    assert found.license
-    columns = sum(given.columns for given in found.inputs)
-    for part in filter(None, (found.train, found.validation, found.test)):
+    data_set = load(name)
+    lengths = [len(sequence) for sequence in data_set.train.sequences + data_set.test.sequences]
+    assert (len(data_set.train), len(data_set.test), min(lengths), max(lengths)) == SIZES[name]
+    assert data_set.name == name
+    assert data_set.citation
+    assert data_set.license
+    columns = sum(input_.columns for input_ in data_set.inputs)
+    for part in filter(None, (data_set.train, data_set.validation, data_set.test)):
         assert all(sequence.shape[1] == columns for sequence in part.sequences)
         assert all(sequence.dtype == np.float32 for sequence in part.sequences)
 
 
 @pytest.mark.parametrize("name", data.names())
-def test_only_inputs_that_say_so_have_gaps_and_tokens_are_in_the_vocabulary(name: str) -> None:
-    found = load(name)
-    steps = np.concatenate(found.train.sequences + found.test.sequences)
+def test_only_declared_inputs_have_gaps_and_tokens_are_in_the_vocabulary(name: str) -> None:
+    data_set = load(name)
+    steps = np.concatenate(data_set.train.sequences + data_set.test.sequences)
     start = 0
-    for given in found.inputs:
-        values = steps[:, start : start + given.columns]
-        start += given.columns
-        assert np.isnan(values).any() == given.has_gaps
-        if given.kind == "token":
-            assert set(np.unique(values)) <= set(range(len(given.vocabulary)))
+    for input_ in data_set.inputs:
+        values = steps[:, start : start + input_.columns]
+        start += input_.columns
+        assert np.isnan(values).any() == input_.has_gaps
+        if input_.kind == "token":
+            assert set(np.unique(values)) <= set(range(len(input_.vocabulary)))
 
 
 @pytest.mark.parametrize("name", ["air", "co2", "ocean", "traffic", "glucose"])
-def test_the_test_part_comes_after_all_that_is_learnt_from(name: str) -> None:
-    """Its values, in order, are in no window of the training part."""
-    found = load(name)
-    assert found.forecast is not None
-    assert found.validation is not None
-    probe = found.test.sequences[0][:200, 0]
-    for part in (found.train, found.validation):
+def test_the_test_part_comes_after_the_training_and_validation_parts(name: str) -> None:
+    """Its values are in no window of the other parts."""
+    data_set = load(name)
+    assert data_set.forecast is not None
+    assert data_set.validation is not None
+    probe = data_set.test.sequences[0][:200, 0]
+    for part in (data_set.train, data_set.validation):
         for sequence in part.sequences:
             assert not np.array_equal(sequence[-200:, 0], probe, equal_nan=True)
 
 
-def test_what_is_foretold_is_what_comes() -> None:
-    found = load("air")
-    x, y = found.test.sequences[0], found.test.targets[0]
+def test_targets_are_the_later_values() -> None:
+    data_set = load("air")
+    x, y = data_set.test.sequences[0], data_set.test.targets[0]
     for column, horizon in enumerate((1, 6, 24)):
         assert np.array_equal(y[:-horizon, column], x[horizon:, 0], equal_nan=True)
         assert np.isnan(y[-horizon:, column]).all()
@@ -101,20 +101,20 @@ def test_windows_cover_a_series_and_the_last_may_be_short() -> None:
     assert np.isnan(split.targets[2][-1]).all()
 
 
-def test_a_calendar_turns() -> None:
-    names, found = series.calendar([datetime(2020, 1, 6, hour) for hour in (0, 6, 12)])
+def test_a_calendar_is_cyclic() -> None:
+    names, columns = series.calendar([datetime(2020, 1, 6, hour) for hour in (0, 6, 12)])
     assert names[:2] == ("hour_sin", "hour_cos")
-    np.testing.assert_allclose(found[:, :2], [[0, 1], [1, 0], [0, -1]], atol=1e-6)
+    np.testing.assert_allclose(columns[:, :2], [[0, 1], [1, 0], [0, -1]], atol=1e-6)
 
 
-def test_ocean_lays_readings_on_a_grid(tmp_path: Path) -> None:
+def test_ocean_puts_readings_on_a_grid(tmp_path: Path) -> None:
     path = tmp_path / "sea.csv.gz"
     with gzip.open(path, "wt") as file:
         file.write("time,temperature\n2016-02-15 00:00:00+00:00,4.5\n2016-02-15 01:30:00+00:00,4.25\n")
     np.testing.assert_array_equal(ocean.on_grid(path)[:, 0], [4.5, np.nan, np.nan, 4.25])
 
 
-def test_glucose_is_foretold_by_the_clock_not_by_steps() -> None:
+def test_glucose_horizons_are_in_minutes_not_in_steps() -> None:
     minutes = np.array([0.0, 5, 10, 30, 31, 61])
     values = np.array([100, 110, 120, 130, 140, 150], np.float32)
     later = glucose.later(minutes, values)
@@ -136,66 +136,68 @@ def test_traffic_has_every_hour_and_a_holiday_lasts_all_day() -> None:
     assert holidays == ["Christmas Day"] * 4
 
 
-def test_words_are_learnt_from_the_training_part_alone() -> None:
-    found = reuters.data_of([("earn", ["net"] * 3 + ["rare"])], [("earn", ["net", "unheard"])])
-    assert found.inputs[0].vocabulary == ("<unknown>", "net")
-    assert found.test.sequences[0][:, 0].tolist() == [1, 0]
+def test_words_are_learned_from_the_training_part_alone() -> None:
+    data_set = reuters.data_of([("earn", ["net"] * 3 + ["rare"])], [("earn", ["net", "unheard"])])
+    assert data_set.inputs[0].vocabulary == ("<unknown>", "net")
+    assert data_set.test.sequences[0][:, 0].tolist() == [1, 0]
 
 
 def test_raw_news_become_the_ids_that_the_scores_were_measured_on() -> None:
-    """Those of before there was a tokenizer: the places of the words, split at spaces, in the vocabulary."""
-    found = load("reuters")
+    """The ids from before the tokenizer existed: positions in the vocabulary of words between spaces."""
+    data_set = load("reuters")
     train, test = (reuters.read(path) for path in fetch(reuters.WHEEL))
     counts = Counter(word for _, words in train for word in words)
     vocabulary = ("<unknown>", *sorted(word for word, count in counts.items() if count >= 3))
-    assert found.inputs[0].vocabulary == vocabulary
-    assert found.inputs[0].unknown == 0
+    assert data_set.inputs[0].vocabulary == vocabulary
+    assert data_set.inputs[0].unknown == 0
     number = {word: place for place, word in enumerate(vocabulary)}
-    for (_, words), ids in zip(test, found.test.sequences, strict=True):
+    for (_, words), ids in zip(test, data_set.test.sequences, strict=True):
         assert [number.get(word, 0) for word in words] == ids[:, 0].tolist()
     written = "U.S. exporters' fear: 25 pct\nless TRADE"
     plain = [number[word] for word in ("u", "s", "exporters", "fear", "pct", "less", "trade")]
-    assert tokens.read(found.inputs[0], written)[:, 0].tolist() == plain
+    assert tokens.read(data_set.inputs[0], written)[:, 0].tolist() == plain
 
 
-def test_the_training_part_has_every_character_of_moby_dick_so_nothing_of_the_rest_is_known() -> None:
-    found, text = load("moby"), moby.text()
-    [given] = found.inputs
-    assert found.validation is not None
-    assert given.vocabulary == found.labels == tuple(sorted(set(text)))
-    assert tokens.learn_characters([moby.parts(text)[0]]) == given
-    for part, split in zip(moby.parts(text), (found.train, found.validation, found.test), strict=True):
-        number = {character: place for place, character in enumerate(given.vocabulary)}
+def test_the_training_part_has_every_character_of_moby_dick() -> None:
+    data_set, text = load("moby"), moby.text()
+    [input_] = data_set.inputs
+    assert data_set.validation is not None
+    assert input_.vocabulary == data_set.labels == tuple(sorted(set(text)))
+    assert tokens.learn_characters([moby.parts(text)[0]]) == input_
+    for part, split in zip(
+        moby.parts(text), (data_set.train, data_set.validation, data_set.test), strict=True
+    ):
+        number = {character: place for place, character in enumerate(input_.vocabulary)}
         assert [number[character] for character in part[:-1]] == joined(split)
 
 
-def test_subwords_spell_the_same_book_and_are_learnt_from_its_training_part() -> None:
-    found, (train, _, test) = load("moby_subwords"), moby.parts(moby.text())
-    [given] = found.inputs
-    assert tokens.learn_bpe([train], size=512) == given
-    told = [float(token) for token in np.concatenate(found.test.targets)]
-    ids = tokens.read(given, test)[:, 0].tolist()
-    assert told == ids[1:]
-    assert found.token_length == len(test) / len(ids)
-    assert Tokenizer.from_str(given.tokenizer or "").decode([int(token) for token in ids]) == test
+def test_subwords_decode_to_the_book_and_are_learned_from_its_training_part() -> None:
+    data_set, (train, _, test) = load("moby_subwords"), moby.parts(moby.text())
+    [input_] = data_set.inputs
+    assert tokens.learn_bpe([train], size=512) == input_
+    targets = [float(token) for token in np.concatenate(data_set.test.targets)]
+    ids = tokens.read(input_, test)[:, 0].tolist()
+    assert targets == ids[1:]
+    assert data_set.token_length == len(test) / len(ids)
+    assert Tokenizer.from_str(input_.tokenizer or "").decode([int(token) for token in ids]) == test
 
 
 def test_numbers_alone_are_those_of_the_traffic() -> None:
-    whole, found = load("traffic"), load("traffic_numbers")
-    assert found.inputs == whole.inputs[:2]
-    width = sum(given.columns for given in found.inputs)
+    whole, data_set = load("traffic"), load("traffic_numbers")
+    assert data_set.inputs == whole.inputs[:2]
+    width = sum(input_.columns for input_ in data_set.inputs)
     assert width == whole.test.sequences[0].shape[1] - 2
-    assert np.array_equal(found.test.sequences[0], whole.test.sequences[0][:, :width], equal_nan=True)
-    assert np.array_equal(found.test.targets[0], whole.test.targets[0], equal_nan=True)
+    assert np.array_equal(data_set.test.sequences[0], whole.test.sequences[0][:, :width], equal_nan=True)
+    assert np.array_equal(data_set.test.targets[0], whole.test.targets[0], equal_nan=True)
 
 
-def test_carbon_dioxide_has_the_weeks_that_were_published() -> None:
-    found = load("co2")
-    assert found.validation is not None
-    weeks = found.train.sequences[0][:, 0]
+def test_carbon_dioxide_has_the_published_weeks() -> None:
+    data_set = load("co2")
+    assert data_set.validation is not None
+    weeks = data_set.train.sequences[0][:, 0]
     assert weeks[:3].tolist() == [np.float32(316.1), np.float32(317.3), np.float32(317.6)]
-    assert found.test.sequences[0][-1, 0] == np.float32(371.5)
-    x, y = found.test.sequences[0], found.test.targets[0]
+    assert data_set.test.sequences[0][-1, 0] == np.float32(371.5)
+    x, y = data_set.test.sequences[0], data_set.test.targets[0]
     for column, horizon in enumerate((4, 26, 52)):
         assert np.array_equal(y[:-horizon, column], x[horizon:, 0], equal_nan=True)
 
@@ -206,14 +208,14 @@ def joined(split: Split) -> list[float]:
     return first
 
 
-def test_characters_foretell_the_next() -> None:
-    found = moby.data_of("abc" * 100)
-    x, y = found.train.sequences[0][:, 0], found.train.targets[0]
-    assert found.labels == ("a", "b", "c")
+def test_the_target_of_a_character_is_the_next_one() -> None:
+    data_set = moby.data_of("abc" * 100)
+    x, y = data_set.train.sequences[0][:, 0], data_set.train.targets[0]
+    assert data_set.labels == ("a", "b", "c")
     assert np.array_equal(x[1:], y[:-1])
 
 
-def test_a_customer_is_known_up_to_the_day_of_asking(tmp_path: Path) -> None:
+def test_a_customer_is_known_up_to_the_day_of_the_prediction(tmp_path: Path) -> None:
     path = tmp_path / "cdnow.txt"
     path.write_text(
         " customer_id  date number_of_cds  dollar_value\n"
@@ -230,5 +232,5 @@ def test_a_pickle_that_would_call_anything_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.npy"
     np.save(path, np.array([{"X": Path("/")}], dtype=object), allow_pickle=True)
     refused: Callable[[Path], object] = watch.read
-    with pytest.raises(pickle.UnpicklingError, match="has no place in a data set"):
+    with pytest.raises(pickle.UnpicklingError, match="is not allowed in a data set"):
         refused(path)

@@ -1,4 +1,4 @@
-"""Data sets: what is read is what was published, and only the file that was pinned."""
+"""Data sets are read as published, and only from pinned files."""
 
 import hashlib
 import zipfile
@@ -39,7 +39,7 @@ def test_vowels_has_the_official_split(vowels: DataSet) -> None:
     assert (len(vowels.inputs[0].features), vowels.labels) == (12, tuple("123456789"))
 
 
-def test_digits_are_read_by_rows_and_split_for_good() -> None:
+def test_digits_are_read_by_rows_with_a_fixed_split() -> None:
     digits = data.load("digits")
     assert (len(digits.train), len(digits.test)) == (1347, 450)
     assert {sequence.shape for sequence in digits.train.sequences + digits.test.sequences} == {(8, 8)}
@@ -65,7 +65,7 @@ def test_every_data_set_has_recipes() -> None:
         assert data.recipes(name)
 
 
-def test_an_unknown_data_set_is_named() -> None:
+def test_the_error_names_an_unknown_data_set() -> None:
     with pytest.raises(KeyError, match=r"no data set 'nouns'; there are: .*vowels"):
         data.load("nouns")
 
@@ -76,14 +76,14 @@ def test_a_split_needs_a_target_for_each_sequence() -> None:
 
 
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=6), st.floats(0.05, 0.5), st.integers(0, 9))
-def test_hold_out_parts_every_class_alike(counts: list[int], share: float, seed: int) -> None:
+def test_hold_out_takes_the_same_share_of_every_class(counts: list[int], share: float, seed: int) -> None:
     split = split_of(counts)
-    kept, held = hold_out(split, share=share, seed=seed)
-    assert sorted(rows_of(kept) + rows_of(held)) == list(range(len(split)))
+    remaining, held_out = hold_out(split, share=share, seed=seed)
+    assert sorted(rows_of(remaining) + rows_of(held_out)) == list(range(len(split)))
     for target, count in enumerate(counts):
-        assert (held.targets == target).sum() == max(1, round(share * count))
+        assert (held_out.targets == target).sum() == max(1, round(share * count))
     again = hold_out(split, share=share, seed=seed)[1]
-    assert rows_of(again) == rows_of(held)
+    assert rows_of(again) == rows_of(held_out)
 
 
 def wheel_in(folder: Path, content: bytes = CONTENT) -> Path:
@@ -107,7 +107,7 @@ def pinned(path: Path) -> Wheel:
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the only place where pip looks for packages."""
+    """A folder that is pip's only source of packages."""
     shelf = tmp_path / "shelf"
     shelf.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -145,10 +145,10 @@ def test_fetch_refuses_another_member_in_the_pinned_wheel(shelf: Path) -> None:
         fetch(wheel)
 
 
-def test_a_wheel_of_one_kind_of_machine_is_read_on_any(shelf: Path) -> None:
-    """pip would choose another file on another machine, of another checksum."""
-    made = wheel_in(shelf)
-    other = made.rename(shelf / "sounds-1.0-cp39-cp39-win_arm64.whl")
+def test_a_platform_specific_wheel_is_read_on_any_platform(shelf: Path) -> None:
+    """On another machine pip would choose another file, with another checksum."""
+    archive = wheel_in(shelf)
+    other = archive.rename(shelf / "sounds-1.0-cp39-cp39-win_arm64.whl")
     wheel = replace(pinned(other), made_for="3.9-cp39-win_arm64")
     assert fetch(wheel)[0].read_bytes() == CONTENT
     assert "--platform win_arm64 sounds==1.0" in wheel.manual
@@ -157,6 +157,6 @@ def test_a_wheel_of_one_kind_of_machine_is_read_on_any(shelf: Path) -> None:
 
 
 @pytest.mark.usefixtures("shelf")
-def test_without_a_network_it_says_what_to_do() -> None:
+def test_without_a_network_the_error_names_the_manual_command() -> None:
     with pytest.raises(FetchError, match=r"(?s)sounds 1\.0.*pip could not download.*put vowels\.txt into"):
         fetch(Wheel("sounds", "1.0", "", {"sounds/vowels.txt": ""}))

@@ -1,4 +1,4 @@
-"""Tables of one's own: from rows to sequences, and errors that name row and column."""
+"""Users' tables: from rows to sequences."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def rooms(count: int = 20, *, steps: int = 12) -> list[dict[str, Any]]:
-    """A class of each sequence that its numbers tell."""
+    """Sequences whose class depends on their numbers."""
     rng = np.random.default_rng(0)
     return [
         {"room": f"r{room}", "minute": 5 * step, "warmth": round(rng.normal(room % 2 * 3), 3),
@@ -39,7 +39,7 @@ def rooms(count: int = 20, *, steps: int = 12) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def told(path: Path, *targets: str, **fields: Any) -> Table:
+def table_of(path: Path, *targets: str, **fields: Any) -> Table:
     return Table(path=str(path), sha256=fingerprint(path), targets=targets, **fields)
 
 
@@ -55,16 +55,16 @@ def all_steps(data: DataSet) -> dict[tuple[float, ...], Any]:
 
 def test_rows_become_sequences_of_different_lengths_with_named_inputs(tmp_path: Path) -> None:
     path = write(tmp_path / "rooms.csv", rooms())
-    data, shown, _ = interpret(told(path, "kind", id_column="room", time_column="minute"))
+    data, summaries, _ = interpret(table_of(path, "kind", id_column="room", time_column="minute"))
     assert (data.task, data.labels, data.name) == ("classify", ("cold", "warm"), "rooms")
     numbers, window = data.inputs
     assert (numbers.name, numbers.features, numbers.has_gaps) == (NUMBERS, ("warmth",), False)
     assert (window.name, window.kind, window.vocabulary) == ("window", "token", (OTHER, "open", "shut"))
-    found = all_steps(data)
-    assert sorted({len(steps) // 2 for steps in found}) == [12, 13, 14]
-    assert len(found) == 20
-    assert [(row.name, row.role) for row in shown] == [
-        ("room", "the sequence"), ("minute", "the time, in no known unit"), ("warmth", "number"),
+    by_steps = all_steps(data)
+    assert sorted({len(steps) // 2 for steps in by_steps}) == [12, 13, 14]
+    assert len(by_steps) == 20
+    assert [(row.name, row.role) for row in summaries] == [
+        ("room", "sequence"), ("minute", "time, unit unknown"), ("warmth", "number"),
         ("window", "category"), ("kind", "target, category"),
     ]  # fmt: skip
 
@@ -73,9 +73,9 @@ def test_rows_become_sequences_of_different_lengths_with_named_inputs(tmp_path: 
 def test_the_order_of_the_rows_does_not_matter(tmp_path_factory: pytest.TempPathFactory, random: Any) -> None:
     folder = tmp_path_factory.mktemp("rows")
     rows = rooms()
-    ordered = load(told(write(folder / "a.csv", rows), "kind", id_column="room", time_column="minute"))
+    ordered = load(table_of(write(folder / "a.csv", rows), "kind", id_column="room", time_column="minute"))
     random.shuffle(rows)
-    mixed = load(told(write(folder / "b.csv", rows), "kind", id_column="room", time_column="minute"))
+    mixed = load(table_of(write(folder / "b.csv", rows), "kind", id_column="room", time_column="minute"))
     for part in ("train", "validation", "test"):
         one, two = getattr(ordered, part), getattr(mixed, part)
         assert one.targets.tolist() == two.targets.tolist()
@@ -86,20 +86,20 @@ def test_csv_and_parquet_are_the_same(tmp_path: Path) -> None:
     rows = rooms()
     pl.DataFrame(rows).write_parquet(tmp_path / "rooms.parquet")
     csv, parquet = (
-        load(told(path, "kind", id_column="room", time_column="minute"))
+        load(table_of(path, "kind", id_column="room", time_column="minute"))
         for path in (write(tmp_path / "rooms.csv", rows), tmp_path / "rooms.parquet")
     )
     assert all_steps(csv) == all_steps(parquet)
 
 
-def test_missing_values_are_gaps_and_irregular_times_are_told(tmp_path: Path) -> None:
+def test_missing_values_are_gaps_and_irregular_times_become_a_feature(tmp_path: Path) -> None:
     rows = [
         {"id": str(number), "at": f"2024-03-0{1 + day} 0{hour}:00:00", "x": (hour, None)[hour == 3], "y": day}
         for number in range(12) for day, hours in enumerate(((0, 1, 3), (2, 3)), 1) for hour in hours
     ]  # fmt: skip
-    data = load(told(write(tmp_path / "t.csv", rows), "y", id_column="id", time_column="at"))
+    data = load(table_of(write(tmp_path / "t.csv", rows), "y", id_column="id", time_column="at"))
     [numbers] = data.inputs
-    assert numbers.features == ("y", "x", SINCE), "what is foretold is first"
+    assert numbers.features == ("y", "x", SINCE), "the target of a forecast comes first"
     assert numbers.units[-1] == "h"
     assert numbers.has_gaps
     np.testing.assert_array_equal(
@@ -107,9 +107,9 @@ def test_missing_values_are_gaps_and_irregular_times_are_told(tmp_path: Path) ->
     )
 
 
-def test_numbers_are_foretold_over_every_horizon(tmp_path: Path) -> None:
+def test_numbers_are_forecast_over_every_horizon(tmp_path: Path) -> None:
     rows = [{"x": float(step**2), "z": 0.5} for step in range(100)]
-    data = load(told(write(tmp_path / "one.csv", rows), "x", horizons=(1, 3)))
+    data = load(table_of(write(tmp_path / "one.csv", rows), "x", horizons=(1, 3)))
     assert data.forecast is not None
     assert (data.forecast.columns, data.forecast.names) == ((0,), ("+1 step", "+3 steps"))
     assert [len(part) for part in (data.train, data.validation, data.test) if part] == [1, 1, 1]
@@ -120,10 +120,10 @@ def test_numbers_are_foretold_over_every_horizon(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("horizon", [1, 7, 20])
-def test_no_part_knows_what_comes_in_the_next(tmp_path: Path, horizon: int) -> None:
-    """Targets were taken from the whole sequence: the last ones learnt were of the validation part."""
+def test_no_part_contains_values_of_a_later_one(tmp_path: Path, horizon: int) -> None:
+    """Targets were once taken from the whole sequence, so the last ones came from the validation part."""
     path = write(tmp_path / "one.csv", [{"x": float(step)} for step in range(400)])
-    data = load(told(path, "x", horizons=(horizon,)))
+    data = load(table_of(path, "x", horizons=(horizon,)))
     assert data.validation is not None
     for part in (data.train, data.validation, data.test):
         last = max(sequence.max() for sequence in part.sequences)
@@ -137,57 +137,57 @@ def halves(gap: int) -> list[dict[str, Any]]:
     return [{"t": step, "y": step % 7, "x": None if step == gap else step % 5} for step in range(100)]
 
 
-def test_only_what_is_learnt_from_decides_what_the_network_is(tmp_path: Path) -> None:
-    data, _, notes = interpret(told(write(tmp_path / "a.csv", halves(gap=30)), "y", time_column="t"))
+def test_the_training_part_alone_decides_the_inputs(tmp_path: Path) -> None:
+    data, _, notes = interpret(table_of(write(tmp_path / "a.csv", halves(gap=30)), "y", time_column="t"))
     assert (data.inputs[0].has_gaps, notes) == (True, [])
     path = write(tmp_path / "b.csv", [*halves(gap=92), {"t": 200, "y": 3, "x": 3}])
-    data, _, notes = interpret(told(path, "y", time_column="t"))
+    data, _, notes = interpret(table_of(path, "y", time_column="t"))
     assert not data.inputs[0].has_gaps
-    assert data.inputs[0].features == ("y", "x"), "the steps learnt from are equally far apart"
+    assert data.inputs[0].features == ("y", "x"), "the training steps are equally spaced"
     place = 92 - (101 - len(data.test.sequences[0]))
-    assert data.test.sequences[0][place - 1 : place + 1, 1].tolist() == [1, 1], "the last one seen"
+    assert data.test.sequences[0][place - 1 : place + 1, 1].tolist() == [1, 1], "the last observed value"
     assert len(notes) == 1
-    assert "column 'x': 1 missing, none of them in the part that is learnt from" in notes[0]
+    assert "column 'x': 1 missing, none of them in the training part" in notes[0]
 
 
-def test_a_sequence_shorter_than_the_horizon_has_nothing_to_come(tmp_path: Path) -> None:
+def test_a_sequence_shorter_than_the_horizon_has_no_target(tmp_path: Path) -> None:
     rows = [{"id": n, "y": s**2} for n in range(20) for s in range(1 + 3 * (n % 2))]
-    data = load(told(write(tmp_path / "t.csv", rows), "y", id_column="id", horizons=(1, 2)))
-    found = all_steps(data)
-    assert np.isnan(found[(0,)]).all()
-    np.testing.assert_array_equal(found[0, 1, 4, 9], [[1, 4], [4, 9], [9, np.nan], [np.nan, np.nan]])
+    data = load(table_of(write(tmp_path / "t.csv", rows), "y", id_column="id", horizons=(1, 2)))
+    by_steps = all_steps(data)
+    assert np.isnan(by_steps[(0,)]).all()
+    np.testing.assert_array_equal(by_steps[0, 1, 4, 9], [[1, 4], [4, 9], [9, np.nan], [np.nan, np.nan]])
 
 
 def test_numeric_times_have_no_unit_and_are_shown_by_size(tmp_path: Path) -> None:
-    """They were taken for seconds, divided by 60, and shown as texts: 0 to 99 of 0 to 3,900."""
+    """They were once read as seconds, divided by 60, and shown as texts: 0 to 99 of 0 to 3,900."""
     rows = [{"day": day * 10 + day % 3, "y": day % 5} for day in range(391)]
-    data, shown, _ = interpret(told(write(tmp_path / "days.csv", rows), "y", time_column="day"))
+    data, summaries, _ = interpret(table_of(write(tmp_path / "days.csv", rows), "y", time_column="day"))
     assert data.inputs[0].units == ("", "")
     assert data.test.sequences[0][:3, 1].tolist() == [8, 11, 11]
-    assert [(row.role, row.values) for row in shown if row.name != "y"] == [
-        ("the time, in no known unit", "0 to 3900"), ("number, of the time", "0 to 11"),
+    assert [(row.role, row.values) for row in summaries if row.name != "y"] == [
+        ("time, unit unknown", "0 to 3900"), ("number, from the time", "0 to 11"),
     ]  # fmt: skip
 
 
-def test_a_text_of_the_test_part_alone_is_another_and_none_is_missing(tmp_path: Path) -> None:
+def test_texts_outside_the_training_part_are_other_and_nulls_are_missing(tmp_path: Path) -> None:
     rows = [{"y": s % 7, "k": "new" if s == 98 else None if s % 10 == 0 else "ab"[s % 2]} for s in range(100)]
-    _, kind = load(told(write(tmp_path / "t.csv", rows), "y")).inputs
+    _, kind = load(table_of(write(tmp_path / "t.csv", rows), "y")).inputs
     assert kind.vocabulary == (OTHER, MISSING, "a", "b")
     assert (kind.unknown, kind.missing) == (0, 1)
     rows = [row for row in rows if row["k"] is not None]
-    _, kind = load(told(write(tmp_path / "u.csv", rows), "y")).inputs
-    assert (kind.unknown, kind.missing) == (0, 0), "as it is where only the test part has a gap"
+    _, kind = load(table_of(write(tmp_path / "u.csv", rows), "y")).inputs
+    assert (kind.unknown, kind.missing) == (0, 0), "null is <other> if only the test part has one"
 
 
-def test_what_may_be_a_mistake_is_noted_and_what_is_empty_is_left_out(tmp_path: Path) -> None:
+def test_doubtful_columns_are_noted_and_empty_ones_ignored(tmp_path: Path) -> None:
     rows = [{"y": s % 7, "half": f"{s % 9},5", "name": f"n{s}", "none": None} for s in range(100)]
-    data, shown, notes = interpret(told(write(tmp_path / "t.csv", rows), "y"))
-    assert [given.name for given in data.inputs] == [NUMBERS, "half", "name"]
+    data, summaries, notes = interpret(table_of(write(tmp_path / "t.csv", rows), "y"))
+    assert [input_.name for input_ in data.inputs] == [NUMBERS, "half", "name"]
     assert data.inputs[0].features == ("y",)
-    assert {row.name: row.values for row in shown}["none"] == "none"
+    assert {row.name: row.values for row in summaries}["none"] == "none"
     assert [note.split(";")[0] for note in notes] == [
-        "column 'half': numbers with a decimal comma, as '0,5', are texts here",
-        "column 'name': nearly every row has another text, so that no kind can be learnt",
+        "column 'half': numbers with a decimal comma, such as '0,5', are read as texts",
+        "column 'name': nearly every row has a different text, so the categories cannot be learned",
         "column 'none' is empty: ignored",
     ]
 
@@ -198,21 +198,21 @@ def test_a_class_at_every_step_may_be_missing(tmp_path: Path) -> None:
         for n in range(15)
         for s in range(6)
     ]
-    data = load(told(write(tmp_path / "t.csv", rows), "does", id_column="id"))
+    data = load(table_of(write(tmp_path / "t.csv", rows), "does", id_column="id"))
     assert (data.task, data.labels) == ("label", ("rests", "runs"))
     assert data.test.targets[0].tolist() == [-1, 1, 0, -1, 1, 0]
 
 
-def test_the_command_shows_what_it_took_trains_and_can_be_given_again(tmp_path: Path) -> None:
+def test_the_command_shows_the_interpretation_trains_and_can_be_repeated(tmp_path: Path) -> None:
     path = write(tmp_path / "rooms.csv", rooms())
     words = ("--data", path, "--id-column", "room", "--time-column", "minute", "--target", "kind")
     small = ("--hidden", "8", "--epochs", "2", "--out", tmp_path / "run")
     result = call(*words, *small, "--export", tmp_path / "models" / "rooms" / "1")
     assert result.exit_code == 0, result.output
     assert "target, category" in result.output
-    assert "task classify: 12 sequences of 12 to 14 steps to learn from" in result.output
+    assert "task classify: 12 sequences of 12 to 14 steps for training" in result.output
     manifest = json.loads((tmp_path / "models" / "rooms" / "1" / "model.json").read_text())
-    assert [given["name"] for given in manifest["inputs"]] == [NUMBERS, "window"]
+    assert [input_["name"] for input_ in manifest["inputs"]] == [NUMBERS, "window"]
     done = run.read(tmp_path / "run")
     again = run.command(done.config).split()[2:]
     assert again == [str(word) for word in (*words[:2], "--target", "kind", *words[2:6], *small[:4])]
@@ -222,10 +222,10 @@ def test_the_command_shows_what_it_took_trains_and_can_be_given_again(tmp_path: 
         run.read(tmp_path / "run")
 
 
-def test_a_table_or_a_data_set_is_named(tmp_path: Path) -> None:
+def test_exactly_one_of_table_and_data_set_is_required(tmp_path: Path) -> None:
     path = write(tmp_path / "rooms.csv", rooms())
-    assert "one of them" in call().output
-    assert "one of them" in call("vowels", "--data", path, "--target", "kind").output
-    assert "--target goes with --data" in call("vowels", "--target", "kind").output
+    assert "exactly one of them" in call().output
+    assert "exactly one of them" in call("vowels", "--data", path, "--target", "kind").output
+    assert "--target requires --data" in call("vowels", "--target", "kind").output
     assert "--target is missing; the columns are room, minute" in call("--data", path).output
     assert "No such file" in call("--data", tmp_path / "none.csv", "--target", "x").output

@@ -1,4 +1,4 @@
-"""Export: the graph says what the network says, is as small as it can be, and appears whole or not at all."""
+"""Export: the graph equals the network, has no superfluous node, and appears whole or not at all."""
 
 import contextlib
 import dataclasses
@@ -61,9 +61,10 @@ def test_nothing_in_a_graph_is_dead(layers: int) -> None:
     network, _ = made_up(layers)
     graph = write_graph(network).graph
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    made = {name for node in graph.node for name in node.output}
+    computed = {name for node in graph.node for name in node.output}
     assert (
-        made | {weight.name for weight in graph.initializer} | {given.name for given in graph.input} == used
+        computed | {weight.name for weight in graph.initializer} | {input_.name for input_ in graph.input}
+        == used
     )
 
 
@@ -93,7 +94,7 @@ def test_a_graph_is_for_old_runtimes_and_any_batch_and_time() -> None:
 def test_a_corrupt_weight_stops_the_export(tmp_path: Path) -> None:
     network, data = made_up()
     model = write_graph(network)
-    [weight] = [found for found in model.graph.initializer if found.name == "R_0"]
+    [weight] = [tensor for tensor in model.graph.initializer if tensor.name == "R_0"]
     values = onnx.numpy_helper.to_array(weight).copy()
     values[0, 0, 0] += 0.01
     weight.CopyFrom(onnx.numpy_helper.from_array(values, "R_0"))
@@ -107,26 +108,26 @@ def test_a_corrupt_weight_stops_the_export(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("bias", "is_refused"), [(0.0, True), (10.0, False)])
-def test_a_difference_is_weighed_by_the_value_where_that_is_large(bias: float, is_refused: bool) -> None:
-    """c adds up over the steps: at 25, two right float32 computations were seen to differ by 1.2e-5."""
+def test_the_tolerance_is_relative_to_large_values(bias: float, is_refused: bool) -> None:
+    """c is a sum over the steps: at 25, two correct float32 computations differed by 1.2e-5."""
     network, data = made_up()
     torch.nn.init.constant_(network.head.bias, bias)
     model = write_graph(network)
-    [weight] = [found for found in model.graph.initializer if found.name == "head_bias"]
+    [weight] = [tensor for tensor in model.graph.initializer if tensor.name == "head_bias"]
     weight.CopyFrom(onnx.numpy_helper.from_array(np.full(4, bias + 4e-5, np.float32), "head_bias"))
     with pytest.raises(ParityError, match="logits by 4") if is_refused else contextlib.nullcontext():
         check(model.SerializeToString(), network, data.test)
 
 
-def test_a_difference_is_told_beside_what_is_allowed() -> None:
-    """A forecast of thousands may differ by hundredths; the message once said so without the why."""
+def test_a_difference_is_described_beside_its_tolerance() -> None:
+    """A forecast of thousands may differ by hundredths; the message once did not name the tolerance."""
     data = data_of("forecast")
     network = network_for(data)
     assert network.quantiles is not None
     network.quantiles.reach.copy_(torch.tensor([20.0, 500.0]))  # of the two horizons; three quantiles add up
-    told = describe({"y": 0.002, "h_out": 1e-7}, network)
-    assert "0.002 in what is foretold (tolerance 0.0006 to 0.015: 1e-05 of the scale of each series)" in told
-    assert "1e-07 in states (tolerance 1e-05" in told
+    text = describe({"y": 0.002, "h_out": 1e-7}, network)
+    assert "0.002 in the forecast (tolerance 0.0006 to 0.015: 1e-05 of the scale of each series)" in text
+    assert "1e-07 in the states (tolerance 1e-05" in text
 
 
 def test_an_export_replaces_only_when_forced(tmp_path: Path) -> None:
@@ -156,25 +157,25 @@ def test_the_same_export_again_changes_no_byte(tmp_path: Path) -> None:
     assert again.created > earlier.created
 
 
-def test_the_manifest_says_all_of_a_trained_network(finished: Run, tmp_path: Path) -> None:
-    told = {"metrics": finished.test_metrics(), "command": "train", "seed": 0}
-    manifest = export(finished.network, finished.data, tmp_path / "1", **told)  # type: ignore[arg-type]
+def test_the_manifest_describes_a_trained_network(finished: Run, tmp_path: Path) -> None:
+    fields = {"metrics": finished.test_metrics(), "command": "train", "seed": 0}
+    manifest = export(finished.network, finished.data, tmp_path / "1", **fields)  # type: ignore[arg-type]
     assert manifest == Manifest.read(tmp_path / "1")
     assert (manifest.task, manifest.causal, manifest.lengths) == ("classify", True, "lengths")
     assert (manifest.inputs[0].dims, len(manifest.inputs[0].features)) == ((12,), 12)
     assert [(state.input, state.output) for state in manifest.states] == [("h", "h_out"), ("c", "c_out")]
     assert manifest.outputs[0].labels == tuple("123456789")
     assert set(manifest.metrics) == {"test_accuracy", "test_macro_f1", "test_loss"}
-    made = manifest.provenance
-    assert made is not None
-    assert (made.license, made.command, made.seed) == ("CC BY 4.0", "train", 0)
-    assert {"torch", "onnx", "onnxruntime", "python"} <= set(made.versions)
-    assert set(made.parity) == {"logits", "h_out", "c_out"}
-    assert max(made.parity.values()) <= TOLERANCE
+    provenance = manifest.provenance
+    assert provenance is not None
+    assert (provenance.license, provenance.command, provenance.seed) == ("CC BY 4.0", "train", 0)
+    assert {"torch", "onnx", "onnxruntime", "python"} <= set(provenance.versions)
+    assert set(provenance.parity) == {"logits", "h_out", "c_out"}
+    assert max(provenance.parity.values()) <= TOLERANCE
 
 
-class Told(Network):
-    """A network that is as sure of each sequence's first class as the sequence's first number says."""
+class ScriptedNetwork(Network):
+    """A network whose confidence in the first class is the first number of the sequence."""
 
     def __init__(self) -> None:
         super().__init__(cell="lstm", features=1, hidden=1, layers=1, out=2)
@@ -193,20 +194,27 @@ class Told(Network):
     ("sequences", "chosen"),
     [
         ([(0.999, 5), (0.995, 18), (0.999, 23), (0.9, 20)], 1),  # confident, nearest to 20 steps
-        ([(0.995, 22), (0.999, 18), (0.999, 7)], 1),  # equally near: the surest
-        ([(0.6, 20), (0.9, 3), (0.001, 20)], 1),  # none is both right and confident: the surest that is right
+        ([(0.995, 22), (0.999, 18), (0.999, 7)], 1),  # equally near: the most confident
+        (
+            [(0.6, 20), (0.9, 3), (0.001, 20)],
+            1,
+        ),  # none is both right and confident: the most confident right one
     ],
 )
-def test_the_example_is_of_middle_length_and_sure(sequences: list[tuple[float, int]], chosen: int) -> None:
+def test_the_example_has_medium_length_and_high_confidence(
+    sequences: list[tuple[float, int]], chosen: int
+) -> None:
     _, data = random_network(cell="lstm", features=1, hidden=1, layers=1, classes=2, seed=0)
     rows = tuple(np.full((steps, 1), sure, np.float32) for sure, steps in sequences)
     test = Split(rows, np.zeros(len(rows), np.int64))
-    found = example(Told().eval(), dataclasses.replace(data, test=test))
-    assert found.steps == [[float(str(value)) for value in step] for step in rows[chosen]]
-    assert found.label == data.labels[0]
+    result = example(ScriptedNetwork().eval(), dataclasses.replace(data, test=test))
+    assert result.steps == [[float(str(value)) for value in step] for step in rows[chosen]]
+    assert result.label == data.labels[0]
 
 
-def test_the_example_is_a_test_sequence_that_the_graph_gets_right(finished: Run, tmp_path: Path) -> None:
+def test_the_example_is_a_test_sequence_that_the_graph_classifies_correctly(
+    finished: Run, tmp_path: Path
+) -> None:
     manifest = export(finished.network, finished.data, tmp_path / "1", metrics={}, command="", seed=0)
     known = manifest.example
     assert known is not None
