@@ -17,6 +17,6 @@ def serve(settings: Settings) -> None:
       CELLGATE_MODELS_DIR=/srv/models cellgate serve --host 0.0.0.0
       cellgate serve --config cellgate.toml
     """
-    from service.server.run import run
+    from service.server import run
 
     run(settings)

@@ -15,8 +15,7 @@ from service.names import TENANT_NAME, TENANT_NAME_RULE, check_session_name
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.sessions.resources import Page, Resources
-    from service.sessions.store import Quota
+    from service.sessions import Page, Quota, Resources
 
 T = TypeVar("T")
 STORE = ("store", "sessions_dir", "redis_url", "redis_shards")
@@ -200,8 +199,7 @@ def _with_store(
     """
     from service.app import create_clock, create_store
     from service.repository import ModelFolders
-    from service.sessions.resources import Resources
-    from service.sessions import Sessions
+    from service.sessions import Resources, Sessions
 
     if settings.store == "memory":
         raise StartupError("the memory store exists only inside its server: use lmdb or redis")

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from service import server
 from service.settings import Settings
 from tests.service.cli.command import run
 
 
 def test_settings_reach_the_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: list[Settings] = []
-    monkeypatch.setattr("service.server.run.run", started.append)
+    monkeypatch.setattr(server, "run", started.append)
     (tmp_path / "cellgate.toml").write_text("max_batch = 7\n")
     config = str(tmp_path / "cellgate.toml")
     assert run("serve", "--port", "9000", "--config", config, CELLGATE_HOST="0.0.0.0").exit_code == 0

@@ -10,9 +10,9 @@ import pytest
 from click.testing import Result
 
 from service.repository import ModelFolders
+from service.sessions import Sessions
 from service.sessions.clock import SteadyClock
 from service.sessions.resources import Resources
-from service.sessions import Sessions
 from service.sessions.store import Limits
 from service.sessions.store.lmdb import LmdbStore
 from tests.service.cli import command
@@ -112,7 +112,7 @@ def test_an_import_obeys_the_limits_of_the_server(run: Run, tmp_path: Path) -> N
         return run("import", name, file, "--tenant", tenant, **settings)
 
     assert import_as("second", "acme", keys_file=keys).exit_code == 0
-    assert "as many sessions" in import_as("third", "acme", keys_file=keys).stderr
+    assert "reached its limit of sessions" in import_as("third", "acme", keys_file=keys).stderr
     assert import_as("third", "beta", keys_file=keys).exit_code == 0
     assert "tenant 'gamma' has no API key" in import_as("call", "gamma", keys_file=keys).stderr
     assert "store is full" in import_as("fourth", "beta", max_sessions="7").stderr
