@@ -57,13 +57,13 @@ class Application:
 async def running(
     settings: Settings,
     *,
-    on_death: Callable[[], None],
+    on_failure: Callable[[], None] | None = None,
     shared: Path | None = None,
     skips_faulty: bool = False,
 ) -> AsyncIterator[Application]:
     """Build and start the parts on the running event loop; stop them at the end of the block.
 
-    `on_death`: called when a model's inference loop has failed and the process must be replaced.
+    `on_failure`: called when a model's inference loop has failed and the process must be replaced.
     `shared`: a folder for all workers of a server; None: there is no other worker.
     `skips_faulty`: whether a model that cannot be served is left out, or ends the start.
     Raises StartupError.
@@ -76,7 +76,7 @@ async def running(
         tenants = tenants_of(settings)
         sessions = Sessions(store, ttl_s=settings.session_ttl_s, clock=clock, quotas=tenants.quotas)
 
-        loader = Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_death)
+        loader = Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_failure)
         on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
         repository = Repository.load(settings.models_dir, loader, skips_faulty=skips_faulty)
         stack.push_async_callback(repository.stop)

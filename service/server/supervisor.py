@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from socket import socket
 
@@ -30,8 +31,19 @@ class Supervisor(Multiprocess):
     - A worker that does not stop within `stop_s` seconds is killed: its event loop may hang.
     """
 
-    def __init__(self, config: Config, sockets: list[socket], *, later: Config, stop_s: float) -> None:
+    def __init__(
+        self,
+        config: Config,
+        sockets: list[socket],
+        *,
+        later: Config,
+        stop_s: float,
+        create_process: Callable[[Config, list[socket]], Process] = Process,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(config, sockets)
+        self._create_process = create_process
+        self._clock = clock
         self._later = later
         self._stop_s = stop_s
         self._has_served = False
@@ -45,6 +57,12 @@ class Supervisor(Multiprocess):
     def could_not_start(self) -> bool:
         """Whether no worker ever served."""
         return not self._has_served and any(process.exitcode == STARTUP_FAILURE for process in self.processes)
+
+    def init_processes(self) -> None:
+        """Start the first workers."""
+        for _ in range(self.processes_num):
+            self.processes.append(self._create_process(self.config, self.sockets))
+            self.processes[-1].start()
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died or hang; stop if none can start."""
@@ -64,9 +82,9 @@ class Supervisor(Multiprocess):
 
     def join_all(self) -> None:
         """Wait until all workers have ended; a second signal is passed on to them."""
-        deadline = time.monotonic() + self._stop_s
+        deadline = self._clock() + self._stop_s
         while running := [process for process in self.processes if process.exitcode is None]:
-            if time.monotonic() > deadline:
+            if self._clock() > deadline:
                 for process in running:
                     logger.warning("worker %d has not stopped within %g s: killed", process.pid, self._stop_s)
                     process.kill()
@@ -81,13 +99,13 @@ class Supervisor(Multiprocess):
         """Whether a worker serves; None when it is dead or hangs."""
         pipe, death = process.parent_conn, process.process.sentinel
         patience_s = self.config.timeout_worker_healthcheck if process.pid in self._started else START_S
-        deadline = time.monotonic() + patience_s
+        deadline = self._clock() + patience_s
         try:
             pipe.send(b"ping")
             while not (events := wait([pipe, death], TICK_S)):
                 if self.signal_queue:  # signals come first; the answer is read at the next check
                     return False
-                if time.monotonic() > deadline:
+                if self._clock() > deadline:
                     logger.warning("worker %d has not answered within %g s", process.pid, patience_s)
                     return None
             if death in events:
@@ -113,14 +131,14 @@ class Supervisor(Multiprocess):
             if self._must_wait(old):
                 return True
         config = self._later if self._has_served else self.config
-        self.processes[place] = new = Process(config, self.sockets)
+        self.processes[place] = new = self._create_process(config, self.sockets)
         new.start()
         logger.warning("worker %d died (%s): replaced by %d", old.pid, _cause(old), new.pid)
         return True
 
     def _must_wait(self, failed: Process) -> bool:
         """Whether it is too early to try a failed start again."""
-        now = time.monotonic()
+        now = self._clock()
         if failed.config is self._later and failed.pid not in self._reported:
             self._reported.add(failed.pid)
             self._retry_at = now + min(RETRY_S * 2**self._num_failures, MAX_RETRY_S)

@@ -50,7 +50,7 @@ class WorkerApp:
                 self._settings,
                 shared=self._shared,
                 skips_faulty=self._skips_faulty,
-                on_death=_stop_this_process,
+                on_failure=_stop_this_process,
             ) as application:
                 self.gate, self._asgi = application.gate, application.asgi
                 drain_on_signals(self.gate, self._settings.drain_s)
