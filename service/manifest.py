@@ -1,4 +1,4 @@
-"""The contract between an ONNX graph and the server: `model.json`, which lies beside `model.onnx`.
+"""The contract between an ONNX graph and the server: `model.json`, beside `model.onnx`.
 
 The manifest knows names, shapes and meanings; it knows nothing of ONNX Runtime, HTTP or PyTorch.
 """
@@ -16,6 +16,7 @@ Task = Literal["classify", "label", "forecast", "language"]
 InputKind = Literal["numeric", "token", "image", "video"]
 OutputKind = Literal["probabilities", "values", "logits"]
 DType = Literal["float32", "float64", "float16", "int64", "int32"]
+StateDType = Literal["float32", "float64", "float16"]
 Dim = Annotated[int, Field(ge=1)]
 
 
@@ -24,26 +25,28 @@ class _Spec(BaseModel):
 
 
 class InputSpec(_Spec):
-    """One named input of a time step, and what the service accepts for it."""
+    """One named input of a time step, and the values that it accepts."""
 
-    name: str = Field(description="what a request calls it")
+    name: str = Field(description="its name in a request")
     tensor: str | None = Field(
-        None, description="the graph input that receives it; null: the one of its name"
+        None, description="the graph input that receives it; null: the one of the same name"
     )
     kind: InputKind = "numeric"
     dtype: DType = "float32"
     dims: tuple[Dim, ...] = Field((), description="shape of one time step; () for one token id a step")
-    features: tuple[str, ...] = Field((), description="a name for each feature, in order; empty = unnamed")
-    units: tuple[str, ...] = Field((), description="a unit for each feature, in order; empty = unstated")
+    features: tuple[str, ...] = Field((), description="a name for each feature, in order; empty: unnamed")
+    units: tuple[str, ...] = Field((), description="a unit for each feature, in order; empty: not stated")
     vocabulary: tuple[str, ...] = Field((), description="token kinds: entry i is the text of token id i")
     tokenizer: str | None = Field(
         None, description="token kinds that take text: JSON of the `tokenizers` library"
     )
     unknown: int | None = Field(
-        None, ge=0, description="token kinds: the id for a token that is not in the vocabulary; null: refused"
+        None,
+        ge=0,
+        description="token kinds: the id of tokens that are not in the vocabulary; null: they are refused",
     )
     missing: Literal["error", "nan"] = Field(
-        "error", description="what a null becomes: refused, or NaN that the graph knows how to treat"
+        "error", description="what a null becomes: an error, or NaN, which the graph must handle"
     )
     missing_token: int | None = Field(
         None, ge=0, description="token kinds: the id that a null becomes; null: it is refused"
@@ -52,20 +55,20 @@ class InputSpec(_Spec):
     @model_validator(mode="after")
     def _names_fit_the_width(self) -> Self:
         for field in ("features", "units"):
-            given: tuple[str, ...] = getattr(self, field)
-            if given and len(given) != self.width:
-                raise ValueError(f"input {self.name!r}: {len(given)} {field} for {self.width} numbers a step")
+            names: tuple[str, ...] = getattr(self, field)
+            if names and len(names) != self.width:
+                raise ValueError(f"input {self.name!r}: {len(names)} {field} for {self.width} numbers a step")
         return self
 
     @model_validator(mode="after")
     def _text_has_a_vocabulary(self) -> Self:
-        chosen = {"unknown": self.unknown, "missing": self.missing_token}
-        ids = {what: number for what, number in chosen.items() if number is not None}
+        special = {"unknown": self.unknown, "missing": self.missing_token}
+        ids = {meaning: number for meaning, number in special.items() if number is not None}
         if (self.tokenizer is not None or ids) and (self.kind != "token" or not self.vocabulary):
             raise ValueError(f"input {self.name!r}: text needs the kind token and a vocabulary")
-        for what, number in ids.items():
+        for meaning, number in ids.items():
             if number >= len(self.vocabulary):
-                raise ValueError(f"input {self.name!r}: the {what} token is not in the vocabulary")
+                raise ValueError(f"input {self.name!r}: the {meaning} token is not in the vocabulary")
         return self
 
     @property
@@ -80,12 +83,12 @@ class InputSpec(_Spec):
 
     @cached_property
     def longest(self) -> int:
-        """Characters of the longest token, and one for what parts it from the next."""
+        """Characters of the longest token, and one for the separator before the next."""
         return max(map(len, self.vocabulary), default=0) + 1
 
     @property
     def width(self) -> int:
-        """How many numbers one time step holds."""
+        """Numbers in one time step."""
         width = 1
         for dim in self.dims:
             width *= dim
@@ -93,7 +96,7 @@ class InputSpec(_Spec):
 
 
 class Axes(_Spec):
-    """Which axis of inputs and outputs is which. None = the graph has no such axis."""
+    """The batch and time axes of inputs and outputs. None: the graph has no such axis."""
 
     batch: Literal[0, 1] | None = 0
     time: Literal[0, 1] | None = 1
@@ -107,12 +110,12 @@ class Axes(_Spec):
 
 
 class StateSpec(_Spec):
-    """A recurrent tensor that goes in and comes out of the graph; one row of the batch axis per sequence."""
+    """A recurrent tensor, input and output of the graph: one row of the batch axis per sequence."""
 
     input: str
     output: str
     shape: tuple[Dim | Literal["batch"], ...] = Field(description="e.g. [1, 'batch', 128]")
-    dtype: Literal["float32", "float64", "float16"] = "float32"
+    dtype: StateDType = "float32"
     initial: float = Field(0.0, description="value of every element at step 0")
 
     @model_validator(mode="after")
@@ -123,7 +126,7 @@ class StateSpec(_Spec):
 
     @property
     def batch_axis(self) -> int | None:
-        """Position of the batch axis; None where the graph has none (then batches hold one sequence)."""
+        """Position of the batch axis; None if there is none: then a batch holds one sequence."""
         return self.shape.index("batch") if "batch" in self.shape else None
 
     @property
@@ -133,7 +136,7 @@ class StateSpec(_Spec):
 
 
 class OutputSpec(_Spec):
-    """What the graph says at every time step."""
+    """The output of a time step."""
 
     name: str
     kind: OutputKind = "values"
@@ -150,16 +153,16 @@ class OutputSpec(_Spec):
 
 
 class Example(_Spec):
-    """A real sequence and the answer to it, which every load computes again."""
+    """A real sequence and its output, which every load computes again."""
 
-    steps: list[Any] | dict[str, list[Any]] = Field(description="what `/predict` takes as `steps`")
+    steps: list[Any] | dict[str, list[Any]] = Field(description="`steps` of a request to `/predict`")
     output: list[Any] = Field(description="the expected output at the last step")
     label: str | None = None
     tolerance: float = Field(1e-4, gt=0, description="largest absolute difference that still passes")
 
 
 class Provenance(_Spec):
-    """Where the graph came from, and what it takes to make it again."""
+    """Where the graph came from, and how to reproduce it."""
 
     data_set: str
     citation: str = ""
@@ -174,7 +177,7 @@ class Provenance(_Spec):
 
 
 class Manifest(_Spec):
-    """All that the service must know about a graph. `schema_version` guards the format itself."""
+    """All that the service needs to know about a graph. `schema_version` is that of this format."""
 
     schema_version: Literal[1] = 1
     description: str = ""
@@ -185,31 +188,33 @@ class Manifest(_Spec):
     constants: dict[str, Any] = Field(default_factory=dict, description="extra graph inputs, fixed")
     axes: Axes = Axes()
     states: tuple[StateSpec, ...] = ()
-    outputs: tuple[OutputSpec, ...] = Field(min_length=1, description="the first is what `/predict` answers")
+    outputs: tuple[OutputSpec, ...] = Field(
+        min_length=1, description="the first is the output that `/predict` returns"
+    )
     example: Example | None = None
     metrics: dict[str, float] = Field(default_factory=dict, description="on the test split")
     provenance: Provenance | None = None
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        asked = [spec.name for spec in self.inputs]
-        given = [spec.graph_input for spec in self.inputs] + [state.input for state in self.states]
-        given += [*self.constants, *([self.lengths] if self.lengths else [])]
-        made = [spec.name for spec in self.outputs] + [state.output for state in self.states]
-        for names in (asked, given, made):
-            twice = {name for name in names if names.count(name) > 1}
-            if twice:
-                raise ValueError(f"named twice: {', '.join(sorted(twice))}")
+        requested = [spec.name for spec in self.inputs]
+        graph_inputs = [spec.graph_input for spec in self.inputs] + [state.input for state in self.states]
+        graph_inputs += [*self.constants, *([self.lengths] if self.lengths else [])]
+        graph_outputs = [spec.name for spec in self.outputs] + [state.output for state in self.states]
+        for names in (requested, graph_inputs, graph_outputs):
+            duplicates = {name for name in names if names.count(name) > 1}
+            if duplicates:
+                raise ValueError(f"named twice: {', '.join(sorted(duplicates))}")
         return self
 
     @property
     def chunkable(self) -> bool:
-        """Whether a sequence may be cut and its state carried over: what sessions and chunks need."""
+        """Whether a sequence may be cut, and its state carried over, as sessions and chunks need."""
         return self.causal and bool(self.states)
 
     @property
     def default_return(self) -> Literal["last", "all"]:
-        """What `/predict` returns when the request does not say: every step where every step is labelled."""
+        """The default of "return" in `/predict`: every step if the task is to label every step."""
         return "all" if self.task == "label" and self.outputs[0].steps == "all" else "last"
 
     @classmethod

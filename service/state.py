@@ -7,13 +7,13 @@ or HTTP.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import InvalidField, NonFinite, WrongShape
-from service.manifest import StateSpec
+from service.manifest import StateDType, StateSpec
 from service.sequence import Array, State
 
 
@@ -23,7 +23,7 @@ class StateTensor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    dtype: Literal["float32", "float64", "float16"]
+    dtype: StateDType
     shape: tuple[int, ...]
 
     @property

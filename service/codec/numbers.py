@@ -10,17 +10,19 @@ import orjson
 import simdjson
 
 SMALL_BODY = 512  # bytes below which orjson and numpy's own conversion are faster
-MAX_MEMBERS = 64  # of an object: simdjson looks a name up by walking, so many would take the square of that
+MAX_MEMBERS = (
+    64  # of an object: simdjson finds a name by a linear search, so reading all takes quadratic time
+)
 
 
 class _Refused(Exception):
-    """Something that simdjson reads in another way than orjson, or not at all."""
+    """A document that simdjson reads differently from orjson, or not at all."""
 
 
 def loads(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
-    """What orjson makes of `body`, but each rectangle of numbers in `sequences` is float64 [rows, width].
+    """The same as orjson.loads, but each rectangle of numbers in `sequences` is float64 [rows, width].
 
-    There is one grammar: whatever simdjson does not take, orjson decides. Raises orjson.JSONDecodeError.
+    There is one grammar: a document that simdjson refuses is read by orjson. Raises orjson.JSONDecodeError.
     """
     if len(body) < small_body:
         return orjson.loads(body)
@@ -31,7 +33,7 @@ def loads(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
             raise _Refused
         document["sequences"] = [_sequence(entry) for entry in document["sequences"]]
         document = {name: _plain(value) for name, value in document.items()}
-        # simdjson runs on through deeper lists as if they were flat; a list too many shows in the brackets.
+        # simdjson reads deeper lists as if they were flat; the number of brackets shows an additional list.
         if body.count(b"[") != _num_brackets(document):
             raise _Refused
     except (ValueError, RuntimeError, _Refused):
@@ -40,7 +42,7 @@ def loads(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
 
 
 def _members(value: Any) -> dict[str, Any]:
-    """An object's members, still simdjson's; one with a name given twice is left to orjson's own way."""
+    """An object's members, still simdjson's. Raises _Refused for duplicate names, which orjson resolves."""
     if not isinstance(value, simdjson.Object) or not 0 < len(value) <= MAX_MEMBERS:
         raise _Refused
     names = list(value)
@@ -69,20 +71,20 @@ def _rectangle(rows: Any) -> Any:
         width = len(rows[0])
         if set(map(len, rows)) == {width}:
             return np.frombuffer(rows.as_buffer(of_type="d")).reshape(len(rows), width)
-    except (TypeError, IndexError) as error:  # no rows, or something in them that is no number
+    except (TypeError, IndexError) as error:  # no rows, or a value in them that is not a number
         raise _Refused from error
     raise _Refused
 
 
 def _plain(value: Any) -> Any:
-    """Python's own value for what is no rectangle; lists have no business there."""
+    """A Python value that is neither a list nor an object. Raises _Refused for those."""
     if isinstance(value, simdjson.Array | simdjson.Object):
         raise _Refused
     return value
 
 
 def _num_brackets(document: dict[str, Any]) -> int:
-    """How many "[" a document of rectangles has: one each, one per row, and that of `sequences`."""
+    """The number of "[" in a document of rectangles: one each, one per row, and that of `sequences`."""
     total = 0
     for entry in document["sequences"]:
         steps = entry["steps"] if isinstance(entry, dict) else entry
