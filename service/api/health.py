@@ -1,4 +1,4 @@
-"""`/health`: what a load balancer asks. It knows nothing of models; readiness is a value that it is given."""
+"""`/health`: what a load balancer asks. It knows nothing of models: readiness is an argument."""
 
 from typing import Annotated, Protocol
 

@@ -58,7 +58,7 @@ def read_inputs(entries: Any, blob: memoryview) -> dict[str, Tensor]:
     for entry in entries:
         tensor, num_bytes = _read_input(entry, blob)
         if tensor.name in tensors:
-            raise InvalidField(f"input {tensor.name!r} is given twice")
+            raise InvalidField(f"input {tensor.name!r} appears twice")
         tensors[tensor.name] = tensor
         blob = blob[num_bytes:]
     if blob:
@@ -203,7 +203,7 @@ def _array_of(tensor: Tensor, spec: InputSpec) -> Array:
 
 
 def _flat(values: list[Any], tensor: Tensor) -> list[Any]:
-    """Row-major numbers from a flat list, or from lists nested exactly as the shape says."""
+    """Row-major numbers from a flat list, or from lists nested in exactly the tensor's shape."""
     level: list[Any] = [values]
     sizes: tuple[int, ...] = (tensor.size,)
     if values and type(values[0]) is list:

@@ -90,7 +90,7 @@ class OpenInference:
 
 
 def _returns(inference: Inference, manifest: Manifest) -> str:
-    """What the request says; else every step, or the last if the graph keeps only that."""
+    """The request's "return"; by default every step, or the last if the graph has no others."""
     return inference.returns or manifest.outputs[0].steps
 
 

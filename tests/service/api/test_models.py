@@ -1,4 +1,4 @@
-"""`GET /models`: what a model says of itself."""
+"""`GET /models`: how a loaded model is described."""
 
 import pytest
 

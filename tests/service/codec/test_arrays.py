@@ -149,7 +149,7 @@ def test_named_inputs_are_checked_each_and_together(steps: Any, code: str, place
 @pytest.mark.parametrize(
     ("steps", "ids"), [(["a", None, "new", 2], [2, 1, 0, 2]), ([None, None], [1, 1]), ([2, None], [2, 1])]
 )
-def test_an_unseen_token_and_null_are_those_that_stand_for_them(steps: list[Any], ids: list[int]) -> None:
+def test_an_unknown_token_and_null_become_their_special_tokens(steps: list[Any], ids: list[int]) -> None:
     for named in (steps, {"x": steps}):
         assert decode({"sequences": [{"steps": named}]}, KINDS).inputs[0].tolist() == ids
     assert refusal({"sequences": [[1, None]]}, TOKENS) == ("invalid_field", "/sequences/0/1")
@@ -168,6 +168,6 @@ def test_a_long_string_among_numbers_takes_no_memory() -> None:
     assert refusal(body) == ("invalid_field", "/sequences/0/0/0")
 
 
-def test_specs_of_the_tables_cover_every_kind_we_serve() -> None:
+def test_the_tables_cover_every_kind_of_input() -> None:
     tested = {spec.kind for model, *_ in STEPS for spec in model.inputs}
     assert tested == {"numeric", "token", "image"} and InputSpec(name="x").kind in tested

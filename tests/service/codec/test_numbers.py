@@ -58,7 +58,7 @@ def test_rectangles_of_numbers_become_arrays(sequences: list[Any]) -> None:
 @pytest.mark.parametrize(
     "steps", ["[[1,[2]]]", "[[[1]]]", "[[1],[2,3]]", "[[1],2]", "[[true]]", "[[null]]", '[["1"]]']
 )
-def test_what_is_no_rectangle_stays_a_list(steps: str) -> None:
+def test_other_lists_stay_lists(steps: str) -> None:
     body = b'{"sequences":[%s]}' % steps.encode()
     assert loads(body, small_body=0) == orjson.loads(body)
 
@@ -71,6 +71,6 @@ def test_what_is_not_json_is_refused_by_orjson(body: bytes) -> None:
         loads(body, small_body=0)
 
 
-def test_a_name_given_twice_counts_as_orjson_counts_it() -> None:
+def test_a_duplicate_name_is_resolved_as_by_orjson() -> None:
     body = b'{"sequences":[{"steps":[[1]],"steps":[[2]]}],"model":"a","model":"b"}'
     assert loads(body, small_body=0) == orjson.loads(body)

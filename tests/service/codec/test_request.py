@@ -119,7 +119,7 @@ def test_trimmed_padding_leaves_what_was_padded(x: Array, padding: int) -> None:
     assert len(decode({"sequences": [steps]}).inputs[0]) == len(steps)
 
 
-def test_padding_ends_where_any_input_goes_on() -> None:
+def test_padding_ends_where_any_input_continues() -> None:
     steps = {"a": [[0, 1], [0, 0], [0, 0], [0, 0]], "b": [1, 0, 2, 0]}
     item = decode({"sequences": [{"steps": steps}], "trim_padding": True}, TWO)
     assert [len(array) for array in item.inputs] == [3, 3]

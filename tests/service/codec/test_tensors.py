@@ -66,8 +66,8 @@ def read(entries: Any, blob: bytes = b"", manifest: Manifest = ONE) -> tuple[lis
     ),
     st.integers(0, 3),
 )
-def test_json_and_bytes_are_read_alike(given_arrays: tuple[Array, Array, list[int]], pad: int) -> None:
-    x, gap, lengths = given_arrays
+def test_json_and_bytes_are_read_alike(sent: tuple[Array, Array, list[int]], pad: int) -> None:
+    x, gap, lengths = sent
     lens = np.array(lengths, np.int32)
     named = [("x", x), ("gap", gap), ("lengths", lens)]
     blob = b"".join(array.tobytes() for _, array in named)
@@ -88,7 +88,7 @@ def test_json_and_bytes_are_read_alike(given_arrays: tuple[Array, Array, list[in
             assert got_x.flags.aligned and got_gap.flags.aligned
 
 
-def test_what_lies_beyond_a_length_is_never_looked_at() -> None:
+def test_values_beyond_a_length_are_never_checked() -> None:
     x = np.ones((2, 3, 3), np.float32)
     x[1, 1:] = np.nan
     rows, steps = read([binary("x", x), flat("lengths", np.array([3, 1], np.int32))], x.tobytes())
@@ -142,12 +142,12 @@ FAULTS: list[tuple[str, Any, bytes, type[BadInput], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("entries", "blob", "kind", "says"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS]
+    ("entries", "blob", "kind", "message"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS]
 )
 def test_every_fault_has_its_class_and_message(
-    entries: Any, blob: bytes, kind: type[BadInput], says: str
+    entries: Any, blob: bytes, kind: type[BadInput], message: str
 ) -> None:
-    with pytest.raises(kind, match=says) as raised:
+    with pytest.raises(kind, match=message) as raised:
         read(entries, blob)
     assert type(raised.value) is kind
 
@@ -157,7 +157,7 @@ def test_an_integer_too_large_for_its_type_is_a_fault_of_the_request() -> None:
         read([{"name": "ids", "shape": [1, 1], "datatype": "INT64", "data": [2**63]}], manifest=TOKENS)
 
 
-def test_a_raw_body_is_one_row() -> None:
+def test_a_body_without_json_is_one_row() -> None:
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     rows, steps = tensors.rows_of(tensors.raw_input(ONE, memoryview(x.tobytes())), ONE, **LIMITS)
     assert steps == 2 and rows[0][0].tolist() == x.tolist()
@@ -169,7 +169,7 @@ def test_a_raw_body_is_one_row() -> None:
 
 @given(st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=3), min_size=1, max_size=5), st.booleans())
 def test_rows_are_stacked_with_zeros_beyond_their_end(chunks: list[list[int]], keep_all: bool) -> None:
-    sequences, wanted = [], []
+    sequences, expected = [], []
     for row, sizes in enumerate(chunks):
         total = sum(sizes)
         y = (np.arange(total * 2, dtype=np.float32) + 1 + 100 * row).reshape(total, 2)
@@ -177,17 +177,17 @@ def test_rows_are_stacked_with_zeros_beyond_their_end(chunks: list[list[int]], k
         edges = np.cumsum(sizes)[:-1]
         sequence.outputs = np.split(y, edges) if keep_all else [y[-1:]]
         sequences.append(sequence)
-        wanted.append(y if keep_all else y[-1:])
-    steps = max(len(y) for y in wanted)
+        expected.append(y if keep_all else y[-1:])
+    steps = max(len(y) for y in expected)
     stacked = tensors.stack(sequences, steps, (2,), "float32")
     assert stacked.shape == (len(chunks), steps, 2)
-    for row, y in enumerate(wanted):
+    for row, y in enumerate(expected):
         assert stacked[row, : len(y)].tolist() == y.tolist()
         assert not stacked[row, len(y) :].any()
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_an_answer_holds_every_bit(as_bytes: bool) -> None:
+def test_a_reply_preserves_every_bit(as_bytes: bool) -> None:
     y = np.array([[[1 / 3, -0.0]], [[1e-40, 3.4e38]]], np.float32)
     body, length = tensors.write({"model_name": "m"}, "y", y, as_bytes=as_bytes)
     head = orjson.loads(body[:length])
@@ -200,7 +200,7 @@ def test_an_answer_holds_every_bit(as_bytes: bool) -> None:
         assert np.array(output["data"], np.float32).tobytes() == y.tobytes()
 
 
-def test_an_answer_has_a_bound() -> None:
+def test_a_reply_has_a_maximum_size() -> None:
     tensors.check_output((4, 5), "float32")
     with pytest.raises(WrongShape, match="bytes"):
         tensors.check_output((tensors.MAX_OUTPUT_BYTES,), "float32")

@@ -42,7 +42,7 @@ LETTERS = Manifest.model_validate(
 )
 
 
-class KeptSums(SumEngine):
+class SessionSums(SumEngine):
     """A `SumEngine` as a model needs it. It keeps the states of sessions, as a device does."""
 
     provider = "fake"
@@ -52,21 +52,21 @@ class KeptSums(SumEngine):
         super().__init__()
         self.layout = StateLayout(manifest.states)
         self.initial_state = self.layout.initial()
-        self.kept: dict[bytes, tuple[bytes, State]] = {}
-        self.num_resumed = 0  # from a kept state
+        self.states: dict[bytes, tuple[bytes, State]] = {}
+        self.num_resumed = 0  # from a state of its own
 
     def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
-        kept_revision, state = self.kept.get(key, (b"", ()))
-        if kept_revision != revision:
+        known_revision, state = self.states.get(key, (b"", ()))
+        if known_revision != revision:
             return self.layout.unpack(packed)
         self.num_resumed += 1
         return state
 
     def keep(self, key: bytes, revision: bytes, state: State) -> None:
-        self.kept[key] = revision, state
+        self.states[key] = revision, state
 
 
-class LetterSums(KeptSums):
+class LetterSums(SessionSums):
     """A language model whose next token is certain: the sum of all token ids so far, modulo three."""
 
     def __init__(self) -> None:
@@ -102,7 +102,9 @@ class RacingStore(MemoryStore):
 class Parts:
     """A predictor, and all that is behind it. To be built on an event loop."""
 
-    def __init__(self, *versions: str, engine: type[KeptSums] = KeptSums, manifest: Manifest = SUMS) -> None:
+    def __init__(
+        self, *versions: str, engine: type[SessionSums] = SessionSums, manifest: Manifest = SUMS
+    ) -> None:
         self.engines = {version: engine() for version in versions or ("1",)}
         self.repository = Repository(
             [_model("m", version, manifest, engine) for version, engine in self.engines.items()]
@@ -126,7 +128,7 @@ class Parts:
         return predictions
 
 
-def _model(name: str, version: str, manifest: Manifest, engine: KeptSums) -> Model:
+def _model(name: str, version: str, manifest: Manifest, engine: SessionSums) -> Model:
     cost = Cost()
     scheduler = Scheduler(max_batch=4, chunk_steps=2, max_waiting=99, cost=cost)
     worker = Worker(scheduler, SingleCoreRunner(engine, cost, inline_s=1))

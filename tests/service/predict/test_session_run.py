@@ -40,7 +40,7 @@ def test_a_state_that_the_engine_does_not_have_is_read_from_the_store() -> None:
     async def body() -> None:
         parts = Parts()
         await parts.predict(step())
-        parts.engines["1"].kept.clear()
+        parts.engines["1"].states.clear()
         (answer,) = await parts.predict(step())
         assert answer["output"] == [6.0]
 
