@@ -14,22 +14,26 @@ class Dialect:
     """One API's form of an error."""
 
     content_type: Header
-    write: Callable[[CellgateError], tuple[int, bytes]]  # status and body
+    write: Callable[[CellgateError], bytes]  # the body
+    has_422: bool = True  # if not, the status of such an error is 400
+
+    def status_of(self, error: CellgateError | type[CellgateError]) -> int:
+        """The HTTP status of an error, or of a class of errors."""
+        return 400 if error.status == 422 and not self.has_422 else error.status
 
 
-def _write_problem(error: CellgateError) -> tuple[int, bytes]:
+def _write_problem(error: CellgateError) -> bytes:
     """Problem details (RFC 9457)."""
-    return error.status, orjson.dumps(error.problem())
+    return orjson.dumps(error.problem())
 
 
-def _write_v2_error(error: CellgateError) -> tuple[int, bytes]:
-    """The Open Inference Protocol's error, which has no status 422, with our `code` and members beside it."""
-    status = 400 if error.status == 422 else error.status
-    return status, orjson.dumps({"error": error.detail, "code": error.code} | error.members)
+def _write_v2_error(error: CellgateError) -> bytes:
+    """The Open Inference Protocol's error, with our `code` and members beside it."""
+    return orjson.dumps({"error": error.detail, "code": error.code} | error.members)
 
 
 PROBLEM = Dialect((b"content-type", b"application/problem+json"), _write_problem)
-V2 = Dialect(JSON, _write_v2_error)
+V2 = Dialect(JSON, _write_v2_error, has_422=False)
 
 
 def dialect_of(path: str) -> Dialect:
@@ -39,11 +43,11 @@ def dialect_of(path: str) -> Dialect:
 
 def render(error: CellgateError, dialect: Dialect) -> Response:
     """The response that reports an error."""
-    status, body = dialect.write(error)
+    body = dialect.write(error)
     headers = [dialect.content_type, (b"content-length", b"%d" % len(body)), *error.headers()]
     if error.closes_connection:
         headers.append(CLOSE)
-    return Response(status, headers, body, _log_fields(error))
+    return Response(dialect.status_of(error), headers, body, _log_fields(error))
 
 
 def _log_fields(error: CellgateError) -> Fields:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from service.http.body import CheckType, check_json_type, check_nothing, check_tensor_type
 from service.http.dialects import PROBLEM, V2, Dialect, dialect_of
 from service.http.messages import JSON, OCTETS, Request, Response
-from service.predict.generate import Generator
-from service.predict.infer import OpenInference
-from service.predict.predictor import Predictor, Reply
+from service.predict import Generator, OpenInference, Predictor, Reply
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -9,8 +9,8 @@ def draw(log_odds: Array, *, temperature: float, top_k: int | None, chance: floa
     """The token at `chance`, in [0, 1), of the cumulative distribution of log_odds [vocabulary].
 
     p is proportional to exp(log_odds / temperature) for the `top_k` likeliest tokens (of equals, the first),
-    and 0 for all others. Temperature 0 is the likeliest token. Computed in float64: the token does not depend on
-    a machine's rounding of float32.
+    and 0 for all others. Temperature 0 is the likeliest token. Computed in float64, so that the rounding of
+    float32 on a machine makes no difference.
     """
     odds = log_odds.astype(np.float64)
     if temperature == 0:

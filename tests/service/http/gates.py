@@ -11,7 +11,7 @@ from service.http.gate import Gate
 from service.http.keys import Guard
 from service.http.readiness import Readiness
 from service.http.router import Handler, Router
-from service.predict.predictor import Reply
+from service.predict import Reply
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
 

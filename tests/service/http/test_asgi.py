@@ -10,7 +10,7 @@ import pytest
 from service.errors import InvalidField, Overloaded
 from service.http.application import Message
 from service.http.asgi import AsgiAdapter
-from service.predict.predictor import Reply
+from service.predict import Reply
 from tests.service.http.gates import Answer, echo, make_gate
 
 JSON = (b"content-type", b"application/json")

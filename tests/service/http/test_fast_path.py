@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.http.fast_path import CellgateProtocol
-from service.predict.predictor import Reply
+from service.predict import Reply
 from tests.service.http.wire import HEAD, App, echoed, post, serve
 
 
