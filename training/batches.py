@@ -76,8 +76,7 @@ def shuffled(
     world: int = 1,
     buckets: bool = False,
 ) -> Batches:
-    """One process's share of an epoch: rows `rank`, `rank + world`, … in an order that is a function of seed
-    and epoch.
+    """One process's share of an epoch: rows `rank`, `rank + world`, … in an order set by seed and epoch.
 
     `batch_size` counts the sequences of all processes together. Every process gets the same number of
     sequences (the order wraps around), because processes with unequal numbers of optimiser steps deadlock.

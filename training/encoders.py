@@ -1,5 +1,4 @@
-"""Learned encoders of one input: a projection of wide steps, convolutions of frames. They know no cell or
-task.
+"""Learned encoders of one input: a projection of wide steps, convolutions of frames. Know no cell or task.
 
     numbers ─ dense ─ [.., width]
     frame [height, width] ─ conv, ReLU ─ conv, ReLU ─ dense ─ [.., width]

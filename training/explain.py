@@ -1,5 +1,4 @@
-"""Explains a network on one sequence: gates, states, outputs, and the contribution of each input. Draws
-nothing.
+"""Explains a network on one sequence: gates, states, outputs, contributions of the inputs. Draws nothing.
 
 The contributions are integrated gradients (Sundararajan, Taly, Yan 2017, equation 1), computed by Captum
 through the whole network, from a baseline: the same sequence with each number at its mean in the training

@@ -1,5 +1,4 @@
-"""Measures how far back recurrent cells learn from: gradients by lag, and the adding problem at growing
-lengths.
+"""Measures how far back recurrent cells learn from: gradients by lag, and the adding problem.
 
 Gradients: the gradient of the last output with respect to the input this many steps before, relative to the
 input of the last step (Hochreiter 1991; Bengio, Simard, Frasconi 1994). The adding problem (Hochreiter,

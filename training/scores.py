@@ -75,8 +75,7 @@ class Scores(BaseModel):
 
 
 def gather(runs: Path) -> list[Scored]:
-    """Read every folder of finished seeds of a data set below `runs`, by name. Raises ScoresError,
-    FetchError.
+    """Read every folder of finished seeds below `runs`, by name. Raises ScoresError, FetchError.
 
     Runs on a user's own table are skipped: there are no other scores to compare with.
     """

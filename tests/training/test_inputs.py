@@ -176,9 +176,3 @@ def test_coverage_and_error_are_counted_where_the_truth_is_known() -> None:
     assert metrics["coverage_a_+3steps"] == pytest.approx(2 / 3)
     assert metrics["error_a_+1step"] == pytest.approx(math.sqrt((0.25 + 9) / 4))
     assert metrics["coverage"] == pytest.approx(5 / 7)
-
-
-def test_a_target_for_each_step_must_fit_its_sequence() -> None:
-    targets = each_step([np.zeros(3, np.int64)])
-    with pytest.raises(ValueError, match="sequence 0: 2 steps, targets for 3"):
-        Split((np.zeros((2, 1), np.float32),), targets)

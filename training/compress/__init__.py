@@ -1,5 +1,4 @@
-"""Compresses a trained network: fewer units, fewer weights, fewer bits; and measures the loss. Knows no
-command line.
+"""Compresses a trained network to fewer units, weights or bits, and measures the loss. Knows no command line.
 
 remove units → zero weights → train again → export → quantize → measure → write, or refuse
 

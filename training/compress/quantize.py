@@ -65,8 +65,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _fp16(graph: bytes) -> bytes:
-    """Each weight as float16 with a Cast to float32, which ONNX Runtime evaluates once, when it loads the
-    graph.
+    """Each weight as float16 with a Cast to float32, which ONNX Runtime evaluates once, at load.
 
     It computes in float32. A tensor beyond float16's range is not converted.
     """

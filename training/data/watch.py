@@ -1,5 +1,4 @@
-"""Seven shoulder exercises from a watch: predict the exercise ten times a second; the test part is other
-people.
+"""Seven shoulder exercises from a watch: predict the exercise ten times a second, of unseen people.
 
 Ten people, each exercise once on each side, a watch's accelerometer and gyroscope at 50 Hz (D. Burns et al.
 2018, Physiological Measurement 39(7) 075007). Each recording is of one exercise; those of a person are joined

@@ -1,0 +1,274 @@
+"""Rows of a table: sorted by id and time, split without leaks, targets from the same part."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from training.config import Table
+from training.data.columns import Column, Times, typed
+from training.data.file import TableError
+from training.data.rows import (
+    EACH,
+    LEAST,
+    STRIDE,
+    WINDOW,
+    Parts,
+    Rows,
+    check_labels,
+    classes,
+    future_values,
+    gaps,
+    in_order,
+    split_rows,
+    task_of,
+    windows,
+)
+
+
+def table(**fields: Any) -> Table:
+    return Table(path="", sha256="", targets=("y",), **fields)
+
+
+def sorted_rows(
+    lengths: list[int], *, times: NDArray[np.float64] | None = None, has_unit: bool = True
+) -> Rows:
+    """Rows that are in order already: sequences of these lengths."""
+    ends = np.cumsum([0, *lengths])
+    sequences = [slice(int(a), int(b)) for a, b in pairwise(ends)]
+    when = None if times is None else Times(times, has_unit)
+    return Rows(np.arange(ends[-1]), sequences, [f"s{number}" for number in range(len(lengths))], when)
+
+
+def numbers(values: list[float | None], name: str = "y") -> Column:
+    return typed(pl.Series(name, values, dtype=pl.Float64))
+
+
+def texts(values: list[str | None], name: str = "y") -> Column:
+    return typed(pl.Series(name, values, dtype=pl.String), is_category=True)
+
+
+def members(part: list[slice]) -> set[int]:
+    """The numbers of the rows in a part."""
+    return {row for one in part for row in range(one.start, one.stop)}
+
+
+IDS = st.lists(st.sampled_from(["a", "b", "ab", "10", "9"]), min_size=1, max_size=30)
+
+
+@given(IDS, st.randoms(use_true_random=False))
+def test_rows_are_sorted_by_id_then_time_and_every_row_is_in_one_sequence(
+    ids: list[str], random: Any
+) -> None:
+    times = list(range(len(ids)))
+    random.shuffle(times)
+    frame = pl.DataFrame({"id": ids, "t": times, "y": [0.0] * len(ids)})
+    rows = in_order(frame, table(id_column="id", time_column="t"))
+    assert sorted(rows.order.tolist()) == list(range(len(ids)))
+    assert members(rows.sequences) == set(range(len(ids)))
+    assert rows.ids == sorted(set(ids))
+    assert rows.times is not None
+    for one, name in zip(rows.sequences, rows.ids, strict=True):
+        assert {ids[row] for row in rows.order[one]} == {name}
+        assert (np.diff(rows.times.values[one]) > 0).all()
+
+
+def test_without_id_and_time_the_file_is_one_sequence_in_its_order() -> None:
+    rows = in_order(pl.DataFrame({"y": [3.0, 1.0, 2.0]}), table())
+    assert rows.order.tolist() == [0, 1, 2]
+    assert (rows.sequences, rows.ids, rows.times) == ([slice(0, 3)], [""], None)
+
+
+def test_rows_with_equal_times_stay_in_the_order_of_the_file() -> None:
+    frame = pl.DataFrame({"t": [2, 1, 2, 1], "y": [0.0, 1.0, 2.0, 3.0]})
+    assert in_order(frame, table(time_column="t")).order.tolist() == [1, 3, 0, 2]
+
+
+def test_numeric_ids_are_ids_too() -> None:
+    frame = pl.DataFrame({"id": [2, 1, 2], "y": [0.0, 1.0, 2.0]})
+    rows = in_order(frame, table(id_column="id"))
+    assert (rows.ids, rows.order.tolist()) == (["1", "2"], [1, 0, 2])
+
+
+def test_the_error_for_a_missing_id_names_the_row_of_the_file() -> None:
+    frame = pl.DataFrame({"id": ["a", None, "b"], "y": [0.0, 1.0, 2.0]})
+    with pytest.raises(TableError, match="row 3, column 'id': the id is missing"):
+        in_order(frame, table(id_column="id"))
+
+
+def test_a_column_is_sorted_like_the_rows() -> None:
+    rows = Rows(np.array([2, 0, 1]), [slice(0, 3)], [""], None)
+    assert rows.sorted(numbers([10.0, 20.0, 30.0])).tolist() == [30, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [
+        ([numbers([1, 2, 3, 4])], "forecast"),
+        ([numbers([1, 2, 3, 4]), numbers([4, 3, 2, 1])], "forecast"),
+        ([texts(["a", "a", "b", "b"])], "classify"),
+        ([texts(["a", "b", "b", "b"])], "label"),
+        ([texts(["a", None, "b", "b"])], "label"),
+    ],
+)
+def test_the_target_decides_the_task(targets: list[Column], task: str) -> None:
+    assert task_of(targets, sorted_rows([2, 2])) == task
+
+
+def test_classes_are_numbered_in_the_order_of_their_names_and_unlabelled_steps_are_unknown() -> None:
+    codes = classes("label", texts(["b", None, "a", "b"]), sorted_rows([4]))
+    assert codes.tolist() == [1, -1, 0, 1]
+
+
+@pytest.mark.parametrize("second", ["b", None])
+def test_a_sequence_with_two_classes_is_refused(second: str | None) -> None:
+    rows = Rows(np.array([3, 1, 0, 2]), [slice(0, 2), slice(2, 4)], ["x", "y"], None)
+    target = texts(["b", second, "b", "a"])  # of x, in order: a and then `second`
+    with pytest.raises(TableError, match=rf"row 3, .*: {second!r}, but sequence 'x' starts with 'a'"):
+        classes("classify", target, rows)
+
+
+@pytest.mark.parametrize("values", [["a", "a"], [None, None]])
+def test_one_class_is_not_enough(values: list[str | None]) -> None:
+    with pytest.raises(TableError, match="there is only one class"):
+        classes("label", texts(values), sorted_rows([2]))
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=LEAST, max_size=40),
+    st.floats(0.05, 0.4),
+)
+def test_parts_of_many_sequences_are_disjoint_and_complete(lengths: list[int], share: float) -> None:
+    rows = sorted_rows(lengths)
+    parts = split_rows(rows, share)
+    covered = [members(part) for part in parts]
+    assert set.union(*covered) == set(range(sum(lengths)))
+    assert sum(map(len, covered)) == sum(lengths)
+    assert all(part for part in parts)
+    assert len(parts.test) == max(1, round(share * len(lengths)))
+    assert split_rows(rows, share) == parts, "the split is a function of the rows"
+
+
+@given(st.lists(st.integers(LEAST, 60), min_size=1, max_size=LEAST - 1), st.floats(0.1, 0.4))
+def test_few_sequences_are_split_by_time(lengths: list[int], share: float) -> None:
+    rows = sorted_rows(lengths)
+    parts = split_rows(rows, share)
+    assert set.union(*(members(part) for part in parts)) == set(range(sum(lengths)))
+    for one, *pieces in zip(rows.sequences, *parts, strict=True):
+        assert [piece.start for piece in pieces] == [one.start, pieces[0].stop, pieces[1].stop]
+        assert pieces[2].stop == one.stop
+
+
+def test_a_short_sequence_cannot_be_split_by_time() -> None:
+    with pytest.raises(TableError, match=rf"at least {LEAST} steps each; the shortest of 2 has 9"):
+        split_rows(sorted_rows([30, 9]), 0.2)
+
+
+def test_each_part_has_the_same_share_of_every_class() -> None:
+    codes = np.array([0] * 30 + [1] * 10)
+    parts = split_rows(sorted_rows([1] * 40), 0.2, labels=("a", "b"), codes=codes)
+    counts = [np.bincount(codes[sorted(members(part))], minlength=2).tolist() for part in parts]
+    assert counts == [[19, 6], [5, 2], [6, 2]]
+
+
+def test_a_rare_class_is_named() -> None:
+    codes = np.array([0] * 20 + [1] * (EACH - 1))
+    with pytest.raises(TableError, match=r"22 sequences: .* are needed; 'rare' has 2"):
+        split_rows(sorted_rows([1] * 22), 0.2, labels=("usual", "rare"), codes=codes)
+
+
+@given(st.integers(1, 2000))
+def test_windows_cover_a_sequence_and_overlap_by_half(steps: int) -> None:
+    cut = windows([slice(7, 7 + steps)])
+    assert members(cut) == set(range(7, 7 + steps))
+    assert all(one.stop - one.start <= WINDOW for one in cut)
+    assert [one.start for one in cut] == [7 + STRIDE * number for number in range(len(cut))]
+    assert len(cut) == 1 or cut[-2].stop < 7 + steps, "no window without a new step"
+
+
+def test_in_training_marks_the_rows_of_the_training_part() -> None:
+    parts = Parts([slice(0, 2), slice(4, 5)], [slice(2, 3)], [slice(3, 4)])
+    assert parts.in_training(6).tolist() == [True, True, False, False, True, False]
+
+
+def test_equally_spaced_training_steps_have_no_gap_feature() -> None:
+    times = np.array([0.0, 60, 120, 180, 1000])
+    rows = sorted_rows([5], times=times)
+    assert gaps(rows, np.array([True, True, True, True, False])) is None
+    assert gaps(rows, np.ones(5, bool)) is not None
+    assert gaps(sorted_rows([5]), np.ones(5, bool)) is None, "without times"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit", "size"),
+    [(86400, "d", 86400), (7200, "h", 3600), (90, "min", 60), (5, "s", 1), (0.25, "s", 1)],
+)
+def test_the_unit_of_the_gap_suits_the_usual_spacing(seconds: float, unit: str, size: float) -> None:
+    times = seconds * np.array([0.0, 1, 2, 3, 7, 0, 1, 2])
+    since = gaps(sorted_rows([5, 3], times=times), np.ones(8, bool))
+    assert since is not None
+    assert since.unit == unit
+    np.testing.assert_allclose(since.values, seconds / size * np.array([0, 1, 1, 1, 4, 0, 1, 1]))
+
+
+def test_gaps_of_plain_numbers_have_no_unit() -> None:
+    since = gaps(sorted_rows([3], times=np.array([0.0, 100, 500]), has_unit=False), np.ones(3, bool))
+    assert since is not None
+    assert (since.unit, since.values.tolist()) == ("", [0, 100, 400])
+
+
+def test_a_spacing_that_varies_by_less_than_a_percent_is_equal() -> None:
+    rows = sorted_rows([4], times=np.array([0.0, 100, 200.5, 300]))
+    assert gaps(rows, np.ones(4, bool)) is None
+
+
+@given(
+    st.lists(st.integers(LEAST, 30), min_size=1, max_size=4),
+    st.lists(st.integers(1, 2), min_size=1, max_size=2, unique=True),
+)
+def test_a_future_value_is_in_the_same_part_or_unknown(lengths: list[int], horizons: list[int]) -> None:
+    rows = sorted_rows(lengths)
+    count = sum(lengths)
+    value = numbers([float(row) for row in range(count)])
+    parts = split_rows(rows, 0.4)
+    if min(one.stop - one.start for part in parts for one in part) <= max(horizons):
+        return
+    future = future_values([value], rows, parts, tuple(horizons))
+    assert future.shape == (count, len(horizons))
+    for part in parts:
+        for one in part:
+            for row in range(one.start, one.stop):
+                for column, steps in enumerate(horizons):
+                    expected = row + steps if row + steps < one.stop else np.nan
+                    np.testing.assert_equal(future[row, column], np.float32(expected))
+
+
+def test_the_future_of_several_targets_is_side_by_side() -> None:
+    rows = sorted_rows([30])
+    parts = split_rows(rows, 0.2)
+    first, second = numbers([float(n) for n in range(30)]), numbers([float(n % 7) for n in range(30)], "z")
+    future = future_values([first, second], rows, parts, (1, 2))
+    assert future[0].tolist() == [1, 2, 1, 2]
+    assert future[8].tolist() == [9, 10, 2, 3]
+
+
+def test_a_target_without_training_values_is_refused() -> None:
+    rows = sorted_rows([30])
+    values = [None] * 18 + [float(n) for n in range(12)]
+    with pytest.raises(TableError, match="column 'y': the training part has no values"):
+        future_values([numbers(values)], rows, split_rows(rows, 0.2), (1,))
+
+
+def test_a_part_without_labels_is_refused() -> None:
+    rows = sorted_rows([30])
+    parts = split_rows(rows, 0.2)
+    codes = np.zeros(30, np.int64)
+    check_labels(texts(["a"] * 30), codes, parts)
+    codes[parts.test[0]] = -1
+    with pytest.raises(TableError, match="column 'y': the test part has no class at any step"):
+        check_labels(texts(["a"] * 30), codes, parts)
