@@ -1,4 +1,4 @@
-"""Draws figures as PNG. Knows nothing of the origin of the numbers."""
+"""Draws figures, saves them as PNG, and returns them. Knows nothing of the origin of the numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ ROWS = 40  # inputs; more names do not fit on a page
 BLUE, ORANGE, GREY = "#2a6fbb", "#d9730d", "#888888"
 
 
-def draw_learning_curves(rows: list[dict[str, float]], *, best: int, path: Path) -> None:
+def draw_learning_curves(rows: list[dict[str, float]], *, best: int, path: Path) -> Figure:
     """Loss and metric of both parts over the epochs, with a line at the best epoch."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in rows]
@@ -29,10 +29,12 @@ def draw_learning_curves(rows: list[dict[str, float]], *, best: int, path: Path)
         axes.legend(frameon=False)
         if metric == "loss":
             axes.set_yscale("log")
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_confusion(confusion: NDArray[np.int64], *, labels: tuple[str, ...], title: str, path: Path) -> None:
+def draw_confusion(
+    confusion: NDArray[np.int64], *, labels: tuple[str, ...], title: str, path: Path
+) -> Figure:
     """The confusion matrix, as counts; the colour is the share of the true class."""
     figure = Figure(figsize=(2 + 0.55 * len(labels), 1.6 + 0.5 * len(labels)), layout="constrained")
     axes = figure.subplots()
@@ -48,10 +50,10 @@ def draw_confusion(confusion: NDArray[np.int64], *, labels: tuple[str, ...], tit
     axes.set_ylabel("true")
     axes.set_title(title)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.85)
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_sweep(tried: dict[str, list[Any]], losses: list[float], *, path: Path) -> None:
+def draw_sweep(tried: dict[str, list[Any]], losses: list[float], *, path: Path) -> Figure:
     """The validation loss over each varied field; the best trial is orange."""
     figure = Figure(figsize=(1 + 3.5 * len(tried), 3.6), layout="constrained")
     order = np.argsort(losses)[::-1]  # the best on top
@@ -68,10 +70,10 @@ def draw_sweep(tried: dict[str, list[Any]], losses: list[float], *, path: Path) 
         axes.set_ylabel("validation loss")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_scores(bars: list[tuple[str, list[float]]], *, path: Path) -> None:
+def draw_scores(bars: list[tuple[str, list[float]]], *, path: Path) -> Figure:
     """Our errors relative to the best baseline's, which is the line: a dot for each seed."""
     figure = Figure(figsize=(8, 1.2 + 0.32 * len(bars)), layout="constrained")
     axes = figure.subplots()
@@ -86,10 +88,10 @@ def draw_scores(bars: list[tuple[str, list[float]]], *, path: Path) -> None:
     axes.set_xlabel("error on the test part, relative to the best baseline; one dot per seed")
     axes.grid(alpha=0.25, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_inside(insides: dict[str, NDArray[np.float32]], *, title: str, path: Path) -> None:
+def draw_inside(insides: dict[str, NDArray[np.float32]], *, title: str, path: Path) -> Figure:
     """A heat map for each gate and state: a column is a step, a row a unit."""
     figure = Figure(figsize=(10, 1.8 * len(insides)), layout="constrained")
     figure.suptitle(title)
@@ -105,10 +107,10 @@ def draw_inside(insides: dict[str, NDArray[np.float32]], *, title: str, path: Pa
         axes.set_ylabel(f"{name}\nunit")
         figure.colorbar(image, ax=axes, pad=0.01)
     axes.set_xlabel("step")
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: Path) -> None:
+def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: Path) -> Figure:
     """The outputs at each step: a line for each class, or a heat map of the most likely of many."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
@@ -132,7 +134,7 @@ def draw_outputs(outputs: NDArray[np.float32], *, names: tuple[str, ...], path: 
         axes.set_title(f"the {MANY} most likely of {len(names)}")
         figure.colorbar(image, ax=axes, pad=0.01)
     axes.set_xlabel("step")
-    _save(figure, path)
+    return _saved(figure, path)
 
 
 def draw_forecast(
@@ -142,7 +144,7 @@ def draw_forecast(
     quantiles: tuple[float, ...],
     truth: NDArray[np.float32] | None,
     path: Path,
-) -> None:
+) -> Figure:
     """The forecast at each step and the actual values: a panel for each of `names`, at most MANY.
 
     `outputs` [time, names · quantiles], `truth` [time, names]; the band is from the lowest to the highest.
@@ -168,10 +170,10 @@ def draw_forecast(
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     panels[-1].set_xlabel("step of the forecast")
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: str, path: Path) -> None:
+def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: str, path: Path) -> Figure:
     """The contributions of each input and step to an output at the last step, of at most ROWS inputs."""
     strongest = np.sort(np.argsort(-np.abs(saliency).sum(axis=0), kind="stable")[:ROWS])
     shown = saliency[:, strongest]
@@ -186,7 +188,7 @@ def draw_saliency(saliency: NDArray[np.float32], *, names: tuple[str, ...], of: 
     suffix = f", the {ROWS} largest of {len(names)} inputs" if len(names) > ROWS else ""
     axes.set_title(f"contributions to {of!r} at the last step{suffix}", parse_math=False)
     figure.colorbar(image, ax=axes, pad=0.01)
-    _save(figure, path)
+    return _saved(figure, path)
 
 
 def _readable(name: str) -> str:
@@ -194,7 +196,7 @@ def _readable(name: str) -> str:
     return name if name.isprintable() and name.strip() else repr(name)
 
 
-def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: Path) -> None:
+def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: Path) -> Figure:
     """Each figure after compression, relative to the figure before."""
     figure = Figure(figsize=(8, 1 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -208,10 +210,10 @@ def draw_compressed(rows: dict[str, tuple[float, float]], *, title: str, path: P
     axes.set_xlabel("after, relative to before")
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_lags(panels: dict[str, dict[str, list[float]]], *, path: Path) -> None:
+def draw_lags(panels: dict[str, dict[str, list[float]]], *, path: Path) -> Figure:
     """Gradient norm over lag: a panel for each title, a line for each cell; stacks are dashed."""
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
@@ -226,10 +228,10 @@ def draw_lags(panels: dict[str, dict[str, list[float]]], *, path: Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def draw_adding(errors: dict[str, dict[int, float]], *, chance: float, solved: float, path: Path) -> None:
+def draw_adding(errors: dict[str, dict[int, float]], *, chance: float, solved: float, path: Path) -> Figure:
     """The remaining error over the length of the sequences, a line for each cell."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
@@ -247,9 +249,10 @@ def draw_adding(errors: dict[str, dict[int, float]], *, chance: float, solved: f
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    _save(figure, path)
+    return _saved(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _saved(figure: Figure, path: Path) -> Figure:
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=120)
+    return figure

@@ -14,14 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.synthetic import data_of
 from training import loop, run
-from training.batches import Batch
-from training.config import Config, Recipe, Table
+from training.config import Config, Table
 from training.data.fetch import FetchError
 from training.data.table import RECIPES, fingerprint
 from training.seeds import median_of, train_seeds
-from training.tasks import of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -107,18 +104,6 @@ def test_the_checkpoint_to_resume_from_is_the_last_epoch_even_if_it_is_not_the_b
     last, best = (torch.load(checkpoints / name, weights_only=True) for name in (loop.LAST, loop.BEST))
     assert last["epoch"] + 1 == done.metrics["epochs"]
     assert best["epoch"] + 1 == done.metrics["kept_epoch"] == done.metrics["epochs"] - 2
-
-
-def test_a_batch_without_known_targets_has_no_gradient() -> None:
-    data = data_of("forecast")
-    config = Config(data="made", recipe=Recipe(hidden=4))
-    network = loop.new_network(config, data)
-    training = loop.Training(network, of(data), config.recipe, seed=0)
-    lengths, unknown = torch.tensor([3, 2]), torch.full((2, 3, 2), torch.nan)
-    loss = training.training_step(Batch(torch.ones(2, 3, 4), lengths, unknown))
-    torch.autograd.backward(loss)
-    assert loss.item() == 0
-    assert all(weight.grad is None or not weight.grad.any() for weight in network.parameters())
 
 
 def test_training_stops_early_without_improvement(small: Config, tmp_path: Path) -> None:
