@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from training import cells
 from training.cells.cell import Cell
 from training.errors import TrainingError
+from training.markdown import wrap
 
 CELLS = ("rnn", "gru", "lstm", "residual", "article")
 FAINTEST = 1e-30  # smaller gradients count as equal
@@ -173,7 +174,7 @@ def write(lags: Lags) -> str:
     by_cell = {(result.cell, result.length): result for result in lags.adding}
     sums = [["cell", *(f"{length} steps" for length in lengths)], ["---"] * (1 + len(lengths))]
     sums += [[cell, *(_outcome(by_cell.get((cell, length))) for length in lengths)] for cell in CELLS]
-    return f"""The gradient of **untrained** networks of {lags.hidden} units, relative to lag 0:
+    return wrap(f"""The gradient of **untrained** networks of {lags.hidden} units, relative to lag 0:
 
 {_table(rows)}
 The **adding problem**, one layer of {lags.hidden} units, at most {lags.most_updates:,} updates of {BATCH}
@@ -184,7 +185,7 @@ that fails at a length is not trained on longer ones.
 {_table(sums)}
 ![gradients by lag, before and after learning](lag.png)
 ![the adding problem](adding.png)
-"""
+""")
 
 
 def name_of(curve: Gradient) -> str:

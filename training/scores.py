@@ -16,6 +16,7 @@ from training import baselines, data, run
 from training.config import Config
 from training.data.dataset import DataSet, Published, hold_out
 from training.errors import TrainingError
+from training.markdown import wrap
 from training.versions import package_versions
 
 Measures = dict[str, float]
@@ -197,7 +198,7 @@ def write(scores: Scores) -> str:
         parts.append(f"\n{WORSE} {'; '.join(worse)}.\n")
     for scored in scores.sets:
         parts.append(_section(scored, [other for other in scores.sets if other.beside == scored.name]))
-    return "".join(parts)
+    return wrap("".join(parts))
 
 
 HEAD = """# Scores
