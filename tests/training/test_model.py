@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from tests.training.synthetic import data_of
+from tests.training.test_inputs import network_for
 from training import cells
-from training.model import Network, last_step
+from training.model import Network, last_step, numeric_inputs, softmax
 
 FEATURES, OUT = 3, 4
 
@@ -105,3 +107,74 @@ def test_noise_and_dropout_are_for_training_only() -> None:
 def test_the_error_names_an_unknown_cell() -> None:
     with pytest.raises(cells.CellError, match=r"no cell 'brain'; there are: .*lstm"):
         network_of("brain")
+
+
+def test_weights_are_stored_under_the_names_of_older_runs() -> None:
+    """weights.pt and checkpoints keep their keys: older runs stay readable, and vice versa."""
+    data = data_of("forecast")
+    network = network_for(data)
+    stored = {key.split(".")[0] for key in network.state_dict()}
+    assert stored == {"front", "cell", "head", "tail"}
+    inside = nn.Module()
+    inside.add_module("network", network)
+    assert {key.split(".")[1] for key in inside.state_dict()} == stored
+    assert {name.split(".")[0] for name, _ in network.named_parameters()} == {"input_layer", "cell", "head"}
+
+
+def test_stored_weights_are_loaded_again_also_inside_another_module() -> None:
+    data = data_of("forecast")
+    one, two = nn.Module(), nn.Module()
+    for seed, module in enumerate((one, two)):
+        torch.manual_seed(seed)
+        module.add_module("network", network_for(data))
+    with torch.no_grad():
+        for value in one.state_dict().values():
+            value.add_(1)
+    two.load_state_dict(one.state_dict())
+    for key, value in two.state_dict().items():
+        torch.testing.assert_close(value, one.state_dict()[key], equal_nan=True)
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"Missing key.*input_layer\.tables"):
+        network_for(data_of("language")).load_state_dict(network_for(data_of("label")).state_dict())
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_the_initial_state_is_zeros_of_the_declared_shapes(cell: str) -> None:
+    network = network_of(cell, layers=2)
+    state = network.initial_state(3)
+    assert [tuple(part.shape) for part in state] == [(n, 3, width) for n, width in network.states.values()]
+    assert not any(part.any() for part in state)
+    assert list(network.states) == list(network.cell.states)
+
+
+def test_states_of_gaps_come_first() -> None:
+    network = network_for(data_of("forecast"))
+    assert network.states == {"x_seen": (1, 2), "x_age": (1, 2), "h": (2, 12), "c": (2, 12)}
+
+
+def test_a_number_of_features_is_one_input_of_named_numbers() -> None:
+    [input_] = numeric_inputs(3)
+    assert (input_.name, input_.features) == ("x", ("x_0", "x_1", "x_2"))
+    assert network_of().input_layer.inputs == numeric_inputs(FEATURES)
+
+
+def test_noise_is_on_the_channels_and_dropout_on_the_hidden_state() -> None:
+    network, x = network_of(noise=0.5), sequence(400)[None]
+    network.train()
+    torch.manual_seed(0)
+    captured: list[Tensor] = []
+    network.cell.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
+    network(x, torch.tensor([400]), network.initial_state(1))
+    noise = captured[0] - network.input_layer(x, torch.tensor([400]), ()).channels
+    assert float(noise.std()) == pytest.approx(0.5, rel=0.1)
+    assert float(noise.mean()) == pytest.approx(0, abs=0.05)
+
+
+@given(st.integers(1, 4), st.integers(2, 5), st.integers(0, 50))
+def test_softmax_is_a_distribution(rows: int, classes: int, seed: int) -> None:
+    logits = 10 * np.random.default_rng(seed).standard_normal((rows, classes)).astype(np.float32)
+    probabilities = softmax(logits)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert probabilities.argmax(axis=1).tolist() == logits.argmax(axis=1).tolist()

@@ -76,7 +76,8 @@ def _fp16(graph: bytes) -> bytes:
             values = numpy_helper.to_array(tensor)
             if tensor.data_type != TensorProto.FLOAT or values.size < FEW:
                 continue
-            half = values.astype(np.float16)
+            with np.errstate(over="ignore"):  # infinite, and refused below
+                half = values.astype(np.float16)
             if not np.isfinite(half).all():
                 continue
             name = tensor.name

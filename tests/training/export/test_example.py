@@ -14,7 +14,7 @@ from training.export import random_network
 from training.export.example import EXAMPLE_STEPS, TOLERANCE, example, example_sequence, steps_of
 
 
-def tested_on(data: DataSet, sequence: Sequence) -> DataSet:
+def with_one_sequence(data: DataSet, sequence: Sequence) -> DataSet:
     """The data set with this sequence as its test part; targets do not matter for the example."""
     return replace(data, test=Split((sequence,), each_step([np.zeros(len(sequence))])))
 
@@ -23,7 +23,7 @@ def tested_on(data: DataSet, sequence: Sequence) -> DataSet:
 def test_where_every_step_counts_the_example_is_the_beginning_of_the_first_test_sequence(task: Task) -> None:
     data = data_of(task)
     longest = max(data.test.sequences, key=len)
-    sequence = example_sequence(network_for(data), tested_on(data, longest))
+    sequence = example_sequence(network_for(data), with_one_sequence(data, longest))
     np.testing.assert_array_equal(sequence, longest[:EXAMPLE_STEPS])
 
 
@@ -74,6 +74,6 @@ def test_the_tolerance_of_a_forecast_grows_with_its_largest_number(size: float) 
     network.input_layer.shift[0], network.input_layer.scale[0] = 0, 1
     x = data.test.sequences[0].copy()
     x[:, 0] = size
-    result = example(network, tested_on(data, x))
+    result = example(network, with_one_sequence(data, x))
     assert result.label is None
     assert result.tolerance == pytest.approx(TOLERANCE * max(1, max(map(abs, result.output))), rel=1e-2)

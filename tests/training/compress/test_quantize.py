@@ -1,0 +1,105 @@
+"""Fewer bits: which tensors are converted, in the graph and inside the body of a Scan."""
+
+import logging
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from training.compress.prune import CompressError
+from training.compress.quantize import FEW, quantized
+from training.export import random_network
+from training.export.network import write_graph
+
+
+def graph_of(cell: str = "lstm", *, hidden: int = 48) -> bytes:
+    network, _ = random_network(cell=cell, features=3, hidden=hidden, layers=1, classes=4, seed=0)
+    graph: bytes = write_graph(network.eval()).SerializeToString()
+    return graph
+
+
+def tensors_of(graph: bytes) -> list[onnx.TensorProto]:
+    """All weights, also those inside bodies."""
+    graphs = [onnx.load_from_string(graph).graph]
+    for one in graphs:
+        graphs += [
+            attribute.g for node in one.node for attribute in node.attribute if attribute.name == "body"
+        ]
+    return [tensor for one in graphs for tensor in one.initializer]
+
+
+def types_of(graph: bytes) -> set[int]:
+    return {tensor.data_type for tensor in tensors_of(graph)}
+
+
+def test_without_quantization_the_graph_is_the_same() -> None:
+    graph = graph_of()
+    assert quantized(graph, "none") is graph
+
+
+@pytest.mark.parametrize("cell", ["lstm", "article"])
+def test_large_tensors_become_float16_and_small_ones_do_not(cell: str) -> None:
+    for tensor in tensors_of(quantized(graph_of(cell), "fp16")):
+        size = numpy_helper.to_array(tensor).size
+        if tensor.data_type == TensorProto.FLOAT16:
+            assert size >= FEW
+            assert tensor.name.endswith("_fp16")
+        else:
+            assert tensor.data_type == TensorProto.INT64 or size < FEW
+
+
+def test_a_tensor_beyond_float16_is_not_converted() -> None:
+    network, _ = random_network(cell="lstm", features=3, hidden=48, layers=1, classes=4, seed=0)
+    network.head.weight.data[0, 0] = 1e6
+    small = quantized(write_graph(network.eval()).SerializeToString(), "fp16")
+    names = {tensor.name: tensor.data_type for tensor in tensors_of(small)}
+    assert names["head_weight"] == TensorProto.FLOAT
+    assert TensorProto.FLOAT16 in types_of(small)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "article"])
+def test_eight_bit_weights_are_also_in_bodies(cell: str) -> None:
+    small = quantized(graph_of(cell), "int8")
+    assert TensorProto.INT8 in types_of(small)
+    largest = max(
+        (tensor for tensor in tensors_of(small) if tensor.data_type == TensorProto.FLOAT),
+        key=lambda tensor: numpy_helper.to_array(tensor).size,
+    )
+    assert numpy_helper.to_array(largest).size <= 4 * 48 * 2, "matrices are converted, biases are not"
+
+
+@pytest.mark.parametrize("bits", ["fp16", "int8"])
+def test_a_quantized_graph_has_the_same_inputs_and_outputs(bits: str) -> None:
+    graph = graph_of("article")
+    whole, small = (
+        ort.InferenceSession(one, providers=["CPUExecutionProvider"])
+        for one in (graph, quantized(graph, bits))  # type: ignore[arg-type]
+    )
+    for one, other in ((whole.get_inputs(), small.get_inputs()), (whole.get_outputs(), small.get_outputs())):
+        assert [(node.name, node.type) for node in one] == [(node.name, node.type) for node in other]
+
+
+def test_a_graph_that_would_grow_is_refused() -> None:
+    graph = graph_of("gru", hidden=2)
+    with pytest.raises(CompressError, match=r"--quantize fp16: model\.onnx has .* is mostly nodes"):
+        quantized(graph, "fp16")
+
+
+def test_the_level_of_the_root_logger_is_restored() -> None:
+    logging.disable(logging.DEBUG)
+    try:
+        quantized(graph_of(), "int8")
+        assert logging.root.manager.disable == logging.DEBUG
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_rounding_to_float16_is_the_only_change() -> None:
+    graph = graph_of()
+    halves = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors_of(quantized(graph, "fp16"))}
+    for tensor in tensors_of(graph):
+        if f"{tensor.name}_fp16" in halves:
+            expected = numpy_helper.to_array(tensor).astype(np.float16)
+            np.testing.assert_array_equal(halves[f"{tensor.name}_fp16"], expected)
