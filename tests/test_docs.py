@@ -77,6 +77,13 @@ def test_every_relative_link_and_anchor_resolves(name: str) -> None:
         assert not anchor or anchor in anchors(linked.read_text()), target
 
 
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "docs/journal.md"])
+def test_the_files_named_exist(name: str) -> None:
+    """In code spans; the journal names files as they were."""
+    named = re.findall(r"`((?:service|training|tests|docs|deploy)/[\w./-]*)`", (ROOT / name).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 @every_document
 def test_the_words_are_plain(name: str) -> None:
     text = " ".join((ROOT / name).read_text().lower().split())
