@@ -60,17 +60,19 @@ async def running(
     on_failure: Callable[[], None] | None = None,
     shared: Path | None = None,
     skips_faulty: bool = False,
+    store: Store | None = None,
 ) -> AsyncIterator[Application]:
     """Build and start the parts on the running event loop; stop them at the end of the block.
 
     `on_failure`: called when a model's inference loop has failed and the process must be replaced.
     `shared`: a folder for all workers of a server; None: there is no other worker.
     `skips_faulty`: whether a model that cannot be served is left out, or ends the start.
+    `store`: in the place of the one that the settings name.
     Raises StartupError.
     """
     async with contextlib.AsyncExitStack() as stack:
         clock = create_clock(settings)
-        store = create_store(settings)
+        store = store or create_store(settings)
         await store.open()
         stack.push_async_callback(store.close)
         tenants = tenants_of(settings)

@@ -21,13 +21,13 @@ class WorkerSocket(socket.socket):
     """
 
     @classmethod
-    def reserve(cls, host: str, port: int) -> "WorkerSocket":
+    def reserve(cls, host: str, port: int, *, patience_s: float = RESERVE_S) -> "WorkerSocket":
         """Bind an address that no other server uses. Raises StartupError.
 
-        The workers of a killed server end within a moment: for `RESERVE_S` the address is tried again.
+        The workers of a killed server end within a moment: for `patience_s` the address is tried again.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        deadline = time.monotonic() + RESERVE_S
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 # Without SO_REUSEPORT, or two servers could share a port.

@@ -1,5 +1,7 @@
-"""Which parts are built from the settings, and what becomes of a shared folder that is missing."""
+"""The order of start and stop, and what is built from the settings."""
 
+import asyncio
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.app import hardware_of, rates_of, tenants_of
+from service.app import Application, hardware_of, rates_of, running, tenants_of
+from service.errors import StartupError
 from service.http.keys import new_key
+from service.http.messages import Request
+from service.sessions.store import Limits
+from service.sessions.store.memory import MemoryStore
 from service.settings import Settings
 
 
@@ -46,3 +52,53 @@ def test_a_server_starts_without_its_shared_folder(
     assert "cores are not shared" in caplog.text
     rates_of(tenants_of(settings), missing)
     assert "each worker counts the requests of tenants by itself" in caplog.text
+
+
+class RecordingStore(MemoryStore):
+    """Records when it is opened and closed, and what the service answers at that moment."""
+
+    def __init__(self) -> None:
+        super().__init__(Limits())
+        self.events: list[str] = []
+        self.application: Application | None = None
+
+    async def open(self) -> None:
+        self.events.append("store opened")
+
+    async def close(self) -> None:
+        state = "not started" if self.application is None else await readiness_of(self.application)
+        self.events.append(f"store closed, models {state}")
+
+
+async def readiness_of(application: Application) -> str:
+    request = Request("GET", "/health/ready", [], query=b"sessions=false")
+    response = await application.gate.answer(request, application.gate.find("GET", request.path))
+    return "ready" if response.status == 200 else str(json.loads(response.body)["code"])
+
+
+def test_the_store_opens_first_and_closes_after_the_models_have_stopped(models_dir: Path) -> None:
+    store = RecordingStore()
+
+    async def work() -> None:
+        async with running(Settings(store="memory", models_dir=models_dir), store=store) as application:
+            store.application = application
+            store.events.append(f"running, models {await readiness_of(application)}")
+            others = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        await asyncio.sleep(0)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        assert len(others) == 2 and left == [], "sweeping and reloading have ended"
+
+    asyncio.run(work())
+    assert store.events == ["store opened", "running, models ready", "store closed, models draining"]
+
+
+def test_a_start_that_fails_closes_what_was_opened(tmp_path: Path) -> None:
+    store = RecordingStore()
+
+    async def work() -> None:
+        async with running(Settings(store="memory", models_dir=tmp_path), store=store):
+            pytest.fail("there is no model")
+
+    with pytest.raises(StartupError, match="no model"):
+        asyncio.run(work())
+    assert store.events == ["store opened", "store closed, models not started"]

@@ -53,7 +53,9 @@ def test_a_state_is_unpacked_as_it_was_packed(h: Any, c: Any, n: Any) -> None:
 
 def test_arrays_that_are_not_contiguous_are_packed_in_order() -> None:
     h = np.arange(4, dtype=np.float32).reshape(2, 2).T[:1]
-    assert LAYOUT.pack((h, np.zeros(3), np.zeros(1, np.float16)))[:8] == np.array([0, 2], np.float32).tobytes()
+    assert (
+        LAYOUT.pack((h, np.zeros(3), np.zeros(1, np.float16)))[:8] == np.array([0, 2], np.float32).tobytes()
+    )
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=2))
