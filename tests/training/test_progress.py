@@ -28,12 +28,12 @@ def trainer_at(
     epoch: int, *, is_global_zero: bool = True, max_epochs: int = 4, **metrics: float
 ) -> pl.Trainer:
     """What a callback reads of a trainer in this epoch, counted from 0."""
-    found = METRICS | {name: torch.tensor(value) for name, value in metrics.items()}
+    callback_metrics = METRICS | {name: torch.tensor(value) for name, value in metrics.items()}
     return cast(
         pl.Trainer,
         SimpleNamespace(
             current_epoch=epoch,
-            callback_metrics=found,
+            callback_metrics=callback_metrics,
             is_global_zero=is_global_zero,
             max_epochs=max_epochs,
         ),

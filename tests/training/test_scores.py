@@ -116,12 +116,12 @@ def test_runs_become_a_page_with_baselines_and_a_picture(trained: tuple[Path, Ta
     [scored] = scores.read(tmp_path / "scores.json").sets
     assert scored.ours("accuracy") == sorted(row["test_accuracy"] for row in rows)
     assert scored.best_baseline("accuracy")[0] == "summary, logistic regression"
-    page = (tmp_path / "scores.md").read_text()
+    page = " ".join((tmp_path / "scores.md").read_text().split())
     assert "`cellgate-train train vowels --hidden 8" in page
-    assert f"Collected with\npython {scored.versions['python']}, torch " in page
+    assert f"Collected with python {scored.versions['python']}, torch " in page
     assert "| nearest by DTW | 0.9486 |" in page
     assert "**The best baseline is better than ours** by the median in: vowels: accuracy." in page
-    assert "243 sequences for\ntraining, 27 for validation, 370 for the test." in page
+    assert "243 sequences for training, 27 for validation, 370 for the test." in page
     assert (tmp_path / "scores.png").stat().st_size > 1000
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from tokenizers import Tokenizer
 
 from training import data
@@ -234,3 +235,25 @@ def test_a_pickle_that_would_call_anything_is_refused(tmp_path: Path) -> None:
     refused: Callable[[Path], object] = watch.read
     with pytest.raises(pickle.UnpicklingError, match="is not allowed in a data set"):
         refused(path)
+
+
+def test_vowels_has_the_official_split(vowels: DataSet) -> None:
+    assert (len(vowels.train), len(vowels.test)) == (270, 370)
+    assert np.bincount(vowels.train.targets).tolist() == [30] * 9
+    assert np.bincount(vowels.test.targets).tolist() == [31, 35, 88, 44, 29, 24, 40, 50, 29]
+    lengths = [len(sequence) for sequence in vowels.train.sequences + vowels.test.sequences]
+    assert (min(lengths), max(lengths)) == (7, 29)
+    assert all(sequence.shape[1] == 12 for sequence in vowels.train.sequences)
+    assert vowels.train.sequences[0][0, 0] == np.float32(1.860936)
+    assert (len(vowels.inputs[0].features), vowels.labels) == (12, tuple("123456789"))
+
+
+def test_digits_are_read_by_rows_with_a_fixed_split() -> None:
+    digits = data.load("digits")
+    assert (len(digits.train), len(digits.test)) == (1347, 450)
+    assert {sequence.shape for sequence in digits.train.sequences + digits.test.sequences} == {(8, 8)}
+    assert digits.inputs[0].kind == "image"
+    images, targets = load_digits(return_X_y=True)
+    first = np.random.RandomState(0).permutation(1797)[1347]
+    assert np.array_equal(digits.test.sequences[0].ravel(), images[first])
+    assert digits.test.targets[0] == targets[first]

@@ -90,3 +90,28 @@ def test_another_seed_holds_out_other_sequences() -> None:
         [float(x[0, 0]) for x in hold_out(split, share=0.2, seed=seed)[1].sequences] for seed in (0, 0, 1)
     )
     assert first == same != other
+
+
+def split_of(counts: list[int]) -> Split:
+    targets = np.repeat(np.arange(len(counts)), counts)
+    return Split(tuple(np.full((1, 1), row, np.float32) for row in range(len(targets))), targets)
+
+
+def rows_of(split: Split) -> list[int]:
+    return [int(sequence[0, 0]) for sequence in split.sequences]
+
+
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=6), st.floats(0.05, 0.5), st.integers(0, 9))
+def test_hold_out_takes_the_same_share_of_every_class(counts: list[int], share: float, seed: int) -> None:
+    split = split_of(counts)
+    remaining, held_out = hold_out(split, share=share, seed=seed)
+    assert sorted(rows_of(remaining) + rows_of(held_out)) == list(range(len(split)))
+    for target, count in enumerate(counts):
+        assert (held_out.targets == target).sum() == max(1, round(share * count))
+    again = hold_out(split, share=share, seed=seed)[1]
+    assert rows_of(again) == rows_of(held_out)
+
+
+def test_a_split_needs_a_target_for_each_sequence() -> None:
+    with pytest.raises(ValueError, match="1 sequences for 2 targets"):
+        Split((np.zeros((1, 1), np.float32),), np.array([0, 1]))

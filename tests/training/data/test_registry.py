@@ -72,3 +72,14 @@ def test_a_configuration_with_a_table_loads_the_table() -> None:
         data.load_for(Config(data="t", recipe=Recipe(), table=table))
     recipe = data.default_recipe(Config(data="t", recipe=Recipe(), table=table))
     assert (recipe.hidden, recipe.buckets) == (64, True)
+
+
+def test_every_data_set_has_recipes() -> None:
+    assert "vowels" in data.names()
+    for name in data.names():
+        assert data.recipes(name)
+
+
+def test_the_error_names_an_unknown_data_set() -> None:
+    with pytest.raises(KeyError, match=r"no data set 'nouns'; there are: .*vowels"):
+        data.load("nouns")
