@@ -63,7 +63,7 @@ def test_the_bias_of_persistence_is_one_reach_around_the_last_value() -> None:
 @pytest.fixture(scope="module")
 def session() -> ort.InferenceSession:
     graph = Graph("quantiles")
-    y = graph.input("said", ["time", "batch", 12])
+    y = graph.input("x", ["time", "batch", 12])
     level = graph.input("level", ["time", "batch", 2])
     graph.output(
         write_quantiles(graph, LAYER, y, level, "out"), ["time", "batch", 12], kind=TensorProto.FLOAT
@@ -78,9 +78,9 @@ def test_the_graph_computes_the_layer_with_equal_bits_for_any_number_of_steps(
     rng = np.random.default_rng(seed)
     y = 5 * rng.standard_normal((steps, batch, 12)).astype(np.float32)
     level = rng.standard_normal((steps, batch, 2)).astype(np.float32)
-    [whole] = session.run(None, {"said": y, "level": level})
+    [whole] = session.run(None, {"x": y, "level": level})
     expected = LAYER(torch.from_numpy(y), torch.from_numpy(level)).numpy()
     np.testing.assert_allclose(whole, expected, rtol=1e-5, atol=1e-5)
     for step in range(steps):
-        [alone] = session.run(None, {"said": y[step : step + 1], "level": level[step : step + 1]})
+        [alone] = session.run(None, {"x": y[step : step + 1], "level": level[step : step + 1]})
         assert np.array_equal(alone[0], whole[step])

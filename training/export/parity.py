@@ -31,11 +31,13 @@ def check(graph: bytes, network: Network, split: Split, *, batch_size: int = 64)
     errors, bad = dict.fromkeys(names, 0.0), set()
     for batch in in_order(split, batch_size=batch_size):
         pairs = zip(names, _onnx(session, names, network, batch), _torch(network, batch), strict=True)
-        for name, theirs, ours in pairs:
-            error = np.abs(theirs - ours)
+        for name, actual, expected in pairs:
+            error = np.abs(actual - expected)
             errors[name] = float(np.maximum(errors[name], error.max()))  # keeps a NaN
             unit = _units(network) if network.quantiles and name == names[0] else 1
-            if not (error <= TOLERANCE * np.maximum(unit, np.abs(ours))).all():  # `not <=`: NaN is bad too
+            if not (
+                error <= TOLERANCE * np.maximum(unit, np.abs(expected))
+            ).all():  # `not <=`: NaN is bad too
                 bad.add(name)
     if bad:
         differences = ", ".join(f"{name} by {errors[name]:.3g}" for name in names if name in bad)
