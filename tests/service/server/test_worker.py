@@ -39,7 +39,7 @@ def test_it_answers_between_start_and_shutdown(tmp_path: Path, models_dir: Path)
         lifespan = Lifespan()
         running = asyncio.create_task(app({"type": "lifespan"}, lifespan.events.get, lifespan.replies.put))
         assert await lifespan.send("lifespan.startup") == "lifespan.startup.complete"
-        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://cellgate") as client:
             assert (await client.get("/health/ready")).status_code == 200
             assert (await client.post("/predict", json={"sequences": [[[0.0] * 12]]})).status_code == 200
