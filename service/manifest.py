@@ -71,10 +71,15 @@ class InputSpec(_Spec):
                 raise ValueError(f"input {self.name!r}: the {meaning} token is not in the vocabulary")
         return self
 
-    @property
+    @cached_property
     def graph_input(self) -> str:
         """The graph input that receives it."""
         return self.name if self.tensor is None else self.tensor
+
+    @cached_property
+    def takes_integers(self) -> bool:
+        """Whether a time step holds integers."""
+        return self.kind == "token" or self.dtype.startswith("int")
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -86,7 +91,7 @@ class InputSpec(_Spec):
         """Characters of the longest token, and one for the separator before the next."""
         return max(map(len, self.vocabulary), default=0) + 1
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Numbers in one time step."""
         width = 1
@@ -124,12 +129,12 @@ class StateSpec(_Spec):
             raise ValueError(f"state {self.input!r}: more than one batch axis in {list(self.shape)}")
         return self
 
-    @property
+    @cached_property
     def batch_axis(self) -> int | None:
         """Position of the batch axis; None if there is none: then a batch holds one sequence."""
         return self.shape.index("batch") if "batch" in self.shape else None
 
-    @property
+    @cached_property
     def row_shape(self) -> tuple[int, ...]:
         """Shape of one sequence's state: `shape` without the batch axis."""
         return tuple(dim for dim in self.shape if dim != "batch")
@@ -207,12 +212,12 @@ class Manifest(_Spec):
                 raise ValueError(f"named twice: {', '.join(sorted(duplicates))}")
         return self
 
-    @property
+    @cached_property
     def chunkable(self) -> bool:
         """Whether a sequence may be cut, and its state carried over, as sessions and chunks need."""
         return self.causal and bool(self.states)
 
-    @property
+    @cached_property
     def default_return(self) -> Literal["last", "all"]:
         """The default of "return" in `/predict`: every step if the task is to label every step."""
         return "all" if self.task == "label" and self.outputs[0].steps == "all" else "last"

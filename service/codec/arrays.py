@@ -85,7 +85,7 @@ def _decode_input(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> A
     if not isinstance(rows, list | np.ndarray):
         raise InvalidField(f"expected a list of rows, got {kind(rows)}", pointer=pointer)
     check_num_steps(len(rows), max_steps, pointer)
-    if isinstance(rows, np.ndarray) and rows.shape[1:] == spec.dims and not _takes_integers(spec):
+    if isinstance(rows, np.ndarray) and rows.shape[1:] == spec.dims and not spec.takes_integers:
         array: Array = rows
     else:
         array = _array_of(rows.tolist() if isinstance(rows, np.ndarray) else rows, spec, pointer)
@@ -115,7 +115,7 @@ def _token_ids(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Any:
 def _array_of(rows: list[Any], spec: InputSpec, pointer: str) -> Array:
     """[time, *dims] from lists, whose every value is checked: numpy would take true for 1 and "2" for 2."""
     _check_values(rows, spec, spec.dims, pointer)
-    if not _takes_integers(spec):
+    if not spec.takes_integers:
         return np.array(rows, np.float64)  # null becomes NaN
     array = np.array(rows)
     # Only integers beyond 64 bits make numpy choose anything but integers.
@@ -124,7 +124,7 @@ def _array_of(rows: list[Any], spec: InputSpec, pointer: str) -> Array:
 
 def _check_values(value: Any, spec: InputSpec, dims: tuple[int, ...], pointer: str) -> None:
     """Walk [time, *dims] and raise at the first value that is not a number where a number is expected."""
-    numbers = _INTEGERS if _takes_integers(spec) else _NUMBERS
+    numbers = _INTEGERS if spec.takes_integers else _NUMBERS
     for index, entry in enumerate(value):
         if (
             len(dims) == 1
@@ -151,7 +151,3 @@ def _first(array: Array, where: Array, pointer: str) -> tuple[Any, str]:
     """The first value that `where` marks, and the pointer to it."""
     index = tuple(np.argwhere(where)[0])
     return array[index], "/".join((pointer, *map(str, index)))
-
-
-def _takes_integers(spec: InputSpec) -> bool:
-    return spec.kind == "token" or spec.dtype.startswith("int")

@@ -60,7 +60,15 @@ class OnnxEngine:
             dtype_of(node) for node in self._session.get_outputs() if node.name == output
         )
         self._outputs = [output, *(state.output for state in manifest.states)]
-        can_stay = bool(manifest.states) and all(state.batch_axis is not None for state in manifest.states)
+        self._has_time = manifest.outputs[0].steps == "all"
+        self._inputs = [(spec.graph_input, index) for index, spec in enumerate(manifest.inputs)]
+        self._states = [(spec.input, spec.batch_axis) for spec in manifest.states]
+        # The permutation that brings the batch axis to the front; None: there is no batch axis.
+        self._to_front = [
+            None if spec.batch_axis is None else _to_front(len(spec.shape), spec.batch_axis)
+            for spec in manifest.states
+        ]
+        can_stay = bool(manifest.states) and None not in self._to_front
         if device is None:
             device = "cuda" if self.provider == CUDA else ""
         self._device = device if can_stay and device else None
@@ -80,7 +88,6 @@ class OnnxEngine:
 
     def run(self, batch: Batch) -> list[Result]:
         """Compute a batch; one result per chunk, in order. Several threads may, with other sequences each."""
-        has_time = self.manifest.outputs[0].steps == "all"
         states: Iterable[State]
         try:
             buffers = self._buffers.pop()
@@ -93,7 +100,7 @@ class OnnxEngine:
             outputs, on_device = self._run_on_device(batch, buffers, self._device)
             states = map(on_device.row, range(len(batch.chunks)))
         self._buffers.append(buffers)
-        y = self._to_batch_time(np.asarray(outputs), has_time)
+        y = self._to_batch_time(np.asarray(outputs))
         return [Result(output, state) for output, state in zip(_split_output(y, batch), states, strict=True)]
 
     def _run_on_device(self, batch: Batch, buffers: list[Array], device: str) -> tuple[Array, DeviceStates]:
@@ -115,16 +122,16 @@ class OnnxEngine:
         return output.numpy(), DeviceStates(values, axes, len(batch.chunks))
 
     def _feeds(self, batch: Batch, buffers: list[Array], *, with_states: bool = True) -> dict[str, Any]:
-        manifest = self.manifest
+        lengths = self.manifest.lengths
         feeds: dict[str, Any] = dict(self._constants)
-        for index, spec in enumerate(manifest.inputs):
-            feeds[spec.graph_input] = self._to_graph(self._pack(batch, buffers, index))
-        if manifest.lengths:
-            feeds[manifest.lengths] = np.array([chunk.steps for chunk in batch.chunks], np.int32)
-        for index, state in enumerate(manifest.states if with_states else ()):
-            rows = [chunk.sequence.state[index] for chunk in batch.chunks]
-            axis = state.batch_axis
-            feeds[state.input] = np.asarray(rows[0]) if axis is None else _stack(rows, axis)
+        for name, index in self._inputs:
+            feeds[name] = self._to_graph(self._pack(batch, buffers, index))
+        if lengths:
+            feeds[lengths] = np.array([stop - start for _, start, stop in batch.chunks], np.int32)
+        if with_states:
+            rows = zip(*[chunk.sequence.state for chunk in batch.chunks], strict=True)
+            for (name, axis), states in zip(self._states, rows, strict=True):
+                feeds[name] = np.asarray(states[0]) if axis is None else _stack(states, axis)
         return feeds
 
     def _pack(self, batch: Batch, buffers: list[Array], index: int) -> Array:
@@ -156,12 +163,12 @@ class OnnxEngine:
             return first
         return np.ascontiguousarray(x.swapaxes(0, 1)) if axes.time is not None and axes.batch == 1 else x
 
-    def _to_batch_time(self, y: Array, has_time: bool) -> Array:
+    def _to_batch_time(self, y: Array) -> Array:
         """The graph's output → [batch, time, *dims]; the time axis of a last-step output has length 1."""
         axes = self.manifest.axes
         if axes.batch is None:
             y = y[np.newaxis]
-        if axes.time is None or not has_time:
+        if axes.time is None or not self._has_time:
             return y[:, np.newaxis]
         return y.swapaxes(0, 1) if axes.batch == 1 else y
 
@@ -169,27 +176,24 @@ class OnnxEngine:
         """One state per row: views, since the next call copies its input anyway."""
         if not states:
             return [()] * len(batch.chunks)
-        return zip(
-            *(
-                (state,)
-                if spec.batch_axis is None
-                else state.transpose(_to_front(state.ndim, spec.batch_axis))
-                for spec, state in zip(self.manifest.states, states, strict=True)
-            ),
-            strict=True,
-        )
+        by_state = [
+            (state,) if axes is None else state.transpose(axes)
+            for axes, state in zip(self._to_front, states, strict=True)
+        ]
+        return zip(*by_state, strict=True)
 
 
-def _stack(rows: list[Array], axis: int) -> Array:
+def _stack(states: tuple[Array, ...], axis: int) -> Array:
     """np.stack, in half its time for the few short rows of a batch."""
-    rows = [np.asarray(row) for row in rows]
+    rows = [np.asarray(state) for state in states]
     if not rows[0].ndim:
         return np.array(rows)
+    if len(rows) == 1:
+        return np.ascontiguousarray(rows[0][(slice(None),) * axis + (np.newaxis,)])
     stacked = np.concatenate(rows).reshape(len(rows), *rows[0].shape)
     return np.ascontiguousarray(stacked.transpose(_from_front(stacked.ndim, axis))) if axis else stacked
 
 
-@functools.cache
 def _to_front(ndim: int, axis: int) -> tuple[int, ...]:
     """The permutation of np.moveaxis(…, axis, 0), which numpy would compute at every call."""
     return (axis, *(other for other in range(ndim) if other != axis))
@@ -204,7 +208,7 @@ def _from_front(ndim: int, axis: int) -> tuple[int, ...]:
 def _split_output(y: Array, batch: Batch) -> Iterable[Array]:
     """Each row's true steps, [steps, *dims], or only its last, [1, *dims]. Copies: no row keeps the batch."""
     length = y.shape[1]
-    ends = [min(chunk.steps, length) for chunk in batch.chunks]
+    ends = [min(stop - start, length) for _, start, stop in batch.chunks]
     if min(ends) == length:
         finals = y[:, -1:].copy()
     else:

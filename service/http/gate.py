@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable
 
-from service.errors import CellgateError, InternalError, UnsupportedMediaType
+from service.errors import CellgateError, Draining, InternalError, UnsupportedMediaType
 from service.http.body import BodyLimits, ReadPart
 from service.http.dialects import PROBLEM, render
 from service.http.keys import Guard
@@ -115,8 +115,8 @@ class Gate:
 
         Raises Draining, Unauthorized, RateLimited, UnsupportedMediaType, BadHeader or BodyTooLarge.
         """
-        if not route.answers_while_draining:
-            self._readiness.check_draining()
+        if self._readiness.is_draining and not route.answers_while_draining:
+            raise Draining("the server is stopping")
         if self._guard is not None and route.needs_key:
             request.tenant = self._guard.admit(request.headers)
         if not route.reads_body:

@@ -4,8 +4,6 @@ from service.errors import Draining
 from service.repository import Repository
 from service.sessions.store import Store
 
-DRAINING = "the server is stopping"
-
 
 class Readiness:
     """Ready until `is_draining` is set, as long as every model and the session store answer."""
@@ -21,8 +19,3 @@ class Readiness:
             raise Draining("the server is starting or stopping")
         if sessions:
             await self._store.check()
-
-    def check_draining(self) -> None:
-        """Raises Draining when nothing new may begin."""
-        if self.is_draining:
-            raise Draining(DRAINING)

@@ -50,11 +50,6 @@ async def compute_steps(
     return sequence
 
 
-def digest_steps(item: Item, keep_all: bool) -> bytes:
-    """16 bytes that tell this request of a session from any other."""
-    return item.digest(keep_all)
-
-
 @dataclass(slots=True)
 class Request:
     """A request that an API has read: the model, and how to decode, compute and encode its sequences."""
@@ -64,7 +59,7 @@ class Request:
     decode: Callable[[int, Manifest], Item]  # called again if a session is on another version
     encode: Encode
     compute: Compute = compute_steps
-    digest: Callable[[Item, bool], bytes] = digest_steps
+    digest: Callable[[Item, bool], bytes] = Item.digest  # tells a request of a session from any other
     returns: str | None = None  # "last", "all", or None: by task
     is_pinned: bool = False  # whether the request names the version, so that a session must be on it
     tenant: str = ""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from service.errors import SessionConflict, SessionExists, SessionGone, SessionMismatch, UnknownSession
 from service.sequence import Start
-from service.sessions.store.base import is_expired
 from service.sessions.store.record import Record, Status
 
 
@@ -51,7 +50,7 @@ def session_key(tenant: str, session: str) -> bytes:
 
 def is_live(record: Record, now_ms: int) -> bool:
     """Whether the record is a session that has not expired."""
-    return record.is_live and not is_expired(record, now_ms)
+    return record.status is Status.LIVE and now_ms - record.touched_ms <= record.ttl_ms
 
 
 def require_live(record: Record | None, now_ms: int) -> Record:

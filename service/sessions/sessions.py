@@ -83,18 +83,18 @@ class Sessions:
         Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable; nothing was
         applied then.
         """
-        old = opened.resumed
+        old, step = opened.resumed, opened.step
         record = self.new_record(
             binding,
             state=b"" if end else state,
-            step=opened.step + steps,
-            ttl_ms=old.ttl_ms if old else None,
+            step=step + steps,
+            ttl_ms=None if old is None else old.ttl_ms,
         )
         if old is not None:
             record.created_ms = old.created_ms
         if end:
             record.status = Status.ENDED
-        record.at, record.digest, record.reply = opened.step, digest, reply
+        record.at, record.digest, record.reply = step, digest, reply
         return record if await self.put(opened.key, opened.existing, record) else None
 
     def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
