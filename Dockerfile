@@ -20,21 +20,15 @@ RUN --mount=type=secret,id=ca,target=/run/secrets/ca.pem,required=false --mount=
     && python -m venv --without-pip /opt/cellgate && python -m venv --without-pip /opt/build \
     && python requirements.py pyproject.toml "$EXTRAS" > requirements.txt \
     && pip --python /opt/cellgate install --constraint constraints.txt --requirement requirements.txt \
-    && pip --python /opt/build install --constraint constraints.txt hatchling mypy setuptools
+    && pip --python /opt/build install --constraint constraints.txt hatchling
 COPY deploy/image/rootfs.py ./
 RUN python rootfs.py /opt/cellgate /rootfs
 
-# 2. Cellgate itself, in a separate layer: a change of code changes a few megabytes, not the dependencies. Its hot path
-# is compiled (deploy/compile.py) unless --build-arg COMPILE=0 is set.
+# 2. Cellgate itself, in a separate layer: a change of code changes a megabyte, not the dependencies.
 FROM packages AS application
-ARG COMPILE=1
 COPY README.md ./
-COPY deploy/compile.py ./deploy/
 COPY service ./service
-RUN if [ "$COMPILE" != 0 ]; then export HATCH_BUILD_HOOK_ENABLE_CUSTOM=1; fi \
-    && PYTHONPATH=$(/opt/cellgate/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
-    && export PYTHONPATH \
-    && pip --python /opt/build wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
+RUN pip --python /opt/build wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
     && pip --python /opt/cellgate install --no-cache-dir --no-deps --no-index --no-compile \
         --prefix /application/opt/cellgate /wheel/*.whl \
     && rm -f /application/opt/cellgate/bin/cellgate-train

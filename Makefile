@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test compiled test-compiled train lint check bench loadtest faults docker-test docker-loadtest clean
+.PHONY: help serve test train lint check bench loadtest faults docker-test docker-loadtest clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -30,25 +30,6 @@ serve: $(VENV)/.serve ## serve the models in models/ (HOST, PORT; settings from 
 
 test: $(VENV)/.dev ## run all tests except those that need Docker
 	$(BIN)/python -m pytest
-
-# One folder for each interpreter version: another one would silently import the Python files instead.
-COMPILED = build/compiled-$(shell $(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null)
-
-compiled: $(BIN)/python ## compile the hot path into build/compiled-…; needs a C compiler (docs/performance.md)
-	@$(MAKE) --no-print-directory $(COMPILED)
-
-$(COMPILED): $(shell find service -name '*.py') deploy/compile.py pyproject.toml constraints.txt
-	@rm -rf $@ $@.wheel $@.new
-	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $@.wheel .
-	@$(BIN)/python -m zipfile -e $@.wheel/*.whl $@.new
-	@rm -rf $@.wheel && mv $@.new $@
-
-test-compiled: $(VENV)/.dev compiled ## run the service's tests on the compiled service (in a git checkout)
-	@rm -rf build/tree && mkdir build/tree && git ls-files -z | xargs -0 cp --parents --target-directory build/tree
-	@cp -r $(COMPILED)/service $(COMPILED)/*.so build/tree
-	cd build/tree && $(abspath $(BIN))/python -m deploy.image.compiled
-	cd build/tree && $(abspath $(BIN))/python -P -m pytest tests/service tests/e2e
 
 train: $(VENV)/.dev ## train models/vowels/1 again from its data
 	$(BIN)/python -m training train vowels --export models/vowels/1 --force

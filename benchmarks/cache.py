@@ -56,18 +56,6 @@ def environment() -> Path:
     return path
 
 
-def compiled() -> Path:
-    """The folder with the compiled service, as in the image. Raises Unavailable."""
-    build = subprocess.run(
-        ["make", "compiled", f"VENV={sys.prefix}"],  # does nothing if no file has changed
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    if build.returncode:
-        last = (build.stdout.strip().splitlines() or ["no message"])[-1]
-        raise Unavailable(f"make compiled (it needs gcc and Python's headers): {last}")
-    return ROOT / f"build/compiled-{sys.implementation.cache_tag}"
-
-
 def tool(name: str, package: str) -> str:
     """The path of an installed program. Raises Unavailable with the command that installs it."""
     path = shutil.which(name)

@@ -14,7 +14,7 @@ from benchmarks.results import KERNEL, LIMIT, US, Result, Row
 
 SMALL, LARGE = Model(128, 1), Model(512, 2)
 SESSIONS = 64
-PURE, SEQUENCE, DYNAMIC, TUTORIAL, FLOOR = (peer.name for peer in PEERS[1:])
+SEQUENCE, DYNAMIC, TUTORIAL, FLOOR = (peer.name for peer in PEERS[1:])
 TRITON_BEST = "Triton, the better batcher"
 
 
@@ -40,9 +40,7 @@ def long(options: Options) -> Result:
 
 def mixed(options: Options) -> Result:
     """(d) Open loop: the latency of short sequences among long ones."""
-    with contest(
-        options, LARGE, [peer for peer in PEERS if peer.has_model and peer.name != PURE], sessions=False
-    ) as started:
+    with contest(options, LARGE, [peer for peer in PEERS if peer.has_model], sessions=False) as started:
         capacity = _capacities(options, started)
         rate = min(capacity.values(), default=1.0) / 2
         seconds = max(10.0, 4 * options.seconds)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cache, process, triton
-from benchmarks.cache import Model, Unavailable
+from benchmarks import process, triton
+from benchmarks.cache import Model
 from benchmarks.dialects import Cellgate, Dialect, Triton, Tutorial
 from benchmarks.process import Server
 
@@ -29,7 +29,7 @@ class Peer:
     has_model: bool = True  # False: a lower bound, whose replies are not checked
 
 
-def serve_cellgate(model: Model, work: Path, *, is_compiled: bool = True, **settings: object) -> Server:
+def serve_cellgate(model: Model, work: Path, **settings: object) -> Server:
     """The server as in the image: one worker a core, LMDB on disk, no access log."""
     port = process.free_port()
     chosen: dict[str, object] = {
@@ -42,15 +42,8 @@ def serve_cellgate(model: Model, work: Path, *, is_compiled: bool = True, **sett
         "session_ttl_s": 86_400,
     }
     env = {f"CELLGATE_{name.upper()}": str(value) for name, value in (chosen | settings).items()}
-    if is_compiled:
-        env |= {"PYTHONPATH": str(cache.compiled()), "PYTHONSAFEPATH": "1"}  # before the working tree
     command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
-    log = work / "cellgate.log"
-    server = process.start(command, env, port=port, ready="/health/ready", log=log)
-    if is_compiled and "hot path compiled" not in log.read_text():
-        server.stop()
-        raise Unavailable("the server does not use the compiled modules")
-    return server
+    return process.start(command, env, port=port, ready="/health/ready", log=work / "cellgate.log")
 
 
 def _serve_uvicorn(app: str, work: Path, env: dict[str, str], ready: str) -> Server:
@@ -67,12 +60,6 @@ def _serve_triton(batcher: str) -> Callable[[Model, Path], Server]:
 CELLGATE = Peer("Cellgate", serve_cellgate, Cellgate(), has_sessions=True)
 PEERS = (
     CELLGATE,
-    Peer(
-        "Cellgate, not compiled",
-        lambda model, work: serve_cellgate(model, work, is_compiled=False),
-        Cellgate(),
-        has_sessions=True,
-    ),
     Peer(
         "Triton, sequence batcher",
         _serve_triton("sequence"),

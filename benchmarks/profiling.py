@@ -21,8 +21,7 @@ def run(console: Console, load: str, *, seconds: float, top: int) -> None:
     spy = cache.environment() / "bin/py-spy"
     peer = Peer(
         CELLGATE.name,
-        # Not compiled, so that its functions have names.
-        lambda model, work: serve_cellgate(model, work, is_compiled=False, workers=1),
+        lambda model, work: serve_cellgate(model, work, workers=1),
         CELLGATE.dialect,
         True,
     )

@@ -30,7 +30,7 @@ from service.http import (
 )
 from service.logs import AccessLog, is_text
 from service.predict import Generator, OpenInference, Predictor
-from service.repository import Hardware, Loader, Reloader, Repository, scan
+from service.repository import Hardware, Loader, Reloader, Repository, Scan, scan
 from service.sessions import Resources, Sessions, SteadyClock
 from service.sessions.store import Limits, Store
 from service.sessions.store.lmdb import LmdbStore
@@ -71,62 +71,30 @@ async def running(
     Raises StartupError.
     """
     async with contextlib.AsyncExitStack() as stack:
-        clock = create_clock(settings)
-        store = store or create_store(settings)
-        await store.open()
-        stack.push_async_callback(store.close)
         tenants = tenants_of(settings)
-        sessions = Sessions(store, ttl_s=settings.session_ttl_s, clock=clock, quotas=tenants.quotas)
-
+        store = await _open_store(stack, store or create_store(settings))
+        sessions = Sessions(
+            store, ttl_s=settings.session_ttl_s, clock=create_clock(settings), quotas=tenants.quotas
+        )
         loader = Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_failure)
         on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
         repository = Repository.load(settings.models_dir, loader, skips_faulty=skips_faulty)
         stack.push_async_callback(repository.stop)
-
-        predictor = Predictor(
-            repository,
-            sessions,
-            max_sequences=settings.max_sequences,
-            max_steps=settings.max_steps,
-            timeout_s=settings.request_timeout_s,
-            clock=asyncio.get_running_loop().time,
-        )
         readiness = Readiness(repository, store)
-        documented = api.build(
-            repository=repository,
-            resources=Resources(sessions, repository.get, max_ttl_s=settings.session_max_ttl_s),
-            readiness=readiness,
-            max_sequences=settings.max_sequences,
-        )
-        router = Router(
-            predictor,
-            Generator(predictor),
-            OpenInference(predictor, max_body_bytes=settings.max_body_bytes),
-            ApplicationHandler(documented),
-        )
-        access_log = AccessLog(sys.stderr, as_text=is_text(settings))
-        stack.callback(access_log.flush)
         gate = Gate(
-            router,
+            _router(settings, repository, sessions, readiness),
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
-            access_log=access_log.write if settings.access_log else None,
+            access_log=_access_log(stack, settings),
         )
-
         _start_task(stack, _sweep(sessions))
         if settings.models_poll_s:
-            reloader = Reloader(
-                repository,
-                settings.models_dir,
-                loader,
-                loaded=on_disk,
-                retire_s=settings.session_ttl_s,
-                grace_s=settings.request_timeout_s,
+            _start_task(
+                stack, _reload(_reloader(settings, repository, loader, on_disk), settings.models_poll_s)
             )
-            _start_task(stack, _reload(reloader, every_s=settings.models_poll_s))
         _freeze_garbage()
-        logger.info("ready: %d models, sessions in %s", len(list(repository)), settings.store)
+        logger.info("ready: models %d, sessions in %s", len(list(repository)), settings.store)
         yield Application(gate, AsgiAdapter(gate))
 
 
@@ -201,6 +169,54 @@ def rates_of(tenants: Tenants, shared: Path | None) -> Rates:
     return Rates(tenants.rates)
 
 
+async def _open_store(stack: contextlib.AsyncExitStack, store: Store) -> Store:
+    await store.open()
+    stack.push_async_callback(store.close)
+    return store
+
+
+def _router(settings: Settings, repository: Repository, sessions: Sessions, readiness: Readiness) -> Router:
+    """The use cases behind the inference routes, and the documented application behind all others."""
+    predictor = Predictor(
+        repository,
+        sessions,
+        max_sequences=settings.max_sequences,
+        max_steps=settings.max_steps,
+        timeout_s=settings.request_timeout_s,
+        clock=asyncio.get_running_loop().time,
+    )
+    documented = api.build(
+        repository=repository,
+        resources=Resources(sessions, repository.get, max_ttl_s=settings.session_max_ttl_s),
+        readiness=readiness,
+        max_sequences=settings.max_sequences,
+    )
+    open_inference = OpenInference(predictor, max_body_bytes=settings.max_body_bytes)
+    return Router(predictor, Generator(predictor), open_inference, ApplicationHandler(documented))
+
+
+def _reloader(settings: Settings, repository: Repository, loader: Loader, on_disk: Scan) -> Reloader:
+    return Reloader(
+        repository,
+        settings.models_dir,
+        loader,
+        loaded=on_disk,
+        retire_s=settings.session_ttl_s,
+        grace_s=settings.request_timeout_s,
+    )
+
+
+def _access_log(
+    stack: contextlib.AsyncExitStack, settings: Settings
+) -> Callable[[dict[str, Any]], None] | None:
+    """Where the gate writes its lines; they are flushed at the stop."""
+    if not settings.access_log:
+        return None
+    access_log = AccessLog(sys.stderr, as_text=is_text(settings))
+    stack.callback(access_log.flush)
+    return access_log.write
+
+
 def _start_task(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.get_running_loop().create_task(work)
     stack.callback(task.cancel)
@@ -222,7 +238,7 @@ async def _sweep(sessions: Sessions) -> None:
             logger.exception("expired sessions are not removed")  # a bug; the next sweep may succeed
 
 
-async def _reload(reloader: Reloader, *, every_s: float) -> None:
+async def _reload(reloader: Reloader, every_s: float) -> None:
     """Every `every_s` seconds: load new and changed models, retire removed ones."""
     while True:
         await asyncio.sleep(every_s)

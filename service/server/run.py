@@ -47,7 +47,7 @@ def run(settings: Settings) -> None:
     provider = choose_provider(settings.provider)
     _check(settings)
     logger.info(
-        "provider %s: %s; %d workers of %d threads%s",
+        "provider %s: %s; workers %d, threads of each %d%s",
         settings.provider,
         provider,
         settings.num_workers,

@@ -1,4 +1,4 @@
-"""Scripts of the image: the requirements, the trimmed file system, the health check, compiled modules."""
+"""Scripts of the image: the requirements, the trimmed file system and the health check."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from deploy.image import compiled, healthcheck, requirements, rootfs
+from deploy.image import healthcheck, requirements, rootfs
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -39,21 +39,6 @@ def test_an_unknown_extra_ends_the_build() -> None:
 @pytest.mark.parametrize("line", ["redis>=5", "Redis [hiredis] ~= 5", "redis; python_version > '3'", "redis"])
 def test_the_name_of_a_requirement(line: str) -> None:
     assert requirements.name(line) == "redis"
-
-
-def test_compiled_modules_are_those_of_pyproject(tmp_path: Path) -> None:
-    for module in compiled.compiled_modules():
-        assert (PYPROJECT.parent / f"{module.replace('.', '/')}.py").is_file(), module
-    hook = "[tool.hatch.build.targets.wheel.hooks.custom]\n"
-    (tmp_path / "pyproject.toml").write_text(f'{hook}compiled = ["service/b/c.py", "service/a.py"]\n')
-    assert compiled.compiled_modules(tmp_path / "pyproject.toml") == ["service.a", "service.b.c"]
-    (tmp_path / "pyproject.toml").write_text("[tool.hatch.build.targets.wheel]\n")
-    assert compiled.compiled_modules(tmp_path / "pyproject.toml") == []
-
-
-def test_a_python_file_is_not_compiled() -> None:
-    assert compiled.is_compiled("_json") and not compiled.is_compiled("json")
-    assert not compiled.is_compiled("no_such_module")
 
 
 def touch(folder: Path, *names: str) -> None:
