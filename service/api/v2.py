@@ -9,7 +9,6 @@ from service.api.errors import MODEL, SEQUENCES, STEPS, errors
 from service.api.health import CheckSessions, Readiness
 from service.api.predict import ANSWERED_BY_THE_GATE
 from service.api.v2_schemas import (
-    EXTENSIONS,
     INFER_EXAMPLES,
     InferBody,
     InferReply,
@@ -24,6 +23,7 @@ from service.http.dialects import V2
 from service.repository.model import Model
 from service.repository.repository import Repository
 
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)"]
 PLATFORM = "onnx_onnxv1"  # the protocol's name for an ONNX graph
 LENGTHS = "optional input INT32 [-1]: the number of steps of each row that are not padding"
 

@@ -5,8 +5,6 @@ from typing import Any
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, Field
 
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)"]
-
 
 class V2Error(BaseModel):
     """Every error of `/v2`. `code` is Cellgate's own: stable, one per cause."""

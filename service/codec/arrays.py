@@ -1,6 +1,6 @@
 """JSON values → one array per input of a model. Every mistake is reported with a pointer to its value.
 
-Rectangles of numbers arrive from `numbers` as arrays; everything else is walked value by value. This file
+Rectangles of numbers arrive from `fast_json` as arrays; everything else is walked value by value. This file
 knows the manifest; it knows nothing of requests, sessions or HTTP.
 """
 

@@ -17,7 +17,7 @@ from service.names import MAX_STEP, SESSION_NAME, SESSION_NAME_RULE
 _KINDS = {
     dict: "an object",
     list: "a list",
-    np.ndarray: "a list",  # of numbers, as `numbers.loads` returns it
+    np.ndarray: "a list",  # of numbers, as `fast_json.loads` returns it
     str: "a string",
     bool: "a boolean",
     type(None): "null",

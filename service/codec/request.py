@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from service.codec.arrays import decode_inputs
+from service.codec.fast_json import loads
 from service.codec.fields import kind, parse_object, read_flag, read_session, read_string, refuse_unknown
-from service.codec.numbers import loads
 from service.errors import EmptySequence, InvalidField, TooManySequences
 from service.manifest import Manifest
 from service.sequence import Array, Start

@@ -5,10 +5,10 @@ uvicorn. Two thin adapters carry bytes to the gate: ASGI, and the fast path in u
 nothing of JSON bodies, models or sessions: those are `service.predict`'s and the documented application's.
 """
 
-from service.http.application import App, ApplicationHandler, Message, Receive, Scope, Send
 from service.http.asgi import AsgiAdapter
 from service.http.body import BodyLimits
 from service.http.fast_path import CellgateProtocol
+from service.http.fastapi_bridge import App, ApplicationHandler, Message, Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.keys import Guard, Tenants, new_key
 from service.http.rates import Rates

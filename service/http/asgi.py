@@ -4,8 +4,8 @@ Any ASGI server can be in front of it. Where the server offers the extension `WH
 leaves in one write instead of two.
 """
 
-from service.http.application import Receive, Scope, Send
 from service.http.disconnects import Disconnects
+from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.messages import ClientDisconnected, Request, Response
 

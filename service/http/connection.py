@@ -20,8 +20,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import BadHttp, CellgateError, HeadTooLarge, Overloaded
-from service.http.application import Receive, Scope, Send
 from service.http.asgi import WHOLE_RESPONSE
+from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.messages import CLOSE, Headers, Response
 

@@ -5,7 +5,7 @@ It knows ASGI's `receive` and tasks; it knows nothing of what is computed.
 
 import asyncio
 
-from service.http.application import Receive
+from service.http.fastapi_bridge import Receive
 from service.http.messages import ClientDisconnected
 
 # A request that is answered faster is answered whether or not the client is still connected.

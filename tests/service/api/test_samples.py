@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from service.api import predict_schemas, samples, schemas, v2_schemas
-from service.api.v2_schemas import EXTENSIONS
+from service.api.v2 import EXTENSIONS
 from tests.service.api.parts import Api
 
 

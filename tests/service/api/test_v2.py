@@ -2,7 +2,6 @@
 
 import pytest
 
-from service.api.v2_schemas import EXTENSIONS
 from service.errors import UnknownModel, UnknownVersion
 from tests.service.api.parts import Api
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from service.http.application import ApplicationHandler, Receive, Scope, Send
 from service.http.body import BodyLimits
+from service.http.fastapi_bridge import ApplicationHandler, Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.keys import Guard
 from service.http.readiness import Readiness

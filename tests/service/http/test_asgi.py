@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidField, Overloaded
-from service.http.application import Message
 from service.http.asgi import AsgiAdapter
+from service.http.fastapi_bridge import Message
 from service.predict import Reply
 from tests.service.http.gates import Answer, echo, make_gate
 

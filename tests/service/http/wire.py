@@ -7,9 +7,9 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.http.application import Receive, Scope, Send
 from service.http.asgi import AsgiAdapter
 from service.http.fast_path import CellgateProtocol
+from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
 from tests.service.http.gates import Answer, echo, make_gate
 

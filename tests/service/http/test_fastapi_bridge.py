@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.http.application import ApplicationHandler, Receive, Scope, Send
+from service.http.fastapi_bridge import ApplicationHandler, Receive, Scope, Send
 from service.http.messages import Request, Response
 
 
