@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.api.v2 import EXTENSIONS
 from service.errors import UnknownModel, UnknownVersion
 from tests.service.api.parts import Api
 
