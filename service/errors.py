@@ -31,6 +31,7 @@ CellgateError
 ├── RateLimited                  429  too many requests of this tenant
 ├── SessionQuota                 429  too many sessions, or bytes of them, of this tenant
 ├── InternalError                500  an error in the server or in the model's graph
+├── NonFiniteOutput              500  the graph's answer is NaN or infinite
 ├── CorruptRecord                500  a stored session cannot be read
 ├── Unavailable                  503  try again after `retry_after_s`
 │   ├── Overloaded  ├── SessionCapacity  ├── Draining  └── StoreUnavailable
@@ -255,6 +256,10 @@ class InternalError(CellgateError):
 
     def __init__(self, detail: str = "an unexpected error occurred; the server's log has it") -> None:
         super().__init__(detail)
+
+
+class NonFiniteOutput(CellgateError, code="non_finite_output", title="Output is not finite"):
+    """The model gave NaN or an infinity; the session is as it was. A manifest may allow them."""
 
 
 class CorruptRecord(CellgateError, code="corrupt_session", title="Corrupt session"):

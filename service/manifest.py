@@ -5,217 +5,162 @@ The manifest knows names, shapes and meanings; it knows nothing of ONNX Runtime,
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from service.specs import (
+    Axes,
+    Axis,
+    Dim,
+    DType,
+    InputKind,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    Spec,
+    StateDType,
+    StateSpec,
+)
+
+__all__ = [
+    "GRAPH_FILE",
+    "MANIFEST_FILE",
+    "Axes",
+    "Axis",
+    "DType",
+    "Dim",
+    "Example",
+    "InputKind",
+    "InputSpec",
+    "Manifest",
+    "OutputKind",
+    "OutputSpec",
+    "Provenance",
+    "StateDType",
+    "StateSpec",
+    "Task",
+]
 
 MANIFEST_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 
 Task = Literal["classify", "label", "forecast", "language"]
-InputKind = Literal["numeric", "token", "image", "video"]
-OutputKind = Literal["probabilities", "values", "logits"]
-DType = Literal["float32", "float64", "float16", "int64", "int32"]
-StateDType = Literal["float32", "float64", "float16"]
-Dim = Annotated[int, Field(ge=1)]
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputSpec(_Spec):
-    """One named input of a time step, and the values that it accepts."""
-
-    name: str = Field(description="its name in a request")
-    tensor: str | None = Field(
-        None, description="the graph input that receives it; null: the one of the same name"
-    )
-    kind: InputKind = "numeric"
-    dtype: DType = "float32"
-    dims: tuple[Dim, ...] = Field((), description="shape of one time step; () for one token id a step")
-    features: tuple[str, ...] = Field((), description="a name for each feature, in order; empty: unnamed")
-    units: tuple[str, ...] = Field((), description="a unit for each feature, in order; empty: not stated")
-    vocabulary: tuple[str, ...] = Field((), description="token kinds: entry i is the text of token id i")
-    tokenizer: str | None = Field(
-        None, description="token kinds that take text: JSON of the `tokenizers` library"
-    )
-    unknown: int | None = Field(
-        None,
-        ge=0,
-        description="token kinds: the id of tokens that are not in the vocabulary; null: they are refused",
-    )
-    missing: Literal["error", "nan"] = Field(
-        "error", description="what a null becomes: an error, or NaN, which the graph must handle"
-    )
-    missing_token: int | None = Field(
-        None, ge=0, description="token kinds: the id that a null becomes; null: it is refused"
-    )
-
-    @model_validator(mode="after")
-    def _names_fit_the_width(self) -> Self:
-        for field in ("features", "units"):
-            names: tuple[str, ...] = getattr(self, field)
-            if names and len(names) != self.width:
-                raise ValueError(f"input {self.name!r}: {len(names)} {field} for {self.width} numbers a step")
-        return self
-
-    @model_validator(mode="after")
-    def _text_has_a_vocabulary(self) -> Self:
-        special = {"unknown": self.unknown, "missing": self.missing_token}
-        ids = {meaning: number for meaning, number in special.items() if number is not None}
-        if (self.tokenizer is not None or ids) and (self.kind != "token" or not self.vocabulary):
-            raise ValueError(f"input {self.name!r}: text needs the kind token and a vocabulary")
-        for meaning, number in ids.items():
-            if number >= len(self.vocabulary):
-                raise ValueError(f"input {self.name!r}: the {meaning} token is not in the vocabulary")
-        return self
-
-    @cached_property
-    def graph_input(self) -> str:
-        """The graph input that receives it."""
-        return self.name if self.tensor is None else self.tensor
-
-    @cached_property
-    def takes_integers(self) -> bool:
-        """Whether a time step holds integers."""
-        return self.kind == "token" or self.dtype.startswith("int")
-
-    @cached_property
-    def ids(self) -> dict[str, int]:
-        """The id of each token of the vocabulary."""
-        return {token: index for index, token in enumerate(self.vocabulary)}
-
-    @cached_property
-    def longest(self) -> int:
-        """Characters of the longest token, and one for the separator before the next."""
-        return max(map(len, self.vocabulary), default=0) + 1
-
-    @cached_property
-    def width(self) -> int:
-        """Numbers in one time step."""
-        width = 1
-        for dim in self.dims:
-            width *= dim
-        return width
-
-
-class Axes(_Spec):
-    """The batch and time axes of inputs and outputs. None: the graph has no such axis."""
-
-    batch: Literal[0, 1] | None = 0
-    time: Literal[0, 1] | None = 1
-    batch_size: Dim | None = Field(None, description="set where the graph fixes the batch, e.g. 1")
-
-    @model_validator(mode="after")
-    def _axes_differ(self) -> Self:
-        if self.batch is not None and self.batch == self.time:
-            raise ValueError(f"batch and time cannot both be axis {self.batch}")
-        return self
-
-
-class StateSpec(_Spec):
-    """A recurrent tensor, input and output of the graph: one row of the batch axis per sequence."""
-
-    input: str
-    output: str
-    shape: tuple[Dim | Literal["batch"], ...] = Field(description="e.g. [1, 'batch', 128]")
-    dtype: StateDType = "float32"
-    initial: float = Field(0.0, description="value of every element at step 0")
-
-    @model_validator(mode="after")
-    def _at_most_one_batch_axis(self) -> Self:
-        if self.shape.count("batch") > 1:
-            raise ValueError(f"state {self.input!r}: more than one batch axis in {list(self.shape)}")
-        return self
-
-    @cached_property
-    def batch_axis(self) -> int | None:
-        """Position of the batch axis; None if there is none: then a batch holds one sequence."""
-        return self.shape.index("batch") if "batch" in self.shape else None
-
-    @cached_property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one sequence's state: `shape` without the batch axis."""
-        return tuple(dim for dim in self.shape if dim != "batch")
-
-
-class OutputSpec(_Spec):
-    """The output of a time step."""
-
-    name: str
-    kind: OutputKind = "values"
-    dims: tuple[Dim, ...] = Field((), description="shape of one time step; () for one number")
-    labels: tuple[str, ...] = Field((), description="probabilities: entry i names class i")
-    units: tuple[str, ...] = ()
-    steps: Literal["all", "last"] = Field("all", description="last: the graph keeps only the final step")
-
-    @model_validator(mode="after")
-    def _labels_fit(self) -> Self:
-        if self.labels and self.dims != (len(self.labels),):
-            raise ValueError(f"output {self.name!r}: {len(self.labels)} labels for dims {list(self.dims)}")
-        return self
-
-
-class Example(_Spec):
+class Example(Spec):
     """A real sequence and its output, which every load computes again."""
 
-    steps: list[Any] | dict[str, list[Any]] = Field(description="`steps` of a request to `/predict`")
-    output: list[Any] = Field(description="the expected output at the last step")
-    label: str | None = None
+    steps: list[Any] | dict[str, Any] = Field(description="`steps` of a request to `/predict`")
+    output: list[Any] | bool | int | float = Field(description="the expected output at the last step")
+    label: str | None = Field(None, description="the expected label")
     tolerance: float = Field(1e-4, gt=0, description="largest absolute difference that still passes")
 
 
-class Provenance(_Spec):
+class Provenance(Spec):
     """Where the graph came from, and how to reproduce it."""
 
-    data_set: str
-    citation: str = ""
-    license: str = ""
-    command: str = ""
-    seed: int | None = None
+    data_set: str = Field(description="its name")
+    citation: str = Field("", description="the data set's publication")
+    license: str = Field("", description="the data set's license")
+    command: str = Field("", description="the command that made the graph")
+    seed: int | None = Field(None, description="of the random numbers")
     created: str = Field("", description="ISO 8601, UTC")
-    versions: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict, description="of the packages that made it")
     parity: dict[str, float] = Field(
         default_factory=dict, description="max abs difference between PyTorch and ONNX Runtime, by tensor"
     )
 
 
-class Manifest(_Spec):
+class Manifest(Spec):
     """All that the service needs to know about a graph. `schema_version` is that of this format."""
 
-    schema_version: Literal[1] = 1
-    description: str = ""
-    task: Task
+    schema_version: Literal[1] = Field(1, description="of this format")
+    description: str = Field("", description="for people; the service does not read it")
+    task: Task = Field(description="decides what is returned by default: label: every step; else the last")
     causal: bool = Field(True, description="false: needs the whole sequence, so sessions are refused")
-    inputs: tuple[InputSpec, ...] = Field(min_length=1)
-    lengths: str | None = Field(None, description="graph input [batch] int32: the true steps of each row")
-    constants: dict[str, Any] = Field(default_factory=dict, description="extra graph inputs, fixed")
-    axes: Axes = Axes()
-    states: tuple[StateSpec, ...] = ()
-    outputs: tuple[OutputSpec, ...] = Field(
-        min_length=1, description="the first is the output that `/predict` returns"
+    inputs: tuple[InputSpec, ...] = Field(min_length=1, description="the inputs of a request")
+    lengths: str | None = Field(
+        None, description="graph input [batch], int32 or int64: the true steps of each row"
     )
-    example: Example | None = None
+    constants: dict[str, Any] = Field(default_factory=dict, description="extra graph inputs, fixed")
+    axes: Axes = Field(Axes(), description="the axes of the inputs and, by default, of the outputs")
+    states: tuple[StateSpec, ...] = Field((), description="the tensors that a session keeps")
+    outputs: tuple[OutputSpec, ...] = Field(
+        min_length=1, description="the first is the output that `/predict` returns by default"
+    )
+    non_finite: Literal["refuse", "allow"] = Field(
+        "refuse",
+        description="what NaN or an infinity in an output or a new state is: an error, which leaves the "
+        "session as it was, or an answer",
+    )
+    example: Example | None = Field(None, description="required to be served")
     metrics: dict[str, float] = Field(default_factory=dict, description="on the test split")
-    provenance: Provenance | None = None
+    provenance: Provenance | None = Field(None, description="where the graph came from")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         requested = [spec.name for spec in self.inputs]
         graph_inputs = [spec.graph_input for spec in self.inputs] + [state.input for state in self.states]
         graph_inputs += [*self.constants, *([self.lengths] if self.lengths else [])]
-        graph_outputs = [spec.name for spec in self.outputs] + [state.output for state in self.states]
-        for names in (requested, graph_inputs, graph_outputs):
+        answers, new_states = [spec.name for spec in self.outputs], [state.output for state in self.states]
+        for names in (requested, graph_inputs, answers, new_states):
             duplicates = {name for name in names if names.count(name) > 1}
             if duplicates:
                 raise ValueError(f"named twice: {', '.join(sorted(duplicates))}")
         return self
 
+    @model_validator(mode="after")
+    def _some_input_has_steps(self) -> Self:
+        if not self.step_inputs:
+            raise ValueError('every input is per "sequence"; at least one must be per "step"')
+        return self
+
+    @cached_property
+    def step_inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs with time steps, in order: those of `Sequence.inputs`."""
+        return tuple(spec for spec in self.inputs if spec.per == "step")
+
+    @cached_property
+    def sequence_inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs without a time axis: their values are part of the state."""
+        return tuple(spec for spec in self.inputs if spec.per == "sequence")
+
+    @cached_property
+    def kept_inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs of which the state holds something, in the order of its tensors after `states`."""
+        return tuple(spec for spec in self.inputs if spec.kept_shape is not None)
+
+    @cached_property
+    def has_independent_steps(self) -> bool:
+        """Whether the graph computes one step a call and passes nothing on to the next."""
+        return not self.states and (self.axes.time is None or self.axes.time_size == 1)
+
     @cached_property
     def chunkable(self) -> bool:
         """Whether a sequence may be cut, and its state carried over, as sessions and chunks need."""
-        return self.causal and bool(self.states)
+        has_carry = any(spec.carry for spec in self.inputs)
+        is_conditioned = self.has_independent_steps and bool(self.sequence_inputs)
+        return self.causal and (bool(self.states) or has_carry or is_conditioned)
+
+    @cached_property
+    def exact_steps(self) -> int | None:
+        """The steps that every sequence must have; None: any number."""
+        size = self.axes.time_size
+        return None if size is None or size == 1 or self.chunkable else size
+
+    @cached_property
+    def step_multiple(self) -> int:
+        """A sequence, and a piece of a session, has a multiple of so many steps."""
+        return (self.axes.time_size or 1) if self.chunkable else 1
+
+    def steps_fault(self, steps: int) -> str | None:
+        """Why the graph does not take so many steps in a sequence, or a piece of a session."""
+        if self.exact_steps is not None and steps != self.exact_steps:
+            return f"expected exactly {self.exact_steps} steps, got {steps}"
+        if steps % self.step_multiple:
+            return f"expected a multiple of {self.step_multiple} steps, got {steps}"
+        return None
 
     @cached_property
     def default_return(self) -> Literal["last", "all"]:

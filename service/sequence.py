@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import CellgateError
+
 Array = NDArray[Any]
-State = tuple[Array, ...]  # one array per recurrent tensor, without the batch axis
+State = tuple[Array, ...]  # one array per tensor of `StateLayout`, without the batch axis
 
 # Whether a request starts its session: if there is none; never; only if there is none; even if there is one.
 Start = Literal["auto", "no", "new", "restart"]
@@ -21,13 +23,16 @@ Start = Literal["auto", "no", "new", "restart"]
 class Sequence:
     """A sequence of time steps that the engine consumes chunk by chunk."""
 
-    inputs: tuple[Array, ...]  # one per graph input, each [time, *dims]
-    state: State  # after the steps done so far
+    inputs: tuple[Array, ...]  # one per input with time steps (`Manifest.step_inputs`), each [time, *dims]
+    state: State  # after the steps done so far, with the values of the inputs that have no time axis
     keep_all: bool = False  # keep the output of every step, not only of the last
     deadline: float = inf  # seconds, by the clock of `Scheduler.schedule`
     done: int = 0  # steps consumed so far
     cancelled: bool = False
-    outputs: list[Array] = field(default_factory=list)  # each [steps of a chunk, *dims]
+    outputs: list[Array] = field(default_factory=list)  # of the first output, each [steps of a chunk, *dims]
+    extra: tuple[int, ...] = ()  # indexes of further outputs wanted, from 1
+    extras: list[tuple[Array, ...]] = field(default_factory=list)  # of each chunk, as `Result.extra`
+    error: CellgateError | None = None  # why it failed
 
     @property
     def steps(self) -> int:
@@ -39,12 +44,22 @@ class Sequence:
         """Time steps not consumed yet."""
         return len(self.inputs[0]) - self.done
 
-    def output(self) -> Array:
-        """[time, *dims] with `keep_all`, else [*dims]: the output at the last step."""
+    def output(self, index: int = 0) -> Array:
+        """[time, *dims] with `keep_all`, else [*dims]: an output at the last step. Raises `error`, if any.
+
+        `index`: of the manifest's outputs; 0, or one of `extra`.
+        """
+        if self.error is not None:
+            raise self.error
+        pieces = self.outputs if index == 0 else self._pieces_of(index)
         if self.keep_all:
-            return self.outputs[0] if len(self.outputs) == 1 else np.concatenate(self.outputs)
-        last: Array = self.outputs[-1][-1]
+            return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        last: Array = pieces[-1][-1]
         return last
+
+    def _pieces_of(self, index: int) -> list[Array]:
+        place = self.extra.index(index)
+        return [pieces[place] for pieces in self.extras]
 
 
 class Chunk(NamedTuple):
@@ -81,6 +96,8 @@ class Result(NamedTuple):
 
     output: Array  # [steps, *dims], or only the last step: [1, *dims]
     state: State
+    extra: tuple[Array, ...] = ()  # the further outputs that the sequence wants, alike
+    error: CellgateError | None = None  # of this sequence alone; the rest is meaningless then
 
 
 class Engine(Protocol):
