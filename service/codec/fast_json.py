@@ -1,4 +1,4 @@
-"""JSON in which rectangles of numbers arrive as arrays, without a Python float per number.
+"""JSON in which rectangles of numbers arrive as arrays, without a Python number each.
 
 It knows simdjson (Langdale & Lemire, The VLDB Journal 28, 2019) and orjson; it knows nothing of requests.
 """
@@ -13,6 +13,7 @@ SMALL_BODY = 512  # bytes below which orjson and numpy's own conversion are fast
 MAX_MEMBERS = (
     64  # of an object: simdjson finds a name by a linear search, so reading all takes quadratic time
 )
+_PLAIN = (str, int, float, type(None))  # bool is an int
 
 
 class _Refused(Exception):
@@ -20,8 +21,10 @@ class _Refused(Exception):
 
 
 def loads(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
-    """The same as orjson.loads, but each rectangle of numbers in `sequences` is float64 [rows, width].
+    """The same as orjson.loads, but each rectangle of numbers in `sequences` is an array.
 
+    An array is [rows, width] or [rows]: int64 if every number is an integer of 64 bits, else float64, in
+    which integers beyond 2^53 are rounded and 1 equals 1.0; `arrays.is_rounded` finds those that matter.
     There is one grammar: a document that simdjson refuses is read by orjson. Raises orjson.JSONDecodeError.
     """
     if len(body) < small_body:
@@ -59,35 +62,62 @@ def _sequence(entry: Any) -> Any:
     if isinstance(steps, simdjson.Array):
         members["steps"] = _rectangle(steps)
     elif isinstance(steps, simdjson.Object):
-        members["steps"] = {name: _rectangle(rows) for name, rows in _members(steps).items()}
-    else:
+        members["steps"] = {name: _input(value) for name, value in _members(steps).items()}
+    elif not isinstance(steps, str):
         raise _Refused
-    return {name: _plain(value) for name, value in members.items()}
+    return {name: value if name == "steps" else _scalar(value) for name, value in members.items()}
+
+
+def _input(value: Any) -> Any:
+    """The value of one named input: a rectangle, a text, or a single number."""
+    return _rectangle(value) if isinstance(value, simdjson.Array) else _scalar(value)
 
 
 def _rectangle(rows: Any) -> Any:
-    """float64 [rows, width]. Raises _Refused for anything else."""
+    """[rows, width] or [rows], int64 or float64. Raises _Refused for anything else."""
     try:
-        width = len(rows[0])
+        first: Any = rows[0]
+        if not isinstance(first, simdjson.Array):
+            return _numbers(rows, type(first) is int)
+        width = len(first)
         if set(map(len, rows)) == {width}:
-            return np.frombuffer(rows.as_buffer(of_type="d")).reshape(len(rows), width)
+            are_integers = type(first[0]) is int and {int}.issuperset(map(type, first))
+            return _numbers(rows, are_integers).reshape(len(rows), width)
     except (TypeError, IndexError) as error:  # no rows, or a value in them that is not a number
         raise _Refused from error
     raise _Refused
 
 
+def _numbers(rows: simdjson.Array, are_integers: bool) -> Any:
+    """All numbers, flat; as integers if all are. Only tried if the first are: a failed attempt is slow."""
+    if are_integers:
+        try:
+            return np.frombuffer(rows.as_buffer(of_type="i"), np.int64)
+        except (TypeError, ValueError):  # a later one has a fraction, or is an integer from 2^63
+            pass
+    return np.frombuffer(rows.as_buffer(of_type="d"))
+
+
 def _plain(value: Any) -> Any:
+    """A member of the document: `sequences`, which are read already, or a scalar, or a list of scalars."""
+    if isinstance(value, simdjson.Array):
+        return [_scalar(entry) for entry in value]
+    return value if isinstance(value, list) else _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
     """A Python value that is neither a list nor an object. Raises _Refused for those."""
-    if isinstance(value, simdjson.Array | simdjson.Object):
-        raise _Refused
-    return value
+    if isinstance(value, _PLAIN):
+        return value
+    raise _Refused
 
 
 def _num_brackets(document: dict[str, Any]) -> int:
-    """The number of "[" in a document of rectangles: one each, one per row, and that of `sequences`."""
-    total = 0
+    """The number of "[" in a document: one for each list, and one for each row of an array."""
+    total = sum([1 for value in document.values() if isinstance(value, list)])
     for entry in document["sequences"]:
         steps = entry["steps"] if isinstance(entry, dict) else entry
-        rectangles = steps.values() if isinstance(steps, dict) else (steps,)
-        total += sum(len(rectangle) + 1 for rectangle in rectangles)
-    return total + 1
+        for value in steps.values() if isinstance(steps, dict) else (steps,):
+            if isinstance(value, np.ndarray):
+                total += len(value) + 1 if value.ndim == 2 else 1
+    return total

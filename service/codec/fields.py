@@ -62,6 +62,23 @@ def read_flag(members: dict[str, Any], name: str, pointer: str = "") -> bool:
     return value
 
 
+def read_names(members: dict[str, Any], name: str) -> tuple[str, ...]:
+    """An optional list of different names; () if it is absent."""
+    names = members.get(name)
+    if names is None:
+        return ()
+    if not isinstance(names, list) or not names:
+        raise InvalidField(f"expected a list of at least one name, got {kind(names)}", pointer=f"/{name}")
+    known: set[str] = set()
+    for index, entry in enumerate(names):
+        if not isinstance(entry, str):
+            raise InvalidField(f"expected a name, got {kind(entry)}", pointer=f"/{name}/{index}")
+        if entry in known:
+            raise InvalidField("this name appears twice", pointer=f"/{name}/{index}")
+        known.add(entry)
+    return tuple(names)
+
+
 def read_session(members: dict[str, Any], pointer: str = "") -> tuple[str | None, int | None, bool]:
     """The fields "session", "at" and "end"."""
     session, at = members.get("session"), members.get("at")

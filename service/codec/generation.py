@@ -84,7 +84,7 @@ def parse(body: bytes) -> Generation:
 def decode_prompt(generation: Generation, manifest: Manifest, *, max_steps: int) -> Item:
     """The prompt as token ids. Raises GenerationNotSupported, or a BadInput that points at the fault."""
     check_generates(manifest)
-    inputs = decode_inputs(generation.prompt, manifest, "/prompt", max_steps)
+    inputs, _ = decode_inputs(generation.prompt, manifest, "/prompt", max_steps)
     steps = len(inputs[0])
     if steps + generation.max_steps > max_steps:
         raise SequenceTooLong(
@@ -106,7 +106,8 @@ def check_generates(manifest: Manifest) -> None:
     spec, output = manifest.inputs[0], manifest.outputs[0]
     if manifest.task != "language":
         raise GenerationNotSupported(f"the model's task is {manifest.task}, not language", pointer="/model")
-    if not manifest.chunkable or len(manifest.inputs) > 1 or spec.kind != "token" or spec.dims:
+    takes_tokens = spec.kind == "token" and not spec.dims and manifest.step_multiple == 1
+    if not manifest.chunkable or len(manifest.inputs) > 1 or not takes_tokens:
         raise GenerationNotSupported(
             "generation needs a causal model with one input, of one token a step", pointer="/model"
         )
@@ -172,6 +173,6 @@ def _read_integer(value: Any, pointer: str, smallest: int) -> int:
 
 def _stop_id(spec: InputSpec, token: int | str, pointer: str) -> int:
     token_id = spec.ids.get(token) if isinstance(token, str) else token
-    if token_id is None or token_id < 0 or (spec.vocabulary and token_id >= len(spec.vocabulary)):
+    if token_id is None or token_id < 0 or (spec.num_ids and token_id >= spec.num_ids):
         raise InvalidField(f"token {token!r} is not in the vocabulary", pointer=pointer)
     return token_id

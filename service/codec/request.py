@@ -8,38 +8,51 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
-from service.codec.arrays import decode_inputs
-from service.codec.fast_json import loads
-from service.codec.fields import kind, parse_object, read_flag, read_session, read_string, refuse_unknown
+from service.codec.arrays import check_window, decode_inputs, is_rounded
+from service.codec.fast_json import SMALL_BODY, loads
+from service.codec.fields import (
+    kind,
+    parse_object,
+    read_flag,
+    read_names,
+    read_session,
+    read_string,
+    refuse_unknown,
+)
 from service.errors import EmptySequence, InvalidField, TooManySequences
 from service.manifest import Manifest
 from service.sequence import Array, Start
 
-_FIELDS = frozenset({"model", "version", "sequences", "return", "trim_padding"})
+_FIELDS = frozenset({"model", "version", "sequences", "return", "outputs", "trim_padding"})
 _ITEM_FIELDS = frozenset({"steps", "text", "session", "at", "end"})
 
 
 @dataclass(slots=True)  # not frozen: that would triple the time to make one, and each request makes many
 class Document:
-    """A request whose envelope is valid; its sequences are still plain JSON."""
+    """A request whose envelope is valid; its sequences are still JSON, as `fast_json` returns it."""
 
     sequences: list[Any]
     model: str | None = None
     version: str | None = None
     returns: str | None = None  # "last", "all", or None: by task
     trims: bool = False  # steps of nothing but zeros at the end of a sequence are padding
+    outputs: tuple[str, ...] = ()  # requested by name; none = the first
+    body: bytes = b""  # of a request whose numbers may be rounded
 
 
 @dataclass(slots=True)
 class Item:
     """One sequence of a request, decoded."""
 
-    inputs: tuple[Array, ...]  # one per input of the manifest, each [time, *dims]
+    inputs: tuple[Array, ...]  # one per input with a time axis, each [time, *dims]
     session: str | None = None
     at: int | None = None
     end: bool = False
     start: Start = "auto"
+    kept: tuple[Array | None, ...] = ()  # one per input without a time axis, each [*dims]; None: omitted
+    outputs: tuple[str, ...] = ()  # requested by name; none = the default of the API
 
     @property
     def steps(self) -> int:
@@ -51,6 +64,11 @@ class Item:
         digest = hashlib.blake2b(b"%d%d" % (keep_all, self.end), digest_size=16)
         for array in self.inputs:
             digest.update(array.data)
+        for kept in self.kept:
+            digest.update(b"omitted" if kept is None else b"kept")
+            digest.update(b"" if kept is None else kept.tobytes())
+        if self.outputs:
+            digest.update("\0".join(("outputs", *self.outputs)).encode())
         return digest.digest()
 
 
@@ -75,20 +93,36 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
         read_string(document, "version"),
         returns,
         read_flag(document, "trim_padding"),
+        read_names(document, "outputs"),
+        body if len(body) >= SMALL_BODY else b"",
     )
 
 
 def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps: int) -> Item:
     """Read one sequence. Raises a BadInput whose pointer leads to the value at fault."""
-    item = _decode_item(document.sequences[index], f"/sequences/{index}", manifest, max_steps)
+    pointer = f"/sequences/{index}"
+    sequence = _read_exactly(document, index, manifest) if document.body else document.sequences[index]
+    item, at = _decode_item(sequence, pointer, manifest, max_steps)
     if document.trims:
-        item.inputs = _trim(item.inputs, f"/sequences/{index}")
+        item.inputs = _trim(item.inputs, pointer)
+    check_window(item.steps, manifest, at)
+    item.outputs = document.outputs
     return item
 
 
-def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int) -> Item:
+def _read_exactly(document: Document, index: int, manifest: Manifest) -> Any:
+    """A sequence of a large body; its numbers are read again if the model needs more digits than float64."""
+    sequence = document.sequences[index]
+    if is_rounded(sequence.get("steps") if isinstance(sequence, dict) else sequence, manifest):
+        document.sequences, document.body = orjson.loads(document.body)["sequences"], b""
+    return document.sequences[index]
+
+
+def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int) -> tuple[Item, str]:
+    """The sequence, and the pointer to its steps."""
     if isinstance(sequence, list | np.ndarray):
-        return Item(decode_inputs(sequence, manifest, pointer, max_steps))
+        inputs = decode_inputs(sequence, manifest, pointer, max_steps)
+        return Item(inputs.steps, kept=inputs.kept), pointer
     if not isinstance(sequence, dict):
         raise InvalidField(
             f'expected a list of rows, or an object with "steps", got {kind(sequence)}', pointer=pointer
@@ -102,7 +136,7 @@ def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int
     if field == "text" and not isinstance(sequence[field], str):
         raise InvalidField(f"expected a string, got {kind(sequence[field])}", pointer=f"{pointer}/text")
     inputs = decode_inputs(sequence[field], manifest, f"{pointer}/{field}", max_steps)
-    return Item(inputs, session, at, end)
+    return Item(inputs.steps, session, at, end, kept=inputs.kept), f"{pointer}/{field}"
 
 
 def _trim(inputs: tuple[Array, ...], pointer: str) -> tuple[Array, ...]:

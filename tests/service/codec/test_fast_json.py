@@ -23,14 +23,22 @@ ANYTHING = st.recursive(
 RECTANGLES = st.integers(1, 4).flatmap(
     lambda width: st.lists(st.lists(NUMBERS, min_size=width, max_size=width), min_size=1, max_size=5)
 )
-STEPS = st.one_of(RECTANGLES, ANYTHING, st.dictionaries(st.sampled_from("xyz"), RECTANGLES, max_size=2))
+FLAT = st.lists(NUMBERS, min_size=1, max_size=5)
+INPUTS = st.one_of(RECTANGLES, FLAT, NUMBERS, st.text("[]ab", max_size=4), st.none(), st.booleans())
+STEPS = st.one_of(RECTANGLES, FLAT, ANYTHING, st.dictionaries(st.sampled_from("xyz"), INPUTS, max_size=2))
 SEQUENCES = st.one_of(
     RECTANGLES,
+    FLAT,
     ANYTHING,
     st.fixed_dictionaries({}, optional={"steps": STEPS, "session": ANYTHING, "at": ANYTHING}),
 )
 DOCUMENTS = st.fixed_dictionaries(
-    {}, optional={"sequences": st.one_of(st.lists(SEQUENCES, max_size=4), ANYTHING), "model": ANYTHING}
+    {},
+    optional={
+        "sequences": st.one_of(st.lists(SEQUENCES, max_size=4), ANYTHING),
+        "model": ANYTHING,
+        "outputs": st.one_of(st.lists(st.text("ab[", max_size=2), max_size=3), ANYTHING),
+    },
 )
 
 
@@ -49,10 +57,22 @@ def test_any_document_reads_as_orjson_reads_it(document: Any) -> None:
     assert as_lists(loads(body, small_body=0)) == orjson.loads(body)
 
 
-@given(st.lists(RECTANGLES, min_size=1, max_size=4))
-def test_rectangles_of_numbers_become_arrays(sequences: list[Any]) -> None:
+@given(st.lists(st.one_of(RECTANGLES, FLAT), min_size=1, max_size=4))
+def test_rectangles_of_numbers_become_arrays_and_integers_stay_exact(sequences: list[Any]) -> None:
     read = loads(orjson.dumps({"sequences": sequences}), small_body=0)["sequences"]
-    assert all(isinstance(entry, np.ndarray) and entry.dtype == np.float64 for entry in read)
+    for sent, array in zip(sequences, read, strict=True):
+        assert isinstance(array, np.ndarray)
+        numbers = np.array(sent, object).ravel().tolist()
+        is_exact = all(type(number) is int and number < 2**63 for number in numbers)
+        assert array.dtype == (np.int64 if is_exact else np.float64)
+        assert not is_exact or array.ravel().tolist() == numbers
+
+
+@pytest.mark.parametrize("steps", ['{"x":"a text"}', '{"x":null,"y":[1,2]}', '{"x":3,"y":true}', '"a text"'])
+def test_texts_and_single_values_beside_rectangles_are_read(steps: str) -> None:
+    """A text inside an object of inputs ended in an AttributeError, a 500, from 512 bytes on."""
+    body = b'{"sequences":[{"steps":%s}],"outputs":["a","b"]}' % steps.encode()
+    assert as_lists(loads(body, small_body=0)) == orjson.loads(body)
 
 
 @pytest.mark.parametrize(
