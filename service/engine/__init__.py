@@ -6,6 +6,7 @@ and threads are in the worker; CPU cores are behind the runner; ONNX Runtime and
 """
 
 from service.engine.batching import Batching, max_batch_for, scheduler_for
+from service.engine.content import GraphContent, Optimization
 from service.engine.cores import NUM_SHARED, Cores, WorkerSlot
 from service.engine.cost import Cost, TwoCosts
 from service.engine.graph import CPU, CUDA, Provider, choose_provider, dtype_of, load_session
@@ -22,7 +23,9 @@ __all__ = [
     "Batching",
     "Cores",
     "Cost",
+    "GraphContent",
     "OnnxEngine",
+    "Optimization",
     "Outcome",
     "PairedEngine",
     "Provider",

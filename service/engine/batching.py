@@ -4,6 +4,7 @@ import math
 import sys
 from dataclasses import dataclass
 
+from service.engine.axes import takes_one_step, takes_steps_as_rows
 from service.engine.cost import Cost
 from service.engine.scheduler import Scheduler
 from service.manifest import Manifest
@@ -25,10 +26,11 @@ def max_batch_for(manifest: Manifest, batching: Batching, *, ragged: bool = True
     """The most rows of one call of this graph."""
     axes = manifest.axes
     # Without lengths a long row is cut where the shortest ends; one that must not be cut runs alone.
-    if not manifest.chunkable and not _is_ragged(manifest, ragged):
+    are_equal = manifest.exact_steps is not None
+    if not _is_cut(manifest) and not are_equal and not _is_ragged(manifest, ragged):
         return 1
     has_batch = axes.batch is not None and all(state.batch_axis is not None for state in manifest.states)
-    return axes.batch_size or (batching.max_batch if has_batch else 1)
+    return min(axes.batch_size or sys.maxsize, batching.max_batch) if has_batch else 1
 
 
 def scheduler_for(
@@ -38,18 +40,32 @@ def scheduler_for(
 
     `ragged` false: all rows of a batch must be equally long, although the graph takes row lengths.
     """
-    chunk_steps = batching.chunk_steps if manifest.chunkable else sys.maxsize
     return Scheduler(
         max_batch=max_batch_for(manifest, batching, ragged=ragged),
-        chunk_steps=1 if manifest.axes.time is None else chunk_steps,
+        chunk_steps=_chunk_steps(manifest, batching),
         max_waiting=batching.max_waiting,
         ragged=_is_ragged(manifest, ragged),
-        cuts=manifest.chunkable,
+        cuts=_is_cut(manifest),
+        whole_chunks=manifest.step_multiple > 1,
         cost=cost,
         target_s=batching.target_s,
         max_wait_s=batching.max_wait_s,
     )
 
 
+def _chunk_steps(manifest: Manifest, batching: Batching) -> int:
+    if takes_steps_as_rows(manifest):
+        return batching.chunk_steps
+    if takes_one_step(manifest):
+        return 1
+    if manifest.step_multiple > 1:
+        return manifest.step_multiple
+    return batching.chunk_steps if manifest.chunkable else sys.maxsize
+
+
+def _is_cut(manifest: Manifest) -> bool:
+    return manifest.chunkable or takes_one_step(manifest)
+
+
 def _is_ragged(manifest: Manifest, ragged: bool) -> bool:
-    return ragged and manifest.lengths is not None
+    return takes_steps_as_rows(manifest) or (ragged and manifest.lengths is not None)

@@ -12,19 +12,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from service.engine.finite import is_finite
+from service.errors import NonFiniteOutput
 from service.sequence import Array, State
 
 CACHE_BYTES = 1 << 30  # of device memory, for each model and worker
+
+_SIZES = {"tensor(float)": 4, "tensor(float16)": 2, "tensor(int32)": 4}  # bytes; of other dtypes at most 8
 
 
 class DeviceStates:
     """The states that one call left on the device. `values` are ONNX Runtime's OrtValues, one per state."""
 
-    def __init__(self, values: Sequence[Any], batch_axes: Sequence[int], num_rows: int) -> None:
+    def __init__(
+        self,
+        values: Sequence[Any],
+        batch_axes: Sequence[int],
+        num_rows: int,
+        *,
+        refuses_non_finite: bool = False,
+    ) -> None:
+        """`refuses_non_finite`: reading a row with NaN or an infinity raises NonFiniteOutput."""
+        self.refuses_non_finite = refuses_non_finite
         self.values = values
         self.batch_axes = batch_axes  # of each value
         self.num_rows = num_rows
         self._host: list[Array] | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all values, where elements have at most 8 bytes."""
+        return sum(int(np.prod(value.shape())) * _SIZES.get(value.data_type(), 8) for value in self.values)
 
     def host(self, index: int) -> Array:
         """State `index` of all rows, the batch axis first; downloaded at most once."""
@@ -50,6 +68,8 @@ class DeviceRow:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         row = self.states.host(self.index)[self.number]
+        if self.states.refuses_non_finite and not is_finite(row):
+            raise NonFiniteOutput("the model's new state has NaN or an infinity")
         return np.array(row, dtype, copy=copy)
 
 
@@ -90,7 +110,7 @@ class SessionCache:
         first = state[0] if state else None
         if not isinstance(first, DeviceRow):
             return
-        size = sum(int(np.prod(value.shape())) * 4 for value in first.states.values)
+        size = first.states.num_bytes
         self._entries[key] = (revision, state, size)
         self._num_bytes += size
         while self._num_bytes > self._max_bytes:

@@ -1,26 +1,37 @@
-"""Opens an ONNX graph: execution provider, session options, dtypes, and whether the manifest fits it.
+"""Opens an ONNX graph: execution provider, session options and dtypes; and ONNX Runtime's errors as ours.
 
 It computes nothing; `service.engine.onnx` runs the session.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime as ort
 
-from service.errors import StartupError
+from service.engine.content import GraphContent, Optimization
+from service.errors import CellgateError, InternalError, InvalidField, StartupError
 from service.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 HELPER_SPIN_US = "100"  # longer than the wait between two parts of a time step
-DTYPES = {
+DTYPES = {  # of a manifest, by ONNX Runtime's names
     "tensor(float)": "float32",
     "tensor(double)": "float64",
     "tensor(float16)": "float16",
     "tensor(int64)": "int64",
     "tensor(int32)": "int32",
+    "tensor(int16)": "int16",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+LEVELS = {
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
 
 
@@ -36,9 +47,18 @@ def choose_provider(setting: Provider) -> str:
 
 
 def load_session(
-    path: Path, provider: str, threads: int, *, helper_cpus: Sequence[int] = ()
+    path: Path,
+    provider: str,
+    threads: int,
+    *,
+    helper_cpus: Sequence[int] = (),
+    optimization: Optimization = "all",
+    content: GraphContent | None = None,
 ) -> ort.InferenceSession:
-    """An ONNX Runtime session. Raises StartupError if the file is missing or is not a valid graph."""
+    """An ONNX Runtime session. Raises StartupError if the file is missing or is not a valid graph.
+
+    `content`: of the file, and of the external files that it names; None: they are read from the disk.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2 if helper_cpus else threads
     options.inter_op_num_threads = 1
@@ -51,8 +71,12 @@ def load_session(
         cpus = ",".join(str(cpu + 1) for cpu in helper_cpus)
         options.add_session_config_entry("session.intra_op_thread_affinities", cpus)
     options.log_severity_level = 3
+    options.graph_optimization_level = LEVELS[optimization]
+    if content is not None:
+        content.provide_to(options)
+    graph = str(path) if content is None else content.graph
     try:
-        return ort.InferenceSession(str(path), options, providers=list(dict.fromkeys((provider, CPU))))
+        return ort.InferenceSession(graph, options, providers=list(dict.fromkeys((provider, CPU))))
     except Exception as error:
         raise StartupError(f"{path}: ONNX Runtime cannot load it: {error}") from error
 
@@ -64,53 +88,17 @@ def dtype_of(node: Any) -> str:
     return DTYPES[node.type]
 
 
-def check_manifest(manifest: Manifest, session: ort.InferenceSession, path: Path) -> None:
-    """Compare names, dtypes and, where both are fixed, sizes of manifest and graph.
+def translate(error: Exception, manifest: Manifest) -> CellgateError:
+    """The error that an exception of ONNX Runtime's in a call stands for.
 
-    Raises StartupError with every difference.
+    An index out of range is the input's fault.
     """
-    inputs = {node.name: node for node in session.get_inputs()}
-    faults = [*_input_faults(manifest, inputs), *_output_faults(manifest, session)]
-    for state in manifest.states:
-        shape = list(inputs[state.input].shape) if state.input in inputs else []
-        if shape and not _shapes_agree(shape, list(state.shape)):
-            faults.append(
-                f"state {state.input!r} is {shape} in the graph, {list(state.shape)} in the manifest"
-            )
-    if faults:
-        raise StartupError(f"{path}: the manifest does not fit the graph: {'; '.join(sorted(faults))}")
+    takes_integers = any(spec.takes_integers for spec in manifest.inputs)
+    if takes_integers and "out of data bounds" in str(error):
+        return InvalidField(f"the model has no entry of that index: {_last_part(error)}")
+    return InternalError(f"the model failed on this sequence: {_last_part(error)}")
 
 
-def _input_faults(manifest: Manifest, inputs: dict[str, Any]) -> list[str]:
-    expected = {spec.graph_input: spec.dtype for spec in manifest.inputs}
-    expected |= {state.input: state.dtype for state in manifest.states}
-    expected |= {manifest.lengths: "int32"} if manifest.lengths else {}
-    faults = [
-        f"graph input {name!r} is not in the manifest"
-        for name in inputs.keys() - expected.keys() - manifest.constants.keys()
-    ]
-    for name, dtype in expected.items():
-        if name not in inputs:
-            faults.append(f"manifest names input {name!r}, the graph has {sorted(inputs)}")
-        elif (actual := DTYPES.get(inputs[name].type)) != dtype:
-            faults.append(
-                f"input {name!r} is {actual or inputs[name].type} in the graph, {dtype} in the manifest"
-            )
-    return faults
-
-
-def _output_faults(manifest: Manifest, session: ort.InferenceSession) -> list[str]:
-    outputs = {node.name for node in session.get_outputs()}
-    expected = [spec.name for spec in manifest.outputs] + [state.output for state in manifest.states]
-    return [
-        f"manifest names output {name!r}, the graph has {sorted(outputs)}"
-        for name in expected
-        if name not in outputs
-    ]
-
-
-def _shapes_agree(graph: list[Any], manifest: list[Any]) -> bool:
-    """Equal rank, and equal wherever both sides give a number."""
-    return len(graph) == len(manifest) and all(
-        a == b for a, b in zip(graph, manifest, strict=True) if isinstance(a, int) and isinstance(b, int)
-    )
+def _last_part(error: Exception) -> str:
+    """ONNX Runtime's message without its code, and without the place in its source."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).rpartition("Status Message: ")[2]

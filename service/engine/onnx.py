@@ -4,18 +4,29 @@ The engine knows arrays and the manifest; it knows nothing of requests or schedu
 under which a state may stay on the device.
 """
 
-import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from service.engine.content import GraphContent, Optimization
 from service.engine.device import CACHE_BYTES, DeviceStates, SessionCache, states_in_place
-from service.engine.graph import CUDA, Provider, check_manifest, choose_provider, dtype_of, load_session
-from service.errors import StartupError
+from service.engine.finite import are_finite
+from service.engine.fit import check_manifest
+from service.engine.graph import (
+    CUDA,
+    Provider,
+    choose_provider,
+    dtype_of,
+    load_session,
+    translate,
+)
+from service.engine.inputs import Buffers, Inputs
+from service.engine.outputs import Output, States
+from service.errors import NonFiniteOutput, StartupError
 from service.manifest import Manifest
-from service.sequence import Array, Batch, Result, State
+from service.sequence import Array, Batch, Chunk, Result, State
 from service.state import StateLayout
 
 
@@ -35,16 +46,27 @@ class OnnxEngine:
         threads: int = 1,
         helper_cpus: Sequence[int] = (),
         device: str | None = None,
+        optimization: Optimization = "all",
+        content: GraphContent | None = None,
     ) -> None:
         """`helper_cpus`: the CPUs of a second thread, which takes part in every call and spins during one.
 
         `device`: where states stay between calls, by IO binding's name; "": nowhere; None: on CUDA.
+        `optimization`: how far ONNX Runtime rewrites the graph. `content`: of the graph and the files that
+        it names; None: they are read from the disk.
         """
         self.manifest = manifest
-        self.layout = StateLayout(manifest.states)
+        self.layout = StateLayout(manifest.states, manifest.kept_inputs)
         self.initial_state = self.layout.initial()  # of a sequence at step 0; shared, never written to
         self.provider = choose_provider(provider)
-        self._session = load_session(graph, self.provider, threads, helper_cpus=helper_cpus)
+        self._session = load_session(
+            graph,
+            self.provider,
+            threads,
+            helper_cpus=helper_cpus,
+            optimization=optimization,
+            content=content,
+        )
         if self._session.get_providers()[0] != self.provider:
             raise StartupError(
                 f"provider {self.provider} did not start (ONNX Runtime fell back to "
@@ -55,26 +77,28 @@ class OnnxEngine:
         self._constants = {
             name: np.asarray(value, dtypes[name]) for name, value in manifest.constants.items()
         }
-        output = manifest.outputs[0].name
-        self.output_dtype = next(
-            dtype_of(node) for node in self._session.get_outputs() if node.name == output
-        )
-        self._outputs = [output, *(state.output for state in manifest.states)]
-        self._has_time = manifest.outputs[0].steps == "all"
-        self._inputs = [(spec.graph_input, index) for index, spec in enumerate(manifest.inputs)]
-        self._states = [(spec.input, spec.batch_axis) for spec in manifest.states]
-        # The permutation that brings the batch axis to the front; None: there is no batch axis.
-        self._to_front = [
-            None if spec.batch_axis is None else _to_front(len(spec.shape), spec.batch_axis)
-            for spec in manifest.states
+        self._inputs = Inputs(manifest, dtypes.get(manifest.lengths or "", "int32"))
+        self._outputs = [
+            Output(spec, manifest, steps_as_rows=self._inputs.steps_as_rows) for spec in manifest.outputs
         ]
-        can_stay = bool(manifest.states) and None not in self._to_front
+        nodes = {node.name: node for node in self._session.get_outputs()}
+        self.output_dtypes = tuple(dtype_of(nodes[spec.name]) for spec in manifest.outputs)
+        self.output_dtype = self.output_dtypes[0]
+        self._states = States(
+            manifest.states,
+            [list(nodes[spec.output].shape) for spec in manifest.states],
+            has_fixed_batch=manifest.axes.batch_size is not None,
+        )
+        # What every call asks for: the first output and the new states, of which one may be the output.
+        self._names = [spec.name for spec in manifest.outputs[:1]] + [s.output for s in manifest.states]
+        self._has_extra = len(manifest.outputs) > 1
+        self._refuses = manifest.non_finite == "refuse"
         if device is None:
             device = "cuda" if self.provider == CUDA else ""
-        self._device = device if can_stay and device else None
+        self._device = device if device and _can_stay(manifest) else None
         self._cache = SessionCache(CACHE_BYTES) if self._device is not None else None
         # Memory for a call's inputs, reused by later calls; as many entries as there were concurrent calls.
-        self._buffers: list[list[Array]] = []
+        self._buffers: list[Buffers] = []
 
     def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
         """The state of a stored session: from the device if that revision is still there, else unpacked."""
@@ -87,23 +111,40 @@ class OnnxEngine:
             self._cache.put(key, revision, state)
 
     def run(self, batch: Batch) -> list[Result]:
-        """Compute a batch; one result per chunk, in order. Several threads may, with other sequences each."""
-        states: Iterable[State]
+        """Compute a batch; one result per chunk, in order. Several threads may, with other sequences each.
+
+        A row that gives NaN or an infinity has a result with an error. Raises an InvalidField for an input
+        that the graph refuses, and InternalError if its answer has another shape than the manifest's.
+        """
         try:
             buffers = self._buffers.pop()
         except IndexError:
-            buffers = [np.empty((0, *spec.dims), spec.dtype) for spec in self.manifest.inputs]
+            buffers = self._inputs.new_buffers()
+        extra = self._extra_of(batch.chunks) if self._has_extra else ()
+        names = self._names + [self._outputs[index].name for index in extra] if extra else self._names
+        states: Iterable[State]
         if self._device is None:
-            outputs, *tensors = self._session.run(self._outputs, self._feeds(batch, buffers))
-            states = self._split_states(tensors, batch)
+            tensors = self._run_session(names, self._feeds(batch, buffers))
+            states = self._states.split(tensors[1 : len(self._names)], len(batch.chunks))
         else:
-            outputs, on_device = self._run_on_device(batch, buffers, self._device)
+            tensors, on_device = self._run_on_device(batch, buffers, names, self._device)
             states = map(on_device.row, range(len(batch.chunks)))
         self._buffers.append(buffers)
-        y = self._to_batch_time(np.asarray(outputs))
-        return [Result(output, state) for output, state in zip(_split_output(y, batch), states, strict=True)]
+        return self._results(batch, tensors, states, extra)
 
-    def _run_on_device(self, batch: Batch, buffers: list[Array], device: str) -> tuple[Array, DeviceStates]:
+    def _feeds(self, batch: Batch, buffers: Buffers, *, with_states: bool = True) -> dict[str, Any]:
+        feeds = self._inputs.feeds(batch.chunks, batch.steps, buffers, with_states=with_states)
+        return feeds | self._constants if self._constants else feeds
+
+    def _run_session(self, names: list[str], feeds: dict[str, Any]) -> list[Any]:
+        try:
+            return self._session.run(names, feeds)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise translate(error, self.manifest) from error
+
+    def _run_on_device(
+        self, batch: Batch, buffers: Buffers, names: list[str], device: str
+    ) -> tuple[list[Array], DeviceStates]:
         """Run with IO binding: new states stay on the device, and states in place are not uploaded."""
         states = self.manifest.states
         in_place = states_in_place([chunk.sequence.state[0] for chunk in batch.chunks])
@@ -113,107 +154,86 @@ class OnnxEngine:
         if in_place is not None:
             for state, value in zip(states, in_place.values, strict=True):
                 binding.bind_ortvalue_input(state.input, value)
-        binding.bind_output(self._outputs[0], "cpu")
-        for state in states:
-            binding.bind_output(state.output, device, 0)
-        self._session.run_with_iobinding(binding)
-        output, *values = binding.get_outputs()
+        stop = 1 + len(states)
+        for index, name in enumerate(names):
+            binding.bind_output(name, device if 1 <= index < stop else "cpu", 0)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise translate(error, self.manifest) from error
+        values = binding.get_outputs()
         axes = [state.batch_axis or 0 for state in states]
-        return output.numpy(), DeviceStates(values, axes, len(batch.chunks))
+        on_device = DeviceStates(values[1:stop], axes, len(batch.chunks), refuses_non_finite=self._refuses)
+        return [value.numpy() for value in (values[0], *values[stop:])], on_device
 
-    def _feeds(self, batch: Batch, buffers: list[Array], *, with_states: bool = True) -> dict[str, Any]:
-        lengths = self.manifest.lengths
-        feeds: dict[str, Any] = dict(self._constants)
-        for name, index in self._inputs:
-            feeds[name] = self._to_graph(self._pack(batch, buffers, index))
-        if lengths:
-            feeds[lengths] = np.array([stop - start for _, start, stop in batch.chunks], np.int32)
-        if with_states:
-            rows = zip(*[chunk.sequence.state for chunk in batch.chunks], strict=True)
-            for (name, axis), states in zip(self._states, rows, strict=True):
-                feeds[name] = np.asarray(states[0]) if axis is None else _stack(states, axis)
-        return feeds
+    def _results(
+        self, batch: Batch, tensors: list[Any], states: Iterable[State], extra: tuple[int, ...]
+    ) -> list[Result]:
+        """One result per chunk, from the graph's outputs: the first, perhaps the states, the further ones."""
+        chunks = batch.chunks
+        rows = self._inputs.num_rows(chunks)
+        first = self._outputs[0]
+        y = first.arrange(np.asarray(tensors[0]), rows, batch.steps)
+        is_finite = not self._refuses or are_finite(tensors)
+        if is_finite and not extra and not self._inputs.keeps:
+            return [
+                Result(output, state) for output, state in zip(first.split(y, chunks), states, strict=True)
+            ]
+        further = zip(extra, tensors[len(tensors) - len(extra) :], strict=True)
+        arranged = {0: y} | {
+            index: self._outputs[index].arrange(np.asarray(tensor), rows, batch.steps)
+            for index, tensor in further
+        }
+        states = list(states)
+        results = self._full_results(chunks, arranged, states)
+        return results if is_finite else self._refuse(chunks, arranged, states, results)
 
-    def _pack(self, batch: Batch, buffers: list[Array], index: int) -> Array:
-        """[batch, time, *dims]: the chunks of input `index`; those shorter than the longest end in zeros."""
-        chunks, steps = batch.chunks, batch.steps
-        parts = [sequence.inputs[index][start:stop] for sequence, start, stop in chunks]
-        if len(parts) == 1:
-            return parts[0][np.newaxis]
-        total = len(parts) * steps
-        if len(buffers[index]) < total:
-            buffers[index] = np.empty((total, *parts[0].shape[1:]), parts[0].dtype)
-        flat = buffers[index][:total]
-        x: Array = flat.reshape(len(parts), steps, *parts[0].shape[1:])
-        if sum(map(len, parts)) == total:
-            np.concatenate(parts, out=flat)
-            return x
-        for row, part in enumerate(parts):
-            x[row, : len(part)] = part
-            x[row, len(part) :] = 0
-        return x
+    def _full_results(
+        self, chunks: list[Chunk], arranged: dict[int, Array], states: list[State]
+    ) -> list[Result]:
+        """With the further outputs that each sequence wants, and with what is kept of inputs."""
+        parts = {index: self._outputs[index].split(y, chunks) for index, y in arranged.items()}
+        results: list[Result] = []
+        for row, chunk in enumerate(chunks):
+            extra = tuple([
+                self._outputs[index].extra(parts[index][row], chunk) for index in chunk.sequence.extra
+            ])  # fmt: skip
+            state = states[row] + self._inputs.kept(chunk) if self._inputs.keeps else states[row]
+            results.append(Result(parts[0][row], state, extra))
+        return results
 
-    def _to_graph(self, x: Array) -> Array:
-        """[batch, time, *dims] → the graph's own order of axes."""
-        axes = self.manifest.axes
-        if axes.time is None:
-            x = x[:, 0]
-        if axes.batch is None:
-            first: Array = x[0]
-            return first
-        return np.ascontiguousarray(x.swapaxes(0, 1)) if axes.time is not None and axes.batch == 1 else x
-
-    def _to_batch_time(self, y: Array) -> Array:
-        """The graph's output → [batch, time, *dims]; the time axis of a last-step output has length 1."""
-        axes = self.manifest.axes
-        if axes.batch is None:
-            y = y[np.newaxis]
-        if axes.time is None or not self._has_time:
-            return y[:, np.newaxis]
-        return y.swapaxes(0, 1) if axes.batch == 1 else y
-
-    def _split_states(self, states: list[Any], batch: Batch) -> Iterable[State]:
-        """One state per row: views, since the next call copies its input anyway."""
-        if not states:
-            return [()] * len(batch.chunks)
-        by_state = [
-            (state,) if axes is None else state.transpose(axes)
-            for axes, state in zip(self._to_front, states, strict=True)
+    def _refuse(
+        self, chunks: list[Chunk], arranged: dict[int, Array], states: list[State], results: list[Result]
+    ) -> list[Result]:
+        """An error in the place of each row with NaN or an infinity in its true steps or its new state."""
+        named = [
+            (self._outputs[index].name, self._outputs[index].parts(y, chunks))
+            for index, y in arranged.items()
         ]
-        return zip(*by_state, strict=True)
+        refused = list(results)
+        for row in range(len(chunks)):
+            tensors = [(f"output {name!r}", parts[row]) for name, parts in named]
+            if self._device is None:  # those on the device are checked where they are read
+                specs = self.manifest.states
+                tensors += [
+                    (f"state {spec.input!r}", value) for spec, value in zip(specs, states[row], strict=True)
+                ]
+            for name, value in tensors:
+                if not are_finite([value]):
+                    error = NonFiniteOutput(f"the model's {name} has NaN or an infinity")
+                    refused[row] = results[row]._replace(error=error)
+                    break
+        return refused
+
+    def _extra_of(self, chunks: list[Chunk]) -> tuple[int, ...]:
+        """The further outputs that some sequence of a call wants, by index."""
+        return tuple(sorted({index for chunk in chunks for index in chunk.sequence.extra}))
 
 
-def _stack(states: tuple[Array, ...], axis: int) -> Array:
-    """np.stack, in half its time for the few short rows of a batch."""
-    rows = [np.asarray(state) for state in states]
-    if not rows[0].ndim:
-        return np.array(rows)
-    if len(rows) == 1:
-        return np.ascontiguousarray(rows[0][(slice(None),) * axis + (np.newaxis,)])
-    stacked = np.concatenate(rows).reshape(len(rows), *rows[0].shape)
-    return np.ascontiguousarray(stacked.transpose(_from_front(stacked.ndim, axis))) if axis else stacked
-
-
-def _to_front(ndim: int, axis: int) -> tuple[int, ...]:
-    """The permutation of np.moveaxis(…, axis, 0), which numpy would compute at every call."""
-    return (axis, *(other for other in range(ndim) if other != axis))
-
-
-@functools.cache
-def _from_front(ndim: int, axis: int) -> tuple[int, ...]:
-    """The permutation of np.moveaxis(…, 0, axis)."""
-    return (*range(1, axis + 1), 0, *range(axis + 1, ndim))
-
-
-def _split_output(y: Array, batch: Batch) -> Iterable[Array]:
-    """Each row's true steps, [steps, *dims], or only its last, [1, *dims]. Copies: no row keeps the batch."""
-    length = y.shape[1]
-    ends = [min(stop - start, length) for _, start, stop in batch.chunks]
-    if min(ends) == length:
-        finals = y[:, -1:].copy()
-    else:
-        finals = y[np.arange(len(ends)), np.array(ends) - 1, np.newaxis]
-    return [
-        y[row, :end].copy() if chunk.sequence.keep_all else finals[row]
-        for row, (chunk, end) in enumerate(zip(batch.chunks, ends, strict=True))
-    ]
+def _can_stay(manifest: Manifest) -> bool:
+    """Whether states may stay on the device: if they are tensors of the graph, with a row per sequence."""
+    has_rows = all(state.batch_axis is not None for state in manifest.states)
+    is_plain = not manifest.kept_inputs and manifest.axes.batch_size is None
+    answers = {spec.name for spec in manifest.outputs}
+    are_apart = not any(state.output in answers for state in manifest.states)
+    return bool(manifest.states) and has_rows and is_plain and are_apart

@@ -31,6 +31,7 @@ class Scheduler:
     `target_s` per call, and the chunk length that computes the most true steps (not padding) per second.
     With `ragged` false (a graph without row lengths), all chunks of a batch are equally long.
     With `cuts` false (a graph without state, or one that reads from both ends), every sequence is one chunk.
+    With `whole_chunks` (a graph with a fixed number of steps), every chunk has exactly `chunk_steps`.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Scheduler:
         max_waiting: int,
         ragged: bool = True,
         cuts: bool = True,
+        whole_chunks: bool = False,
         cost: Cost | None = None,
         target_s: float = inf,
         max_wait_s: float = inf,
@@ -53,6 +55,7 @@ class Scheduler:
         self.max_waiting = max_waiting
         self.ragged = ragged
         self.cuts = cuts
+        self.whole_chunks = whole_chunks
         # A sequence goes to the back after each turn, so the queue is ordered by last turn.
         self._waiting: deque[Sequence] = deque()
         self._late: list[Sequence] = []
@@ -114,6 +117,8 @@ class Scheduler:
         """The chunk length of a call, by the steps that each of its rows has left."""
         if not self.cuts:
             return max(remaining)
+        if self.whole_chunks:
+            return self.chunk_steps
         bound = min(self.chunk_steps, max(remaining) if self.ragged else min(remaining))
         within = self.cost.steps_within(self.target_s, len(remaining))
         if within * TAIL < bound:
@@ -137,17 +142,23 @@ class Scheduler:
         return late
 
     def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
-        """Store each result in its sequence; return the finished ones, requeue the others at the back."""
+        """Store each result in its sequence; return those that ended or failed, requeue the others."""
         finished: list[Sequence] = []
         steps = sum([chunk.stop - chunk.start for chunk in batch.chunks])
         self.counts.add(rows=len(batch.chunks), longest=batch.steps, steps=steps)
         for chunk, result in zip(batch.chunks, results, strict=True):
             sequence, _, stop = chunk
+            if result.error is not None:
+                sequence.error = result.error
+                finished.append(sequence)
+                continue
             is_last = chunk.is_last
             sequence.done = stop
             sequence.state = result.state
             if is_last or sequence.keep_all:
                 sequence.outputs.append(result.output)
+                if result.extra:
+                    sequence.extras.append(result.extra)
             if is_last:
                 finished.append(sequence)
             else:

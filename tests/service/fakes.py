@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.engine import OnnxEngine, Provider
+from service.engine import GraphContent, OnnxEngine, Optimization, Provider
 from service.manifest import Manifest
 from service.sequence import Array, Batch, Result, Sequence, State
 from service.state import StateLayout
@@ -53,10 +53,18 @@ class WrappedEngine:
         provider: Provider,
         threads: int = 1,
         helper_cpus: Items[int] = (),
+        content: GraphContent | None = None,
+        optimization: Optimization = "all",
     ) -> None:
         self.has_helper = bool(helper_cpus)  # a thread on a second core
         self.wrapped = OnnxEngine(
-            graph, manifest, provider=provider, threads=threads, helper_cpus=helper_cpus
+            graph,
+            manifest,
+            provider=provider,
+            threads=threads,
+            helper_cpus=helper_cpus,
+            content=content,
+            optimization=optimization,
         )
 
     @property
@@ -74,6 +82,10 @@ class WrappedEngine:
     @property
     def output_dtype(self) -> str:
         return self.wrapped.output_dtype
+
+    @property
+    def output_dtypes(self) -> tuple[str, ...]:
+        return self.wrapped.output_dtypes
 
     def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
         return self.wrapped.resume(key, revision, packed)

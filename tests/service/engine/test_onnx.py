@@ -37,7 +37,7 @@ def test_the_summing_graphs_cover_every_order_of_axes(loaded: dict[str, Model]) 
     assert {(m.axes.batch, m.axes.time, m.axes.batch_size) for m in manifests} == {
         (0, None, None), (0, 1, 1), (None, 0, None), (1, 0, None), (0, 1, None),
     }  # fmt: skip
-    assert all(model.is_exact for model in loaded.values())
+    assert all(model.difference < 1e-4 for model in loaded.values()), "rounding alone"
 
 
 @pytest.mark.parametrize("kind", graphs.SUMMING, ids=lambda kind: kind.name)
