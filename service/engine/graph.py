@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import onnxruntime as ort
 
-from service.engine.content import GraphContent, Optimization
+from service.engine.content import GraphContent
 from service.errors import CellgateError, InternalError, InvalidField, StartupError
 from service.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda"]
+Optimization = Literal["all", "basic", "none"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 HELPER_SPIN_US = "100"  # longer than the wait between two parts of a time step
 DTYPES = {  # of a manifest, by ONNX Runtime's names

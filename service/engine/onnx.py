@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.content import GraphContent, Optimization
+from service.engine.content import GraphContent
 from service.engine.device import CACHE_BYTES, DeviceStates, SessionCache, states_in_place
 from service.engine.finite import are_finite
 from service.engine.fit import check_manifest
 from service.engine.graph import (
     CUDA,
+    Optimization,
     Provider,
     choose_provider,
     dtype_of,
