@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service import api
-from service.engine import Batching, WorkerSlot
+from service.engine import Batching, WorkerSlot, choose_provider
 from service.errors import CellgateError, StartupError
 from service.http import (
     ApplicationHandler,
@@ -30,7 +30,17 @@ from service.http import (
 )
 from service.logs import AccessLog, is_text
 from service.predict import Generator, OpenInference, Predictor
-from service.repository import Hardware, Loader, Reloader, Repository, Scan, scan
+from service.repository import (
+    Hardware,
+    Loader,
+    Reloader,
+    Repository,
+    SafeLoader,
+    Scan,
+    Trials,
+    Tried,
+    scan,
+)
 from service.sessions import Resources, Sessions, SteadyClock
 from service.sessions.store import Limits, Store
 from service.sessions.store.lmdb import LmdbStore
@@ -40,6 +50,7 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
+TRIED_FILE = "tried-models"  # the models that have been loaded before
 RATES_FILE = "rates"  # requests of tenants, counted by all workers
 # A request creates some hundred objects, and hardly ever a cycle of them.
 GC_THRESHOLD = (20_000, 20, 100)
@@ -76,8 +87,13 @@ async def running(
         sessions = Sessions(
             store, ttl_s=settings.session_ttl_s, clock=create_clock(settings), quotas=tenants.quotas
         )
-        loader = Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_failure)
+        loader = SafeLoader(
+            Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_failure),
+            trials_of(settings, shared),
+        )
+        stack.callback(loader.trials.close)
         on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
+        loader.try_all(list(on_disk))
         repository = Repository.load(settings.models_dir, loader, skips_faulty=skips_faulty)
         stack.push_async_callback(repository.stop)
         readiness = Readiness(repository, store)
@@ -159,6 +175,19 @@ def hardware_of(settings: Settings, shared: Path | None) -> Hardware:
     return Hardware(settings.provider, settings.num_threads, slot)
 
 
+def trials_of(settings: Settings, shared: Path | None) -> Trials:
+    """The trials of new models. LMDB's directory keeps what has passed; else it is lost with the server."""
+    kept = settings.sessions_dir if settings.store == "lmdb" else shared
+    return Trials(
+        batching=batching_of(settings),
+        provider=settings.provider,
+        threads=settings.num_threads,
+        seconds=settings.model_trial_s,
+        max_bytes=settings.model_trial_bytes,
+        tried=Tried(kept / TRIED_FILE if kept else None, shared, provider=choose_provider(settings.provider)),
+    )
+
+
 def rates_of(tenants: Tenants, shared: Path | None) -> Rates:
     """The request rates of tenants, counted by all workers together if they share a folder."""
     if shared is not None:
@@ -195,7 +224,7 @@ def _router(settings: Settings, repository: Repository, sessions: Sessions, read
     return Router(predictor, Generator(predictor), open_inference, ApplicationHandler(documented))
 
 
-def _reloader(settings: Settings, repository: Repository, loader: Loader, on_disk: Scan) -> Reloader:
+def _reloader(settings: Settings, repository: Repository, loader: SafeLoader, on_disk: Scan) -> Reloader:
     return Reloader(
         repository,
         settings.models_dir,

@@ -44,6 +44,16 @@ class Settings(BaseModel):
         description="how often to check models_dir for new, changed and removed versions (s); 0 = never",
     )
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="ONNX Runtime execution provider")
+    model_trial_s: float = Field(
+        60,
+        gt=0,
+        description="maximum time to load a new model in a child process, before the server loads it (s)",
+    )
+    model_trial_bytes: int = Field(
+        4 << 30,
+        ge=1 << 28,
+        description="maximum memory of that child process, besides 4 times the size of the model's files",
+    )
     threads: int = Field(
         0, ge=0, le=256, description="ONNX Runtime threads for each worker; 0 = CPUs divided by workers"
     )

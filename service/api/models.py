@@ -41,6 +41,8 @@ def describe(model: Model, repository: Repository) -> ModelReply:
         provider=model.provider,
         exact=model.is_exact,
         max_difference=model.difference,
+        fingerprint=model.binding.graph.hex(),
+        optimization=model.optimization,
         batching=BatchingReply(
             calls=scheduler.counts.calls,
             sequences_per_call=round(scheduler.counts.occupancy, 3),

@@ -60,6 +60,10 @@ class ModelReply(BaseModel):
         description="whether batching and chunking change no bit of a result; measured at load"
     )
     max_difference: float = Field(description="between batched and single runs; 0 if exact")
+    fingerprint: str = Field(description="of the graph and all its weights, as in exported sessions; hex")
+    optimization: str = Field(
+        "all", description="of ONNX Runtime: all; basic or none if it crashes with more on this graph"
+    )
     batching: BatchingReply
     metrics: dict[str, float]
     example: Example | None = None

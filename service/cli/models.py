@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,11 +36,14 @@ def models(settings: Settings, as_json: bool) -> None:
 
 async def _load(settings: Settings) -> list[dict[str, Any]]:
     """Load each model version. Raises StartupError if one of them fails."""
-    from service.app import batching_of
-    from service.repository import Hardware, Loader, Repository
+    from service.app import batching_of, hardware_of, trials_of
+    from service.repository import Loader, Repository, SafeLoader, scan
 
-    loader = Loader(batching_of(settings), Hardware(settings.provider, settings.num_threads))
-    repository = Repository.load(settings.models_dir, loader)
+    with tempfile.TemporaryDirectory(prefix="cellgate-") as shared:
+        trials = trials_of(settings.model_copy(update={"store": "memory"}), Path(shared))
+        loader = SafeLoader(Loader(batching_of(settings), hardware_of(settings, None)), trials)
+        loader.try_all(list(scan(settings.models_dir)))
+        repository = Repository.load(settings.models_dir, loader)
     return [
         {
             "name": model.name,
@@ -46,6 +51,8 @@ async def _load(settings: Settings) -> list[dict[str, Any]]:
             "task": model.manifest.task,
             "sessions": model.manifest.chunkable,
             "exact": model.is_exact,
+            "fingerprint": model.binding.graph.hex(),
+            "optimization": model.optimization,
             "metrics": model.manifest.metrics,
         }
         for model in repository

@@ -9,9 +9,12 @@ rules of sessions; of those it knows only which graph a session is bound to.
 from service.repository.folders import ModelFolders, StoredModel, check_folders, read_manifest
 from service.repository.load import Hardware, Loader, PreparedModel
 from service.repository.model import Model
+from service.repository.opening import SafeLoader
 from service.repository.propose import propose, with_example
 from service.repository.reload import Reloader, Scan, scan
 from service.repository.repository import Repository
+from service.repository.trial import Trials
+from service.repository.tried import Tried
 
 __all__ = [
     "Hardware",
@@ -21,8 +24,11 @@ __all__ = [
     "PreparedModel",
     "Reloader",
     "Repository",
+    "SafeLoader",
     "Scan",
     "StoredModel",
+    "Trials",
+    "Tried",
     "check_folders",
     "propose",
     "read_manifest",

@@ -3,7 +3,6 @@
 models/<name>/<version>/{model.onnx, model.json}
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.names import MODEL_NAME, MODEL_VERSION
+from service.repository.snapshot import fingerprint
 from service.sessions import Binding
 from service.state import StateLayout
 
@@ -61,9 +61,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_binding(folder: Path) -> Binding:
-    """What ties sessions to this version: its name, its number, and a fingerprint of its graph."""
-    graph = hashlib.sha256((folder / GRAPH_FILE).read_bytes()).digest()[:8]
-    return Binding(folder.parent.name, folder.name, graph)
+    """What ties sessions to this version: its name, its number, and a fingerprint of its graph and weights.
+
+    Raises StartupError if a file cannot be read.
+    """
+    return Binding(folder.parent.name, folder.name, fingerprint(folder))
 
 
 @dataclass(slots=True, frozen=True)

@@ -216,7 +216,7 @@ class _Reader:
             raise MalformedFile(f"the external file {locations[0]!r} cannot be found") from error
         if not resolved.is_relative_to(root) or resolved == root:
             raise MalformedFile(f"the external file {locations[0]!r} is outside the folder of the graph")
-        return str(path)
+        return locations[0]
 
 
 def _entry(message: Message) -> tuple[str, str]:

@@ -6,6 +6,7 @@ https://protobuf.dev/programming-guides/encoding/
 """
 
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,11 @@ class File:
     """An open file of known size, and how many fields have been read from it."""
 
     def __init__(self, fd: int) -> None:
-        self.size = os.fstat(fd).st_size
+        """Raises MalformedFile for a folder, a pipe or a device."""
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise MalformedFile("it is not a regular file")
+        self.size = status.st_size
         self.num_fields = 0
         self._fd = fd
 

@@ -1,8 +1,9 @@
 """Follows the model folder on disk while serving: new versions are loaded, deleted ones retire.
 
-Every worker process scans for itself. A folder is loaded once two scans in a row have found it unchanged, so
-that an unfinished copy is not loaded; a version that cannot be served is logged and ignored until it changes.
-Copying beside the model folder and renaming is safer still.
+Every worker process scans for itself: the manifest, the graph, and the files that the graph names. A folder
+is loaded once two scans in a row have found it unchanged, so that an unfinished copy is not loaded; a version
+that cannot be served is logged and ignored until one of these files changes. Copying beside the model folder
+and renaming is safer still.
 """
 
 import asyncio
@@ -11,13 +12,12 @@ import time
 from pathlib import Path
 
 from service.errors import StartupError
-from service.manifest import GRAPH_FILE, MANIFEST_FILE
 from service.repository.folders import find_versions
-from service.repository.load import Loader
 from service.repository.model import Model
+from service.repository.opening import VersionLoader
 from service.repository.repository import Repository
+from service.repository.snapshot import Signature, signature
 
-Signature = tuple[tuple[int, int], ...]  # modification time and size of graph and manifest
 Scan = dict[Path, Signature]  # by version folder
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Reloader:
         self,
         repository: Repository,
         root: Path,
-        loader: Loader,
+        loader: VersionLoader,
         *,
         loaded: Scan,
         retire_s: float,
@@ -71,8 +71,8 @@ class Reloader:
     async def _load(self, folder: Path) -> None:
         try:
             prepared = await asyncio.to_thread(self._loader.prepare, folder)
-        except StartupError as error:
-            logger.error("not served: %s", error.detail)
+        except (StartupError, OSError) as error:  # OSError: the folder is being deleted
+            logger.error("not served: %s", error)
             return
         replaced = self._repository.add(self._loader.start(prepared))
         if replaced is not None:
@@ -91,11 +91,5 @@ class Reloader:
 
 def scan(root: Path) -> Scan:
     """The version folders that hold a graph and a manifest, each with a signature that changes with them."""
-    signatures: Scan = {}
-    for folder in find_versions(root):
-        try:
-            stats = [(folder / name).stat() for name in (GRAPH_FILE, MANIFEST_FILE)]
-        except FileNotFoundError:
-            continue  # not there yet, or deleted since
-        signatures[folder] = tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
-    return signatures
+    signatures = {folder: signature(folder) for folder in find_versions(root)}
+    return {folder: signed for folder, signed in signatures.items() if signed is not None}

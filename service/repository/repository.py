@@ -7,8 +7,9 @@ from pathlib import Path
 
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.repository.folders import list_versions
-from service.repository.load import Loader
 from service.repository.model import Model
+from service.repository.opening import VersionLoader
+from service.repository.trial import TrialFailure
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,10 @@ class Repository:
             self.add(model)
 
     @classmethod
-    def load(cls, root: Path, loader: Loader, *, skips_faulty: bool = False) -> "Repository":
+    def load(cls, root: Path, loader: VersionLoader, *, skips_faulty: bool = False) -> "Repository":
         """Load every version below `root`; with `skips_faulty`, a faulty one is logged and left out.
 
+        One that would harm the server is always left out: that may depend on the machine.
         Raises StartupError, naming the folder, for a faulty version, or if there is none that can be served.
         """
         models = []
@@ -37,7 +39,7 @@ class Repository:
             try:
                 models.append(loader.load(folder))
             except (StartupError, OSError) as error:  # OSError: the folder is being deleted
-                if not skips_faulty:
+                if not skips_faulty and not isinstance(error, TrialFailure):
                     raise
                 logger.error("not served: %s", error)
         if not models:

@@ -1,0 +1,103 @@
+"""Loads a version from a snapshot of its folder, once a trial has passed.
+
+It makes sure that what is loaded, what was tried and what the fingerprint covers are the same bytes.
+"""
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from service import cpus
+from service.engine.graph import Optimization
+from service.errors import StartupError
+from service.repository.load import Loader, PreparedModel
+from service.repository.model import Model
+from service.repository.snapshot import Snapshot, digest, signature
+from service.repository.trial import Trials
+from service.sessions import Binding
+
+ATTEMPTS = 3  # to load a folder that changes meanwhile
+
+
+class VersionLoader(Protocol):
+    """How version folders are loaded: `SafeLoader`, or the `Loader` itself."""
+
+    def load(self, folder: Path) -> Model:
+        """Load a version folder and serve it on the running event loop. Raises StartupError or OSError."""
+        ...
+
+    def prepare(self, folder: Path) -> PreparedModel:
+        """Load a version folder; may run in a thread. Raises StartupError or OSError."""
+        ...
+
+    def start(self, prepared: PreparedModel) -> Model:
+        """Serve a prepared version on the running event loop."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class SafeLoader:
+    """A loader that tries what is new in a child process, and whose failures are all StartupError."""
+
+    loader: Loader
+    trials: Trials
+
+    def load(self, folder: Path) -> Model:
+        """Load a version folder and serve it on the running event loop. Raises StartupError."""
+        return self.start(self.prepare(folder))
+
+    def start(self, prepared: PreparedModel) -> Model:
+        """Serve a prepared version on the running event loop."""
+        return self.loader.start(prepared)
+
+    def prepare(self, folder: Path) -> PreparedModel:
+        """Try a version folder, and load it; may run in a thread.
+
+        Raises StartupError; TrialFailure if the version would harm the server.
+        """
+        for _ in range(ATTEMPTS):
+            before = signature(folder)
+            snapshot = Snapshot.read(folder)
+            try:
+                prepared = prepare_snapshot(self.loader, snapshot, self._level(snapshot))
+            except StartupError:
+                if signature(folder) == before:
+                    raise
+                continue
+            if signature(folder) == before:
+                return prepared
+        raise StartupError(f"{folder}: its files change while it is being loaded")
+
+    def try_all(self, folders: Sequence[Path]) -> None:
+        """Start to try several versions at once, in threads. Their failures are raised when they are loaded."""
+        if len(folders) < 2:
+            return
+        pool = ThreadPoolExecutor(cpus.usable(), thread_name_prefix="trial")
+        for folder in folders:
+            pool.submit(self._try, folder)
+        pool.shutdown(wait=False)
+
+    def _try(self, folder: Path) -> None:
+        with contextlib.suppress(StartupError):
+            self.trials.optimization(folder, digest(folder))
+
+    def _level(self, snapshot: Snapshot) -> Optimization:
+        return self.trials.optimization(snapshot.folder, snapshot.digest)
+
+
+def prepare_snapshot(loader: Loader, snapshot: Snapshot, optimization: Optimization) -> PreparedModel:
+    """Load a version at an optimization level. Raises StartupError, whatever goes wrong."""
+    folder = snapshot.folder
+    opening = functools.partial(loader.open_engine, content=snapshot.content, optimization=optimization)
+    try:
+        prepared = replace(loader, open_engine=opening).prepare(folder)
+    except StartupError:
+        raise
+    except Exception as error:
+        raise StartupError(f"{folder}: it cannot be loaded: {type(error).__name__}: {error}") from error
+    binding = Binding(folder.parent.name, folder.name, snapshot.fingerprint)
+    return replace(prepared, binding=binding, optimization=optimization)

@@ -1,0 +1,166 @@
+"""The files of a version folder, as they were at one moment: read, hashed, and watched for changes.
+
+A version is loaded from what was read here, not from the files: ONNX Runtime would map external files into
+memory, and a file that is overwritten in place would change the weights that are being served.
+"""
+
+import errno
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.engine.content import GraphContent
+from service.errors import StartupError
+from service.manifest import GRAPH_FILE, MANIFEST_FILE
+from service.repository.graph_file import GraphFile
+
+CHUNK = 1 << 20
+MISSING = ((errno.ENOENT,), (errno.ENOTDIR,))
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
+
+# Of one file: device, inode, size, time of modification, time of any change; or why there is none (errno).
+FileSignature = tuple[int, ...]
+Signature = tuple[
+    tuple[str, FileSignature], ...
+]  # by name: manifest, graph, and the files that the graph names
+
+
+@dataclass(slots=True, frozen=True)
+class Snapshot:
+    """What a version folder held when it was read."""
+
+    folder: Path
+    content: GraphContent
+    fingerprint: bytes  # 8, of the graph and all its weights: what ties sessions to them
+    digest: str  # of these and the manifest
+
+    @classmethod
+    def read(cls, folder: Path) -> "Snapshot":
+        """Read a folder. Raises StartupError if a file is missing, too large, or is no graph."""
+        files = _external_files(folder)
+        if (total := num_bytes(folder)) > memory_bytes():
+            raise StartupError(f"{folder}: its files have {total} bytes, more than this machine's memory")
+        content = {name: _read(folder / name) for name in (MANIFEST_FILE, GRAPH_FILE, *files)}
+        digests = {name: hashed for name, (_, hashed) in content.items()}
+        return cls(
+            folder=folder,
+            content=GraphContent(bytes(content[GRAPH_FILE][0]), {name: content[name][0] for name in files}),
+            fingerprint=_combine(digests, files),
+            digest=_join(digests),
+        )
+
+
+def fingerprint(folder: Path) -> bytes:
+    """The fingerprint of a version's graph and weights, 8 bytes; of a graph alone it is that of the file.
+
+    A file is hashed in parts. Raises StartupError.
+    """
+    files = _external_files(folder)
+    return _combine({name: _hash(folder / name) for name in (GRAPH_FILE, *files)}, files)
+
+
+def digest(folder: Path) -> str:
+    """The digest of a `Snapshot`, without reading whole files into memory. Raises StartupError."""
+    names = (MANIFEST_FILE, GRAPH_FILE, *_external_files(folder))
+    return _join({name: _hash(folder / name) for name in names})
+
+
+def signature(folder: Path) -> Signature | None:
+    """A value that changes whenever a file of a version changes; None if it has no graph or no manifest.
+
+    A file that its graph names and that is not there counts too.
+    """
+    own = [(name, _sign(folder / name)) for name in (MANIFEST_FILE, GRAPH_FILE)]
+    if any(signed in MISSING for _, signed in own):
+        return None
+    files = _named_files(folder, own[1][1])
+    return (*own, *((name, _sign(folder / name)) for name in files))
+
+
+def num_bytes(folder: Path) -> int:
+    """The size of a version's graph and of the files that it names. Raises StartupError."""
+    return sum(_size(folder / name) for name in (GRAPH_FILE, *_external_files(folder)))
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or the limit of its container."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = MEMORY_LIMIT.read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(limit)) if limit.isdecimal() else total
+
+
+def _external_files(folder: Path) -> tuple[str, ...]:
+    return GraphFile.read(folder / GRAPH_FILE).external_files
+
+
+@functools.lru_cache(maxsize=256)
+def _named_files(folder: Path, _signed: FileSignature) -> tuple[str, ...]:
+    """The external files of a graph, read once for each of its signatures; none if it cannot be read."""
+    try:
+        return _external_files(folder)
+    except StartupError:
+        return ()
+
+
+def _sign(path: Path) -> FileSignature:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise StartupError(f"{path}: {error.strerror}") from error
+
+
+def _read(path: Path) -> tuple[bytearray, bytes]:
+    """A file and its SHA-256. Raises StartupError if it cannot be read."""
+    content = bytearray()
+    digest = hashlib.sha256()
+    for chunk in _chunks(path):
+        content += chunk
+        digest.update(chunk)
+    return content, digest.digest()
+
+
+def _hash(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    for chunk in _chunks(path):
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """A file, in parts. Raises StartupError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not block
+        with open(fd, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise StartupError(f"{path}: not a regular file")
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise StartupError(f"{path}: {error.strerror}") from error
+
+
+def _join(digests: dict[str, bytes]) -> str:
+    return hashlib.sha256(b"".join(digests[name] for name in sorted(digests))).hexdigest()
+
+
+def _combine(digests: dict[str, bytes], files: tuple[str, ...]) -> bytes:
+    """The first 8 bytes: of the graph's hash, or of a hash over it and each file's name and hash."""
+    if not files:
+        return digests[GRAPH_FILE][:8]
+    names = b"".join(hashlib.sha256(os.fsencode(name)).digest() + digests[name] for name in files)
+    return hashlib.sha256(digests[GRAPH_FILE] + names).digest()[:8]
