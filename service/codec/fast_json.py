@@ -81,7 +81,8 @@ def _rectangle(rows: Any) -> Any:
             return _numbers(rows, type(first) is int)
         width = len(first)
         if set(map(len, rows)) == {width}:
-            are_integers = type(first[0]) is int and {int}.issuperset(map(type, first))
+            number: Any = first[0]
+            are_integers = type(number) is int and {int}.issuperset(map(type, first))
             return _numbers(rows, are_integers).reshape(len(rows), width)
     except (TypeError, IndexError) as error:  # no rows, or a value in them that is not a number
         raise _Refused from error

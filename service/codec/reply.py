@@ -1,5 +1,6 @@
 """Predictions and generated texts → JSON. It knows what an output means; it knows nothing of requests."""
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,22 @@ def encode_prediction(
     spec: OutputSpec, output: Array, *, session: str | None = None, step: int | None = None
 ) -> bytes:
     """One entry of "predictions". `output` is [*dims], or [time, *dims] with `return: all`."""
-    prediction: dict[str, Any] = {"output": np.ascontiguousarray(output)}
-    if spec.kind == "probabilities" and output.shape == spec.dims and output.ndim == 1:
-        best = int(output.argmax())
-        if spec.labels:
-            prediction["label"] = spec.labels[best]
-        prediction["probability"] = output[best]
-    elif spec.kind == "probabilities" and output.shape[-1:] == spec.dims:
-        if spec.labels:
-            prediction["label"] = [spec.labels[best] for best in output.argmax(-1).tolist()]
-        prediction["probability"] = output.max(-1)
-    if session is not None:
-        prediction["session"] = session
-        prediction["step"] = step
-    return orjson.dumps(prediction, option=orjson.OPT_SERIALIZE_NUMPY)
+    prediction: dict[str, Any] = {"output": _writable(output)}
+    if spec.kind == "probabilities":
+        _add_label(prediction, spec, output)
+    return _dump(prediction, session, step)
+
+
+def encode_outputs(
+    outputs: list[tuple[OutputSpec, Array]], *, session: str | None = None, step: int | None = None
+) -> bytes:
+    """The same for outputs requested by name. The label is that of the first one of probabilities."""
+    prediction: dict[str, Any] = {"outputs": {spec.name: _writable(output) for spec, output in outputs}}
+    for spec, output in outputs:
+        if spec.kind == "probabilities":
+            _add_label(prediction, spec, output)
+            break
+    return _dump(prediction, session, step)
 
 
 def encode_error(error: CellgateError) -> bytes:
@@ -60,3 +63,33 @@ def encode_generation(
     if session is not None:
         reply |= {"session": session, "step": step}
     return orjson.dumps(reply)
+
+
+def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> None:
+    """Add "label" and "probability" of the likeliest class: neither, or null, where it is not a number."""
+    if len(spec.dims) != 1:
+        return
+    if output.ndim == 1:
+        best = int(output.argmax())  # the first NaN, if there is one
+        if isfinite(output[best]):
+            if spec.labels:
+                prediction["label"] = spec.labels[best]
+            prediction["probability"] = output[best]
+        return
+    probabilities = output.max(-1)
+    if spec.labels:
+        best_of_each = zip(output.argmax(-1).tolist(), np.isfinite(probabilities), strict=True)
+        prediction["label"] = [spec.labels[best] if is_finite else None for best, is_finite in best_of_each]
+    prediction["probability"] = probabilities
+
+
+def _writable(output: Array) -> Any:
+    """An array, or a number, that orjson writes. NaN and infinities become null."""
+    return np.ascontiguousarray(output) if output.ndim else output[()]
+
+
+def _dump(prediction: dict[str, Any], session: str | None, step: int | None) -> bytes:
+    if session is not None:
+        prediction["session"] = session
+        prediction["step"] = step
+    return orjson.dumps(prediction, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -53,6 +53,7 @@ class Item:
     start: Start = "auto"
     kept: tuple[Array | None, ...] = ()  # one per input without a time axis, each [*dims]; None: omitted
     outputs: tuple[str, ...] = ()  # requested by name; none = the default of the API
+    extra: tuple[int, ...] = ()  # indexes of the outputs to compute beside the first
 
     @property
     def steps(self) -> int:

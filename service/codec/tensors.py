@@ -8,7 +8,7 @@ sessions.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -16,23 +16,26 @@ from typing import Any
 import numpy as np
 import orjson
 
-from service.codec.arrays import check_num_steps, fit
+from service.codec.arrays import Inputs, check_num_steps, check_window, fit
 from service.errors import BadInput, InvalidField, NonFinite, TooManySequences, WrongShape
-from service.manifest import InputSpec, Manifest
+from service.manifest import InputSpec, Manifest, OutputSpec
 from service.sequence import Array, Sequence
 
 DATATYPES = {  # of each dtype of a manifest
     "float16": "FP16",
     "float32": "FP32",
     "float64": "FP64",
+    "int8": "INT8",
+    "int16": "INT16",
     "int32": "INT32",
     "int64": "INT64",
+    "uint8": "UINT8",
+    "bool": "BOOL",
 }
 DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATATYPES.items()}
+_JSON_TYPES: dict[str, set[type]] = {"f": {int, float}, "b": {bool}}  # of a dtype's kind; else integers
 LENGTHS = InputSpec(name="lengths", dtype="int32")
 MAX_OUTPUT_BYTES = 256 << 20  # of one reply: without a limit, a few token ids lead to gigabytes of logits
-
-Inputs = tuple[Array, ...]  # of one row: one per input of the manifest, each [time, *dims]
 
 
 @dataclass(slots=True)
@@ -86,31 +89,41 @@ def takes_lengths(manifest: Manifest) -> bool:
 def rows_of(
     tensors: dict[str, Tensor], manifest: Manifest, *, max_rows: int, max_steps: int
 ) -> tuple[list[Inputs], int]:
-    """One entry per batch row, cut to its length; and the steps of the time axis. Raises a BadInput."""
-    known = {spec.name for spec in manifest.inputs}
-    missing, unknown = known - tensors.keys(), tensors.keys() - known
-    is_ragged = LENGTHS.name in unknown and takes_lengths(manifest)
-    if missing or unknown - ({LENGTHS.name} if is_ragged else set()):
-        raise InvalidField(f"the model takes the inputs {sorted(known)}, the request has {sorted(tensors)}")
-    first = tensors[manifest.inputs[0].name].shape[:2]
-    for spec in manifest.inputs:
+    """One entry per batch row, cut to its length; and the steps of the time axis. Raises a BadInput.
+
+    An input without a time axis is [batch, *dims], and may be absent: a session that has it keeps it.
+    """
+    is_ragged = _check_names(tensors, manifest)
+    first = tensors[manifest.step_inputs[0].name].shape[:2]
+    for spec in manifest.step_inputs:
         _check_shape(tensors[spec.name], spec, first, max_rows, max_steps)
-    arrays = [_array_of(tensors[spec.name], spec) for spec in manifest.inputs]  # each [batch, time, *dims]
     rows, steps = first
+    kept = [_kept_rows(tensors.get(spec.name), spec, rows) for spec in manifest.sequence_inputs]
+    pairs = [(_array_of(tensors[spec.name], spec), spec) for spec in manifest.step_inputs]
     if not is_ragged:
-        arrays = [_fit(array, spec) for array, spec in zip(arrays, manifest.inputs, strict=True)]
-        return [tuple([array[row] for array in arrays]) for row in range(rows)], steps
+        check_window(steps, manifest)
+        arrays = [_fit(array, spec) for array, spec in pairs]  # each [batch, time, *dims]
+        return [
+            Inputs(tuple([array[row] for array in arrays]), tuple([values[row] for values in kept]))
+            for row in range(rows)
+        ], steps
     lengths = _lengths(tensors[LENGTHS.name], rows, steps)
-    pairs = list(zip(arrays, manifest.inputs, strict=True))  # not checked beyond a row's length
-    return [
-        tuple([_fit(array[row, :length], spec) for array, spec in pairs])
-        for row, length in enumerate(lengths)
-    ], steps
+    for length in lengths:
+        check_window(length, manifest)
+    return (
+        [  # not checked beyond a row's length
+            Inputs(
+                tuple([_fit(array[row, :length], spec) for array, spec in pairs]),
+                tuple([values[row] for values in kept]),
+            )
+            for row, length in enumerate(lengths)
+        ],
+        steps,
+    )
 
 
-def check_output(shape: Iterable[int], dtype: str) -> None:
-    """Raises WrongShape if the output would be too large for one reply."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
+def check_outputs(size: int) -> None:
+    """Raises WrongShape if the outputs, of so many bytes, would be too large for one reply."""
     if size > MAX_OUTPUT_BYTES:
         raise WrongShape(
             f"the output would have {size} bytes, the maximum is {MAX_OUTPUT_BYTES}; "
@@ -118,31 +131,36 @@ def check_output(shape: Iterable[int], dtype: str) -> None:
         )
 
 
-def stack(sequences: list[Sequence], steps: int, dims: tuple[int, ...], dtype: str) -> Array:
-    """[batch, time, *dims]: each sequence's outputs, then zeros. Time is 1 if only the last step is kept."""
+def stack(sequences: list[Sequence], steps: int, spec: OutputSpec, dtype: str, index: int = 0) -> Array:
+    """[batch, time, *dims]: an output of each sequence, then zeros. Time is 1 if only the last step is kept.
+
+    `index`: its place among the manifest's outputs.
+    """
     keep_all = bool(sequences) and sequences[0].keep_all
-    y = np.zeros((len(sequences), steps if keep_all else 1, *dims), dtype)
+    y = np.zeros((len(sequences), steps if keep_all and spec.steps == "all" else 1, *spec.dims), dtype)
     for row, sequence in enumerate(sequences):
-        if not keep_all:
-            y[row, 0] = sequence.output()
-            continue
-        start = 0
-        for chunk in sequence.outputs:
-            stop = start + len(chunk)
-            y[row, start:stop] = chunk
-            start = stop
+        output = sequence.output(index)
+        if keep_all:
+            y[row, : len(output)] = output
+        else:
+            y[row, 0] = output
     return y
 
 
-def write(head: dict[str, Any], name: str, y: Array, *, as_bytes: bool) -> tuple[bytes, int | None]:
-    """The body of a reply with one output, and the length of its JSON if bytes follow that."""
-    output: dict[str, Any] = {"name": name, "shape": y.shape, "datatype": DATATYPES[y.dtype.name]}
-    if not as_bytes:
-        output["data"] = y.reshape(-1)
-        return orjson.dumps(head | {"outputs": [output]}, option=orjson.OPT_SERIALIZE_NUMPY), None
-    output["parameters"] = {"binary_data_size": y.nbytes}
-    start = orjson.dumps(head | {"outputs": [output]})
-    return b"".join((start, y.astype(DTYPES[output["datatype"]], copy=False).tobytes())), len(start)
+def write(head: dict[str, Any], outputs: dict[str, Array], as_bytes: Set[str]) -> tuple[bytes, int | None]:
+    """The body of a reply, and the length of its JSON if bytes follow that: of the outputs `as_bytes`."""
+    entries: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for name, y in outputs.items():
+        entry: dict[str, Any] = {"name": name, "shape": y.shape, "datatype": DATATYPES[y.dtype.name]}
+        entries.append(entry)
+        if name in as_bytes:
+            entry["parameters"] = {"binary_data_size": y.nbytes}
+            blobs.append(y.astype(DTYPES[entry["datatype"]], copy=False).tobytes())
+        else:
+            entry["data"] = y.reshape(-1)
+    start = orjson.dumps(head | {"outputs": entries}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return b"".join((start, *blobs)), len(start) if blobs else None
 
 
 def _read_input(entry: Any, blob: memoryview) -> tuple[Tensor, int]:
@@ -169,13 +187,40 @@ def _read_input(entry: Any, blob: memoryview) -> tuple[Tensor, int]:
     return Tensor(name, datatype, tuple(shape), blob[:size]), size
 
 
+def _check_names(tensors: dict[str, Tensor], manifest: Manifest) -> bool:
+    """Whether the request has the tensor `lengths`. Raises InvalidField for a missing or unknown input."""
+    known = {spec.name for spec in manifest.inputs}
+    missing, unknown = {spec.name for spec in manifest.step_inputs} - tensors.keys(), tensors.keys() - known
+    is_ragged = LENGTHS.name in unknown and takes_lengths(manifest)
+    if missing or unknown - ({LENGTHS.name} if is_ragged else set()):
+        raise InvalidField(f"the model takes the inputs {sorted(known)}, the request has {sorted(tensors)}")
+    return is_ragged
+
+
+def _kept_rows(tensor: Tensor | None, spec: InputSpec, rows: int) -> Array | list[None]:
+    """The values of an input without a time axis, one entry per row: [batch, *dims], or None for each."""
+    if tensor is None:
+        return [None] * rows
+    _check_datatype(tensor, spec)
+    if tensor.shape != (rows, *spec.dims):
+        raise WrongShape(
+            f"input {spec.name!r}: the shape must be {[rows, *spec.dims]}, without a time axis; "
+            f"got {list(tensor.shape)}"
+        )
+    return _fit(_array_of(tensor, spec), spec)
+
+
+def _check_datatype(tensor: Tensor, spec: InputSpec) -> None:
+    if tensor.datatype != DATATYPES[spec.dtype]:
+        raise InvalidField(f"input {spec.name!r} is {DATATYPES[spec.dtype]}, not {tensor.datatype}")
+
+
 def _check_shape(
     tensor: Tensor, spec: InputSpec, first: tuple[int, ...], max_rows: int, max_steps: int
 ) -> None:
     """Check a tensor against the manifest, and its batch and time against those of the first input."""
     expected = [-1, -1, *spec.dims]
-    if tensor.datatype != DATATYPES[spec.dtype]:
-        raise InvalidField(f"input {spec.name!r} is {DATATYPES[spec.dtype]}, not {tensor.datatype}")
+    _check_datatype(tensor, spec)
     if len(tensor.shape) != len(expected) or tensor.shape[2:] != spec.dims or tensor.shape[:2] != first:
         raise WrongShape(
             f"input {spec.name!r}: the shape must be {expected}, batch and time the same in every input; "
@@ -198,6 +243,8 @@ def _array_of(tensor: Tensor, spec: InputSpec) -> Array:
             f"input {tensor.name!r}: {len(values)} bytes, but the shape {list(tensor.shape)} has "
             f"{tensor.size * dtype.itemsize}"
         )
+    if dtype == np.bool_ and values and max(values) > 1:
+        raise InvalidField(f"input {tensor.name!r}: a byte of BOOL must be 0 or 1, got {max(values)}")
     # Copied if the JSON's length leaves the bytes unaligned: ONNX Runtime cannot read such an array.
     return np.require(np.frombuffer(values, dtype), requirements="A").reshape(tensor.shape)
 
@@ -219,12 +266,14 @@ def _flat(values: list[Any], tensor: Tensor) -> list[Any]:
 
 
 def _array_of_json(tensor: Tensor, values: list[Any], spec: InputSpec) -> Array:
-    is_float = spec.dtype.startswith("float")
-    numbers = {int, float, type(None)} if is_float and spec.missing == "nan" else {int, float}
-    if not set(map(type, values)) <= (numbers if is_float else {int}):
+    kind = np.dtype(spec.dtype).kind
+    types = _JSON_TYPES.get(kind, {int})
+    if not set(map(type, values)) <= types | (
+        {type(None)} if kind == "f" and spec.missing == "nan" else set()
+    ):
         raise InvalidField(f'input {tensor.name!r}: "data" has a value that is not {tensor.datatype}')
     try:
-        return np.array(values, np.float64 if is_float else np.int64)
+        return np.array(values, {"f": np.float64, "b": np.bool_}.get(kind, np.int64))
     except OverflowError as error:
         raise NonFinite(f"input {tensor.name!r}: a number does not fit into INT64") from error
 

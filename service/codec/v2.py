@@ -1,7 +1,7 @@
 """A request of the Open Inference Protocol's `infer`, and its reply: JSON, with bytes after it or without.
 
     body ─ `decompress` ─ `parse` ─→ Inference, whose tensors `tensors.rows_of` turns into arrays
-    array ─ `pack_output` ─→ what a session stores for a retry ─ `unpack_output` ─ `encode_reply` ─→ body
+    arrays ─ `pack_outputs` ─→ what a session stores for a retry ─ `unpack_outputs` ─ `encode_reply` ─→ body
 
 It knows the protocol's extensions for sequences and for binary tensors; it knows nothing of routes, the
 session store or scheduling. Its two HTTP headers arrive as values: the protocol makes them part of the body.
@@ -27,6 +27,7 @@ MAX_MICROSECONDS = 2**63 - 1  # of the parameter "timeout"
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # zlib's parameter that selects the format
 
 SequenceId = int | str
+Outputs = dict[str, Array]  # by name, in the order of the reply
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Inference:
     inputs: dict[str, Tensor]
     id: str | None = None
     outputs: tuple[str, ...] = ()  # requested by name; none = all
-    as_bytes: bool = False
+    as_bytes: dict[str, bool]  # by output; "": the default
     returns: str | None = None
     timeout_s: float = inf
     sequence_id: SequenceId | None = None
@@ -71,7 +72,7 @@ def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inferen
     blob = memoryview(body)
     length = len(body) if json_length is None else _read_json_length(json_length, len(body))
     if json_length is not None and length == 0:
-        return Inference(inputs=tensors.raw_input(manifest, blob), as_bytes=True)
+        return Inference(inputs=tensors.raw_input(manifest, blob), as_bytes={"": True})
     try:
         document = orjson.loads(blob[:length])
     except orjson.JSONDecodeError as error:
@@ -82,7 +83,8 @@ def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inferen
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidField('"id" must be a string')
     parameters = _parameters(document)
-    outputs, as_bytes = _read_outputs(document, _flag(parameters, "binary_data_output"))
+    outputs, as_bytes = _read_outputs(document)
+    as_bytes[""] = _flag(parameters, "binary_data_output")
     return Inference(
         inputs=tensors.read_inputs(document.get("inputs"), blob[length:]),
         id=request_id,
@@ -94,37 +96,45 @@ def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inferen
     )
 
 
-def pack_output(version: str, step: int | None, output: Array, dtype: str, dims: tuple[int, ...]) -> bytes:
+def pack_outputs(version: str, step: int | None, outputs: Outputs) -> bytes:
     """What a session stores for a retry: the numbers, from which a reply is written in the requested form.
 
-    `output` is [*dims], or [time, *dims]. Layout: [version, step, dtype, shape] as JSON, "\\n", the bytes.
+    Each output is [1, time, *dims]. Layout: JSON, "\n", the bytes of all. The JSON is [version, step, dtype,
+    shape] of a single output; of several it goes on: [… of the first, its name, [dtype, shape, name], …].
     """
-    head = orjson.dumps([version, step, dtype, [1, output.size // math.prod(dims), *dims]])
-    return b"%b\n%b" % (head, output.astype(dtype, copy=False).tobytes())
+    (first, *rest), *others = [[y.dtype.name, y.shape, name] for name, y in outputs.items()]
+    head = [version, step, first, *(rest if others else rest[:1]), *others]
+    return b"%b\n%b" % (orjson.dumps(head), b"".join([array.tobytes() for array in outputs.values()]))
 
 
-def unpack_output(stored: bytes) -> tuple[str, int, Array]:
-    """Version, step, and the output [1, time, *dims]."""
+def unpack_outputs(stored: bytes, name: str) -> tuple[str, int, Outputs]:
+    """Version, step, and the outputs [1, time, *dims]. `name` is that of a single output."""
     end = stored.index(b"\n")
-    version, step, dtype, shape = orjson.loads(stored[:end])
-    return version, step, np.frombuffer(stored[end + 1 :], dtype).reshape(shape)
+    version, step, first, first_shape, *rest = orjson.loads(stored[:end])
+    outputs: Outputs = {}
+    offset = end + 1
+    for dtype, shape, key in ((first, first_shape, *(rest[:1] or [name])), *rest[1:]):
+        stop = offset + math.prod(shape) * np.dtype(dtype).itemsize
+        outputs[key] = np.frombuffer(stored[offset:stop], dtype).reshape(shape)
+        offset = stop
+    return version, step, outputs
 
 
 def encode_reply(
     inference: Inference,
     model: str,
     version: str,
-    name: str,
-    y: Array,
+    outputs: Outputs,
     parameters: dict[str, Any] | None = None,
 ) -> tuple[bytes, int | None]:
-    """The body of a reply with the output `name`, and the length of its JSON if bytes follow that."""
+    """The body of a reply with outputs [batch, time, *dims]; the length of its JSON if bytes follow it."""
     head: dict[str, Any] = {"model_name": model, "model_version": version}
     if inference.id is not None:
         head["id"] = inference.id
     if parameters:
         head["parameters"] = parameters
-    return tensors.write(head, name, y, as_bytes=inference.as_bytes)
+    as_bytes = {name for name in outputs if inference.as_bytes.get(name, inference.as_bytes[""])}
+    return tensors.write(head, outputs, as_bytes)
 
 
 def _read_json_length(header: bytes, num_bytes: int) -> int:
@@ -177,8 +187,8 @@ def _read_returns(parameters: dict[str, Any]) -> str | None:
     return None if returns is None else str(returns)
 
 
-def _read_outputs(document: dict[str, Any], as_bytes: bool) -> tuple[tuple[str, ...], bool]:
-    """The names of the requested outputs, and whether the output is to be written as bytes."""
+def _read_outputs(document: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, bool]]:
+    """The names of the requested outputs, and for those that say so, whether they are written as bytes."""
     entries = document.get("outputs") or []
     if not isinstance(entries, list) or any(
         not isinstance(entry, dict) or not isinstance(entry.get("name"), str) for entry in entries
@@ -187,13 +197,15 @@ def _read_outputs(document: dict[str, Any], as_bytes: bool) -> tuple[tuple[str, 
     names = tuple([entry["name"] for entry in entries])
     if len(set(names)) < len(names):
         raise InvalidField("an output is requested twice")
+    as_bytes: dict[str, bool] = {}
     for entry in entries:
         parameters = _parameters(entry)
         if "classification" in parameters:
             raise InvalidField(
                 "the classification extension is not supported: labels are in the model's metadata"
             )
-        as_bytes = _flag(parameters, "binary_data", as_bytes)
+        if "binary_data" in parameters:
+            as_bytes[entry["name"]] = _flag(parameters, "binary_data")
     return names, as_bytes
 
 

@@ -95,9 +95,7 @@ def _log_odds(model: Model, output: Array) -> Array:
     return log_odds
 
 
-def _encode(seed: int, model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:
-    """The body of a reply; `output` [steps] is the drawn tokens."""
-    spec = model.manifest.inputs[0]
-    return encode_generation(
-        model.name, model.version, spec, output.tolist(), seed, session=session, step=step
-    )
+def _encode(seed: int, model: Model, sequence: Sequence, *, session: str | None, step: int | None) -> bytes:
+    """The body of a reply; the sequence's output [steps] is the drawn tokens."""
+    spec, ids = model.manifest.inputs[0], sequence.output().tolist()
+    return encode_generation(model.name, model.version, spec, ids, seed, session=session, step=step)

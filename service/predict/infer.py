@@ -5,19 +5,24 @@ of the batch is a sequence; a request with a sequence id has one row, the next p
 HTTP headers, which the protocol makes part of the body.
 """
 
+import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from service.codec import tensors, v2
+from service.codec.arrays import Inputs
 from service.codec.request import Item
 from service.codec.v2 import Inference, SequenceId
 from service.errors import InvalidField
 from service.manifest import Manifest
 from service.names import v2_session_name
 from service.predict.predictor import Predictor
-from service.predict.request import Reply, Request
+from service.predict.request import ChooseOutputs, Reply, Request, every_output, outputs_named
 from service.repository import Model
-from service.sequence import Array
+from service.sequence import Array, Sequence
 
 
 class OpenInference:
@@ -35,14 +40,11 @@ class OpenInference:
         body: bytes,
         tenant: str = "",
     ) -> Reply:
-        """Answer one request. Raises a CellgateError: the reply is one tensor, so it cannot be partial."""
+        """Answer one request. Raises a CellgateError: a tensor has all rows, so a reply cannot be partial."""
         model = self._predictor.repository.get(name, version)
         coding = headers.get(b"content-encoding", b"identity").strip().lower()
         plain = v2.decompress(body, coding, max_bytes=self._max_body_bytes)
         inference = v2.parse(plain, headers.get(b"inference-header-content-length"), model.manifest)
-        output = model.manifest.outputs[0]
-        if set(inference.outputs) - {output.name}:
-            raise InvalidField(f"the model has the output {output.name!r}, not {sorted(inference.outputs)}")
         if inference.sequence_id is None:
             return await self._infer_rows(model, inference)
         return await self._infer_in_session(
@@ -51,36 +53,59 @@ class OpenInference:
 
     async def _infer_rows(self, model: Model, inference: Inference) -> Reply:
         rows, steps = self._rows(inference, model.manifest)
-        returns = _returns(inference, model.manifest)
-        output = model.manifest.outputs[0]
-        shape = (len(rows), steps if returns == "all" else 1, *output.dims)
-        tensors.check_output(shape, model.output_dtype)
-        request = Request(model, len(rows), lambda index, _: Item(rows[index]), _pack, returns=returns)
+        outputs = _choose(inference)
+        returns = _returns(inference, outputs, model.manifest)
+        _check_size(model, outputs, len(rows), steps if returns == "all" else 1)
+
+        def decode(index: int, _: Manifest) -> Item:
+            return Item(rows[index].steps, kept=rows[index].kept)
+
+        request = Request(model, len(rows), decode, partial(_pack, outputs), returns=returns, outputs=outputs)
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         sequences = await run.compute_all()
-        y = tensors.stack(sequences, steps, output.dims, model.output_dtype)
-        return _reply(inference, model, model.version, y, steps=run.steps)
+        arrays = _stack(sequences, steps, outputs, model)
+        return _reply(inference, model, model.version, arrays, sequences=len(rows), steps=run.steps)
 
     async def _infer_in_session(
         self, model: Model, inference: Inference, sequence_id: SequenceId, tenant: str, *, is_pinned: bool
     ) -> Reply:
         session = v2_session_name(model.name, sequence_id)
+        outputs = _choose(inference)
 
         def decode(_: int, manifest: Manifest) -> Item:
             rows, steps = self._rows(inference, manifest)
             if len(rows) != 1:
                 raise InvalidField(f"a request with a sequence_id needs a batch of 1, got {len(rows)}")
-            tensors.check_output((steps, *manifest.outputs[0].dims), model.output_dtype)
-            return Item(rows[0], session, inference.at, inference.end, inference.start)
+            _check_size(model, outputs, 1, steps)
+            (row,) = rows
+            return Item(
+                row.steps,
+                session,
+                inference.at,
+                inference.end,
+                inference.start,
+                row.kept,
+                inference.outputs if len(manifest.outputs) > 1 else (),
+            )
 
-        returns = _returns(inference, model.manifest)
-        request = Request(model, 1, decode, _pack, returns=returns, is_pinned=is_pinned, tenant=tenant)
+        returns = _returns(inference, outputs, model.manifest)
+        request = Request(
+            model,
+            1,
+            decode,
+            partial(_pack, outputs),
+            returns=returns,
+            is_pinned=is_pinned,
+            tenant=tenant,
+            outputs=outputs,
+        )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
-        version, step, y = v2.unpack_output(await run.answer(0))
+        name = inference.outputs[0] if inference.outputs else model.manifest.outputs[0].name
+        version, step, arrays = v2.unpack_outputs(await run.answer(0), name)
         parameters = {"sequence_id": sequence_id, "step": step}
-        return _reply(inference, model, version, y, steps=run.steps, parameters=parameters)
+        return _reply(inference, model, version, arrays, sequences=1, steps=run.steps, parameters=parameters)
 
-    def _rows(self, inference: Inference, manifest: Manifest) -> tuple[list[tensors.Inputs], int]:
+    def _rows(self, inference: Inference, manifest: Manifest) -> tuple[list[Inputs], int]:
         return tensors.rows_of(
             inference.inputs,
             manifest,
@@ -89,24 +114,64 @@ class OpenInference:
         )
 
 
-def _returns(inference: Inference, manifest: Manifest) -> str:
-    """The request's "return"; by default every step, or the last if the graph has no others."""
-    return inference.returns or manifest.outputs[0].steps
+def _choose(inference: Inference) -> ChooseOutputs:
+    return partial(outputs_named, inference.outputs) if inference.outputs else every_output
 
 
-def _pack(model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:  # noqa: ARG001
-    return v2.pack_output(model.version, step, output, model.output_dtype, model.manifest.outputs[0].dims)
+def _returns(inference: Inference, outputs: ChooseOutputs, manifest: Manifest) -> str:
+    """The request's "return"; by default every step, or the last if no output has others."""
+    if inference.returns is not None:
+        return inference.returns
+    has_steps = any(manifest.outputs[index].steps == "all" for index in outputs(manifest))
+    return "all" if has_steps else "last"
+
+
+def _check_size(model: Model, outputs: ChooseOutputs, rows: int, steps: int) -> None:
+    """Raises WrongShape if the outputs would be too large for one reply."""
+    manifest, dtypes = model.manifest, model.output_dtypes
+    tensors.check_outputs(
+        sum(
+            [
+                rows * steps * math.prod(manifest.outputs[index].dims) * np.dtype(dtypes[index]).itemsize
+                for index in outputs(manifest)
+            ]
+        )
+    )
+
+
+def _stack(sequences: list[Sequence], steps: int, outputs: ChooseOutputs, model: Model) -> dict[str, Array]:
+    """Each output by name, [batch, time, *dims]."""
+    arrays: dict[str, Array] = {}
+    for index in outputs(model.manifest):
+        spec = model.manifest.outputs[index]
+        arrays[spec.name] = tensors.stack(sequences, steps, spec, model.output_dtypes[index], index)
+    return arrays
+
+
+def _pack(
+    outputs: ChooseOutputs,
+    model: Model,
+    sequence: Sequence,
+    *,
+    session: str | None,  # noqa: ARG001
+    step: int | None,
+) -> bytes:
+    arrays: dict[str, Array] = {}
+    for index in outputs(model.manifest):
+        spec = model.manifest.outputs[index]
+        arrays[spec.name] = sequence.output(index).reshape(1, -1, *spec.dims)
+    return v2.pack_outputs(model.version, step, arrays)
 
 
 def _reply(
     inference: Inference,
     model: Model,
     version: str,
-    y: Array,
+    arrays: dict[str, Array],
     *,
+    sequences: int,
     steps: int,
     parameters: dict[str, Any] | None = None,
 ) -> Reply:
-    name = model.manifest.outputs[0].name
-    body, json_length = v2.encode_reply(inference, model.name, version, name, y, parameters)
-    return Reply(body, model.name, version, len(y), steps, json_length)
+    body, json_length = v2.encode_reply(inference, model.name, version, arrays, parameters)
+    return Reply(body, model.name, version, sequences, steps, json_length)

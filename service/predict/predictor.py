@@ -5,17 +5,18 @@ for all JSON.
 """
 
 import asyncio
-import functools
 from collections.abc import Callable
+from functools import partial
 from math import inf
 
 from service.codec import reply as replies
 from service.codec import request as requests
 from service.errors import CellgateError
-from service.predict.request import Reply, Request
+from service.predict.kept import opening_state
+from service.predict.request import Reply, Request, first_output, outputs_named
 from service.predict.session_run import SessionRun
 from service.repository import Model, Repository
-from service.sequence import Array, Sequence
+from service.sequence import Sequence
 from service.sessions import Sessions
 
 
@@ -45,11 +46,12 @@ class Predictor:
         request = Request(
             self.repository.get(document.model, document.version),
             len(document.sequences),
-            functools.partial(requests.decode_item, document, max_steps=self.max_steps),
-            _encode_prediction,
+            partial(requests.decode_item, document, max_steps=self.max_steps),
+            _encode_first if not document.outputs else partial(_encode_named, document.outputs),
             returns=document.returns,
             is_pinned=document.version is not None,
             tenant=tenant,
+            outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
         )
         run = self.start(request)
         if request.num_sequences == 1:
@@ -100,10 +102,10 @@ class Run:
                 self.version = answer.version
             return answer.body
         sequence = await request.compute(
-            model, item, model.initial_state, keep_all=request.keeps_all(model), deadline=self.deadline
+            model, item, opening_state(model, item), keep_all=request.keeps_all(model), deadline=self.deadline
         )
         self.steps += sequence.steps
-        return request.encode(model, sequence.output(), session=None, step=None)
+        return request.encode(model, sequence, session=None, step=None)
 
     async def compute_all(self) -> list[Sequence]:
         """The computed sequences of a request without sessions. The first error fails the whole request.
@@ -114,7 +116,13 @@ class Run:
         keep_all = request.keeps_all(model)
         items = [request.decode_for(model, index) for index in range(request.num_sequences)]
         sequences = [
-            Sequence(item.inputs, model.initial_state, keep_all=keep_all, deadline=self.deadline)
+            Sequence(
+                item.inputs,
+                opening_state(model, item),
+                keep_all=keep_all,
+                deadline=self.deadline,
+                extra=item.extra,
+            )
             for item in items
         ]
         await model.worker.predict(*sequences)
@@ -128,5 +136,16 @@ class Run:
             return replies.encode_error(error)
 
 
-def _encode_prediction(model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:
-    return replies.encode_prediction(model.manifest.outputs[0], output, session=session, step=step)
+def _encode_first(model: Model, sequence: Sequence, *, session: str | None, step: int | None) -> bytes:
+    return replies.encode_prediction(model.manifest.outputs[0], sequence.output(), session=session, step=step)
+
+
+def _encode_named(
+    names: tuple[str, ...], model: Model, sequence: Sequence, *, session: str | None, step: int | None
+) -> bytes:
+    outputs = []
+    for index in outputs_named(names, model.manifest):
+        spec, output = model.manifest.outputs[index], sequence.output(index)
+        is_single = sequence.keep_all and spec.steps == "last"  # [1, *dims], beside outputs of every step
+        outputs.append((spec, output[-1] if is_single else output))
+    return replies.encode_outputs(outputs, session=session, step=step)

@@ -1,6 +1,6 @@
 """What an API hands to `predict`, and what it gets back: values and small callables."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from service.codec.request import Item
 from service.errors import InvalidField, SessionNotSupported
 from service.manifest import Manifest
 from service.repository import Model
-from service.sequence import Array, Sequence, State
+from service.sequence import Sequence, State
 
 
 @dataclass(slots=True)  # not frozen, for speed
@@ -26,8 +26,8 @@ class Reply:
 class Encode(Protocol):
     """How an API writes the answer to one sequence: a session stores these bytes for a retry."""
 
-    def __call__(self, model: Model, output: Array, *, session: str | None, step: int | None) -> bytes:
-        """`output` is [time, *dims] with `return: all`, else [*dims]."""
+    def __call__(self, model: Model, sequence: Sequence, *, session: str | None, step: int | None) -> bytes:
+        """`sequence` is computed: each output is [time, *dims] with `return: all`, else [*dims]."""
         ...
 
 
@@ -45,9 +45,36 @@ async def compute_steps(
     model: Model, item: Item, state: State, *, keep_all: bool, deadline: float
 ) -> Sequence:
     """Feed the item's steps to the model."""
-    sequence = Sequence(item.inputs, state, keep_all=keep_all, deadline=deadline)
+    sequence = Sequence(item.inputs, state, keep_all=keep_all, deadline=deadline, extra=item.extra)
     await model.worker.predict(sequence)
     return sequence
+
+
+ChooseOutputs = Callable[[Manifest], tuple[int, ...]]  # which of a model's outputs a reply holds, in order
+
+
+def first_output(manifest: Manifest) -> tuple[int, ...]:  # noqa: ARG001
+    """The default of `/predict`."""
+    return (0,)
+
+
+def every_output(manifest: Manifest) -> tuple[int, ...]:
+    """The default of `/v2`."""
+    return tuple(range(len(manifest.outputs)))
+
+
+def outputs_named(names: Iterable[str], manifest: Manifest) -> tuple[int, ...]:
+    """The indexes of outputs, in the order requested. Raises InvalidField for an unknown name."""
+    known = [spec.name for spec in manifest.outputs]
+    indexes = []
+    for place, name in enumerate(names):
+        if name not in known:
+            raise InvalidField(
+                f"the model has no output {name!r}; it has {', '.join(map(repr, known))}",
+                pointer=f"/outputs/{place}",
+            )
+        indexes.append(known.index(name))
+    return tuple(indexes)
 
 
 @dataclass(slots=True)
@@ -63,17 +90,27 @@ class Request:
     returns: str | None = None  # "last", "all", or None: by task
     is_pinned: bool = False  # whether the request names the version, so that a session must be on it
     tenant: str = ""
+    outputs: ChooseOutputs = first_output
 
     def keeps_all(self, model: Model) -> bool:
         """Whether the answer holds the output of every step."""
-        return (self.returns or model.manifest.default_return) == "all"
+        if self.returns is not None or self.outputs is first_output:
+            return (self.returns or model.manifest.default_return) == "all"
+        return model.manifest.default_return == "all" and self._has_steps(model.manifest)
 
     def decode_for(self, model: Model, index: int) -> Item:
         """The sequence, decoded for a model. Raises a BadInput if it is not one that the model can serve."""
-        item = self.decode(index, model.manifest)
-        if item.session is not None and not model.manifest.chunkable:
-            reason = "has no state" if model.manifest.causal else "reads each sequence from both ends"
+        manifest = model.manifest
+        item = self.decode(index, manifest)
+        if self.outputs is not first_output:
+            item.extra = tuple([index for index in self.outputs(manifest) if index])
+        if item.session is not None and not manifest.chunkable:
+            reason = "has no state" if manifest.causal else "reads each sequence from both ends"
             raise SessionNotSupported(f"{model.name} {reason}", pointer=f"/sequences/{index}/session")
-        if self.keeps_all(model) and model.manifest.outputs[0].steps == "last":
+        if self.keeps_all(model) and not self._has_steps(manifest):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
         return item
+
+    def _has_steps(self, manifest: Manifest) -> bool:
+        """Whether some output is there for every step; the others are the last step's then."""
+        return any(manifest.outputs[index].steps == "all" for index in self.outputs(manifest))

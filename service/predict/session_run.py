@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from service.codec.request import Item
 from service.errors import CellgateError, SessionMismatch
+from service.predict.kept import check_unchanged, opening_state
 from service.predict.request import Request
 from service.repository import Model, Repository
 from service.sequence import State
@@ -73,10 +74,10 @@ class SessionRun:
         if opened.reply is not None:
             return Answer(opened.reply, opened.version, 0)
         sequence = await request.compute(
-            model, item, _state_of(model, opened), keep_all=keep_all, deadline=self._deadline
+            model, item, _state_of(model, item, opened), keep_all=keep_all, deadline=self._deadline
         )
         steps = sequence.steps
-        reply = request.encode(model, sequence.output(), session=session, step=opened.step + steps)
+        reply = request.encode(model, sequence, session=session, step=opened.step + steps)
         written = await sessions.commit(
             opened,
             model.binding,
@@ -110,8 +111,12 @@ class SessionRun:
             ) from error
 
 
-def _state_of(model: Model, opened: Opened) -> State:
-    """The initial state, or that of the session as it was last committed."""
+def _state_of(model: Model, item: Item, opened: Opened) -> State:
+    """The initial state, or that of the session as it was last committed. Raises InvalidField."""
     if opened.resumed is None:
-        return model.initial_state
-    return model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
+        return opening_state(model, item)
+    state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
+    if opened.step == 0:  # created without a request
+        return opening_state(model, item, state)
+    check_unchanged(model, item, state)
+    return state

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from service.engine import Provider, Worker
+from service.engine.content import GraphContent
+from service.engine.graph import Optimization
 from service.manifest import Manifest
 from service.sequence import Engine, State
 from service.sessions import Binding
@@ -35,6 +37,11 @@ class ModelEngine(Engine, Protocol):
         """The numpy dtype of the first output."""
         ...
 
+    @property
+    def output_dtypes(self) -> tuple[str, ...]:
+        """The numpy dtypes of all outputs, in the manifest's order."""
+        ...
+
     def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
         """The state of a session stored as `packed`, at that revision."""
         ...
@@ -55,8 +62,10 @@ class OpenEngine(Protocol):
         provider: Provider,
         threads: int = 1,
         helper_cpus: Sequence[int] = (),
+        optimization: Optimization = "all",
+        content: GraphContent | None = None,
     ) -> ModelEngine:
-        """Open a graph. Raises StartupError."""
+        """Open a graph, from memory if its `content` is given. Raises StartupError."""
         ...
 
 
@@ -71,6 +80,7 @@ class Model:
     worker: Worker
     engine: ModelEngine
     difference: float  # max abs difference between ragged, chunked batches and one shot; 0 = exact
+    optimization: Optimization = "all"  # of ONNX Runtime
 
     @property
     def is_exact(self) -> bool:
@@ -86,6 +96,11 @@ class Model:
     def output_dtype(self) -> str:
         """The numpy dtype of the first output."""
         return self.engine.output_dtype
+
+    @property
+    def output_dtypes(self) -> tuple[str, ...]:
+        """The numpy dtypes of all outputs, in the manifest's order."""
+        return self.engine.output_dtypes
 
     @property
     def layout(self) -> StateLayout:

@@ -19,13 +19,19 @@ DTYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "u
 SPEAKER = manifest({"name": "x", "dims": [2]}, {"name": "speaker", "dims": [2], "per": "sequence"})
 COUNTER = manifest({"name": "x"}, {"name": "n", "dtype": "int64", "per": "sequence"})
 MODELS = [
-    *[manifest({"name": "x", "dtype": dtype, "dims": dims}) for dtype in DTYPES for dims in ([], [2], [2, 2])],
+    *[
+        manifest({"name": "x", "dtype": dtype, "dims": dims})
+        for dtype in DTYPES
+        for dims in ([], [2], [2, 2])
+    ],
     manifest({"name": "x", "kind": "token", "dtype": "int64", "size": 4}),
     *[TOKENS, OPEN_TOKENS, KINDS, TWO, SPEAKER, COUNTER],
 ]
 NUMBER = st.one_of(
     st.integers(-3, 5),
-    st.sampled_from([127, 128, 255, 256, -(2**31), 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63), 65520, 1e39]),
+    st.sampled_from(
+        [127, 128, 255, 256, -(2**31), 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63), 65520, 1e39]
+    ),
     st.floats(-3, 3, width=16),
 )
 LEAF: st.SearchStrategy[Any] = st.one_of(NUMBER, st.booleans(), st.none(), st.sampled_from(["a", "", "[1]"]))
@@ -73,4 +79,3 @@ def test_rows_of_integers_are_read_however_many(dtype: str, length: int) -> None
     body = orjson.dumps({"sequences": [[[1, 2, 3, 100]] * length]})
     (x,) = decode_item(parse(body, max_sequences=1), 0, model, max_steps=60).inputs
     assert x.dtype == dtype and np.array_equal(x, [[1, 2, 3, 100]] * length)
-

@@ -1,12 +1,19 @@
 """What a reply holds, by the kind of output."""
 
 import json
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 
-from service.codec.reply import encode_error, encode_generation, encode_prediction, encode_reply
+from service.codec.reply import (
+    encode_error,
+    encode_generation,
+    encode_outputs,
+    encode_prediction,
+    encode_reply,
+)
 from service.errors import Overloaded
 from service.manifest import InputSpec, OutputSpec
 
@@ -28,7 +35,48 @@ def test_a_table_of_probabilities_has_no_best() -> None:
     table = np.array([[0.1, 0.2], [0.1, 0.1], [0.1, 0.4]], np.float32)
     assert json.loads(encode_prediction(spec, table)).keys() == {"output"}
     alone = OutputSpec(name="y", kind="probabilities", dims=())
-    assert json.loads(encode_prediction(alone, np.array(0.5, np.float32)))["output"] == [0.5]
+    assert json.loads(encode_prediction(alone, np.array(0.5, np.float32))) == {"output": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "numbers"),
+    [
+        *[(dtype, [0.5, 1.0]) for dtype in ("float16", "float32", "float64")],
+        *[(dtype, [3, 100]) for dtype in ("int8", "int16", "int32", "int64", "uint8")],
+        ("int64", [2**53 + 1, -(2**63)]),
+        ("bool", [True, False]),
+    ],
+)
+def test_one_number_a_step_is_a_number_and_its_steps_a_flat_list(dtype: str, numbers: list[Any]) -> None:
+    spec = OutputSpec(name="y", dtype=dtype)
+    y = np.array(numbers, dtype)
+    for output, expected in ((y[0], numbers[0]), (y[1:].reshape(()), numbers[1]), (y, numbers)):
+        sent = json.loads(encode_prediction(spec, output))["output"]
+        assert sent == expected and repr(sent) == repr(expected)
+
+
+def test_several_outputs_are_named_and_the_first_of_probabilities_has_the_label() -> None:
+    action, other = (
+        OutputSpec(name="action", dtype="int64"),
+        OutputSpec(name="z", kind="probabilities", dims=(2,)),
+    )
+    outputs = [(action, np.array(2)), (PROBABILITIES, np.array([0.25, 0.75])), (other, np.array([1.0, 0.0]))]
+    answer = json.loads(encode_outputs(outputs, session="s", step=4))
+    assert answer == {
+        "outputs": {"action": 2, "y": [0.25, 0.75], "z": [1.0, 0.0]},
+        "label": "yes", "probability": 0.75, "session": "s", "step": 4,
+    }  # fmt: skip
+    assert json.loads(encode_outputs(outputs[:1])) == {"outputs": {"action": 2}}
+
+
+@pytest.mark.parametrize("fault", [np.nan, np.inf])
+def test_what_is_not_a_number_is_null_and_never_a_label(fault: float) -> None:
+    """0/0 was answered with the label "a" and the probability null."""
+    row = np.array([0.25, fault], np.float32)
+    assert json.loads(encode_prediction(PROBABILITIES, row)) == {"output": [0.25, None]}
+    steps = json.loads(encode_prediction(PROBABILITIES, np.stack([row, [0.25, 0.75]])))
+    assert steps["label"] == [None, "yes"] and steps["probability"] == [None, 0.75]
+    assert json.loads(encode_prediction(OutputSpec(name="y"), np.array(fault))) == {"output": None}
 
 
 @pytest.mark.parametrize("labels", [(), ("no", "yes")])

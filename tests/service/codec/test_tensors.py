@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from service.codec import tensors
+from service.codec.arrays import Inputs
 from service.errors import (
     BadInput,
     EmptySequence,
@@ -20,7 +21,7 @@ from service.errors import (
     TooManySequences,
     WrongShape,
 )
-from service.manifest import InputSpec, Manifest, OutputSpec
+from service.manifest import Axes, InputSpec, Manifest, OutputSpec
 from service.sequence import Array, Sequence
 
 LIMITS = {"max_rows": 8, "max_steps": 20}
@@ -52,7 +53,7 @@ def binary(name: str, array: Array) -> dict[str, Any]:
     return entry(name, array, parameters={"binary_data_size": array.nbytes})
 
 
-def read(entries: Any, blob: bytes = b"", manifest: Manifest = ONE) -> tuple[list[tensors.Inputs], int]:
+def read(entries: Any, blob: bytes = b"", manifest: Manifest = ONE) -> tuple[list[Inputs], int]:
     return tensors.rows_of(tensors.read_inputs(entries, memoryview(blob)), manifest, **LIMITS)
 
 
@@ -81,7 +82,7 @@ def test_json_and_bytes_are_read_alike(sent: tuple[Array, Array, list[int]], pad
     for way in ways:
         rows, steps = tensors.rows_of(way, PAIR, **LIMITS)
         assert steps == x.shape[1] and len(rows) == len(x)
-        for row, (got_x, got_gap) in enumerate(rows):
+        for row, ((got_x, got_gap), _) in enumerate(rows):
             assert got_x.dtype == np.float32 and got_gap.dtype == np.float64
             assert got_x.tobytes() == x[row, : lengths[row]].tobytes()
             assert got_gap.tobytes() == gap[row, : lengths[row]].tobytes()
@@ -92,14 +93,14 @@ def test_values_beyond_a_length_are_never_checked() -> None:
     x = np.ones((2, 3, 3), np.float32)
     x[1, 1:] = np.nan
     rows, steps = read([binary("x", x), flat("lengths", np.array([3, 1], np.int32))], x.tobytes())
-    assert steps == 3 and [len(row[0]) for row in rows] == [3, 1]
+    assert steps == 3 and [len(row.steps[0]) for row in rows] == [3, 1]
     with pytest.raises(NonFinite, match=r"'x', at \[1, 1, 0\]"):
         read([binary("x", x)], x.tobytes())
 
 
 def test_tokens_come_as_integers_of_the_vocabulary() -> None:
     rows, _ = read([flat("ids", np.array([[0, 2]], np.int64))], manifest=TOKENS)
-    assert rows[0][0].tolist() == [0, 2]
+    assert rows[0].steps[0].tolist() == [0, 2]
     with pytest.raises(InvalidField, match=r"token id 3"):
         read([flat("ids", np.array([[0, 3]], np.int64))], manifest=TOKENS)
 
@@ -160,7 +161,7 @@ def test_an_integer_too_large_for_its_type_is_a_fault_of_the_request() -> None:
 def test_a_body_without_json_is_one_row() -> None:
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     rows, steps = tensors.rows_of(tensors.raw_input(ONE, memoryview(x.tobytes())), ONE, **LIMITS)
-    assert steps == 2 and rows[0][0].tolist() == x.tolist()
+    assert steps == 2 and rows[0].steps[0].tolist() == x.tolist()
     with pytest.raises(WrongShape, match="steps of 12 bytes"):
         tensors.raw_input(ONE, memoryview(b"1234567"))
     with pytest.raises(InvalidField, match="one input"):
@@ -179,7 +180,7 @@ def test_rows_are_stacked_with_zeros_beyond_their_end(chunks: list[list[int]], k
         sequences.append(sequence)
         expected.append(y if keep_all else y[-1:])
     steps = max(len(y) for y in expected)
-    stacked = tensors.stack(sequences, steps, (2,), "float32")
+    stacked = tensors.stack(sequences, steps, OutputSpec(name="y", dims=(2,)), "float32")
     assert stacked.shape == (len(chunks), steps, 2)
     for row, y in enumerate(expected):
         assert stacked[row, : len(y)].tolist() == y.tolist()
@@ -189,7 +190,7 @@ def test_rows_are_stacked_with_zeros_beyond_their_end(chunks: list[list[int]], k
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_a_reply_preserves_every_bit(as_bytes: bool) -> None:
     y = np.array([[[1 / 3, -0.0]], [[1e-40, 3.4e38]]], np.float32)
-    body, length = tensors.write({"model_name": "m"}, "y", y, as_bytes=as_bytes)
+    body, length = tensors.write({"model_name": "m"}, {"y": y}, {"y"} if as_bytes else set())
     head = orjson.loads(body[:length])
     output = head["outputs"][0]
     assert head["model_name"] == "m" and output["shape"] == [2, 1, 2] and output["datatype"] == "FP32"
@@ -201,9 +202,9 @@ def test_a_reply_preserves_every_bit(as_bytes: bool) -> None:
 
 
 def test_a_reply_has_a_maximum_size() -> None:
-    tensors.check_output((4, 5), "float32")
+    tensors.check_outputs(tensors.MAX_OUTPUT_BYTES)
     with pytest.raises(WrongShape, match="bytes"):
-        tensors.check_output((tensors.MAX_OUTPUT_BYTES,), "float32")
+        tensors.check_outputs(tensors.MAX_OUTPUT_BYTES + 1)
 
 
 def test_a_model_with_an_input_named_lengths_keeps_it() -> None:
@@ -211,5 +212,68 @@ def test_a_model_with_an_input_named_lengths_keeps_it() -> None:
     assert tensors.takes_lengths(ONE) and not tensors.takes_lengths(own)
     x, lens = np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32)
     rows, _ = read([flat("x", x), flat("lengths", lens)], manifest=own)
-    assert rows[0][1].tolist() == [1.0, 1.0]
-    assert math.prod(rows[0][0].shape) == 6
+    assert rows[0].steps[1].tolist() == [1.0, 1.0]
+    assert math.prod(rows[0].steps[0].shape) == 6
+
+
+def test_outputs_are_written_as_json_and_bytes_each_as_requested() -> None:
+    action, value = np.array([[1, 2]], np.int64), np.array([[[0.5], [1.5]]], np.float16)
+    body, length = tensors.write({}, {"action": action, "value": value}, {"value"})
+    first, second = orjson.loads(body[:length])["outputs"]
+    assert first == {"name": "action", "shape": [1, 2], "datatype": "INT64", "data": [1, 2]}
+    assert second["datatype"] == "FP16" and second["parameters"] == {"binary_data_size": 4}
+    assert length is not None and body[length:] == value.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "numbers", "bad"),
+    [
+        ("int8", [-128, 127], 128),
+        ("int16", [-(2**15), 5], 2**15),
+        ("int32", [-(2**31), 5], 2**31),
+        ("int64", [-(2**63), 2**53 + 1], 2**63),
+        ("uint8", [0, 255], -1),
+        ("bool", [True, False], 1),
+        ("float16", [0.5, 65504.0], 65520.0),
+    ],
+)
+def test_every_datatype_is_read_exactly_and_within_its_range(
+    dtype: str, numbers: list[Any], bad: Any
+) -> None:
+    model = manifest_of(InputSpec.model_validate({"name": "x", "dtype": dtype}))
+    x = np.array([numbers], dtype)
+    for entries, blob in (([flat("x", x)], b""), ([binary("x", x)], x.tobytes())):
+        rows, _ = read(entries, blob, manifest=model)
+        assert rows[0].steps[0].dtype == dtype and rows[0].steps[0].tolist() == numbers
+    with pytest.raises(InvalidField):
+        read([flat("x", x) | {"data": [numbers[0], bad]}], manifest=model)
+
+
+def test_a_byte_of_a_boolean_is_0_or_1() -> None:
+    model = manifest_of(InputSpec(name="x", dtype="bool"))
+    with pytest.raises(InvalidField, match="a byte of BOOL must be 0 or 1, got 7"):
+        read([binary("x", np.ones((1, 2), np.bool_))], b"\x01\x07", manifest=model)
+
+
+def test_an_input_without_time_axis_has_one_value_a_row_and_may_be_absent() -> None:
+    model = manifest_of(InputSpec(name="x", dims=(3,)), InputSpec(name="speaker", dims=(2,), per="sequence"))
+    x, speaker = np.ones((2, 1, 3), np.float32), np.array([[1, 2], [3, 4]], np.float32)
+    rows, _ = read([flat("x", x), flat("speaker", speaker)], manifest=model)
+    assert [row.kept[0].tolist() for row in rows if row.kept[0] is not None] == [[1, 2], [3, 4]]
+    rows, _ = read([flat("x", x)], manifest=model)
+    assert [row.kept for row in rows] == [(None,), (None,)]
+    for wrong in (speaker[:1], speaker[:, None], x):
+        with pytest.raises(WrongShape, match=r"\[2, 2\], without a time axis"):
+            read([flat("x", x), flat("speaker", wrong)], manifest=model)
+    with pytest.raises(NonFinite, match=r"'speaker', at \[1, 0\]"):
+        read([flat("x", x), flat("speaker", speaker) | {"data": [1, 2, 1e39, 4]}], manifest=model)
+
+
+def test_a_window_has_exactly_its_steps() -> None:
+    model = ONE.model_copy(update={"axes": Axes(time_size=2)})
+    rows, steps = read([flat("x", np.ones((1, 2, 3), np.float32))], manifest=model)
+    assert steps == 2 and len(rows) == 1
+    for lengths in ([], [flat("lengths", np.array([1], np.int32))]):
+        x = np.ones((1, 2 if lengths else 3, 3), np.float32)
+        with pytest.raises(WrongShape, match="exactly 2 steps"):
+            read([flat("x", x), *lengths], manifest=model)

@@ -29,7 +29,12 @@ def parse(**members: Any) -> v2.Inference:
 def test_what_is_absent_has_its_default() -> None:
     inference = parse()
     assert list(inference.inputs) == ["x"]
-    assert (inference.id, inference.outputs, inference.as_bytes, inference.returns) == (None, (), False, None)
+    assert (inference.id, inference.outputs, inference.as_bytes, inference.returns) == (
+        None,
+        (),
+        {"": False},
+        None,
+    )
     assert (inference.timeout_s, inference.sequence_id, inference.start) == (inf, None, "no")
 
 
@@ -42,7 +47,7 @@ def test_parameters_are_read() -> None:
     )  # fmt: skip
     assert (inference.id, inference.sequence_id, inference.start) == ("7", 5, "restart")
     assert (inference.end, inference.at, inference.timeout_s, inference.returns) == (True, 3, 2.0, "last")
-    assert inference.outputs == ("y",) and inference.as_bytes
+    assert inference.outputs == ("y",) and inference.as_bytes == {"": False, "y": True}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ def test_bytes_follow_the_json_whose_length_the_header_says() -> None:
     inference = v2.parse(head + x, b"%d" % len(head), MANIFEST)
     assert bytes(inference.inputs["x"].values) == x
     raw = v2.parse(x, b"0", MANIFEST)
-    assert raw.as_bytes and raw.inputs["x"].shape == (1, 1, 2)
+    assert raw.as_bytes == {"": True} and raw.inputs["x"].shape == (1, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -121,23 +126,33 @@ def test_gzip_and_deflate_are_undone_within_the_limit() -> None:
         v2.decompress(plain, b"br", max_bytes=100)
 
 
-@pytest.mark.parametrize("y", [np.arange(3, dtype=np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)])
-def test_a_stored_answer_comes_back_with_its_version_and_step(y: Array) -> None:
-    version, step, read = v2.unpack_output(v2.pack_output("2", 9, y, "float32", (3,)))
-    assert (version, step) == ("2", 9)
-    assert read.shape == (1, y.size // 3, 3) and (read.reshape(y.shape) == y).all()
+@pytest.mark.parametrize(
+    "names", [("y",), ("action", "y"), ("y", "action", "mask")], ids=["one", "two", "three"]
+)
+def test_a_stored_answer_comes_back_with_its_version_and_step(names: tuple[str, ...]) -> None:
+    arrays: dict[str, Array] = {
+        "y": np.arange(6, dtype=np.float32).reshape(1, 2, 3),
+        "action": np.array([[2, 2**60]]),
+        "mask": np.array([[True, False]]),
+    }
+    outputs = {name: arrays[name] for name in names}
+    version, step, read = v2.unpack_outputs(v2.pack_outputs("2", 9, outputs), "y")
+    assert (version, step, tuple(read)) == ("2", 9, names)
+    for name, array in read.items():
+        assert array.dtype == arrays[name].dtype and array.flags.aligned
+        assert np.array_equal(array, arrays[name]) and array.shape == arrays[name].shape
 
 
 def test_a_stored_answer_has_the_form_that_stores_hold() -> None:
-    packed = v2.pack_output("1", 4, np.array([1, 2], np.float16), "float16", (2,))
+    packed = v2.pack_outputs("1", 4, {"y": np.array([[[1, 2]]], np.float16)})
     assert packed == b'["1",4,"float16",[1,1,2]]\n' + np.array([1, 2], np.float16).tobytes()
 
 
 def test_a_reply_repeats_the_id_and_has_parameters_only_in_a_sequence() -> None:
     y = np.zeros((1, 1, 3), np.float32)
-    body, length = v2.encode_reply(parse(id="7"), "m", "1", "y", y)
+    body, length = v2.encode_reply(parse(id="7"), "m", "1", {"y": y})
     assert orjson.loads(body).keys() == {"model_name", "model_version", "id", "outputs"} and length is None
     inference = parse(parameters={"binary_data_output": True})
-    body, length = v2.encode_reply(inference, "m", "1", "y", y, {"sequence_id": 1})
+    body, length = v2.encode_reply(inference, "m", "1", {"y": y}, {"sequence_id": 1})
     assert length is not None and body[length:] == y.tobytes()
     assert orjson.loads(body[:length])["parameters"] == {"sequence_id": 1}

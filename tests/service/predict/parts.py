@@ -47,6 +47,7 @@ class SessionSums(SumEngine):
 
     provider = "fake"
     output_dtype = "float32"
+    output_dtypes = ("float32",)
 
     def __init__(self, manifest: Manifest = SUMS) -> None:
         super().__init__()

@@ -121,11 +121,11 @@ def test_a_sequence_has_one_row() -> None:
     run(body)
 
 
-def test_only_the_first_output_can_be_requested() -> None:
+def test_an_output_is_requested_by_its_name() -> None:
     async def body() -> None:
         server = Server()
         assert output_of(await server.infer([1], outputs=[{"name": "y"}])) == [1]
-        with pytest.raises(InvalidField, match="has the output 'y', not"):
+        with pytest.raises(InvalidField, match="no output 'z'; it has 'y'"):
             await server.infer([1], outputs=[{"name": "z"}])
 
     run(body)

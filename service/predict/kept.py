@@ -1,0 +1,52 @@
+"""The inputs without a time axis: given at the start of a sequence, and kept with a session's state.
+
+It knows the layout of states; it knows nothing of sessions' rules or JSON.
+"""
+
+import numpy as np
+
+from service.codec.request import Item
+from service.errors import InvalidField
+from service.repository import Model
+from service.sequence import Array, State
+
+
+def opening_state(model: Model, item: Item, state: State | None = None) -> State:
+    """The state at step 0, the initial one by default, with the item's own values of those inputs.
+
+    Raises InvalidField if one is missing.
+    """
+    state = model.initial_state if state is None else state
+    if not item.kept:
+        return state
+    given = _given(model, item)
+    missing = [spec.name for spec in model.manifest.sequence_inputs if spec.name not in given]
+    if missing:
+        raise InvalidField(
+            f"the input {missing[0]!r} is missing: it must be given with the first steps of a sequence"
+        )
+    return model.layout.with_values(state, given)
+
+
+def check_unchanged(model: Model, item: Item, state: State) -> None:
+    """Refuse, in a session, values that differ from those that it was started with. Raises InvalidField."""
+    if not item.kept:
+        return
+    given = _given(model, item)
+    for name, value in given.items():
+        (old, new) = _changed(state, model.layout.with_values(state, {name: value}))
+        if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
+            raise InvalidField(
+                f"the input {name!r} differs from that at the start of the session, which is kept: leave it "
+                "out, or start another session"
+            )
+
+
+def _given(model: Model, item: Item) -> dict[str, Array]:
+    specs = model.manifest.sequence_inputs
+    return {spec.name: value for spec, value in zip(specs, item.kept, strict=True) if value is not None}
+
+
+def _changed(old: State, new: State) -> tuple[Array, Array]:
+    """The tensor that `with_values` has replaced, before and after."""
+    return next((np.asarray(a), np.asarray(b)) for a, b in zip(old, new, strict=True) if a is not b)
