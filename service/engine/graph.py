@@ -1,9 +1,8 @@
-"""Opens an ONNX graph: execution provider, session options and dtypes; and ONNX Runtime's errors as ours.
+"""Opens an ONNX graph: execution provider, session options, dtypes; and reads ONNX Runtime's errors.
 
 It computes nothing; `service.engine.onnx` runs the session.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from service.engine.content import GraphContent
-from service.errors import CellgateError, InternalError, InvalidField, StartupError
+from service.errors import InvalidField, StartupError
 from service.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda"]
@@ -89,17 +88,9 @@ def dtype_of(node: Any) -> str:
     return DTYPES[node.type]
 
 
-def translate(error: Exception, manifest: Manifest) -> CellgateError:
-    """The error that an exception of ONNX Runtime's in a call stands for.
-
-    An index out of range is the input's fault.
-    """
+def raise_bad_input(error: Exception, manifest: Manifest) -> None:
+    """Raise InvalidField if a call failed because of its input: a token id that is too large."""
     takes_integers = any(spec.takes_integers for spec in manifest.inputs)
-    if takes_integers and "out of data bounds" in str(error):
-        return InvalidField(f"the model has no entry of that index: {_last_part(error)}")
-    return InternalError(f"the model failed on this sequence: {_last_part(error)}")
-
-
-def _last_part(error: Exception) -> str:
-    """ONNX Runtime's message without its code, and without the place in its source."""
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).rpartition("Status Message: ")[2]
+    message = str(error)
+    if takes_integers and "out of data bounds" in message:
+        raise InvalidField(f"the model refuses an id: {message.rpartition('Status Message: ')[2]}") from error

@@ -21,7 +21,7 @@ from service.engine.graph import (
     choose_provider,
     dtype_of,
     load_session,
-    translate,
+    raise_bad_input,
 )
 from service.engine.inputs import Buffers, Inputs
 from service.engine.outputs import Output, States
@@ -141,7 +141,8 @@ class OnnxEngine:
         try:
             return self._session.run(names, feeds)  # type: ignore[no-any-return]
         except Exception as error:
-            raise translate(error, self.manifest) from error
+            raise_bad_input(error, self.manifest)
+            raise
 
     def _run_on_device(
         self, batch: Batch, buffers: Buffers, names: list[str], device: str
@@ -161,7 +162,8 @@ class OnnxEngine:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
-            raise translate(error, self.manifest) from error
+            raise_bad_input(error, self.manifest)
+            raise
         values = binding.get_outputs()
         axes = [state.batch_axis or 0 for state in states]
         on_device = DeviceStates(values[1:stop], axes, len(batch.chunks), refuses_non_finite=self._refuses)

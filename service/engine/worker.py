@@ -4,11 +4,15 @@ Everything but the engine call happens on the event loop, so there is nothing to
 where a call runs: on the event loop, where handing a small call to a thread would cost more than the call, or
 in a thread, so that HTTP continues during a long one. During a call in a thread a second one, of other
 sequences, may run beside it if the runner has a place for it.
+
+A call of several sequences that fails is made again, once, for each of them alone: one that fails then has an
+error of its own, the others have their answers.
 """
 
 import asyncio
 import functools
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +47,7 @@ class Worker:
         self._on_failure = on_failure
         self._can_borrow = runner.num_threads > 1
         self._replies: dict[Sequence, _Reply] = {}
+        self._retries: deque[Batch] = deque()  # each of one chunk, of a call that failed
         self._is_running = False  # a step is due or the first call is under way
         self._is_in_thread = False  # the first call is under way in a thread
         self._has_second = False  # a second call is under way
@@ -118,10 +123,25 @@ class Worker:
             raise
 
     def _schedule(self) -> Batch | None:
-        batch = self.scheduler.schedule(self._loop.time())
+        batch = self._next_retry() if self._retries else None
+        if batch is None:
+            batch = self.scheduler.schedule(self._loop.time())
         for sequence in self.scheduler.take_late():
-            self._settle(sequence, DeadlineExceeded("not computed before the request's deadline"))
+            self._settle(sequence, _late())
         return batch
+
+    def _next_retry(self) -> Batch | None:
+        """The next chunk to be tried alone, unless its client has disconnected or its time is up."""
+        now = self._loop.time()
+        while self._retries:
+            batch = self._retries.popleft()
+            sequence = batch.chunks[0].sequence
+            if sequence.cancelled:
+                continue
+            if sequence.deadline >= now:
+                return batch
+            self._settle(sequence, _late())
+        return None
 
     def _is_gathering(self) -> bool:
         """Whether sequences were added since the last iteration of the event loop: more may be about to be.
@@ -173,7 +193,7 @@ class Worker:
             self._commit(batch, call.result().results)
             if self._is_in_thread:
                 self._loop.call_soon(self._start_second)
-            elif not self._is_running and len(self.scheduler) and self._failure is None:
+            elif not self._is_running and self._has_work() and self._failure is None:
                 self._start()
             self._update_idle()
         except BaseException as error:
@@ -189,13 +209,19 @@ class Worker:
             self._loop.call_soon(self._step)
 
     def _commit(self, batch: Batch, results: list[Result] | Exception) -> None:
-        if isinstance(results, Exception):
-            logger.error("engine call of %d sequences failed", len(batch.chunks), exc_info=results)
-            for chunk in batch.chunks:
-                self._settle(chunk.sequence, InternalError("the model failed on this batch"))
-        else:
+        if not isinstance(results, Exception):
             for sequence in self.scheduler.commit(batch, results):
-                self._settle(sequence)
+                self._settle(sequence, sequence.error)
+        elif len(batch.chunks) > 1:
+            logger.warning(
+                "engine call of %d sequences failed; each is run alone: %s", len(batch.chunks), results
+            )
+            self._retries.extend(Batch([chunk]) for chunk in batch.chunks)
+        else:
+            self._settle(batch.chunks[0].sequence, _error_of(results))
+
+    def _has_work(self) -> bool:
+        return bool(self._retries) or len(self.scheduler) > 0
 
     def _settle(self, sequence: Sequence, error: CellgateError | None = None) -> None:
         """The only function that answers a request."""
@@ -224,3 +250,17 @@ class Worker:
         logger.critical("the inference loop has failed; the server stops", exc_info=error)
         if self._on_failure is not None:
             self._on_failure()
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("not computed before the request's deadline")
+
+
+def _error_of(failure: Exception) -> CellgateError:
+    """The answer to a sequence on which the engine failed: the engine's own, or one that says nothing."""
+    if isinstance(failure, CellgateError) and not isinstance(failure, InternalError):
+        return failure
+    logger.error("engine call of one sequence failed", exc_info=failure)
+    return (
+        failure if isinstance(failure, CellgateError) else InternalError("the model failed on this sequence")
+    )

@@ -10,7 +10,15 @@ import pytest
 from service.engine.runner import Outcome, Place, run_timed
 from service.engine.scheduler import Scheduler
 from service.engine.worker import Worker
-from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError, Overloaded
+from service.errors import (
+    CellgateError,
+    DeadlineExceeded,
+    Draining,
+    InternalError,
+    NonFiniteOutput,
+    Overloaded,
+    WrongShape,
+)
 from service.sequence import Batch, Result, Sequence
 from tests.service.fakes import SumEngine, ones, sequence_of, total
 
@@ -265,18 +273,76 @@ def test_a_request_that_does_not_fit_as_a_whole_leaves_nothing_queued() -> None:
 
 
 @MODES
-def test_a_failing_batch_is_answered_and_the_loop_continues(mode: Mode) -> None:
+def test_a_sequence_that_fails_its_batch_fails_alone_and_the_loop_continues(mode: Mode) -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         engine.fail_on = 13.0
-        tasks = [asyncio.create_task(run(worker, ones(5, value))) for value in (13.0, 1.0)]
-        failed = await outcomes(tasks)
+        tasks = [asyncio.create_task(run(worker, ones(5, value))) for value in (13.0, 1.0, 2.0)]
+        done = await outcomes(tasks)
         assert worker.is_alive
-        return [*failed, await run(worker, ones(5))]
+        calls = [
+            [float(chunk.sequence.inputs[0][0, 0]) for chunk in batch.chunks] for batch in engine.batches
+        ]
+        return [*done, sum(13.0 in call for call in calls), await run(worker, ones(5))]
 
-    bad, neighbour, later = with_worker(body, mode=mode)[0]
-    assert isinstance(bad, InternalError) and isinstance(neighbour, InternalError)
+    bad, *neighbours, num_calls, later = with_worker(body, mode=mode)[0]
+    assert isinstance(bad, InternalError)
     assert "boom" not in bad.detail, "the model's message is for the log"
+    assert [total(neighbour) for neighbour in neighbours] == [5, 10]
+    assert num_calls <= 2, "in its batch, and alone"
     assert total(later) == 5
+
+
+class RefusingEngine(SumEngine):
+    """Refuses what the clients of 13 and of 14 send: one with the whole batch, one with a result."""
+
+    def _step(self, sequence: Sequence, start: int, stop: int) -> Result:
+        result = super()._step(sequence, start, stop)
+        if (sequence.inputs[0] == 13.0).any():
+            raise WrongShape("not 13")
+        if (sequence.inputs[0] == 14.0).any():
+            return result._replace(error=NonFiniteOutput("NaN"))
+        return result
+
+
+@MODES
+def test_an_error_that_the_engine_names_reaches_its_sequence_alone(mode: Mode) -> None:
+    async def body(worker: Worker, _: SumEngine) -> list[Any]:
+        tasks = [asyncio.create_task(run(worker, ones(5, value))) for value in (1.0, 14.0, 13.0, 2.0)]
+        return await outcomes(tasks)
+
+    first, non_finite, refused, last = with_worker(body, mode=mode, engine=RefusingEngine())[0]
+    assert isinstance(non_finite, NonFiniteOutput) and isinstance(refused, WrongShape)
+    assert (total(first), total(last)) == (5, 10)
+
+
+class SlowEngine(SumEngine):
+    """While a batch of several fails, one of its clients disconnects and the time of another is up."""
+
+    def run(self, batch: Batch) -> list[Result]:
+        if len(batch.chunks) > 1:
+            _, late, gone = [chunk.sequence for chunk in batch.chunks]
+            late.deadline, gone.cancelled = -1.0, True
+            raise RuntimeError("boom")
+        return super().run(batch)
+
+
+@ONE_BY_ONE
+def test_a_sequence_that_is_to_be_run_alone_can_be_late_or_cancelled(mode: Mode) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[Any]:
+        sequences = [ones(3), ones(5), ones(7)]
+        tasks = [asyncio.create_task(run(worker, sequence)) for sequence in sequences]
+        done = await outcomes(tasks[:2])
+        tasks[2].cancel()
+        return [
+            *done,
+            await run(worker, ones(5)),
+            [batch.chunks[0].sequence.steps for batch in engine.batches],
+        ]
+
+    first, late, later, steps = with_worker(body, mode=mode, engine=SlowEngine())[0]
+    assert isinstance(late, DeadlineExceeded)
+    assert (total(first), total(later)) == (3, 5)
+    assert steps == [3, 5, 5], "neither of the two was computed"
 
 
 @MODES
