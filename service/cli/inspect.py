@@ -1,11 +1,14 @@
 """`cellgate inspect`: propose a manifest for a graph that was exported by another program."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from service.cli.options import CONTEXT
-from service.errors import StartupError
+from service.cli.proposal_options import proposal_options
+from service.errors import CellgateError
 from service.manifest import MANIFEST_FILE
 
 
@@ -18,28 +21,65 @@ from service.manifest import MANIFEST_FILE
     help="write model.json into this folder; default: print it",
 )
 @click.option("--force", is_flag=True, help="replace an existing model.json")
-def inspect(graph: Path, output: Path | None, force: bool) -> None:
-    """Propose a manifest (model.json) for an ONNX graph from its names and shapes. Review it before use.
+@proposal_options
+def inspect(graph: Path, output: Path | None, force: bool, options: dict[str, Any]) -> None:
+    """Propose a manifest (model.json) for an ONNX graph. Check it before use.
+
+    The graph is run on invented values, whole and in pieces, to measure its axes, states and outputs. What
+    cannot be measured is "?" in the draft, and explained on stderr with the option that settles it. With
+    --example, an existing model.json of the output folder is kept, and only its example is replaced.
+
+    The exit status is 0 if the draft is complete, 1 if something is open; the draft is written in both cases.
 
     \b
     Examples:
       cellgate inspect other.onnx
-      cellgate inspect models/other/1/model.onnx -o models/other/1
+      cellgate inspect detector.onnx --constant sr=16000 --window 576 --hop 512 -o models/detector/1
+      cellgate inspect models/other/1/model.onnx -o models/other/1 --example steps.json
     """
-    from service.repository import propose, with_example
+    from service.repository import Options, propose
 
-    if output is not None and (output / MANIFEST_FILE).exists() and not force:
-        raise click.ClickException(f"{output / MANIFEST_FILE} exists; --force replaces it")
+    there = output is not None and (output / MANIFEST_FILE).exists()
     try:
-        manifest = with_example(graph, propose(graph))
-    except StartupError as error:
+        if output is not None and there and not force:
+            if options["steps"] is None:
+                raise click.ClickException(f"{output / MANIFEST_FILE} exists; --force replaces it")
+            _replace_example(graph, output, options["steps"])
+            return
+        draft = propose(graph, Options(**options))
+    except CellgateError as error:
         raise click.ClickException(error.detail) from error
+    show(draft.notes, draft.open)
     if output is None:
-        click.echo(manifest.model_dump_json(indent=1))
-        return
+        click.echo(draft.text, nl=False)
+    else:
+        write(output, draft.text)
+        click.echo(f"wrote {output / MANIFEST_FILE}: check task, kinds, labels and the example")
+    if draft.open:
+        sys.exit(1)
+
+
+def show(notes: tuple[str, ...], open_fields: tuple[str, ...]) -> None:
+    """Print what should be checked and what is open, to stderr."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    for line in open_fields:
+        click.echo(f"open: {line}", err=True)
+
+
+def write(folder: Path, text: str) -> None:
+    """Write model.json. Raises ClickException."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        manifest.write(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST_FILE).write_text(text)
     except OSError as error:
-        raise click.ClickException(f"{output / MANIFEST_FILE}: {error.strerror}") from error
-    click.echo(f"wrote {output / MANIFEST_FILE}: check task, kinds, labels and the example's answer")
+        raise click.ClickException(f"{folder / MANIFEST_FILE}: {error.strerror}") from error
+
+
+def _replace_example(graph: Path, output: Path, steps: Any) -> None:
+    """Compute the example of a manifest that is there. Raises CellgateError."""
+    from service.repository import read_manifest, recompute_example
+
+    manifest = recompute_example(graph, read_manifest(output), steps)
+    write(output, manifest.model_dump_json(indent=1) + "\n")
+    click.echo(f"wrote the example of {output / MANIFEST_FILE}: check its answer")

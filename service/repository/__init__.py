@@ -10,17 +10,20 @@ from service.repository.folders import ModelFolders, StoredModel, check_folders,
 from service.repository.load import Hardware, Loader, PreparedModel
 from service.repository.model import Model
 from service.repository.opening import SafeLoader
-from service.repository.propose import propose, with_example
+from service.repository.proposal.options import Options
+from service.repository.propose import Draft, propose, recompute_example
 from service.repository.reload import Reloader, Scan, scan
 from service.repository.repository import Repository
 from service.repository.trial import Trials
 from service.repository.tried import Tried
 
 __all__ = [
+    "Draft",
     "Hardware",
     "Loader",
     "Model",
     "ModelFolders",
+    "Options",
     "PreparedModel",
     "Reloader",
     "Repository",
@@ -32,6 +35,6 @@ __all__ = [
     "check_folders",
     "propose",
     "read_manifest",
+    "recompute_example",
     "scan",
-    "with_example",
 ]

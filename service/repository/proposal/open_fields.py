@@ -1,0 +1,64 @@
+"""The fields of a draft that are open, each written "?", and the words that explain them.
+
+`cellgate inspect` and a load of the draft use the same words.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+OPEN = "?"
+Path = tuple[str | int, ...]
+
+
+def open_fields(document: Any) -> list[str]:
+    """An explanation for each open field of a manifest's JSON document."""
+    return [f"{'.'.join(map(str, path))} is open: {_explain(document, path)}" for path in _find(document, ())]
+
+
+def _find(value: Any, path: Path) -> Iterator[Path]:
+    if value == OPEN:
+        yield path
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _find(each, (*path, key))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _find(each, (*path, index))
+
+
+def _explain(document: dict[str, Any], path: Path) -> str:
+    owner = _owner(document, path)
+    match path[0], *path[2:]:
+        case "states", "output":
+            name = owner.get("input")
+            return f"which graph output is the new value of state {name!r}? Settle it with --state {name}=OUTPUT"
+        case "states", *_:
+            return (
+                f"state {owner.get('input')!r} has another shape after each call. A state must keep its shape: "
+                "export the graph with a cache of fixed size"
+            )
+        case "constants", *_:
+            return (
+                f"the graph takes {path[1]!r}, and only its documentation says which value. Settle it with "
+                f"--constant {path[1]}=VALUE"
+            )
+        case "inputs", "dims", *_:
+            name = owner.get("name")
+            return f"the graph does not fix the size of a step of {name!r}. Settle it with --dims {name}=SIZE,…"
+        case "outputs", "dims", *_:
+            return f"the graph does not fix the size of output {owner.get('name')!r}; measure it by running it"
+        case ("inputs" | "outputs" | "states"), "dtype":
+            return f"the dtype of {owner.get('name', owner.get('input'))!r} cannot be served; cast it in the graph"
+        case "axes", *_:
+            return f"which axis is {path[-1]}? Settle it with --time-axis and --batch-axis"
+        case "example", *_:
+            return "it is computed once the other fields are settled; then run cellgate inspect with --example FILE"
+    return "it must be filled in"
+
+
+def _owner(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The input, output or state that a field belongs to."""
+    owner: Any = document
+    for key in path[:2]:
+        owner = owner[key]
+    return owner if isinstance(owner, dict) else {}

@@ -1,0 +1,23 @@
+"""What a person has settled before a proposal is made: the options of `cellgate inspect`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+NO_AXIS = -1  # of `time_axis` and `batch_axis`: there is none
+
+
+@dataclass(slots=True, frozen=True)
+class Options:
+    """None and empty: it is measured, or stays open."""
+
+    time_axis: int | None = None  # a position; NO_AXIS: the graph has none
+    batch_axis: int | None = None
+    states: dict[str, str] = field(default_factory=dict)  # output by input
+    constants: dict[str, Any] = field(default_factory=dict)
+    dims: dict[str, tuple[int, ...]] = field(default_factory=dict)  # by input: the shape of a step in the graph
+    window: int | None = None  # numbers along the first dim that one call takes
+    hop: int | None = None  # new ones among them
+    carry: int | None = None  # those of the steps before
+    task: str | None = None
+    labels: tuple[str, ...] = ()
+    steps: Any = None  # of the example

@@ -1,0 +1,66 @@
+"""Opens a graph for inspection: finds constants and lengths among its inputs, and sizes with which it runs."""
+
+import dataclasses
+
+import numpy as np
+
+from service.repository.graph_file import GraphFile
+from service.repository.probe import Port, Probe
+from service.repository.proposal.edges import Edges
+from service.repository.proposal.names import LENGTHS, match_by_name
+from service.repository.proposal.options import Options
+from service.repository.proposal.subject import Subject
+from service.sequence import Array
+
+
+def open_subject(probe: Probe, file: GraphFile, options: Options) -> Subject:
+    """The graph, with the sizes and values that `options` give."""
+    edges = Edges(file)
+    inputs = _with_sizes(probe.inputs, options)
+    constants = {
+        port.name: _constant(port, options.constants.get(port.name))
+        for port in inputs
+        if port.name in options.constants or _is_scalar(port, probe, options)
+    }
+    rest = [port for port in inputs if port.name not in constants]
+    subject = Subject(probe, edges, constants, _lengths(rest, edges, options), inputs)
+    unset = [name for name in constants if name not in options.constants]
+    subject.sizes_found = subject.find_sizes(unset)
+    return subject
+
+
+def _with_sizes(inputs: list[Port], options: Options) -> list[Port]:
+    """The inputs, with the last axes of those named in `options.dims` fixed."""
+    sized = [_resized(port, options.dims.get(port.name, ())) for port in inputs]
+    if options.window is None or options.dims:
+        return sized
+    free = [port for port in sized if port.is_float and len(port.shape) == 2 and port.variable(1)]
+    return [_resized(port, (options.window,)) if port in free[:1] else port for port in sized]
+
+
+def _resized(port: Port, dims: tuple[int, ...]) -> Port:
+    kept = len(port.shape) - len(dims)
+    return dataclasses.replace(port, shape=(*port.shape[:kept], *dims)) if dims and kept >= 0 else port
+
+
+def _is_scalar(port: Port, probe: Probe, options: Options) -> bool:
+    """Whether an input of one number is a constant: no output looks like its new value."""
+    if port.shape or port.name in options.states:
+        return False
+    scalars = [output.name for output in probe.outputs if output.dtype == port.dtype and not output.shape]
+    return not match_by_name({port.name: scalars})
+
+
+def _constant(port: Port, value: object) -> Array:
+    dtype = port.dtype if port.dtype == "bool" or port.is_float or port.is_integer else "float32"
+    return np.asarray(0 if value is None else value, dtype)
+
+
+def _lengths(inputs: list[Port], edges: Edges, options: Options) -> str | None:
+    """The input that takes the lengths of rows: read as such by an operator, or named so."""
+    possible = [
+        port for port in inputs if port.is_integer and len(port.shape) == 1 and port.name not in options.states
+    ]
+    read = [port.name for port in possible if port.name in edges.lengths]
+    named = [port.name for port in possible if LENGTHS.search(port.name)]
+    return next(iter(read or named), None)
