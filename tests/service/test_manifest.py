@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from service.codec.tensors import DATATYPES
 from service.manifest import DType, InputSpec, Manifest, OutputSpec, StateSpec
+from service.specs import Spec
 from tests.service.codec.bodies import KINDS, TWO, manifest
 
 
@@ -41,13 +42,36 @@ STATE = {"input": "h", "output": "h_out", "shape": [2, "batch", 3]}
         ({"inputs": [{"name": "x", "dims": [2], "features": ["a"]}]}, "1 features for 2 numbers a step"),
         ({"inputs": [{"name": "x", "units": ["m", "s"]}]}, "2 units for 1 numbers a step"),
         ({"inputs": [{"name": "x", "dims": [0]}]}, "greater than or equal to 1"),
-        ({"inputs": [{"name": "x", "dtype": "int8"}]}, "dtype"),
+        ({"inputs": [{"name": "x", "dtype": "int4"}]}, "dtype"),
+        ({"inputs": [{"name": "x", "size": 3}]}, "size is the number of token ids; its kind is numeric"),
+        (
+            {"inputs": [{"name": "x", "kind": "token", "vocabulary": ["a", "b"], "size": 1}]},
+            "size 1 is less than the 2 tokens",
+        ),
+        (
+            {"inputs": [{"name": "x", "carry": 1}]},
+            "carry continues the first dim of a step, but dims is empty",
+        ),
+        (
+            {"inputs": [{"name": "x", "dims": [2], "carry": 1, "per": "sequence"}]},
+            "carry continues the first dim of a step, but it has no steps",
+        ),
+        ({"inputs": [{"name": "x", "per": "sequence"}]}, 'at least one must be per "step"'),
+        ({"axes": {"time": None, "time_size": 3}}, "time_size is 3, but there is no time axis"),
+        ({"axes": {"batch": None, "batch_size": 3}}, "batch_size is 3, but there is no batch axis"),
+        ({"axes": {"batch": 4}}, "less than or equal to 3"),
+        ({"outputs": [{"name": "y", "axes": {"time_size": 3}}]}, "belong to the manifest's axes"),
+        ({"outputs": [{"name": "y"}, {"name": "y"}]}, "named twice: y"),
+        ({"states": [STATE | {"dtype": "int8", "initial": 0.5}]}, "the initial value 0.5 is not int8"),
+        ({"states": [STATE | {"dtype": "uint8", "initial": -1}]}, "the initial value -1.0 is not uint8"),
+        ({"states": [STATE | {"dtype": "bool", "initial": 2}]}, "the initial value 2.0 is not bool"),
+        ({"states": [STATE | {"dtype": "int8", "initial": 1e400}]}, "the initial value inf is not int8"),
         ({"inputs": [{"name": "x", "kind": "token", "tokenizer": "{}"}]}, "needs the kind token and a voc"),
         ({"outputs": [{"name": "y", "dims": [3], "labels": ["a"]}]}, "1 labels for dims"),
         ({"axes": {"batch": 1, "time": 1}}, "cannot both be axis 1"),
         ({"states": [STATE | {"shape": ["batch", "batch"]}]}, "more than one batch axis"),
         ({"states": [STATE, STATE]}, "named twice: h"),
-        ({"states": [STATE | {"output": "y"}]}, "named twice: y"),
+        ({"states": [STATE | {"output": "y"}, STATE | {"input": "c", "output": "y"}]}, "named twice: y"),
         ({"lengths": "x"}, "named twice: x"),
         ({"constants": {"x": 1}}, "named twice: x"),
         ({"schema_version": 2}, "Input should be 1"),
@@ -67,6 +91,65 @@ def test_shapes_are_derived() -> None:
     assert StateSpec(input="h", output="o", shape=(4,)).batch_axis is None
 
 
+def test_the_answer_may_be_the_new_state() -> None:
+    fields = {"task": "label", "inputs": [{"name": "x"}], "outputs": [{"name": "h_out"}]}
+    assert Manifest.model_validate(fields | {"states": [STATE]}).outputs[0].name == "h_out"
+
+
+def test_integer_states_begin_with_any_integer_of_their_dtype() -> None:
+    for dtype, initial in (("int8", -128), ("uint8", 255), ("int64", 7), ("bool", 1), ("float16", 0.5)):
+        StateSpec.model_validate(STATE | {"dtype": dtype, "initial": initial})
+
+
+def test_an_input_per_sequence_or_with_carry_has_something_kept() -> None:
+    frame, voice = {"name": "x", "dims": [4, 2], "carry": 3}, {"name": "v", "dims": [6], "per": "sequence"}
+    model = manifest(voice, frame, {"name": "z"})
+    assert [spec.name for spec in model.step_inputs] == ["x", "z"]
+    assert [spec.name for spec in model.sequence_inputs] == ["v"]
+    assert [(spec.name, spec.kept_shape) for spec in model.kept_inputs] == [("v", (6,)), ("x", (3, 2))]
+    assert [spec.graph_dims for spec in model.inputs] == [(6,), (7, 2), ()]
+
+
+def test_token_ids_are_bounded_by_the_vocabulary_or_by_the_size() -> None:
+    assert InputSpec(name="x", kind="token", vocabulary=("a", "b"), size=3).num_ids == 2
+    assert InputSpec(name="x", kind="token", size=3).num_ids == 3
+    assert InputSpec(name="x", kind="token").num_ids is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "good", "bad", "message"),
+    [
+        ({}, [1, 2, 99], [], None),
+        ({"axes": {"time_size": 1}}, [1, 2, 99], [], None),
+        ({"axes": {"time_size": 5}}, [5], [1, 4, 10], "expected exactly 5 steps"),
+        (
+            {"axes": {"time_size": 5}, "states": [STATE], "causal": False},
+            [5],
+            [10],
+            "expected exactly 5 steps",
+        ),
+        ({"axes": {"time_size": 5}, "states": [STATE]}, [5, 10], [1, 6], "expected a multiple of 5 steps"),
+    ],
+)
+def test_a_fixed_time_axis_bounds_the_steps_of_a_sequence(
+    fields: dict[str, Any], good: list[int], bad: list[int], message: str | None
+) -> None:
+    base: dict[str, Any] = {"task": "label", "inputs": [{"name": "x"}], "outputs": [{"name": "y"}]}
+    model = Manifest.model_validate(base | fields)
+    assert [model.steps_fault(steps) for steps in good] == [None] * len(good)
+    assert [model.steps_fault(steps) for steps in bad] == [f"{message}, got {steps}" for steps in bad]
+
+
+def models_of(kind: Any) -> list[Any]:
+    return [kind, *(found for below in kind.__subclasses__() for found in models_of(below))]
+
+
+def test_every_field_has_a_description_for_the_reference() -> None:
+    for kind in models_of(Spec)[1:]:
+        undescribed = [name for name, field in kind.model_fields.items() if not field.description]
+        assert not undescribed, kind
+
+
 def test_a_vocabulary_has_ids_and_a_longest_token() -> None:
     spec = InputSpec(name="x", kind="token", vocabulary=("a", "the"))
     assert spec.ids == {"a": 0, "the": 1} and spec.longest == 4
@@ -76,6 +159,18 @@ def test_a_vocabulary_has_ids_and_a_longest_token() -> None:
 @pytest.mark.parametrize(
     ("fields", "chunkable", "default_return"),
     [
+        ({"task": "label", "inputs": [{"name": "x", "dims": [2], "carry": 1}]}, True, "all"),
+        ({"task": "label", "inputs": [{"name": "x"}, {"name": "v", "per": "sequence"}]}, False, "all"),
+        (
+            {
+                "task": "label",
+                "inputs": [{"name": "x"}, {"name": "v", "per": "sequence"}],
+                "axes": {"time": None},
+            },
+            True,
+            "all",
+        ),
+        ({"task": "label", "axes": {"time": None}}, False, "all"),
         ({"task": "classify", "states": [STATE]}, True, "last"),
         ({"task": "label", "states": [STATE]}, True, "all"),
         ({"task": "label", "states": [STATE], "outputs": [{"name": "y", "steps": "last"}]}, True, "last"),

@@ -1,7 +1,9 @@
 """A sequence, its chunks, and the batch of one call."""
 
 import numpy as np
+import pytest
 
+from service.errors import NonFiniteOutput
 from service.sequence import Batch, Chunk, Sequence
 
 
@@ -37,3 +39,18 @@ def test_a_batch_is_as_long_as_its_longest_chunk() -> None:
 
 def test_sequences_are_compared_by_identity() -> None:
     assert sequence(3) != sequence(3)
+
+
+def test_further_outputs_are_kept_chunk_by_chunk() -> None:
+    running = Sequence((np.zeros((3, 2), np.float32),), (), keep_all=True, extra=(2, 1))
+    running.extras = [(np.array([[1.0], [2.0]]), np.array([7])), (np.array([[3.0]]), np.array([8]))]
+    assert running.output(2).tolist() == [[1], [2], [3]] and running.output(1).tolist() == [7, 8]
+    running.keep_all = False
+    assert running.output(2).tolist() == [3] and running.output(1) == 8
+
+
+def test_the_output_of_a_sequence_that_failed_is_its_error() -> None:
+    failed = sequence(3)
+    failed.error = NonFiniteOutput("NaN")
+    with pytest.raises(NonFiniteOutput):
+        failed.output()

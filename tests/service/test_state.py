@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from service.errors import InvalidField, NonFinite, WrongShape
-from service.manifest import StateSpec
+from service.manifest import InputSpec, StateSpec
 from service.state import StateLayout, StateTensor, describe
 
 LAYOUT = StateLayout(
@@ -93,3 +93,56 @@ def test_other_values_are_refused(change: dict[str, Any], error: type[InvalidFie
 def test_a_missing_tensor_is_refused() -> None:
     with pytest.raises(InvalidField, match="'h', 'c', 'n'"):
         LAYOUT.parse({"h": [[1, 2]], "c": [1, 2, 3]})
+
+
+KEPT = StateLayout(
+    [
+        StateSpec(input="n", output="n_out", dtype="int64", shape=("batch", 2), initial=-1),
+        StateSpec(input="seen", output="seen_out", dtype="bool", shape=("batch",), initial=True),
+    ],
+    [
+        InputSpec(name="voice", tensor="v", dims=(2,), per="sequence"),
+        InputSpec(name="x", dims=(4, 2), carry=3, dtype="int8"),
+    ],
+)
+
+
+def test_what_is_kept_of_inputs_follows_the_graphs_own_states() -> None:
+    assert describe(KEPT.tensors) == "n int64[2], seen bool[], v float32[2], x int8[3, 2]"
+    assert KEPT.num_states == 2
+    assert [array.tolist() for array in KEPT.initial()] == [[-1, -1], True, [0, 0], [[0, 0]] * 3]
+    state = KEPT.unpack(KEPT.pack(KEPT.initial()))
+    assert [(array.dtype.name, array.shape) for array in state] == [
+        ("int64", (2,)), ("bool", ()), ("float32", (2,)), ("int8", (3, 2)),
+    ]  # fmt: skip
+
+
+def test_a_value_per_sequence_is_given_by_its_name_in_a_request() -> None:
+    state = KEPT.initial()
+    given = KEPT.with_values(state, {"voice": np.array([1.5, 2])})
+    assert given[2].tolist() == [1.5, 2] and given[2].dtype == np.float32
+    assert [given[i] is state[i] for i in (0, 1, 3)] == [True] * 3 and not state[2].any()
+
+
+INTEGERS: dict[str, Any] = {"n": [1, 2**62], "seen": False, "v": [1, 2], "x": [[1, 2]] * 3}
+
+
+def test_integers_and_booleans_are_parsed_exactly() -> None:
+    state = KEPT.unpack_named(KEPT.parse(INTEGERS))
+    assert state["n"].tolist() == [1, 2**62] and state["seen"].tolist() is False
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"n": [1.5, 2]}, InvalidField),
+        ({"n": [True, False]}, InvalidField),
+        ({"seen": 1}, InvalidField),
+        ({"x": [[1, 200]] * 3}, NonFinite),
+        ({"n": [2**63, 1]}, InvalidField),
+    ],
+    ids=["fraction", "booleans", "a number for a boolean", "beyond int8", "beyond int64"],
+)
+def test_other_numbers_are_no_integers(change: dict[str, Any], error: type[InvalidField]) -> None:
+    with pytest.raises(error, match=r"expected|does not fit"):
+        KEPT.parse(INTEGERS | change)
