@@ -5,15 +5,17 @@ It makes sure that what is loaded, what was tried and what the fingerprint cover
 
 import contextlib
 import functools
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from service import cpus
 from service.engine.graph import Optimization
 from service.errors import StartupError
+from service.repository.folders import read_manifest
 from service.repository.load import Loader, PreparedModel
 from service.repository.model import Model
 from service.repository.snapshot import Snapshot, digest, signature
@@ -45,6 +47,7 @@ class SafeLoader:
 
     loader: Loader
     trials: Trials
+    lock: threading.Lock = field(default_factory=threading.Lock)  # one is loaded at a time: loads are timed
 
     def load(self, folder: Path) -> Model:
         """Load a version folder and serve it on the running event loop. Raises StartupError."""
@@ -57,23 +60,30 @@ class SafeLoader:
     def prepare(self, folder: Path) -> PreparedModel:
         """Try a version folder, and load it; may run in a thread.
 
-        Raises StartupError; TrialFailure if the version would harm the server.
+        Raises StartupError, whatever goes wrong; TrialFailure if the version would harm the server.
         """
-        for _ in range(ATTEMPTS):
-            before = signature(folder)
-            snapshot = Snapshot.read(folder)
-            try:
-                prepared = prepare_snapshot(self.loader, snapshot, self._level(snapshot))
-            except StartupError:
+        with _only_startup_errors(folder):
+            for _ in range(ATTEMPTS):
+                before = signature(folder)
+                try:
+                    prepared = self._prepare(folder)
+                except StartupError:
+                    if signature(folder) == before:
+                        raise
+                    continue
                 if signature(folder) == before:
-                    raise
-                continue
-            if signature(folder) == before:
-                return prepared
-        raise StartupError(f"{folder}: its files change while it is being loaded")
+                    return prepared
+            raise StartupError(f"{folder}: its files change while it is being loaded")
+
+    def _prepare(self, folder: Path) -> PreparedModel:
+        read_manifest(folder)  # its faults come first: they are the likeliest
+        snapshot = Snapshot.read(folder)
+        optimization = self.trials.optimization(folder, snapshot.digest)
+        with self.lock:
+            return prepare_snapshot(self.loader, snapshot, optimization)
 
     def try_all(self, folders: Sequence[Path]) -> None:
-        """Start to try several versions at once, in threads. Their failures are raised when they are loaded."""
+        """Start to try several versions at once, in threads; `prepare` raises what a trial found."""
         if len(folders) < 2:
             return
         pool = ThreadPoolExecutor(cpus.usable(), thread_name_prefix="trial")
@@ -85,19 +95,23 @@ class SafeLoader:
         with contextlib.suppress(StartupError):
             self.trials.optimization(folder, digest(folder))
 
-    def _level(self, snapshot: Snapshot) -> Optimization:
-        return self.trials.optimization(snapshot.folder, snapshot.digest)
-
 
 def prepare_snapshot(loader: Loader, snapshot: Snapshot, optimization: Optimization) -> PreparedModel:
-    """Load a version at an optimization level. Raises StartupError, whatever goes wrong."""
+    """Load a version at an optimization level, without a trial. Raises StartupError, whatever goes wrong."""
     folder = snapshot.folder
     opening = functools.partial(loader.open_engine, content=snapshot.content, optimization=optimization)
+    binding = Binding(folder.parent.name, folder.name, snapshot.fingerprint)
+    with _only_startup_errors(folder):
+        prepared = replace(loader, open_engine=opening).prepare(folder, binding)
+    return replace(prepared, optimization=optimization)
+
+
+@contextlib.contextmanager
+def _only_startup_errors(folder: Path) -> Iterator[None]:
+    """Any other exception becomes a StartupError: one version's fault is no other version's."""
     try:
-        prepared = replace(loader, open_engine=opening).prepare(folder)
+        yield
     except StartupError:
         raise
     except Exception as error:
         raise StartupError(f"{folder}: it cannot be loaded: {type(error).__name__}: {error}") from error
-    binding = Binding(folder.parent.name, folder.name, snapshot.fingerprint)
-    return replace(prepared, binding=binding, optimization=optimization)

@@ -55,10 +55,9 @@ class Reloader:
         current = await asyncio.to_thread(scan, self._root)
         complete = [folder for folder in current if self._last_scan.get(folder) == current[folder]]
         self._last_scan = current
-        for folder in complete:
-            if self._loaded.get(folder) != current[folder]:
-                self._loaded[folder] = current[folder]
-                await self._load(folder)
+        changed = [folder for folder in complete if self._loaded.get(folder) != current[folder]]
+        self._loaded.update({folder: current[folder] for folder in changed})
+        await asyncio.gather(*map(self._load, changed))  # one whose trial hangs does not delay the others
         for folder in [folder for folder in self._loaded if folder not in current]:
             del self._loaded[folder]
             name, version = folder.parent.name, folder.name

@@ -25,7 +25,13 @@ from service.repository.trial import Request, Verdict
 
 NICENESS = 5  # the server's own processes come first
 PAGE = resource.getpagesize()
-MEMORY_WORDS = ("bad_alloc", "bad allocation", "Failed to allocate", "cannot allocate")  # of ONNX Runtime
+MEMORY_WORDS = (
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate",
+    "cannot allocate",
+    "MemoryError",
+)  # of ONNX Runtime
 
 
 def main(arguments: list[str]) -> None:
@@ -48,8 +54,6 @@ def try_out(request: Request) -> Verdict:
             return Verdict(f"{folder}: it has changed while it was being loaded")
         loader = Loader(request.batching, Hardware(request.provider, request.threads))
         prepare_snapshot(loader, snapshot, request.optimization)
-    except MemoryError:
-        return _too_large(request)
     except StartupError as error:
         if any(word in error.detail for word in MEMORY_WORDS):
             return _too_large(request)
