@@ -16,6 +16,7 @@ from service.errors import (
     InvalidField,
     InvalidJson,
     NonFinite,
+    NonFiniteOutput,
     Overloaded,
     RateLimited,
     SequenceTooLong,
@@ -55,6 +56,7 @@ STEPS: Kinds = (
     SessionConflict,
     SessionMismatch,
     SessionNotSupported,
+    NonFiniteOutput,
     DeadlineExceeded,
 )
 

@@ -6,7 +6,7 @@ The bodies are read by `codec`. A property test holds that it accepts what these
 from typing import Annotated, Any, Literal
 
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, Field, RootModel, StrictInt, model_validator
+from pydantic import BaseModel, Field, RootModel, StrictBool, StrictInt, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from service.api.samples import STEPS
@@ -25,15 +25,27 @@ class Row(
     """One time step: D numbers, or rows of them if a step has more than one axis; null = missing."""
 
 
+class Flags(
+    RootModel[
+        Annotated[list[StrictBool], Field(min_length=1)] | Annotated[list["Flags"], Field(min_length=1)]
+    ]
+):
+    """One time step of a boolean input: D values true or false, or rows of them."""
+
+
 Steps = Annotated[
-    list[Row | Number | str | None],
+    list[Row | Flags | Number | StrictBool | str | None],
     Field(
         min_length=1,
-        description="T time steps: each a row of D numbers, or a token (id or name); null = missing",
+        description="T time steps: each a row of D numbers, a single number, or a token (id or name); "
+        "null = missing; true or false for a boolean input",
     ),
 ]
 Text = Annotated[str, Field(min_length=1, description="a text, for a model with a tokenizer")]
-Inputs = Annotated[dict[str, Steps | Text], Field(min_length=1)]
+Value = Annotated[
+    Number | StrictBool | None, Field(description="a single number, for an input without a time axis")
+]
+Inputs = Annotated[dict[str, Steps | Text | Value], Field(min_length=1)]
 Session = Annotated[
     str | None,
     Field(
@@ -64,7 +76,9 @@ class SequenceBody(_SessionFields):
     """A sequence, on its own or as the next part of a session."""
 
     steps: Steps | Text | Inputs | SkipJsonSchema[None] = Field(
-        None, description="rows, tokens or a text; or an object of these by input name"
+        None,
+        description="rows, tokens or a text; or an object of these by input name. An input without a time "
+        "axis is one row, given with the first steps of a session and kept",
     )
     text: Text | SkipJsonSchema[None] = Field(
         None, description="instead of `steps`, for a model that takes text"
@@ -88,9 +102,18 @@ class PredictBody(Schema):
         alias="return",
         description="the output at the last step or at every step; the default depends on the task",
     )
+    outputs: list[str] | None = Field(
+        None, min_length=1, description="outputs by name; default: the model's first, as `output`"
+    )
     trim_padding: bool = Field(
         False, description="true: ignore the steps at the end of each sequence that are zero in every input"
     )
+
+    @model_validator(mode="after")
+    def _outputs_differ(self) -> "PredictBody":
+        if self.outputs is not None and len(set(self.outputs)) < len(self.outputs):
+            raise ValueError("an output appears twice")
+        return self
 
 
 PREDICT_EXAMPLES: dict[str, Example] = {
@@ -102,6 +125,10 @@ PREDICT_EXAMPLES: dict[str, Example] = {
     "many": {
         "summary": "Sequences of different lengths, an output for every step",
         "value": {"model": "vowels", "sequences": [STEPS, STEPS[:1]], "return": "all"},
+    },
+    "named outputs": {
+        "summary": "Outputs by name, of a model that has several",
+        "value": {"sequences": [STEPS], "outputs": ["y", "logits"]},
     },
 }
 
@@ -165,11 +192,19 @@ class GenerateReply(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer to one sequence. With `return: all`, `label` and `probability` are lists."""
+    """The answer to one sequence. With `return: all`, `label` and `probability` are lists.
 
-    output: list[Any] | float = Field(description="the graph's output: [D], or [T][D] with return: all")
-    label: str | list[str] | None = None
-    probability: float | list[float] | None = None
+    If the model's manifest allows NaN and infinities, they are null, and such a step has no label.
+    """
+
+    output: list[Any] | bool | int | float | None = Field(
+        None, description="the graph's output: [D] or a number; with return: all [T][D] or [T]"
+    )
+    outputs: dict[str, Any] | None = Field(
+        None, description="in place of `output`: those requested by name, each as `output` would be"
+    )
+    label: str | list[str | None] | None = None
+    probability: float | list[float | None] | None = None
     session: str | None = None
     step: int | None = Field(
         None, description="the steps that the session has consumed, this request included"

@@ -8,6 +8,7 @@ STEPS = [
     [1.89, -0.19, 0.24, -0.25, -0.11, -0.11, -0.31, -0.03, 0.17, -0.29, -0.18, 0.05],
 ]
 PROBABILITIES = [0.0001, 0.0002, 0.9982, 0.0003, 0.0001, 0.0002, 0.0004, 0.0003, 0.0002]
+LOGITS = [-3.2, -2.5, 6.0, -2.1, -3.2, -2.5, -1.8, -2.1, -2.5]
 
 _MODEL: dict[str, Any] = {
     "name": "vowels",
@@ -15,12 +16,17 @@ _MODEL: dict[str, Any] = {
     "description": "UCI Japanese Vowels: LSTM, 1 x 128",
     "task": "classify",
     "inputs": [{"name": "x", "kind": "numeric", "dtype": "float32", "dims": [12], "missing": "error"}],
-    "outputs": [{"name": "y", "kind": "probabilities", "dims": [9], "labels": [*"123456789"]}],
+    "outputs": [
+        {"name": "y", "kind": "probabilities", "dtype": "float32", "dims": [9], "labels": [*"123456789"]},
+        {"name": "logits", "kind": "logits", "dtype": "float32", "dims": [9]},
+    ],
     "sessions": True,
     "retiring": False,
     "provider": "CPUExecutionProvider",
     "exact": True,
     "max_difference": 0.0,
+    "fingerprint": "9d4c1f0a7be25836",
+    "optimization": "all",
     "batching": {"calls": 1200, "sequences_per_call": 6.4, "steps": 153_600, "padding": 0.021, "waiting": 0},
     "metrics": {"test_accuracy": 0.9622},
     "example": {"steps": STEPS, "output": PROBABILITIES, "label": "3"},
@@ -37,7 +43,9 @@ _SESSION: dict[str, Any] = {
     "state_bytes": 1024,
 }
 _X: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}
-_Y: dict[str, Any] = {"name": "y", "datatype": "FP32", "shape": [-1, -1, 9]}
+_OUTPUTS: list[dict[str, Any]] = [
+    {"name": name, "datatype": "FP32", "shape": [-1, -1, 9]} for name in ("y", "logits")
+]
 
 BY_SCHEMA: dict[str, dict[str, Any]] = {
     "PredictReply": {
@@ -46,6 +54,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
         "predictions": [
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982},
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "session": "call-42", "step": 2},
+            {"outputs": {"y": PROBABILITIES, "logits": LOGITS}, "label": "3", "probability": 0.9982},
         ],
     },
     "GenerateReply": {
@@ -86,7 +95,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
         "versions": ["1"],
         "platform": "onnx_onnxv1",
         "inputs": [_X],
-        "outputs": [_Y],
+        "outputs": _OUTPUTS,
         "properties": {"task": "classify"},
     },
     "ModelReady": {"name": "vowels", "ready": True},
@@ -94,7 +103,10 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
         "model_name": "vowels",
         "model_version": "1",
         "parameters": {"sequence_id": "call-43", "step": 1},
-        "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 1, 9], "data": PROBABILITIES}],
+        "outputs": [
+            {"name": "y", "datatype": "FP32", "shape": [1, 1, 9], "data": PROBABILITIES},
+            {"name": "logits", "datatype": "FP32", "shape": [1, 1, 9], "data": LOGITS},
+        ],
     },
 }
 _CONFIG: dict[str, Any] = {
@@ -103,7 +115,7 @@ _CONFIG: dict[str, Any] = {
     "backend": "onnxruntime",
     "max_batch_size": 1024,
     "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}],
-    "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [-1, 9]}],
+    "output": [{"name": name, "data_type": "TYPE_FP32", "dims": [-1, 9]} for name in ("y", "logits")],
     "sequence_batching": {},
 }
 BY_PATH: dict[str, Any] = {

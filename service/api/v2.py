@@ -20,6 +20,7 @@ from service.api.v2_schemas import (
 from service.codec.tensors import DATATYPES, takes_lengths
 from service.errors import Draining, SessionExists, StoreUnavailable, UnsupportedEncoding
 from service.http.dialects import V2
+from service.manifest import Manifest
 from service.repository.model import Model
 from service.repository.repository import Repository
 
@@ -107,25 +108,38 @@ def _add_infer(router: APIRouter) -> None:
         raise AssertionError(ANSWERED_BY_THE_GATE)
 
 
-def _metadata(model: Model, versions: list[str]) -> ModelMetadata:
-    manifest, output = model.manifest, model.manifest.outputs[0]
-    steps = -1 if output.steps == "all" else 1
+def metadata(
+    manifest: Manifest, output_dtypes: tuple[str, ...], name: str = "", versions: list[str] | None = None
+) -> ModelMetadata:
+    """What a client needs to build a request; -1 is a size that it chooses."""
+    time = manifest.exact_steps or -1
     properties = {"task": manifest.task} | ({"lengths": LENGTHS} if takes_lengths(manifest) else {})
     return ModelMetadata(
-        name=model.name,
-        versions=versions,
+        name=name,
+        versions=versions or [],
         platform=PLATFORM,
         inputs=[
-            TensorMetadata(name=spec.name, datatype=DATATYPES[spec.dtype], shape=[-1, -1, *spec.dims])
+            TensorMetadata(
+                name=spec.name,
+                datatype=DATATYPES[spec.dtype],
+                shape=[-1, time, *spec.dims] if spec.per == "step" else [-1, *spec.dims],
+            )
             for spec in manifest.inputs
         ],
         outputs=[
             TensorMetadata(
-                name=output.name, datatype=DATATYPES[model.output_dtype], shape=[-1, steps, *output.dims]
+                name=spec.name,
+                datatype=DATATYPES[dtype],
+                shape=[-1, time if spec.steps == "all" else 1, *spec.dims],
             )
+            for spec, dtype in zip(manifest.outputs, output_dtypes, strict=True)
         ],
         properties=properties,
     )
+
+
+def _metadata(model: Model, versions: list[str]) -> ModelMetadata:
+    return metadata(model.manifest, model.output_dtypes, model.name, versions)
 
 
 def _config(model: Model, max_sequences: int) -> dict[str, Any]:

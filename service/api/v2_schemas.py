@@ -65,11 +65,13 @@ class InferBody(BaseModel):
         {}, description="sequence_id, sequence_start, sequence_end; Cellgate's own: at, restart, return"
     )
     inputs: list[InferTensor] = Field(min_length=1)
-    outputs: list[dict[str, Any]] | None = None
+    outputs: list[dict[str, Any]] | None = Field(
+        None, description='`{"name": …}` of each output to return; default: all'
+    )
 
 
 class InferReply(BaseModel):
-    """The output at every step, or at the last step with `"return": "last"`."""
+    """The outputs at every step, or at the last step with `"return": "last"`."""
 
     model_name: str
     model_version: str

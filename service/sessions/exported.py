@@ -106,10 +106,11 @@ def read(blob: bytes) -> tuple[Header, Record]:
     )
 
 
-def check(record: Record, layout: StateLayout) -> None:
+def check(record: Record, layout: StateLayout, *, allows_non_finite: bool = False) -> None:
     """Refuse a record that no server would have written; the header's tensors are known to be the layout's.
 
-    The checksum finds accidents only: a forged file can have a valid one. Raises BadExport or NonFinite.
+    The checksum finds accidents only: a forged file can have a valid one. `allows_non_finite`: whether the
+    model's own answers may leave NaN or an infinity in a state. Raises BadExport or NonFinite.
     """
     if not record.at <= record.step <= MAX_STEP:
         raise BadExport(
@@ -119,5 +120,7 @@ def check(record: Record, layout: StateLayout) -> None:
     if len(record.state) != layout.num_bytes:
         raise BadExport(f"the state has {len(record.state)} bytes, its tensors {layout.num_bytes}")
     for name, array in layout.unpack_named(record.state).items():
-        if not np.isfinite(array).all():
+        if not allows_non_finite and not np.isfinite(array).all():
             raise NonFinite(f"the state {name!r} contains NaN or an infinity")
+        if array.dtype == np.bool_ and (array.view(np.uint8) > 1).any():
+            raise BadExport(f"the state {name!r} has a byte that is neither true nor false")

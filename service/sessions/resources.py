@@ -183,7 +183,7 @@ class Resources:
                 f"the graph of {header.model} version {header.version} here is not the one that the session "
                 'was exported from; set "version" to import it all the same'
             )
-        exported.check(record, home.layout)
+        exported.check(record, home.layout, allows_non_finite=home.manifest.non_finite == "allow")
         new = self._sessions.new_record(
             home.binding,
             state=record.state,

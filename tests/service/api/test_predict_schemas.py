@@ -28,8 +28,18 @@ MODELS = [
     model(missing="nan", dims=(WIDTH, WIDTH), kind="image"),
     model(missing="nan", dims=(WIDTH, WIDTH, WIDTH), kind="video"),
     model(kind="token", dtype="int64", vocabulary=("a", "b"), unknown=0, missing_token=1),
+    *[model(dtype="bool", dims=dims) for dims in ((), (WIDTH,), (WIDTH, WIDTH), (WIDTH, WIDTH, WIDTH))],
 ]
 ROWS, TOKENS = MODELS[1], MODELS[4]
+SPEAKERS = [  # an input without a time axis, of each kind
+    Manifest(task="label", inputs=(InputSpec(name="x"), spec), outputs=(OutputSpec(name="y"),))
+    for spec in (
+        InputSpec(name="speaker", per="sequence", missing="nan"),
+        InputSpec(name="speaker", per="sequence", missing="nan", dims=(WIDTH,)),
+        InputSpec(name="speaker", per="sequence", dtype="bool"),
+        InputSpec(name="speaker", per="sequence", kind="token", dtype="int64", vocabulary=("a",), unknown=0),
+    )
+]
 # Faults that only a model can know: the page describes every model at once.
 OF_THE_MODEL = {"empty_sequence", "wrong_shape", "non_finite", "too_many_sequences", "sequence_too_long"}
 JUNK: st.SearchStrategy[Any] = st.sampled_from([None, True, "x", "", 1, -1, 2.5, [], {}, [[]], {"a": 1}])
@@ -72,6 +82,7 @@ PREDICT = st.fixed_dictionaries(
         "return": st.one_of(st.sampled_from(["last", "all", "some"]), JUNK),
         "extra": JUNK,
         "trim_padding": st.one_of(st.booleans(), JUNK),
+        "outputs": st.one_of(st.lists(st.sampled_from(["y", "z", "", 1, None]), max_size=2), JUNK),
     },
 )
 GENERATE = st.fixed_dictionaries(
@@ -158,6 +169,18 @@ def check_step(step: Any) -> None:
         assert documents(PredictBody, body)
     elif documents(PredictBody, body):
         assert any(error is not None and error.code in OF_THE_MODEL for error in errors) or _is_token(step)
+
+
+@pytest.mark.parametrize(
+    "value", [1, 2.5, True, None, "a", "b", [1, 2], [1, None], [1, True], [], {}, [[1]], [{}]], ids=str
+)
+def test_an_input_without_time_axis_is_documented_as_some_model_takes_it(value: Any) -> None:
+    body = json.dumps({"sequences": [{"steps": {"x": [1], "speaker": value}}]}).encode()
+    errors = [error_of(body, manifest) for manifest in SPEAKERS]
+    if any(error is None for error in errors):
+        assert documents(PredictBody, body)
+    elif documents(PredictBody, body):
+        assert all(error is not None and _is_within_steps(error) for error in errors)
 
 
 def _is_token(step: Any) -> bool:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from service.api.v2 import EXTENSIONS
+from service.api.v2 import EXTENSIONS, metadata
 from service.errors import UnknownModel, UnknownVersion
+from service.manifest import Axes, InputSpec, Manifest, OutputSpec
 from tests.service.api.parts import Api
 
 PATHS = pytest.mark.parametrize("path", ["/v2/models/vowels", "/v2/models/vowels/versions/1"])
@@ -19,7 +20,9 @@ def test_the_server_names_its_extensions(api: Api, path: str) -> None:
 def test_metadata_name_tensors_with_batch_and_time(api: Api, path: str) -> None:
     reply = api.request("GET", path).json()
     assert reply["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}]
-    assert reply["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, -1, 9]}]
+    assert reply["outputs"] == [
+        {"name": name, "datatype": "FP32", "shape": [-1, -1, 9]} for name in ("y", "logits")
+    ]
     assert reply["versions"] == ["1"] and reply["properties"]["task"] == "classify"
     assert "INT32" in reply["properties"]["lengths"]
 
@@ -28,8 +31,31 @@ def test_metadata_name_tensors_with_batch_and_time(api: Api, path: str) -> None:
 def test_the_configuration_has_the_same_tensors_without_the_batch_axis(api: Api, path: str) -> None:
     reply = api.request("GET", f"{path}/config").json()
     assert reply["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}]
-    assert reply["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": [-1, 9]}]
+    assert reply["output"] == [
+        {"name": name, "data_type": "TYPE_FP32", "dims": [-1, 9]} for name in ("y", "logits")
+    ]
     assert reply["max_batch_size"] == 16 and reply["sequence_batching"] == {}
+
+
+def test_metadata_show_fixed_times_every_output_and_inputs_without_time() -> None:
+    manifest = Manifest(
+        task="forecast",
+        axes=Axes(time_size=7),
+        inputs=(InputSpec(name="days", dims=(2,)), InputSpec(name="site", dtype="uint8", per="sequence")),
+        outputs=(OutputSpec(name="spread", dims=(2,), steps="last"), OutputSpec(name="rising", dtype="bool")),
+    )
+    reply = metadata(manifest, ("float64", "bool"))
+    assert [tensor.model_dump() for tensor in (*reply.inputs, *reply.outputs)] == [
+        {"name": "days", "datatype": "FP32", "shape": [-1, 7, 2]},
+        {"name": "site", "datatype": "UINT8", "shape": [-1]},
+        {"name": "spread", "datatype": "FP64", "shape": [-1, 1, 2]},
+        {"name": "rising", "datatype": "BOOL", "shape": [-1, 7]},
+    ]
+    states = [{"input": "h", "output": "h_out", "shape": ["batch", 1]}]
+    pieces = metadata(
+        Manifest.model_validate(manifest.model_dump() | {"states": states}), ("float64", "bool")
+    )
+    assert pieces.inputs[0].shape == [-1, -1, 2]  # any multiple of 7
 
 
 @PATHS
