@@ -78,7 +78,7 @@ class StoredModel:
     @property
     def layout(self) -> StateLayout:
         """The tensors of its state."""
-        return StateLayout(self.manifest.states)
+        return StateLayout(self.manifest.states, self.manifest.kept_inputs)
 
 
 class ModelFolders:
