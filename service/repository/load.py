@@ -29,17 +29,18 @@ from service.engine import (
     max_batch_for,
     scheduler_for,
 )
+from service.engine.graph import Optimization
 from service.manifest import GRAPH_FILE, Manifest
+from service.repository.compare import is_quantized, rounding
+from service.repository.examine import Examination
 from service.repository.folders import read_binding, read_manifest
+from service.repository.graph_file import GraphFile
 from service.repository.model import Model, ModelEngine, OpenEngine
 from service.repository.pairing import check_pair, try_pair
 from service.repository.rehearsal import Rehearsal
 from service.sessions import Binding
 
 logger = logging.getLogger(__name__)
-
-# More than rounding: some versions of CUDA's LSTM misread rows shorter than their batch.
-MAX_RAGGED_DIFFERENCE = 1e-3
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,6 +72,7 @@ class PreparedModel:
     scheduler: Scheduler
     runner: Runner
     difference: float
+    optimization: Optimization = "all"
 
     def start(self, on_failure: Callable[[], None] | None = None) -> Model:
         """Serve it on the running event loop. `on_failure`: see `Worker`."""
@@ -82,6 +84,7 @@ class PreparedModel:
             worker=Worker(self.scheduler, self.runner, on_failure=on_failure),
             engine=self.engine,
             difference=self.difference,
+            optimization=self.optimization,
         )
 
 
@@ -103,20 +106,24 @@ class Loader:
         """Serve a prepared version on the running event loop."""
         return prepared.start(self.on_failure)
 
-    def prepare(self, folder: Path) -> PreparedModel:
+    def prepare(self, folder: Path, binding: Binding | None = None) -> PreparedModel:
         """Load a version folder and try it on its example; may run in a thread.
 
         Raises StartupError, or OSError if the folder is being deleted.
         """
         manifest, engine = self._open_graph(folder)
         rehearsal = Rehearsal(manifest, engine.initial_state, folder)
-        difference, ragged = _rehearse(rehearsal, engine)
+        rehearsal.check(engine)
+        examination = self._examination(rehearsal, engine)
+        difference, ragged = _examine(examination, engine)
         runner, cost, paired = self._choose_runner(rehearsal, engine, ragged)
         if paired is not None:
-            difference = max(difference, check_pair(rehearsal, paired, ragged=ragged))
+            difference = max(difference, check_pair(rehearsal, examination, paired))
         rehearsal.calibrate(cost, runner.run_in_thread)
         scheduler = scheduler_for(manifest, self.batching, cost, ragged=ragged)
-        prepared = PreparedModel(read_binding(folder), manifest, engine, scheduler, runner, difference)
+        prepared = PreparedModel(
+            binding or read_binding(folder), manifest, engine, scheduler, runner, difference
+        )
         _log(prepared, 0 if paired is None else paired.max_rows)
         return prepared
 
@@ -128,6 +135,19 @@ class Loader:
             folder / GRAPH_FILE, manifest, provider=self.hardware.provider, threads=self.hardware.threads
         )
         return manifest, engine
+
+    def _examination(self, rehearsal: Rehearsal, engine: ModelEngine) -> Examination:
+        _, inputs, state = rehearsal.read_example()
+        manifest = rehearsal.manifest
+        graph = GraphFile.read(rehearsal.folder / GRAPH_FILE)
+        return Examination(
+            manifest,
+            state,
+            rehearsal.folder,
+            inputs,
+            batching=self.batching,
+            rounding=rounding(manifest, engine.provider, is_quantized=is_quantized(graph.graph)),
+        )
 
     def _choose_runner(
         self, rehearsal: Rehearsal, engine: ModelEngine, ragged: bool
@@ -147,22 +167,17 @@ class Loader:
         return SharedCoresRunner(engine, cost, cores, inline_s=inline_s, paired=paired), cost, paired
 
 
-def _rehearse(rehearsal: Rehearsal, engine: ModelEngine) -> tuple[float, bool]:
-    """Try the example: the difference that batching makes, and whether batches may have ragged rows."""
-    difference = rehearsal.check(engine)
-    if difference <= MAX_RAGGED_DIFFERENCE:
-        return difference, True
-    without_ragged = rehearsal.check(engine, ragged=False)
-    if without_ragged >= difference:
-        return difference, True
-    logger.warning(
-        "%s: rows of different lengths in a batch change the answer by %g on %s; "
-        "every batch will have rows of one length",
-        rehearsal.folder,
-        difference,
-        engine.provider,
-    )
-    return without_ragged, False
+def _examine(examination: Examination, engine: ModelEngine) -> tuple[float, bool]:
+    """The difference that batching and cutting make, and whether batches may have ragged rows."""
+    found = examination.measure(engine)
+    if examination.manifest.lengths is not None and not found.ragged:
+        logger.warning(
+            "%s: rows of different lengths in a batch change the answer on %s; "
+            "every batch will have rows of one length",
+            examination.folder,
+            engine.provider,
+        )
+    return found.difference, found.ragged
 
 
 def _log(prepared: PreparedModel, max_paired_rows: int) -> None:

@@ -7,6 +7,7 @@ import functools
 
 from service.engine import Cores, Outcome, PairedEngine, Trial, run_timed
 from service.manifest import GRAPH_FILE
+from service.repository.examine import Examination
 from service.repository.model import ModelEngine, OpenEngine
 from service.repository.rehearsal import Rehearsal
 from service.sequence import Batch, Engine
@@ -28,7 +29,8 @@ def try_pair(
     """
     manifest = rehearsal.manifest
     on_one = functools.partial(_seconds, rehearsal, engine, cores, trial.steps)
-    if manifest.axes.time is None or not trial.is_large(on_one(1)):
+    has_choice = manifest.axes.time is not None and manifest.axes.time_size is None  # of the steps of a call
+    if not has_choice or not trial.is_large(on_one(1)):
         return None
     paired_engine = open_engine(
         rehearsal.folder / GRAPH_FILE, manifest, provider="cpu", helper_cpus=cores.other_cpus
@@ -38,13 +40,15 @@ def try_pair(
     return PairedEngine(engine, paired_engine, max_rows) if max_rows else None
 
 
-def check_pair(rehearsal: Rehearsal, paired: PairedEngine, *, ragged: bool) -> float:
-    """The max abs difference from one shot, if a sequence's chunks alternate between one core and two.
+def check_pair(rehearsal: Rehearsal, examination: Examination, paired: PairedEngine) -> float:
+    """The max abs difference that cutting and batching make if chunks alternate between one core and two.
 
     Raises StartupError if the answer is not the expected one.
     """
     alternating = PairedEngine(paired.on_one, paired.on_both, max_rows=1)
-    return max(rehearsal.check(engine, ragged=ragged) for engine in (alternating, paired))
+    for engine in (alternating, paired):
+        rehearsal.check(engine)
+    return max(examination.measure(engine).difference for engine in (alternating, paired))
 
 
 def _seconds(rehearsal: Rehearsal, engine: Engine, cores: Cores, steps: int, rows: int) -> float:

@@ -1,7 +1,7 @@
-"""A model's own example: run at every load, compared with the expected answer, chunked, batched and timed.
+"""A model's own example: run at every load, compared with the expected answer, and timed.
 
-It establishes three facts before a model is called ready: that the graph computes what its manifest promises,
-whether batching and chunking change a bit, and what an engine call costs on this machine.
+It establishes two facts before a model is called ready: that the graph gives the answer that its manifest
+promises, and what an engine call costs on this machine. `service.repository.examine` finds out the rest.
 """
 
 import math
@@ -17,6 +17,7 @@ from service.engine import Batching, Cost, Outcome, Scheduler, max_batch_for, sc
 from service.errors import CellgateError, StartupError
 from service.manifest import MANIFEST_FILE, Example, Manifest
 from service.sequence import Array, Batch, Chunk, Engine, Sequence, State
+from service.state import StateLayout
 
 MAX_STEPS = 100_000  # of an example; not a limit of the server
 CALIBRATE_BATCHES, CALIBRATE_STEPS = (1, 8, 32), (1, 16)
@@ -33,30 +34,31 @@ class Rehearsal:
     initial_state: State
     folder: Path  # for messages
 
-    def check(self, engine: Engine, *, ragged: bool = True) -> float:
-        """Run the example in one shot, then in batches and chunks, ragged or with rows of equal length.
+    def check(self, engine: Engine) -> None:
+        """Run the example in one shot. A number that is not finite equals only itself, and only if allowed.
 
-        Returns the max abs difference that batching and chunking make.
         Raises StartupError if there is no example, it cannot be run, or the answer is not the expected one.
         """
-        example, inputs = self._read_example()
+        example, inputs, state = self.read_example()
         keep_all = has_all_steps(self.manifest)
-        one_shot = Sequence(inputs, self.initial_state, keep_all=keep_all)
+        one_shot = Sequence(inputs, state, keep_all=keep_all)
         whole = run_to_end(engine, [one_shot], one_shot_scheduler(self.manifest), self.folder)[0]
         last, expected = whole[-1] if keep_all else whole, np.asarray(example.output, np.float64)
-        if last.shape != expected.shape or np.abs(last - expected).max(initial=0) > example.tolerance:
+        if last.shape != expected.shape or not self._agree(np.asarray(last, np.float64), expected, example):
             raise StartupError(
                 f"{self.folder}: the example gives {last.tolist()}, the manifest expects {expected.tolist()}"
             )
-        if not self.manifest.chunkable or not keep_all:
-            return 0.0
-        return self._difference(engine, inputs, whole, ragged)
+
+    def _agree(self, actual: Array, expected: Array, example: Example) -> bool:
+        allows_nan = self.manifest.non_finite == "allow"
+        return np.allclose(actual, expected, rtol=0.0, atol=example.tolerance, equal_nan=allows_nan)
 
     def calibrate(self, cost: Cost, run: Run) -> None:
         """Time calls of a few sizes for the cost model, so that the first requests are scheduled well too."""
-        if not self.manifest.chunkable or self.manifest.axes.time is None:
+        axes = self.manifest.axes
+        if not self.manifest.chunkable or axes.time is None or axes.time_size is not None:
             return
-        _, inputs = self._read_example()
+        _, inputs, _ = self.read_example()
         bounds = Batching(max_batch=max(CALIBRATE_BATCHES), chunk_steps=MAX_STEPS, max_waiting=1)
         max_batch = max_batch_for(self.manifest, bounds)
         deadline = time.perf_counter() + CALIBRATE_S
@@ -68,35 +70,31 @@ class Rehearsal:
 
     def seconds(self, run: Run, rows: int, steps: int, *, num_trials: int = 3) -> float:
         """The least seconds that a call of so many rows and steps takes. Raises StartupError if it fails."""
-        _, inputs = self._read_example()
+        _, inputs, _ = self.read_example()
         return self._time(run, rows, _tile(inputs, steps), num_trials=num_trials)
 
-    def _read_example(self) -> tuple[Example, tuple[Array, ...]]:
-        """The example and its inputs, each [time, *dims]."""
+    def read_example(self) -> tuple[Example, tuple[Array, ...], State]:
+        """The example; its inputs with steps, each [time, *dims]; and the state before its first step."""
         if self.manifest.example is None:
             raise StartupError(
                 f"{self.folder / MANIFEST_FILE}: an example is needed: steps and expected output"
             )
         document = codec.Document([{"steps": self.manifest.example.steps}])
         try:
-            return self.manifest.example, codec.decode_item(
-                document, 0, self.manifest, max_steps=MAX_STEPS
-            ).inputs
+            item = codec.decode_item(document, 0, self.manifest, max_steps=MAX_STEPS)
         except CellgateError as error:
             raise StartupError(f"{self.folder}: the example cannot be read: {error.detail}") from error
+        return self.manifest.example, item.inputs, self._state_before(item.kept)
 
-    def _difference(self, engine: Engine, inputs: tuple[Array, ...], whole: Array, ragged: bool) -> float:
-        """Prefixes of the example, together and in chunks of three steps, compared with the one-shot run."""
-        total = len(whole)
-        lengths = sorted({total, max(1, total // 2), max(1, total // 3), 1}, reverse=True)
-        sequences = [
-            Sequence(tuple(x[:length] for x in inputs), self.initial_state, keep_all=True)
-            for length in lengths
-        ]
-        bounds = Batching(max_batch=len(lengths), chunk_steps=3, max_waiting=len(lengths))
-        scheduler = scheduler_for(self.manifest, bounds, ragged=ragged)
-        outputs = run_to_end(engine, sequences, scheduler, self.folder)
-        return max(float(np.abs(y - whole[: len(y)]).max()) for y in outputs)
+    def _state_before(self, kept: tuple[Array | None, ...]) -> State:
+        """The initial state, with the example's values of inputs without a time axis."""
+        specs = self.manifest.sequence_inputs
+        missing = [spec.name for spec, value in zip(specs, kept, strict=True) if value is None]
+        if missing:
+            raise StartupError(f"{self.folder}: the example has no value of {', '.join(missing)}")
+        values = {spec.name: value for spec, value in zip(specs, kept, strict=True) if value is not None}
+        layout = StateLayout(self.manifest.states, self.manifest.kept_inputs)
+        return layout.with_values(self.initial_state, values) if values else self.initial_state
 
     def _time(self, run: Run, rows: int, inputs: tuple[Array, ...], *, num_trials: int) -> float:
         steps, least = len(inputs[0]), math.inf
@@ -117,9 +115,9 @@ def run_to_end(engine: Engine, sequences: list[Sequence], scheduler: Scheduler, 
     try:
         while batch := scheduler.schedule(0.0):
             scheduler.commit(batch, engine.run(batch))
+        return [sequence.output() for sequence in sequences]
     except Exception as error:
         raise _failure(folder, error) from error
-    return [sequence.output() for sequence in sequences]
 
 
 def one_shot_scheduler(manifest: Manifest) -> Scheduler:

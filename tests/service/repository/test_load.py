@@ -131,7 +131,8 @@ class BatchFault(WrappedEngine):
 
 
 def _shift(result: Result) -> Result:
-    return Result(result.output + 1, tuple(array + 1 for array in result.state))
+    extra = tuple(array + 1 for array in result.extra)
+    return Result(result.output + 1, tuple(array + 1 for array in result.state), extra)
 
 
 def test_an_engine_that_misreads_ragged_rows_never_gets_any(
@@ -156,8 +157,9 @@ def test_an_engine_that_misreads_ragged_rows_never_gets_any(
         assert sequence.output().tobytes() == expected.tobytes()
 
 
-def test_rows_stay_ragged_where_equal_lengths_would_not_help(models_dir: Path) -> None:
-    prepared = Loader(BATCHING, Hardware("cpu", 1), open_engine=BatchFault).prepare(
-        models_dir / "vowels" / "1"
-    )
-    assert prepared.difference >= 1 and prepared.scheduler.ragged
+def test_an_engine_whose_rows_influence_each_other_is_refused(models_dir: Path) -> None:
+    loader = Loader(BATCHING, Hardware("cpu", 1), open_engine=BatchFault)
+    with pytest.raises(
+        StartupError, match="rows of one call influence each other by 1 .*is axis 0 the batch"
+    ):
+        loader.prepare(models_dir / "vowels" / "1")

@@ -1,4 +1,4 @@
-"""The example is compared with the answer, chunked and batched; calls are timed for the cost model."""
+"""The example is compared with the expected answer; calls are timed for the cost model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +12,7 @@ from service.errors import StartupError
 from service.manifest import Manifest
 from service.repository.rehearsal import CALIBRATE_BATCHES, CALIBRATE_STEPS, Rehearsal
 from service.sequence import Batch, Result
+from service.state import StateLayout
 from tests.service.fakes import SumEngine
 
 FOLDER = Path("models/sum/1")
@@ -32,45 +33,16 @@ def manifest(**fields: Any) -> Manifest:
 
 
 def rehearsal(**fields: Any) -> Rehearsal:
-    return Rehearsal(manifest(**fields), (np.zeros(1),), FOLDER)
+    described = manifest(**fields)
+    initial = StateLayout(described.states, described.kept_inputs).initial()
+    return Rehearsal(described, initial, FOLDER)
 
 
-class MisreadingEngine(SumEngine):
-    """Answers each row of a batch wrongly for which `is_wrong(batch, steps)` holds."""
-
-    def __init__(self, is_wrong: Callable[[Batch, int], bool]) -> None:
-        super().__init__()
-        self.is_wrong = is_wrong
-
-    def run(self, batch: Batch) -> list[Result]:
-        results = super().run(batch)
-        return [
-            Result(result.output + 0.5 * self.is_wrong(batch, chunk.steps), result.state)
-            for chunk, result in zip(batch.chunks, results, strict=True)
-        ]
-
-
-def test_an_exact_engine_makes_no_difference() -> None:
+def test_the_example_is_run_in_one_shot() -> None:
     engine = SumEngine()
-    assert rehearsal().check(engine) == 0
-    assert engine.batches[0].steps == 7, "one shot"
-    assert max(len(batch.chunks) for batch in engine.batches) == 4
-    assert max(batch.steps for batch in engine.batches[1:]) == 3, "cut into chunks"
-
-
-def test_the_largest_difference_of_batches_and_chunks_is_returned() -> None:
-    ragged_rows = MisreadingEngine(lambda batch, steps: steps < batch.steps)
-    assert rehearsal().check(ragged_rows) == 0.5
-    assert rehearsal().check(ragged_rows, ragged=False) == 0
-    assert rehearsal().check(MisreadingEngine(lambda batch, _: len(batch.chunks) > 1)) == 0.5
-    short = MisreadingEngine(lambda batch, _: batch.steps < 7)
-    assert rehearsal().check(short, ragged=False) == 0.5
-
-
-def test_a_graph_that_cannot_be_cut_runs_in_one_shot_alone() -> None:
-    engine = SumEngine()
-    assert rehearsal(causal=False).check(engine) == 0
-    assert [batch.steps for batch in engine.batches] == [7]
+    rehearsal().check(engine)
+    rehearsal(causal=False).check(engine)
+    assert [(len(batch.chunks), batch.steps) for batch in engine.batches] == [(1, 7), (1, 7)]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +65,32 @@ def test_an_example_that_does_not_fit_is_refused(fields: dict[str, Any], message
 
 def test_an_answer_within_the_tolerance_is_accepted() -> None:
     example = {"steps": STEPS, "output": [21.4], "tolerance": 0.5}
-    assert rehearsal(example=example).check(SumEngine()) == 0
+    rehearsal(example=example).check(SumEngine())
+
+
+class NanEngine(SumEngine):
+    """Answers NaN at the last step."""
+
+    def run(self, batch: Batch) -> list[Result]:
+        return [Result(result.output * np.nan, result.state) for result in super().run(batch)]
+
+
+def test_nan_passes_no_comparison_unless_it_is_allowed_and_expected() -> None:
+    """An example whose answer was 0/0 was served as exact: no difference from NaN is larger than a tolerance."""
+    example = {"steps": STEPS, "output": [21.0]}
+    for fields in ({}, {"non_finite": "allow"}, {"example": example | {"output": [None]}}):
+        with pytest.raises(StartupError, match=r"the example gives \[nan\]"):
+            rehearsal(**fields).check(NanEngine())
+    rehearsal(example=example | {"output": [None]}, non_finite="allow").check(NanEngine())
+
+
+def test_the_example_gives_the_inputs_without_a_time_axis() -> None:
+    inputs = [{"name": "x", "dims": [1]}, {"name": "speaker", "dims": [2], "per": "sequence"}]
+    example = {"steps": {"x": STEPS, "speaker": [3, 4]}, "output": [21.0]}
+    _, given, state = rehearsal(inputs=inputs, example=example).read_example()
+    assert given[0].shape == (7, 1) and state[-1].tolist() == [3, 4]
+    with pytest.raises(StartupError, match="speaker"):
+        rehearsal(inputs=inputs, example=example | {"steps": {"x": STEPS}}).read_example()
 
 
 def test_an_engine_that_fails_is_reported_with_the_folder() -> None:
@@ -128,7 +125,7 @@ def test_only_sizes_that_the_graph_takes_are_timed() -> None:
     run = Clocked(lambda _: 1e-3)
     rehearsal(axes={"batch_size": 1}).calibrate(Cost(), run)
     assert {rows for rows, _ in run.sizes} == {1}
-    for fields in ({"causal": False}, {"axes": {"time": None}}):
+    for fields in ({"causal": False}, {"axes": {"time": None}}, {"axes": {"time_size": 4}}):
         run = Clocked(lambda _: 1e-3)
         rehearsal(**fields).calibrate(Cost(), run)
         assert run.sizes == [], "its chunks have no choice of length"

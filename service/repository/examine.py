@@ -1,0 +1,244 @@
+"""Examines a graph at every load: whether its answer depends on how sequences are cut and batched.
+
+The same steps are computed alone and whole, then cut, beside neighbours, and in ragged batches, through the
+real engine and scheduler. What the manifest claims and the graph does not do is refused; the differences that
+remain are those of rounding.
+
+    alone       x[0:1], x[0:2], … x[0:n]      each in one call, where the graph allows it
+    cut         x[0:k] | x[k:n]               for every k; and one step at a time
+    together    rows of other values, states and lengths; up to the most rows that a call may have
+
+This is done with the example's own values, with small and with large random ones, from the initial state and
+from one that other steps have reached. What it cannot find: a graph that behaves otherwise only with values
+or at lengths that were not tried; in a graph of one step a call, states that are paired wrongly, since such
+a graph cannot be run whole; a wrong constant or order of features, unless it changes the example's answer.
+After `budget_s` only essential trials are made, so a slow graph is tried at fewer sizes.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from service.engine import Batching
+from service.manifest import Manifest
+from service.repository.compare import Difference
+from service.repository.findings import CUT_HINT, LENGTHS_HINT, ROWS_HINT, Findings
+from service.repository.rows import Answer, Bench, Row
+from service.repository.values import KINDS, Kind, invent
+from service.sequence import Array, Engine, State
+
+SHORT, LONG = 5, 9  # steps, or as many times the steps of one call where the graph fixes them
+ROWS = 5, 8, 17  # of a call, beside 2, 3 and the most
+CUT_STEPS = 3  # of the chunks of ragged batches
+BUDGET_S = 0.1
+
+
+@dataclass(slots=True, frozen=True)
+class Measurement:
+    """What an examination found."""
+
+    difference: float  # the largest that batching and cutting make; 0: equal bits
+    ragged: bool  # whether rows of different lengths may share a call
+
+
+@dataclass(slots=True, frozen=True)
+class Examination:
+    """A graph that answers its example, to be tried in every way in which the server will run it."""
+
+    manifest: Manifest
+    initial_state: State
+    folder: Path  # for messages
+    example: tuple[Array, ...]  # one per input with steps, each [time, *dims]
+    batching: Batching
+    rounding: float  # the largest relative difference that is not another answer; see `compare.rounding`
+    budget_s: float = BUDGET_S
+
+    def measure(self, engine: Engine) -> Measurement:
+        """Try the graph. Raises StartupError if it does not do what the manifest says."""
+        return _Trials(self, engine).measure()
+
+
+class _Trials:
+    """One examination under way."""
+
+    def __init__(self, examination: Examination, engine: Engine) -> None:
+        self._examination = examination
+        self._manifest = examination.manifest
+        self._bench = Bench(self._manifest, engine)
+        self._findings = Findings(self._manifest, self._bench, examination.folder, examination.rounding)
+        self._random = np.random.default_rng(0)
+        self._ragged = self._manifest.lengths is not None
+        self._unit = self._manifest.step_multiple
+        fixed = self._manifest.exact_steps
+        self._short, self._long = (fixed, fixed) if fixed else (SHORT * self._unit, LONG * self._unit)
+        self._max_rows = _max_rows(self._manifest, examination.batching.max_batch)
+        self._started = time.perf_counter()
+        self._rows: dict[Kind, Row] = {}  # [long] steps each
+
+    def measure(self) -> Measurement:
+        """All trials, in the order of their importance."""
+        self._findings.check_batch_axis()
+        for kind in KINDS:
+            self._try_alone(kind)
+        for row in self._rows.values():
+            self._try_cut(row)
+        self._try_together()
+        self._try_ragged()
+        self._try_many()
+        self._try_long()
+        return Measurement(self._findings.difference.absolute, self._ragged)
+
+    def _has_time(self, seconds: float = 0.0) -> bool:
+        """Whether a trial that is not essential may take so long."""
+        return time.perf_counter() - self._started + seconds < self._examination.budget_s
+
+    def _new_row(self, kind: Kind, steps: int, state: State | None = None) -> Row:
+        """A row of a kind; `state`: before its first step, if not the initial one."""
+        random, specs = self._random, self._manifest.step_inputs
+        examples = self._examination.example
+        inputs = [invent(spec, x, steps, kind, random) for spec, x in zip(specs, examples, strict=True)]
+        kept = list(self._examination.initial_state if state is None else state)
+        for index, spec in enumerate(self._manifest.kept_inputs, len(self._manifest.states)):
+            if spec.per == "sequence" and kind != "example":
+                kept[index] = invent(spec, np.asarray(kept[index])[np.newaxis], 1, kind, random)[0]
+        return Row(tuple(inputs), tuple(kept))
+
+    def _reached_row(self, kind: Kind) -> Row:
+        """A row from a state that other steps have reached, if there is one."""
+        if not self._manifest.chunkable:
+            return self._new_row(kind, self._long)
+        before = self._new_row(kind, self._short)
+        return self._new_row(kind, self._long, self._bench.alone(before, self._short).state)
+
+    def _try_alone(self, kind: Kind) -> None:
+        """Two lengths; the engine checks the shapes. Invented numbers may be outside a graph's domain."""
+        row = self._reached_row(kind) if kind == "small" else self._new_row(kind, self._long)
+        lengths = self._long, self._short
+        if kind != "example" and not all(self._bench.computes(row, steps) for steps in lengths):
+            return
+        with self._findings.running(f"with {self._long} or {self._short} steps", LENGTHS_HINT):
+            for steps in lengths:
+                self._bench.alone(row, steps)
+        self._rows[kind] = row
+
+    def _try_cut(self, row: Row) -> None:
+        """In two pieces, cut everywhere, and one step at a time; in one place only if the graph is slow."""
+        if self._manifest.has_independent_steps and not any(spec.carry for spec in self._manifest.inputs):
+            self._try_steps(row)
+        if not self._manifest.chunkable:
+            return
+        ends = range(self._unit, self._long + 1, self._unit)
+        for number, end in enumerate((self._short, *ends[:-1])):
+            if number == 0 or self._has_time():
+                self._cut(row, (end, self._long))
+        if self._has_time():
+            self._cut(row, ends)
+        for end in ends if not all(self._bench.has_all) else ():  # the last output of each prefix
+            if end == self._short or self._has_time():
+                self._cut(row, range(self._unit, end + 1, self._unit))
+
+    def _cut(self, row: Row, ends: Sequence[int]) -> None:
+        with self._findings.running("cut in pieces"):
+            pieces, whole = self._bench.in_pieces(row, ends), self._bench.alone(row, ends[-1])
+        found = self._bench.compare(pieces, whole)
+        self._findings.accept(found, [row], "cut in pieces it answers something else", CUT_HINT)
+
+    def _try_steps(self, row: Row) -> None:
+        """Steps that do not depend on each other: one a call, or all in one."""
+        with self._findings.running("with one step"):
+            steps = [self._bench.alone(row.part(step, step + 1, row.state), 1) for step in range(self._long)]
+        whole = self._bench.alone(row, self._long)
+        for step, alone in enumerate(steps):
+            part = Answer(tuple(y[step : step + 1] for y in whole.outputs), whole.state)
+            found = self._bench.compare(part, alone)
+            hint = f"{self._findings.batch_hint[:-1]}, or the time?"
+            self._findings.accept(found, [row], "steps of one call influence each other", hint)
+
+    def _try_together(self) -> None:
+        """Two rows, and three, of other values, in one call."""
+        rows = list(self._rows.values())
+        if len(rows) == 1:
+            rows.append(Row(tuple(x[::-1].copy() for x in rows[0].inputs), rows[0].state))
+        for count in (2, 3):
+            if count <= min(len(rows), self._max_rows):
+                self._call(rows[-count:])
+
+    def _call(self, rows: list[Row]) -> None:
+        """Rows of one length in one call."""
+        with self._findings.running(f"with {len(rows)} rows in a call", ROWS_HINT):
+            answers = self._bench.at_once(rows)
+        for row, answer in zip(rows, answers, strict=True):
+            found = self._bench.compare(answer, self._bench.alone(row, row.steps))
+            self._findings.accept(
+                found, [row], "rows of one call influence each other", self._findings.batch_hint
+            )
+
+    def _try_ragged(self) -> None:
+        """Rows of several lengths, cut into short chunks, as the scheduler batches them."""
+        if not self._manifest.chunkable and not self._ragged:
+            return
+        lengths = (self._long, self._short, self._unit, self._long - self._unit)
+        rows = [row.first(steps) for steps in lengths for row in self._rows.values()]
+        chunk_steps = CUT_STEPS * self._unit
+        found = self._together(rows, chunk_steps)
+        if self._ragged and self._findings.is_other(found, rows):
+            self._ragged = False
+            found = self._together(rows, chunk_steps)
+        self._findings.accept(found, rows, "in batches it answers something else", self._findings.batch_hint)
+
+    def _together(self, rows: list[Row], chunk_steps: int) -> Difference:
+        """The difference that it makes if rows arrive together."""
+        with self._findings.running("in batches"):
+            max_batch = min(len(rows), self._examination.batching.max_batch)
+            answers = self._bench.run(rows, max_batch=max_batch, chunk_steps=chunk_steps, ragged=self._ragged)
+        found = Difference()
+        for row, answer in zip(rows, answers, strict=True):
+            found |= self._bench.compare(answer, self._bench.alone(row, row.steps))
+        return found
+
+    def _try_many(self) -> None:
+        """More rows, up to the most that a call can have."""
+        pool: list[Row] = []
+        for count in sorted({rows for rows in (*ROWS, self._max_rows) if 3 < rows <= self._max_rows}):
+            if not self._has_time(2 * count * self._short * self._step_s):
+                return
+            for kind in islice(cycle(self._rows), count - len(pool)):
+                row = self._new_row(kind, self._short, self._rows[kind].state)
+                if not self._bench.computes(row):
+                    return
+                pool.append(row)
+            self._call(pool)
+
+    def _try_long(self) -> None:
+        """A sequence as long as the example, and one that is longer than the longest chunk."""
+        chunk_steps = self._examination.batching.chunk_steps
+        if not self._manifest.chunkable:
+            return
+        for length in sorted({len(self._examination.example[0]), chunk_steps + SHORT}):
+            steps = length - length % self._unit
+            if not steps or not self._has_time(3 * steps * self._step_s):
+                return
+            row = self._new_row("example", steps)
+            if not self._bench.computes(row):  # such as a graph with a table of positions
+                return
+            found = self._together([row, row.first(min(self._short, steps))], chunk_steps)
+            self._findings.accept(found, [row], "in chunks it answers something else", CUT_HINT)
+
+    @cached_property
+    def _step_s(self) -> float:
+        """Seconds that a step takes."""
+        row = self._rows["example"]
+        started = time.perf_counter()
+        self._bench.run([row])
+        return (time.perf_counter() - started) / row.steps
+
+
+def _max_rows(manifest: Manifest, max_batch: int) -> int:
+    """The most rows that the graph itself takes in a call, whether or not the server batches it."""
+    has_batch = manifest.axes.batch is not None and all(s.batch_axis is not None for s in manifest.states)
+    return min(max_batch, manifest.axes.batch_size or max_batch) if has_batch else 1

@@ -1,0 +1,83 @@
+"""What the trials of a graph find: failures, and differences that are more than rounding.
+
+A fault raises StartupError, which says what differs and which field of the manifest to look at.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from service.errors import StartupError
+from service.manifest import Manifest
+from service.repository.compare import Difference
+from service.repository.rows import Bench, Row
+from service.repository.values import nudge
+
+AMPLIFIED = 100.0  # a change of so many times what the last place of the inputs changes is rounding too
+CUT_HINT = "is it causal, are the states paired rightly?"
+ROWS_HINT = 'does the graph fix the batch ("batch_size")?'
+LENGTHS_HINT = 'is the time axis the right one, or does the graph fix its length ("time_size")?'
+
+
+class Findings:
+    """The largest difference so far, and the rules by which a graph is refused."""
+
+    def __init__(self, manifest: Manifest, bench: Bench, folder: Path, rounding: float) -> None:
+        """`rounding`: the largest relative difference that is not another answer; `folder`: for messages."""
+        self._manifest = manifest
+        self._bench = bench
+        self._folder = folder
+        self._rounding = rounding
+        self.difference = Difference()
+
+    @property
+    def batch_hint(self) -> str:
+        """What to look at if rows influence each other."""
+        axis = self._manifest.axes.batch
+        return "is there a batch axis?" if axis is None else f"is axis {axis} the batch?"
+
+    def accept(self, found: Difference, rows: Sequence[Row], text: str, hint: str) -> None:
+        """Keep a difference of rounding. Raises StartupError for a larger one."""
+        if self.is_other(found, rows):
+            amount = f"{found.absolute:.3g}" if np.isfinite(found.absolute) else "NaN"
+            raise self._refusal(f"{text} by {amount} ({found.tensor}): {hint}")
+        self.difference |= found
+
+    def is_other(self, found: Difference, rows: Sequence[Row]) -> bool:
+        """Whether a difference is more than rounding, however much the steps amplify it."""
+        return found.relative > self._rounding and (
+            found.relative > AMPLIFIED * max(map(self._sensitivity, rows))
+        )
+
+    def _sensitivity(self, row: Row) -> float:
+        """The relative change of the answer if every float before it changes in its last place."""
+        nudged = Row(tuple(map(nudge, row.inputs)), tuple(nudge(np.asarray(array)) for array in row.state))
+        if not self._bench.computes(nudged):
+            return 0.0
+        change = self._bench.compare(
+            self._bench.alone(nudged, row.steps), self._bench.alone(row, row.steps)
+        ).relative
+        return change if np.isfinite(change) else 0.0
+
+    def check_batch_axis(self) -> None:
+        """Refuse a batch axis that cannot be tried, since a state has none. Raises StartupError."""
+        axes, without = self._manifest.axes, [s for s in self._manifest.states if s.batch_axis is None]
+        if axes.time is None and axes.batch is not None and axes.batch_size is None and without:
+            raise self._refusal(
+                f"axis {axes.batch} is the batch, but state {without[0].input!r} has no batch axis: if the "
+                'graph takes one row, set "batch_size" to 1; if the axis is the time, set "batch" to null'
+            )
+
+    @contextmanager
+    def running(self, how: str, hint: str = "") -> Iterator[None]:
+        """Report a failure of the graph as StartupError."""
+        try:
+            yield
+        except Exception as error:
+            text = f"the graph fails {how}: {error}"
+            raise self._refusal(f"{text}; {hint}" if hint else text) from error
+
+    def _refusal(self, detail: str) -> StartupError:
+        return StartupError(f"{self._folder}: {detail}")

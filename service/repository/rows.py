@@ -1,0 +1,135 @@
+"""Runs trial sequences through the engine and the scheduler: alone, in pieces, or together.
+
+It judges nothing; `service.repository.examine` compares the answers.
+"""
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from service.engine import Batching, Scheduler, scheduler_for
+from service.manifest import Manifest
+from service.repository.compare import Difference, compare
+from service.sequence import Array, Engine, Sequence, State
+
+MAX_STEPS = 100_000  # of one call; not a limit of the server
+
+
+class Answer(NamedTuple):
+    """What a sequence gives."""
+
+    outputs: tuple[Array, ...]  # each [time, *dims], or [1, *dims] if the graph keeps only the last step
+    state: State
+
+    def last(self) -> "Answer":
+        """Only the last step of every output."""
+        return Answer(tuple(y[-1:] for y in self.outputs), self.state)
+
+
+@dataclass(slots=True)
+class Row:
+    """Steps, and the state before them."""
+
+    inputs: tuple[Array, ...]  # one per input with steps, each [time, *dims]
+    state: State
+    alone: dict[int, Answer] = field(default_factory=dict)  # what the first steps give, by their number
+
+    @property
+    def steps(self) -> int:
+        """Time steps in all."""
+        return len(self.inputs[0])
+
+    def part(self, start: int, stop: int, state: State) -> "Row":
+        """Some of the steps, after another state."""
+        return Row(tuple(x[start:stop] for x in self.inputs), state)
+
+    def first(self, steps: int) -> "Row":
+        """The first steps."""
+        return self.part(0, steps, self.state)
+
+
+class Bench:
+    """Runs rows through an engine, and compares their answers."""
+
+    def __init__(self, manifest: Manifest, engine: Engine) -> None:
+        self.manifest = manifest
+        self._engine = engine
+        self._extra = tuple(range(1, len(manifest.outputs)))
+        # By output: whether it has every step.
+        self.has_all = [spec.steps == "all" or manifest.axes.time is None for spec in manifest.outputs]
+        self._names = [f"output {spec.name!r}" for spec in manifest.outputs]
+        self._names += [f"state {spec.input!r}" for spec in manifest.states]
+        self._names += [f"what is kept of input {spec.name!r}" for spec in manifest.kept_inputs]
+
+    def alone(self, row: Row, steps: int) -> Answer:
+        """What the first steps of a row give by themselves, in one call where the graph allows it."""
+        if steps not in row.alone:
+            row.alone[steps] = self.run([row.first(steps)], max_batch=1)[0]
+        return row.alone[steps]
+
+    def computes(self, row: Row, steps: int | None = None) -> bool:
+        """Whether the graph answers a row. It may refuse numbers and lengths outside its domain."""
+        try:
+            self.alone(row, steps or row.steps)
+        except Exception:  # noqa: BLE001
+            return False
+        return True
+
+    def run(
+        self,
+        rows: Items[Row],
+        *,
+        max_batch: int | None = None,
+        chunk_steps: int = MAX_STEPS,
+        ragged: bool = True,
+    ) -> list[Answer]:
+        """The answers of rows that arrive together, cut and batched as the scheduler does it."""
+        bounds = Batching(max_batch=max_batch or len(rows), chunk_steps=chunk_steps, max_waiting=len(rows))
+        return self._schedule(rows, scheduler_for(self.manifest, bounds, ragged=ragged))
+
+    def at_once(self, rows: Items[Row]) -> list[Answer]:
+        """The answers of rows of one length in one call, even where the server would not batch them."""
+        bounds = Batching(max_batch=len(rows), chunk_steps=MAX_STEPS, max_waiting=len(rows))
+        scheduler = scheduler_for(self.manifest, bounds)
+        scheduler.max_batch = len(rows)
+        return self._schedule(rows, scheduler)
+
+    def in_pieces(self, row: Row, ends: Items[int]) -> Answer:
+        """The answer of a row that arrives in pieces, each alone; `ends` of them, the last is the row's."""
+        state, pieces = row.state, []
+        for start, stop in zip((0, *ends), ends, strict=False):
+            pieces.append(self.run([row.part(start, stop, state)], max_batch=1)[0])
+            state = pieces[-1].state
+        outputs = [
+            np.concatenate([piece.outputs[index] for piece in pieces])
+            if has_all
+            else pieces[-1].outputs[index]
+            for index, has_all in enumerate(self.has_all)
+        ]
+        return Answer(tuple(outputs), state)
+
+    def compare(self, actual: Answer, expected: Answer) -> Difference:
+        """The largest difference in an output or a state."""
+        worst = Difference()
+        pairs = zip(actual.outputs + actual.state, expected.outputs + expected.state, strict=True)
+        for name, (a, b) in zip(self._names, pairs, strict=True):
+            worst |= compare(name, np.asarray(a), np.asarray(b))
+        return worst
+
+    def _schedule(self, rows: Items[Row], scheduler: Scheduler) -> list[Answer]:
+        sequences = [Sequence(row.inputs, row.state, keep_all=True, extra=self._extra) for row in rows]
+        for sequence in sequences:
+            scheduler.add(sequence)
+        while batch := scheduler.schedule(0.0):
+            scheduler.commit(batch, self._engine.run(batch))
+        for sequence in sequences:
+            if sequence.error is not None:
+                raise sequence.error
+        return [self._answer(sequence) for sequence in sequences]
+
+    def _answer(self, sequence: Sequence) -> Answer:
+        outputs = [sequence.output(index) for index in range(len(self.manifest.outputs))]
+        last = [y if has_all else y[-1:] for y, has_all in zip(outputs, self.has_all, strict=True)]
+        return Answer(tuple(last), sequence.state)

@@ -1,0 +1,211 @@
+"""A false claim of a manifest is refused with what differs; `difference` is 0 only where every bit was equal."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.engine import Batching
+from service.errors import InternalError, StartupError
+from service.manifest import Manifest
+from service.repository.compare import FLOAT32
+from service.repository.examine import LONG, ROWS, SHORT, Examination, Measurement
+from service.sequence import Batch, Engine, Result, Sequence
+from service.state import StateLayout
+from tests.service.fakes import SumEngine
+
+FOLDER = Path("models/sum/1")
+EXAMPLE = np.arange(1.0, 8.0, dtype=np.float32).reshape(7, 1)
+BATCHING = Batching(max_batch=20, chunk_steps=30, max_waiting=99)
+FOREVER = 60.0  # seconds: no trial is left out
+
+
+def manifest(**fields: Any) -> Manifest:
+    """What `SumEngine` computes: the running sum of one number."""
+    defaults: dict[str, Any] = {
+        "task": "label",
+        "inputs": [{"name": "x", "dims": [1]}],
+        "outputs": [{"name": "y", "dims": [1]}],
+        "states": [{"input": "h", "output": "h_out", "shape": ["batch", 1], "dtype": "float64"}],
+        "lengths": "lengths",
+    }
+    return Manifest.model_validate(defaults | fields)
+
+
+def measure(
+    engine: Engine, *, rounding: float = FLOAT32, budget_s: float = FOREVER, **fields: Any
+) -> Measurement:
+    described = manifest(**fields)
+    initial = StateLayout(described.states, described.kept_inputs).initial()
+    examination = Examination(
+        described, initial, FOLDER, (EXAMPLE,), batching=BATCHING, rounding=rounding, budget_s=budget_s
+    )
+    return examination.measure(engine)
+
+
+class ExactEngine(SumEngine):
+    """Sums eighths, in which no sum is rounded."""
+
+    def _step(self, sequence: Sequence, start: int, stop: int) -> Result:
+        x = np.round(sequence.inputs[0][start:stop] * 8) / 8
+        y = sequence.state[0] + np.cumsum(x, axis=0, dtype=np.float64)  # [steps, 1]
+        return Result(y, (y[-1],))
+
+
+class FaultyEngine(ExactEngine):
+    """Changes the answers, or the states, of the chunks for which `is_wrong(batch, index)` holds."""
+
+    def __init__(
+        self, is_wrong: Callable[[Batch, int], bool], *, amount: float = 0.5, output: bool = True
+    ) -> None:
+        super().__init__()
+        self.is_wrong = is_wrong
+        self.amount = amount
+        self.output = output
+
+    def run(self, batch: Batch) -> list[Result]:
+        return [
+            self._change(result) if self.is_wrong(batch, index) else result
+            for index, result in enumerate(super().run(batch))
+        ]
+
+    def _change(self, result: Result) -> Result:
+        if self.output:
+            return result._replace(output=result.output + self.amount)
+        return result._replace(state=(result.state[0] + self.amount,))
+
+
+def is_cut(batch: Batch, index: int) -> bool:
+    return batch.chunks[index].start > 0 or batch.chunks[index].sequence.state[0][0] != 0
+
+
+def test_a_sound_engine_makes_no_difference() -> None:
+    engine = ExactEngine()
+    assert measure(engine, rounding=0.0) == Measurement(0.0, ragged=True)
+
+
+def test_lengths_batches_and_cuts_are_tried() -> None:
+    engine = ExactEngine()
+    measure(engine)
+    alone = {batch.steps for batch in engine.batches if len(batch.chunks) == 1}
+    assert alone >= {1, SHORT, LONG, BATCHING.chunk_steps + SHORT, len(EXAMPLE)}
+    assert {len(batch.chunks) for batch in engine.batches} >= {2, 3, *ROWS, BATCHING.max_batch}
+    chunks = [chunk for batch in engine.batches for chunk in batch.chunks]
+    assert {chunk.start for chunk in chunks} >= {0, 3, 6}, "cut by the scheduler"
+    assert any(len({chunk.steps for chunk in batch.chunks}) > 1 for batch in engine.batches), "ragged"
+    values = np.concatenate([chunk.sequence.inputs[0].ravel() for chunk in chunks])
+    assert set(EXAMPLE.ravel()) <= set(values) and not values.std() == 0
+    assert np.abs(values).max() > EXAMPLE.max()
+    assert any(chunk.sequence.state[0][0] and not chunk.start for chunk in chunks), "a state that was reached"
+
+
+def test_only_what_is_essential_is_tried_on_a_slow_graph() -> None:
+    engine = ExactEngine()
+    measure(engine, budget_s=0.0)
+    sizes = {(len(batch.chunks), batch.steps) for batch in engine.batches}
+    assert {(1, LONG), (1, SHORT), (1, LONG - SHORT), (2, LONG), (3, LONG)} <= sizes
+    assert max(batch.steps for batch in engine.batches) == LONG
+    assert len(engine.batches) < 60
+
+
+@pytest.mark.parametrize("output", [True, False])
+def test_an_answer_that_depends_on_the_cut_is_refused(output: bool) -> None:
+    engine = FaultyEngine(is_cut, output=output)
+    with pytest.raises(StartupError) as refused:
+        measure(engine)
+    assert refused.value.detail.startswith("models/sum/1: cut in pieces it answers something else by 0.5")
+    assert "is it causal, are the states paired rightly?" in refused.value.detail
+
+
+def test_an_answer_that_depends_on_neighbours_is_refused() -> None:
+    for count in (2, 3, BATCHING.max_batch):
+        engine = FaultyEngine(lambda batch, _, count=count: len(batch.chunks) == count)  # type: ignore[misc]
+        with pytest.raises(StartupError, match=r"influence each other by 0\.5 .*is axis 0 the batch\?"):
+            measure(engine)
+
+
+def test_rows_that_are_wrong_only_if_ragged_get_batches_of_one_length() -> None:
+    """Some versions of CUDA's LSTM misread rows that are shorter than their batch."""
+    engine = FaultyEngine(lambda batch, index: batch.chunks[index].steps < batch.steps)
+    assert measure(engine) == Measurement(0.0, ragged=False)
+    assert measure(ExactEngine(), lengths=None) == Measurement(0.0, ragged=False)
+
+
+def test_a_difference_of_rounding_is_measured() -> None:
+    engine = FaultyEngine(lambda batch, _: len(batch.chunks) > 1, amount=2.0**-20)
+    assert measure(engine) == Measurement(2.0**-20, ragged=True)
+
+
+def test_nan_is_never_equal_to_a_number() -> None:
+    engine = FaultyEngine(lambda batch, _: len(batch.chunks) > 1, amount=np.nan)
+    with pytest.raises(StartupError, match="influence each other by NaN"):
+        measure(engine)
+
+
+class ChaoticEngine(ExactEngine):
+    """Every step doubles its state: what was rounding is a difference after thirty steps."""
+
+    def run(self, batch: Batch) -> list[Result]:
+        results = []
+        for (sequence, start, stop), result in zip(batch.chunks, super().run(batch), strict=True):
+            h, rows = sequence.state[0], []
+            for x in sequence.inputs[0][start:stop].astype(np.float64):
+                h = (h * 1000 + x * (1 + 1e-9 * len(batch.chunks))) % 1000
+                rows.append(h)
+            results.append(result._replace(output=np.array(rows), state=(h,)))
+        return results
+
+
+def test_what_steps_amplify_is_rounding_too() -> None:
+    assert measure(ChaoticEngine(), budget_s=0.0).difference > FLOAT32
+
+
+def test_a_graph_that_fails_at_another_length_or_batch_is_refused_with_a_hint() -> None:
+    class Fails(ExactEngine):
+        def __init__(self, fails: Callable[[Batch], bool]) -> None:
+            super().__init__()
+            self.fails = fails
+
+        def run(self, batch: Batch) -> list[Result]:
+            if self.fails(batch):
+                raise RuntimeError("boom")
+            return super().run(batch)
+
+    with pytest.raises(StartupError, match=r"the graph fails with 9 or 5 steps: boom; .*\"time_size\""):
+        measure(Fails(lambda batch: batch.steps == LONG))
+    with pytest.raises(StartupError, match=r"fails with 2 rows in a call: boom; .*\"batch_size\""):
+        measure(Fails(lambda batch: len(batch.chunks) > 1))
+    with pytest.raises(StartupError, match="fails cut in pieces: boom"):
+        measure(Fails(lambda batch: is_cut(batch, 0) and len(batch.chunks) == 1), budget_s=0.0)
+
+
+def test_numbers_that_a_graph_refuses_are_not_tried() -> None:
+    class Domain(ExactEngine):
+        def run(self, batch: Batch) -> list[Result]:
+            if any((chunk.sequence.inputs[0] < 1).any() for chunk in batch.chunks):
+                error = InternalError("not a number")
+                return [Result(*result[:2], error=error) for result in super().run(batch)]
+            return super().run(batch)
+
+    assert measure(Domain()) == Measurement(0.0, ragged=True)
+
+
+def test_a_graph_that_cannot_be_cut_is_tried_in_batches_only() -> None:
+    engine = ExactEngine()
+    assert measure(engine, causal=False).difference == 0
+    assert not any(chunk.start for batch in engine.batches for chunk in batch.chunks)
+    assert max(len(batch.chunks) for batch in engine.batches) == BATCHING.max_batch
+
+
+def test_a_window_is_tried_at_its_own_length() -> None:
+    engine = ExactEngine()
+    measure(engine, causal=False, lengths=None, axes={"time_size": 4})
+    assert {batch.steps for batch in engine.batches} == {4}
+
+
+def test_a_batch_axis_that_a_state_lacks_is_refused() -> None:
+    states = [{"input": "h", "output": "h_out", "shape": [1], "dtype": "float64"}]
+    with pytest.raises(StartupError, match="axis 0 is the batch, but state 'h' has no batch axis"):
+        measure(ExactEngine(), states=states, axes={"time": None}, lengths=None)
