@@ -1,4 +1,4 @@
-"""A false claim of a manifest is refused with what differs; `difference` is 0 only where every bit was equal."""
+"""A false claim of a manifest is refused; `difference` is 0 only where every bit was equal."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_lengths_batches_and_cuts_are_tried() -> None:
     assert {chunk.start for chunk in chunks} >= {0, 3, 6}, "cut by the scheduler"
     assert any(len({chunk.steps for chunk in batch.chunks}) > 1 for batch in engine.batches), "ragged"
     values = np.concatenate([chunk.sequence.inputs[0].ravel() for chunk in chunks])
-    assert set(EXAMPLE.ravel()) <= set(values) and not values.std() == 0
+    assert set(EXAMPLE.ravel()) <= set(values) and values.std() != 0
     assert np.abs(values).max() > EXAMPLE.max()
     assert any(chunk.sequence.state[0][0] and not chunk.start for chunk in chunks), "a state that was reached"
 

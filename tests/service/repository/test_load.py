@@ -160,6 +160,6 @@ def test_an_engine_that_misreads_ragged_rows_never_gets_any(
 def test_an_engine_whose_rows_influence_each_other_is_refused(models_dir: Path) -> None:
     loader = Loader(BATCHING, Hardware("cpu", 1), open_engine=BatchFault)
     with pytest.raises(
-        StartupError, match="rows of one call influence each other by 1 .*is axis 0 the batch"
+        StartupError, match=r"rows of one call influence each other by 1 .*is axis 0 the batch"
     ):
         loader.prepare(models_dir / "vowels" / "1")

@@ -76,7 +76,7 @@ class NanEngine(SumEngine):
 
 
 def test_nan_passes_no_comparison_unless_it_is_allowed_and_expected() -> None:
-    """An example whose answer was 0/0 was served as exact: no difference from NaN is larger than a tolerance."""
+    """An example whose answer is 0/0 was served as exact: no difference from NaN exceeds a tolerance."""
     example = {"steps": STEPS, "output": [21.0]}
     for fields in ({}, {"non_finite": "allow"}, {"example": example | {"output": [None]}}):
         with pytest.raises(StartupError, match=r"the example gives \[nan\]"):
