@@ -41,6 +41,20 @@ LETTERS = Manifest.model_validate(
     }
 )
 
+SPEAKERS = Manifest.model_validate(
+    {
+        "task": "label",
+        "inputs": [{"name": "x", "dims": [1]}, {"name": "speaker", "dims": [2], "per": "sequence"}],
+        "states": [{"input": "sum", "output": "sum_out", "shape": ["batch", 1]}],
+        "outputs": [
+            {"name": "y", "dims": [1]},
+            {"name": "count", "dtype": "int64"},
+            {"name": "odds", "kind": "probabilities", "dims": [2], "labels": ["no", "yes"]},
+            {"name": "total", "steps": "last"},
+        ],
+    }
+)
+
 
 class SessionSums(SumEngine):
     """A `SumEngine` as a model needs it. It keeps the states of sessions, as a device does."""
@@ -51,7 +65,7 @@ class SessionSums(SumEngine):
 
     def __init__(self, manifest: Manifest = SUMS) -> None:
         super().__init__()
-        self.layout = StateLayout(manifest.states)
+        self.layout = StateLayout(manifest.states, manifest.kept_inputs)
         self.initial_state = self.layout.initial()
         self.states: dict[bytes, tuple[bytes, State]] = {}
         self.num_resumed = 0  # from a state of its own
@@ -77,6 +91,27 @@ class LetterSums(SessionSums):
         sums = sequence.state[0] + np.cumsum(sequence.inputs[0][start:stop])[:, None]  # [steps, 1]
         odds = (sums % 3 == np.arange(3)).astype(np.float32)  # [steps, 3]
         return Result(odds if sequence.keep_all else odds[-1:], (sums[-1].astype(np.float32),))
+
+
+class SpeakerSums(SessionSums):
+    """y: the sum so far, plus the speaker's two numbers; count: its integer part; odds: certainly "yes"."""
+
+    output_dtypes = ("float32", "int64", "float32", "float32")
+
+    def __init__(self) -> None:
+        super().__init__(SPEAKERS)
+
+    def _step(self, sequence: Steps, start: int, stop: int) -> Result:
+        sums = sequence.state[0] + np.cumsum(sequence.inputs[0][start:stop], axis=0)  # [steps, 1]
+        y = sums + sequence.state[1].sum()
+        odds = np.repeat(np.float32([[0, 1]]), len(y), axis=0)
+        outputs = [y, y[:, 0].astype(np.int64), odds, y[-1:, 0]]
+        if not sequence.keep_all:
+            outputs = [output[-1:] for output in outputs]
+        elif stop < sequence.steps:
+            outputs[3] = outputs[3][:0]
+        extra = tuple([outputs[index] for index in sequence.extra])
+        return Result(outputs[0], (sums[-1].astype(np.float32), sequence.state[1]), extra)
 
 
 class RacingStore(MemoryStore):
