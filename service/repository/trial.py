@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from service.errors import StartupError
 from service.repository.tried import Record, Tried
 from service.settings import PREFIX
 
-CHILD = "service.repository.trial_child"
 LEVELS: tuple[Optimization, ...] = ("all", "basic", "none")
 
 logger = logging.getLogger(__name__)
@@ -66,8 +66,13 @@ class Trials:
         seconds: float,
         max_bytes: int,
         tried: Tried | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "service.repository.trial_child"),
     ) -> None:
-        """`seconds`, `max_bytes`: limits of one trial; `tried`: None: nothing is remembered."""
+        """`seconds`, `max_bytes`: limits of one trial; `tried`: None: nothing is remembered.
+
+        `command`: the child; its last argument is the request.
+        """
+        self._command = command
         self._batching, self._provider, self._threads = batching, provider, threads
         self._seconds, self._max_bytes = seconds, max_bytes
         self._tried = tried or Tried()
@@ -152,7 +157,7 @@ class Trials:
             if self._is_closed:
                 raise StartupError(f"{request.folder}: not tried because the server stops")
             child = subprocess.Popen(
-                [sys.executable, "-m", CHILD, json.dumps(asdict(request))],
+                [*self._command, json.dumps(asdict(request))],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -54,9 +54,11 @@ class Tried:
         with self._lock(key):
             known = self._read(key)
             record = Record(known.level, known.reason)
-            yield record
-            if record != known:
-                self._write(key, record)
+            try:
+                yield record
+            finally:
+                if record != known:
+                    self._write(key, record)
 
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:

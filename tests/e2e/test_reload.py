@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.conftest import first
 from tests.e2e.server import START_S, Server, running
+from tests.service import harmful_graphs
 
 Steps = list[list[float]]
 
@@ -158,3 +159,68 @@ def test_requests_in_progress_survive_a_replacement(server: Server, root: Path, 
             assert time.monotonic() < deadline
             assert first(send(server, "POST", "/predict", sequences=[utterance])) == expected
             seen.append(send(server, "GET", "/models").json()["models"][0]["description"])
+
+
+def test_a_version_whose_weights_arrive_last_is_served_once_they_are_there(
+    server: Server, root: Path
+) -> None:
+    whole = harmful_graphs.scaled(root.parent / "whole" / "1", 1.0)
+    folder = root / "scaled" / "1"
+    folder.mkdir(parents=True)
+    for name in ("model.json", "model.onnx"):
+        shutil.copy(whole / name, folder)
+    server.wait_for_log(r"not served: .*weights\.bin: No such file")
+    shutil.copy(whole / "weights.bin", folder)
+    until(lambda: all(send(server, "GET", "/models/scaled").status_code == 200 for _ in range(12)))
+
+
+def test_a_session_does_not_continue_on_other_weights(server: Server, root: Path) -> None:
+    """The graph is the same file: only its external data differs."""
+    whole = harmful_graphs.scaled(root.parent / "whole" / "1", 1.0)
+    other = harmful_graphs.scaled(root.parent / "other" / "1", 5.0)
+    shutil.copytree(whole, root / "scaled" / "1")
+    until(lambda: all(send(server, "GET", "/models/scaled").status_code == 200 for _ in range(12)))
+
+    def add_one() -> Any:
+        session = {"steps": [[1.0]], "session": "sum"}
+        return send(server, "POST", "/predict", model="scaled", sequences=[session]).json()
+
+    expected = 1.0
+    assert add_one()["predictions"][0]["output"] == [[expected]]
+    exported = send(server, "GET", "/sessions/sum").json()
+    fingerprint = send(server, "GET", "/models/scaled").json()["models"][0]["fingerprint"]
+    for name in ("weights.bin", "model.onnx", "model.json"):
+        (other / name).rename(root / "scaled" / "1" / name)
+    while (reply := add_one()).get("code") != "session_mismatch":
+        expected += 1.0
+        assert reply["predictions"][0]["output"] == [[expected]], "still the old weights, never a mixture"
+    until(lambda: all(add_one().get("code") == "session_mismatch" for _ in range(12)))
+    changed = send(server, "GET", "/models/scaled").json()["models"][0]["fingerprint"]
+    assert changed != fingerprint and exported["model"] == "scaled"
+
+
+def test_a_harmful_version_is_not_served_and_the_server_goes_on(
+    server: Server, root: Path, utterance: Steps
+) -> None:
+    workers = server.workers()
+    expected = first(send(server, "POST", "/predict", sequences=[utterance]))
+    for number, build in enumerate((harmful_graphs.huge, harmful_graphs.half_lstm), 1):
+        build(root.parent / str(number)).rename(root / "vowels" / str(number + 1))
+    server.wait_for_log("not served: .*vowels/2: loading it takes more than .* bytes of memory")
+    server.wait_for_log("model vowels version 3 on")
+    assert first(send(server, "POST", "/predict", version="1", sequences=[utterance])) == expected
+    assert server.workers() == workers
+
+
+def test_a_start_leaves_out_a_harmful_version_and_refuses_a_faulty_one(root: Path, tmp_path: Path) -> None:
+    harmful_graphs.huge(root / "huge" / "1")
+    with running(tmp_path, workers="2", models_dir=str(root)) as server:
+        assert [each["name"] for each in send(server, "GET", "/models").json()["models"]] == ["vowels"]
+        assert server.stop() == 0
+    manifest = root / "vowels" / "1" / "model.json"
+    fields = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(fields | {"example": fields["example"] | {"output": [0.0] * 9}}))
+    faulty = Server(tmp_path, {"CELLGATE_WORKERS": "2", "CELLGATE_MODELS_DIR": str(root)})
+    faulty.launch()
+    assert faulty.process.wait(60) == 3
+    assert "the example gives" in faulty.log.read_text()

@@ -56,8 +56,11 @@ def test_the_binding_changes_with_the_graph(folder: Path) -> None:
     before = read_binding(folder)
     assert (before.model, before.version) == ("uniform", "1")
     assert before.graph == hashlib.sha256((folder / GRAPH_FILE).read_bytes()).digest()[:8]
-    (folder / GRAPH_FILE).write_bytes(b"another graph")
+    shutil.copy(graphs.STACKED.write(folder.parents[1] / "other") / GRAPH_FILE, folder)
     assert read_binding(folder).graph != before.graph
+    (folder / GRAPH_FILE).write_bytes(b"no graph")
+    with pytest.raises(StartupError, match="not a valid ONNX file"):
+        read_binding(folder)
 
 
 def test_a_version_on_disk_is_looked_up_as_a_loaded_one(folder: Path, tmp_path: Path) -> None:
