@@ -10,17 +10,25 @@ from service.errors import CellgateError
 from service.manifest import Manifest
 
 
-def manifest(*inputs: dict[str, Any]) -> Manifest:
+def manifest(*inputs: dict[str, Any], **fields: Any) -> Manifest:
     specs = inputs or ({"name": "x", "dims": [3]},)
-    return Manifest.model_validate({"task": "label", "inputs": specs, "outputs": [{"name": "y"}]})
+    return Manifest.model_validate({"task": "label", "inputs": specs, "outputs": [{"name": "y"}]} | fields)
 
 
 NUMBERS = manifest()
 TOKENS = manifest({"name": "x", "kind": "token", "dtype": "int64", "vocabulary": ["a", "b", "c"]})
+SIZED_TOKENS = manifest({"name": "x", "kind": "token", "dtype": "int64", "size": 20})
 OPEN_TOKENS = manifest({"name": "x", "kind": "token", "dtype": "int32"})
 SCALARS = manifest({"name": "x"})
 IMAGES = manifest({"name": "x", "kind": "image", "dims": [2, 2]})
 COUNTS = manifest({"name": "x", "dims": [2], "dtype": "int32"})
+BYTES = manifest({"name": "x", "dims": [2], "dtype": "uint8"})
+FLAGS = manifest({"name": "x", "dims": [2], "dtype": "bool"})
+WINDOW = manifest({"name": "x"}, axes={"time_size": 3})
+PIECES = manifest(
+    {"name": "x"}, axes={"time_size": 3}, states=[{"input": "h", "output": "h_out", "shape": ["batch", 1]}]
+)
+SPEAKER = manifest({"name": "x", "dims": [2]}, {"name": "speaker", "dims": [2], "per": "sequence"})
 HALVES = manifest({"name": "x", "dims": [1], "dtype": "float16"})
 GAPS = manifest({"name": "x", "dims": [2], "missing": "nan"})
 TWO = manifest({"name": "a", "dims": [2]}, {"name": "b", "kind": "token", "dtype": "int64"})

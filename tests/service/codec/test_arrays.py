@@ -10,21 +10,30 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from service.codec.reply import encode_prediction
+from service.codec.request import Item
+from service.errors import BadInput
 from service.manifest import InputSpec, Manifest, OutputSpec
 from service.sequence import Array
 from tests.service.codec.bodies import (
+    BYTES,
     COUNTS,
+    FLAGS,
     GAPS,
     HALVES,
     IMAGES,
     KINDS,
     NUMBERS,
     OPEN_TOKENS,
+    PIECES,
     ROW,
     SCALARS,
+    SIZED_TOKENS,
+    SPEAKER,
     TOKENS,
     TWO,
+    WINDOW,
     decode,
+    manifest,
     one,
     refusal,
 )  # fmt: skip
@@ -60,6 +69,11 @@ def test_integers_of_any_size_are_numbers(values: list[int]) -> None:
         (OPEN_TOKENS, [2**31 - 1], (1,), "int32"),
         (COUNTS, [[-5, 7]], (1, 2), "int32"),
         (HALVES, [[65504]], (1, 1), "float16"),
+        (BYTES, [[0, 255]], (1, 2), "uint8"),
+        (FLAGS, [[True, False]], (1, 2), "bool"),
+        (SIZED_TOKENS, [0, 19], (2,), "int64"),
+        (WINDOW, [1, 2, 3], (3,), "float32"),
+        (PIECES, [1, 2, 3, 4, 5, 6], (6,), "float32"),
     ],
 )
 def test_each_kind_of_input_becomes_its_array(
@@ -120,6 +134,18 @@ STEPS: list[tuple[Manifest, Any, str, str]] = [
     (OPEN_TOKENS, [1, 2**64 - 1], "non_finite", "/1"),
     (COUNTS, [[1, 2], [1, 2.5]], "invalid_field", "/1/1"),
     (COUNTS, [[1, 2], [1, 2**31]], "non_finite", "/1/1"),
+    (COUNTS, [[1, None]], "invalid_field", "/0/1"),
+    (BYTES, [[1, 2], [256, 2]], "non_finite", "/1/0"),
+    (BYTES, [[1, 2], [1, -1]], "non_finite", "/1/1"),
+    (BYTES, [[1, True]], "invalid_field", "/0/1"),
+    (FLAGS, [[True, False], [True, 1]], "invalid_field", "/1/1"),
+    (FLAGS, [[True, None]], "invalid_field", "/0/1"),
+    (SIZED_TOKENS, [0, 20], "invalid_field", "/1"),
+    (SIZED_TOKENS, [1, 2, -1], "invalid_field", "/2"),
+    (WINDOW, [1, 2], "wrong_shape", ""),
+    (WINDOW, [1, 2, 3, 4, 5, 6], "wrong_shape", ""),
+    (PIECES, [1, 2], "wrong_shape", ""),
+    (PIECES, [1, 2, 3, 4], "wrong_shape", ""),
 ]
 
 
@@ -157,6 +183,61 @@ def test_an_unknown_token_and_null_become_their_special_tokens(steps: list[Any],
 
 def test_a_wrong_name_for_the_only_input_is_refused() -> None:
     assert refusal({"sequences": [{"steps": {"z": [ROW]}}]}) == ("invalid_field", "/sequences/0/steps")
+
+
+@pytest.mark.parametrize(
+    ("model", "steps", "detail"),
+    [
+        (WINDOW, [1, 2], "expected exactly 3 steps, got 2"),
+        (PIECES, [1, 2, 3, 4], "expected a multiple of 3 steps, got 4"),
+        (SIZED_TOKENS, [99], "token id 99 is out of range: ids are integers from 0 to 19"),
+        (OPEN_TOKENS, [-1], "token id -1 is out of range: ids are integers from 0"),
+        (TOKENS, [3], "token id 3 is not in the vocabulary"),
+        (BYTES, [[0, 256]], "256 does not fit into uint8, from 0 to 255"),
+        (FLAGS, [[1, 0]], "expected true or false, got a number"),
+    ],
+)
+def test_an_error_says_what_the_model_takes(model: Manifest, steps: Any, detail: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        decode(one(steps), model)
+    assert raised.value.detail == detail
+
+
+def test_integers_keep_every_digit() -> None:
+    """As float64, which has 53 bits, the last two would be equal."""
+    numbers = [-(2**63), 2**63 - 1, 2**53, 2**53 + 1]
+    (read,) = decode(one(numbers), manifest({"name": "x", "dtype": "int64"})).inputs
+    assert read.dtype == np.int64 and read.tolist() == numbers
+
+
+def test_padding_is_removed_before_a_window_is_counted() -> None:
+    body = one([1, 2, 3, 0]) | {"trim_padding": True}
+    assert decode(body, WINDOW).steps == 3
+    assert refusal(one([1, 2, 0]) | {"trim_padding": True}, WINDOW) == ("wrong_shape", "/sequences/0")
+
+
+def test_an_input_without_time_axis_is_one_row_and_may_be_absent() -> None:
+    item = decode(one({"x": [[1, 2]], "speaker": [3, 4]}, session="s"), SPEAKER)
+    assert [array.tolist() for array in (*item.inputs, *item.kept) if array is not None] == [[[1, 2]], [3, 4]]
+    for steps in ({"x": [[1, 2]]}, [[1, 2]]):
+        item = decode(one(steps, session="s"), SPEAKER)
+        assert len(item.inputs) == 1 and item.kept == (None,)
+    assert refusal(one({"speaker": [3, 4]}, session="s"), SPEAKER) == ("invalid_field", "/sequences/0/steps")
+
+
+def test_a_digest_tells_what_is_kept_and_which_outputs_are_requested() -> None:
+    x, kept = np.ones((1, 2), np.float32), np.ones(2, np.float32)
+    items = [
+        Item((x,)),
+        Item((x,), kept=(None, None)),
+        Item((x,), kept=(kept, None)),
+        Item((x,), kept=(None, kept)),
+        Item((x,), kept=(kept, kept)),
+        Item((x,), outputs=("a", "b")),
+        Item((x,), outputs=("b", "a")),
+        Item((x,), outputs=("ab",)),
+    ]
+    assert len({item.digest(False) for item in items}) == len(items)
 
 
 def test_a_long_string_among_numbers_takes_no_memory() -> None:

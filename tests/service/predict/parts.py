@@ -61,7 +61,7 @@ class SessionSums(SumEngine):
 
     provider = "fake"
     output_dtype = "float32"
-    output_dtypes = ("float32",)
+    output_dtypes: tuple[str, ...] = ("float32",)
 
     def __init__(self, manifest: Manifest = SUMS) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class SpeakerSums(SessionSums):
     def _step(self, sequence: Steps, start: int, stop: int) -> Result:
         sums = sequence.state[0] + np.cumsum(sequence.inputs[0][start:stop], axis=0)  # [steps, 1]
         y = sums + sequence.state[1].sum()
-        odds = np.repeat(np.float32([[0, 1]]), len(y), axis=0)
+        odds = np.repeat(np.array([[0, 1]], np.float32), len(y), axis=0)
         outputs = [y, y[:, 0].astype(np.int64), odds, y[-1:, 0]]
         if not sequence.keep_all:
             outputs = [output[-1:] for output in outputs]
