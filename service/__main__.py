@@ -5,10 +5,10 @@ import sys
 
 import click
 
-from service.cli import CONTEXT, inspect, keys, models, serve, sessions
+from service.cli import CONTEXT, import_, inspect, keys, models, serve, sessions
 
 
-@click.group(context_settings=CONTEXT, commands=[serve, models, inspect, sessions, keys])
+@click.group(context_settings=CONTEXT, commands=[serve, models, inspect, import_, sessions, keys])
 @click.version_option(package_name="cellgate")
 def main() -> None:
     """Serve recurrent sequence models over HTTP, with sessions that keep their state between requests.
@@ -18,6 +18,7 @@ def main() -> None:
       cellgate serve                                serve ./models on 127.0.0.1:8000
       cellgate models                               load the models in ./models and list them
       cellgate inspect other.onnx                   propose a manifest for an ONNX graph
+      cellgate import other.onnx --name other       propose it, try it, and place it in ./models
       cellgate sessions list                        list the sessions in the store
       cellgate keys new acme                        create an API key
     """

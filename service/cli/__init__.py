@@ -4,6 +4,7 @@ It knows click and how to print. It does not know how a server, a model or a ses
 imports the package that does inside its function, so that `--help` loads neither uvicorn nor ONNX Runtime.
 """
 
+from service.cli.import_ import import_
 from service.cli.inspect import inspect
 from service.cli.keys import keys
 from service.cli.models import models
@@ -11,4 +12,4 @@ from service.cli.options import CONTEXT
 from service.cli.serve import serve
 from service.cli.sessions import sessions
 
-__all__ = ["CONTEXT", "inspect", "keys", "models", "serve", "sessions"]
+__all__ = ["CONTEXT", "import_", "inspect", "keys", "models", "serve", "sessions"]

@@ -26,8 +26,8 @@ def inspect(graph: Path, output: Path | None, force: bool, options: dict[str, An
     """Propose a manifest (model.json) for an ONNX graph. Check it before use.
 
     The graph is run on invented values, whole and in pieces, to measure its axes, states and outputs. What
-    cannot be measured is "?" in the draft, and explained on stderr with the option that settles it. With
-    --example, an existing model.json of the output folder is kept, and only its example is replaced.
+    cannot be measured is "?" in the draft, and explained on stderr with the option that settles it. If the
+    output folder has a model.json, only its example is computed, if it is open or with --example.
 
     The exit status is 0 if the draft is complete, 1 if something is open; the draft is written in both cases.
 
@@ -39,11 +39,8 @@ def inspect(graph: Path, output: Path | None, force: bool, options: dict[str, An
     """
     from service.repository import Options, propose
 
-    there = output is not None and (output / MANIFEST_FILE).exists()
     try:
-        if output is not None and there and not force:
-            if options["steps"] is None:
-                raise click.ClickException(f"{output / MANIFEST_FILE} exists; --force replaces it")
+        if output is not None and (output / MANIFEST_FILE).exists() and not force:
             _replace_example(graph, output, options["steps"])
             return
         draft = propose(graph, Options(**options))
@@ -77,9 +74,11 @@ def write(folder: Path, text: str) -> None:
 
 
 def _replace_example(graph: Path, output: Path, steps: Any) -> None:
-    """Compute the example of a manifest that is there. Raises CellgateError."""
-    from service.repository import read_manifest, recompute_example
+    """Compute the example of a manifest that is there. Raises CellgateError or ClickException."""
+    from service.repository import needs_example, recompute_example
 
-    manifest = recompute_example(graph, read_manifest(output), steps)
+    if steps is None and not needs_example(output):
+        raise click.ClickException(f"{output / MANIFEST_FILE} exists; --force replaces it")
+    manifest = recompute_example(graph, output, steps)
     write(output, manifest.model_dump_json(indent=1) + "\n")
     click.echo(f"wrote the example of {output / MANIFEST_FILE}: check its answer")

@@ -26,12 +26,17 @@ def models(settings: Settings, as_json: bool) -> None:
       cellgate models
       cellgate models --models-dir /srv/models --json
     """
-    rows = asyncio.run(_load(settings))
+    rows = load_all(settings)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
         click.echo(_line(row))
+
+
+def load_all(settings: Settings) -> list[dict[str, Any]]:
+    """Load each model version, as the server would, and describe it. Raises StartupError if one fails."""
+    return asyncio.run(_load(settings))
 
 
 async def _load(settings: Settings) -> list[dict[str, Any]]:

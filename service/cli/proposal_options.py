@@ -15,7 +15,7 @@ NONE = "none"  # of an axis
 NO_AXIS = -1
 
 
-class _Assignment(click.ParamType):
+class _Assignment(click.ParamType[Any]):
     """NAME=VALUE. The name ends at the last "=" for which a value is left."""
 
     name = "NAME=VALUE"
@@ -36,7 +36,7 @@ class _Assignment(click.ParamType):
             self.fail(f"{value!r}: expected {self.name}", param, ctx)
 
 
-class _AxisType(click.ParamType):
+class _AxisType(click.ParamType[int]):
     name = "AXIS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -80,7 +80,9 @@ def _read_example(_: click.Context, __: click.Parameter, value: Path | None) -> 
 
 POSITIVE, COUNT = click.IntRange(min=1), click.IntRange(min=0)
 OPTIONS = [
-    click.option("--time-axis", type=_AxisType(), help=f"position of the time axis, from 0 on; {NONE}: there is none"),
+    click.option(
+        "--time-axis", type=_AxisType(), help=f"position of the time axis, from 0 on; {NONE}: there is none"
+    ),
     click.option("--batch-axis", type=_AxisType(), help="position of the batch axis, likewise"),
     click.option(
         "--state",
@@ -106,7 +108,9 @@ OPTIONS = [
     click.option("--hop", type=POSITIVE, help="how many of them are new in each call"),
     click.option("--carry", type=COUNT, help="how many of them the server repeats from the steps before"),
     click.option("--task", type=click.Choice(get_args(Task)), help="default: by the output"),
-    click.option("--labels", callback=_read_labels, help="names of the classes: a,b,c or @FILE with one a line"),
+    click.option(
+        "--labels", callback=_read_labels, help="names of the classes: a,b,c or @FILE with one a line"
+    ),
     click.option(
         "--example",
         "steps",
@@ -124,16 +128,15 @@ NAMES = (  # as in `repository.Options`
 
 
 def proposal_options(command: Command) -> Command:
-    """Add the options. The command receives them as one argument, `options`: fields of `repository.Options`."""
+    """Add the options. The command receives them as one argument, `options`: the fields of `Options`."""
 
     @functools.wraps(command)
-    def with_options(**arguments: Any) -> Any:
+    def with_options(*settings: Any, **arguments: Any) -> Any:
         options = {name: arguments.pop(name) for name in NAMES}
         options |= {name: dict(options[name]) for name in ("states", "constants", "dims")}
-        return command(options=options, **arguments)
+        return command(*settings, options=options, **arguments)
 
     decorated: Command = with_options
     for option in reversed(OPTIONS):
         decorated = option(decorated)
     return decorated
-

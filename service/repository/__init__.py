@@ -10,8 +10,9 @@ from service.repository.folders import ModelFolders, StoredModel, check_folders,
 from service.repository.load import Hardware, Loader, PreparedModel
 from service.repository.model import Model
 from service.repository.opening import SafeLoader
+from service.repository.placing import copy_graph, place
 from service.repository.proposal.options import Options
-from service.repository.propose import Draft, propose, recompute_example
+from service.repository.propose import Draft, needs_example, propose, recompute_example
 from service.repository.reload import Reloader, Scan, scan
 from service.repository.repository import Repository
 from service.repository.trial import Trials
@@ -33,6 +34,9 @@ __all__ = [
     "Trials",
     "Tried",
     "check_folders",
+    "copy_graph",
+    "needs_example",
+    "place",
     "propose",
     "read_manifest",
     "recompute_example",

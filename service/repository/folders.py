@@ -3,6 +3,7 @@
 models/<name>/<version>/{model.onnx, model.json}
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.names import MODEL_NAME, MODEL_VERSION
+from service.repository.proposal.open_fields import open_fields
 from service.repository.snapshot import fingerprint
 from service.sessions import Binding
 from service.state import StateLayout
@@ -52,12 +54,25 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise StartupError(f"{folder / MANIFEST_FILE}: {error.strerror}") from error
     except ValidationError as error:
-        # A fault of the JSON itself has no field, but names line and column.
-        faults = [
-            ".".join(map(str, fault["loc"])) + ": " * bool(fault["loc"]) + fault["msg"]
-            for fault in error.errors()
-        ]
+        faults = _open_fields(folder) or describe_faults(error)
         raise StartupError(f"{folder / MANIFEST_FILE}: {'; '.join(faults)}") from error
+
+
+def describe_faults(error: ValidationError) -> list[str]:
+    """A line for each field at fault."""
+    # A fault of the JSON itself has no field, but names line and column.
+    return [
+        ".".join(map(str, fault["loc"])) + ": " * bool(fault["loc"]) + fault["msg"]
+        for fault in error.errors()
+    ]
+
+
+def _open_fields(folder: Path) -> list[str]:
+    """What a draft by `cellgate inspect` leaves open."""
+    try:
+        return open_fields(json.loads((folder / MANIFEST_FILE).read_bytes()))
+    except (OSError, ValueError):
+        return []
 
 
 def read_binding(folder: Path) -> Binding:

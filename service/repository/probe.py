@@ -6,16 +6,18 @@ It knows the graph's inputs and outputs; it does not know manifests, batches or 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import onnxruntime as ort
 
 from service.engine import dtype_of
 from service.errors import StartupError
+from service.manifest import DType
 from service.repository.graph import Size, Value
 from service.sequence import Array
 
+SERVED: tuple[str, ...] = get_args(DType)
 QUIET = 4  # ONNX Runtime's log severity: fatal errors only; a failed run is a measurement
 
 
@@ -80,6 +82,16 @@ class Probe:
             return cls(ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"]))
         except Exception as error:
             raise StartupError(f"{graph}: ONNX Runtime cannot load it: {error}") from error
+
+    @property
+    def fault(self) -> str:
+        """Why no manifest can serve the graph, whatever it computes; "" if one may."""
+        if not self.inputs or not self.outputs:
+            return f"the graph has no {'output' if self.inputs else 'input'}"
+        foreign = [port for port in (*self.inputs, *self.outputs) if port.dtype not in SERVED]
+        return "; ".join(
+            f"{port.name!r} is {port.dtype}; expected one of {', '.join(SERVED)}" for port in foreign
+        )
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Every output, by name. Raises ProbeError with ONNX Runtime's words."""

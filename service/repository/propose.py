@@ -12,9 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.errors import StartupError
-from service.manifest import Manifest
+from service.manifest import MANIFEST_FILE, Manifest
+from service.repository.folders import describe_faults
 from service.repository.graph_file import GraphFile
 from service.repository.probe import Probe, ProbeError
+from service.repository.proposal.analysis import analyse
 from service.repository.proposal.draft import describe, describe_unmeasured
 from service.repository.proposal.example import with_example
 from service.repository.proposal.open_fields import OPEN, open_fields
@@ -47,40 +49,71 @@ def propose(graph: Path, options: Options | None = None) -> Draft:
     try:
         probe = Probe.open(graph)
     except StartupError as error:
-        document = describe_unmeasured(file, graph.name)
-        return Draft(document, (error.detail, *open_fields(document)))
+        return _unmeasured(file, graph, error.detail)
+    if probe.fault:
+        return _unmeasured(file, graph, probe.fault)
     subject = open_subject(probe, file, options)
     if not subject.sizes_found:
-        document = describe_unmeasured(file, graph.name)
-        return Draft(document, (_not_run(subject), *open_fields(document)))
-    description = describe(subject, file, graph.name, options)
-    return _complete(probe, description.document, description.notes, description.details, options)
+        return _unmeasured(file, graph, _not_run(subject))
+    analysis = analyse(subject, file, options)
+    document = describe(analysis, graph.name)
+    notes = (*analysis.notes, *analysis.pairing.notes)
+    return _complete(probe, document, notes, tuple(analysis.details), options)
 
 
-def recompute_example(graph: Path, manifest: Manifest, steps: Any) -> Manifest:
-    """A manifest with the graph's own answer to these steps. Raises StartupError."""
+def _unmeasured(file: GraphFile, graph: Path, reason: str) -> Draft:
+    document = describe_unmeasured(file, graph.name)
+    return Draft(document, (reason, *open_fields(document)))
+
+
+def needs_example(folder: Path) -> bool:
+    """Whether the manifest of a folder lacks nothing but its example. Raises StartupError."""
+    document = _read(folder)
+    return document.get("example") in (None, OPEN) and not open_fields(document | {"example": None})
+
+
+def recompute_example(graph: Path, folder: Path, steps: Any = None) -> Manifest:
+    """The manifest of a folder, with the graph's own answer to these steps, or to invented ones.
+
+    Raises StartupError.
+    """
+    path = folder / MANIFEST_FILE
+    document = _read(folder) | {"example": None}
     try:
-        return with_example(Probe.open(graph), manifest, steps)
+        return with_example(Probe.open(graph), Manifest.model_validate(document), steps)
+    except ValidationError as error:
+        faults = open_fields(document) or describe_faults(error)
+        raise StartupError(f"{path}: {'; '.join(faults)}") from error
     except (ValueError, ProbeError) as error:
-        raise StartupError(f"the example cannot be computed: {error}") from error
+        raise StartupError(f"{path}: the example cannot be computed: {error}") from error
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_FILE
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{path}: {error}") from error
+    if not isinstance(document, dict):
+        raise StartupError(f"{path}: expected a JSON object")
+    return document
 
 
 def _complete(
-    probe: Probe, document: dict[str, Any], notes: list[str], details: list[str], options: Options
+    probe: Probe, document: dict[str, Any], notes: tuple[str, ...], details: tuple[str, ...], options: Options
 ) -> Draft:
     """Add the example if nothing is open."""
     if open_fields(document) or details:
         document["example"] = OPEN
-        return Draft(document, (*details, *open_fields(document)), tuple(notes))
+        return Draft(document, (*details, *open_fields(document)), notes)
     try:
         manifest = with_example(probe, Manifest.model_validate(document), options.steps)
     except ValidationError as error:
-        faults = [".".join(map(str, fault["loc"])) + ": " + fault["msg"] for fault in error.errors()]
-        return Draft(document | {"example": OPEN}, tuple(faults), tuple(notes))
+        return Draft(document | {"example": OPEN}, tuple(describe_faults(error)), notes)
     except (ValueError, ProbeError) as error:
         document |= {"example": OPEN}
-        return Draft(document, (f"the example cannot be computed: {error}",), tuple(notes))
-    return Draft(document, (), tuple(notes), manifest)
+        return Draft(document, (f"the example cannot be computed: {error}",), notes)
+    return Draft(document, (), notes, manifest)
 
 
 def _not_run(subject: Subject) -> str:

@@ -1,7 +1,7 @@
 """Decides which axis of the input is time and which is batch, by measurement first and names second.
 
-Rows of a batch axis do not change one another; a step changes the steps after it. Each layout is given points;
-one that a measurement contradicts is left out.
+Rows of a batch axis do not change one another; a step changes the steps after it. Each layout is given
+points; one that a measurement contradicts is left out.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def measure(subject: Subject, port: Port, axis: int) -> Influence | None:
     if group is not None and port.sized(sizes)[axis] < 2:
         sizes = subject.sizes.grown(group)
     size = port.sized(sizes)[axis]
-    if size < 2:
+    if size < 2 or 0 in port.sized(sizes):
         return None
     try:
         feeds = subject.feeds(sizes, lengths=_row_length(subject, port))
@@ -79,14 +79,16 @@ def measure(subject: Subject, port: Port, axis: int) -> Influence | None:
 def _row_length(subject: Subject, port: Port) -> int:
     """A length that every row can have, whichever axis is time."""
     groups = subject.input_groups(port)
-    sizes = [size for size, group in zip(port.sized(subject.sizes.base), groups, strict=True) if group is not None]
+    sizes = [
+        size for size, group in zip(port.sized(subject.sizes.base), groups, strict=True) if group is not None
+    ]
     return min(sizes, default=1)
 
 
 def _disturb(feeds: dict[str, Array], name: str, axis: int, position: int) -> dict[str, Array]:
     """The same values, with one position of one axis of an input changed."""
     changed = feeds[name].copy()
-    place = (*[slice(None)] * axis, position)
+    place: tuple[slice | int, ...] = (*[slice(None)] * axis, position)
     values = changed[place]
     if values.dtype.kind == "f":
         changed[place] = -values - np.asarray(1.5, values.dtype)
@@ -105,7 +107,9 @@ def _changed(before: Array, after: Array, size: int) -> list[set[int]]:
     if not apart.any():
         return []
     axes = [axis for axis, length in enumerate(apart.shape) if length == size]
-    seen = [set(np.flatnonzero(np.moveaxis(apart, axis, 0).reshape(size, -1).any(axis=1))) for axis in axes]
+    seen: list[set[int]] = [
+        set(np.flatnonzero(np.moveaxis(apart, axis, 0).reshape(size, -1).any(axis=1))) for axis in axes
+    ]
     return seen or [set()]
 
 
@@ -193,4 +197,3 @@ def _name_points(port: Port, axis: int, says, denies) -> float:  # type: ignore[
     if not isinstance(name, str):
         return 0.0
     return 2.0 * bool(says(name)) - 3.0 * bool(denies(name))
-

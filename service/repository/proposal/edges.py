@@ -27,10 +27,10 @@ SEQUENCE_CELLS = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 LOOP_STATES = 2  # inputs of Loop before its states: trip count, condition
 # Operators that only move numbers, and the inputs whose numbers they move.
 MOVES: dict[str, tuple[int, ...]] = {
-    name: (0,)
-    for name in ("Identity", "Squeeze", "Unsqueeze", "Transpose", "Reshape", "Slice", "Split", "Gather")
-    + ("Cast", "Flatten", "Expand", "Pad", "Tile")
-} | {"Concat": tuple(range(64))}
+    **dict.fromkeys(("Identity", "Squeeze", "Unsqueeze", "Transpose", "Reshape", "Slice", "Split"), (0,)),
+    **dict.fromkeys(("Gather", "Cast", "Flatten", "Expand", "Pad", "Tile"), (0,)),
+    "Concat": tuple(range(64)),
+}
 SCALES = {"Mul": (0, 1), "Where": (1, 2)}  # a state that a flag resets
 TABLES = ("Gather", "DequantizeLinear", "Cast", "Identity")  # between an embedding's weights and its use
 
@@ -80,8 +80,8 @@ class Edges:
         for node, position in self._uses(name):
             if node.op_type == "Gather" and position == 1 and (table := self._table(node.inputs[0])):
                 axis = node.attributes.get("axis", 0)
-                sizes.append(table.dims[axis if isinstance(axis, int) else 0])
-        return min(sizes, default=None)
+                sizes.append(table.dims[axis] if isinstance(axis, int) and axis < len(table.dims) else 0)
+        return min((size for size in sizes if size), default=None)
 
     def is_before(self, first: str, second: str) -> bool:
         """Whether output `second` is computed from output `first`."""
@@ -119,7 +119,8 @@ class Edges:
 
     def _is_lengths(self, name: str) -> bool:
         return any(
-            node.op_type in SEQUENCE_CELLS and position == LENGTHS_INPUT for node, position in self._uses(name)
+            node.op_type in SEQUENCE_CELLS and position == LENGTHS_INPUT
+            for node, position in self._uses(name)
         )
 
     def _uses(self, name: str, moves: dict[str, tuple[int, ...]] = MOVES) -> Iterator[tuple[Node, int]]:

@@ -1,4 +1,4 @@
-"""What names of inputs, outputs and axes say: which are states, which belong together. It measures nothing."""
+"""What names of inputs, outputs and axes say: which are states, which belong together. Measures nothing."""
 
 import re
 
@@ -7,7 +7,9 @@ STATE_INPUT = re.compile(
     r"|buffer|context",
     re.IGNORECASE,
 )
-NEW_STATE = re.compile(r"(^|[^a-z])(hn|cn|hx|cx)([^a-z]|$)|state|hidden|new|next|present|updat", re.IGNORECASE)
+NEW_STATE = re.compile(
+    r"(^|[^a-z])(hn|cn|hx|cx)([^a-z]|$)|state|hidden|new|next|present|updat", re.IGNORECASE
+)
 BATCH_AXIS = re.compile(r"batch|rows|samples?_dim|^(n|b|bs|unk__0)$", re.IGNORECASE)
 TIME_AXIS = re.compile(r"time|seq|step|len|frame|^(t|l)$", re.IGNORECASE)
 LENGTHS = re.compile(r"len", re.IGNORECASE)

@@ -28,31 +28,29 @@ def _find(value: Any, path: Path) -> Iterator[Path]:
 
 def _explain(document: dict[str, Any], path: Path) -> str:
     owner = _owner(document, path)
+    name = repr(owner.get("name", owner.get("input", path[-1])))
     match path[0], *path[2:]:
         case "states", "output":
-            name = owner.get("input")
-            return f"which graph output is the new value of state {name!r}? Settle it with --state {name}=OUTPUT"
-        case "states", *_:
             return (
-                f"state {owner.get('input')!r} has another shape after each call. A state must keep its shape: "
-                "export the graph with a cache of fixed size"
+                f"which output is the new value of state {name}? Settle it with --state {name[1:-1]}=OUTPUT"
             )
+        case "states", "shape", *_:
+            return f"state {name} changes its shape. Export the graph with a cache of fixed size"
         case "constants", *_:
             return (
                 f"the graph takes {path[1]!r}, and only its documentation says which value. Settle it with "
                 f"--constant {path[1]}=VALUE"
             )
         case "inputs", "dims", *_:
-            name = owner.get("name")
-            return f"the graph does not fix the size of a step of {name!r}. Settle it with --dims {name}=SIZE,…"
+            return f"the graph does not fix a step's shape of {name}. Settle it with --dims {name[1:-1]}=SIZE"
         case "outputs", "dims", *_:
-            return f"the graph does not fix the size of output {owner.get('name')!r}; measure it by running it"
-        case ("inputs" | "outputs" | "states"), "dtype":
-            return f"the dtype of {owner.get('name', owner.get('input'))!r} cannot be served; cast it in the graph"
+            return f"the graph does not fix the shape of output {name}; it is measured once the graph runs"
+        case (("inputs" | "outputs" | "states"), "dtype"):
+            return f"the dtype of {name} cannot be served. Cast it in the graph"
         case "axes", *_:
             return f"which axis is {path[-1]}? Settle it with --time-axis and --batch-axis"
         case "example", *_:
-            return "it is computed once the other fields are settled; then run cellgate inspect with --example FILE"
+            return "settle the other fields; then cellgate inspect GRAPH -o FOLDER computes it"
     return "it must be filled in"
 
 

@@ -14,7 +14,9 @@ class Options:
     batch_axis: int | None = None
     states: dict[str, str] = field(default_factory=dict)  # output by input
     constants: dict[str, Any] = field(default_factory=dict)
-    dims: dict[str, tuple[int, ...]] = field(default_factory=dict)  # by input: the shape of a step in the graph
+    dims: dict[str, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # by input: the shape of a step in the graph
     window: int | None = None  # numbers along the first dim that one call takes
     hop: int | None = None  # new ones among them
     carry: int | None = None  # those of the steps before

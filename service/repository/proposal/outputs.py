@@ -1,4 +1,4 @@
-"""Describes the outputs that are answers: their axes, the shape of a step, and whether they are probabilities."""
+"""Describes the outputs that are answers: axes, the shape of a step, and whether it is probabilities."""
 
 from typing import Any
 
@@ -23,10 +23,11 @@ def answers(subject: Subject, pairs: dict[str, str], open_outputs: set[str]) -> 
 
 def describe(subject: Subject, name: str, main: Port, layout: Layout) -> tuple[dict[str, Any], str]:
     """The fields of an `OutputSpec`, and what is wrong with it: "" if nothing."""
-    port = subject.output(name)
     axes, fault = _axes(subject, name, main, layout)
     shape = subject.shapes[0][name]
-    is_last = layout.time is not None and axes.time is None and main.sized(subject.sizes.base)[layout.time] != 1
+    is_last = (
+        layout.time is not None and axes.time is None and main.sized(subject.sizes.base)[layout.time] != 1
+    )
     kept = _kept_time(layout, axes, shape, subject.output_groups(name)) if is_last else None
     placed = Layout(axes.batch, kept) if kept is not None else axes
     dims = [size for axis, size in enumerate(shape) if axis not in (placed.batch, placed.time)]
@@ -81,7 +82,9 @@ def _stretch_fault(subject: Subject, name: str, main: Port, source: int, target:
     before = subject.signature(main)[0][source], subject.shapes[0][name][target]
     if before[0] == before[1] and after[0] == after[1]:
         return ""
-    return f"output {name!r} has {before[1]} and {after[1]} steps for {before[0]} and {after[0]} steps of input"
+    return (
+        f"output {name!r} has {before[1]} and {after[1]} steps for {before[0]} and {after[0]} steps of input"
+    )
 
 
 def _position(
@@ -93,7 +96,7 @@ def _position(
     preferred: int | None,
     taken: int | None,
 ) -> int | None:
-    """The output's axis that belongs to the input's `axis`: it follows its size, or has the same fixed size."""
+    """The output's axis that belongs to the input's `axis`: it follows its size, or has its fixed size."""
     if axis is None:
         return None
     group = subject.input_groups(main)[axis]
@@ -101,9 +104,11 @@ def _position(
     if group is not None:
         found = [place for place, other in enumerate(groups) if other == group]
     else:
-        found = [place for place, n in enumerate(shape) if n == size and groups[place] is None and place != taken]
+        found = [
+            place for place, n in enumerate(shape) if n == size and groups[place] is None and place != taken
+        ]
         if size == 1 and preferred not in found:
-            return None if taken is not None else (found or [None])[0]
+            return None if taken is not None else (found[0] if found else None)
         found = [place for place in found if place == preferred] or found[: 1 if size > 1 else 0]
     return found[0] if found else None
 
@@ -119,5 +124,3 @@ def _is_distribution(subject: Subject, name: str, dims: list[int]) -> bool:
         if np.abs(y.sum(axis=-1) - 1).max(initial=0.0) > SUM_TOLERANCE.get(subject.output(name).dtype, 1e-4):
             return False
     return True
-
-

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from service.manifest import Axes, InputSpec, Manifest, StateSpec
-from service.repository.probe import Probe
+from service.repository.probe import Probe, ProbeError
 from service.sequence import Array
 
 
@@ -30,9 +30,14 @@ def answer(probe: Probe, manifest: Manifest, values: Mapping[str, Array]) -> Arr
             feeds[spec.graph_input] = _fed(spec, values[spec.name], start, size, axes)
         if manifest.lengths:
             feeds[manifest.lengths] = np.full(_rows(axes), size, ports[manifest.lengths].dtype)
-        outputs = probe.run(feeds | {n: _repeated(x, s, axes) for (n, x), s in _with(states, manifest.states)})
+        outputs = probe.run(
+            feeds | {n: _repeated(x, s, axes) for (n, x), s in _with(states, manifest.states)}
+        )
         states = {state.input: _row(state, outputs[state.output]) for state in manifest.states}
-    return _last(manifest, outputs[manifest.outputs[0].name])
+    y = outputs[manifest.outputs[0].name]
+    if not y.size:
+        raise ProbeError("the answer is an empty array")
+    return _last(manifest, y)
 
 
 def read_steps(manifest: Manifest, steps: Any) -> dict[str, Array]:
@@ -83,8 +88,10 @@ def _fed(spec: InputSpec, x: Array, start: int, size: int, axes: Axes) -> Array:
     else:
         part = x[start : start + size]
     if axes.time is None:
-        return part[0] if axes.batch is None else np.repeat(
-            np.expand_dims(part[0], axes.batch), _rows(axes), axis=axes.batch
+        return (
+            part[0]
+            if axes.batch is None
+            else np.repeat(np.expand_dims(part[0], axes.batch), _rows(axes), axis=axes.batch)
         )
     if axes.batch is None:
         return np.ascontiguousarray(np.moveaxis(part, 0, axes.time))

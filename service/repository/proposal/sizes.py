@@ -42,7 +42,9 @@ class Sizes:
 
     def resized(self, sizes: Mapping[int, int]) -> Assignment:
         """The sizes, with some groups of a given size."""
-        return {name: sizes.get(-1 if (g := self.group(name)) is None else g, n) for name, n in self.base.items()}
+        return {
+            name: sizes.get(-1 if (g := self.group(name)) is None else g, n) for name, n in self.base.items()
+        }
 
 
 def find_sizes(ports: list[Port], weight_sizes: list[int], runs: Runs) -> Sizes | None:

@@ -1,7 +1,7 @@
 """Pairs state inputs with the outputs that hold their new values.
 
-In this order: by the graph's edges, by names, then by shape and dtype, where cutting a sequence decides between
-several. What remains open is said.
+In this order: by the graph's edges, by names, then by shape and dtype, where cutting a sequence decides
+between several. What remains open is said.
 """
 
 import itertools
@@ -45,7 +45,9 @@ def pair(subject: Subject, given: dict[str, str]) -> Pairing:
     pairing = Pairing(dict(given), set(given))
     fits = fitting(subject)
     for each in subject.edges.recurrences():
-        free = [name for name in each.outputs if name in fits.get(each.input, ()) and name not in _taken(pairing)]
+        free = [
+            name for name in each.outputs if name in fits.get(each.input, ()) and name not in _taken(pairing)
+        ]
         if each.has_cell and free and each.input not in pairing.pairs:
             pairing.pairs[each.input] = free[0]
             pairing.sure.add(each.input)
@@ -69,7 +71,7 @@ def settle(subject: Subject, pairing: Pairing, main: Port, cutter: Cutter | None
     }
     loose = {name: others for name, others in loose.items() if others}
     if cutter is None:
-        _settle_without_time(subject, pairing, loose)
+        _settle_without_time(pairing, loose)
         return True
     return _settle_by_cuts(pairing, loose, cutter, fits)
 
@@ -84,14 +86,18 @@ def _settle_by_cuts(
             pairing.notes.append("states are paired by measurement; their names say otherwise")
     if len(agreeing) == 1:
         found = agreeing[0].keys() - pairing.pairs.keys()
-        pairing.notes += [f"{name!r} is a state: a sequence cut in pieces then gives the same" for name in sorted(found)]
+        pairing.notes += [
+            f"{name!r} is a state: a sequence cut in pieces then gives the same" for name in sorted(found)
+        ]
         pairing.pairs = agreeing[0]
         return True
     hinted = {name: others for name, others in loose.items() if STATE_INPUT.search(name)}
     if len(agreeing) > 1:
         unclear = {name for name in loose if len({each.get(name) for each in agreeing}) > 1}
         pairing.open |= {name: loose[name] for name in unclear}
-        pairing.pairs |= {name: agreeing[0][name] for name in loose if name not in unclear and name in agreeing[0]}
+        pairing.pairs |= {
+            name: agreeing[0][name] for name in loose if name not in unclear and name in agreeing[0]
+        }
         return True
     for name, others in hinted.items():
         free = [other for other in others if other not in _taken(pairing)]
@@ -102,7 +108,7 @@ def _settle_by_cuts(
     return False
 
 
-def _settle_without_time(subject: Subject, pairing: Pairing, loose: dict[str, list[str]]) -> None:
+def _settle_without_time(pairing: Pairing, loose: dict[str, list[str]]) -> None:
     """One step a call: nothing can be cut, so only shapes and hints are left."""
     for name in sorted(loose, key=lambda name: not STATE_INPUT.search(name)):
         free = [other for other in loose[name] if other not in _taken(pairing)]
@@ -112,7 +118,9 @@ def _settle_without_time(subject: Subject, pairing: Pairing, loose: dict[str, li
         chosen = free if len(free) == 1 else marked
         if len(chosen) == 1 and (hinted or not any(set(loose[rival]) & set(chosen) for rival in rivals)):
             pairing.pairs[name] = chosen[0]
-            pairing.notes.append(f"{name!r} is taken for a state with the new value {chosen[0]!r}, by its shape")
+            pairing.notes.append(
+                f"{name!r} is taken for a state with the new value {chosen[0]!r}, by its shape"
+            )
         elif free and (hinted or len(free) > 1):
             pairing.open[name] = free
 

@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
+from service.repository.probe import Port, Probe, ProbeError
 from service.repository.proposal.edges import Edges
 from service.repository.proposal.sizes import Assignment, Sizes, find_sizes
-from service.repository.probe import Port, Probe, ProbeError
 from service.sequence import Array
 
 SPREAD = 0.5  # standard deviation of invented floats
@@ -40,7 +40,7 @@ class Subject:
         return [port for port in self.inputs if port.name not in self.constants]
 
     def find_sizes(self, unset: list[str]) -> bool:
-        """Find sizes, and placeholders of the `unset` constants, with which it runs. False: none were found."""
+        """Find sizes, and placeholders of `unset` constants, with which it runs. False: none were found."""
         faults: set[str] = set()
 
         def runs(sizes: Assignment) -> bool:
@@ -52,7 +52,7 @@ class Subject:
             return True
 
         for value in PLACEHOLDERS if unset else PLACEHOLDERS[:1]:
-            self.constants |= {name: np.full_like(self.constants[name], value) for name in unset}
+            self.constants |= {name: _placeholder(self.constants[name], value) for name in unset}
             found = find_sizes(self.ports, self.edges.weight_sizes, runs)
             if found is not None:
                 self.sizes = found
@@ -115,6 +115,11 @@ class Subject:
         """An output, with the shape that it had with the base sizes."""
         port = next(port for port in self.probe.outputs if port.name == name)
         return Port(name, port.dtype, tuple(self.shapes[0][name]))
+
+
+def _placeholder(constant: Array, value: int) -> Array:
+    """An array like `constant`, of a value that its dtype may not hold."""
+    return np.full(constant.shape, value).astype(constant.dtype)
 
 
 def is_same(a: Array, b: Array) -> bool:

@@ -1,4 +1,4 @@
-"""Opens a graph for inspection: finds constants and lengths among its inputs, and sizes with which it runs."""
+"""Opens a graph for inspection: finds its constants and lengths, and sizes with which it runs."""
 
 import dataclasses
 
@@ -59,7 +59,9 @@ def _constant(port: Port, value: object) -> Array:
 def _lengths(inputs: list[Port], edges: Edges, options: Options) -> str | None:
     """The input that takes the lengths of rows: read as such by an operator, or named so."""
     possible = [
-        port for port in inputs if port.is_integer and len(port.shape) == 1 and port.name not in options.states
+        port
+        for port in inputs
+        if port.is_integer and len(port.shape) == 1 and port.name not in options.states
     ]
     read = [port.name for port in possible if port.name in edges.lengths]
     named = [port.name for port in possible if LENGTHS.search(port.name)]

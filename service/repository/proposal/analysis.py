@@ -1,0 +1,154 @@
+"""What was measured of a graph: its main input, its axes and states, and whether sequences may be cut."""
+
+import functools
+from dataclasses import dataclass, field
+
+from service.repository.graph_file import GraphFile
+from service.repository.probe import Port
+from service.repository.proposal.axes import Layout, all_layouts, choose_layout
+from service.repository.proposal.cuts import Cutter
+from service.repository.proposal.names import STATE_INPUT, TIME_AXIS
+from service.repository.proposal.options import NO_AXIS, Options
+from service.repository.proposal.states import Pairing, pair, settle
+from service.repository.proposal.subject import Subject
+
+
+@dataclass
+class Analysis:
+    """A graph and what is known of it."""
+
+    subject: Subject
+    file: GraphFile
+    options: Options
+    pairing: Pairing
+    main: Port  # the input whose axes are those of the manifest
+    layout: Layout  # of the main input
+    rows_are_independent: bool
+    causal: bool = True
+    notes: list[str] = field(default_factory=list)  # what should be checked
+    details: list[str] = field(default_factory=list)  # what is open, and no field can express
+
+    @functools.cached_property
+    def batch_group(self) -> int | None:
+        """The group of sizes of the batch; None: it is fixed, or there is none."""
+        batch = self.layout.batch
+        return None if batch is None else self.subject.input_groups(self.main)[batch]
+
+    @functools.cached_property
+    def batch_size(self) -> int | None:
+        """The fixed size of the batch; None: it can change, or there is none."""
+        return self._fixed_size(self.layout.batch)
+
+    @functools.cached_property
+    def time_size(self) -> int | None:
+        """The fixed number of steps of a call."""
+        return self._fixed_size(self.layout.time)
+
+    @property
+    def inner_layout(self) -> Layout:
+        """The axes of an input without a time axis: those behind it move up."""
+        batch, time = self.layout.batch, self.layout.time
+        is_behind = batch is not None and time is not None and batch > time
+        return Layout(batch - 1 if is_behind and batch else batch, None)
+
+    @property
+    def window(self) -> tuple[int | None, int | None, int | None]:
+        """Window, hop and carry."""
+        return _window(self.file, self.options, self.main)
+
+    def _fixed_size(self, axis: int | None) -> int | None:
+        if axis is None or self.subject.input_groups(self.main)[axis] is not None:
+            return None
+        return self.main.sized(self.subject.sizes.base)[axis]
+
+
+def analyse(subject: Subject, file: GraphFile, options: Options) -> Analysis:
+    """Measure a graph that runs."""
+    pairing = pair(subject, _known_pairs(subject, options))
+    main = _main_input(subject, pairing)
+    state_groups = {
+        group
+        for port in subject.ports
+        if port.name in pairing.pairs
+        for group in subject.input_groups(port)
+        if group is not None
+    }
+    layout, independent = choose_layout(subject, main, state_groups, _wanted(file, options, main))
+    analysis = Analysis(subject, file, options, pairing, main, layout, independent)
+    _settle(analysis)
+    return analysis
+
+
+def _known_pairs(subject: Subject, options: Options) -> dict[str, str]:
+    """The given pairs of names that are there."""
+    inputs = {port.name for port in subject.ports}
+    outputs = {port.name for port in subject.probe.outputs}
+    return {name: output for name, output in options.states.items() if name in inputs and output in outputs}
+
+
+def _main_input(subject: Subject, pairing: Pairing) -> Port:
+    """The input with most axes that change, then with most axes, then the first."""
+    known = {*pairing.pairs, subject.lengths}
+    rest = [port for port in subject.ports if port.name not in known] or subject.ports or subject.inputs
+
+    def rank(port: Port) -> tuple[bool, int, int]:
+        groups = {group for group in subject.input_groups(port) if group is not None}
+        return (not STATE_INPUT.search(port.name), len(groups), len(port.shape))
+
+    return max(rest, key=rank)
+
+
+def _wanted(file: GraphFile, options: Options, main: Port) -> list[Layout] | None:
+    """The layouts that the options allow; None: all."""
+    time, batch = options.time_axis, options.batch_axis
+    if time is None and any(size is not None for size in _window(file, options, main)):
+        time = NO_AXIS
+    if time is None and batch is None:
+        return None
+    wanted = [
+        each
+        for each in all_layouts(len(main.shape))
+        if (time is None or each.time == (None if time == NO_AXIS else time))
+        and (batch is None or each.batch == (None if batch == NO_AXIS else batch))
+    ]
+    return wanted or None
+
+
+def _window(file: GraphFile, options: Options, main: Port) -> tuple[int | None, int | None, int | None]:
+    """Window, hop and carry: given, or what a streaming exporter wrote into the file."""
+    if options.window is None and options.hop is None and options.carry is None:
+        window, hop = file.metadata.get("T", ""), file.metadata.get("decode_chunk_len", "")
+        if window.isdecimal() and hop.isdecimal() and int(window) in main.shape:
+            return int(window), int(hop), None
+    return options.window, options.hop, options.carry
+
+
+def _settle(analysis: Analysis) -> None:
+    """Settle the states that are left, and whether a sequence may be cut."""
+    subject, pairing = analysis.subject, analysis.pairing
+    cutter = Cutter.of(subject, analysis.main, analysis.layout)
+    can_cut = settle(subject, pairing, analysis.main, cutter)
+    if cutter is None or pairing.open:
+        return
+    if not pairing.pairs:
+        analysis.causal = cutter.keeps_prefixes()
+    elif not can_cut and _is_window_of_samples(analysis):
+        analysis.layout = Layout(analysis.layout.batch, None)
+    elif not can_cut:
+        analysis.causal = False
+        analysis.notes.append(
+            "a sequence that is cut in pieces is answered otherwise than a whole one, so causal is false and "
+            "there are no sessions. If it should not look ahead, check the pairs of states (--state IN=OUT)"
+        )
+
+
+def _is_window_of_samples(analysis: Analysis) -> bool:
+    """Whether what looked like a time axis of single numbers is a window of a size that is not known."""
+    subject, main, time = analysis.subject, analysis.main, analysis.layout.time
+    if time is None or len(main.shape) != 2 or not main.is_float:
+        return False
+    group, name = subject.input_groups(main)[time], main.shape[time]
+    new_states = analysis.pairing.pairs.values()
+    answers = [port.name for port in subject.probe.outputs if port.name not in new_states]
+    follows = any(group in subject.output_groups(answer) for answer in answers)
+    return not follows and not (isinstance(name, str) and TIME_AXIS.search(name))
