@@ -3,6 +3,24 @@
 from dataclasses import dataclass
 
 MAX_INTEGERS = 64  # of a tensor whose values are kept
+# TensorProto.DataType from 1 on, by numpy's names where there are.
+DTYPES = (
+    *(
+        "float32",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "int64",
+        "string",
+        "bool",
+        "float16",
+        "float64",
+    ),
+    *("uint32", "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn", "float8e4m3fnuz"),
+    *("float8e5m2", "float8e5m2fnuz", "uint4", "int4", "float4e2m1", "float8e8m0"),
+)
 Size = int | str | None  # a number, an axis name, or neither
 
 

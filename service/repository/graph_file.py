@@ -9,37 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from service.errors import StartupError
-from service.repository.graph import MAX_INTEGERS, Attribute, Graph, Node, Size, Tensor, Value
+from service.repository.graph import DTYPES, MAX_INTEGERS, Attribute, Graph, Node, Size, Tensor, Value
 from service.repository.protobuf import BYTES, MAX_BYTES, Field, Fields, File, MalformedFile, Message
 
 MAX_DEPTH = 20  # of graphs within nodes within graphs
-# TensorProto.DataType from 1 on, by numpy's names where there are.
-DTYPES = [
-    "float32",
-    "uint8",
-    "int8",
-    "uint16",
-    "int16",
-    "int32",
-    "int64",
-    "string",
-    "bool",
-    "float16",
-    "float64",
-    "uint32",
-    "uint64",
-    "complex64",
-    "complex128",
-    "bfloat16",
-    "float8e4m3fn",
-    "float8e4m3fnuz",
-    "float8e5m2",
-    "float8e5m2fnuz",
-    "uint4",
-    "int4",
-    "float4e2m1",
-    "float8e8m0",
-]
 EXTERNAL = 1  # TensorProto.DataLocation
 NOT_A_TENSOR = {4: "sequence", 5: "map", 7: "opaque", 8: "sparse tensor", 9: "optional"}  # TypeProto
 

@@ -42,7 +42,7 @@ class Snapshot:
     def read(cls, folder: Path) -> "Snapshot":
         """Read a folder. Raises StartupError if a file is missing, too large, or is no graph."""
         files = _external_files(folder)
-        if (total := num_bytes(folder)) > memory_bytes():
+        if (total := _total(folder, files)) > memory_bytes():
             raise StartupError(f"{folder}: its files have {total} bytes, more than this machine's memory")
         content = {name: _read(folder / name) for name in (MANIFEST_FILE, GRAPH_FILE, *files)}
         digests = {name: hashed for name, (_, hashed) in content.items()}
@@ -83,7 +83,7 @@ def signature(folder: Path) -> Signature | None:
 
 def num_bytes(folder: Path) -> int:
     """The size of a version's graph and of the files that it names. Raises StartupError."""
-    return sum(_size(folder / name) for name in (GRAPH_FILE, *_external_files(folder)))
+    return _total(folder, _external_files(folder))
 
 
 def memory_bytes() -> int:
@@ -115,6 +115,10 @@ def _sign(path: Path) -> FileSignature:
     except OSError as error:
         return (error.errno or 0,)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _total(folder: Path, files: tuple[str, ...]) -> int:
+    return sum(_size(folder / name) for name in (GRAPH_FILE, *files))
 
 
 def _size(path: Path) -> int:

@@ -177,6 +177,14 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
         GraphFile.read(tmp_path)
 
 
+def test_a_file_of_more_fields_than_a_graph_has_is_refused(tmp_path: Path) -> None:
+    """It takes seconds to read, not hours."""
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"\x50\x00" * 1_000_001)
+    with pytest.raises(StartupError, match="more than 1000000 fields"):
+        GraphFile.read(path)
+
+
 def test_every_prefix_of_a_file_is_read_or_refused(tmp_path: Path) -> None:
     """A copy under way: the file grows."""
     whole = (graphs.UNIFORM.write(tmp_path) / "model.onnx").read_bytes()
