@@ -1,0 +1,207 @@
+"""The law: a graph that is served answers as bare ONNX Runtime does, in every split, batch and session.
+
+A graph that is not served is refused with a message that names the reason.
+"""
+
+import re
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from service.engine import Batching
+from service.errors import StartupError
+from service.manifest import GRAPH_FILE, Manifest
+from service.repository import Hardware, Loader, PreparedModel, propose
+from service.sequence import Array, Sequence, State
+from tests.service.foreign import manifests
+from tests.service.foreign.graph import build
+from tests.service.foreign.kind import Kind
+from tests.service.foreign.truth import Steps, Truth, invent
+
+BATCHING = Batching(max_batch=6, chunk_steps=7, max_waiting=99)
+MAX_STEPS = 23
+# What a manifest with that claim may be refused with. "example": the answer itself is another one.
+EXAMPLE, SHAPE = "the example gives", r"the shape \["
+FIT, FAILS = "does not fit the graph", "the graph fails"
+CUT, ROWS = "cut in pieces it answers something else by", "influence each other by"
+REASONS = {
+    "swap_states": f"{CUT}.*(causal.*paired)|{FIT}|{EXAMPLE}|{FAILS}",
+    "claim_causal": f"{CUT}.*causal|{EXAMPLE}",
+    "swap_axes": f"{ROWS}.*batch|{CUT}|{FIT}|{EXAMPLE}|{FAILS}|{SHAPE}",
+    "deny_time": f"{ROWS}.*batch|has no batch axis: |{FIT}|{EXAMPLE}|{FAILS}|{SHAPE}",
+    "claim_last": f"{FIT}|{SHAPE}|{EXAMPLE}",
+    "claim_all": f"{FIT}|{SHAPE}|{EXAMPLE}",
+    "widen_output": f"{FIT}|{SHAPE}|{EXAMPLE}",
+    "widen_state": f"{FIT}|{FAILS}",
+    "drop_state": f"{FIT}.*not in the manifest",
+    "change_dtype": f"{FIT}.*float",
+    "deny_influence": f"{ROWS}.*is axis . the batch",
+    "expect_another_answer": EXAMPLE,
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a graph."""
+
+    served: bool
+    exact: bool = False
+    message: str = ""
+
+
+def check(kind: Kind, root: Path, *, lie: str = "", seed: int = 0) -> Verdict | None:
+    """Hold the law for one graph below `root`, an empty folder; None: the lie would not be one.
+
+    Raises AssertionError if it is broken.
+    """
+    fields = manifests.false(kind, lie) if lie else manifests.right(kind)
+    if fields is None:
+        return None
+    model = build(kind)
+    truth, random = Truth(kind, model), np.random.default_rng(seed)
+    place(kind, model, truth, fields, root, lie)
+    try:
+        prepared = Loader(BATCHING, Hardware("cpu", 1)).prepare(root / "graph" / "1")
+    except StartupError as error:
+        assert lie, f"refused: {error.detail}"
+        assert re.search(REASONS[lie], error.detail, re.DOTALL), f"{lie} is refused with: {error.detail}"
+        return Verdict(False, message=error.detail)
+    hold(kind, truth, prepared, random)
+    return Verdict(True, prepared.difference == 0)
+
+
+def check_draft(kind: Kind, root: Path, *, seed: int = 0) -> Verdict:
+    """Hold the law for what `inspect` proposes, without any option. Raises AssertionError if it is broken."""
+    folder = root / "graph" / "1"
+    folder.mkdir(parents=True)
+    model = build(kind)
+    onnx.save(model, folder / GRAPH_FILE)
+    draft = propose(folder / GRAPH_FILE)
+    if draft.manifest is None:
+        assert draft.open, "the draft is not complete, and does not say why"
+        return Verdict(False, message="; ".join(draft.open))
+    draft.manifest.write(folder)
+    try:
+        prepared = Loader(BATCHING, Hardware("cpu", 1)).prepare(folder)
+    except StartupError as error:
+        return Verdict(False, message=error.detail)
+    right = Manifest.model_validate(manifests.right(kind))
+    pairs = {state.input: state.output for state in right.states}
+    wrong = [s.input for s in draft.manifest.states if pairs.get(s.input, s.output) != s.output]
+    assert not wrong, f"paired wrongly: {wrong}"
+    if other := _other_readings(draft.manifest, right):
+        return Verdict(True, prepared.difference == 0, f"another reading of {', '.join(other)}")
+    hold(kind, Truth(kind, model), prepared, np.random.default_rng(seed))
+    return Verdict(True, prepared.difference == 0)
+
+
+def _other_readings(draft: Manifest, right: Manifest) -> list[str]:
+    """The parts that a draft reads otherwise than the author, such as steps as rows: no file says it."""
+
+    def readings(manifest: Manifest) -> dict[str, Any]:
+        return {
+            "axes": (manifest.axes.batch, manifest.axes.time),
+            "inputs": {(spec.graph_input, spec.per, spec.dims) for spec in manifest.inputs},
+            "states": {state.input for state in manifest.states},
+            "outputs": {(spec.name, spec.dims, spec.steps, spec.axes) for spec in manifest.outputs},
+        }
+
+    ours, meant = readings(draft), readings(right)
+    return [part for part in ours if ours[part] != meant[part]]
+
+
+def place(
+    kind: Kind, model: onnx.ModelProto, truth: Truth, fields: dict[str, Any], root: Path, lie: str
+) -> None:
+    """Write the version folder.
+
+    The example of a false manifest accepts any answer, as if it had been computed with that manifest.
+    """
+    folder = root / "graph" / "1"
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / GRAPH_FILE)
+    is_window = kind.time == "fixed" and not (kind.keeps and kind.can_be_cut)
+    steps = invent(kind, kind.unit if is_window else 5 * kind.unit, np.random.default_rng(1))
+    example = manifests.example(kind, truth, steps)
+    if lie == "expect_another_answer":
+        example["output"] = (np.array(example["output"], np.float64) + 1).tolist()
+    elif lie:
+        example["tolerance"] = 1e9
+    Manifest.model_validate(fields | {"example": example}).write(folder)
+
+
+@dataclass
+class Client:
+    """A sequence on its way, in one piece or in several of a session."""
+
+    steps: Steps
+    ends: list[int]  # of the pieces to come
+    state: State
+    done: int = 0  # steps
+    answers: list[list[Array]] = field(default_factory=list)  # of each piece, by output
+
+
+def hold(kind: Kind, truth: Truth, prepared: PreparedModel, random: np.random.Generator) -> None:
+    """Compare batches, splits and sessions with bare ONNX Runtime."""
+    layout, names = prepared.engine.layout, {kind.name(role): role for role in ("y", "second", "h_out")}
+    roles = [names[spec.name] for spec in prepared.manifest.outputs]
+    clients = [_client(kind, prepared, random) for _ in range(8)]
+    while waiting := [client for client in clients if client.ends]:
+        sequences = [_next_piece(client, prepared.manifest) for client in waiting]
+        _run(prepared, sequences)
+        for client, sequence in zip(waiting, sequences, strict=True):
+            client.answers.append([sequence.output(index) for index in range(len(roles))])
+            client.state = layout.unpack(layout.pack(sequence.state))
+            client.done = client.ends.pop(0)
+    for client in clients:
+        expected = truth.answer(client.steps)
+        for index, role in enumerate(roles):
+            pieces = [answer[index] for answer in client.answers]
+            _compare(kind, role, pieces, expected[role], prepared)
+
+
+def _client(kind: Kind, prepared: PreparedModel, random: np.random.Generator) -> Client:
+    manifest = prepared.manifest
+    units = int(random.integers(1, 1 + MAX_STEPS // kind.unit))
+    steps = invent(kind, manifest.exact_steps or units * kind.unit, random)
+    state = prepared.engine.initial_state
+    if kind.static:
+        state = prepared.engine.layout.with_values(state, {kind.name("static"): steps.static})
+    cuts = random.integers(1, units + 1, 3) * kind.unit if manifest.chunkable else ()
+    return Client(steps, sorted({*map(int, cuts), len(steps.x)}), state)
+
+
+def _next_piece(client: Client, manifest: Manifest) -> Sequence:
+    x = client.steps.x[client.done : client.ends[0]]
+    return Sequence((x,), client.state, keep_all=True, extra=tuple(range(1, len(manifest.outputs))))
+
+
+def _run(prepared: PreparedModel, sequences: Items[Sequence]) -> None:
+    for sequence in sequences:
+        prepared.scheduler.add(sequence)
+    while batch := prepared.scheduler.schedule(0.0):
+        prepared.scheduler.commit(batch, prepared.engine.run(batch))
+
+
+def _compare(kind: Kind, role: str, pieces: list[Array], expected: Array, prepared: PreparedModel) -> None:
+    """`expected`: of every step, or of the last."""
+    has_all = expected.ndim == pieces[-1].ndim
+    actual = np.concatenate(pieces) if has_all else pieces[-1][-1]
+    assert actual.shape == expected.shape, f"{role}: {actual.shape}, not {expected.shape}"
+    if prepared.difference == 0:
+        assert np.array_equal(actual, expected), f"{role}: exact, but {_apart(actual, expected):g} apart"
+        return
+    if expected.dtype.kind in "iu":  # an argmax, which rounding before it may turn
+        assert (actual != expected).sum() <= 1 + expected.size // 10, f"{role}: {actual}, not {expected}"
+        return
+    scale = float(np.abs(expected).max(initial=0)) or 1.0
+    bound = (0.05 if kind.state_dtype == "float16" else 1e-4) * scale
+    assert _apart(actual, expected) <= bound, f"{role}: {_apart(actual, expected):g} apart, at most {bound:g}"
+
+
+def _apart(actual: Array, expected: Array) -> float:
+    return float(np.abs(actual.astype(np.float64) - expected).max(initial=0))
