@@ -85,7 +85,10 @@ def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> N
 
 def _writable(output: Array) -> Any:
     """An array, or a number, that orjson writes. NaN and infinities become null."""
-    return np.ascontiguousarray(output) if output.ndim else output[()]
+    if output.ndim:
+        return np.ascontiguousarray(output)
+    # A float32 is written in its own digits. ONNX Runtime's int64 is numpy's longlong, unknown to orjson.
+    return output[()] if output.dtype.kind == "f" else output.item()
 
 
 def _dump(prediction: dict[str, Any], session: str | None, step: int | None) -> bytes:
