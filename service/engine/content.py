@@ -1,11 +1,15 @@
 """A graph and its external files in memory, to be opened in the place of the files on disk."""
 
-from collections.abc import Mapping
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import onnxruntime as ort
 
 from service.errors import StartupError
+from service.manifest import GRAPH_FILE
 
 
 @dataclass(slots=True, frozen=True)
@@ -14,20 +18,43 @@ class GraphContent:
 
     graph: bytes
     files: Mapping[str, bytes | bytearray] = field(default_factory=dict)  # by the name that the graph gives
+    is_nested: bool = False  # whether a subgraph or a function names such a file
 
-    def provide_to(self, options: ort.SessionOptions) -> None:
-        """Have a session read the files from memory. It copies what it needs when it is created.
+    @contextlib.contextmanager
+    def source(self, options: ort.SessionOptions) -> Iterator[str | bytes]:
+        """What a session is created from, within the block: not the files on disk.
 
-        Otherwise it would map the files: one that is overwritten in place would change the weights, and one
-        that is truncated would end the process. Raises StartupError if ONNX Runtime cannot do so.
+        ONNX Runtime would map those: one that is overwritten in place would change the weights, and one that
+        is truncated would end the process. It reads files from memory, but not those of subgraphs: then all
+        files are copied to a private folder. Raises StartupError if neither is possible.
         """
-        if not self.files:
+        if self.is_nested:
+            with self._copied() as path:
+                yield path
             return
-        if not hasattr(options, "add_external_initializers_from_files_in_memory"):
-            raise StartupError(
-                f"weights in external files need a later ONNX Runtime than {ort.__version__}: "
-                "pip install -U onnxruntime"
+        if self.files:
+            if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+                raise StartupError(
+                    f"weights in external files need a later ONNX Runtime than {ort.__version__}: "
+                    "pip install -U onnxruntime"
+                )
+            sizes = [len(content) for content in self.files.values()]
+            options.add_external_initializers_from_files_in_memory(
+                list(self.files), list(self.files.values()), sizes
             )
-        options.add_external_initializers_from_files_in_memory(
-            list(self.files), list(self.files.values()), [len(content) for content in self.files.values()]
-        )
+        yield self.graph
+
+    @contextlib.contextmanager
+    def _copied(self) -> Iterator[str]:
+        """The path of the graph in a folder that is deleted after the block; what is mapped stays."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="cellgate-graph-") as folder:
+                graph = Path(folder, GRAPH_FILE)
+                for name, content in self.files.items():
+                    path = Path(folder, name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                graph.write_bytes(self.graph)
+                yield str(graph)
+        except OSError as error:
+            raise StartupError(f"external files of subgraphs cannot be copied: {error}") from error

@@ -3,6 +3,7 @@
 It computes nothing; `service.engine.onnx` runs the session.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -72,13 +73,12 @@ def load_session(
         options.add_session_config_entry("session.intra_op_thread_affinities", cpus)
     options.log_severity_level = 3
     options.graph_optimization_level = LEVELS[optimization]
-    if content is not None:
-        content.provide_to(options)
-    graph = str(path) if content is None else content.graph
-    try:
-        return ort.InferenceSession(graph, options, providers=list(dict.fromkeys((provider, CPU))))
-    except Exception as error:
-        raise StartupError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+    source = contextlib.nullcontext(str(path)) if content is None else content.source(options)
+    with source as graph:
+        try:
+            return ort.InferenceSession(graph, options, providers=list(dict.fromkeys((provider, CPU))))
+        except Exception as error:
+            raise StartupError(f"{path}: ONNX Runtime cannot load it: {error}") from error
 
 
 def dtype_of(node: Any) -> str:

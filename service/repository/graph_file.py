@@ -23,6 +23,7 @@ class GraphFile:
 
     graph: Graph
     external_files: tuple[str, ...]  # relative to the file's folder, sorted; none leaves it
+    has_nested_files: bool  # whether a tensor of a subgraph or a function is in an external file
     metadata: dict[str, str]  # metadata_props of the model
     opset: dict[str, int]  # version by domain; "" is ONNX's own
     producer: str
@@ -74,7 +75,8 @@ class _Reader:
 
     folder: Path
     external: set[str] = field(default_factory=set)
-    depth: int = 0
+    has_nested_files: bool = False
+    depth: int = 0  # 0: in no graph, so in a function; 1: in the graph itself; more: in a subgraph
 
     def model(self, file: File) -> GraphFile:
         fields = Fields(Message(file, 0, file.size))
@@ -86,6 +88,7 @@ class _Reader:
         return GraphFile(
             graph=graph,
             external_files=tuple(sorted(self.external)),
+            has_nested_files=self.has_nested_files,
             metadata=dict(_entry(each.message) for each in fields.all(14)),
             opset=dict(_opset(each.message) for each in fields.all(8)),
             producer=fields.text(2),
@@ -166,6 +169,7 @@ class _Reader:
         if fields.integer(14) == EXTERNAL:
             location = self.external_file(fields.all(13))
             self.external.add(location)
+            self.has_nested_files |= self.depth != 1
         return Tensor(
             name=fields.text(8),
             dtype=dtype,

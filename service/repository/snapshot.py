@@ -41,14 +41,19 @@ class Snapshot:
     @classmethod
     def read(cls, folder: Path) -> "Snapshot":
         """Read a folder. Raises StartupError if a file is missing, too large, or is no graph."""
-        files = _external_files(folder)
+        described = GraphFile.read(folder / GRAPH_FILE)
+        files = described.external_files
         if (total := _total(folder, files)) > memory_bytes():
             raise StartupError(f"{folder}: its files have {total} bytes, more than this machine's memory")
         content = {name: _read(folder / name) for name in (MANIFEST_FILE, GRAPH_FILE, *files)}
         digests = {name: hashed for name, (_, hashed) in content.items()}
         return cls(
             folder=folder,
-            content=GraphContent(bytes(content[GRAPH_FILE][0]), {name: content[name][0] for name in files}),
+            content=GraphContent(
+                bytes(content[GRAPH_FILE][0]),
+                {name: content[name][0] for name in files},
+                is_nested=described.has_nested_files,
+            ),
             fingerprint=_combine(digests, files),
             digest=_join(digests),
         )

@@ -114,7 +114,9 @@ def test_external_files_are_found_wherever_a_tensor_may_be(tmp_path: Path) -> No
         ),
     )
     read = GraphFile.read(write(tmp_path / "a.onnx", *nodes, weights=(external("weights.bin", length="16"),)))
-    assert read.external_files == ("in/attribute.bin", "then.bin", "weights.bin")
+    assert read.external_files == ("in/attribute.bin", "then.bin", "weights.bin") and read.has_nested_files
+    flat = GraphFile.read(write(tmp_path / "b.onnx", nodes[0], weights=(external("weights.bin"),)))
+    assert flat.external_files == ("in/attribute.bin", "weights.bin") and not flat.has_nested_files
     assert read.initializers["w"].location == "weights.bin"
     assert set(read.nodes[1].subgraphs) == {"then_branch", "else_branch"}
     assert read.nodes[1].subgraphs["then_branch"].initializers["w"].location == "then.bin"
@@ -129,7 +131,7 @@ def test_external_files_of_functions_and_sparse_weights_are_found(tmp_path: Path
     model.functions.append(helper.make_function("own", "f", ["x"], ["y"], [node], model.opset_import))
     path.write_bytes(model.SerializeToString())
     read = GraphFile.read(path)
-    assert read.external_files == ("function.bin", "indices.bin", "values.bin")
+    assert read.external_files == ("function.bin", "indices.bin", "values.bin") and read.has_nested_files
     assert read.functions["own", "f"].nodes[0].op_type == "Constant"
 
 
