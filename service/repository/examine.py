@@ -36,6 +36,7 @@ SHORT, LONG = 5, 9  # steps, or as many times the steps of one call where the gr
 ROWS = 5, 8, 17  # of a call, beside 2, 3 and the most
 CUT_STEPS = 3  # of the chunks of ragged batches
 BUDGET_S = 0.1
+ESSENTIAL_KINDS = 2  # of values
 
 
 @dataclass(slots=True, frozen=True)
@@ -83,8 +84,9 @@ class _Trials:
     def measure(self) -> Measurement:
         """All trials, in the order of their importance."""
         self._findings.check_batch_axis()
-        for kind in KINDS:
-            self._try_alone(kind)
+        for number, kind in enumerate(KINDS):
+            if number < ESSENTIAL_KINDS or self._has_time():
+                self._try_alone(kind)
         for row in self._rows.values():
             self._try_cut(row)
         self._try_together()
@@ -160,13 +162,13 @@ class _Trials:
             self._findings.accept(found, [row], "steps of one call influence each other", hint)
 
     def _try_together(self) -> None:
-        """Two rows, and three, of other values, in one call."""
+        """Two rows of other values in one call, and three."""
         rows = list(self._rows.values())
         if len(rows) == 1:
             rows.append(Row(tuple(x[::-1].copy() for x in rows[0].inputs), rows[0].state))
         for count in (2, 3):
-            if count <= min(len(rows), self._max_rows):
-                self._call(rows[-count:])
+            if count <= min(len(rows), self._max_rows) and (count == 2 or self._has_time()):
+                self._call(rows[:count])
 
     def _call(self, rows: list[Row]) -> None:
         """Rows of one length in one call."""
@@ -182,7 +184,9 @@ class _Trials:
         """Rows of several lengths, cut into short chunks, as the scheduler batches them."""
         if not self._manifest.chunkable and not self._ragged:
             return
-        lengths = (self._long, self._short, self._unit, self._long - self._unit)
+        lengths = [self._long, self._short]
+        if self._has_time():
+            lengths += [self._unit, self._long - self._unit]
         rows = [row.first(steps) for steps in lengths for row in self._rows.values()]
         chunk_steps = CUT_STEPS * self._unit
         found = self._together(rows, chunk_steps)

@@ -105,9 +105,11 @@ def test_only_what_is_essential_is_tried_on_a_slow_graph() -> None:
     engine = ExactEngine()
     measure(engine, budget_s=0.0)
     sizes = {(len(batch.chunks), batch.steps) for batch in engine.batches}
-    assert {(1, LONG), (1, SHORT), (1, LONG - SHORT), (2, LONG), (3, LONG)} <= sizes
+    assert {(1, LONG), (1, SHORT), (1, LONG - SHORT), (2, LONG)} <= sizes
     assert max(batch.steps for batch in engine.batches) == LONG
-    assert len(engine.batches) < 60
+    assert len(engine.batches) < 20
+    steps = sum(len(batch.chunks) * batch.steps for batch in engine.batches)
+    assert steps < 150, "a model of 10 ms a step loads about a second later"
 
 
 @pytest.mark.parametrize("output", [True, False])
