@@ -32,9 +32,9 @@ class Order:
         self._from_graph = None if self.labels == plain else from_graph
 
     @property
-    def batch_axis(self) -> int | None:
-        """The position of the batch axis."""
-        return self.labels.index(BATCH) if self.has_batch else None
+    def is_plain(self) -> bool:
+        """Whether the graph's own order is [batch, time, *dims]."""
+        return self.has_batch and self.has_time and self._to_graph is None
 
     def to_graph(self, x: Array) -> Array:
         """[batch, time, *dims] → the graph's own order. An axis that the graph has not has length 1."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from service.engine.finite import is_finite
+from service.engine.finite import are_finite
 from service.errors import NonFiniteOutput
 from service.sequence import Array, State
 
@@ -68,7 +68,7 @@ class DeviceRow:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         row = self.states.host(self.index)[self.number]
-        if self.states.refuses_non_finite and not is_finite(row):
+        if self.states.refuses_non_finite and not are_finite([row]):
             raise NonFiniteOutput("the model's new state has NaN or an infinity")
         return np.array(row, dtype, copy=copy)
 

@@ -73,8 +73,9 @@ class Inputs:
         for position, name, order in self._sequence_inputs:
             feeds[name] = self._values(chunks, position, order)
         if with_states:
-            rows = zip(*[chunk.sequence.state[: self._num_states] for chunk in chunks], strict=True)
-            for (name, axis), states in zip(self._states, rows, strict=True):
+            # By tensor; behind those of the graph's states are those kept of inputs.
+            rows = zip(*[chunk.sequence.state for chunk in chunks], strict=True)
+            for (name, axis), states in zip(self._states, rows, strict=not self.keeps):
                 feeds[name] = np.asarray(states[0]) if axis is None else _stack(states, axis)
         return feeds
 

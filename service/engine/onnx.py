@@ -4,6 +4,7 @@ The engine knows arrays and the manifest; it knows nothing of requests or schedu
 under which a state may stay on the device.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from service.engine.content import GraphContent
 from service.engine.device import CACHE_BYTES, DeviceStates, SessionCache, states_in_place
-from service.engine.finite import are_finite
+from service.engine.finite import FiniteCheck, are_finite
 from service.engine.fit import check_manifest
 from service.engine.graph import (
     CUDA,
@@ -92,11 +93,12 @@ class OnnxEngine:
         )
         # What every call asks for: the first output and the new states, of which one may be the output.
         self._names = [spec.name for spec in manifest.outputs[:1]] + [s.output for s in manifest.states]
+        self._has_row_per_chunk = not self._inputs.steps_as_rows and manifest.axes.batch_size is None
         self._has_extra = len(manifest.outputs) > 1
-        self._refuses = manifest.non_finite == "refuse"
         if device is None:
             device = "cuda" if self.provider == CUDA else ""
         self._device = device if device and _can_stay(manifest) else None
+        self._check = self._finite_check() if manifest.non_finite == "refuse" else None
         self._cache = SessionCache(CACHE_BYTES) if self._device is not None else None
         # Memory for a call's inputs, reused by later calls; as many entries as there were concurrent calls.
         self._buffers: list[Buffers] = []
@@ -125,8 +127,8 @@ class OnnxEngine:
         names = self._names + [self._outputs[index].name for index in extra] if extra else self._names
         states: Iterable[State]
         if self._device is None:
-            tensors = self._run_session(names, self._feeds(batch, buffers))
-            states = self._states.split(tensors[1 : len(self._names)], len(batch.chunks))
+            tensors = self._run_session(names, batch, buffers)
+            states = self._states.split(tensors, len(batch.chunks))
         else:
             tensors, on_device = self._run_on_device(batch, buffers, names, self._device)
             states = map(on_device.row, range(len(batch.chunks)))
@@ -137,7 +139,8 @@ class OnnxEngine:
         feeds = self._inputs.feeds(batch.chunks, batch.steps, buffers, with_states=with_states)
         return feeds | self._constants if self._constants else feeds
 
-    def _run_session(self, names: list[str], feeds: dict[str, Any]) -> list[Any]:
+    def _run_session(self, names: list[str], batch: Batch, buffers: Buffers) -> list[Any]:
+        feeds = self._feeds(batch, buffers)
         try:
             return self._session.run(names, feeds)  # type: ignore[no-any-return]
         except Exception as error:
@@ -166,7 +169,9 @@ class OnnxEngine:
             raise
         values = binding.get_outputs()
         axes = [state.batch_axis or 0 for state in states]
-        on_device = DeviceStates(values[1:stop], axes, len(batch.chunks), refuses_non_finite=self._refuses)
+        on_device = DeviceStates(
+            values[1:stop], axes, len(batch.chunks), refuses_non_finite=self._check is not None
+        )
         return [value.numpy() for value in (values[0], *values[stop:])], on_device
 
     def _results(
@@ -174,10 +179,12 @@ class OnnxEngine:
     ) -> list[Result]:
         """One result per chunk, from the graph's outputs: the first, perhaps the states, the further ones."""
         chunks = batch.chunks
-        rows = self._inputs.num_rows(chunks)
+        rows = len(chunks) if self._has_row_per_chunk else self._inputs.num_rows(chunks)
         first = self._outputs[0]
         y = first.arrange(np.asarray(tensors[0]), rows, batch.steps)
-        is_finite = not self._refuses or are_finite(tensors)
+        is_finite = self._check is None or self._check.passes(tensors)
+        if is_finite and extra and self._check is not None:
+            is_finite = are_finite(tensors[-len(extra) :])
         if is_finite and not extra and not self._inputs.keeps:
             return [
                 Result(output, state) for output, state in zip(first.split(y, chunks), states, strict=True)
@@ -227,6 +234,12 @@ class OnnxEngine:
                     refused[row] = results[row]._replace(error=error)
                     break
         return refused
+
+    def _finite_check(self) -> FiniteCheck:
+        """Of the first output and, if they are not left on the device, the new states."""
+        states = self.manifest.states if self._device is None else ()
+        sizes = [(spec.dtype, math.prod(spec.row_shape)) for spec in states]
+        return FiniteCheck([(self.output_dtype, -1), *sizes])
 
     def _extra_of(self, chunks: list[Chunk]) -> tuple[int, ...]:
         """The further outputs that some sequence of a call wants, by index."""

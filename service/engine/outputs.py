@@ -25,13 +25,18 @@ class Output:
         self._dims = spec.dims
         self._has_steps = spec.steps == "all"
         self._steps_as_rows = steps_as_rows
+        self._is_long = self._has_steps and not steps_as_rows  # the time axis has every step of the call
+        self._is_plain = self._order.is_plain
 
     def arrange(self, array: Array, rows: int, steps: int) -> Array:
         """[batch, time, *dims] of `rows` rows; time is 1 for the last step alone. Raises InternalError."""
-        if array.ndim != self._order.rank:
-            raise self._fault(array)
-        y = self._order.from_graph(array)
-        if y.shape != (rows, steps if self._has_steps and not self._steps_as_rows else 1, *self._dims):
+        if not self._is_plain:
+            if array.ndim != self._order.rank:
+                raise self._fault(array)
+            y = self._order.from_graph(array)
+        else:
+            y = array
+        if y.shape != (rows, steps if self._is_long else 1, *self._dims):
             raise self._fault(array)
         return y
 
@@ -76,7 +81,7 @@ class Output:
 
 
 class States:
-    """The recurrent tensors of the graph."""
+    """The recurrent tensors of the graph, which follow its first output in what a call returns."""
 
     def __init__(
         self, specs: tuple[StateSpec, ...], shapes: list[list[Any]], *, has_fixed_batch: bool = False
@@ -86,21 +91,25 @@ class States:
         self._to_front = [
             None if spec.batch_axis is None else _to_front(len(spec.shape), spec.batch_axis) for spec in specs
         ]
+        self._stop = 1 + len(specs)
         self._checked = [
             (index, spec)
-            for index, (spec, shape) in enumerate(zip(specs, shapes, strict=True))
+            for index, (spec, shape) in enumerate(zip(specs, shapes, strict=True), 1)
             if not _is_fixed(spec, shape)
         ]
 
     def split(self, tensors: list[Any], rows: int) -> Iterable[State]:
-        """One state per row: views, since the next call copies its input anyway. Raises InternalError."""
+        """One state per row: views, since the next call copies its input anyway. Raises InternalError.
+
+        `tensors`: all that the call returned.
+        """
         for index, spec in self._checked:
             _check_shape(tensors[index], spec)
-        if not tensors:
+        if not self._to_front:
             return [()] * rows
         by_state = [
             (tensor,) if axes is None else tensor.transpose(axes)
-            for axes, tensor in zip(self._to_front, tensors, strict=True)
+            for axes, tensor in zip(self._to_front, tensors[1 : self._stop], strict=True)
         ]
         if self._has_fixed_batch:
             by_state = [tensor[:rows] for tensor in by_state]
