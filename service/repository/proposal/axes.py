@@ -14,6 +14,7 @@ from service.repository.proposal.names import BATCH_AXIS, TIME_AXIS
 from service.repository.proposal.subject import Subject
 from service.sequence import Array
 
+SEEDS = 3  # of values that are tried until a change is seen
 CHANGED = 1e-6  # a smaller share of the largest number is no change
 
 
@@ -35,6 +36,7 @@ class Influence:
 
     is_independent: bool  # nothing at other positions
     is_causal: bool  # something at later positions, nothing at earlier ones
+    is_seen: bool  # anything at all
 
 
 def choose_layout(
@@ -47,9 +49,8 @@ def choose_layout(
     layouts = list(wanted if wanted is not None else _layouts(subject, port))
     influences = [measure(subject, port, axis) for axis in range(len(port.shape))]
     scores = {each: _score(subject, port, each, influences, state_groups) for each in layouts}
-    sound = [each for each in layouts if _rows_are_independent(each, influences)]
-    best = max(sound or layouts, key=lambda each: scores[each])
-    return best, bool(sound)
+    best = max(layouts, key=lambda each: scores[each])
+    return best, _rows_are_independent(best, influences)
 
 
 def measure(subject: Subject, port: Port, axis: int) -> Influence | None:
@@ -61,19 +62,31 @@ def measure(subject: Subject, port: Port, axis: int) -> Influence | None:
     size = port.sized(sizes)[axis]
     if size < 2 or 0 in port.sized(sizes):
         return None
-    try:
-        feeds = subject.feeds(sizes, lengths=_row_length(subject, port))
-        before = subject.run(feeds)
-        first, last = (
-            [_changed(before[name], after[name], size) for name in before]
-            for after in (subject.run(_disturb(feeds, port.name, axis, at)) for at in (0, size - 1))
-        )
-    except ProbeError:
-        return None
+    found = None
+    for seed in range(SEEDS):
+        try:
+            found = _measure(
+                subject, port, axis, subject.feeds(sizes, seed=seed, lengths=_row_length(subject, port))
+            )
+        except ProbeError:
+            return None
+        if found.is_seen:
+            break
+    return found
+
+
+def _measure(subject: Subject, port: Port, axis: int, feeds: dict[str, Array]) -> Influence:
+    """Raises ProbeError."""
+    size = feeds[port.name].shape[axis]
+    before = subject.run(feeds)
+    first, last = (
+        [_changed(before[name], after[name], size) for name in before]
+        for after in (subject.run(_disturb(feeds, port.name, axis, at)) for at in (0, size - 1))
+    )
     independent = all(_is_only(0, seen) for seen in first) and all(_is_only(size - 1, seen) for seen in last)
-    after = [(a, b) for a, b in zip(first, last, strict=True) if a and b]
-    forward = any(not _is_only(0, a) and _is_only(size - 1, b) for a, b in after)
-    return Influence(independent, forward)
+    both = [(a, b) for a, b in zip(first, last, strict=True) if a and b]
+    is_causal = any(not _is_only(0, a) and _is_only(size - 1, b) for a, b in both)
+    return Influence(independent, is_causal, is_seen=any(first) or any(last))
 
 
 def _row_length(subject: Subject, port: Port) -> int:
@@ -148,12 +161,20 @@ def _score(
     groups, rank = subject.input_groups(port), len(port.shape)
     dims = layout.dims(rank)
     points = _batch_points(port, layout.batch, groups, influences, state_groups)
+    points -= 6.0 * (not _rows_are_independent(layout, influences))
     points += _time_points(port, layout.time, groups, influences, state_groups)
+    if layout.time is None and rank > 1 and _is_id(subject, port):
+        points -= 1.0
     points -= sum(2.0 for axis in dims if groups[axis] is not None)
     points -= sum(3.0 for axis in dims if groups[axis] in state_groups)
-    if port.is_integer:
+    if _is_id(subject, port):
         return points - 0.7 * len(dims)
     return points - 0.7 * (rank > 1 and not dims)
+
+
+def _is_id(subject: Subject, port: Port) -> bool:
+    """Whether its numbers select rows of a table, so that a step is usually one number."""
+    return port.is_integer and subject.edges.embedding_size(port.name) is not None
 
 
 def _batch_points(
@@ -169,7 +190,7 @@ def _batch_points(
     if groups[axis] is not None:
         return points + 1.0 + 4.0 * (groups[axis] in state_groups)
     influence = influences[axis]
-    return points + (0.3 if influence is None else 1.5)
+    return points + (1.5 if influence is not None and influence.is_seen else 0.3)
 
 
 def _time_points(
@@ -182,7 +203,7 @@ def _time_points(
     rank = len(port.shape)
     if axis is None:
         by_rank = {0: 0.0, 1: 0.0, 2: 0.0, 3: -1.5}
-        return -1.0 if port.is_integer and rank > 1 else by_rank.get(rank, -0.5)
+        return by_rank.get(rank, -0.5)
     points = _name_points(port, axis, TIME_AXIS.search, BATCH_AXIS.search) - 1.0 * (axis > 1)
     influence = influences[axis]
     points += 2.0 * (influence is not None and influence.is_causal)

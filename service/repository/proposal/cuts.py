@@ -59,7 +59,7 @@ class Cutter:
     def _splits(self) -> list[tuple[int, ...]]:
         """The first split that runs at all, as a list of one; none if no split does."""
         base = self._size()
-        for pieces in ((1, 2, 4), (3, 4), (base, base)) if base == GENERIC else ((base, base),):
+        for pieces in ((4, 2, 1), (4, 3), (base, base)) if base == GENERIC else ((base, base),):
             try:
                 for steps in {*pieces, sum(pieces)}:
                     self.subject.run(self._feeds(steps, 0))

@@ -64,6 +64,10 @@ def _input(analysis: Analysis, port: Port) -> dict[str, Any]:
             f"{analysis.main.name!r} of shape {_shown(analysis.main)}: transpose it in the graph"
         )
     fields: dict[str, Any] = {"name": port.name, **_kind(subject, port, dims), "dims": dims}
+    if analysis.layout.time is None and port.name != analysis.main.name:
+        analysis.notes.append(
+            f"is {port.name!r} given with each step, or once for a sequence (per: sequence)?"
+        )
     if not has_time:
         fields["per"] = "sequence"
         analysis.notes.append(f"{port.name!r} has no time axis: it is given once for each sequence")

@@ -7,6 +7,7 @@ STATE_INPUT = re.compile(
     r"|buffer|context",
     re.IGNORECASE,
 )
+NO_STATE = re.compile(r"embed|speaker|spk|style|cond|static|covar|mask|valid|label|target", re.IGNORECASE)
 NEW_STATE = re.compile(
     r"(^|[^a-z])(hn|cn|hx|cx)([^a-z]|$)|state|hidden|new|next|present|updat", re.IGNORECASE
 )

@@ -17,8 +17,9 @@ def answers(subject: Subject, pairs: dict[str, str], open_outputs: set[str]) -> 
     rest = [name for name in names if name not in pairs.values() and name not in open_outputs]
     if rest or open_outputs:
         return rest or names[:1]
-    hidden = [name for name in names if not name.lower().startswith("c")]
-    return (hidden or names)[:1]
+    floats = [name for name in names if subject.output(name).is_float]
+    hidden = [name for name in floats if not name.lower().startswith("c")]
+    return (hidden or floats or names)[:1]
 
 
 def describe(subject: Subject, name: str, main: Port, layout: Layout) -> tuple[dict[str, Any], str]:
@@ -34,17 +35,18 @@ def describe(subject: Subject, name: str, main: Port, layout: Layout) -> tuple[d
     fields: dict[str, Any] = {"name": name, "dtype": subject.output(name).dtype, "dims": dims}
     if is_last:
         fields["steps"] = "last"
-    if placed != _usual(layout, is_last):
+    if placed != _usual(layout, is_last, len(shape)):
         fields["axes"] = {"batch": placed.batch, "time": placed.time}
     if _is_distribution(subject, name, dims):
         fields["kind"] = "probabilities"
     return fields, fault
 
 
-def _usual(layout: Layout, is_last: bool) -> Layout:
-    """The axes of an output that need not be written down."""
+def _usual(layout: Layout, is_last: bool, rank: int) -> Layout:
+    """The axes of an output that need not be written down. One beyond the last axis is the last."""
     if not is_last or layout.time is None:
-        return layout
+        places = [None if place is None else min(place, rank - 1) for place in (layout.batch, layout.time)]
+        return layout if places[0] == places[1] else Layout(*places)
     is_behind = layout.batch is not None and layout.batch > layout.time
     return Layout(layout.batch - 1 if is_behind and layout.batch else layout.batch, None)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from service.manifest import Axes, InputSpec, Manifest, StateSpec
+from service.engine.axes import input_order, output_order
+from service.manifest import InputSpec, Manifest, StateSpec
 from service.repository.probe import Probe, ProbeError
 from service.sequence import Array
 
@@ -27,12 +28,12 @@ def answer(probe: Probe, manifest: Manifest, values: Mapping[str, Array]) -> Arr
     for start in range(0, steps, size):
         feeds = {name: np.asarray(value, ports[name].dtype) for name, value in manifest.constants.items()}
         for spec in manifest.inputs:
-            feeds[spec.graph_input] = _fed(spec, values[spec.name], start, size, axes)
+            feeds[spec.graph_input] = np.asarray(_fed(manifest, spec, values[spec.name], start, size))
         if manifest.lengths:
-            feeds[manifest.lengths] = np.full(_rows(axes), size, ports[manifest.lengths].dtype)
-        outputs = probe.run(
-            feeds | {n: _repeated(x, s, axes) for (n, x), s in _with(states, manifest.states)}
-        )
+            feeds[manifest.lengths] = np.full(_rows(manifest), size, ports[manifest.lengths].dtype)
+        for state in manifest.states:
+            feeds[state.input] = _repeated(state, states[state.input], _rows(manifest))
+        outputs = probe.run(feeds)
         states = {state.input: _row(state, outputs[state.output]) for state in manifest.states}
     y = outputs[manifest.outputs[0].name]
     if not y.size:
@@ -54,70 +55,43 @@ def read_steps(manifest: Manifest, steps: Any) -> dict[str, Array]:
     return values
 
 
-def _with(states: dict[str, Array], specs: tuple[StateSpec, ...]) -> Any:
-    return zip(states.items(), specs, strict=True)
-
-
 def _initial(state: StateSpec) -> Array:
     return np.full(state.row_shape, state.initial, state.dtype)
 
 
-def _rows(axes: Axes) -> int:
-    return axes.batch_size or 1
+def _rows(manifest: Manifest) -> int:
+    return manifest.axes.batch_size or 1
 
 
-def _repeated(row: Array, state: StateSpec, axes: Axes) -> Array:
+def _repeated(state: StateSpec, row: Array, rows: int) -> Array:
     if state.batch_axis is None:
-        return row
-    return np.repeat(np.expand_dims(row, state.batch_axis), _rows(axes), axis=state.batch_axis)
+        return np.asarray(row)
+    return np.repeat(np.expand_dims(row, state.batch_axis), rows, axis=state.batch_axis)
 
 
 def _row(state: StateSpec, after: Array) -> Array:
     return after.reshape(state.row_shape) if state.batch_axis is None else np.take(after, 0, state.batch_axis)
 
 
-def _fed(spec: InputSpec, x: Array, start: int, size: int, axes: Axes) -> Array:
+def _fed(manifest: Manifest, spec: InputSpec, x: Array, start: int, size: int) -> Array:
     """The steps from `start` on, in the graph's order of axes."""
-    if spec.per == "sequence":
-        batch = _without_time(axes).batch
-        return x if batch is None else np.repeat(np.expand_dims(x, batch), _rows(axes), axis=batch)
-    if spec.carry:
-        joined = np.concatenate([np.zeros((spec.carry, *x.shape[2:]), x.dtype), *x])
-        hop = spec.dims[0]
-        part = np.stack([joined[at * hop : at * hop + hop + spec.carry] for at in range(start, start + size)])
-    else:
-        part = x[start : start + size]
-    if axes.time is None:
-        return (
-            part[0]
-            if axes.batch is None
-            else np.repeat(np.expand_dims(part[0], axes.batch), _rows(axes), axis=axes.batch)
-        )
-    if axes.batch is None:
-        return np.ascontiguousarray(np.moveaxis(part, 0, axes.time))
-    rows = np.repeat(part[np.newaxis], _rows(axes), axis=0)  # [batch, time, *dims]
-    return np.ascontiguousarray(np.moveaxis(rows, (0, 1), (axes.batch, axes.time)))
+    part = x[np.newaxis] if spec.per == "sequence" else _steps(spec, x, start, size)
+    rows = np.repeat(part[np.newaxis], _rows(manifest), axis=0)  # [batch, time, *dims]
+    return np.array(input_order(spec, manifest.axes).to_graph(rows), order="C")
+
+
+def _steps(spec: InputSpec, x: Array, start: int, size: int) -> Array:
+    """[size, *graph_dims]: steps, each after the numbers that are carried over from those before."""
+    if not spec.carry:
+        return x[start : start + size]
+    stream, hop = np.concatenate([np.zeros((spec.carry, *x.shape[2:]), x.dtype), *x]), spec.dims[0]
+    return np.stack([stream[at * hop : (at + 1) * hop + spec.carry] for at in range(start, start + size)])
 
 
 def _last(manifest: Manifest, y: Array) -> Array:
     """The last step of the first row."""
-    spec, axes = manifest.outputs[0], manifest.axes
-    if spec.axes is not None:
-        axes = spec.axes
-    elif spec.steps == "last":
-        axes = _without_time(axes)
-    batch, time = axes.batch, axes.time
-    if batch is not None:
-        y = np.take(y, 0, axis=batch)
-        time = None if time is None else time - (batch < time)
-    if time is not None:
-        y = np.take(y, -1, axis=time)
-    return y.reshape(spec.dims)
-
-
-def _without_time(axes: Axes) -> Axes:
-    """The axes behind the time axis move up."""
-    batch = axes.batch
-    if batch is not None and axes.time is not None and batch > axes.time:
-        batch -= 1
-    return Axes(batch=batch, time=None)
+    spec = manifest.outputs[0]
+    order = output_order(spec, manifest.axes)
+    if y.ndim != order.rank:
+        raise ProbeError(f"output {spec.name!r} has {y.ndim} axes, the manifest says {order.rank}")
+    return np.asarray(order.from_graph(y)[0, -1]).reshape(spec.dims)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from service.repository.probe import Port
 from service.repository.proposal.cuts import Cutter
-from service.repository.proposal.names import NEW_STATE, STATE_INPUT, match_by_name
+from service.repository.proposal.names import NEW_STATE, NO_STATE, STATE_INPUT, match_by_name
 from service.repository.proposal.subject import Subject
 
 MAX_PAIRINGS = 64
@@ -116,12 +116,15 @@ def _settle_without_time(pairing: Pairing, loose: dict[str, list[str]]) -> None:
         rivals = [other for other in loose if other != name and other not in pairing.pairs]
         hinted = bool(STATE_INPUT.search(name))
         chosen = free if len(free) == 1 else marked
-        if len(chosen) == 1 and (hinted or not any(set(loose[rival]) & set(chosen) for rival in rivals)):
+        is_likely = not (pairing.pairs or NO_STATE.search(name)) and not any(
+            set(loose[rival]) & set(chosen) for rival in rivals
+        )
+        if len(chosen) == 1 and (hinted or is_likely):
             pairing.pairs[name] = chosen[0]
             pairing.notes.append(
                 f"{name!r} is taken for a state with the new value {chosen[0]!r}, by its shape"
             )
-        elif free and (hinted or len(free) > 1):
+        elif free and hinted:
             pairing.open[name] = free
 
 

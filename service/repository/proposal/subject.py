@@ -77,9 +77,10 @@ class Subject:
     def draw(self, port: Port, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Invented values for one input."""
         if port.dtype == "bool":
-            return rng.random(shape) < 0.7
+            return np.asarray(rng.random(shape) < 0.7)
         if port.is_integer:
-            return rng.integers(0, self.edges.embedding_size(port.name) or MAX_ID, shape).astype(port.dtype)
+            size = self.edges.embedding_size(port.name) or MAX_ID
+            return np.asarray(rng.integers(0, size, shape), port.dtype)
         return np.asarray(rng.normal(size=shape) * SPREAD).astype(port.dtype if port.is_float else "float32")
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -7,7 +7,7 @@ import numpy as np
 from service.repository.graph_file import GraphFile
 from service.repository.probe import Port, Probe
 from service.repository.proposal.edges import Edges
-from service.repository.proposal.names import LENGTHS, match_by_name
+from service.repository.proposal.names import LENGTHS, STATE_INPUT, match_by_name
 from service.repository.proposal.options import Options
 from service.repository.proposal.subject import Subject
 from service.sequence import Array
@@ -17,10 +17,13 @@ def open_subject(probe: Probe, file: GraphFile, options: Options) -> Subject:
     """The graph, with the sizes and values that `options` give."""
     edges = Edges(file)
     inputs = _with_sizes(probe.inputs, options)
+    scalars = [port for port in inputs if _is_scalar(port, probe, options)]
+    if not _others(inputs, scalars, probe, edges, options):  # a step is one number, and there is no batch
+        scalars = scalars[1:]
     constants = {
         port.name: _constant(port, options.constants.get(port.name))
         for port in inputs
-        if port.name in options.constants or _is_scalar(port, probe, options)
+        if port.name in options.constants or port in scalars
     }
     rest = [port for port in inputs if port.name not in constants]
     subject = Subject(probe, edges, constants, _lengths(rest, edges, options), inputs)
@@ -49,6 +52,29 @@ def _is_scalar(port: Port, probe: Probe, options: Options) -> bool:
         return False
     scalars = [output.name for output in probe.outputs if output.dtype == port.dtype and not output.shape]
     return not match_by_name({port.name: scalars})
+
+
+def _others(
+    inputs: list[Port], scalars: list[Port], probe: Probe, edges: Edges, options: Options
+) -> list[Port]:
+    """The inputs that are neither scalars nor, as far as edges and names say, states."""
+    states = {each.input for each in edges.recurrences() if each.has_cell} | options.states.keys()
+    states |= match_by_name(
+        {
+            port.name: [
+                each.name for each in probe.outputs if (each.dtype, each.shape) == (port.dtype, port.shape)
+            ]
+            for port in inputs
+            if port.shape
+        }
+    ).keys()
+    return [
+        port
+        for port in inputs
+        if port not in scalars
+        and port.name not in states | options.constants.keys()
+        and not STATE_INPUT.search(port.name)
+    ]
 
 
 def _constant(port: Port, value: object) -> Array:
