@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e import graphs
 from tests.e2e.server import ROOT, Server, running
 from tests.service import input_models
 from tests.service.input_models import NUMBERS, WORDS
@@ -30,6 +31,7 @@ def examples() -> Iterator[tuple[str, str, dict[str, Any] | None]]:
                 yield *command.groups(), json.loads(shown) if after == "json" else None  # type: ignore[misc]
 
 
+JSON = {"content-type": "application/json"}
 EXAMPLES = list(examples())
 
 
@@ -38,6 +40,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a model of each kind."""
     root: Path = tmp_path_factory.mktemp("kinds-models")
     input_models.write_all(root)
+    graphs.write_all(root)
     with running(tmp_path_factory.mktemp("kinds"), models_dir=str(root)) as started:
         yield started
 
@@ -60,7 +63,7 @@ def test_every_example_of_the_page_is_answered_as_shown(client: httpx.Client) ->
         else:
             assert response.status_code == 200, (body, response.text)
             assert "error" not in response.text
-    assert models == {*NUMBERS, *WORDS}
+    assert {*NUMBERS, *WORDS, "buttons", "look", "scalar", "voice", "week"} == models
 
 
 def cut(steps: Any, start: int, stop: int) -> Any:
@@ -91,6 +94,20 @@ def test_pieces_other_rows_and_padding_change_no_bit(client: httpx.Client, model
             last = predict(client, model, {"steps": cut(steps, start, stop), "session": f"s-{model}"})[0]
     assert last["output"] == whole["output"]
     assert last["step"] == count
+
+
+@pytest.mark.parametrize("model", ["letters", "look", "buttons", "voice", "station"])
+def test_a_large_body_is_answered_as_a_small_one(client: httpx.Client, model: str) -> None:
+    """From 512 bytes on, a text in an object of inputs was answered 500, and rows of integers 422."""
+    described = client.get(f"/models/{model}").json()["models"][0]
+    steps = "the cat sat" if model == "letters" else described["example"]["steps"]
+    named = steps if isinstance(steps, dict) else {described["inputs"][0]["name"]: steps}
+    for sent in (steps, named):
+        small = json.dumps({"model": model, "sequences": [{"steps": sent}]}).encode()
+        bodies = (small, small + b" " * 600)
+        replies = [client.post("/predict", content=body, headers=JSON) for body in bodies]
+        assert [reply.status_code for reply in replies] == [200, 200], replies[1].text
+        assert replies[0].content == replies[1].content
 
 
 def test_trimmed_padding_does_not_change_the_answer(client: httpx.Client) -> None:

@@ -74,7 +74,9 @@ def test_the_triton_client_reads_server_and_model_metadata(
     assert server["name"] == "cellgate" and {"sequence", "binary_tensor_data"} <= set(server["extensions"])
     model = triton_client.get_model_metadata("vowels")
     assert model["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}]
-    assert model["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [-1, -1, 9]}]
+    assert model["outputs"] == [
+        {"name": name, "datatype": "FP32", "shape": [-1, -1, 9]} for name in ("y", "logits")
+    ]
     assert model["versions"] == ["1"]
     config = triton_client.get_model_config("vowels")
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}]
@@ -309,10 +311,29 @@ def test_a_raw_binary_body_needs_no_json(client: httpx.Client, x: Array) -> None
     )
     assert raw.status_code == 200, raw.text
     length = int(raw.headers["inference-header-content-length"])
-    y = np.frombuffer(raw.content[length:], np.float32).reshape(
-        json.loads(raw.content[:length])["outputs"][0]["shape"]
-    )
+    outputs = json.loads(raw.content[:length])["outputs"]
+    assert [output["name"] for output in outputs] == ["y", "logits"]
+    assert [output["parameters"]["binary_data_size"] for output in outputs] == [20 * 9 * 4] * 2
+    y = np.frombuffer(raw.content[length:], np.float32).reshape(2, *outputs[0]["shape"])[0]
     assert y.tobytes() == y_of(client.post(INFER, json=body(x[0].tolist()))).tobytes()
+
+
+def test_outputs_are_requested_by_name_each_as_json_or_bytes(
+    triton_client: triton.InferenceServerClient, x: Array
+) -> None:
+    every = triton_client.infer("vowels", [input_of(x)])
+    y, logits = every.as_numpy("y"), every.as_numpy("logits")
+    odds = np.exp(logits - logits.max(-1, keepdims=True))
+    assert np.allclose(odds / odds.sum(-1, keepdims=True), y, atol=1e-6)
+    for first, second in ((True, False), (False, True)):
+        requested_outputs = [
+            triton.InferRequestedOutput("logits", binary_data=first),
+            triton.InferRequestedOutput("y", binary_data=second),
+        ]
+        answer = triton_client.infer("vowels", [input_of(x)], outputs=requested_outputs)
+        assert [output["name"] for output in answer.get_response()["outputs"]] == ["logits", "y"]
+        assert answer.as_numpy("y").tobytes() == y.tobytes()
+        assert answer.as_numpy("logits").tobytes() == logits.tobytes()
 
 
 def test_a_decompressed_body_is_limited(client: httpx.Client) -> None:

@@ -48,6 +48,8 @@ BODIES: list[tuple[str, Any, int, str, str | None]] = [
     ("too long", {"sequences": [[ROW] * 2001]}, 422, "sequence_too_long", "/sequences/0"),
     ("too many", {"sequences": [[ROW]] * 1025}, 422, "too_many_sequences", "/sequences"),
     ("an unknown return", {"sequences": [[ROW]], "return": "some"}, 422, "invalid_field", "/return"),
+    ("no output", {"sequences": [[ROW]], "outputs": []}, 422, "invalid_field", "/outputs"),
+    ("an unknown output", {"sequences": [[ROW]], "outputs": ["y", "z"]}, 422, "invalid_field", "/outputs/1"),
     ("at without a session", with_steps([ROW], at=0), 422, "invalid_field", "/sequences/0"),
     ("at below zero", with_steps([ROW], session="x", at=-1), 422, "invalid_field", "/sequences/0/at"),
     ("at as a text", with_steps([ROW], session="x", at="0"), 422, "invalid_field", "/sequences/0/at"),
