@@ -47,7 +47,7 @@ class Settings(BaseModel):
     model_trial_s: float = Field(
         60,
         gt=0,
-        description="maximum time to load a new model in a child process, before the server loads it (s)",
+        description="maximum time of a new model's first load, in a child process (s); + 1 s for every 50 MB",
     )
     model_trial_bytes: int = Field(
         4 << 30,

@@ -11,6 +11,8 @@ import onnxruntime as ort
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE
 
+MAX_FROM_MEMORY = 1 << 30  # bytes of files
+
 
 @dataclass(slots=True, frozen=True)
 class GraphContent:
@@ -25,10 +27,12 @@ class GraphContent:
         """What a session is created from, within the block: not the files on disk.
 
         ONNX Runtime would map those: one that is overwritten in place would change the weights, and one that
-        is truncated would end the process. It reads files from memory, but not those of subgraphs: then all
-        files are copied to a private folder. Raises StartupError if neither is possible.
+        is truncated would end the process. It reads files from memory, but not those of subgraphs, nor
+        tensors of 2 GiB: then all files are copied to a private folder.
+
+        Raises StartupError if neither is possible.
         """
-        if self.is_nested:
+        if self.is_nested or sum(map(len, self.files.values())) > MAX_FROM_MEMORY:
             with self._copied() as path:
                 yield path
             return

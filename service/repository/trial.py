@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +20,11 @@ from pathlib import Path
 from service.engine import Batching
 from service.engine.graph import Optimization, Provider
 from service.errors import StartupError
+from service.repository.snapshot import num_bytes
 from service.repository.tried import Record, Tried
 from service.settings import PREFIX
 
+BYTES_PER_S = 50e6  # of files: a slow disk, read and copied
 LEVELS: tuple[Optimization, ...] = ("all", "basic", "none")
 
 logger = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class Trials:
         tried: Tried | None = None,
         command: Sequence[str] = (sys.executable, "-m", "service.repository.trial_child"),
     ) -> None:
-        """`seconds`, `max_bytes`: limits of one trial; `tried`: None: nothing is remembered.
+        """`seconds`, `max_bytes`: limits of one trial of a small model; `tried`: None: nothing is remembered.
 
         `command`: the child; its last argument is the request.
         """
@@ -128,6 +131,7 @@ class Trials:
 
     def _run(self, folder: Path, digest: str, level: Optimization) -> Verdict:
         """Load a version in a child process."""
+        seconds = self._seconds + _size(folder) / BYTES_PER_S
         request = Request(
             folder=str(folder.absolute()),
             digest=digest,
@@ -135,24 +139,25 @@ class Trials:
             batching=self._batching,
             provider=self._provider,
             threads=self._threads,
-            seconds=self._seconds,
+            seconds=seconds,
             max_bytes=self._max_bytes,
         )
-        child = self._start(request)
-        try:
-            answer, _ = child.communicate(timeout=self._seconds)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
-            return self._timed_out()
-        finally:
-            with self._lock:
-                self._running.discard(child)
+        with tempfile.TemporaryDirectory(prefix="cellgate-trial-") as temporary:  # of a killed child
+            child = self._start(request, temporary)
+            try:
+                answer, _ = child.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.communicate()
+                return _timed_out(seconds)
+            finally:
+                with self._lock:
+                    self._running.discard(child)
         if self._is_closed:
             raise StartupError(f"{folder}: its trial was ended because the server stops")
-        return self._judge(child.returncode, answer)
+        return _judge(child.returncode, answer, seconds)
 
-    def _start(self, request: Request) -> subprocess.Popen[bytes]:
+    def _start(self, request: Request, temporary: str) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._is_closed:
                 raise StartupError(f"{request.folder}: not tried because the server stops")
@@ -161,28 +166,37 @@ class Trials:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=_environment(),
+                env=_environment() | {"TMPDIR": temporary},
             )
             self._running.add(child)
         return child
 
-    def _judge(self, status: int, answer: bytes) -> Verdict:
-        """What the child's exit status and its line say."""
-        if status == -signal.SIGALRM:
-            return self._timed_out()
-        if status < 0:
-            return Verdict(
-                f"loading it ends the process with {signal.Signals(-status).name}",
-                is_harmful=True,
-                may_pass_below=status != -signal.SIGKILL,
-            )
-        try:
-            return Verdict(**json.loads(answer))
-        except (ValueError, TypeError):
-            return Verdict(f"its trial ended with status {status}", is_harmful=True)
 
-    def _timed_out(self) -> Verdict:
-        return Verdict(f"loading it takes more than {self._seconds:g} s (model_trial_s)", is_harmful=True)
+def _judge(status: int, answer: bytes, seconds: float) -> Verdict:
+    """What the child's exit status and its line say."""
+    if status == -signal.SIGALRM:
+        return _timed_out(seconds)
+    if status < 0:
+        return Verdict(
+            f"loading it ends the process with {signal.Signals(-status).name}",
+            is_harmful=True,
+            may_pass_below=status != -signal.SIGKILL,
+        )
+    try:
+        return Verdict(**json.loads(answer))
+    except (ValueError, TypeError):
+        return Verdict(f"its trial ended with status {status}", is_harmful=True)
+
+
+def _timed_out(seconds: float) -> Verdict:
+    return Verdict(f"loading it takes more than {seconds:.3g} s (model_trial_s)", is_harmful=True)
+
+
+def _size(folder: Path) -> int:
+    try:
+        return num_bytes(folder)
+    except StartupError:  # the child says what is wrong with it
+        return 0
 
 
 def _environment() -> dict[str, str]:
