@@ -325,10 +325,10 @@ def test_outputs_are_requested_by_name_each_as_json_or_bytes(
     y, logits = every.as_numpy("y"), every.as_numpy("logits")
     odds = np.exp(logits - logits.max(-1, keepdims=True))
     assert np.allclose(odds / odds.sum(-1, keepdims=True), y, atol=1e-6)
-    for first, second in ((True, False), (False, True)):
+    for is_first, is_second in ((True, False), (False, True)):
         requested_outputs = [
-            triton.InferRequestedOutput("logits", binary_data=first),
-            triton.InferRequestedOutput("y", binary_data=second),
+            triton.InferRequestedOutput("logits", binary_data=is_first),
+            triton.InferRequestedOutput("y", binary_data=is_second),
         ]
         answer = triton_client.infer("vowels", [input_of(x)], outputs=requested_outputs)
         assert [output["name"] for output in answer.get_response()["outputs"]] == ["logits", "y"]
