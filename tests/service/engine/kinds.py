@@ -345,7 +345,9 @@ KINDS = [
     independent("independent steps, batch of 3", [3, W], {"time": None, "batch_size": 3}, ROWS),
     independent("independent steps, no batch", [W], {"time": None, "batch": None}, ONE),
     independent("independent steps, time of 1", ["N", 1, W], {"time_size": 1}, BATCH_FIRST),
-    independent("independent steps, time first", [1, "N", W], {"batch": 1, "time": 0, "time_size": 1}, TIME_FIRST),
+    independent(
+        "independent steps, time first", [1, "N", W], {"batch": 1, "time": 0, "time_size": 1}, TIME_FIRST
+    ),
     cell("cell", {}),
     cell("cell, not causal", {"causal": False}),
     cell("cell, batch of 4", {"axes": {"time": None, "batch_size": 4}}, batch=4),

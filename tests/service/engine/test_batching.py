@@ -36,6 +36,13 @@ def manifest(**fields: Any) -> Manifest:
         ({"causal": False}, 8),
         ({"causal": False, "lengths": None}, 1),
         ({"states": [], "lengths": None}, 1),
+        ({"axes": {"batch_size": 16}}, 8),
+        ({"states": [], "lengths": None, "axes": {"time": None}}, 8),
+        ({"states": [], "lengths": None, "axes": {"time": None, "batch_size": 4}}, 4),
+        ({"states": [], "lengths": None, "axes": {"time_size": 5}}, 8),
+        ({"causal": False, "lengths": None, "axes": {"time_size": 5}}, 8),
+        ({"lengths": None, "axes": {"time_size": 5}}, 8),
+        ({"causal": False, "lengths": None, "axes": {"time": None}}, 8),
     ],
 )
 def test_a_batch_has_as_many_rows_as_the_graph_can_take(fields: dict[str, Any], expected: int) -> None:
@@ -44,20 +51,32 @@ def test_a_batch_has_as_many_rows_as_the_graph_can_take(fields: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("fields", "expected", "cuts"),
     [
-        ({}, 16),
-        ({"axes": {"time": None}}, 1),
-        ({"causal": False}, sys.maxsize),
-        ({"states": []}, sys.maxsize),
+        ({}, 16, True),
+        ({"axes": {"time": None}}, 1, True),
+        ({"axes": {"time_size": 1}}, 1, True),
+        ({"axes": {"time": None}, "causal": False}, 1, True),
+        ({"axes": {"time": None, "batch_size": 4}, "states": []}, 1, True),
+        ({"axes": {"time": None, "batch": None}, "states": []}, 1, True),
+        ({"axes": {"time": None}, "states": []}, 16, True),
+        ({"axes": {"time_size": 1}, "states": []}, 16, True),
+        ({"axes": {"time_size": 5}}, 5, True),
+        ({"axes": {"time_size": 20}}, 20, True),
+        ({"axes": {"time_size": 5}, "states": []}, sys.maxsize, False),
+        ({"axes": {"time_size": 5}, "causal": False}, sys.maxsize, False),
+        ({"causal": False}, sys.maxsize, False),
+        ({"states": []}, sys.maxsize, False),
+        ({"states": [], "inputs": [{"name": "x", "dims": [2], "carry": 1}]}, 16, True),
+        ({"states": [], "inputs": [{"name": "x"}, {"name": "v", "per": "sequence"}]}, sys.maxsize, False),
     ],
 )
 def test_a_sequence_is_cut_only_if_its_state_can_be_carried_over(
-    fields: dict[str, Any], expected: int
+    fields: dict[str, Any], expected: int, cuts: bool
 ) -> None:
     scheduler = scheduler_for(manifest(**fields), BATCHING)
-    assert scheduler.chunk_steps == expected
-    assert scheduler.cuts is (not {"causal", "states"} & fields.keys())
+    assert (scheduler.chunk_steps, scheduler.cuts) == (expected, cuts)
+    assert scheduler.whole_chunks is (expected in (5, 20))
 
 
 def test_rows_are_ragged_only_if_the_graph_takes_lengths_and_computes_them_well() -> None:
@@ -65,6 +84,8 @@ def test_rows_are_ragged_only_if_the_graph_takes_lengths_and_computes_them_well(
     assert not scheduler_for(manifest(), BATCHING, ragged=False).ragged
     assert not scheduler_for(manifest(lengths=None), BATCHING).ragged
     assert max_batch_for(manifest(causal=False), BATCHING, ragged=False) == 1
+    steps = manifest(states=[], lengths=None, axes={"time": None})
+    assert scheduler_for(steps, BATCHING, ragged=False).ragged, "independent steps are not padded"
 
 
 def test_the_other_bounds_and_the_cost_are_passed_on() -> None:

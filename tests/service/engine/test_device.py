@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from service.engine.device import DeviceRow, DeviceStates, SessionCache, states_in_place
 from service.engine.onnx import OnnxEngine
 from service.engine.scheduler import Scheduler
+from service.errors import NonFiniteOutput
 from service.manifest import Manifest
-from service.sequence import Array, Sequence, State
+from service.sequence import Array, Batch, Chunk, Sequence, State
+from tests.service.engine.kinds import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +149,38 @@ def test_a_row_is_an_array_to_numpy(engines: tuple[OnnxEngine, OnnxEngine]) -> N
     array = np.asarray(row)
     assert array.shape == (1, 128) and np.asarray(row, np.float64).dtype == np.float64
     assert np.ascontiguousarray(row).tobytes() == array.tobytes()
+
+
+def test_further_outputs_come_from_the_device_too(tmp_path: Path) -> None:
+    several = next(kind for kind in KINDS if kind.name == "several outputs")
+    onnx.save(several.graph, tmp_path / "model.onnx")
+    results = []
+    for device in ("cpu", ""):
+        engine = OnnxEngine(tmp_path / "model.onnx", several.manifest, provider="cpu", device=device)
+        x = np.arange(6, dtype=np.float32).reshape(3, 2)
+        sequence = Sequence((x,), engine.initial_state, keep_all=True, extra=(2, 1))
+        (result,) = engine.run(Batch([Chunk(sequence, 0, 3)]))
+        results.append([array.tolist() for array in (result.output, *result.extra)])
+    assert results[0] == results[1]
+
+
+def test_a_state_on_the_device_that_is_not_finite_is_refused_where_it_is_read() -> None:
+    value: Any = CountingValue(np.array([[1.0, np.nan], [2.0, 3.0]]))
+    for refuses in (False, True):
+        bad, good = (DeviceStates([value], (0,), 2, refuses_non_finite=refuses).row(row)[0] for row in (0, 1))
+        assert np.asarray(good).tolist() == [2, 3]
+        if not refuses:
+            assert np.isnan(np.asarray(bad)[1])
+            continue
+        with pytest.raises(NonFiniteOutput):
+            np.ascontiguousarray(bad)
+
+
+@pytest.mark.parametrize("name", ["batch of 4", "the answer is the state", "speaker", "counter"])
+def test_states_of_other_kinds_do_not_stay(tmp_path: Path, name: str) -> None:
+    kind = next(kind for kind in KINDS if kind.name == name)
+    onnx.save(kind.graph, tmp_path / "model.onnx")
+    engine = OnnxEngine(tmp_path / "model.onnx", kind.manifest, provider="cpu", device="cpu")
+    x = np.ones((1, 2), np.float32)
+    (result,) = engine.run(Batch([Chunk(Sequence((x,), engine.initial_state), 0, 1)]))
+    assert not any(isinstance(array, DeviceRow) for array in result.state)

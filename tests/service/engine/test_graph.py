@@ -1,41 +1,20 @@
-"""Opening a graph: providers, and a manifest that does not fit is refused with every difference."""
+"""Opening a graph: providers, dtypes, levels, and whose fault an error is."""
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import get_args
 
+import numpy as np
 import onnxruntime
 import pytest
 
-from service.engine.graph import choose_provider, dtype_of
+from service.engine.graph import DTYPES, Optimization, choose_provider, dtype_of, raise_bad_input
 from service.engine.onnx import OnnxEngine
-from service.errors import StartupError
-from service.manifest import Manifest
-from tests.service.graphs import LSTM_STATES, write_lstm
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"inputs": [{"name": "z", "dims": [2]}]}, "manifest names input 'z'"),
-        ({"inputs": [{"name": "z", "dims": [2]}]}, "graph input 'x' is not in the manifest"),
-        ({"lengths": None}, "graph input 'lengths' is not in the manifest"),
-        ({"inputs": [{"name": "x", "dims": [2], "dtype": "float64"}]}, "is float32 in the graph, float64 in"),
-        ({"outputs": [{"name": "logits", "dims": [3]}]}, "manifest names output 'logits'"),
-        (
-            {"states": [LSTM_STATES[0], LSTM_STATES[1] | {"shape": [2, "batch", 3]}]},
-            "state 'c' is [1, 'N', 3] in the graph, [2, 'batch', 3] in the manifest",
-        ),
-        ({"states": [LSTM_STATES[0]]}, "graph input 'c' is not in the manifest"),
-    ],
-)
-def test_a_manifest_that_does_not_fit_is_refused_with_the_reason(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    path, manifest = write_lstm(tmp_path, **changes)
-    with pytest.raises(StartupError) as caught:
-        OnnxEngine(path, manifest)
-    assert message in caught.value.detail and str(path) in caught.value.detail
+from service.errors import InvalidField, StartupError
+from service.manifest import DType, Manifest
+from service.sequence import Batch, Chunk, Sequence
+from tests.service.engine.test_batching import manifest
+from tests.service.graphs import write_lstm
 
 
 def test_a_file_that_is_not_a_graph_is_refused_with_its_path(tmp_path: Path, vowels: Manifest) -> None:
@@ -59,3 +38,28 @@ def test_a_dtype_that_is_not_supported_is_refused_with_those_that_are() -> None:
     assert dtype_of(SimpleNamespace(name="x", type="tensor(int64)")) == "int64"
     with pytest.raises(StartupError, match=r"'x' is tensor\(string\); expected one of tensor\(float\)"):
         dtype_of(SimpleNamespace(name="x", type="tensor(string)"))
+
+
+def test_every_dtype_of_a_manifest_is_one_of_onnx_runtimes() -> None:
+    assert set(DTYPES.values()) == set(get_args(DType))
+
+
+@pytest.mark.parametrize("optimization", get_args(Optimization))
+def test_a_graph_can_be_opened_with_less_optimization(tmp_path: Path, optimization: Optimization) -> None:
+    path, lstm = write_lstm(tmp_path)
+    x = np.ones((5, 2), np.float32)
+    answers = []
+    for level in ("all", optimization):
+        engine = OnnxEngine(path, lstm, provider="cpu", optimization=level)
+        (result,) = engine.run(Batch([Chunk(Sequence((x,), engine.initial_state), 0, 5)]))
+        answers.append(result.output)
+    assert np.allclose(answers[0], answers[1], atol=1e-6)
+
+
+def test_an_id_that_is_too_large_is_the_inputs_fault_and_all_else_is_not() -> None:
+    tokens = manifest(inputs=[{"name": "x", "kind": "token", "dtype": "int64"}])
+    error = RuntimeError("Status Message: indices element out of data bounds, idx=99")
+    with pytest.raises(InvalidField, match="refuses an id: indices element out of data bounds, idx=99"):
+        raise_bad_input(error, tokens)
+    raise_bad_input(error, manifest())
+    raise_bad_input(RuntimeError("boom"), tokens)

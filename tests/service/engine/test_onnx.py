@@ -1,20 +1,24 @@
 """Every kind of graph we serve, in ragged batches and chunks, compared with the expected answers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 from service.engine.batching import Batching
 from service.engine.onnx import OnnxEngine
 from service.engine.scheduler import Scheduler
+from service.errors import InvalidField, NonFiniteOutput
 from service.manifest import GRAPH_FILE, Manifest
 from service.repository import Model
-from service.sequence import Array, Sequence
+from service.sequence import Array, Batch, Chunk, Sequence
 from tests.service import graphs
-from tests.service.graphs import WIDTH, Kind
+from tests.service.graphs import FLOAT, WIDTH, Kind, model
 from tests.service.loading import load, run
 
 
@@ -130,3 +134,106 @@ def test_a_state_is_resumed_from_its_bytes(vowels_engine: OnnxEngine) -> None:
     while batch := scheduler.schedule(0.0):
         scheduler.commit(batch, vowels_engine.run(batch))
     assert np.array_equal(rest.output(), whole.output()[4:])
+
+
+def reciprocal(*, non_finite: str = "refuse", device: str = "", folder: Path, **fields: Any) -> OnnxEngine:
+    """y = 1 / √x, and the state h = h + y: 0 gives an infinity, a negative number NaN."""
+    graph = model(
+        [
+            helper.make_node("Sqrt", ["x"], ["root"]),
+            helper.make_node("Reciprocal", ["root"], ["y"]),
+            helper.make_node("ReduceSum", ["y", "one"], ["added"], keepdims=0),
+            helper.make_node("Add", ["h", "added"], ["h_out"]),
+            helper.make_node("Identity", ["x"], ["same"]),
+        ],
+        {"x": (FLOAT, ["N", "T", 1]), "h": (FLOAT, ["N", 1])},
+        {"y": (FLOAT, ["N", "T", 1]), "h_out": (FLOAT, ["N", 1]), "same": (FLOAT, ["N", "T", 1])},
+        {"one": np.array([1], np.int64)},
+    )
+    onnx.save(graph, folder / "reciprocal.onnx")
+    base: dict[str, Any] = {
+        "task": "label",
+        "inputs": [{"name": "x", "dims": [1], "missing": "nan"}],
+        "outputs": [{"name": "y", "dims": [1]}],
+        "states": [{"input": "h", "output": "h_out", "shape": ["batch", 1]}],
+        "non_finite": non_finite,
+    }
+    manifest = Manifest.model_validate(base | fields)
+    return OnnxEngine(folder / "reciprocal.onnx", manifest, provider="cpu", device=device)
+
+
+def chunks_of(engine: OnnxEngine, rows: list[list[float]], **fields: Any) -> Batch:
+    arrays = [np.array(row, np.float32).reshape(-1, 1) for row in rows]
+    return Batch([Chunk(Sequence((x,), engine.initial_state, **fields), 0, len(x)) for x in arrays])
+
+
+@pytest.mark.parametrize("keep_all", [False, True])
+@pytest.mark.parametrize("bad", [0.0, -1.0])
+def test_a_row_that_is_not_finite_fails_alone(tmp_path: Path, bad: float, keep_all: bool) -> None:
+    engine = reciprocal(folder=tmp_path)
+    rows: list[list[float]] = [[1, 4, 16], [1, bad, 4], [4, 4, 4]]
+    first, failed, last = engine.run(chunks_of(engine, rows, keep_all=keep_all))
+    assert isinstance(failed.error, NonFiniteOutput) and "'y' has NaN or an infinity" in failed.error.detail
+    assert first.error is last.error is None
+    (alone,) = engine.run(chunks_of(engine, rows[:1], keep_all=keep_all))
+    assert np.array_equal(first.output, alone.output) and np.array_equal(first.state[0], alone.state[0])
+
+
+def test_numbers_that_are_not_finite_are_an_answer_if_the_manifest_allows_them(tmp_path: Path) -> None:
+    engine = reciprocal(folder=tmp_path, non_finite="allow")
+    (result,) = engine.run(chunks_of(engine, [[4, 0]], keep_all=True))
+    assert result.error is None and result.output.tolist() == [[0.5], [np.inf]]
+
+
+def test_a_further_output_is_checked_if_it_is_wanted(tmp_path: Path) -> None:
+    outputs = [{"name": "y", "dims": [1]}, {"name": "same", "dims": [1]}]
+    engine = reciprocal(folder=tmp_path, outputs=outputs)
+    infinity = [[float("inf")], [1.0]]
+    assert [result.error for result in engine.run(chunks_of(engine, infinity))] == [None, None]
+    failed, fine = engine.run(chunks_of(engine, infinity, extra=(1,)))
+    assert isinstance(failed.error, NonFiniteOutput) and "'same'" in failed.error.detail
+    assert fine.error is None and fine.extra[0].tolist() == [[1]]
+
+
+def test_padding_that_is_not_finite_is_no_error(tmp_path: Path) -> None:
+    path, manifest = graphs.write_lstm(tmp_path)
+    graph = onnx.load(path)
+    graph.graph.node.append(helper.make_node("Abs", ["y"], ["positive"]))
+    graph.graph.node.append(helper.make_node("Log", ["positive"], ["z"]))  # of 0 in the padding
+    graph.graph.output.append(helper.make_tensor_value_info("z", FLOAT, ["N", "T", 3]))
+    onnx.save(graph, path)
+    fields = manifest.model_dump() | {"outputs": [{"name": "z", "dims": [3]}]}
+    engine = OnnxEngine(path, Manifest.model_validate(fields), provider="cpu")
+    rows = [np.ones((steps, WIDTH), np.float32) for steps in (1, 5)]
+    batch = Batch([Chunk(Sequence((x,), engine.initial_state, keep_all=True), 0, len(x)) for x in rows])
+    results = engine.run(batch)
+    assert [result.error for result in results] == [None, None]
+    assert all(np.isfinite(result.output).all() for result in results)
+
+
+def test_an_id_beyond_the_embedding_is_refused_as_input(tmp_path: Path) -> None:
+    onnx.save(graphs.tokens(5), tmp_path / "tokens.onnx")
+    manifest = Manifest.model_validate({
+        "task": "label",
+        "inputs": [{"name": "x", "kind": "token", "dtype": "int64"}],
+        "outputs": [{"name": "y", "dims": [WIDTH]}],
+        "states": [{"input": "h", "output": "h_out", "shape": ["batch", WIDTH]}],
+    })  # fmt: skip
+    engine = OnnxEngine(tmp_path / "tokens.onnx", manifest, provider="cpu")
+    ids = np.array([1, 99], np.int64)
+    with pytest.raises(InvalidField, match="idx=99"):
+        engine.run(Batch([Chunk(Sequence((ids,), engine.initial_state), 0, 2)]))
+
+
+def test_weights_in_an_external_file_lie_beside_the_graph(tmp_path: Path) -> None:
+    path, manifest = graphs.write_lstm(tmp_path)
+    x = np.ones((3, WIDTH), np.float32)
+
+    def answer() -> Array:
+        engine = OnnxEngine(path, manifest, provider="cpu")
+        (result,) = engine.run(Batch([Chunk(Sequence((x,), engine.initial_state), 0, 3)]))
+        return result.output
+
+    inside = answer()
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=64)
+    assert (tmp_path / "w.bin").exists() and np.array_equal(answer(), inside)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.engine.cost import Cost
 from service.engine.scheduler import Scheduler
-from service.errors import Overloaded
+from service.errors import NonFiniteOutput, Overloaded
 from service.sequence import Sequence
 from tests.service.fakes import SumEngine, ones, sequence_of, total
 
@@ -278,3 +279,47 @@ def test_rows_and_padding_of_calls_are_counted() -> None:
 
 def test_an_empty_queue_gives_no_batch() -> None:
     assert new_scheduler().schedule(0.0) is None
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 5), st.booleans())
+def test_whole_chunks_have_exactly_their_steps_whatever_they_cost(
+    multiples: list[int], max_batch: int, is_costly: bool
+) -> None:
+    cost = Cost()
+    if is_costly:
+        cost.learn((rows, steps, 1e-3 * steps * rows) for rows in (1, 4) for steps in (1, 8, 64))
+    scheduler = Scheduler(
+        max_batch=max_batch, chunk_steps=20, max_waiting=99, whole_chunks=True, cost=cost, target_s=1e-3
+    )
+    driver = Driver(scheduler)
+    for multiple in multiples:
+        driver.add(ones(20 * multiple))
+    assert sorted(map(total, driver.drain())) == sorted(20.0 * multiple for multiple in multiples)
+    assert {chunk.steps for batch in driver.engine.batches for chunk in batch.chunks} == {20}
+
+
+def test_a_sequence_whose_result_is_an_error_ends_and_the_others_continue() -> None:
+    scheduler = new_scheduler(chunk_steps=2)
+    fails, continues = ones(6), ones(6)
+    scheduler.add(fails)
+    scheduler.add(continues)
+    batch = scheduler.schedule(0.0)
+    assert batch is not None
+    first, second = SumEngine().run(batch)
+    error = NonFiniteOutput("NaN")
+    assert scheduler.commit(batch, [first._replace(error=error), second]) == [fails]
+    assert fails.error is error and fails.done == 0 and not fails.outputs
+    assert len(scheduler) == 1 and continues.done == 2
+    batch = scheduler.schedule(0.0)
+    assert batch is not None and [chunk.sequence for chunk in batch.chunks] == [continues]
+
+
+def test_further_outputs_are_kept_as_the_first_one_is() -> None:
+    for keep_all in (False, True):
+        scheduler = new_scheduler(chunk_steps=2)
+        sequence = sequence_of([1.0] * 4, keep_all=keep_all)
+        scheduler.add(sequence)
+        while batch := scheduler.schedule(0.0):
+            results = SumEngine().run(batch)
+            scheduler.commit(batch, [result._replace(extra=(result.output,)) for result in results])
+        assert len(sequence.extras) == len(sequence.outputs) == (2 if keep_all else 1)
