@@ -5,7 +5,7 @@ knows the manifest; it knows nothing of requests, sessions or HTTP.
 """
 
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +25,12 @@ _NUMBERS, _INTEGERS, _BOOLEANS = frozenset({int, float}), frozenset({int}), froz
 _EXPECTED = {_NUMBERS: "a number", _INTEGERS: "an integer", _BOOLEANS: "true or false"}
 
 
-class Inputs(NamedTuple):
-    """One sequence's arrays, both in the order of the manifest."""
-
-    steps: tuple[Array, ...]  # one per input with a time axis, each [time, *dims]
-    kept: tuple[Array | None, ...] = ()  # one per input without, each [*dims]; None: the request omits it
+# One sequence's arrays, both in the order of the manifest:
+Steps = tuple[Array, ...]  # one per input with a time axis, each [time, *dims]
+Kept = tuple[Array | None, ...]  # one per input without, each [*dims]; None: the request omits it
 
 
-def decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -> Inputs:
+def decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -> tuple[Steps, Kept]:
     """The arrays of one sequence. Raises a BadInput that points at the fault.
 
     `steps` is a list of rows, tokens, or a text; or an object of these by input name. An input without a time
@@ -40,7 +38,7 @@ def decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) 
     """
     specs, without = manifest.step_inputs, manifest.sequence_inputs
     if len(specs) == 1 and not isinstance(steps, dict):
-        return Inputs((_decode_input(steps, specs[0], pointer, max_steps),), (None,) * len(without))
+        return (_decode_input(steps, specs[0], pointer, max_steps),), (None,) * len(without)
     _check_names(steps, manifest, pointer)
     arrays = tuple([_decode_input(steps[s.name], s, f"{pointer}/{s.name}", max_steps) for s in specs])
     for spec, array in zip(specs, arrays, strict=True):
@@ -52,7 +50,7 @@ def decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) 
     kept = [
         _decode_row(steps[s.name], s, f"{pointer}/{s.name}") if s.name in steps else None for s in without
     ]
-    return Inputs(arrays, tuple(kept))
+    return arrays, tuple(kept)
 
 
 def is_rounded(steps: Any, manifest: Manifest) -> bool:
@@ -77,7 +75,7 @@ def check_num_steps(steps: int, max_steps: int, pointer: str | None = None) -> N
 
 def check_window(steps: int, manifest: Manifest, pointer: str | None = None) -> None:
     """Refuse a number of steps that a graph with a fixed time axis does not take. Raises WrongShape."""
-    if manifest.axes.time_size is not None and (fault := manifest.steps_fault(steps)):
+    if fault := manifest.steps_fault(steps):
         raise WrongShape(fault, pointer=pointer)
 
 
@@ -85,8 +83,6 @@ def fit(array: Array, spec: InputSpec, pointer: str) -> Array:
     """`array` in the input's dtype. Raises a BadInput at the first value that the input does not take."""
     if spec.kind == "token":
         _check_token_ids(array, spec, pointer)
-    if array.dtype == spec.dtype and array.dtype.kind != "f":
-        return array
     bound = _SQUARES.get(spec.dtype)
     if bound is None:
         return _fit_integers(array, spec, pointer)
@@ -104,6 +100,8 @@ def fit(array: Array, spec: InputSpec, pointer: str) -> Array:
 
 def _fit_integers(array: Array, spec: InputSpec, pointer: str) -> Array:
     """Integers, Python's own if they need more than 64 bits, or booleans in the input's dtype."""
+    if array.dtype == spec.dtype:
+        return array
     if spec.dtype != "bool":
         limits = np.iinfo(spec.dtype)
         fits = (array >= limits.min) & (array <= limits.max)

@@ -71,10 +71,11 @@ def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> N
         return
     if output.ndim == 1:
         best = int(output.argmax())  # the first NaN, if there is one
-        if isfinite(output[best]):
+        probability = output[best]
+        if isfinite(probability):
             if spec.labels:
                 prediction["label"] = spec.labels[best]
-            prediction["probability"] = output[best]
+            prediction["probability"] = probability
         return
     probabilities = output.max(-1)
     if spec.labels:

@@ -65,9 +65,9 @@ class Item:
         digest = hashlib.blake2b(b"%d%d" % (keep_all, self.end), digest_size=16)
         for array in self.inputs:
             digest.update(array.data)
-        for kept in self.kept:
-            digest.update(b"omitted" if kept is None else b"kept")
-            digest.update(b"" if kept is None else kept.tobytes())
+        if self.kept:
+            for kept in self.kept:
+                digest.update(b"omitted" if kept is None else b"kept" + kept.tobytes())
         if self.outputs:
             digest.update("\0".join(("outputs", *self.outputs)).encode())
         return digest.digest()
@@ -106,7 +106,8 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
     item, at = _decode_item(sequence, pointer, manifest, max_steps)
     if document.trims:
         item.inputs = _trim(item.inputs, pointer)
-    check_window(item.steps, manifest, at)
+    if manifest.axes.time_size is not None:
+        check_window(item.steps, manifest, at)
     item.outputs = document.outputs
     return item
 
@@ -122,8 +123,8 @@ def _read_exactly(document: Document, index: int, manifest: Manifest) -> Any:
 def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int) -> tuple[Item, str]:
     """The sequence, and the pointer to its steps."""
     if isinstance(sequence, list | np.ndarray):
-        inputs = decode_inputs(sequence, manifest, pointer, max_steps)
-        return Item(inputs.steps, kept=inputs.kept), pointer
+        inputs, kept = decode_inputs(sequence, manifest, pointer, max_steps)
+        return Item(inputs, kept=kept), pointer
     if not isinstance(sequence, dict):
         raise InvalidField(
             f'expected a list of rows, or an object with "steps", got {kind(sequence)}', pointer=pointer
@@ -136,8 +137,9 @@ def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int
     field = "steps" if "steps" in sequence else "text"
     if field == "text" and not isinstance(sequence[field], str):
         raise InvalidField(f"expected a string, got {kind(sequence[field])}", pointer=f"{pointer}/text")
-    inputs = decode_inputs(sequence[field], manifest, f"{pointer}/{field}", max_steps)
-    return Item(inputs.steps, session, at, end, kept=inputs.kept), f"{pointer}/{field}"
+    pointer = f"{pointer}/{field}"
+    inputs, kept = decode_inputs(sequence[field], manifest, pointer, max_steps)
+    return Item(inputs, session, at, end, "auto", kept), pointer
 
 
 def _trim(inputs: tuple[Array, ...], pointer: str) -> tuple[Array, ...]:

@@ -11,12 +11,12 @@ import math
 from collections.abc import Set
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from service.codec.arrays import Inputs, check_num_steps, check_window, fit
+from service.codec.arrays import Kept, Steps, check_num_steps, check_window, fit
 from service.errors import BadInput, InvalidField, NonFinite, TooManySequences, WrongShape
 from service.manifest import InputSpec, Manifest, OutputSpec
 from service.sequence import Array, Sequence
@@ -36,6 +36,13 @@ DTYPES = {datatype: np.dtype(name).newbyteorder("<") for name, datatype in DATAT
 _JSON_TYPES: dict[str, set[type]] = {"f": {int, float}, "b": {bool}}  # of a dtype's kind; else integers
 LENGTHS = InputSpec(name="lengths", dtype="int32")
 MAX_OUTPUT_BYTES = 256 << 20  # of one reply: without a limit, a few token ids lead to gigabytes of logits
+
+
+class Row(NamedTuple):
+    """One row of a batch."""
+
+    steps: Steps
+    kept: Kept
 
 
 @dataclass(slots=True)
@@ -88,7 +95,7 @@ def takes_lengths(manifest: Manifest) -> bool:
 
 def rows_of(
     tensors: dict[str, Tensor], manifest: Manifest, *, max_rows: int, max_steps: int
-) -> tuple[list[Inputs], int]:
+) -> tuple[list[Row], int]:
     """One entry per batch row, cut to its length; and the steps of the time axis. Raises a BadInput.
 
     An input without a time axis is [batch, *dims], and may be absent: a session that has it keeps it.
@@ -104,22 +111,15 @@ def rows_of(
         check_window(steps, manifest)
         arrays = [_fit(array, spec) for array, spec in pairs]  # each [batch, time, *dims]
         return [
-            Inputs(tuple([array[row] for array in arrays]), tuple([values[row] for values in kept]))
+            Row(tuple([array[row] for array in arrays]), tuple([values[row] for values in kept]))
             for row in range(rows)
         ], steps
-    lengths = _lengths(tensors[LENGTHS.name], rows, steps)
-    for length in lengths:
+    batch: list[Row] = []
+    for row, length in enumerate(_lengths(tensors[LENGTHS.name], rows, steps)):
         check_window(length, manifest)
-    return (
-        [  # not checked beyond a row's length
-            Inputs(
-                tuple([_fit(array[row, :length], spec) for array, spec in pairs]),
-                tuple([values[row] for values in kept]),
-            )
-            for row, length in enumerate(lengths)
-        ],
-        steps,
-    )
+        arrays = [_fit(array[row, :length], spec) for array, spec in pairs]  # not checked beyond the length
+        batch.append(Row(tuple(arrays), tuple([values[row] for values in kept])))
+    return batch, steps
 
 
 def check_outputs(size: int) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from service.codec import tensors, v2
-from service.codec.arrays import Inputs
 from service.codec.request import Item
 from service.codec.v2 import Inference, SequenceId
 from service.errors import InvalidField
@@ -105,7 +104,7 @@ class OpenInference:
         parameters = {"sequence_id": sequence_id, "step": step}
         return _reply(inference, model, version, arrays, sequences=1, steps=run.steps, parameters=parameters)
 
-    def _rows(self, inference: Inference, manifest: Manifest) -> tuple[list[Inputs], int]:
+    def _rows(self, inference: Inference, manifest: Manifest) -> tuple[list[tensors.Row], int]:
         return tensors.rows_of(
             inference.inputs,
             manifest,

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from service.codec import tensors
-from service.codec.arrays import Inputs
 from service.errors import (
     BadInput,
     EmptySequence,
@@ -53,7 +52,7 @@ def binary(name: str, array: Array) -> dict[str, Any]:
     return entry(name, array, parameters={"binary_data_size": array.nbytes})
 
 
-def read(entries: Any, blob: bytes = b"", manifest: Manifest = ONE) -> tuple[list[Inputs], int]:
+def read(entries: Any, blob: bytes = b"", manifest: Manifest = ONE) -> tuple[list[tensors.Row], int]:
     return tensors.rows_of(tensors.read_inputs(entries, memoryview(blob)), manifest, **LIMITS)
 
 
