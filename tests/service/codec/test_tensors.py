@@ -269,7 +269,9 @@ def test_an_input_without_time_axis_has_one_value_a_row_and_may_be_absent() -> N
 
 
 def test_a_window_has_exactly_its_steps() -> None:
-    model = ONE.model_copy(update={"axes": Axes(time_size=2)})
+    model = Manifest(
+        task="forecast", axes=Axes(time_size=2), inputs=ONE.inputs, outputs=(OutputSpec(name="y"),)
+    )
     rows, steps = read([flat("x", np.ones((1, 2, 3), np.float32))], manifest=model)
     assert steps == 2 and len(rows) == 1
     for lengths in ([], [flat("lengths", np.array([1], np.int32))]):
