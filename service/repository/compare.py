@@ -19,7 +19,7 @@ from service.sequence import Array
 FLOAT32 = 1e-4  # the unit is 6e-8
 FLOAT16 = 3e-2  # the unit is 5e-4
 TENSOR_FLOAT32 = 1e-2  # CUDA multiplies float32 numbers with 10 bits of mantissa
-QUANTIZED = 0.2  # activations are rounded to 8 bits of the largest number in the call, whosever it is
+QUANTIZED = 0.5  # activations are rounded to 8 bits of the largest number in the call, in whichever row it is
 
 SMALLEST = 1e-12  # tensors of smaller numbers than this are compared as if they were of this size
 

@@ -35,7 +35,7 @@ from service.sequence import Array, Engine, State
 SHORT, LONG = 5, 9  # steps, or as many times the steps of one call where the graph fixes them
 ROWS = 5, 8, 17  # of a call, beside 2, 3 and the most
 CUT_STEPS = 3  # of the chunks of ragged batches
-BUDGET_S = 0.1
+BUDGET_S = 0.1  # of CPU time, so that a busy machine is not less thorough
 ESSENTIAL_KINDS = 2  # of values
 
 
@@ -78,7 +78,7 @@ class _Trials:
         fixed = self._manifest.exact_steps
         self._short, self._long = (fixed, fixed) if fixed else (SHORT * self._unit, LONG * self._unit)
         self._max_rows = _max_rows(self._manifest, examination.batching.max_batch)
-        self._started = time.perf_counter()
+        self._started = time.thread_time()
         self._rows: dict[Kind, Row] = {}  # [long] steps each
 
     def measure(self) -> Measurement:
@@ -97,7 +97,7 @@ class _Trials:
 
     def _has_time(self, seconds: float = 0.0) -> bool:
         """Whether a trial that is not essential may take so long."""
-        return time.perf_counter() - self._started + seconds < self._examination.budget_s
+        return time.thread_time() - self._started + seconds < self._examination.budget_s
 
     def _new_row(self, kind: Kind, steps: int, state: State | None = None) -> Row:
         """A row of a kind; `state`: before its first step, if not the initial one."""
@@ -135,11 +135,12 @@ class _Trials:
         if not self._manifest.chunkable:
             return
         ends = range(self._unit, self._long + 1, self._unit)
-        for number, end in enumerate((self._short, *ends[:-1])):
-            if number == 0 or self._has_time():
-                self._cut(row, (end, self._long))
+        self._cut(row, (self._short, self._long))
         if self._has_time():
             self._cut(row, ends)
+        for end in ends[:-1]:
+            if self._has_time():
+                self._cut(row, (end, self._long))
         for end in ends if not all(self._bench.has_all) else ():  # the last output of each prefix
             if end == self._short or self._has_time():
                 self._cut(row, range(self._unit, end + 1, self._unit))
