@@ -4,7 +4,7 @@ The product of two arrays, summed, is finite only if every number of both is: on
 the few numbers of a step. It may overflow for large numbers; then each number is looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from math import isfinite
 
 import numpy as np
@@ -17,11 +17,11 @@ FEW = 8192  # numbers; with more, BLAS may start threads of its own
 class FiniteCheck:
     """Checks the tensors of one graph, two of equal size with one product."""
 
-    def __init__(self, tensors: Sequence[tuple[str, int]]) -> None:
-        """`tensors`: dtype, and a number for the size: equal for tensors that always have equal sizes."""
+    def __init__(self, tensors: Sequence[tuple[str, Hashable]]) -> None:
+        """`tensors`: dtype, and a key that is equal for tensors that have the same size in every call."""
         self._pairs: list[tuple[int, int]] = []
         self._others: list[int] = []
-        alone: dict[tuple[str, int], int] = {}
+        alone: dict[tuple[str, Hashable], int] = {}
         for index, (dtype, size) in enumerate(tensors):
             if dtype in ("float32", "float64"):
                 if (first := alone.pop((dtype, size), None)) is not None:

@@ -56,7 +56,7 @@ def load_session(
     optimization: Optimization = "all",
     content: GraphContent | None = None,
 ) -> ort.InferenceSession:
-    """An ONNX Runtime session. Raises StartupError if the file is missing or is not a valid graph.
+    """An ONNX Runtime session. Raises StartupError if the file is no valid graph, or the provider fails.
 
     `content`: of the file, and of the external files that it names; None: they are read from the disk.
     """
@@ -76,9 +76,15 @@ def load_session(
     source = contextlib.nullcontext(str(path)) if content is None else content.source(options)
     with source as graph:
         try:
-            return ort.InferenceSession(graph, options, providers=list(dict.fromkeys((provider, CPU))))
+            session = ort.InferenceSession(graph, options, providers=list(dict.fromkeys((provider, CPU))))
         except Exception as error:
             raise StartupError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+    if (actual := session.get_providers()[0]) != provider:
+        raise StartupError(
+            f"provider {provider} did not start (ONNX Runtime fell back to {actual}): are the CUDA and cuDNN "
+            "libraries and a device there?"
+        )
+    return session
 
 
 def dtype_of(node: Any) -> str:

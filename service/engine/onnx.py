@@ -26,7 +26,7 @@ from service.engine.graph import (
 )
 from service.engine.inputs import Buffers, Inputs
 from service.engine.outputs import Output, States
-from service.errors import NonFiniteOutput, StartupError
+from service.errors import NonFiniteOutput
 from service.manifest import Manifest
 from service.sequence import Array, Batch, Chunk, Result, State
 from service.state import StateLayout
@@ -61,28 +61,15 @@ class OnnxEngine:
         self.layout = StateLayout(manifest.states, manifest.kept_inputs)
         self.initial_state = self.layout.initial()  # of a sequence at step 0; shared, never written to
         self.provider = choose_provider(provider)
-        self._session = load_session(
-            graph,
-            self.provider,
-            threads,
-            helper_cpus=helper_cpus,
-            optimization=optimization,
-            content=content,
-        )
-        if self._session.get_providers()[0] != self.provider:
-            raise StartupError(
-                f"provider {self.provider} did not start (ONNX Runtime fell back to "
-                f"{self._session.get_providers()[0]}): are the CUDA and cuDNN libraries and a device there?"
-            )
+        options: dict[str, Any] = {"optimization": optimization, "content": content}
+        self._session = load_session(graph, self.provider, threads, helper_cpus=helper_cpus, **options)
         check_manifest(manifest, self._session, graph)
         dtypes = {node.name: dtype_of(node) for node in self._session.get_inputs()}
-        self._constants = {
-            name: np.asarray(value, dtypes[name]) for name, value in manifest.constants.items()
-        }
+        constants = manifest.constants.items()
+        self._constants = {name: np.asarray(value, dtypes[name]) for name, value in constants}
         self._inputs = Inputs(manifest, dtypes.get(manifest.lengths or "", "int32"))
-        self._outputs = [
-            Output(spec, manifest, steps_as_rows=self._inputs.steps_as_rows) for spec in manifest.outputs
-        ]
+        as_rows = self._inputs.steps_as_rows
+        self._outputs = [Output(spec, manifest, steps_as_rows=as_rows) for spec in manifest.outputs]
         nodes = {node.name: node for node in self._session.get_outputs()}
         self.output_dtypes = tuple(dtype_of(nodes[spec.name]) for spec in manifest.outputs)
         self.output_dtype = self.output_dtypes[0]
@@ -93,11 +80,10 @@ class OnnxEngine:
         )
         # What every call asks for: the first output and the new states, of which one may be the output.
         self._names = [spec.name for spec in manifest.outputs[:1]] + [s.output for s in manifest.states]
-        self._has_row_per_chunk = not self._inputs.steps_as_rows and manifest.axes.batch_size is None
+        self._has_row_per_chunk = not as_rows and manifest.axes.batch_size is None
         self._has_extra = len(manifest.outputs) > 1
-        if device is None:
-            device = "cuda" if self.provider == CUDA else ""
-        self._device = device if device and _can_stay(manifest) else None
+        on_cuda = "cuda" if self.provider == CUDA else ""
+        self._device = (on_cuda if device is None else device) or None if _can_stay(manifest) else None
         self._check = self._finite_check() if manifest.non_finite == "refuse" else None
         self._cache = SessionCache(CACHE_BYTES) if self._device is not None else None
         # Memory for a call's inputs, reused by later calls; as many entries as there were concurrent calls.
@@ -216,13 +202,13 @@ class OnnxEngine:
         self, chunks: list[Chunk], arranged: dict[int, Array], states: list[State], results: list[Result]
     ) -> list[Result]:
         """An error in the place of each row with NaN or an infinity in its true steps or its new state."""
-        named = [
-            (self._outputs[index].name, self._outputs[index].parts(y, chunks))
-            for index, y in arranged.items()
-        ]
+        parts = {index: self._outputs[index].parts(y, chunks) for index, y in arranged.items()}
         refused = list(results)
-        for row in range(len(chunks)):
-            tensors = [(f"output {name!r}", parts[row]) for name, parts in named]
+        for row, chunk in enumerate(chunks):
+            tensors = [
+                (f"output {self._outputs[index].name!r}", parts[index][row])
+                for index in (0, *chunk.sequence.extra)
+            ]
             if self._device is None:  # those on the device are checked where they are read
                 specs = self.manifest.states
                 tensors += [
@@ -238,8 +224,8 @@ class OnnxEngine:
     def _finite_check(self) -> FiniteCheck:
         """Of the first output and, if they are not left on the device, the new states."""
         states = self.manifest.states if self._device is None else ()
-        sizes = [(spec.dtype, math.prod(spec.row_shape)) for spec in states]
-        return FiniteCheck([(self.output_dtype, -1), *sizes])
+        sizes = [(spec.dtype, (math.prod(spec.row_shape), spec.batch_axis is None)) for spec in states]
+        return FiniteCheck([(self.output_dtype, None), *sizes])
 
     def _extra_of(self, chunks: list[Chunk]) -> tuple[int, ...]:
         """The further outputs that some sequence of a call wants, by index."""

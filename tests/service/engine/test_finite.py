@@ -1,5 +1,7 @@
 """NaN and infinities are found wherever they are; large and small numbers are none."""
 
+from collections.abc import Hashable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,14 @@ from service.engine.finite import FEW, FiniteCheck, are_finite
 from service.sequence import Array
 
 BAD = [np.nan, np.inf, -np.inf]
-TENSORS = [("float32", -1), ("float64", 4), ("float32", 6), ("float32", 6), ("int64", 3), ("float16", 2)]
+TENSORS: list[tuple[str, Hashable]] = [
+    ("float32", None),
+    ("float64", 4),
+    ("float32", 6),
+    ("float32", 6),
+    ("int64", 3),
+    ("float16", 2),
+]
 CHECK = FiniteCheck(TENSORS)
 
 

@@ -193,6 +193,9 @@ def test_a_further_output_is_checked_if_it_is_wanted(tmp_path: Path) -> None:
     failed, fine = engine.run(chunks_of(engine, infinity, extra=(1,)))
     assert isinstance(failed.error, NonFiniteOutput) and "'same'" in failed.error.detail
     assert fine.error is None and fine.extra[0].tolist() == [[1]]
+    batch = chunks_of(engine, infinity)
+    batch.chunks[1].sequence.extra = (1,)
+    assert [result.error for result in engine.run(batch)] == [None, None], "only its neighbour wants it"
 
 
 def test_padding_that_is_not_finite_is_no_error(tmp_path: Path) -> None:
