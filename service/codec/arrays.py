@@ -102,14 +102,13 @@ def _fit_integers(array: Array, spec: InputSpec, pointer: str) -> Array:
     """Integers, Python's own if they need more than 64 bits, or booleans in the input's dtype."""
     if array.dtype == spec.dtype:
         return array
-    if spec.dtype != "bool":
-        limits = np.iinfo(spec.dtype)
-        fits = (array >= limits.min) & (array <= limits.max)
-        if not fits.all():
-            value, at = _first(array, ~fits, pointer)
-            raise NonFinite(
-                f"{value} does not fit into {spec.dtype}, from {limits.min} to {limits.max}", pointer=at
-            )
+    limits = np.iinfo(spec.dtype)  # a boolean input's array is boolean already
+    fits = (array >= limits.min) & (array <= limits.max)
+    if not fits.all():
+        value, at = _first(array, ~fits, pointer)
+        raise NonFinite(
+            f"{value} does not fit into {spec.dtype}, from {limits.min} to {limits.max}", pointer=at
+        )
     numbers: Array = array.astype(spec.dtype, copy=False)
     return numbers
 

@@ -85,6 +85,8 @@ def test_values_have_no_label(labels: tuple[str, ...]) -> None:
     spec = OutputSpec(name="y", kind="probabilities" if not labels else "values", dims=(2,), labels=labels)
     answer = json.loads(encode_prediction(spec, np.array([0.25, 0.75], np.float32)))
     assert "label" not in answer and ("probability" in answer) == (not labels)
+    steps = json.loads(encode_prediction(spec, np.array([[0.25, 0.75]], np.float32)))
+    assert "label" not in steps and ("probability" in steps) == (not labels)
 
 
 def test_a_reply_holds_predictions_and_errors_in_order() -> None:

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BadExport, NonFinite
+from service.manifest import InputSpec, StateSpec
 from service.names import MAX_STEP
 from service.sessions import exported
 from service.sessions.store.record import Record, Status
+from service.state import StateLayout
 from tests.service.sessions.world import LAYOUT
 
 TENSORS = LAYOUT.tensors
@@ -90,3 +92,34 @@ def test_a_record_that_no_server_can_have_written_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         exported.check(live(step, at, state), LAYOUT)
+
+
+def record_of(state: bytes) -> Record:
+    return Record(
+        status=Status.LIVE, model="m", version="1", graph=bytes(8), revision=bytes(8), step=2, created_ms=0,
+        touched_ms=0, ttl_ms=1, state=state, at=1, digest=bytes(16), reply=b"",
+    )  # fmt: skip
+
+
+def test_a_model_that_may_answer_nan_takes_back_the_state_that_it_exported() -> None:
+    """The export was answered 200, its import 422."""
+    state = bytes(16) + np.float32(np.nan).tobytes()
+    exported.check(record_of(state), LAYOUT, allows_non_finite=True)
+    with pytest.raises(NonFinite):
+        exported.check(record_of(state), LAYOUT)
+
+
+def test_integers_and_booleans_are_exported_and_a_forged_boolean_refused() -> None:
+    layout = StateLayout(
+        [
+            StateSpec(input="count", output="count_out", shape=("batch", 2), dtype="int64"),
+            StateSpec(input="flags", output="flags_out", shape=("batch", 2), dtype="bool"),
+        ],
+        [InputSpec(name="speaker", dims=(1,), dtype="uint8", per="sequence")],
+    )
+    state = np.array([2**53 + 1, -(2**63)]).tobytes() + b"\x00\x01" + b"\xff"
+    header, record = exported.read(exported.write("s", record_of(state), layout.tensors))
+    assert header.tensors == layout.tensors and record.state == state
+    exported.check(record, layout)
+    with pytest.raises(BadExport, match="'flags' has a byte that is neither true nor false"):
+        exported.check(record_of(state[:-3] + b"\x00\x02\xff"), layout)
