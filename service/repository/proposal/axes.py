@@ -169,7 +169,9 @@ def _score(
     points -= sum(3.0 for axis in dims if groups[axis] in state_groups)
     if _is_id(subject, port):
         return points - 0.7 * len(dims)
-    return points - 0.7 * (rank > 1 and not dims)
+    if rank > 1 and not dims:  # one number a step; a fixed size is rather that of features
+        points -= 0.7 + 3.0 * (layout.batch is not None and groups[layout.batch] is None)
+    return points
 
 
 def _is_id(subject: Subject, port: Port) -> bool:
