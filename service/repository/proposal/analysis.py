@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from service.repository.graph_file import GraphFile
 from service.repository.probe import Port
-from service.repository.proposal.axes import Layout, all_layouts, choose_layout
+from service.repository.proposal.axes import Layout, all_layouts, choose_layout, measure
 from service.repository.proposal.cuts import Cutter
 from service.repository.proposal.names import STATE_INPUT, TIME_AXIS
 from service.repository.proposal.options import NO_AXIS, Options
@@ -128,9 +128,11 @@ def _settle(analysis: Analysis) -> None:
     subject, pairing = analysis.subject, analysis.pairing
     cutter = Cutter.of(subject, analysis.main, analysis.layout)
     can_cut = settle(subject, pairing, analysis.main, cutter)
-    if cutter is None or pairing.open:
+    if pairing.open:
         return
-    if not pairing.pairs:
+    if cutter is None:
+        analysis.causal = not _looks_ahead(analysis)
+    elif not pairing.pairs:
         analysis.causal = cutter.keeps_prefixes()
     elif not can_cut and _is_window_of_samples(analysis):
         analysis.layout = Layout(analysis.layout.batch, None)
@@ -140,6 +142,14 @@ def _settle(analysis: Analysis) -> None:
             "a sequence that is cut in pieces is answered otherwise than a whole one, so causal is false and "
             "there are no sessions. If it should not look ahead, check the pairs of states (--state IN=OUT)"
         )
+
+
+def _looks_ahead(analysis: Analysis) -> bool:
+    """Whether a step of a fixed number of steps depends on later ones, as far as it is seen."""
+    if analysis.layout.time is None:
+        return False
+    influence = measure(analysis.subject, analysis.main, analysis.layout.time)
+    return influence is not None and influence.looks_ahead
 
 
 def _is_window_of_samples(analysis: Analysis) -> bool:

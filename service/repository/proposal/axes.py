@@ -37,6 +37,7 @@ class Influence:
     is_independent: bool  # nothing at other positions
     is_causal: bool  # something at later positions, nothing at earlier ones
     is_seen: bool  # anything at all
+    looks_ahead: bool  # something at earlier positions, in an output that has this axis
 
 
 def choose_layout(
@@ -86,7 +87,8 @@ def _measure(subject: Subject, port: Port, axis: int, feeds: dict[str, Array]) -
     independent = all(_is_only(0, seen) for seen in first) and all(_is_only(size - 1, seen) for seen in last)
     both = [(a, b) for a, b in zip(first, last, strict=True) if a and b]
     is_causal = any(not _is_only(0, a) and _is_only(size - 1, b) for a, b in both)
-    return Influence(independent, is_causal, is_seen=any(first) or any(last))
+    looks_ahead = any(not _is_only(size - 1, seen) for seen in last if any(seen))
+    return Influence(independent, is_causal, any(first) or any(last), looks_ahead)
 
 
 def _row_length(subject: Subject, port: Port) -> int:

@@ -68,6 +68,8 @@ def tensors(layers: int = 1, batch: int = 2, time: int = 9) -> tuple[Tensor, ...
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_an_lstm_with_dynamic_axes(layers: int, dynamo: bool, tmp_path: Path) -> None:
+    if dynamo and layers > 1:
+        pytest.skip("torch.export fixes the time axis of an LSTM of several layers")
     options = NAMES | {"dynamic_axes": DYNAMIC}
     found = export(Tagger(layers), tensors(layers), tmp_path / "x.onnx", dynamo=dynamo, **options)
     assert {state.input: state.output for state in found.states} == {"h": "hn", "c": "cn"}
@@ -83,7 +85,7 @@ def test_an_lstm_without_dynamic_axes_is_fixed_to_its_example(dynamo: bool, tmp_
 
 
 def test_a_bidirectional_lstm_is_not_causal(dynamo: bool, tmp_path: Path) -> None:
-    options = NAMES | {"dynamic_axes": DYNAMIC}
+    options = NAMES | ({} if dynamo else {"dynamic_axes": DYNAMIC})
     tagger = Tagger(bidirectional=True)
     found = export(tagger, tensors(layers=2), tmp_path / "x.onnx", dynamo=dynamo, **options)
     assert not found.causal
