@@ -45,7 +45,12 @@ def describe_unmeasured(file: GraphFile, name: str) -> dict[str, Any]:
         ],
         "axes": {"batch": OPEN, "time": OPEN},
         "states": [
-            {"input": port.name, "output": pairs[port.name], "shape": _sizes(port), "dtype": _dtype(port)}
+            {
+                "input": port.name,
+                "output": pairs[port.name],
+                "shape": _likely_shape(port),
+                "dtype": _dtype(port),
+            }
             for port in inputs
             if port.name in pairs
         ],
@@ -123,6 +128,12 @@ def _outputs(analysis: Analysis) -> list[dict[str, Any]]:
 def _last_sizes(port: Port) -> list[Any]:
     """What are the dims if the first two axes are batch and time."""
     return _sizes(port)[2:]
+
+
+def _likely_shape(port: Port) -> list[Any]:
+    """Of a state: the only size that the file does not fix is that of the batch."""
+    sizes = _sizes(port)
+    return ["batch" if size == OPEN else size for size in sizes] if sizes.count(OPEN) == 1 else sizes
 
 
 def _sizes(port: Port) -> list[Any]:

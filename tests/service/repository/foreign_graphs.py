@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from service.manifest import Manifest
+from service.repository import Draft, Options, propose
 from service.sequence import Array
 from tests.service.graphs import Shape
 
@@ -19,6 +21,28 @@ X: Port = ("x", F32, ["batch", "time", FEATURES])
 H: Port = ("h", F32, [1, "batch", HIDDEN])
 HN: Port = ("hn", F32, [1, "batch", HIDDEN])
 Y: Port = ("y", F32, ["batch", "time", HIDDEN])
+
+CELL: Port = ("h", F32, ["batch", HIDDEN])
+ROW: Port = ("x", F32, ["batch", FEATURES])
+
+
+def proposed(path: Path, **options: Any) -> Manifest:
+    """The manifest of a draft that must be complete."""
+    draft = propose(path, Options(**options))
+    assert draft.manifest is not None, draft.open
+    return draft.manifest
+
+
+def opened(path: Path, **options: Any) -> Draft:
+    """A draft that must not be complete."""
+    draft = propose(path, Options(**options))
+    assert draft.manifest is None
+    return draft
+
+
+def pairs(manifest: Manifest) -> dict[str, str]:
+    """The new values of states, by input."""
+    return {state.input: state.output for state in manifest.states}
 
 
 def save(

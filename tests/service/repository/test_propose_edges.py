@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.repository.graph_file import GraphFile
 from service.repository.proposal.edges import Edges
+from tests.service.graphs import Shape
 from tests.service.repository import foreign_graphs as fg
 from tests.service.repository.foreign_graphs import HIDDEN, HN, H, N, X, Y
 
@@ -35,7 +36,7 @@ def test_a_state_that_a_flag_resets(tmp_path: Path) -> None:
 
 
 def test_the_states_of_scan_and_loop(tmp_path: Path) -> None:
-    row = [1, 2]
+    row: Shape = [1, 2]
     value = helper.make_tensor_value_info
     body = helper.make_graph(
         [N("Add", ["s", "x_t"], ["s_out"]), N("Identity", ["s_out"], ["y_t"])],
