@@ -75,8 +75,7 @@ class _Trials:
         self._random = np.random.default_rng(0)
         self._ragged = self._manifest.lengths is not None
         self._unit = self._manifest.step_multiple
-        fixed = self._manifest.exact_steps
-        self._short, self._long = (fixed, fixed) if fixed else (SHORT * self._unit, LONG * self._unit)
+        self._short, self._long = SHORT * self._unit, LONG * self._unit
         self._max_rows = _max_rows(self._manifest, examination.batching.max_batch)
         self._started = time.thread_time()
         self._rows: dict[Kind, Row] = {}  # [long] steps each
@@ -84,6 +83,8 @@ class _Trials:
     def measure(self) -> Measurement:
         """All trials, in the order of their importance."""
         self._findings.check_batch_axis()
+        if not self._manifest.chunkable and not self._manifest.has_independent_steps:
+            self._short, self._long = self._whole_lengths()
         for number, kind in enumerate(KINDS):
             if number < ESSENTIAL_KINDS or self._has_time():
                 self._try_alone(kind)
@@ -94,6 +95,21 @@ class _Trials:
         self._try_many()
         self._try_long()
         return Measurement(self._findings.difference.absolute, self._ragged)
+
+    def _whole_lengths(self) -> tuple[int, int]:
+        """Two lengths of whole sequences: the example's, which may be the least or the most, and another.
+
+        Raises StartupError if there is no other, and the manifest does not say so.
+        """
+        given = len(self._examination.example[0])
+        if self._manifest.exact_steps:
+            return given, given
+        row = self._new_row("example", given + SHORT)
+        if self._bench.computes(row):
+            return given, row.steps
+        with self._findings.running(f"with {given - 1} or {row.steps} steps", LENGTHS_HINT):
+            self._bench.alone(row, given - 1)
+        return given - 1, given
 
     def _has_time(self, seconds: float = 0.0) -> bool:
         """Whether a trial that is not essential may take so long."""
@@ -186,7 +202,7 @@ class _Trials:
         if not self._manifest.chunkable and not self._ragged:
             return
         lengths = [self._long, self._short]
-        if self._has_time():
+        if self._manifest.chunkable and self._has_time():
             lengths += [self._unit, self._long - self._unit]
         rows = [row.first(steps) for steps in lengths for row in self._rows.values()]
         chunk_steps = CUT_STEPS * self._unit

@@ -79,12 +79,12 @@ class Model:
     binding: Binding
     worker: Worker
     engine: ModelEngine
-    difference: float  # max abs difference between ragged, chunked batches and one shot; 0 = exact
+    difference: float  # the largest that batching and cutting made in trials; 0 = exact
     optimization: Optimization = "all"  # of ONNX Runtime
 
     @property
     def is_exact(self) -> bool:
-        """Whether batching and chunking changed no bit of the example's answer."""
+        """Whether batching and cutting changed no bit of an answer in any trial."""
         return self.difference == 0.0
 
     @property

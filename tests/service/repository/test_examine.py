@@ -201,10 +201,32 @@ def test_a_graph_that_cannot_be_cut_is_tried_in_batches_only() -> None:
     assert max(len(batch.chunks) for batch in engine.batches) == BATCHING.max_batch
 
 
+def test_whole_sequences_are_tried_at_the_examples_length_and_another() -> None:
+    """A convolution needs some steps; a table of positions has no more than some."""
+
+    class Bounded(ExactEngine):
+        least, most = 7, 99
+
+        def run(self, batch: Batch) -> list[Result]:
+            if not self.least <= batch.steps <= self.most:
+                raise RuntimeError("boom")
+            return super().run(batch)
+
+    for least, most, expected in ((7, 99, {7, 12}), (1, 7, {6, 7})):
+        engine = Bounded()
+        engine.least, engine.most = least, most
+        measure(engine, causal=False)
+        assert {batch.steps for batch in engine.batches} == expected
+    engine = Bounded()
+    engine.most = 7
+    with pytest.raises(StartupError, match=r"fails with 6 or 12 steps: boom; .*\"time_size\""):
+        measure(engine, causal=False)
+
+
 def test_a_window_is_tried_at_its_own_length() -> None:
     engine = ExactEngine()
-    measure(engine, causal=False, lengths=None, axes={"time_size": 4})
-    assert {batch.steps for batch in engine.batches} == {4}
+    measure(engine, causal=False, lengths=None, axes={"time_size": 7})
+    assert {batch.steps for batch in engine.batches} == {7}
 
 
 def test_a_batch_axis_that_a_state_lacks_is_refused() -> None:
