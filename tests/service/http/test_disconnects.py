@@ -32,11 +32,13 @@ def receive_from(*messages: Message) -> tuple[Receive, list[Message]]:
 def test_a_client_that_disconnects_cancels_its_request(reads_body: bool) -> None:
     async def work() -> None:
         receive, _ = receive_from(WHOLE, DISCONNECT)
-        with pytest.raises(ClientDisconnected):
-            with Disconnects().watch(receive, reads_body=reads_body) as watch:
-                if reads_body:
-                    assert await watch.read_part() == (b"ab", False)
-                await asyncio.Event().wait()
+        with (
+            pytest.raises(ClientDisconnected),
+            Disconnects().watch(receive, reads_body=reads_body) as watch,
+        ):
+            if reads_body:
+                assert await watch.read_part() == (b"ab", False)
+            await asyncio.Event().wait()
         task = asyncio.current_task()
         assert task is not None and task.cancelling() == 0, "the task can continue with its next request"
         await asyncio.sleep(0)
@@ -75,10 +77,9 @@ def test_the_body_is_read_by_its_reader_alone_however_long_it_takes() -> None:
 def test_a_client_that_disconnects_within_its_body_is_noticed_by_the_reader() -> None:
     async def work() -> None:
         receive, _ = receive_from(PART, DISCONNECT)
-        with pytest.raises(ClientDisconnected):
-            with Disconnects().watch(receive, reads_body=True) as watch:
-                await watch.read_part()
-                await watch.read_part()
+        with pytest.raises(ClientDisconnected), Disconnects().watch(receive, reads_body=True) as watch:
+            await watch.read_part()
+            await watch.read_part()
 
     asyncio.run(work())
 
