@@ -30,7 +30,7 @@ def ask(
     body: bytes = b"",
 ) -> Response:
     async def work() -> Response:
-        return await gate.answer(Request(method, path, headers or [], body), gate.find(method, path))
+        return await gate.answer(Request(method, path, headers or [], body), gate.router.find(method, path))
 
     return asyncio.run(work())
 
@@ -157,7 +157,7 @@ def test_a_client_that_disconnects_while_its_body_is_read_is_logged() -> None:
         raise ClientDisconnected
 
     async def work() -> None:
-        await gate.answer(Request("POST", "/predict", []), gate.find("POST", "/predict"), read_part)
+        await gate.answer(Request("POST", "/predict", []), gate.router.find("POST", "/predict"), read_part)
 
     with pytest.raises(ClientDisconnected):
         asyncio.run(work())

@@ -34,7 +34,7 @@ def test_running_requests_finish_and_new_ones_are_refused(stops: list[int]) -> N
 
         gate = make_gate(answer)
         drain_on_signals(gate, drain_s=30)
-        route = gate.find("POST", "/predict")
+        route = gate.router.find("POST", "/predict")
         running = asyncio.create_task(gate.answer(Request("POST", "/predict", []), route))
         await asyncio.sleep(0)
         signal.raise_signal(signal.SIGTERM)
