@@ -22,8 +22,8 @@ from service.errors import (
     NotFound,
     UnsupportedMediaType,
 )
-from service.repository.repository import Repository
-from service.sessions.resources import Resources
+from service.repository import Repository
+from service.sessions import Resources
 
 DESCRIPTION = """Serves recurrent sequence models and keeps their state between requests.
 

@@ -35,7 +35,7 @@ from service.errors import (
     UnsupportedMediaType,
     WrongShape,
 )
-from service.http.dialects import PROBLEM, V2, Dialect
+from service.http import PROBLEM, V2, Dialect
 
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes them
 Kinds = tuple[type[CellgateError], ...]

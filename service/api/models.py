@@ -5,8 +5,7 @@ from fastapi import APIRouter
 from service.api.errors import errors
 from service.api.schemas import BatchingReply, ModelReply, ModelsReply
 from service.errors import UnknownModel
-from service.repository.model import Model
-from service.repository.repository import Repository
+from service.repository import Model, Repository
 
 
 def build(repository: Repository) -> APIRouter:

@@ -19,10 +19,9 @@ from service.api.v2_schemas import (
 )
 from service.codec.tensors import DATATYPES, takes_lengths
 from service.errors import Draining, SessionExists, StoreUnavailable, UnsupportedEncoding
-from service.http.dialects import V2
+from service.http import V2
 from service.manifest import Manifest
-from service.repository.model import Model
-from service.repository.repository import Repository
+from service.repository import Model, Repository
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)"]
 PLATFORM = "onnx_onnxv1"  # the protocol's name for an ONNX graph

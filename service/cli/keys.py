@@ -28,7 +28,7 @@ def new(tenant: str) -> None:
     Example:
       cellgate keys new acme >> keys.toml
     """
-    from service.http.keys import new_key
+    from service.http import new_key
 
     if not TENANT_NAME.fullmatch(tenant):
         raise click.BadParameter(TENANT_NAME_RULE)

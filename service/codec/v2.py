@@ -23,6 +23,8 @@ from service.manifest import Manifest
 from service.names import MAX_SEQUENCE_ID, MAX_SEQUENCE_ID_LENGTH, MAX_STEP
 from service.sequence import Array, Start
 
+# In requests and replies: the number of bytes of JSON before the binary tensors.
+JSON_LENGTH_HEADER = b"inference-header-content-length"
 MAX_MICROSECONDS = 2**63 - 1  # of the parameter "timeout"
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # zlib's parameter that selects the format
 
@@ -140,7 +142,7 @@ def encode_reply(
 def _read_json_length(header: bytes, num_bytes: int) -> int:
     if not header.isdigit() or int(header) > num_bytes:
         raise BadHeader(
-            f"inference-header-content-length is {header.decode('latin-1')!r}, the body has {num_bytes} bytes"
+            f"{JSON_LENGTH_HEADER.decode()} is {header.decode('latin-1')!r}, the body has {num_bytes} bytes"
         )
     return int(header)
 

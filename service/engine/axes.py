@@ -41,7 +41,7 @@ class Order:
         if not self.has_time:
             x = x[:, 0]
         if not self.has_batch:
-            x = x[0]
+            x = x[0, ...]  # an array also where nothing is left of its shape
         if self._to_graph is None:
             return x
         ordered: Array = x.transpose(self._to_graph).copy(order="C")

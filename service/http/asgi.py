@@ -23,7 +23,7 @@ class AsgiAdapter:
         """Serve one request."""
         query = scope.get("query_string", b"")
         request = Request(scope["method"], scope["path"], scope["headers"], query=query)
-        route = self._gate.find(request.method, request.path)
+        route = self._gate.router.find(request.method, request.path)
         try:
             with self._disconnects.watch(receive, reads_body=route.reads_body) as watch:
                 response = await self._gate.answer(request, route, watch.read_part)

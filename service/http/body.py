@@ -29,18 +29,15 @@ class BodyLimits:
 
     async def read(self, read_part: ReadPart) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyTimeout, or what `read_part` raises."""
-        body, has_more = await read_part()
-        self.check_size(len(body))
-        if not has_more:
-            return body
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._read_rest(body, read_part)
+                return await self._read(read_part)
         except TimeoutError as error:
             raise BodyTimeout(f"the body did not arrive within {self._timeout_s:g} s") from error
 
-    async def _read_rest(self, first: bytes, read_part: ReadPart) -> bytes:
-        parts, size, has_more = [first], len(first), True
+    async def _read(self, read_part: ReadPart) -> bytes:
+        parts: list[bytes] = []
+        size, has_more = 0, True
         while has_more:
             part, has_more = await read_part()
             parts.append(part)

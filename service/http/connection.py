@@ -51,6 +51,7 @@ class Connection(HttpToolsProtocol):
     """
 
     cycle: Cycle | None  # type: ignore[assignment]
+    _asgi_cycle: RequestResponseCycle  # being answered by an ASGI task; later requests wait
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,7 +59,6 @@ class Connection(HttpToolsProtocol):
         self._max_connections, self.limit_concurrency = self.limit_concurrency, None
         self._app = self.app
         self._gate: Gate = cast(Any, self.app).gate
-        self._asgi_cycle: RequestResponseCycle | None = None  # being answered; later requests wait
         self._extensions = {WHOLE_RESPONSE: self._respond_by_asgi}
         self._is_in_head = False
         self._head_bytes = 0
@@ -185,7 +185,8 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _respond_by_asgi(self, response: Response) -> bool:
-        return self._asgi_cycle is None or self._respond(self._asgi_cycle, response)
+        """Write the response to the request that an ASGI task is answering."""
+        return self._respond(self._asgi_cycle, response)
 
     def _respond(self, cycle: Cycle, response: Response) -> bool:
         """Write a response, once. False when the client does not read: then it has to be tried again."""
@@ -215,18 +216,19 @@ class Connection(HttpToolsProtocol):
         if self._is_refused:
             return
         self._is_refused = True
-        response = self._gate.refuse(error)
         cycle = self.cycle
         is_pending = cycle is not None and not cycle.response_complete
+        method = path = ""
         if cycle is not None and is_pending and cycle.more_body:  # this request broke off
             if self.pipeline:
                 self.pipeline.popleft()
             else:
+                method, path = self.scope["method"], self.scope["path"]
                 cycle.disconnected = cycle.response_complete = True
                 cycle.message_event.set()
                 is_pending = False
         if not is_pending:
-            self._write(response)
+            self._write(self._gate.refuse(error, method, path))
             self._linger()
 
     def _linger(self) -> None:

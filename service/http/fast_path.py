@@ -116,7 +116,7 @@ class CellgateProtocol(Connection):
         if not is_plain or not is_next:
             return None
         path = self.url.decode("ascii")
-        route = self._gate.find_inference(path)
+        route = self._gate.router.find_inference(path)
         if route is None:
             return None
         keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()

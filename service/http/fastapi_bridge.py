@@ -69,7 +69,6 @@ def _scope(request: Request) -> Scope:
         "method": request.method,
         "scheme": "http",
         "path": request.path,
-        "raw_path": request.path.encode(),
         "query_string": request.query,
         "root_path": "",
         "headers": request.headers,

@@ -42,8 +42,7 @@ class Gate:
         access_log: Callable[[Fields], None] | None = None,
     ) -> None:
         """`guard`: None where the server has no API keys."""
-        self.find = router.find
-        self.find_inference = router.find_inference
+        self.router = router
         self.num_running = 0
         self._readiness = readiness
         self._limits = limits

@@ -28,7 +28,7 @@ from service.errors import StartupError, Unauthorized
 from service.http.messages import Header
 from service.http.rates import Rates
 from service.names import TENANT_NAME, TENANT_NAME_RULE
-from service.sessions.store import Quota
+from service.sessions import Quota
 
 PREFIX = "sha256:"
 UNLIMITED = 2**62

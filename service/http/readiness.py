@@ -2,7 +2,7 @@
 
 from service.errors import Draining
 from service.repository import Repository
-from service.sessions.store import Store
+from service.sessions import Store
 
 
 class Readiness:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from service.codec.v2 import JSON_LENGTH_HEADER
 from service.http.body import CheckType, check_json_type, check_nothing, check_tensor_type
 from service.http.dialects import PROBLEM, V2, Dialect, dialect_of
 from service.http.messages import JSON, OCTETS, Request, Response
@@ -16,9 +17,6 @@ from service.predict import Generator, OpenInference, Predictor, Reply
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-JSON_LENGTH = (
-    b"inference-header-content-length"  # of the Open Inference Protocol: bytes of JSON before the rest
-)
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 # Answered without an API key.
@@ -99,7 +97,7 @@ def _response(reply: Reply) -> Response:
     headers = [JSON, (b"content-length", b"%d" % len(reply.body))]
     if reply.json_length is not None:
         headers[0] = OCTETS
-        headers.append((JSON_LENGTH, b"%d" % reply.json_length))
+        headers.append((JSON_LENGTH_HEADER, b"%d" % reply.json_length))
     log = {
         "model": reply.model,
         "version": reply.version,

@@ -43,7 +43,7 @@ class OpenInference:
         model = self._predictor.repository.get(name, version)
         coding = headers.get(b"content-encoding", b"identity").strip().lower()
         plain = v2.decompress(body, coding, max_bytes=self._max_body_bytes)
-        inference = v2.parse(plain, headers.get(b"inference-header-content-length"), model.manifest)
+        inference = v2.parse(plain, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
         if inference.sequence_id is None:
             return await self._infer_rows(model, inference)
         return await self._infer_in_session(

@@ -44,6 +44,8 @@ class Rehearsal:
         one_shot = Sequence(inputs, state, keep_all=keep_all)
         whole = run_to_end(engine, [one_shot], one_shot_scheduler(self.manifest), self.folder)[0]
         last, expected = whole[-1] if keep_all else whole, np.asarray(example.output, np.float64)
+        if last.shape == () and expected.shape == (1,):
+            expected = expected[0]  # one number, written as a list
         if last.shape != expected.shape or not self._agree(np.asarray(last, np.float64), expected, example):
             raise StartupError(
                 f"{self.folder}: the example gives {last.tolist()}, the manifest expects {expected.tolist()}"

@@ -86,7 +86,7 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _configure(settings: Settings, shared: Path, *, skips_faulty: bool = False) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, shared: Path, *, skips_faulty: bool = False) -> uvicorn.Config:
     return uvicorn.Config(
         functools.partial(create_worker, settings, shared, skips_faulty=skips_faulty),
         factory=True,
@@ -107,11 +107,11 @@ def _configure(settings: Settings, shared: Path, *, skips_faulty: bool = False) 
 
 
 def _serve(settings: Settings, shared: Path) -> None:
-    config = _configure(settings, shared)
+    config = _uvicorn_config(settings, shared)
     address = WorkerSocket.reserve(settings.host, settings.port)
     create_clock(settings)  # creates the sessions directory: the last check
     if settings.num_workers > 1:
-        later = _configure(settings, shared, skips_faulty=True)
+        later = _uvicorn_config(settings, shared, skips_faulty=True)
         stop_s = settings.drain_s + CLOSE_S + STOP_S
         supervisor = Supervisor(config, [address], later=later, stop_s=stop_s)
         supervisor.run()

@@ -7,13 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from service.errors import (
-    CorruptRecord,
-    InvalidField,
-    SessionExists,
-    SessionMismatch,
-    SessionNotSupported,
-)
+from service.errors import CorruptRecord, InvalidField, SessionMismatch, SessionNotSupported
 from service.manifest import Manifest
 from service.sequence import Array
 from service.sessions import exported, rules
@@ -207,18 +201,13 @@ class Resources:
     def _home_of(self, record: Record) -> Home:
         home = self._find_home(record.model, record.version)
         if home.binding.graph != record.graph:
-            raise SessionMismatch(
-                f"the graph of {record.model} version {record.version} has changed since it computed "
-                "the session's state"
-            )
+            raise rules.graph_changed(record)
         return home
 
     async def _put(self, tenant: str, name: str, record: Record, *, replace_live: bool) -> Record:
         def put(existing: Record | None) -> Record:
             if existing is not None and rules.is_live(existing, self.now_ms()) and not replace_live:
-                raise SessionExists(
-                    f"the session is live, at step {existing.step}", members={"step": existing.step}
-                )
+                raise rules.exists(existing)
             return record
 
         await self._change(tenant, name, put, even_damaged=replace_live)

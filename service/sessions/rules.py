@@ -79,18 +79,20 @@ def decide(
     another version has become the default meanwhile.
     Raises UnknownSession, SessionGone, SessionConflict, SessionExists or SessionMismatch.
     """
-    is_retry = record is not None and at is not None and _is_last(record, binding, at, digest, is_pinned)
+    answered: Record | None = None  # the record, if the request is its last one again
+    if record is not None and at is not None and _is_last(record, binding, at, digest, is_pinned):
+        answered = record
     if start in ("new", "restart"):
-        if is_retry and at == 0 and record is not None:
-            return Opened(key, record, reply=record.reply)
+        if answered is not None and at == 0:
+            return Opened(key, answered, reply=answered.reply)
         return _start(key, record, now_ms, at, may_replace=start == "restart")
     live = record if record is not None and is_live(record, now_ms) else None
     if live is not None:
         _check_binding(live, binding)
         if at is None or at == live.step:
             return Opened(key, live, live)
-    if is_retry and record is not None:
-        return Opened(key, record, reply=record.reply)
+    if answered is not None:
+        return Opened(key, answered, reply=answered.reply)
     if live is None:
         return _begin(key, record, at if start == "auto" else None, must_exist=start == "no")
     raise SessionConflict(
@@ -103,7 +105,7 @@ def _start(key: bytes, record: Record | None, now_ms: int, at: int | None, *, ma
     if at:
         raise SessionConflict(f"a session starts at step 0, the request says {at}", members={"step": 0})
     if record is not None and is_live(record, now_ms) and not may_replace:
-        raise SessionExists(f"the session is live, at step {record.step}", members={"step": record.step})
+        raise exists(record)
     return Opened(key, record)
 
 
@@ -120,6 +122,19 @@ def _begin(key: bytes, record: Record | None, at: int | None, *, must_exist: boo
     if not must_exist and (at == 0 or (at is None and record.status is Status.ENDED)):
         return Opened(key, record)
     raise _gone(record)
+
+
+def exists(live: Record) -> SessionExists:
+    """The error of a request that would replace a live session without saying so."""
+    return SessionExists(f"the session is live, at step {live.step}", members={"step": live.step})
+
+
+def graph_changed(record: Record) -> SessionMismatch:
+    """The error of a session whose version now has another graph than the one that computed its state."""
+    return SessionMismatch(
+        f"the graph of {record.model} version {record.version} has changed since it computed "
+        "the session's state"
+    )
 
 
 def _gone(record: Record) -> SessionGone:
@@ -146,7 +161,4 @@ def _check_binding(record: Record, binding: Binding) -> None:
             members={"model": record.model, "version": record.version},
         )
     if record.graph != binding.graph:
-        raise SessionMismatch(
-            f"the graph of {record.model} version {record.version} has changed since it computed "
-            "the session's state"
-        )
+        raise graph_changed(record)

@@ -72,7 +72,7 @@ class RecordingStore(MemoryStore):
 
 async def readiness_of(application: Application) -> str:
     request = Request("GET", "/health/ready", [], query=b"sessions=false")
-    response = await application.gate.answer(request, application.gate.find("GET", request.path))
+    response = await application.gate.answer(request, application.gate.router.find("GET", request.path))
     return "ready" if response.status == 200 else str(json.loads(response.body)["code"])
 
 

@@ -107,6 +107,7 @@ def test_a_request_id_that_must_not_be_logged_is_replaced(request_id: bytes) -> 
         ([(b"content-length", b"ten")], body_of(b""), 400, "bad_header"),
         ([(b"content-type", b"text/plain")], body_of(b""), 415, "unsupported_media_type"),
         ([], [{"type": "http.request", "body": b"x", "more_body": True}], 408, "body_timeout"),
+        ([(b"content-length", b"9")], [], 408, "body_timeout"),  # none of the body arrives
     ],
 )
 def test_requests_refused_before_they_are_read(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import HeadTooLarge, MethodNotAllowed, NotFound, Overloaded
+from service.errors import HeadTooLarge, InvalidField, MethodNotAllowed, NotFound, Overloaded
 from service.http.gate import Gate
 from service.http.keys import Guard, Tenants, new_key
 from service.http.messages import ClientDisconnected, Headers, Request, Response
@@ -30,7 +30,7 @@ def ask(
     body: bytes = b"",
 ) -> Response:
     async def work() -> Response:
-        return await gate.answer(Request(method, path, headers or [], body), gate.find(method, path))
+        return await gate.answer(Request(method, path, headers or [], body), gate.router.find(method, path))
 
     return asyncio.run(work())
 
@@ -93,10 +93,39 @@ def test_an_error_has_the_form_of_the_paths_api(path: str, is_v2: bool) -> None:
 
 def test_the_open_inference_protocol_has_no_422() -> None:
     async def application(_: Request) -> Response:
+        raise InvalidField("expected a number")
+
+    gate = make_gate(application=application)
+    assert ask(gate, path="/v2/models/m").status == 400
+    assert ask(gate, path="/sessions/s/fork").status == 422
+
+
+def test_the_headers_of_an_error_are_sent() -> None:
+    async def application(_: Request) -> Response:
         raise MethodNotAllowed("GET /v2: Method Not Allowed", allow=("POST",))
 
     response = ask(make_gate(application=application), "GET", "/v2")
     assert response.status == 405 and (b"allow", b"POST") in response.headers
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/v2/models/m"])
+def test_an_unexpected_error_is_logged_under_the_requests_id_and_not_shown(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def application(_: Request) -> Response:
+        raise ZeroDivisionError("a secret")
+
+    lines: list[dict[str, Any]] = []
+    gate = make_gate(application=application, access_log=lines.append)
+    response = ask(gate, "GET", path, [(b"x-request-id", b"r-1")])
+    document = json.loads(response.body)
+    assert (response.status, document["code"]) == (500, "internal") and b"secret" not in response.body
+    assert ("error" in document) == path.startswith("/v2")
+    assert (b"x-request-id", b"r-1") in response.headers
+    (record,) = caplog.records
+    assert "r-1" in record.getMessage() and record.exc_info and record.exc_info[0] is ZeroDivisionError
+    assert [(line["status"], line["code"], line["id"]) for line in lines] == [(500, "internal", "r-1")]
+    assert gate.num_running == 0
 
 
 def test_a_response_to_head_has_no_body() -> None:
@@ -128,7 +157,7 @@ def test_a_client_that_disconnects_while_its_body_is_read_is_logged() -> None:
         raise ClientDisconnected
 
     async def work() -> None:
-        await gate.answer(Request("POST", "/predict", []), gate.find("POST", "/predict"), read_part)
+        await gate.answer(Request("POST", "/predict", []), gate.router.find("POST", "/predict"), read_part)
 
     with pytest.raises(ClientDisconnected):
         asyncio.run(work())

@@ -1,7 +1,6 @@
 """Draining on signals: new requests are refused, running ones finish, then the server's own handler runs."""
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 
@@ -35,10 +34,10 @@ def test_running_requests_finish_and_new_ones_are_refused(stops: list[int]) -> N
 
         gate = make_gate(answer)
         drain_on_signals(gate, drain_s=30)
-        route = gate.find("POST", "/predict")
+        route = gate.router.find("POST", "/predict")
         running = asyncio.create_task(gate.answer(Request("POST", "/predict", []), route))
         await asyncio.sleep(0)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         await asyncio.sleep(0.12)
         assert gate.is_draining and stops == []
         assert (await gate.answer(Request("POST", "/predict", []), route)).status == 503
@@ -56,7 +55,7 @@ def test_the_wait_is_bounded(stops: list[int]) -> None:
         gate = make_gate()
         gate.num_running = 1  # a request that never ends
         drain_on_signals(gate, drain_s=0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         while not stops:
             await asyncio.sleep(0.01)
 
@@ -69,9 +68,9 @@ def test_a_second_signal_stops_at_once(stops: list[int]) -> None:
         gate = make_gate()
         gate.num_running = 1
         drain_on_signals(gate, drain_s=3600)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(0)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         await asyncio.sleep(0)
         assert stops == [signal.SIGTERM]
 

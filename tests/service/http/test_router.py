@@ -1,0 +1,110 @@
+"""Which handler answers a path, and what the gate checks before it."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from service.http.body import check_json_type, check_nothing, check_tensor_type
+from service.http.dialects import PROBLEM, V2
+from service.http.messages import Request, Response
+from service.http.router import Handler, Router
+from service.predict import Reply
+
+
+async def application(_: Request) -> Response:
+    return Response(204, [], b"")
+
+
+def router(predictor: object = None) -> Router:
+    part = cast(Any, predictor)
+    return Router(part, part, part, application)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/generate"])
+def test_predict_and_generate_read_json_without_content_codings(path: str) -> None:
+    route = router().find("POST", path)
+    assert route.is_inference and route.check_type is check_json_type and route.dialect is PROBLEM
+    assert route.reads_body and route.needs_key
+    assert not route.decodes_content and not route.answers_while_draining
+
+
+@pytest.mark.parametrize("path", ["/v2/models/a/infer", "/v2/models/a/versions/2/infer"])
+def test_infer_reads_json_tensors_and_content_codings(path: str) -> None:
+    route = router().find("POST", path)
+    assert route.is_inference and route.check_type is check_tensor_type and route.dialect is V2
+    assert route.reads_body and route.needs_key and route.decodes_content and not route.answers_while_draining
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/predict"),
+        ("POST", "/predict/"),
+        ("POST", "/predictions"),
+        ("POST", "/v2/models/a/infer/"),
+        ("POST", "/v2/models/a/b/infer"),
+        ("POST", "/v2/models//infer"),
+        ("POST", "/x/v2/models/a/infer"),
+    ],
+)
+def test_every_other_path_is_the_applications(method: str, path: str) -> None:
+    route = router().find(method, path)
+    assert route.handler is application and not route.is_inference and route.check_type is check_nothing
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "HEAD", "DELETE", "OPTIONS"])
+def test_a_body_is_read_where_the_method_has_one(method: str) -> None:
+    assert router().find(method, "/sessions/s").reads_body is (method in ("POST", "PUT", "PATCH"))
+
+
+@pytest.mark.parametrize(
+    ("path", "needs_key", "answers_while_draining"),
+    [
+        ("/health/live", False, True),
+        ("/v2/health/ready", False, True),
+        ("/v2/models/a/ready", True, True),
+        ("/v2/models/a/versions/2/ready", True, True),
+        ("/docs", False, False),
+        ("/swagger/swagger-ui.css", False, False),
+        ("/openapi.json", False, False),
+        ("/openapi.json/x", True, False),
+        ("/models", True, False),
+        ("/sessions/health/live", True, False),
+        ("/v2/models/a", True, False),
+    ],
+)
+def test_which_paths_need_no_key_and_which_answer_while_draining(
+    path: str, needs_key: bool, answers_while_draining: bool
+) -> None:
+    route = router().find("GET", path)
+    assert (route.needs_key, route.answers_while_draining) == (needs_key, answers_while_draining)
+
+
+async def _call(handler: Handler, request: Request) -> Response:
+    return await handler(request)
+
+
+class FakeOpenInference:
+    """Records what it is asked, and answers with tensors after 2 bytes of JSON."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    async def infer(self, *arguments: object) -> Reply:
+        self.asked.append(arguments)
+        return Reply(b"{}\0\0\0\0", "a", "2", 1, 3, json_length=2)
+
+
+def test_infer_gets_model_version_headers_body_and_tenant_and_names_the_length_of_its_json() -> None:
+    inference = FakeOpenInference()
+    route = router(inference).find("POST", "/v2/models/a/versions/2/infer")
+    request = Request("POST", "", [(b"x", b"y")], b"body", tenant="acme")
+    response = asyncio.run(_call(route.handler, request))
+    assert inference.asked == [("a", "2", {b"x": b"y"}, b"body", "acme")]
+    assert response.headers == [
+        (b"content-type", b"application/octet-stream"),
+        (b"content-length", b"6"),
+        (b"inference-header-content-length", b"2"),
+    ]
+    assert response.log == {"model": "a", "version": "2", "sequences": 1, "steps": 3}
