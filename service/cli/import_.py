@@ -19,26 +19,26 @@ FIRST = "1"  # the version of the copy while it is tried
 
 @click.command("import", context_settings=CONTEXT)
 @click.argument("graph", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--name", required=True, help="of the model: letters, digits, '.', '_' and '-'")
+@click.option("--name", required=True, help="of the model")
 @settings_options("models_dir", "provider")
 @proposal_options
 def import_(settings: Settings, graph: Path, name: str, options: dict[str, Any]) -> None:
     """Serve an ONNX graph: propose a manifest, try the graph as the server would, and place it.
 
-    The graph is copied with its external files, and appears as the next version of the model, complete, by one
-    rename; a running server loads it. If something is open, nothing is placed: the draft is printed, what is
-    open is explained on stderr, and the exit status is 1.
+    The graph is copied with its external files, and appears as the next version of the model by one rename; a
+    running server loads it. If something is open, nothing is placed: the draft is printed, what is open is
+    explained on stderr, and the exit status is 1.
 
     \b
     Examples:
       cellgate import other.onnx --name other
       cellgate import detector.onnx --name vad --constant sr=16000 --window 576 --hop 512
     """
-    from service.repository import Options, copy_graph, place, propose
+    from service.repository import Options, copy_graph, place, propose_apart
 
     if not MODEL_NAME.fullmatch(name):
         raise click.BadParameter(f"{name!r}: expected letters, digits, '.', '_', '-'", param_hint="--name")
-    draft = propose(graph, Options(**options))
+    draft = propose_apart(graph, Options(**options))
     show(draft.notes, draft.open)
     if draft.manifest is None:
         click.echo(draft.text, nl=False)

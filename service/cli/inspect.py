@@ -37,13 +37,13 @@ def inspect(graph: Path, output: Path | None, force: bool, options: dict[str, An
       cellgate inspect detector.onnx --constant sr=16000 --window 576 --hop 512 -o models/detector/1
       cellgate inspect models/other/1/model.onnx -o models/other/1 --example steps.json
     """
-    from service.repository import Options, propose
+    from service.repository import Options, propose_apart
 
     try:
         if output is not None and (output / MANIFEST_FILE).exists() and not force:
             _replace_example(graph, output, options["steps"])
             return
-        draft = propose(graph, Options(**options))
+        draft = propose_apart(graph, Options(**options))
     except CellgateError as error:
         raise click.ClickException(error.detail) from error
     show(draft.notes, draft.open)

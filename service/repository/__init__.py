@@ -6,6 +6,7 @@ It knows folders, manifests and how a graph becomes a running model. It does not
 rules of sessions; of those it knows only which graph a session is bound to.
 """
 
+from service.repository.apart import propose_apart
 from service.repository.folders import ModelFolders, StoredModel, check_folders, read_manifest
 from service.repository.load import Hardware, Loader, PreparedModel
 from service.repository.model import Model
@@ -38,6 +39,7 @@ __all__ = [
     "needs_example",
     "place",
     "propose",
+    "propose_apart",
     "read_manifest",
     "recompute_example",
     "scan",

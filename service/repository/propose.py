@@ -49,20 +49,21 @@ def propose(graph: Path, options: Options | None = None) -> Draft:
     try:
         probe = Probe.open(graph)
     except StartupError as error:
-        return _unmeasured(file, graph, error.detail)
+        return unmeasured(graph, error.detail)
     if probe.fault:
-        return _unmeasured(file, graph, probe.fault)
+        return unmeasured(graph, probe.fault)
     subject = open_subject(probe, file, options)
     if not subject.sizes_found:
-        return _unmeasured(file, graph, _not_run(subject))
+        return unmeasured(graph, _not_run(subject))
     analysis = analyse(subject, file, options)
     document = describe(analysis, graph.name)
     notes = (*analysis.notes, *analysis.pairing.notes)
     return _complete(probe, document, notes, tuple(analysis.details), options)
 
 
-def _unmeasured(file: GraphFile, graph: Path, reason: str) -> Draft:
-    document = describe_unmeasured(file, graph.name)
+def unmeasured(graph: Path, reason: str) -> Draft:
+    """A draft from the file alone. Raises StartupError if it is not an ONNX graph."""
+    document = describe_unmeasured(GraphFile.read(graph), graph.name)
     return Draft(document, (reason, *open_fields(document)))
 
 

@@ -34,6 +34,8 @@ def describe_unmeasured(file: GraphFile, name: str) -> dict[str, Any]:
     """A draft from the file alone, for a graph that does not run."""
     inputs, outputs = ports(file.inputs), ports(file.outputs)
     pairs = {each.input: each.outputs[0] for each in Edges(file).recurrences() if each.has_cell}
+    if len(pairs) == len(inputs):  # a loop over the whole input
+        pairs = {}
     return {
         "schema_version": 1,
         "description": f"proposed from {name}, which did not run: nothing is measured",

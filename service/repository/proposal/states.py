@@ -42,15 +42,12 @@ def fitting(subject: Subject) -> dict[str, list[str]]:
 
 def pair(subject: Subject, given: dict[str, str]) -> Pairing:
     """The states that the caller, the edges or the names settle. At least one input stays no state."""
-    pairing = Pairing(dict(given), set(given))
-    fits = fitting(subject)
-    for each in subject.edges.recurrences():
-        free = [
-            name for name in each.outputs if name in fits.get(each.input, ()) and name not in _taken(pairing)
-        ]
-        if each.has_cell and free and each.input not in pairing.pairs:
-            pairing.pairs[each.input] = free[0]
-            pairing.sure.add(each.input)
+    pairing, fits = Pairing(dict(given), set(given)), fitting(subject)
+    found = _by_edges(subject, fits, given)
+    if len(found.keys() | given.keys()) == len(fits):  # a loop over the whole input
+        found = _without_sequences(subject, found, pairing)
+    pairing.pairs |= found
+    pairing.sure |= found.keys()
     possible = {
         name: [other for other in others if other not in _taken(pairing)]
         for name, others in fits.items()
@@ -58,6 +55,17 @@ def pair(subject: Subject, given: dict[str, str]) -> Pairing:
     }
     pairing.pairs |= _without_sequences(subject, match_by_name(possible), pairing)
     return pairing
+
+
+def _by_edges(subject: Subject, fits: dict[str, list[str]], given: dict[str, str]) -> dict[str, str]:
+    """The states of recurrent operators, loops and scans."""
+    found: dict[str, str] = {}
+    for each in subject.edges.recurrences():
+        taken = {*given.values(), *found.values()}
+        free = [name for name in each.outputs if name in fits.get(each.input, ()) and name not in taken]
+        if each.has_cell and free and each.input not in given:
+            found[each.input] = free[0]
+    return found
 
 
 def settle(subject: Subject, pairing: Pairing, main: Port, cutter: Cutter | None) -> bool:
