@@ -22,6 +22,7 @@ class StateEngine:
     initial_state = LAYOUT.initial()
     provider = "CPUExecutionProvider"
     output_dtype = "float16"
+    output_dtypes = ("float16",)
 
     def __init__(self) -> None:
         self.states: dict[tuple[bytes, bytes], State] = {}

@@ -60,7 +60,7 @@ def test_a_classifier_has_a_label_and_probabilities() -> None:
     network, data = random_network(cell="lstm", features=3, hidden=8, layers=1, classes=4, seed=0)
     result = example(network.eval(), data)
     assert result.label == data.labels[int(np.argmax(result.output))]
-    assert sum(result.output) == pytest.approx(1, abs=1e-6)
+    assert np.sum(result.output) == pytest.approx(1, abs=1e-6)
     assert result.tolerance == TOLERANCE
 
 
@@ -76,4 +76,4 @@ def test_the_tolerance_of_a_forecast_grows_with_its_largest_number(size: float) 
     x[:, 0] = size
     result = example(network, with_one_sequence(data, x))
     assert result.label is None
-    assert result.tolerance == pytest.approx(TOLERANCE * max(1, max(map(abs, result.output))), rel=1e-2)
+    assert result.tolerance == pytest.approx(TOLERANCE * max(1, np.abs(result.output).max()), rel=1e-2)

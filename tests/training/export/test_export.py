@@ -225,4 +225,4 @@ def test_the_example_is_a_test_sequence_that_the_graph_classifies_correctly(
     feeds = {"x": x, "lengths": np.array([x.shape[1]], np.int32), "h": zeros, "c": zeros}
     [y] = ort.InferenceSession(tmp_path / "1" / GRAPH_FILE).run(["y"], feeds)
     np.testing.assert_allclose(y[0, -1], known.output, atol=known.tolerance)
-    assert sum(known.output) == pytest.approx(1, abs=1e-5)
+    assert np.sum(known.output) == pytest.approx(1, abs=1e-5)
