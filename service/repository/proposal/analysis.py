@@ -88,7 +88,7 @@ def _known_pairs(subject: Subject, options: Options) -> dict[str, str]:
 
 def _main_input(subject: Subject, pairing: Pairing) -> Port:
     """The input with most axes that change, then with most axes, then the first."""
-    known = {*pairing.pairs, subject.lengths}
+    known = {*pairing.pairs, *pairing.growing, subject.lengths}
     rest = [port for port in subject.ports if port.name not in known] or subject.ports or subject.inputs
 
     def rank(port: Port) -> tuple[bool, int, int]:
@@ -128,7 +128,7 @@ def _settle(analysis: Analysis) -> None:
     subject, pairing = analysis.subject, analysis.pairing
     cutter = Cutter.of(subject, analysis.main, analysis.layout)
     can_cut = settle(subject, pairing, analysis.main, cutter)
-    if pairing.open:
+    if pairing.open or pairing.growing:
         return
     if cutter is None:
         analysis.causal = not _looks_ahead(analysis)

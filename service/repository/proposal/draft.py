@@ -87,7 +87,7 @@ def _axes(analysis: Analysis) -> dict[str, Any]:
 
 def _states(analysis: Analysis) -> list[dict[str, Any]]:
     pairing = analysis.pairing
-    outputs = pairing.pairs | dict.fromkeys(pairing.open, OPEN)
+    outputs = pairing.pairs | dict.fromkeys(pairing.open, OPEN) | pairing.growing
     for name, candidates in pairing.open.items():
         analysis.details.append(f"state {name!r}: its new value may be any of {', '.join(candidates)}")
     return [
@@ -109,6 +109,8 @@ def _state_shape(analysis: Analysis, port: Port) -> list[Any]:
         size if group is None else "batch" if group == analysis.batch_group else OPEN
         for group, size in zip(groups, sizes, strict=True)
     ]
+    after = analysis.subject.shapes[0].get(analysis.pairing.growing.get(port.name, ""), sizes)
+    shape = [size if n == m else OPEN for size, n, m in zip(shape, sizes, after, strict=True)]
     fixed = analysis.batch_size
     if fixed is not None and fixed > 1 and fixed in shape:
         shape[shape.index(fixed)] = "batch"
@@ -117,8 +119,9 @@ def _state_shape(analysis: Analysis, port: Port) -> list[Any]:
 
 def _outputs(analysis: Analysis) -> list[dict[str, Any]]:
     candidates = {name for names in analysis.pairing.open.values() for name in names}
+    pairs = analysis.pairing.pairs | analysis.pairing.growing
     found = []
-    for name in answers(analysis.subject, analysis.pairing.pairs, candidates):
+    for name in answers(analysis.subject, pairs, candidates):
         fields, fault = describe_output(analysis.subject, name, analysis.main, analysis.layout)
         found.append(fields)
         analysis.details += [fault] if fault else []

@@ -14,7 +14,8 @@ SAMPLE_RATE = ("sr", "sample_rate", "sampling_rate")  # names of inputs; the met
 def describe_inputs(analysis: Analysis) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The fields of each `InputSpec`, and the constants by name."""
     subject = analysis.subject
-    known = {*analysis.pairing.pairs, *analysis.pairing.open, subject.lengths, *subject.constants}
+    pairing = analysis.pairing
+    known = {*pairing.pairs, *pairing.open, *pairing.growing, subject.lengths, *subject.constants}
     rest = [port for port in subject.inputs if port.name not in known]
     fixed = [port for port in rest if port.name != analysis.main.name and not _has_rows(analysis, port)]
     constants = {

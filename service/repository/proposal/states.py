@@ -22,6 +22,7 @@ class Pairing:
     pairs: dict[str, str] = field(default_factory=dict)
     sure: set[str] = field(default_factory=set)  # by the caller or the edges of the graph
     open: dict[str, list[str]] = field(default_factory=dict)
+    growing: dict[str, str] = field(default_factory=dict)  # states whose new value has another shape
     notes: list[str] = field(default_factory=list)
 
 
@@ -54,7 +55,24 @@ def pair(subject: Subject, given: dict[str, str]) -> Pairing:
         if name not in pairing.pairs
     }
     pairing.pairs |= _without_sequences(subject, match_by_name(possible), pairing)
+    pairing.growing = _growing(subject, pairing)
     return pairing
+
+
+def _growing(subject: Subject, pairing: Pairing) -> dict[str, str]:
+    """State inputs by name, whose output of that name differs from them in size alone: caches that grow."""
+    free = [port for port in subject.probe.outputs if port.name not in _taken(pairing)]
+    alike = {
+        port.name: [
+            output.name
+            for output in free
+            if output.dtype == port.dtype and len(subject.shapes[0][output.name]) == len(port.shape)
+        ]
+        for port in subject.ports
+        if port.name not in pairing.pairs and port.shape and STATE_INPUT.search(port.name)
+    }
+    fits = fitting(subject)
+    return {name: output for name, output in match_by_name(alike).items() if output not in fits[name]}
 
 
 def _by_edges(subject: Subject, fits: dict[str, list[str]], given: dict[str, str]) -> dict[str, str]:
@@ -71,7 +89,8 @@ def _by_edges(subject: Subject, fits: dict[str, list[str]], given: dict[str, str
 def settle(subject: Subject, pairing: Pairing, main: Port, cutter: Cutter | None) -> bool:
     """Pair what is left by shape, and hold all pairs against a cut. False: the graph cannot be cut."""
     fits = fitting(subject)
-    rest = [port.name for port in subject.ports if port.name not in (main.name, subject.lengths)]
+    others = {main.name, subject.lengths, *pairing.growing}
+    rest = [port.name for port in subject.ports if port.name not in others]
     loose = {
         name: [other for other in fits[name] if other not in _taken(pairing)]
         for name in rest
@@ -178,4 +197,4 @@ def _has_time(subject: Subject, name: str, cutter: Cutter) -> bool:
 
 
 def _taken(pairing: Pairing) -> set[str]:
-    return set(pairing.pairs.values())
+    return {*pairing.pairs.values(), *pairing.growing.values()}

@@ -107,6 +107,20 @@ def test_a_graph_that_keeps_the_last_step_may_be_cut(tmp_path: Path) -> None:
     assert (draft.causal, draft.outputs[0].steps, draft.task) == (True, "last", "forecast")
 
 
+@pytest.mark.parametrize("size", ["past", 3])
+def test_a_cache_that_grows_is_explained(size: int | str, tmp_path: Path) -> None:
+    nodes = [
+        N("Concat", ["past_k", "x"], ["present_k"], axis=1),
+        N("ReduceMax", ["present_k"], ["y"], axes=[1]),
+    ]
+    past = fg.port(X, "past_k", ["batch", size, fg.FEATURES])
+    one = fg.port(X, shape=["batch", 1, fg.FEATURES])
+    present = fg.port(past, "present_k", ["batch", None, fg.FEATURES])  # type: ignore[list-item]
+    draft = opened(fg.save(tmp_path, nodes, [one, past], [fg.port(one, "y"), present]))
+    assert draft.document["states"][0]["shape"] == ["batch", "?", fg.FEATURES]
+    assert any("cache of fixed size" in line for line in draft.open)
+
+
 def test_a_cache_of_a_convolution_is_a_state(tmp_path: Path) -> None:
     nodes = [
         N("Transpose", ["x"], ["x_t"], perm=[0, 2, 1]),
