@@ -38,6 +38,7 @@ from service.repository.graph_file import GraphFile
 from service.repository.model import Model, ModelEngine, OpenEngine
 from service.repository.pairing import check_pair, try_pair
 from service.repository.rehearsal import Rehearsal
+from service.repository.sizes import with_fixed_sizes
 from service.sessions import Binding
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Loader:
         return prepared
 
     def _open_graph(self, folder: Path) -> tuple[Manifest, ModelEngine]:
-        manifest = read_manifest(folder)
+        manifest = with_fixed_sizes(read_manifest(folder), GraphFile.read(folder / GRAPH_FILE).inputs)
         for spec in manifest.inputs:
             text.check(spec)
         engine = self.open_engine(

@@ -105,7 +105,7 @@ def test_a_graph_whose_answer_is_not_the_promised_one_is_refused(folder: Path) -
 
 def test_a_broken_or_missing_file_is_named(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"not a graph")
-    with pytest.raises(StartupError, match=r"model\.onnx: ONNX Runtime cannot load it"):
+    with pytest.raises(StartupError, match=r"model\.onnx: not a valid ONNX file"):
         loader().prepare(folder)
     (folder / MANIFEST_FILE).unlink()
     with pytest.raises(StartupError, match=r"model\.json: No such file"):
