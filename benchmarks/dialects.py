@@ -98,7 +98,8 @@ def encode_bulk(batch: Array) -> tuple[bytes, int]:
         "datatype": "FP32",
         "parameters": {"binary_data_size": batch.nbytes},
     }
-    head = orjson.dumps({"inputs": [x], "parameters": {"return": "last", "binary_data_output": True}})
+    parameters = {"return": "last", "binary_data_output": True}
+    head = orjson.dumps({"inputs": [x], "outputs": [{"name": "y"}], "parameters": parameters})
     return head + batch.tobytes(), len(head)
 
 
