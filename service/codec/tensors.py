@@ -139,12 +139,16 @@ def stack(sequences: list[Sequence], steps: int, spec: OutputSpec, dtype: str, i
     keep_all = bool(sequences) and sequences[0].keep_all
     y = np.zeros((len(sequences), steps if keep_all and spec.steps == "all" else 1, *spec.dims), dtype)
     for row, sequence in enumerate(sequences):
-        output = sequence.output(index)
-        if keep_all:
-            y[row, : len(output)] = output
-        else:
-            y[row, 0] = output
+        output = steps_of(sequence, spec, index)
+        y[row, : len(output)] = output
     return y
+
+
+def steps_of(sequence: Sequence, spec: OutputSpec, index: int) -> Array:
+    """[time, *dims] of one output: every step, or only the last; of the last alone, a call may give more."""
+    if not sequence.keep_all:
+        return sequence.output(index)[np.newaxis]
+    return sequence.output(index)[-1:] if spec.steps == "last" else sequence.output(index)
 
 
 def write(head: dict[str, Any], outputs: dict[str, Array], as_bytes: Set[str]) -> tuple[bytes, int | None]:

@@ -158,7 +158,7 @@ def _pack(
     arrays: dict[str, Array] = {}
     for index in outputs(model.manifest):
         spec = model.manifest.outputs[index]
-        arrays[spec.name] = sequence.output(index).reshape(1, -1, *spec.dims)
+        arrays[spec.name] = tensors.steps_of(sequence, spec, index)[np.newaxis]
     return v2.pack_outputs(model.version, step, arrays)
 
 

@@ -186,6 +186,16 @@ def test_rows_are_stacked_with_zeros_beyond_their_end(chunks: list[list[int]], k
         assert not stacked[row, len(y) :].any()
 
 
+@pytest.mark.parametrize("keep_all", [False, True])
+def test_an_output_of_the_last_step_is_one_step_however_long_the_others_are(keep_all: bool) -> None:
+    """Beside outputs of every step, each call of a long sequence gives one; all were the answer."""
+    sequence = Sequence((np.zeros((3, 1)),), (), keep_all=keep_all)
+    sequence.outputs = [np.full((1, 2), number, np.float32) for number in range(3)]
+    last = OutputSpec(name="y", dims=(2,), steps="last")
+    assert tensors.steps_of(sequence, last, 0).tolist() == [[2, 2]]
+    assert tensors.stack([sequence], 3, last, "float32").tolist() == [[[2, 2]]]
+
+
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_a_reply_preserves_every_bit(as_bytes: bool) -> None:
     y = np.array([[[1 / 3, -0.0]], [[1e-40, 3.4e38]]], np.float32)

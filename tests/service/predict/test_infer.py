@@ -17,15 +17,36 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
 )
+from service.manifest import Manifest, OutputSpec
 from service.predict import OpenInference, Reply
-from tests.service.predict.parts import Parts, run
+from service.sequence import Result, Sequence
+from tests.service.predict.parts import SUMS, Parts, SessionSums, run
+
+TOTAL_FIRST = Manifest(
+    task="forecast",
+    inputs=SUMS.inputs,
+    states=SUMS.states,
+    outputs=(OutputSpec(name="total", steps="last"), OutputSpec(name="y", dims=(1,))),
+)
+
+
+class TotalFirst(SessionSums):
+    """Its first output has only the last step; the further one, every step."""
+
+    output_dtypes = ("float32", "float32")
+
+    def _step(self, sequence: Sequence, start: int, stop: int) -> Result:
+        y, state, *_ = super()._step(sequence, start, stop)
+        return Result(y[-1:, 0], state, (y,) if sequence.extra else ())
 
 
 class Server(Parts):
     """A server of the protocol."""
 
-    def __init__(self, *versions: str) -> None:
-        super().__init__(*versions)
+    def __init__(
+        self, *versions: str, engine: type[SessionSums] = SessionSums, manifest: Manifest = SUMS
+    ) -> None:
+        super().__init__(*versions, engine=engine, manifest=manifest)
         self.open_inference = OpenInference(self.predictor, max_body_bytes=1000)
 
     async def infer(
@@ -127,6 +148,20 @@ def test_an_output_is_requested_by_its_name() -> None:
         assert output_of(await server.infer([1], outputs=[{"name": "y"}])) == [1]
         with pytest.raises(InvalidField, match="no output 'z'; it has 'y'"):
             await server.infer([1], outputs=[{"name": "z"}])
+
+    run(body)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"sequence_id": 7, "sequence_start": True}])
+def test_an_output_of_the_last_step_is_that_of_the_last_call(parameters: dict[str, Any]) -> None:
+    """A sequence of three calls had three of them in a session, and failed outside."""
+
+    async def body() -> None:
+        server = Server(engine=TotalFirst, manifest=TOTAL_FIRST)
+        reply = await server.infer([1, 2, 3, 4, 5], **parameters)
+        outputs = {output["name"]: output for output in orjson.loads(reply.body)["outputs"]}
+        assert (outputs["total"]["shape"], outputs["total"]["data"]) == ([1, 1], [15])
+        assert (outputs["y"]["shape"], outputs["y"]["data"]) == ([1, 5, 1], [1, 3, 6, 10, 15])
 
     run(body)
 
