@@ -119,7 +119,13 @@ class Resources:
         """
         home = self._find_home(model, version)
         _require_states(home)
-        layout = home.layout
+        layout, without = home.layout, home.manifest.sequence_inputs
+        if state is None and step and without:  # at step 0 the first request has their values
+            raise InvalidField(
+                f"a session that starts at step {step} needs its state, with the value of the input "
+                f"{without[0].name!r}",
+                pointer="/state",
+            )
         packed = layout.pack(layout.initial()) if state is None else layout.parse(state)
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)

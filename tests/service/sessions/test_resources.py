@@ -18,7 +18,7 @@ from service.errors import (
     UnknownSession,
     UnknownVersion,
 )
-from service.manifest import Manifest, StateSpec
+from service.manifest import InputSpec, Manifest, StateSpec
 from service.sessions import Binding, Home, Limits, Record, session_key
 from service.sessions.store import Outcome, Write
 from service.sessions.store.memory import MemoryStore
@@ -74,20 +74,23 @@ class FakeHome:
     binding: Binding
     layout: StateLayout = LAYOUT
     chunkable: bool = True
+    inputs: tuple[InputSpec, ...] = ()
 
     @property
     def manifest(self) -> Manifest:
         return Manifest.model_construct(
-            task="label", inputs=(), outputs=(), causal=self.chunkable, states=STATES
+            task="label", inputs=self.inputs, outputs=(), causal=self.chunkable, states=STATES
         )
 
 
 OTHER_LAYOUT = StateLayout([StateSpec(input="h", output="h_out", shape=(1, "batch", 4))])
+SPEAKER = InputSpec(name="speaker", dims=(2,), per="sequence")
 HOMES = [
     FakeHome(BINDING),
     FakeHome(Binding("vowels", "2", b"graph222")),
     FakeHome(Binding("vowels", "3", b"graph333"), OTHER_LAYOUT),
     FakeHome(Binding("whole", "1", b"graph444"), chunkable=False),
+    FakeHome(Binding("voices", "1", b"graph555"), StateLayout(STATES, [SPEAKER]), inputs=(SPEAKER,)),
 ]
 
 
@@ -123,6 +126,21 @@ def test_a_created_session_has_the_initial_state_or_the_clients_own() -> None:
             await world.resources.create("", "second")
         replaced = await world.resources.create("", "second", replace_live=True)
         assert (await world.resources.read("", "second")).revision == replaced.revision
+
+    homes(body)
+
+
+def test_a_session_that_starts_later_needs_the_inputs_that_are_given_at_its_start() -> None:
+    """Without a state they were zeros, and every answer was for them."""
+
+    async def body(world: World) -> None:
+        with pytest.raises(InvalidField, match="needs its state, with the value of the input 'speaker'"):
+            await world.resources.create("", NAME, model="voices", step=7)
+        first = await world.resources.create("", NAME, model="voices")
+        assert first.step == 0  # the first request must have them
+        state: dict[str, Any] = {"h": [[1, 2]], "c": [3, 4, 5.5], "speaker": [6, 7]}
+        later = await world.resources.create("", "later", model="voices", state=state, step=7)
+        assert later.step == 7 and world.resources.state_of(later)["speaker"].tolist() == [6, 7]
 
     homes(body)
 
