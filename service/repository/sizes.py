@@ -21,4 +21,8 @@ def with_fixed_sizes(manifest: Manifest, inputs: tuple[Value, ...]) -> Manifest:
             for label, size in zip(order.labels, shape, strict=True):
                 if isinstance(size, int) and getattr(axes, f"{label}_size", size) is None:
                     fixed[f"{label}_size"] = size
-    return manifest.model_copy(update={"axes": axes.model_copy(update=fixed)}) if fixed else manifest
+    if not fixed:
+        return manifest
+    # Not a copy: that would keep what has been cached of the old axes.
+    fields = manifest.model_dump(exclude_unset=True)
+    return Manifest.model_validate(fields | {"axes": axes.model_dump() | fixed})

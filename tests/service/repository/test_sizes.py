@@ -41,3 +41,12 @@ def test_axes_in_another_order() -> None:
 def test_what_the_manifest_states_stays() -> None:
     stated = manifest(batch=0, time=1, time_size=5)
     assert with_fixed_sizes(stated, (Value("x", "float32", ("batch", 7, 3)),)) is stated
+
+
+def test_what_follows_from_the_axes_follows_from_the_new_ones() -> None:
+    """A manifest caches what it is asked for; a copy would have kept that."""
+    old = manifest(batch=0, time=1)
+    assert old.exact_steps is None and not old.has_independent_steps
+    new = with_fixed_sizes(old, (Value("x", "float32", ("batch", 7, 3)),))
+    assert new.exact_steps == 7 and "dtype" not in new.outputs[0].model_fields_set
+    assert with_fixed_sizes(old, (Value("x", "float32", ("batch", 1, 3)),)).has_independent_steps
