@@ -54,18 +54,13 @@ class CellgateError(Exception):
     closes_connection: ClassVar[bool] = False  # whether the rest of the request's body is left unread
 
     def __init_subclass__(
-        cls,
-        *,
-        status: int | None = None,
-        code: str | None = None,
-        title: str | None = None,
-        closes: bool = False,
+        cls, *, status: int = 0, code: str = "", title: str = "", closes: bool = False
     ) -> None:
         """Set what the class names; it inherits the rest."""
         super().__init_subclass__()
-        cls.status = cls.status if status is None else status
-        cls.code = cls.code if code is None else code
-        cls.title = cls.title if title is None else title
+        cls.status = status or cls.status
+        cls.code = code or cls.code
+        cls.title = title or cls.title
         cls.closes_connection = closes
 
     def __init__(
