@@ -7,7 +7,6 @@ Such a draft is made from the file alone, and says how the child ended.
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,12 +16,12 @@ from pathlib import Path
 from service.errors import StartupError
 from service.manifest import Manifest
 from service.repository.graph_file import GraphFile
+from service.repository.limits import limit_memory
 from service.repository.proposal.options import Options
 from service.repository.propose import Draft, propose, unmeasured
 
 SECONDS = 120.0
 MAX_BYTES = 8 << 30  # of memory, besides what the interpreter has
-PAGE = resource.getpagesize()
 
 
 def propose_apart(
@@ -67,7 +66,7 @@ def main(arguments: list[str]) -> None:
     graph, max_bytes = Path(arguments[0]), int(arguments[1])
     fields = json.load(sys.stdin)
     fields["dims"] = {name: tuple(dims) for name, dims in fields["dims"].items()}
-    _limit(max_bytes)
+    limit_memory(max_bytes)
     try:
         draft = propose(graph, Options(**fields | {"labels": tuple(fields["labels"])}))
     except (StartupError, MemoryError) as error:
@@ -81,13 +80,6 @@ def main(arguments: list[str]) -> None:
     sys.stdout.write(json.dumps(report))
     sys.stdout.flush()
     os._exit(0)  # what a graph may break at the exit is of no interest
-
-
-def _limit(max_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[5]) * PAGE
-    resource.setrlimit(resource.RLIMIT_DATA, (used + max_bytes, used + max_bytes))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Its limits are those of the request. A crash is the parent's to see.
 import json
 import math
 import os
-import resource
 import signal
 import sys
 from dataclasses import asdict
@@ -18,13 +17,13 @@ from service.engine import CPU, Batching, choose_provider
 from service.engine.graph import load_session
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE
+from service.repository.limits import limit_memory, prefer_to_end
 from service.repository.load import Hardware, Loader
 from service.repository.opening import prepare_snapshot
 from service.repository.snapshot import Snapshot, memory_bytes, num_bytes
 from service.repository.trial import Request, Verdict
 
 NICENESS = 5  # the server's own processes come first
-PAGE = resource.getpagesize()
 MEMORY_WORDS = (
     "bad_alloc",
     "bad allocation",
@@ -38,8 +37,11 @@ def main(arguments: list[str]) -> None:
     """Carry out the request in the first argument; print the verdict, and exit at once."""
     fields = json.loads(arguments[0])
     request = Request(**fields | {"batching": Batching(**fields["batching"])})
-    _limit(request)
-    verdict = try_out(request)
+    try:
+        _limit(request)
+        verdict = try_out(request)
+    except StartupError as error:  # such as a file that has just been deleted
+        verdict = Verdict(error.detail)
     sys.stdout.write(json.dumps(asdict(verdict)))
     sys.stdout.flush()
     os._exit(0)  # what a graph may break at the exit is of no interest
@@ -88,15 +90,9 @@ def _limit(request: Request) -> None:
     """Limit the time, and on the CPU the memory: CUDA maps far more than it uses."""
     signal.alarm(math.ceil(request.seconds) + 1)  # should the parent be dead by then
     os.nice(NICENESS)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # if memory runs out, this process ends, not the server
-    if choose_provider(request.provider) != CPU:
-        return
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[5]) * PAGE
+    prefer_to_end()
     most = min(request.max_bytes + 4 * num_bytes(Path(request.folder)), memory_bytes())
-    resource.setrlimit(resource.RLIMIT_DATA, (used + most, used + most))
+    limit_memory(most if choose_provider(request.provider) == CPU else None)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,15 @@ def test_a_folder_that_changes_before_the_child_reads_it_is_refused(tmp_path: Pa
         trials(tmp_path).optimization(folder, "of something else")
 
 
+def test_a_file_that_is_deleted_meanwhile_is_no_failure_to_remember(tmp_path: Path) -> None:
+    folder = graphs.UNIFORM.write(tmp_path)
+    before = digest(folder)
+    (folder / "model.onnx").unlink()
+    with pytest.raises(StartupError, match="No such file") as refused:
+        trials(tmp_path).optimization(folder, before)
+    assert not isinstance(refused.value, TrialFailure)
+
+
 def test_a_graph_that_does_not_end_is_stopped(tmp_path: Path) -> None:
     folder = harmful_graphs.endless(tmp_path / "m" / "1")
     with pytest.raises(TrialFailure, match=r"m/1: loading it takes more than 2 s \(model_trial_s\)"):
