@@ -85,12 +85,17 @@ class Tried:
     def _write(self, key: str, record: Record) -> None:
         try:
             if record.level is not None and self._passed is not None:
-                with self._passed.open("a") as file:
-                    file.write(f"{key} {record.level}\n")
+                _append(self._passed, f"{key} {record.level}\n")
             elif record.reason and self._shared is not None:
-                (self._shared / f"{key}{FAILED_SUFFIX}").write_text(record.reason)
+                _append(self._shared / f"{key}{FAILED_SUFFIX}", record.reason)
         except OSError as error:
             logger.warning("the trial of a model is not remembered: %s", error)
+
+
+def _append(path: Path, text: str) -> None:
+    """Write at the end of a file, of which one that is new belongs to this user alone."""
+    with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as file:
+        file.write(text)
 
 
 def _processor() -> str:

@@ -32,6 +32,14 @@ def test_a_failure_is_remembered_while_the_server_runs(tmp_path: Path) -> None:
     assert look_up(Tried(tmp_path / "tried", tmp_path / "another server")) == Record()
 
 
+def test_no_other_user_can_read_or_change_what_is_remembered(tmp_path: Path) -> None:
+    for result in (Record("all"), Record(reason="it crashes")):
+        with Tried(tmp_path / "tried", tmp_path).turn(f"{result}") as record:
+            record.level, record.reason = result.level, result.reason
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"": 0o600, ".failed": 0o600, ".lock": 0o600}
+
+
 def test_another_provider_is_another_trial(tmp_path: Path) -> None:
     with Tried(tmp_path / "tried", provider="cpu").turn(DIGEST) as record:
         record.level = "all"
