@@ -7,6 +7,7 @@ same text. It knows nothing of HTTP.
 
 import functools
 import secrets
+from math import isfinite
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from service.codec import generation as generations
 from service.codec.generation import Generation
 from service.codec.reply import encode_generation
 from service.codec.request import Item
+from service.errors import NonFiniteOutput
 from service.predict.predictor import Predictor
 from service.predict.request import Reply, Request
 from service.predict.sampling import draw
@@ -87,11 +89,13 @@ async def _feed(model: Model, tokens: Array, state: State, deadline: float) -> S
 
 
 def _log_odds(model: Model, output: Array) -> Array:
-    """[vocabulary]: logits, or the logarithms of probabilities."""
-    if model.manifest.outputs[0].kind == "logits":
-        return output
-    with np.errstate(divide="ignore"):  # of a probability of 0
-        log_odds: Array = np.log(output.astype(np.float64))
+    """[vocabulary]: logits, or the logarithms of probabilities. Raises NonFiniteOutput if none is likely."""
+    log_odds = output
+    if model.manifest.outputs[0].kind != "logits":
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a probability of 0, or of NaN
+            log_odds = np.log(output.astype(np.float64))
+    if model.manifest.non_finite == "allow" and not isfinite(log_odds.max()):
+        raise NonFiniteOutput("the model's output for the next token has NaN or no largest number")
     return log_odds
 
 

@@ -2,19 +2,22 @@
 
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
-from service.errors import CellgateError, GenerationNotSupported, SessionConflict
+from service.errors import CellgateError, GenerationNotSupported, NonFiniteOutput, SessionConflict
+from service.manifest import Manifest
 from service.predict import Generator
-from tests.service.predict.parts import LETTERS, LetterSums, Parts, run
+from service.sequence import Result, Sequence
+from tests.service.predict.parts import LETTERS, LetterSums, Parts, SessionSums, run
 
 
 class Letters(Parts):
     """A server of the language model."""
 
-    def __init__(self) -> None:
-        super().__init__(engine=LetterSums, manifest=LETTERS)
+    def __init__(self, engine: type[SessionSums] = LetterSums, manifest: Manifest = LETTERS) -> None:
+        super().__init__(engine=engine, manifest=manifest)
         self.generator = Generator(self.predictor)
 
     async def generate(self, prompt: Any = "", **fields: Any) -> dict[str, Any]:
@@ -29,6 +32,29 @@ def test_each_token_is_fed_back() -> None:
         assert reply == {
             "model": "m", "version": "1", "ids": [1, 2, 1, 2], "tokens": ["b", "c", "b", "c"], "seed": 1,
         }  # fmt: skip
+
+    run(body)
+
+
+class NoLetters(LetterSums):
+    """Its output for the first token is NaN."""
+
+    def _step(self, sequence: Sequence, start: int, stop: int) -> Result:
+        odds, state, *_ = super()._step(sequence, start, stop)
+        return Result(np.where(np.arange(3) == 0, np.float32(np.nan), odds), state)
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+@pytest.mark.parametrize("kind", ["probabilities", "logits"])
+def test_no_token_is_drawn_from_what_is_no_number(kind: str, temperature: float) -> None:
+    """NaN was the likeliest token where the manifest allows it in an output."""
+    fields = LETTERS.model_dump(exclude_unset=True) | {"non_finite": "allow"}
+    fields["outputs"] = [dict(fields["outputs"][0], kind=kind)]
+
+    async def body() -> None:
+        letters = Letters(NoLetters, Manifest.model_validate(fields))
+        with pytest.raises(NonFiniteOutput):
+            await letters.generate(temperature=temperature)
 
     run(body)
 
