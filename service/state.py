@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from service.errors import InvalidField, NonFinite, WrongShape
+from service.errors import InvalidField, NonFinite, SessionMismatch, WrongShape
 from service.manifest import InputSpec, StateDType, StateSpec
 from service.sequence import Array, State
 
@@ -88,6 +88,14 @@ class StateLayout:
     def pack(self, state: State) -> bytes:
         """The arrays as bytes."""
         return b"".join([np.ascontiguousarray(array).tobytes() for array in state])
+
+    def check_size(self, packed: bytes) -> None:
+        """Refuse the state of a session that another layout packed. Raises SessionMismatch."""
+        if len(packed) != self.num_bytes:
+            raise SessionMismatch(
+                f"the session's state has {len(packed)} bytes, its model's state {self.num_bytes}: "
+                "the manifest has changed"
+            )
 
     def unpack(self, packed: bytes) -> State:
         """Undo `pack`. The arrays are read-only views of `packed`, which must have `num_bytes` bytes."""

@@ -112,9 +112,13 @@ class SessionRun:
 
 
 def _state_of(model: Model, item: Item, opened: Opened) -> State:
-    """The initial state, or that of the session as it was last committed. Raises InvalidField."""
+    """The initial state, or that of the session as it was last committed.
+
+    Raises InvalidField or SessionMismatch.
+    """
     if opened.resumed is None:
         return opening_state(model, item)
+    model.layout.check_size(opened.resumed.state)
     state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
     if opened.step == 0:  # created without a request
         return opening_state(model, item, state)

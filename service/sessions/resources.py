@@ -198,10 +198,7 @@ class Resources:
     def state_of(self, record: Record) -> dict[str, Array]:
         """Its recurrent tensors by name. Raises SessionMismatch when its model's layout is another one."""
         layout = self._home_of(record).layout
-        if len(record.state) != layout.num_bytes:
-            raise SessionMismatch(
-                f"the session's state has {len(record.state)} bytes, its model's state {layout.num_bytes}"
-            )
+        layout.check_size(record.state)
         return layout.unpack_named(record.state)
 
     def _home_of(self, record: Record) -> Home:

@@ -15,7 +15,8 @@ from service.errors import (
     SessionNotSupported,
     UnknownSession,
 )
-from service.manifest import Manifest
+from service.manifest import Manifest, StateSpec
+from service.state import StateLayout
 from tests.service.predict.parts import SUMS, Parts, run
 
 TWO = [[1.0], [2.0]]
@@ -43,6 +44,20 @@ def test_a_state_that_the_engine_does_not_have_is_read_from_the_store() -> None:
         parts.engines["1"].states.clear()
         (answer,) = await parts.predict(step())
         assert answer["output"] == [6.0]
+
+    run(body)
+
+
+@pytest.mark.parametrize("states", [(), SUMS.states * 2])
+def test_a_state_of_another_size_is_not_read(states: tuple[StateSpec, ...]) -> None:
+    """A manifest can change while its graph stays: of a longer state, the first bytes were read."""
+
+    async def body() -> None:
+        parts = Parts()
+        await parts.predict(step())
+        parts.engines["1"].layout = StateLayout(states)
+        with pytest.raises(SessionMismatch, match="the manifest has changed"):
+            await parts.predict(step())
 
     run(body)
 
