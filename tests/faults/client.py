@@ -163,6 +163,7 @@ def decode(history: History, answer: Message) -> tuple[int, list[bytes]]:
         return prediction["step"], [row.tobytes() for row in np.atleast_2d(output)]
     length = int(answer.header("Inference-Header-Content-Length") or 0)
     head = orjson.loads(answer.body[:length])
-    shape = head["outputs"][0]["shape"]  # [1, time, classes]
-    output = np.frombuffer(answer.body[length:], "<f4").reshape(shape)[0]
+    first = head["outputs"][0]  # [1, time, classes]; further outputs follow it
+    size = first["parameters"]["binary_data_size"]
+    output = np.frombuffer(answer.body[length : length + size], "<f4").reshape(first["shape"])[0]
     return head["parameters"]["step"], [row.tobytes() for row in output]

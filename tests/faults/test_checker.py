@@ -37,7 +37,8 @@ def answer(history: History, piece: Piece, one_shot: list[bytes], step: int | No
         shown = output if piece.keep_all else output[0]
         body = {"predictions": [{"output": shown.astype(float).tolist(), "step": end}]}
         return reply("200 OK", {}, orjson.dumps(body))
-    head = orjson.dumps({"outputs": [{"shape": [1, *output.shape]}], "parameters": {"step": end}})
+    tensor = {"shape": [1, *output.shape], "parameters": {"binary_data_size": output.nbytes}}
+    head = orjson.dumps({"outputs": [tensor], "parameters": {"step": end}})
     return reply("200 OK", {"Inference-Header-Content-Length": str(len(head))}, head + output.tobytes())
 
 
