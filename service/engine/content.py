@@ -61,4 +61,6 @@ class GraphContent:
                 graph.write_bytes(self.graph)
                 yield str(graph)
         except OSError as error:
-            raise StartupError(f"external files of subgraphs cannot be copied: {error}") from error
+            raise StartupError(
+                f"the external files cannot be copied to {tempfile.gettempdir()} (TMPDIR): {error}"
+            ) from error
