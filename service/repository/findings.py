@@ -15,7 +15,8 @@ from service.repository.compare import Difference
 from service.repository.rows import Bench, Row
 from service.repository.values import nudge
 
-AMPLIFIED = 100.0  # a change of so many times what the last place of the inputs changes is rounding too
+AMPLIFIED = 100.0  # a change of so many times what the last place of the inputs changes is rounding too,
+MOST_AMPLIFIED = 1e-2  # but no larger one: where an answer jumps, a last place explains any difference
 CUT_HINT = "is it causal, are the states paired rightly?"
 ROWS_HINT = 'does the graph fix the batch ("batch_size")?'
 LENGTHS_HINT = 'is the time axis the right one, or does the graph fix its length ("time_size")?'
@@ -46,8 +47,10 @@ class Findings:
         self.difference |= found
 
     def is_other(self, found: Difference, rows: Sequence[Row]) -> bool:
-        """Whether a difference is more than rounding, however much the steps amplify it."""
-        return found.relative > self._rounding and (
+        """Whether a difference is more than rounding, also if the steps amplify that."""
+        if found.relative <= self._rounding:
+            return False
+        return found.relative > MOST_AMPLIFIED or (
             found.relative > AMPLIFIED * max(map(self._sensitivity, rows))
         )
 

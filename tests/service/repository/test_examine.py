@@ -147,21 +147,44 @@ def test_nan_is_never_equal_to_a_number() -> None:
 
 
 class ChaoticEngine(ExactEngine):
-    """Every step doubles its state: what was rounding is a difference after thirty steps."""
+    """Every step multiplies what rounding has changed: what was little is a difference after nine steps."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
 
     def run(self, batch: Batch) -> list[Result]:
         results = []
         for (sequence, start, stop), result in zip(batch.chunks, super().run(batch), strict=True):
             h, rows = sequence.state[0], []
             for x in sequence.inputs[0][start:stop].astype(np.float64):
-                h = (h * 1000 + x * (1 + 1e-9 * len(batch.chunks))) % 1000
+                h = (h * self.factor + x * (1 + 1e-9 * len(batch.chunks))) % 1000
                 rows.append(h)
             results.append(result._replace(output=np.array(rows), state=(h,)))
         return results
 
 
 def test_what_steps_amplify_is_rounding_too() -> None:
-    assert measure(ChaoticEngine(), budget_s=0.0).difference > FLOAT32
+    assert measure(ChaoticEngine(10), budget_s=0.0).difference > FLOAT32 * 1000
+
+
+def test_what_steps_amplify_to_another_answer_is_refused() -> None:
+    with pytest.raises(StartupError, match="influence each other by"):
+        measure(ChaoticEngine(1000), budget_s=0.0)
+
+
+class JumpingEngine(FaultyEngine):
+    """Its answer jumps where an input is exactly 1: one place more or less explains any difference."""
+
+    def _step(self, sequence: Sequence, start: int, stop: int) -> Result:
+        y, state, *_ = super()._step(sequence, start, stop)
+        return Result(y + 10.0 * (sequence.inputs[0][start:stop] == 1), state)
+
+
+def test_a_false_claim_is_refused_also_where_the_answer_jumps() -> None:
+    """A flag among the inputs hid that the graph looked ahead; it was served, with wrong answers."""
+    with pytest.raises(StartupError, match=r"cut in pieces it answers something else by 2 "):
+        measure(JumpingEngine(is_cut, amount=2.0), budget_s=0.0)
 
 
 def test_a_graph_that_fails_at_another_length_or_batch_is_refused_with_a_hint() -> None:
