@@ -22,6 +22,10 @@ TENSOR_FLOAT32 = 1e-2  # CUDA multiplies float32 numbers with 10 bits of mantiss
 QUANTIZED = 0.5  # activations are rounded to 8 bits of the largest number in the call, in whichever row it is
 
 SMALLEST = 1e-12  # tensors of smaller numbers than this are compared as if they were of this size
+# https://onnx.ai/onnx/operators: drawn anew in every call, also with a fixed seed
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,6 +77,14 @@ def is_quantized(graph: Graph) -> bool:
     return any(
         node.op_type.startswith(("DynamicQuantize", "MatMulInteger"))
         or any(map(is_quantized, node.subgraphs.values()))
+        for node in graph.nodes
+    )
+
+
+def draws_random_numbers(graph: Graph) -> bool:
+    """Whether a graph, or a graph within it, has an operator whose answer differs from call to call."""
+    return any(
+        node.op_type in RANDOM or any(map(draws_random_numbers, node.subgraphs.values()))
         for node in graph.nodes
     )
 

@@ -35,6 +35,7 @@ from service.sequence import Array, Engine, State
 SHORT, LONG = 5, 9  # steps, or as many times the steps of one call where the graph fixes them
 ROWS = 5, 8, 17  # of a call, beside 2, 3 and the most
 CUT_STEPS = 3  # of the chunks of ragged batches
+MANY_CHUNKS = 3  # of the longest sequence that is tried
 BUDGET_S = 0.1  # of CPU time, so that a busy machine is not less thorough
 ESSENTIAL_KINDS = 2  # of values
 
@@ -236,11 +237,12 @@ class _Trials:
             self._call(pool)
 
     def _try_long(self) -> None:
-        """A sequence as long as the example, and one that is longer than the longest chunk."""
+        """A sequence as long as the example, one of two chunks, and one of several: long memories show."""
         chunk_steps = self._examination.batching.chunk_steps
         if not self._manifest.chunkable:
             return
-        for length in sorted({len(self._examination.example[0]), chunk_steps + SHORT}):
+        lengths = {len(self._examination.example[0]), chunk_steps + SHORT, MANY_CHUNKS * chunk_steps + SHORT}
+        for length in sorted(lengths):
             steps = length - length % self._unit
             if not steps or not self._has_time(3 * steps * self._step_s):
                 return

@@ -30,8 +30,9 @@ from service.engine import (
     scheduler_for,
 )
 from service.engine.graph import Optimization
+from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
-from service.repository.compare import is_quantized, rounding
+from service.repository.compare import draws_random_numbers, is_quantized, rounding
 from service.repository.examine import Examination
 from service.repository.folders import read_binding, read_manifest
 from service.repository.graph_file import GraphFile
@@ -141,6 +142,11 @@ class Loader:
         _, inputs, state = rehearsal.read_example()
         manifest = rehearsal.manifest
         graph = GraphFile.read(rehearsal.folder / GRAPH_FILE)
+        if draws_random_numbers(graph.graph):
+            raise StartupError(
+                f"{rehearsal.folder}: the graph draws random numbers (operators such as RandomNormal), so no "
+                "answer can be repeated; export it without them, or with the numbers as an input"
+            )
         return Examination(
             manifest,
             state,

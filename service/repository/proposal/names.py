@@ -49,7 +49,9 @@ def words(name: str) -> list[str]:
 
 
 def _stem(name: str) -> list[str]:
-    return [word for word in words(name) if word not in (BEFORE | AFTER | OTHER) - NUMBERS]
+    """The words that name the state itself. A name that is one word is that word: xLSTM calls a state n."""
+    parts = words(name)
+    return [word for word in parts if word not in (BEFORE | AFTER | OTHER) - NUMBERS] or parts[:1]
 
 
 def _without_number(stem: list[str]) -> list[str]:

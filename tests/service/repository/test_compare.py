@@ -14,6 +14,7 @@ from service.repository.compare import (
     TENSOR_FLOAT32,
     Difference,
     compare,
+    draws_random_numbers,
     is_quantized,
     rounding,
 )
@@ -64,10 +65,17 @@ def test_the_bound_follows_what_the_graph_computes_with() -> None:
     assert rounding(described, CPU, is_quantized=True) == QUANTIZED
 
 
-def test_quantized_nodes_are_found_within_graphs() -> None:
-    def graph(op_type: str, **subgraphs: Graph) -> Graph:
-        return Graph((Node(op_type, "", "", (), (), {}, subgraphs),), (), (), {})
+def graph(op_type: str, **subgraphs: Graph) -> Graph:
+    return Graph((Node(op_type, "", "", (), (), {}, subgraphs),), (), (), {})
 
+
+def test_random_operators_are_found_within_graphs() -> None:
+    assert draws_random_numbers(graph("RandomUniformLike"))
+    assert draws_random_numbers(graph("If", then_branch=graph("Add"), else_branch=graph("Bernoulli")))
+    assert not draws_random_numbers(graph("Loop", body=graph("LSTM")))
+
+
+def test_quantized_nodes_are_found_within_graphs() -> None:
     assert is_quantized(graph("DynamicQuantizeLSTM"))
     assert is_quantized(graph("Loop", body=graph("MatMulInteger")))
     assert not is_quantized(graph("Loop", body=graph("LSTM")))

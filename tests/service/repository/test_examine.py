@@ -11,7 +11,7 @@ from service.engine import Batching
 from service.errors import InternalError, StartupError
 from service.manifest import Manifest
 from service.repository.compare import FLOAT32
-from service.repository.examine import LONG, ROWS, SHORT, Examination, Measurement
+from service.repository.examine import LONG, MANY_CHUNKS, ROWS, SHORT, Examination, Measurement
 from service.sequence import Batch, Engine, Result, Sequence
 from service.state import StateLayout
 from tests.service.fakes import SumEngine
@@ -90,7 +90,8 @@ def test_lengths_batches_and_cuts_are_tried() -> None:
     engine = ExactEngine()
     measure(engine)
     alone = {batch.steps for batch in engine.batches if len(batch.chunks) == 1}
-    assert alone >= {1, SHORT, LONG, BATCHING.chunk_steps + SHORT, len(EXAMPLE)}
+    many = MANY_CHUNKS * BATCHING.chunk_steps + SHORT
+    assert alone >= {1, SHORT, LONG, BATCHING.chunk_steps + SHORT, many, len(EXAMPLE)}
     assert {len(batch.chunks) for batch in engine.batches} >= {2, 3, *ROWS, BATCHING.max_batch}
     chunks = [chunk for batch in engine.batches for chunk in batch.chunks]
     assert {chunk.start for chunk in chunks} >= {0, 3, 6}, "cut by the scheduler"
@@ -119,6 +120,19 @@ def test_an_answer_that_depends_on_the_cut_is_refused(output: bool) -> None:
         measure(engine)
     assert refused.value.detail.startswith("models/sum/1: cut in pieces it answers something else by 0.5")
     assert "is it causal, are the states paired rightly?" in refused.value.detail
+
+
+def test_a_memory_of_more_than_a_chunk_is_found() -> None:
+    """A window over the last 40 steps of a call is whole in a call of 95 steps, and cut in chunks of 30."""
+
+    class Window(ExactEngine):
+        def _step(self, sequence: Sequence, start: int, stop: int) -> Result:
+            result = super()._step(sequence, start, stop)
+            back = np.concatenate([np.zeros((40, 1)), result.output])[: stop - start]
+            return result._replace(output=result.output + back)
+
+    with pytest.raises(StartupError, match="in chunks it answers something else"):
+        measure(Window())
 
 
 def test_an_answer_that_depends_on_neighbours_is_refused() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from service.engine import Batching, OnnxEngine, SingleCoreRunner
@@ -100,6 +101,15 @@ def test_a_graph_whose_answer_is_not_the_promised_one_is_refused(folder: Path) -
         loader().prepare(folder)
     change(folder, example=example | {"steps": [[1.0]]})
     with pytest.raises(StartupError, match="cannot be read: expected 12 numbers"):
+        loader().prepare(folder)
+
+
+def test_a_graph_that_draws_random_numbers_is_refused(folder: Path) -> None:
+    model = onnx.load(folder / "model.onnx")
+    noise = onnx.helper.make_node("RandomNormal", [], ["noise"], shape=[1])
+    model.graph.node.append(noise)
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(StartupError, match="draws random numbers"):
         loader().prepare(folder)
 
 

@@ -33,5 +33,11 @@ def test_what_names_do_not_say_stays_open(after: list[str]) -> None:
     assert match_by_name({"h": after}) == {}
 
 
+def test_a_name_that_is_one_letter_names_a_state() -> None:
+    """The states of xLSTM are c, n, h and m; "n" is also how exporters write "next"."""
+    after = ["n_out", "m_out", "c_out"]
+    assert match_by_name({"n": after, "m": after, "c": after}) == {"n": "n_out", "m": "m_out", "c": "c_out"}
+
+
 def test_two_inputs_of_one_stem_are_not_matched_with_one_output() -> None:
     assert match_by_name({"h_in": ["h_out"], "h_prev": ["h_out"]}) == {}
