@@ -7,13 +7,13 @@ and threads are in the worker; CPU cores are behind the runner; ONNX Runtime and
 
 from service.engine.batching import Batching, max_batch_for, scheduler_for
 from service.engine.content import GraphContent
-from service.engine.cores import NUM_SHARED, Cores, WorkerSlot
 from service.engine.cost import Cost, TwoCosts
 from service.engine.graph import CPU, CUDA, Optimization, Provider, choose_provider, dtype_of, load_session
 from service.engine.onnx import OnnxEngine
 from service.engine.paired import PairedEngine, Trial
 from service.engine.runner import Outcome, Runner, SharedCoresRunner, SingleCoreRunner, run_timed
 from service.engine.scheduler import Scheduler
+from service.engine.shared_cores import NUM_SHARED, Cores, WorkerSlot
 from service.engine.worker import Worker
 
 __all__ = [

@@ -8,7 +8,7 @@ the weights between them: it does for up to four sequences, and splits the seque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.engine.cores import NUM_SHARED
+from service.engine.shared_cores import NUM_SHARED
 from service.sequence import Batch, Engine, Result
 
 

@@ -1,6 +1,6 @@
 """Where an engine call runs: on the event loop, in a thread, or beside another call on a borrowed core.
 
-A worker process on one core:           Two workers that share two cores (see `service.engine.cores`):
+A worker process on one core:           Two workers that share two cores (see `service.engine.shared_cores`):
 
     event loop ─ short calls                event loop ─ short calls
     thread ───── long calls                 thread 1 ─── long calls, on its own core or on both
@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from service.engine.cores import BorrowedCore, Cores
 from service.engine.cost import Cost
 from service.engine.paired import PairedEngine
+from service.engine.shared_cores import BorrowedCore, Cores
 from service.sequence import Batch, Engine, Result
 
 

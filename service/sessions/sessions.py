@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from service.errors import SessionCapacity, SessionQuota
 from service.sequence import Start
 from service.sessions import rules
-from service.sessions.commits import GroupCommit
+from service.sessions.group_commit import GroupCommit
 from service.sessions.rules import Binding, Opened
 from service.sessions.store import Outcome, Quota, Record, Status, Store, Write
 from service.sessions.store.base import tenant_of

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.cores import Cores
 from service.engine.cost import Cost
 from service.engine.paired import PairedEngine
 from service.engine.runner import Runner, SharedCoresRunner, SingleCoreRunner, run_timed
+from service.engine.shared_cores import Cores
 from service.sequence import Batch, Chunk, Result
 from tests.service.fakes import SumEngine, ones
 

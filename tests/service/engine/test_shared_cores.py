@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.cores import IDLE_S, Cores, WorkerSlot
+from service.engine.shared_cores import IDLE_S, Cores, WorkerSlot
 
 pytestmark = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 HOLD = """
 import sys
 from pathlib import Path
-from service.engine.cores import WorkerSlot
+from service.engine.shared_cores import WorkerSlot
 slot = WorkerSlot(Path(sys.argv[1]), 2)
 cores = slot.open_cores()
 hold = {"both": cores.hold_both, "own": cores.hold_own, "the other": lambda: cores.borrow().in_use()}
