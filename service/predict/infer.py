@@ -84,7 +84,7 @@ class OpenInference:
                 inference.end,
                 inference.start,
                 row.kept,
-                inference.outputs if len(manifest.outputs) > 1 else (),
+                _distinguishing(inference.outputs, manifest),
             )
 
         returns = _returns(inference, outputs, model.manifest)
@@ -100,7 +100,8 @@ class OpenInference:
         )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         name = inference.outputs[0] if inference.outputs else model.manifest.outputs[0].name
-        version, step, arrays = v2.unpack_outputs(await run.answer(0), name)
+        version, step, stored = v2.unpack_outputs(await run.answer(0), name)
+        arrays = {name: stored[name] for name in inference.outputs or stored}
         parameters = {"sequence_id": sequence_id, "step": step}
         return _reply(inference, model, version, arrays, sequences=1, steps=run.steps, parameters=parameters)
 
@@ -111,6 +112,15 @@ class OpenInference:
             max_rows=self._predictor.max_sequences,
             max_steps=self._predictor.max_steps,
         )
+
+
+def _distinguishing(outputs: tuple[str, ...], manifest: Manifest) -> tuple[str, ...]:
+    """The names that tell a request from others of its steps, so that a retry gets the stored reply.
+
+    A request that names the first output alone has the digest of one that names none: both once had the same
+    reply, so a retry of what an older server committed is still recognised.
+    """
+    return () if outputs == (manifest.outputs[0].name,) else outputs
 
 
 def _choose(inference: Inference) -> ChooseOutputs:

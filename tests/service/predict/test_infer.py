@@ -120,6 +120,22 @@ def test_a_retry_gets_its_answer_in_the_form_it_asks_for() -> None:
     run(body)
 
 
+def test_the_first_output_by_name_is_a_retry_of_no_outputs() -> None:
+    """Both had the same reply, and digest, on servers that answered the first output alone."""
+
+    async def body() -> None:
+        server = Server(engine=TotalFirst, manifest=TOTAL_FIRST)
+        begun: dict[str, Any] = {"sequence_id": 7, "sequence_start": True, "at": 0, "returns": "last"}
+        both = orjson.loads((await server.infer([1, 2], **begun)).body)["outputs"]
+        named = await server.infer([1, 2], outputs=[{"name": "total"}], **begun)
+        assert named.steps == 0 and [output["name"] for output in both] == ["total", "y"]
+        assert orjson.loads(named.body)["outputs"] == both[:1]
+        with pytest.raises(SessionExists):
+            await server.infer([1, 2], outputs=[{"name": "y"}], **begun)
+
+    run(body)
+
+
 def test_a_start_is_explicit() -> None:
     async def body() -> None:
         server = Server()
