@@ -113,10 +113,13 @@ class Loader:
 
         Raises StartupError, or OSError if the folder is being deleted.
         """
-        manifest, engine = self._open_graph(folder)
+        manifest, graph = read_manifest(folder), GraphFile.read(folder / GRAPH_FILE)
+        _check_repeatable(folder, graph)
+        manifest = with_fixed_sizes(manifest, graph.inputs)
+        engine = self._open_engine(folder, manifest)
         rehearsal = Rehearsal(manifest, engine.initial_state, folder)
         rehearsal.check(engine)
-        examination = self._examination(rehearsal, engine)
+        examination = self._examination(rehearsal, engine, graph)
         difference, ragged = _examine(examination, engine)
         runner, cost, paired = self._choose_runner(rehearsal, engine, ragged)
         if paired is not None:
@@ -129,24 +132,16 @@ class Loader:
         _log(prepared, 0 if paired is None else paired.max_rows)
         return prepared
 
-    def _open_graph(self, folder: Path) -> tuple[Manifest, ModelEngine]:
-        manifest = with_fixed_sizes(read_manifest(folder), GraphFile.read(folder / GRAPH_FILE).inputs)
+    def _open_engine(self, folder: Path, manifest: Manifest) -> ModelEngine:
         for spec in manifest.inputs:
             text.check(spec)
-        engine = self.open_engine(
+        return self.open_engine(
             folder / GRAPH_FILE, manifest, provider=self.hardware.provider, threads=self.hardware.threads
         )
-        return manifest, engine
 
-    def _examination(self, rehearsal: Rehearsal, engine: ModelEngine) -> Examination:
+    def _examination(self, rehearsal: Rehearsal, engine: ModelEngine, graph: GraphFile) -> Examination:
         _, inputs, state = rehearsal.read_example()
         manifest = rehearsal.manifest
-        graph = GraphFile.read(rehearsal.folder / GRAPH_FILE)
-        if draws_random_numbers(graph.graph):
-            raise StartupError(
-                f"{rehearsal.folder}: the graph draws random numbers (operators such as RandomNormal), so no "
-                "answer can be repeated; export it without them, or with the numbers as an input"
-            )
         return Examination(
             manifest,
             state,
@@ -172,6 +167,14 @@ class Loader:
         )
         cost = Cost() if paired is None else TwoCosts(paired.max_rows, NUM_SHARED)
         return SharedCoresRunner(engine, cost, cores, inline_s=inline_s, paired=paired), cost, paired
+
+
+def _check_repeatable(folder: Path, graph: GraphFile) -> None:
+    if draws_random_numbers(graph.graph):
+        raise StartupError(
+            f"{folder}: the graph draws random numbers (operators such as RandomNormal), so no answer can be "
+            "repeated; export it without them, or with the numbers as an input"
+        )
 
 
 def _examine(examination: Examination, engine: ModelEngine) -> tuple[float, bool]:
