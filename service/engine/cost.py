@@ -6,7 +6,6 @@
 (the recurrent weights are read once); `row` what each row adds. Pure arithmetic: the caller measures.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -50,11 +49,6 @@ class Cost:
             self._num_unfitted += 1
         if self._num_unfitted >= FIT_EVERY:
             self._fit()
-
-    def learn(self, observations: Iterable[tuple[int, int, float]]) -> None:
-        """Observe many (batch, steps, seconds) at once."""
-        for batch, steps, seconds in observations:
-            self.observe(batch, steps, seconds)
 
     def predict(self, batch: int, steps: int) -> float:
         """Seconds that a call of `batch` rows and `steps` time steps will take."""

@@ -1,12 +1,13 @@
 """Stand-ins for engines, with arithmetic that shows leaks."""
 
 import threading
+from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from pathlib import Path
 
 import numpy as np
 
-from service.engine import GraphContent, OnnxEngine, Optimization, Provider
+from service.engine import Cost, GraphContent, OnnxEngine, Optimization, Provider
 from service.manifest import Manifest
 from service.sequence import Array, Batch, Result, Sequence, State
 from service.state import StateLayout
@@ -109,3 +110,9 @@ def ones(steps: int, value: float = 1.0) -> Sequence:
 def total(sequence: Sequence) -> float:
     """The sum of the steps consumed so far."""
     return float(sequence.state[0][0])
+
+
+def learn(cost: Cost, observations: Iterable[tuple[int, int, float]]) -> None:
+    """Observe many calls: rows, steps, seconds."""
+    for observation in observations:
+        cost.observe(*observation)

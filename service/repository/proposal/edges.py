@@ -83,19 +83,6 @@ class Edges:
                 sizes.append(table.dims[axis] if isinstance(axis, int) and axis < len(table.dims) else 0)
         return min((size for size in sizes if size), default=None)
 
-    def is_before(self, first: str, second: str) -> bool:
-        """Whether output `second` is computed from output `first`."""
-        seen, waiting = set(), [second]
-        while waiting:
-            node = self._producer.get(waiting.pop())
-            for name in node.inputs if node else ():
-                if name == first:
-                    return True
-                if name not in seen:
-                    seen.add(name)
-                    waiting.append(name)
-        return False
-
     @cached_property
     def weight_sizes(self) -> list[int]:
         """The sizes of the axes of all weights, each once, in order: candidates for an unknown width."""

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from service.engine.cost import Cost, TwoCosts
 from service.engine.scheduler import MIN_CHUNK, TAIL, Scheduler
 from service.errors import Overloaded
-from tests.service.fakes import SumEngine, ones
+from tests.service.fakes import SumEngine, learn, ones
 
 
 def learnt(call: float, step: float, row: float) -> Cost:
     """A cost model that has seen calls which follow its own formula."""
     cost = Cost()
     sizes = [(batch, steps) for batch in (1, 4, 16, 64) for steps in (1, 8, 64)]
-    cost.learn((batch, steps, call + steps * (step + batch * row)) for batch, steps in sizes)
+    learn(cost, ((batch, steps, call + steps * (step + batch * row)) for batch, steps in sizes))
     return cost
 
 
@@ -173,7 +173,7 @@ def test_a_machine_that_slows_down_is_noticed() -> None:
     cost = learnt(1e-4, 1e-5, 1e-6)
     before = cost.predict(8, 8)
     for _ in range(50):
-        cost.learn((b, s, 3 * (1e-4 + s * (1e-5 + b * 1e-6))) for b in (1, 4, 16, 64) for s in (1, 8, 64))
+        learn(cost, ((b, s, 3 * (1e-4 + s * (1e-5 + b * 1e-6))) for b in (1, 4, 16, 64) for s in (1, 8, 64)))
     assert cost.predict(8, 8) == pytest.approx(3 * before, rel=0.05)
 
 
@@ -184,6 +184,6 @@ def test_a_machine_that_slows_down_is_noticed() -> None:
 )
 def test_costs_are_never_negative_whatever_was_measured(calls: list[tuple[int, int, float]]) -> None:
     cost = Cost()
-    cost.learn(calls)
+    learn(cost, calls)
     assert cost.predict(1, 1) >= 0
     assert cost.predict(64, 256) >= cost.predict(1, 1)

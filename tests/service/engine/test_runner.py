@@ -13,7 +13,7 @@ from service.engine.paired import PairedEngine
 from service.engine.runner import Runner, SharedCoresRunner, SingleCoreRunner, run_timed
 from service.engine.shared_cores import Cores
 from service.sequence import Batch, Chunk, Result
-from tests.service.fakes import SumEngine, ones
+from tests.service.fakes import SumEngine, learn, ones
 
 needs_two_cpus = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="this machine has no second core to share"
@@ -23,7 +23,7 @@ needs_two_cpus = pytest.mark.skipif(
 def millisecond_steps() -> Cost:
     """A cost model that has learnt a millisecond for each step, whatever the batch."""
     cost = Cost()
-    cost.learn((rows, steps, 1e-3 * steps) for rows in (1, 4, 16) for steps in (1, 8, 64))
+    learn(cost, ((rows, steps, 1e-3 * steps) for rows in (1, 4, 16) for steps in (1, 8, 64)))
     return cost
 
 

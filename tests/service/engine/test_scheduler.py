@@ -13,7 +13,7 @@ from service.engine.cost import Cost
 from service.engine.scheduler import Scheduler
 from service.errors import NonFiniteOutput, Overloaded
 from service.sequence import Sequence
-from tests.service.fakes import SumEngine, ones, sequence_of, total
+from tests.service.fakes import SumEngine, learn, ones, sequence_of, total
 
 LENGTHS = st.integers(1, 40)
 VALUES = st.lists(st.integers(-9, 9), min_size=1, max_size=40)
@@ -130,8 +130,9 @@ def test_the_sequence_that_has_waited_longest_is_next_whatever_calls_cost(
         max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=999, ragged=ragged, target_s=target_s
     )
     call, step, row = costs
-    scheduler.cost.learn(
-        (batch, steps, call + steps * (step + batch * row)) for batch in (1, 2, 5) for steps in (1, 8, 30)
+    learn(
+        scheduler.cost,
+        ((batch, steps, call + steps * (step + batch * row)) for batch in (1, 2, 5) for steps in (1, 8, 30)),
     )
     driver, ticks = Driver(scheduler), itertools.count()
     queued: dict[Sequence, int] = {}  # since when
@@ -287,7 +288,7 @@ def test_whole_chunks_have_exactly_their_steps_whatever_they_cost(
 ) -> None:
     cost = Cost()
     if is_costly:
-        cost.learn((rows, steps, 1e-3 * steps * rows) for rows in (1, 4) for steps in (1, 8, 64))
+        learn(cost, ((rows, steps, 1e-3 * steps * rows) for rows in (1, 4) for steps in (1, 8, 64)))
     scheduler = Scheduler(
         max_batch=max_batch, chunk_steps=20, max_waiting=99, whole_chunks=True, cost=cost, target_s=1e-3
     )

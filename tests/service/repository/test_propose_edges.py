@@ -97,11 +97,3 @@ def test_lengths_and_tables(tmp_path: Path) -> None:
     read = edges(fg.save(tmp_path, nodes, inputs, [HN]))
     assert read.lengths == ["n"]
     assert (read.embedding_size("ids"), read.embedding_size("n")) == (fg.TOKENS, None)
-
-
-def test_which_output_is_computed_from_which(tmp_path: Path) -> None:
-    nodes = [*fg.cell(), N("Relu", ["new"], ["out"])]
-    row: fg.Port = ("x", fg.F32, ["batch", fg.FEATURES])
-    h: fg.Port = ("h", fg.F32, ["batch", HIDDEN])
-    read = edges(fg.save(tmp_path, nodes, [row, h], [fg.port(h, "out"), fg.port(h, "new")]))
-    assert read.is_before("new", "out") and not read.is_before("out", "new")
