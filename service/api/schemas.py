@@ -60,7 +60,10 @@ class ModelReply(BaseModel):
         description="whether batching and chunking change no bit of a result; measured at load"
     )
     max_difference: float = Field(description="between batched and single runs; 0 if exact")
-    fingerprint: str = Field(description="of the graph and all its weights, as in exported sessions; hex")
+    fingerprint: str = Field(
+        description="of the graph, its weights, and what the manifest says of states, inputs, axes and "
+        "constants; as in exported sessions; hex"
+    )
     optimization: str = Field(
         "all", description="of ONNX Runtime: all; basic or none if it crashes with more on this graph"
     )

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.names import MODEL_NAME, MODEL_VERSION
+from service.repository.binding import bind
+from service.repository.graph_file import GraphFile
 from service.repository.proposal.open_fields import open_fields
 from service.repository.snapshot import fingerprint
 from service.sessions import Binding
@@ -76,11 +78,9 @@ def _open_fields(folder: Path) -> list[str]:
 
 
 def read_binding(folder: Path) -> Binding:
-    """What ties sessions to this version: its name, its number, and a fingerprint of its graph and weights.
-
-    Raises StartupError if a file cannot be read.
-    """
-    return Binding(folder.parent.name, folder.name, fingerprint(folder))
+    """What ties sessions to this version; see `bind`. Raises StartupError if a file cannot be read."""
+    graph = GraphFile.read(folder / GRAPH_FILE).graph
+    return bind(folder, fingerprint(folder), read_manifest(folder), graph)
 
 
 @dataclass(slots=True, frozen=True)

@@ -32,14 +32,16 @@ from service.engine import (
 from service.engine.graph import Optimization
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
+from service.repository.binding import bind
 from service.repository.compare import draws_random_numbers, is_quantized, rounding
 from service.repository.examine import Examination
-from service.repository.folders import read_binding, read_manifest
+from service.repository.folders import read_manifest
 from service.repository.graph_file import GraphFile
 from service.repository.model import Model, ModelEngine, OpenEngine
 from service.repository.pairing import check_pair, try_pair
 from service.repository.rehearsal import Rehearsal
 from service.repository.sizes import with_fixed_sizes
+from service.repository.snapshot import fingerprint
 from service.sessions import Binding
 
 logger = logging.getLogger(__name__)
@@ -108,8 +110,10 @@ class Loader:
         """Serve a prepared version on the running event loop."""
         return prepared.start(self.on_failure)
 
-    def prepare(self, folder: Path, binding: Binding | None = None) -> PreparedModel:
+    def prepare(self, folder: Path, files: bytes | None = None) -> PreparedModel:
         """Load a version folder and try it on its example; may run in a thread.
+
+        `files`: the fingerprint of the files that are loaded; None: they are read again for it.
 
         Raises StartupError, or OSError if the folder is being deleted.
         """
@@ -126,9 +130,8 @@ class Loader:
             difference = max(difference, check_pair(rehearsal, examination, paired))
         rehearsal.calibrate(cost, runner.run_in_thread)
         scheduler = scheduler_for(manifest, self.batching, cost, ragged=ragged)
-        prepared = PreparedModel(
-            binding or read_binding(folder), manifest, engine, scheduler, runner, difference
-        )
+        binding = bind(folder, files or fingerprint(folder), manifest, graph.graph)
+        prepared = PreparedModel(binding, manifest, engine, scheduler, runner, difference)
         _log(prepared, 0 if paired is None else paired.max_rows)
         return prepared
 

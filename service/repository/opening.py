@@ -20,7 +20,6 @@ from service.repository.load import Loader, PreparedModel
 from service.repository.model import Model
 from service.repository.snapshot import Snapshot, digest, signature
 from service.repository.trial import Trials
-from service.sessions import Binding
 
 ATTEMPTS = 3  # to load a folder that changes meanwhile
 
@@ -100,9 +99,8 @@ def prepare_snapshot(loader: Loader, snapshot: Snapshot, optimization: Optimizat
     """Load a version at an optimization level, without a trial. Raises StartupError, whatever goes wrong."""
     folder = snapshot.folder
     opening = functools.partial(loader.open_engine, content=snapshot.content, optimization=optimization)
-    binding = Binding(folder.parent.name, folder.name, snapshot.fingerprint)
     with _only_startup_errors(folder):
-        prepared = replace(loader, open_engine=opening).prepare(folder, binding)
+        prepared = replace(loader, open_engine=opening).prepare(folder, snapshot.fingerprint)
     return replace(prepared, optimization=optimization)
 
 

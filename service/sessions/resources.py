@@ -29,7 +29,7 @@ class Home(Protocol):
 
     @property
     def binding(self) -> Binding:
-        """The graph, by name and fingerprint."""
+        """The version, by name and fingerprint."""
 
     @property
     def layout(self) -> StateLayout:

@@ -16,11 +16,11 @@ from service.sessions.store.record import Record, Status
 
 @dataclass(slots=True, frozen=True)
 class Binding:
-    """The graph that a session's state belongs to. A session stays with the graph it started on."""
+    """What a session's state belongs to: a session stays with the version that it started on."""
 
     model: str
     version: str
-    graph: bytes  # 8: fingerprint
+    graph: bytes  # 8: the fingerprint of the graph, its weights, and what the manifest makes of them
 
 
 @dataclass(slots=True)  # not frozen, for speed
@@ -130,10 +130,10 @@ def exists(live: Record) -> SessionExists:
 
 
 def graph_changed(record: Record) -> SessionMismatch:
-    """The error of a session whose version now has another graph than the one that computed its state."""
+    """The error of a session whose version now has another fingerprint than when it computed its state."""
     return SessionMismatch(
-        f"the graph of {record.model} version {record.version} has changed since it computed "
-        "the session's state"
+        f"{record.model} version {record.version} has changed since it computed the session's state: its "
+        "graph, its weights, or what model.json says of states, inputs, axes or constants"
     )
 
 

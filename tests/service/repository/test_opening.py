@@ -130,9 +130,9 @@ def test_the_content_of_a_snapshot_is_what_is_opened(tmp_path: Path) -> None:
     opened: list[Any] = []
 
     class Recording(Loader):
-        def prepare(self, folder: Path, binding: Binding | None = None) -> PreparedModel:
+        def prepare(self, folder: Path, files: bytes | None = None) -> PreparedModel:
             opened.append(self.open_engine)
-            return super().prepare(folder, binding)
+            return super().prepare(folder, files)
 
     safe(loader=Recording(BATCHING, HARDWARE)).prepare(folder)
     assert opened[0].keywords["content"] == Snapshot.read(folder).content

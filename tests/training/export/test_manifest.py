@@ -1,5 +1,6 @@
 """The manifest of a network: inputs, states, outputs and provenance, as the service reads them."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from service.manifest import GRAPH_FILE, Manifest
+from service.repository.folders import read_binding
 from tests.training.synthetic import MIXED, SKY, TOKENS, data_of, encoded_data
 from tests.training.test_encoders import network_for as encoded_network_for
 from tests.training.test_inputs import TASKS, network_for
@@ -82,6 +84,19 @@ def test_the_manifest_names_the_tensors_of_the_graph(cell: str, tmp_path: Path) 
     outputs = {node.name for node in session.get_outputs()}
     assert outputs == {*(one.name for one in manifest.outputs), *(state.output for state in manifest.states)}
     assert manifest.causal is network.cell.causal
+    assert read_binding(tmp_path / "1").graph == _graph_hash(tmp_path / "1")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_sessions_of_an_export_are_bound_to_its_graph_alone(task: Task, tmp_path: Path) -> None:
+    """So sessions that began before fingerprints covered the manifest continue."""
+    data = data_of(task)
+    export(network_for(data), data, tmp_path / "1", metrics={}, command="", seed=0)
+    assert read_binding(tmp_path / "1").graph == _graph_hash(tmp_path / "1")
+
+
+def _graph_hash(folder: Path) -> bytes:
+    return hashlib.sha256((folder / GRAPH_FILE).read_bytes()).digest()[:8]
 
 
 @pytest.mark.parametrize("task", TASKS)
