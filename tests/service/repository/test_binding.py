@@ -1,4 +1,4 @@
-"""A session continues only where its state means the same: the graph, its weights, and what is made of them."""
+"""A session continues only where its state means the same: the same graph, weights and manifest of states."""
 
 import hashlib
 import json
@@ -78,7 +78,7 @@ MEANINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", MEANINGS)
 def test_what_decides_the_next_state_changes_the_fingerprint(name: str, lstm: Path) -> None:
-    """Edited in place, such a manifest continued live sessions: their states were taken for something else."""
+    """Edited in place, such a manifest continued live sessions: their states were read as something else."""
     before = read_binding(lstm).graph
     after = edit(lstm, **MEANINGS[name])
     assert after != before and len(after) == 8
