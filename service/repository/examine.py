@@ -12,7 +12,8 @@ This is done with the example's own values, with small and with large random one
 from one that other steps have reached. What it cannot find: a graph that behaves otherwise only with values
 or at lengths that were not tried; in a graph of one step a call, states that are paired wrongly, since such
 a graph cannot be run whole; a wrong constant or order of features, unless it changes the example's answer.
-After `budget_s` only essential trials are made, so a slow graph is tried at fewer sizes.
+After `budget_s` only essential trials are made, so a slow graph is tried at fewer sizes. No call of the
+server has more rows than were tried.
 """
 
 import time
@@ -38,6 +39,7 @@ CUT_STEPS = 3  # of the chunks of ragged batches
 MANY_CHUNKS = 3  # of the longest sequence that is tried
 BUDGET_S = 0.1  # of CPU time, so that a busy machine is not less thorough
 ESSENTIAL_KINDS = 2  # of values
+MANY_ROWS_S = 0.5  # of CPU time: for one call of as many rows as possible of a slow graph
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,6 +48,7 @@ class Measurement:
 
     difference: float  # the largest that batching and cutting make; 0: equal bits
     ragged: bool  # whether rows of different lengths may share a call
+    max_rows: int  # the most rows that were tried in a call
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,6 +62,14 @@ class Examination:
     batching: Batching
     rounding: float  # the largest relative difference that is not another answer; see `compare.rounding`
     budget_s: float = BUDGET_S
+    many_rows_s: float = MANY_ROWS_S
+
+    @property
+    def most_rows(self) -> int:
+        """The most rows that the graph itself takes in a call, whether or not the server batches it."""
+        manifest, max_batch = self.manifest, self.batching.max_batch
+        has_batch = manifest.axes.batch is not None and all(s.batch_axis is not None for s in manifest.states)
+        return min(max_batch, manifest.axes.batch_size or max_batch) if has_batch else 1
 
     def measure(self, engine: Engine) -> Measurement:
         """Try the graph. Raises StartupError if it does not do what the manifest says."""
@@ -77,9 +88,10 @@ class _Trials:
         self._ragged = self._manifest.lengths is not None
         self._unit = self._manifest.step_multiple
         self._short, self._long = SHORT * self._unit, LONG * self._unit
-        self._max_rows = _max_rows(self._manifest, examination.batching.max_batch)
+        self._max_rows = examination.most_rows
         self._started = time.thread_time()
         self._rows: dict[Kind, Row] = {}  # [long] steps each
+        self._tried_rows = 1  # the most in a call
 
     def measure(self) -> Measurement:
         """All trials, in the order of their importance."""
@@ -95,7 +107,7 @@ class _Trials:
         self._try_ragged()
         self._try_many()
         self._try_long()
-        return Measurement(self._findings.difference.absolute, self._ragged)
+        return Measurement(self._findings.difference.absolute, self._ragged, self._tried_rows)
 
     def _whole_lengths(self) -> tuple[int, int]:
         """Two lengths of whole sequences: the example's, which may be the least or the most, and another.
@@ -197,6 +209,7 @@ class _Trials:
             self._findings.accept(
                 found, [row], "rows of one call influence each other", self._findings.batch_hint
             )
+        self._tried_rows = max(self._tried_rows, len(rows))
 
     def _try_ragged(self) -> None:
         """Rows of several lengths, cut into short chunks, as the scheduler batches them."""
@@ -224,17 +237,21 @@ class _Trials:
         return found
 
     def _try_many(self) -> None:
-        """More rows, up to the most that a call can have."""
+        """More rows, up to the most of a call: all different, or in a slow graph a few repeated."""
         pool: list[Row] = []
         for count in sorted({rows for rows in (*ROWS, self._max_rows) if 3 < rows <= self._max_rows}):
             if not self._has_time(2 * count * self._short * self._step_s):
-                return
+                break
             for kind in islice(cycle(self._rows), count - len(pool)):
-                row = self._new_row(kind, self._short, self._rows[kind].state)
-                if not self._bench.computes(row):
-                    return
-                pool.append(row)
+                pool.append(self._new_row(kind, self._short, self._rows[kind].state))
+            if not all(map(self._bench.computes, pool)):
+                break
             self._call(pool)
+        steps = self._unit if self._manifest.chunkable else self._short
+        count = min(self._max_rows, max(2, int(self._examination.many_rows_s / (steps * self._step_s))))
+        if count > self._tried_rows:
+            rows = [row.first(steps) for row in self._rows.values()]
+            self._call(list(islice(cycle(rows), count)))
 
     def _try_long(self) -> None:
         """A sequence as long as the example, one of two chunks, and one of several: long memories show."""
@@ -254,14 +271,8 @@ class _Trials:
 
     @cached_property
     def _step_s(self) -> float:
-        """Seconds that a step takes."""
+        """Seconds of CPU time that a step takes."""
         row = self._rows["example"]
-        started = time.perf_counter()
+        started = time.thread_time()
         self._bench.run([row])
-        return (time.perf_counter() - started) / row.steps
-
-
-def _max_rows(manifest: Manifest, max_batch: int) -> int:
-    """The most rows that the graph itself takes in a call, whether or not the server batches it."""
-    has_batch = manifest.axes.batch is not None and all(s.batch_axis is not None for s in manifest.states)
-    return min(max_batch, manifest.axes.batch_size or max_batch) if has_batch else 1
+        return max(time.thread_time() - started, 1e-9) / row.steps

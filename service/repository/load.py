@@ -5,7 +5,7 @@ A version is served only if its manifest fits its graph and its example gives th
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from service.codec import text
@@ -34,7 +34,7 @@ from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
 from service.repository.binding import bind
 from service.repository.compare import draws_random_numbers, is_quantized, rounding
-from service.repository.examine import Examination
+from service.repository.examine import Examination, Measurement
 from service.repository.folders import read_manifest
 from service.repository.graph_file import GraphFile
 from service.repository.model import Model, ModelEngine, OpenEngine
@@ -124,12 +124,16 @@ class Loader:
         rehearsal = Rehearsal(manifest, engine.initial_state, folder)
         rehearsal.check(engine)
         examination = self._examination(rehearsal, engine, graph)
-        difference, ragged = _examine(examination, engine)
-        runner, cost, paired = self._choose_runner(rehearsal, engine, ragged)
+        found = examination.measure(engine)
+        _log_limits(examination, found, engine.provider)
+        difference, ragged = found.difference, found.ragged
+        batching = replace(self.batching, max_batch=min(self.batching.max_batch, found.max_rows))
+        max_batch = max_batch_for(manifest, batching, ragged=ragged)
+        runner, cost, paired = self._choose_runner(rehearsal, engine, max_batch)
         if paired is not None:
             difference = max(difference, check_pair(rehearsal, examination, paired))
         rehearsal.calibrate(cost, runner.run_in_thread)
-        scheduler = scheduler_for(manifest, self.batching, cost, ragged=ragged)
+        scheduler = scheduler_for(manifest, batching, cost, ragged=ragged)
         binding = bind(folder, files or fingerprint(folder), manifest, graph.graph)
         prepared = PreparedModel(binding, manifest, engine, scheduler, runner, difference)
         _log(prepared, 0 if paired is None else paired.max_rows)
@@ -155,7 +159,7 @@ class Loader:
         )
 
     def _choose_runner(
-        self, rehearsal: Rehearsal, engine: ModelEngine, ragged: bool
+        self, rehearsal: Rehearsal, engine: ModelEngine, max_batch: int
     ) -> tuple[Runner, Cost, PairedEngine | None]:
         """Share cores if this worker can; run few rows on both of them if that pays."""
         manifest, inline_s = rehearsal.manifest, self.batching.inline_s
@@ -164,7 +168,6 @@ class Loader:
         if cores is None:
             cost = Cost()
             return SingleCoreRunner(engine, cost, inline_s=inline_s), cost, None
-        max_batch = max_batch_for(manifest, self.batching, ragged=ragged)
         paired = try_pair(
             rehearsal, engine, cores, max_batch=max_batch, trial=self.trial, open_engine=self.open_engine
         )
@@ -180,17 +183,23 @@ def _check_repeatable(folder: Path, graph: GraphFile) -> None:
         )
 
 
-def _examine(examination: Examination, engine: ModelEngine) -> tuple[float, bool]:
-    """The difference that batching and cutting make, and whether batches may have ragged rows."""
-    found = examination.measure(engine)
-    if examination.manifest.lengths is not None and not found.ragged:
+def _log_limits(examination: Examination, found: Measurement, provider: str) -> None:
+    """Warn if the server must batch this graph less than its manifest and the settings allow."""
+    manifest, folder = examination.manifest, examination.folder
+    if manifest.lengths is not None and not found.ragged:
         logger.warning(
             "%s: rows of different lengths in a batch change the answer on %s; "
             "every batch will have rows of one length",
-            examination.folder,
-            engine.provider,
+            folder,
+            provider,
         )
-    return found.difference, found.ragged
+    if found.max_rows < examination.most_rows:
+        logger.warning(
+            "%s: it is too slow to be tried with %d rows in a call; no call will have more than %d",
+            folder,
+            examination.most_rows,
+            found.max_rows,
+        )
 
 
 def _log(prepared: PreparedModel, max_paired_rows: int) -> None:

@@ -1,5 +1,6 @@
 """A false claim of a manifest is refused; `difference` is 0 only where every bit was equal."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tests.service.fakes import SumEngine
 FOLDER = Path("models/sum/1")
 EXAMPLE = np.arange(1.0, 8.0, dtype=np.float32).reshape(7, 1)
 BATCHING = Batching(max_batch=20, chunk_steps=30, max_waiting=99)
-FOREVER = 60.0  # seconds: no trial is left out
+FOREVER, NONE = (60.0, 60.0), (0.0, 60.0)  # seconds: no trial is left out; only essential ones are made
 
 
 def manifest(**fields: Any) -> Manifest:
@@ -35,14 +36,21 @@ def manifest(**fields: Any) -> Manifest:
 
 
 def measure(
-    engine: Engine, *, rounding: float = FLOAT32, budget_s: float = FOREVER, **fields: Any
+    engine: Engine, *, rounding: float = FLOAT32, budgets: tuple[float, float] = FOREVER, **fields: Any
 ) -> Measurement:
     described = manifest(**fields)
     initial = StateLayout(described.states, described.kept_inputs).initial()
-    examination = Examination(
-        described, initial, FOLDER, (EXAMPLE,), batching=BATCHING, rounding=rounding, budget_s=budget_s
-    )
-    return examination.measure(engine)
+    budget_s, many_rows_s = budgets
+    return Examination(
+        described,
+        initial,
+        FOLDER,
+        (EXAMPLE,),
+        batching=BATCHING,
+        rounding=rounding,
+        budget_s=budget_s,
+        many_rows_s=many_rows_s,
+    ).measure(engine)
 
 
 class ExactEngine(SumEngine):
@@ -83,7 +91,7 @@ def is_cut(batch: Batch, index: int) -> bool:
 
 def test_a_sound_engine_makes_no_difference() -> None:
     engine = ExactEngine()
-    assert measure(engine, rounding=0.0) == Measurement(0.0, ragged=True)
+    assert measure(engine, rounding=0.0) == Measurement(0.0, ragged=True, max_rows=20)
 
 
 def test_lengths_batches_and_cuts_are_tried() -> None:
@@ -104,13 +112,44 @@ def test_lengths_batches_and_cuts_are_tried() -> None:
 
 def test_only_what_is_essential_is_tried_on_a_slow_graph() -> None:
     engine = ExactEngine()
-    measure(engine, budget_s=0.0)
+    measure(engine, budgets=NONE)
     sizes = {(len(batch.chunks), batch.steps) for batch in engine.batches}
-    assert {(1, LONG), (1, SHORT), (1, LONG - SHORT), (2, LONG)} <= sizes
+    assert {(1, LONG), (1, SHORT), (1, LONG - SHORT), (2, LONG), (BATCHING.max_batch, 1)} <= sizes
     assert max(batch.steps for batch in engine.batches) == LONG
-    assert len(engine.batches) < 20
+    assert len(engine.batches) < 22
     steps = sum(len(batch.chunks) * batch.steps for batch in engine.batches)
-    assert steps < 150, "a model of 10 ms a step loads about a second later"
+    assert steps < 130 + 2 * BATCHING.max_batch, "a model of 10 ms a step loads about a second later"
+
+
+class SlowEngine(ExactEngine):
+    """Takes CPU time for each step of each row."""
+
+    step_s = 0.001
+
+    def run(self, batch: Batch) -> list[Result]:
+        until = time.thread_time() + self.step_s * len(batch.chunks) * batch.steps
+        while time.thread_time() < until:
+            pass
+        return super().run(batch)
+
+
+def test_a_slow_graph_is_tried_with_the_most_rows_too() -> None:
+    """It was called exact although calls of three rows were the largest that had been tried."""
+    engine = SlowEngine()
+    assert measure(engine, budgets=NONE).max_rows == BATCHING.max_batch
+    assert (BATCHING.max_batch, 1) in {(len(batch.chunks), batch.steps) for batch in engine.batches}
+
+    class Couples(FaultyEngine, SlowEngine):
+        """Its rows influence each other in calls of more than twelve."""
+
+    with pytest.raises(StartupError, match="influence each other"):
+        measure(Couples(lambda batch, _: len(batch.chunks) > 12), budgets=NONE)
+
+
+def test_no_more_rows_are_claimed_than_were_tried() -> None:
+    engine = SlowEngine()
+    most = measure(engine, budgets=(0.0, 10 * engine.step_s)).max_rows
+    assert most == max(len(batch.chunks) for batch in engine.batches) < BATCHING.max_batch
 
 
 @pytest.mark.parametrize("output", [True, False])
@@ -145,13 +184,13 @@ def test_an_answer_that_depends_on_neighbours_is_refused() -> None:
 def test_rows_that_are_wrong_only_if_ragged_get_batches_of_one_length() -> None:
     """Some versions of CUDA's LSTM misread rows that are shorter than their batch."""
     engine = FaultyEngine(lambda batch, index: batch.chunks[index].steps < batch.steps)
-    assert measure(engine) == Measurement(0.0, ragged=False)
-    assert measure(ExactEngine(), lengths=None) == Measurement(0.0, ragged=False)
+    assert measure(engine) == Measurement(0.0, ragged=False, max_rows=20)
+    assert measure(ExactEngine(), lengths=None) == Measurement(0.0, ragged=False, max_rows=20)
 
 
 def test_a_difference_of_rounding_is_measured() -> None:
     engine = FaultyEngine(lambda batch, _: len(batch.chunks) > 1, amount=2.0**-20)
-    assert measure(engine) == Measurement(2.0**-20, ragged=True)
+    assert measure(engine) == Measurement(2.0**-20, ragged=True, max_rows=20)
 
 
 def test_nan_is_never_equal_to_a_number() -> None:
@@ -179,12 +218,12 @@ class ChaoticEngine(ExactEngine):
 
 
 def test_what_steps_amplify_is_rounding_too() -> None:
-    assert measure(ChaoticEngine(10), budget_s=0.0).difference > FLOAT32 * 1000
+    assert measure(ChaoticEngine(10), budgets=NONE).difference > FLOAT32 * 1000
 
 
 def test_what_steps_amplify_to_another_answer_is_refused() -> None:
     with pytest.raises(StartupError, match="influence each other by"):
-        measure(ChaoticEngine(1000), budget_s=0.0)
+        measure(ChaoticEngine(1000), budgets=NONE)
 
 
 class JumpingEngine(FaultyEngine):
@@ -198,7 +237,7 @@ class JumpingEngine(FaultyEngine):
 def test_a_false_claim_is_refused_also_where_the_answer_jumps() -> None:
     """A flag among the inputs hid that the graph looked ahead; it was served, with wrong answers."""
     with pytest.raises(StartupError, match=r"cut in pieces it answers something else by 2 "):
-        measure(JumpingEngine(is_cut, amount=2.0), budget_s=0.0)
+        measure(JumpingEngine(is_cut, amount=2.0), budgets=NONE)
 
 
 def test_a_graph_that_fails_at_another_length_or_batch_is_refused_with_a_hint() -> None:
@@ -217,7 +256,7 @@ def test_a_graph_that_fails_at_another_length_or_batch_is_refused_with_a_hint() 
     with pytest.raises(StartupError, match=r"fails with 2 rows in a call: boom; .*\"batch_size\""):
         measure(Fails(lambda batch: len(batch.chunks) > 1))
     with pytest.raises(StartupError, match="fails cut in pieces: boom"):
-        measure(Fails(lambda batch: is_cut(batch, 0) and len(batch.chunks) == 1), budget_s=0.0)
+        measure(Fails(lambda batch: is_cut(batch, 0) and len(batch.chunks) == 1), budgets=NONE)
 
 
 def test_numbers_that_a_graph_refuses_are_not_tried() -> None:
@@ -228,7 +267,7 @@ def test_numbers_that_a_graph_refuses_are_not_tried() -> None:
                 return [Result(*result[:2], error=error) for result in super().run(batch)]
             return super().run(batch)
 
-    assert measure(Domain()) == Measurement(0.0, ragged=True)
+    assert measure(Domain()) == Measurement(0.0, ragged=True, max_rows=20)
 
 
 def test_a_graph_that_cannot_be_cut_is_tried_in_batches_only() -> None:
