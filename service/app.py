@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from service.http import (
     Router,
     Tenants,
 )
-from service.logs import AccessLog, is_text
+from service.logs import open_access_log
 from service.predict import Generator, OpenInference, Predictor
 from service.repository import (
     Hardware,
@@ -241,8 +240,8 @@ def _access_log(
     """Where the gate writes its lines; they are flushed at the stop."""
     if not settings.access_log:
         return None
-    access_log = AccessLog(sys.stderr, as_text=is_text(settings))
-    stack.callback(access_log.flush)
+    access_log = open_access_log(settings)
+    stack.callback(access_log.close)
     return access_log.write
 
 
