@@ -6,6 +6,7 @@ remain are those of rounding.
 
     alone       x[0:1], x[0:2], … x[0:n]      each in one call, where the graph allows it
     cut         x[0:k] | x[k:n]               for every k; and one step at a time
+    ahead       x[0:k] before other steps     the first k answers stay the same
     together    rows of other values, states and lengths; up to the most rows that a call may have
 
 This is done with the example's own values, with small and with large random ones, from the initial state and
@@ -27,10 +28,10 @@ import numpy as np
 
 from service.engine import Batching
 from service.manifest import Manifest
-from service.repository.compare import Difference
-from service.repository.findings import CUT_HINT, LENGTHS_HINT, ROWS_HINT, Findings
-from service.repository.rows import Answer, Bench, Row
-from service.repository.values import KINDS, Kind, invent
+from service.repository.compare import QUANTIZED, Difference
+from service.repository.findings import AHEAD_HINT, CUT_HINT, LENGTHS_HINT, ROWS_HINT, Findings
+from service.repository.rows import Answer, Bench, Row, RowSource
+from service.repository.values import KINDS, STRANGERS, Kind
 from service.sequence import Array, Engine, State
 
 SHORT, LONG = 5, 9  # steps, or as many times the steps of one call where the graph fixes them
@@ -39,6 +40,8 @@ CUT_STEPS = 3  # of the chunks of ragged batches
 MANY_CHUNKS = 3  # of the longest sequence that is tried
 BUDGET_S = 0.1  # of CPU time, so that a busy machine is not less thorough
 ESSENTIAL_KINDS = 2  # of values
+AHEAD = "the steps after them change the answers to earlier steps"
+INFLUENCE = "rows of one call influence each other"
 MANY_ROWS_S = 0.5  # of CPU time: for one call of as many rows as possible of a slow graph
 
 
@@ -84,7 +87,7 @@ class _Trials:
         self._manifest = examination.manifest
         self._bench = Bench(self._manifest, engine)
         self._findings = Findings(self._manifest, self._bench, examination.folder, examination.rounding)
-        self._random = np.random.default_rng(0)
+        self._source = RowSource(self._manifest, examination.example, examination.initial_state)
         self._ragged = self._manifest.lengths is not None
         self._unit = self._manifest.step_multiple
         self._short, self._long = SHORT * self._unit, LONG * self._unit
@@ -94,7 +97,7 @@ class _Trials:
         self._tried_rows = 1  # the most in a call
 
     def measure(self) -> Measurement:
-        """All trials, in the order of their importance."""
+        """All trials, the most important first."""
         self._findings.check_batch_axis()
         if not self._manifest.chunkable and not self._manifest.has_independent_steps:
             self._short, self._long = self._whole_lengths()
@@ -103,6 +106,7 @@ class _Trials:
                 self._try_alone(kind)
         for row in self._rows.values():
             self._try_cut(row)
+        self._try_ahead()
         self._try_together()
         self._try_ragged()
         self._try_many()
@@ -117,7 +121,7 @@ class _Trials:
         given = len(self._examination.example[0])
         if self._manifest.exact_steps:
             return given, given
-        row = self._new_row("example", given + SHORT)
+        row = self._source.new("example", given + SHORT)
         if self._bench.computes(row):
             return given, row.steps
         with self._findings.running(f"with {given - 1} or {row.steps} steps", LENGTHS_HINT):
@@ -128,27 +132,16 @@ class _Trials:
         """Whether a trial that is not essential may take so long."""
         return time.thread_time() - self._started + seconds < self._examination.budget_s
 
-    def _new_row(self, kind: Kind, steps: int, state: State | None = None) -> Row:
-        """A row of a kind; `state`: before its first step, if not the initial one."""
-        random, specs = self._random, self._manifest.step_inputs
-        examples = self._examination.example
-        inputs = [invent(spec, x, steps, kind, random) for spec, x in zip(specs, examples, strict=True)]
-        kept = list(self._examination.initial_state if state is None else state)
-        for index, spec in enumerate(self._manifest.kept_inputs, len(self._manifest.states)):
-            if spec.per == "sequence" and kind != "example":
-                kept[index] = invent(spec, np.asarray(kept[index])[np.newaxis], 1, kind, random)[0]
-        return Row(tuple(inputs), tuple(kept))
-
     def _reached_row(self, kind: Kind) -> Row:
         """A row from a state that other steps have reached, if there is one."""
         if not self._manifest.chunkable:
-            return self._new_row(kind, self._long)
-        before = self._new_row(kind, self._short)
-        return self._new_row(kind, self._long, self._bench.alone(before, self._short).state)
+            return self._source.new(kind, self._long)
+        before = self._source.new(kind, self._short)
+        return self._source.new(kind, self._long, self._bench.alone(before, self._short).state)
 
     def _try_alone(self, kind: Kind) -> None:
         """Two lengths; the engine checks the shapes. Invented numbers may be outside a graph's domain."""
-        row = self._reached_row(kind) if kind == "small" else self._new_row(kind, self._long)
+        row = self._reached_row(kind) if kind == "small" else self._source.new(kind, self._long)
         lengths = self._long, self._short
         if kind != "example" and not all(self._bench.computes(row, steps) for steps in lengths):
             return
@@ -180,6 +173,23 @@ class _Trials:
         found = self._bench.compare(pieces, whole)
         self._findings.accept(found, [row], "cut in pieces it answers something else", CUT_HINT)
 
+    def _try_ahead(self) -> None:
+        """Other steps behind the first ones: what looks ahead a little may look like rounding in pieces.
+
+        Equal steps in calls of equal shapes give equal bits, and no jump of the answer explains another.
+        """
+        axes = self._manifest.axes
+        if not self._manifest.chunkable or axes.time is None or axes.time_size is not None:
+            return
+        row, steps = self._rows["example"], self._short
+        for kind in () if self._coarsens else STRANGERS:
+            other = self._source.new(kind, self._long, row.state)
+            inputs = zip(row.first(steps).inputs, other.inputs, strict=True)
+            changed = Row(tuple(np.concatenate([a, b[steps:]]) for a, b in inputs), row.state)
+            if self._bench.computes(changed):
+                found = self._bench.compare_first(changed, row, steps)
+                self._findings.accept(found, [], AHEAD, AHEAD_HINT)
+
     def _try_steps(self, row: Row) -> None:
         """Steps that do not depend on each other: one a call, or all in one."""
         with self._findings.running("with one step"):
@@ -199,6 +209,17 @@ class _Trials:
         for count in (2, 3):
             if count <= min(len(rows), self._max_rows) and (count == 2 or self._has_time()):
                 self._call(rows[:count])
+        if self._max_rows > 1 and not self._coarsens:
+            self._try_neighbours(rows[0].first(self._fewest), rows[1].first(self._fewest))
+
+    def _try_neighbours(self, row: Row, first: Row) -> None:
+        """A row beside other rows, in calls of equal shapes."""
+        expected = self._bench.at_once([row, first])[0]
+        for kind in STRANGERS:
+            other = self._source.new(kind, row.steps)
+            if self._bench.computes(other):
+                found = self._bench.compare(self._bench.at_once([row, other])[0], expected)
+                self._findings.accept(found, [], INFLUENCE, self._findings.batch_hint)
 
     def _call(self, rows: list[Row]) -> None:
         """Rows of one length in one call."""
@@ -206,9 +227,7 @@ class _Trials:
             answers = self._bench.at_once(rows)
         for row, answer in zip(rows, answers, strict=True):
             found = self._bench.compare(answer, self._bench.alone(row, row.steps))
-            self._findings.accept(
-                found, [row], "rows of one call influence each other", self._findings.batch_hint
-            )
+            self._findings.accept(found, [row], INFLUENCE, self._findings.batch_hint)
         self._tried_rows = max(self._tried_rows, len(rows))
 
     def _try_ragged(self) -> None:
@@ -243,14 +262,14 @@ class _Trials:
             if not self._has_time(2 * count * self._short * self._step_s):
                 break
             for kind in islice(cycle(self._rows), count - len(pool)):
-                pool.append(self._new_row(kind, self._short, self._rows[kind].state))
+                pool.append(self._source.new(kind, self._short, self._rows[kind].state))
             if not all(map(self._bench.computes, pool)):
                 break
             self._call(pool)
-        steps = self._unit if self._manifest.chunkable else self._short
-        count = min(self._max_rows, max(2, int(self._examination.many_rows_s / (steps * self._step_s))))
+        affordable = int(self._examination.many_rows_s / (self._fewest * self._step_s))
+        count = min(self._max_rows, max(2, affordable))
         if count > self._tried_rows:
-            rows = [row.first(steps) for row in self._rows.values()]
+            rows = [row.first(self._fewest) for row in self._rows.values()]
             self._call(list(islice(cycle(rows), count)))
 
     def _try_long(self) -> None:
@@ -263,11 +282,21 @@ class _Trials:
             steps = length - length % self._unit
             if not steps or not self._has_time(3 * steps * self._step_s):
                 return
-            row = self._new_row("example", steps)
+            row = self._source.new("example", steps)
             if not self._bench.computes(row):  # such as a graph with a table of positions
                 return
             found = self._together([row, row.first(min(self._short, steps))], chunk_steps)
             self._findings.accept(found, [row], "in chunks it answers something else", CUT_HINT)
+
+    @property
+    def _fewest(self) -> int:
+        """The steps of the shortest call that is tried."""
+        return self._unit if self._manifest.chunkable else self._short
+
+    @property
+    def _coarsens(self) -> bool:
+        """Whether one large number in a call makes the rounding of all others coarser."""
+        return self._examination.rounding >= QUANTIZED
 
     @cached_property
     def _step_s(self) -> float:

@@ -18,6 +18,7 @@ from service.repository.values import nudge
 AMPLIFIED = 100.0  # a change of so many times what the last place of the inputs changes is rounding too,
 MOST_AMPLIFIED = 1e-2  # but no larger one: where an answer jumps, a last place explains any difference
 CUT_HINT = "is it causal, are the states paired rightly?"
+AHEAD_HINT = "is it causal?"
 ROWS_HINT = 'does the graph fix the batch ("batch_size")?'
 LENGTHS_HINT = 'is the time axis the right one, or does the graph fix its length ("time_size")?'
 
@@ -40,7 +41,10 @@ class Findings:
         return "is there a batch axis?" if axis is None else f"is axis {axis} the batch?"
 
     def accept(self, found: Difference, rows: Sequence[Row], text: str, hint: str) -> None:
-        """Keep a difference of rounding. Raises StartupError for a larger one."""
+        """Keep a difference of rounding. Raises StartupError for a larger one.
+
+        `rows`: whose steps may amplify it; none where equal numbers went through calls of equal shapes.
+        """
         if self.is_other(found, rows):
             amount = f"{found.absolute:.3g}" if np.isfinite(found.absolute) else "NaN"
             raise self._refusal(f"{text} by {amount} ({found.tensor}): {hint}")
@@ -51,7 +55,7 @@ class Findings:
         if found.relative <= self._rounding:
             return False
         return found.relative > MOST_AMPLIFIED or (
-            found.relative > AMPLIFIED * max(map(self._sensitivity, rows))
+            found.relative > AMPLIFIED * max(map(self._sensitivity, rows), default=0.0)
         )
 
     def _sensitivity(self, row: Row) -> float:

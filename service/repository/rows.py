@@ -15,6 +15,7 @@ import numpy as np
 from service.engine import Batching, Scheduler, scheduler_for
 from service.manifest import Manifest
 from service.repository.compare import Difference, compare, is_flip
+from service.repository.values import Kind, invent
 from service.sequence import Array, Engine, Sequence, State
 
 MAX_STEPS = 100_000  # of one call; not a limit of the server
@@ -51,6 +52,28 @@ class Row:
     def first(self, steps: int) -> "Row":
         """The first steps."""
         return self.part(0, steps, self.state)
+
+
+class RowSource:
+    """Makes rows of invented values, like those of the example."""
+
+    def __init__(self, manifest: Manifest, example: tuple[Array, ...], initial_state: State) -> None:
+        """`example`: one per input with steps, each [time, *dims]."""
+        self._manifest = manifest
+        self._example = example
+        self._initial_state = initial_state
+        self._random = np.random.default_rng(0)
+
+    def new(self, kind: Kind, steps: int, state: State | None = None) -> Row:
+        """A row of a kind; `state`: before its first step, if not the initial one."""
+        random, specs = self._random, self._manifest.step_inputs
+        pairs = zip(specs, self._example, strict=True)
+        inputs = [invent(spec, x, steps, kind, random) for spec, x in pairs]
+        kept = list(self._initial_state if state is None else state)
+        for index, spec in enumerate(self._manifest.kept_inputs, len(self._manifest.states)):
+            if spec.per == "sequence" and kind != "example":
+                kept[index] = invent(spec, np.asarray(kept[index])[np.newaxis], 1, kind, random)[0]
+        return Row(tuple(inputs), tuple(kept))
 
 
 class Bench:
@@ -125,6 +148,20 @@ class Bench:
         others = [each for each, flip in zip_longest(found, flips) if not flip]
         rounded = reduce(or_, others, Difference())
         return Difference(worst.absolute, rounded.relative, rounded.tensor) if rounded.absolute else worst
+
+    def compare_first(self, changed: Row, row: Row, steps: int) -> Difference:
+        """The difference in the outputs of the first steps, of two rows that differ behind them.
+
+        It is relative to the largest number of the whole answer, as rounding is. What has only the last step
+        is not compared.
+        """
+        after, before = (self.alone(each, each.steps).outputs for each in (changed, row))
+        is_long = [has_all and len(y) > steps for has_all, y in zip(self.has_all, before, strict=True)]
+        expected = [
+            np.concatenate([b[:steps], a[steps:]]) if has else a
+            for has, a, b in zip(is_long, after, before, strict=True)
+        ]
+        return self.compare(Answer(after, row.state), Answer(tuple(expected), row.state))
 
     def _schedule(self, rows: Items[Row], scheduler: Scheduler) -> list[Answer]:
         sequences = [Sequence(row.inputs, row.state, keep_all=True, extra=self._extra) for row in rows]

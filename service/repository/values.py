@@ -10,16 +10,17 @@ import numpy as np
 from service.manifest import InputSpec
 from service.sequence import Array
 
-Kind = Literal["example", "small", "large"]
+Kind = Literal["example", "small", "large", "huge"]
 KINDS: tuple[Kind, ...] = ("example", "small", "large")
-LARGE = 4.0  # times the spread of the example
+STRANGERS: tuple[Kind, ...] = ("large", "huge")  # of steps and rows that must not be noticed
+SPREADS = {"small": 0.3, "large": 4.0, "huge": 1000.0}  # times that of the example
 
 
 def invent(spec: InputSpec, example: Array, steps: int, kind: Kind, rng: np.random.Generator) -> Array:
     """[steps, *dims] in the input's dtype: the example's own values from a random step on, or random ones.
 
-    Random floats have the mean of the example and 0.3 or `LARGE` times its spread, at least 0.3 and `LARGE`;
-    random integers lie within the example's range, or within all that the input accepts.
+    Random floats have the mean of the example and a multiple of its spread, or of 1 if that is more, from
+    `SPREADS`; random integers lie within the example's range, or within all that the input accepts.
     """
     shape = (steps, *spec.dims)
     if kind == "example":
@@ -32,7 +33,9 @@ def invent(spec: InputSpec, example: Array, steps: int, kind: Kind, rng: np.rand
         return rng.integers(low, high + 1, shape).astype(spec.dtype)
     finite = example[np.isfinite(example)].astype(np.float64)
     middle, spread = (finite.mean(), max(finite.std(), 1.0)) if finite.size else (0.0, 1.0)
-    numbers = middle + rng.standard_normal(shape) * spread * (0.3 if kind == "small" else LARGE)
+    noise = rng.standard_normal(shape)
+    noise += np.sign(noise) * (kind == "huge")  # no small number among them
+    numbers = middle + noise * spread * SPREADS[kind]
     if spec.missing == "nan":
         numbers[rng.random(shape) < 0.1] = np.nan
     return numbers.astype(spec.dtype)
