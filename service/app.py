@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,11 @@ from service.repository import (
     Loader,
     Reloader,
     Repository,
+    RetainedCopies,
+    Retirement,
+    Rollout,
     SafeLoader,
-    Scan,
+    Stopping,
     Trials,
     Tried,
     scan,
@@ -49,7 +52,10 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
+ROLLOUT_EVERY_S = 0.2
+MAX_RETIRE_EVERY_S = 60.0
 TRIED_FILE = "tried-models"  # the models that have been loaded before
+RETAINED_FOLDER = "retained-models"
 RATES_FILE = "rates"  # requests of tenants, counted by all workers
 # A request creates some hundred objects, and hardly ever a cycle of them.
 GC_THRESHOLD = (20_000, 20, 100)
@@ -69,12 +75,14 @@ async def running(
     *,
     on_failure: Callable[[], None] | None = None,
     shared: Path | None = None,
+    skips_faulty: bool = False,
     store: Store | None = None,
 ) -> AsyncIterator[Application]:
     """Build and start the parts on the running event loop; stop them at the end of the block.
 
     `on_failure`: called when a model's inference loop has failed and the process must be replaced.
     `shared`: a folder for all workers of a server; None: there is no other worker.
+    `skips_faulty`: whether a model that cannot be served is left out, or ends the start.
     `store`: in the place of the one that the settings name.
     Raises StartupError.
     """
@@ -87,12 +95,18 @@ async def running(
         loader = SafeLoader(
             Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_failure),
             trials_of(settings, shared),
+            retained_copies_of(settings),
         )
         stack.callback(loader.trials.close)
         on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
         loader.try_all(list(on_disk))
-        repository = Repository.load(settings.models_dir, loader, skips_faulty=True)
+        repository = Repository.load(settings.models_dir, loader, skips_faulty=skips_faulty)
         stack.push_async_callback(repository.stop)
+        stop = Stopping(grace_s=settings.request_timeout_s)
+        retirement = Retirement(
+            repository, loader, loader.copies, sessions.find_on, retire_s=settings.session_ttl_s, stop=stop
+        )
+        await retirement.load_retained()
         readiness = Readiness(repository, store)
         gate = Gate(
             _router(settings, repository, sessions, readiness),
@@ -101,11 +115,16 @@ async def running(
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
             access_log=_access_log(stack, settings),
         )
-        _start_task(stack, _sweep(sessions))
+        _repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
         if settings.models_poll_s:
-            _start_task(
-                stack, _reload(_reloader(settings, repository, loader, on_disk), settings.models_poll_s)
-            )
+            reloader = Reloader(repository, settings.models_dir, loader, loaded=on_disk, stop=stop)
+            _repeat(stack, settings.models_poll_s, reloader.check, "the models directory is not followed")
+        retire_every_s = min(settings.session_ttl_s / 4, MAX_RETIRE_EVERY_S)
+        _repeat(stack, retire_every_s, retirement.check, "retired versions are not unloaded")
+        if shared is not None:
+            rollout = Rollout(repository, shared)
+            await rollout.follow()
+            _repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
         _freeze_garbage()
         logger.info("ready: models %d, sessions in %s", len(list(repository)), settings.store)
         yield Application(gate, AsgiAdapter(gate))
@@ -181,9 +200,16 @@ def trials_of(settings: Settings, shared: Path | None) -> Trials:
         threads=settings.num_threads,
         seconds=settings.model_trial_s,
         max_bytes=settings.model_trial_bytes,
-        folder=shared,
         tried=Tried(kept / TRIED_FILE if kept else None, shared, provider=choose_provider(settings.provider)),
     )
+
+
+def retained_copies_of(settings: Settings) -> RetainedCopies | None:
+    """The copies of versions that sessions may be on. LMDB's directory has room for them."""
+    folder = settings.retained_models_dir
+    if folder is None and settings.store == "lmdb":
+        folder = settings.sessions_dir / RETAINED_FOLDER
+    return None if folder is None else RetainedCopies(folder)
 
 
 def rates_of(tenants: Tenants, shared: Path | None) -> Rates:
@@ -222,17 +248,6 @@ def _router(settings: Settings, repository: Repository, sessions: Sessions, read
     return Router(predictor, Generator(predictor), open_inference, ApplicationHandler(documented))
 
 
-def _reloader(settings: Settings, repository: Repository, loader: SafeLoader, on_disk: Scan) -> Reloader:
-    return Reloader(
-        repository,
-        settings.models_dir,
-        loader,
-        loaded=on_disk,
-        retire_s=settings.session_ttl_s,
-        grace_s=settings.request_timeout_s,
-    )
-
-
 def _access_log(
     stack: contextlib.AsyncExitStack, settings: Settings
 ) -> Callable[[dict[str, Any]], None] | None:
@@ -244,37 +259,28 @@ def _access_log(
     return access_log.write
 
 
-def _start_task(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.get_running_loop().create_task(work)
+def _repeat(
+    stack: contextlib.AsyncExitStack, every_s: float, work: Callable[[], Awaitable[object]], failure: str
+) -> None:
+    """Do some work in the background, every `every_s` seconds, until the stop."""
+    task = asyncio.get_running_loop().create_task(_repeated(every_s, work, failure))
     stack.callback(task.cancel)
 
 
-async def _sweep(sessions: Sessions) -> None:
-    """Every second: expire sessions. A store that does not answer is reported once."""
+async def _repeated(every_s: float, work: Callable[[], Awaitable[object]], failure: str) -> None:
+    """A store or disk that does not answer is reported once, until it answers again."""
     reported = False
-    while True:
-        await asyncio.sleep(SWEEP_EVERY_S)
-        try:
-            await sessions.sweep()
-            reported = False
-        except CellgateError as error:
-            if not reported:
-                logger.warning("expired sessions are not removed: %s", error.detail)
-            reported = True
-        except Exception:
-            logger.exception("expired sessions are not removed")  # a bug; the next sweep may succeed
-
-
-async def _reload(reloader: Reloader, every_s: float) -> None:
-    """Every `every_s` seconds: load new and changed models, retire removed ones."""
     while True:
         await asyncio.sleep(every_s)
         try:
-            await reloader.check()
-        except OSError as error:
-            logger.warning("models directory: %s", error)
+            await work()
+            reported = False
+        except (CellgateError, OSError) as error:
+            if not reported:
+                logger.warning("%s: %s", failure, error)
+            reported = True
         except Exception:
-            logger.exception("models directory")  # a bug; the next check may succeed
+            logger.exception(failure)  # a bug; the next time may succeed
 
 
 def _freeze_garbage() -> None:

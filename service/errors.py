@@ -34,7 +34,7 @@ CellgateError
 ├── NonFiniteOutput              500  the graph's answer is NaN or infinite
 ├── CorruptRecord                500  a stored session cannot be read
 ├── Unavailable                  503  try again after `retry_after_s`
-│   ├── Overloaded  ├── SessionCapacity  ├── Draining  └── StoreUnavailable
+│   ├── Overloaded  ├── SessionCapacity  ├── Draining  ├── ModelLoading  └── StoreUnavailable
 ├── DeadlineExceeded             504  not computed in time
 └── StartupError                      the server cannot start; never sent over HTTP
 """
@@ -285,6 +285,10 @@ class SessionCapacity(Unavailable, code="session_capacity", title="Session store
 
 class Draining(Unavailable, code="draining", title="Not ready"):
     """The server is starting or stopping: it finishes running requests and accepts no new ones."""
+
+
+class ModelLoading(Unavailable, code="model_loading", title="Version is being loaded"):
+    """This worker does not serve the version yet, but it, or another one, has found it."""
 
 
 class StoreUnavailable(Unavailable, code="store_unavailable", title="Session store unavailable"):

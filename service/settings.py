@@ -43,6 +43,11 @@ class Settings(BaseModel):
         ge=0,
         description="how often to check models_dir for new, changed and removed versions (s); 0 = never",
     )
+    retained_models_dir: Path | None = Field(
+        None,
+        description="copies of the versions that sessions are on, kept after models_dir has lost them; "
+        "default: retained-models in sessions_dir with LMDB, none with other stores",
+    )
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="ONNX Runtime execution provider")
     model_trial_s: float = Field(
         60,

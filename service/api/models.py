@@ -36,6 +36,7 @@ def describe(model: Model, repository: Repository) -> ModelReply:
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         sessions=manifest.chunkable,
+        default=repository.is_default(model),
         retiring=repository.is_retired(model),
         provider=model.provider,
         exact=model.is_exact,

@@ -21,6 +21,7 @@ _MODEL: dict[str, Any] = {
         {"name": "logits", "kind": "logits", "dtype": "float32", "dims": [9]},
     ],
     "sessions": True,
+    "default": True,
     "retiring": False,
     "provider": "CPUExecutionProvider",
     "exact": True,

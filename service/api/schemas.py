@@ -52,6 +52,7 @@ class ModelReply(BaseModel):
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     sessions: bool = Field(description="whether the model supports sessions")
+    default: bool = Field(description="whether it answers requests that name no version")
     retiring: bool = Field(
         description="whether its folder was deleted: it answers only requests that name the version"
     )

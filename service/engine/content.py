@@ -48,18 +48,20 @@ class GraphContent:
             )
         yield self.graph
 
+    def write(self, folder: Path) -> None:
+        """Write all files below a folder, which none of their names leaves. Raises OSError."""
+        for name, content in {GRAPH_FILE: self.graph, **self.files}.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
     @contextlib.contextmanager
     def _copied(self) -> Iterator[str]:
         """The path of the graph in a folder that is deleted after the block; what is mapped stays."""
         try:
             with tempfile.TemporaryDirectory(prefix="cellgate-graph-") as folder:
-                graph = Path(folder, GRAPH_FILE)
-                for name, content in self.files.items():
-                    path = Path(folder, name)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
-                graph.write_bytes(self.graph)
-                yield str(graph)
+                self.write(Path(folder))
+                yield str(Path(folder, GRAPH_FILE))
         except OSError as error:
             raise StartupError(
                 f"the external files cannot be copied to {tempfile.gettempdir()} (TMPDIR): {error}"

@@ -11,7 +11,7 @@ import logging
 from typing import NamedTuple
 
 from service.codec.request import Item
-from service.errors import CellgateError, SessionMismatch
+from service.errors import ModelLoading, NotFound, SessionMismatch
 from service.predict.kept import check_unchanged, opening_state
 from service.predict.request import Request
 from service.repository import Model, Repository
@@ -104,7 +104,11 @@ class SessionRun:
             return model
         try:
             return self._repository.get(record.model, record.version)
-        except CellgateError as error:
+        except NotFound as error:
+            if self._repository.is_ahead(record.model, record.version):
+                raise ModelLoading(
+                    f"the session runs on {record.model} version {record.version}, which is not loaded yet"
+                ) from error
             raise SessionMismatch(
                 f"the session runs on {record.model} version {record.version}, which is not loaded",
                 members={"model": record.model, "version": record.version},

@@ -14,8 +14,11 @@ from service.repository.opening import SafeLoader
 from service.repository.placing import copy_graph, place
 from service.repository.proposal.options import Options
 from service.repository.propose import Draft, needs_example, propose, recompute_example
-from service.repository.reload import Reloader, Scan, scan
+from service.repository.reload import Reloader, Scan, Stopping, scan
 from service.repository.repository import Repository
+from service.repository.retained import RetainedCopies
+from service.repository.retirement import Retirement
+from service.repository.rollout import Rollout
 from service.repository.trial import Trials
 from service.repository.tried import Tried
 
@@ -29,8 +32,12 @@ __all__ = [
     "PreparedModel",
     "Reloader",
     "Repository",
+    "RetainedCopies",
+    "Retirement",
+    "Rollout",
     "SafeLoader",
     "Scan",
+    "Stopping",
     "StoredModel",
     "Trials",
     "Tried",

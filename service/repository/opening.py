@@ -18,6 +18,7 @@ from service.errors import StartupError
 from service.repository.folders import read_manifest
 from service.repository.load import Loader, PreparedModel
 from service.repository.model import Model
+from service.repository.retained import RetainedCopies
 from service.repository.snapshot import Snapshot, digest, signature
 from service.repository.trial import Trials
 
@@ -46,6 +47,7 @@ class SafeLoader:
 
     loader: Loader
     trials: Trials
+    copies: RetainedCopies | None = None  # of versions that keep states
     lock: threading.Lock = field(default_factory=threading.Lock)  # one is loaded at a time: loads are timed
 
     def load(self, folder: Path) -> Model:
@@ -79,7 +81,10 @@ class SafeLoader:
         snapshot = Snapshot.read(folder)
         optimization = self.trials.optimization(folder, snapshot.digest)
         with self.lock:
-            return prepare_snapshot(self.loader, snapshot, optimization)
+            prepared = prepare_snapshot(self.loader, snapshot, optimization)
+        if self.copies is not None and prepared.manifest.states:
+            self.copies.keep(snapshot, prepared.binding)
+        return prepared
 
     def try_all(self, folders: Sequence[Path]) -> None:
         """Start to try several versions at once, in threads; `prepare` raises what a trial found."""

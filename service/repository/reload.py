@@ -4,11 +4,15 @@ Every worker process scans for itself: the manifest, the graph, and the files th
 is loaded once two scans in a row have found it unchanged, so that an unfinished copy is not loaded; a version
 that cannot be served is logged and ignored until one of these files changes. Copying beside the model folder
 and renaming is safer still.
+
+Which version is the default, all workers decide together: `rollout`. When a retired version is unloaded, its
+sessions decide: `retirement`.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import StartupError
@@ -33,22 +37,15 @@ class Reloader:
         loader: VersionLoader,
         *,
         loaded: Scan,
-        retire_s: float,
-        grace_s: float,
+        stop: Callable[[Model], None],
     ) -> None:
-        """`loaded`: the scan made just before the repository was loaded.
-
-        `retire_s`: a retired version is unloaded after so long without a request that names it.
-        `grace_s`: the longest time between a request's look-up of a model and its use of it.
-        """
+        """`loaded`: the scan made just before the repository was loaded; `stop`: of a replaced model."""
         self._repository = repository
         self._root = root
         self._loader = loader
-        self._retire_s = retire_s
-        self._grace_s = grace_s
+        self._stop = stop
         self._loaded = loaded
         self._last_scan = dict(loaded)
-        self._stopping: set[asyncio.Task[None]] = set()
 
     async def check(self) -> None:
         """Scan once: load what is new or changed and complete, retire what has been deleted."""
@@ -57,33 +54,43 @@ class Reloader:
         self._last_scan = current
         changed = [folder for folder in complete if self._loaded.get(folder) != current[folder]]
         self._loaded.update({folder: current[folder] for folder in changed})
+        for folder in changed:
+            self._repository.mark(folder.parent.name, folder.name, "loading")
         await asyncio.gather(*map(self._load, changed))  # one whose trial hangs does not delay the others
         for folder in [folder for folder in self._loaded if folder not in current]:
             del self._loaded[folder]
             name, version = folder.parent.name, folder.name
+            self._repository.mark(name, version, None)
             self._repository.retire(name, version, time.monotonic())
             logger.info("model %s version %s retires: its folder was deleted", name, version)
-        for model in self._repository.take_idle(time.monotonic() - self._retire_s):
-            logger.info("model %s version %s is unloaded", model.name, model.version)
-            self._stop(model)
 
     async def _load(self, folder: Path) -> None:
         try:
             prepared = await asyncio.to_thread(self._loader.prepare, folder)
         except (StartupError, OSError) as error:  # OSError: the folder is being deleted
             logger.error("not served: %s", error)
+            self._repository.mark(folder.parent.name, folder.name, "failed")
             return
         replaced = self._repository.add(self._loader.start(prepared))
         if replaced is not None:
             self._stop(replaced)
 
-    def _stop(self, model: Model) -> None:
-        """Stop a model's worker, once the requests that looked the model up have reached it."""
-        task = asyncio.get_running_loop().create_task(self._stop_after_grace(model))
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
 
-    async def _stop_after_grace(self, model: Model) -> None:
+class Stopping:
+    """Stops models that are served no longer, once the requests that looked them up have reached them."""
+
+    def __init__(self, grace_s: float) -> None:
+        """`grace_s`: the longest time between a request's look-up of a model and its use of it."""
+        self._grace_s = grace_s
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, model: Model) -> None:
+        """Stop a model later."""
+        task = asyncio.get_running_loop().create_task(self._stop(model))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _stop(self, model: Model) -> None:
         await asyncio.sleep(self._grace_s)
         await model.worker.stop()
 

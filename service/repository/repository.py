@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from service.errors import StartupError, UnknownModel, UnknownVersion
+from service.errors import ModelLoading, StartupError, UnknownModel, UnknownVersion
 from service.repository.folders import list_versions
 from service.repository.model import Model
 from service.repository.opening import VersionLoader
@@ -13,9 +14,19 @@ from service.repository.trial import TrialFailure
 
 logger = logging.getLogger(__name__)
 
+Key = tuple[str, str]  # name and version
+
+
+class Default(NamedTuple):
+    """The default version of a model, on which all workers have agreed."""
+
+    version: str | None  # None: every version is retired
+    previous: str | None = None  # the default before
+    at: float = 0.0  # on the monotonic clock, which all processes share: from when `version` is the default
+
 
 class Repository:
-    """Loaded models. The highest version of a name is its default.
+    """Loaded models. The highest version of a name is its default, unless workers agree on another one.
 
     A version whose folder has been deleted is retired: it is no longer a default, but still answers requests
     that name it, sessions above all, until none has done so for a while.
@@ -23,7 +34,10 @@ class Repository:
 
     def __init__(self, models: list[Model]) -> None:
         self._models: dict[str, dict[str, Model]] = {}
-        self._retired: dict[tuple[str, str], float] = {}  # when a request last named it
+        self._retired: dict[Key, float] = {}  # when a request last named it
+        self._defaults: Mapping[str, Default] = {}
+        self._unserved: dict[Key, str] = {}  # found on disk: "loading" or "failed"
+        self._expected: frozenset[Key] = frozenset()  # that other workers serve or load
         for model in models:
             self.add(model)
 
@@ -54,6 +68,7 @@ class Repository:
         self._models[model.name] = dict(sorted(versions.items(), key=lambda item: int(item[0])))
         self._models = dict(sorted(self._models.items()))
         self._retired.pop((model.name, model.version), None)
+        self._unserved.pop((model.name, model.version), None)
         return replaced
 
     def retire(self, name: str, version: str, now: float) -> None:
@@ -61,20 +76,61 @@ class Repository:
         if version in self._models.get(name, {}):
             self._retired.setdefault((name, version), now)
 
-    def take_idle(self, before: float) -> list[Model]:
-        """Remove the retired versions that no request has named since `before`. They are still running."""
-        idle = [key for key, last_named in self._retired.items() if last_named < before]
-        models = []
-        for name, version in idle:
-            del self._retired[name, version]
-            models.append(self._models[name].pop(version))
-            if not self._models[name]:
-                del self._models[name]
-        return models
+    def idle(self, before: float) -> list[Model]:
+        """The retired versions that no request has named since `before`."""
+        return [
+            self._models[name][version] for (name, version), named in self._retired.items() if named < before
+        ]
+
+    def remove(self, model: Model) -> None:
+        """Serve a retired version no longer. It is still running."""
+        del self._retired[model.name, model.version]
+        del self._models[model.name][model.version]
+        if not self._models[model.name]:
+            del self._models[model.name]
+
+    def postpone(self, model: Model, now: float) -> None:
+        """Keep a retired version as if a request had named it at `now`."""
+        if self.is_retired(model):
+            self._retired[model.name, model.version] = now
+
+    def mark(self, name: str, version: str, status: str | None) -> None:
+        """A version on disk that is not served: it is "loading", has "failed", or (None) is there no more."""
+        if status is None:
+            self._unserved.pop((name, version), None)
+        else:
+            self._unserved[name, version] = status
+
+    def statuses(self) -> dict[str, dict[str, str]]:
+        """By name and version: "served", "retired", "loading" or "failed"."""
+        found: dict[str, dict[str, str]] = {}
+        for (name, version), status in self._unserved.items():
+            found.setdefault(name, {})[version] = status
+        for model in self:
+            status = "retired" if self.is_retired(model) else "served"
+            found.setdefault(model.name, {})[model.version] = status
+        return found
+
+    def agree(self, defaults: Mapping[str, Default], expected: frozenset[Key]) -> None:
+        """Follow what all workers have agreed on. `expected`: the versions that others serve or load."""
+        self._defaults = defaults
+        self._expected = expected
 
     def is_retired(self, model: Model) -> bool:
         """Whether the version answers only requests that name it."""
         return (model.name, model.version) in self._retired
+
+    def is_default(self, model: Model) -> bool:
+        """Whether the version answers requests that name none."""
+        try:
+            return self._default(model.name, self._models[model.name]) is model
+        except UnknownModel:  # all have retired
+            return False
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether a version is loaded."""
+        name, version = key
+        return version in self._models.get(name, {})
 
     def __iter__(self) -> Iterator[Model]:
         for versions in self._models.values():
@@ -94,18 +150,36 @@ class Repository:
             name = next(iter(self._models))
         versions = self._models.get(name)
         if versions is None:
+            if self.is_expected(name, version):
+                raise ModelLoading(f"model {name!r} is being loaded")
             raise UnknownModel(f"no model {name!r}; there are {', '.join(self._models)}", pointer="/model")
         if version is None:
             return self._default(name, versions)
         if (name, version) in self._retired:
             self._retired[name, version] = time.monotonic()
         if version not in versions:
+            if self.is_expected(name, version):
+                raise ModelLoading(f"version {version} of {name} is being loaded")
             raise UnknownVersion(
                 f"no version {version!r} of {name}; there are {', '.join(versions)}", pointer="/version"
             )
         return versions[version]
 
+    def is_expected(self, name: str, version: str | None) -> bool:
+        """Whether a version (None: any) is served or being loaded, but not yet by this worker."""
+        loading = (key for key, status in self._unserved.items() if status == "loading")
+        return any(key[0] == name and version in (None, key[1]) for key in (*self._expected, *loading))
+
+    def is_ahead(self, name: str, version: str) -> bool:
+        """Whether a version is higher than all that are loaded: another replica may have it already."""
+        return all(int(version) > int(loaded) for loaded in self._models.get(name, {}))
+
     def _default(self, name: str, versions: dict[str, Model]) -> Model:
+        agreed = self._defaults.get(name)
+        if agreed is not None:
+            version = agreed.version if time.monotonic() >= agreed.at else agreed.previous
+            if version in versions:  # even a retired one, until all workers change at once
+                return versions[version]
         if self._retired:
             versions = {key: model for key, model in versions.items() if (name, key) not in self._retired}
             if not versions:

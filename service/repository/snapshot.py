@@ -34,6 +34,7 @@ class Snapshot:
     """What a version folder held when it was read."""
 
     folder: Path
+    manifest: bytes
     content: GraphContent
     fingerprint: bytes  # 8, of the graph and all its weights: what ties sessions to them
     digest: str  # of these and the manifest
@@ -49,6 +50,7 @@ class Snapshot:
         digests = {name: hashed for name, (_, hashed) in content.items()}
         return cls(
             folder=folder,
+            manifest=bytes(content[MANIFEST_FILE][0]),
             content=GraphContent(
                 bytes(content[GRAPH_FILE][0]),
                 {name: content[name][0] for name in files},

@@ -1,10 +1,15 @@
 """Settings → checks → uvicorn: one process, or a parent that keeps `workers` of them alive."""
 
+import contextlib
+import fcntl
 import functools
 import logging
+import os
 import signal
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -15,8 +20,6 @@ from service.engine import CPU, choose_provider
 from service.http import CellgateProtocol
 from service.logs import configure
 from service.repository import check_folders
-from service.server.folder import shared_folder
-from service.server.process import ignore_signals
 from service.server.sockets import WorkerSocket, log_address
 from service.server.supervisor import Supervisor
 from service.server.worker import create_worker
@@ -24,7 +27,6 @@ from service.settings import Settings
 
 CLOSE_S = 3  # after the drain: for the last bytes of responses to leave
 STOP_S = 2.0  # after that: for models and store to close
-FAILURE = 4  # exit status of a process that has stopped itself because of a bug
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +42,7 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal stops it. Raises StartupError when the settings name what does not exist.
-
-    Raises SystemExit if it ends for any other reason than a signal that asks for it; see docs/operations.md.
-    """
-    ignore_signals()
+    """Serve until a signal stops it. Raises StartupError when the settings name what does not exist."""
     configure(settings)
     provider = choose_provider(settings.provider)
     _check(settings)
@@ -56,11 +54,20 @@ def run(settings: Settings) -> None:
         settings.num_threads,
         ", which share cores" if settings.shares_cores and provider == CPU else "",
     )
-    with shared_folder() as folder:
-        status = _serve(settings, folder)
-    if status:
-        logger.error("stopped with exit status %d", status)
-        sys.exit(status)
+    with tempfile.TemporaryDirectory(prefix="cellgate-") as folder, _locked(folder):
+        _serve(settings, Path(folder))
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Keep clean-up services from a folder, however old its files are (tmpfiles.d(5))."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _check(settings: Settings) -> None:
@@ -79,9 +86,9 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _uvicorn_config(settings: Settings, shared: Path) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, shared: Path, *, skips_faulty: bool = False) -> uvicorn.Config:
     return uvicorn.Config(
-        functools.partial(create_worker, settings, shared),
+        functools.partial(create_worker, settings, shared, skips_faulty=skips_faulty),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -99,15 +106,18 @@ def _uvicorn_config(settings: Settings, shared: Path) -> uvicorn.Config:
     )
 
 
-def _serve(settings: Settings, shared: Path) -> int:
-    """Serve until a signal stops it; the exit status."""
+def _serve(settings: Settings, shared: Path) -> None:
     config = _uvicorn_config(settings, shared)
     address = WorkerSocket.reserve(settings.host, settings.port)
     create_clock(settings)  # creates the sessions directory: the last check
     if settings.num_workers > 1:
-        supervisor = Supervisor(config, [address], stop_s=settings.drain_s + CLOSE_S + STOP_S)
+        later = _uvicorn_config(settings, shared, skips_faulty=True)
+        stop_s = settings.drain_s + CLOSE_S + STOP_S
+        supervisor = Supervisor(config, [address], later=later, stop_s=stop_s)
         supervisor.run()
-        return supervisor.exit_status
+        if supervisor.could_not_start:
+            sys.exit(STARTUP_FAILURE)
+        return
     # uvicorn raises these signals again once it has stopped in good order.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -116,5 +126,4 @@ def _serve(settings: Settings, shared: Path) -> int:
     # inherit: those that a killed server leaves half closed would otherwise block the port for the next one.
     server.run([WorkerSocket.bind_again(address.family, *address.getsockname()[:2])])
     if not server.started:
-        return STARTUP_FAILURE
-    return FAILURE if server.lifespan.shutdown_failed else 0
+        sys.exit(STARTUP_FAILURE)

@@ -7,7 +7,8 @@
 Knows records, stores and the clock; knows nothing of HTTP, JSON or ONNX Runtime.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 
 from service.errors import SessionCapacity, SessionQuota
 from service.sequence import Start
@@ -19,6 +20,7 @@ from service.sessions.store.base import tenant_of
 from service.sessions.store.record import new_revision
 from service.sessions.turns import Turns
 
+SCAN_LIMIT = 200  # sessions read at once, when all are searched
 SWEEP_LIMIT = 500  # sessions expired by one sweep, so that it blocks the store for about a millisecond
 
 
@@ -117,6 +119,18 @@ class Sessions:
     async def sweep(self) -> int:
         """Replace expired sessions with tombstones; return how many. To be called at intervals."""
         return await self.store.sweep(self.now_ms(), SWEEP_LIMIT)
+
+    async def find_on(self, bindings: Collection[Binding]) -> set[Binding]:
+        """Those of the graphs that a live session is on. Reads sessions until each is found."""
+        wanted, found, after = set(bindings), set[Binding](), b""
+        while found < wanted:
+            page = await self.store.scan(b"", after, SCAN_LIMIT)
+            found |= wanted & {Binding(each.model, each.version, each.graph) for _, each in page}
+            if len(page) < SCAN_LIMIT:
+                break
+            after = page[-1][0]
+            await asyncio.sleep(0)  # between pages, requests are answered
+        return found
 
     async def put(self, key: bytes, existing: Record | None, record: Record | None) -> bool:
         """Replace `existing` with `record` (None: delete), if it is still there; whether it was.

@@ -1,11 +1,13 @@
 """Model versions that are added, changed and removed while the server runs."""
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,11 @@ def all_workers_have(server: Server, versions: list[tuple[str, bool]]) -> Callab
     return holds
 
 
+def ready_workers(server: Server, number: int) -> bool:
+    """Whether so many workers have become ready since the start."""
+    return server.log.read_text().count("ready: models") == number
+
+
 @pytest.mark.promise(9)
 def test_a_new_version_is_loaded_and_the_old_one_retires_with_its_sessions(
     server: Server, root: Path, utterance: Steps
@@ -76,7 +83,7 @@ def test_a_new_version_is_loaded_and_the_old_one_retires_with_its_sessions(
     shutil.copytree(root / "vowels" / "1", root / "vowels" / ".new")
     (root / "vowels" / ".new").rename(root / "vowels" / "2")
     until(all_workers_have(server, [("1", False), ("2", False)]))
-    assert send(server, "POST", "/predict", sequences=[utterance]).json()["version"] == "2"
+    until(lambda: send(server, "POST", "/predict", sequences=[utterance]).json()["version"] == "2")
     assert send(server, "GET", "/sessions/call").json()["version"] == "1", "a session keeps its version"
     assert send(server, "POST", "/predict", **first_request).content == first_reply.content, (
         "a retry gets the stored reply"
@@ -91,6 +98,66 @@ def test_a_new_version_is_loaded_and_the_old_one_retires_with_its_sessions(
     assert (first(reply)["output"], reply.json()["version"]) == (one_shot, "1")
     until(all_workers_have(server, [("2", False)]))
     server.wait_for_log("version 1 is unloaded")
+
+
+@pytest.mark.promise(9)
+def test_sessions_of_a_deleted_version_survive_restarts(root: Path, tmp_path: Path, utterance: Steps) -> None:
+    """A restarted worker had no files to load the version from: 409, for good."""
+    settings = {"models_dir": str(root), "models_poll_s": "0.05", "session_ttl_s": "2"}
+    with running(tmp_path, workers="2", **settings) as server:
+        one_shot = first(send(server, "POST", "/predict", sequences=[utterance]))["output"]
+        step(server, utterance[:3], at=0)
+        assert send(server, "PATCH", "/sessions/call", ttl_s=3600).status_code == 200
+        shutil.copytree(root / "vowels" / "1", root / "vowels" / ".new")
+        (root / "vowels" / ".new").rename(root / "vowels" / "2")
+        shutil.rmtree(root / "vowels" / "1")
+        until(all_workers_have(server, [("1", True), ("2", False)]))
+        for number, died in enumerate(server.workers(), 3):
+            os.kill(died, signal.SIGKILL)
+            until(partial(ready_workers, server, number))
+        until(all_workers_have(server, [("1", True), ("2", False)]))
+        assert step(server, utterance[3:5], at=3)["step"] == 5
+    with running(tmp_path, workers="2", **settings) as server:
+        assert send(server, "POST", "/predict", sequences=[utterance]).json()["version"] == "2"
+        assert step(server, utterance[5:], at=5, end=True)["output"] == one_shot
+        server.wait_for_log("version 1 is unloaded")
+        server.wait_for_log("the copy of model vowels version 1 is deleted")
+
+
+def test_the_default_changes_once_and_no_session_is_refused_during_a_roll_out(
+    server: Server, root: Path, utterance: Steps
+) -> None:
+    """Each worker changed its default on its own: replies came from the old and the new version in turn."""
+    shutil.copytree(root / "vowels" / "1", root / "vowels" / ".new")
+    seen: list[str] = []
+
+    def look() -> str:
+        """The version that answers, after a session on version 2 was tried as well."""
+        reply = send(server, "POST", "/predict", sequences=[utterance[:1]])
+        assert reply.status_code == 200, reply.text
+        seen.append(reply.json()["version"])
+        name = f"pinned-{len(seen)}"
+        for at in (0, 1):  # on a version that the other worker may not have loaded yet
+            body = {"version": "2", "sequences": [{"steps": utterance[:1], "session": name, "at": at}]}
+            pinned = send(server, "POST", "/predict", **body)
+            started = at == 1 or pinned.status_code == 200
+            assert pinned.status_code in (200, 503) or (not started and pinned.status_code == 404), (
+                pinned.text
+            )
+            if pinned.status_code != 200:
+                break
+        return seen[-1]
+
+    look()
+    (root / "vowels" / ".new").rename(root / "vowels" / "2")
+    until(lambda: look() == "2")
+    for _ in range(30):
+        look()
+    shutil.rmtree(root / "vowels" / "2")
+    until(lambda: look() == "1")
+    for _ in range(30):
+        look()
+    assert [version for version, _ in itertools.groupby(seen)] == ["1", "2", "1"]
 
 
 def test_a_version_that_cannot_be_served_changes_nothing(

@@ -9,6 +9,7 @@ import pytest
 from service.errors import (
     CellgateError,
     InternalError,
+    ModelLoading,
     SessionConflict,
     SessionGone,
     SessionMismatch,
@@ -187,10 +188,29 @@ def test_a_session_whose_version_is_not_loaded_cannot_continue() -> None:
         parts = Parts("1", "2")
         await parts.predict(step(), version="1")
         parts.repository.retire("m", "1", 0.0)
-        parts.repository.take_idle(1e12)
+        (retired,) = parts.repository.idle(1e12)
+        parts.repository.remove(retired)
         with pytest.raises(SessionMismatch, match="version 1, which is not loaded") as raised:
             await parts.predict(step())
         assert raised.value.members == {"model": "m", "version": "1"}
+
+    run(body)
+
+
+def test_a_session_whose_version_is_not_loaded_yet_is_told_to_wait() -> None:
+    """Another replica, or another worker of this one, has loaded the version first."""
+
+    async def body() -> None:
+        parts = Parts("1", "2")
+        await parts.predict(step(), version="2")
+        parts.repository.retire("m", "2", 0.0)
+        (retired,) = parts.repository.idle(1e12)
+        parts.repository.remove(retired)
+        with pytest.raises(ModelLoading, match="version 2, which is not loaded yet"):
+            await parts.predict(step())
+        parts.repository.add(retired)
+        (answer,) = await parts.predict(step())
+        assert answer["step"] == 4
 
     run(body)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.engine import Batching
-from service.repository import Hardware, Loader, Reloader, Repository, Scan, scan
+from service.repository import Hardware, Loader, Reloader, Repository, Scan, Stopping, scan
 
 
 def fail() -> None:
@@ -26,8 +26,8 @@ def load(root: Path, *, skips_faulty: bool = False) -> Repository:
     return Repository.load(root, LOADER, skips_faulty=skips_faulty)
 
 
-def follow(repository: Repository, root: Path, loaded: Scan, *, retire_s: float) -> Reloader:
-    return Reloader(repository, root, LOADER, loaded=loaded, retire_s=retire_s, grace_s=0)
+def follow(repository: Repository, root: Path, loaded: Scan) -> Reloader:
+    return Reloader(repository, root, LOADER, loaded=loaded, stop=Stopping(grace_s=0))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_versions_added_or_deleted_while_the_models_are_loaded_are_noticed
     repository = load(tmp_path)
     (tmp_path / ".late").rename(root / "2")
     shutil.rmtree(root / "1")
-    reloader = follow(repository, tmp_path, before, retire_s=60)
+    reloader = follow(repository, tmp_path, before)
     await reloader.check()
     assert versions(repository) == [("1", True)], "one scan does not prove that the copy is complete"
     await reloader.check()
@@ -75,7 +75,7 @@ async def test_a_version_that_could_not_be_served_can_be_deleted(source: Path, t
     (tmp_path / "vowels" / "2" / "model.onnx").write_bytes(b"no graph")
     before = scan(tmp_path)
     repository = load(tmp_path, skips_faulty=True)
-    reloader = follow(repository, tmp_path, before, retire_s=0)
+    reloader = follow(repository, tmp_path, before)
     shutil.rmtree(tmp_path / "vowels" / "2")
     for _ in range(3):
         await reloader.check()
@@ -91,7 +91,7 @@ async def test_a_changed_version_replaces_the_one_that_is_loaded(source: Path, t
     repository = load(tmp_path)
     replaced = repository.get()
     os.utime(folder / "model.json", ns=(0, 0))
-    reloader = follow(repository, tmp_path, before, retire_s=60)
+    reloader = follow(repository, tmp_path, before)
     await reloader.check()
     assert repository.get() is replaced
     await reloader.check()
@@ -109,33 +109,15 @@ async def test_a_faulty_new_version_is_logged_once_until_it_changes(
     shutil.copytree(source, root / "1")
     before = scan(tmp_path)
     repository = load(tmp_path)
-    reloader = follow(repository, tmp_path, before, retire_s=60)
+    reloader = follow(repository, tmp_path, before)
     shutil.copytree(source, root / "2")
     (root / "2" / "model.onnx").write_bytes(b"no graph")
     for _ in range(3):
         await reloader.check()
+    assert repository.statuses() == {"vowels": {"1": "served", "2": "failed"}}
     assert versions(repository) == [("1", False)] and caplog.text.count("not served: ") == 1
     shutil.copy(source / "model.onnx", root / "2" / "model.onnx")
     for _ in range(2):
         await reloader.check()
     assert versions(repository) == [("1", False), ("2", False)]
-    await repository.stop()
-
-
-@pytest.mark.anyio
-async def test_a_retired_version_is_unloaded_and_stopped_when_its_time_has_passed(
-    source: Path, tmp_path: Path
-) -> None:
-    root = tmp_path / "vowels"
-    for version in ("1", "2"):
-        shutil.copytree(source, root / version)
-    before = scan(tmp_path)
-    repository = load(tmp_path)
-    retired = repository.get("vowels", "1")
-    shutil.rmtree(root / "1")
-    reloader = follow(repository, tmp_path, before, retire_s=-1)
-    await reloader.check()
-    assert versions(repository) == [("2", False)]
-    while retired.worker.is_alive:
-        await asyncio.sleep(0)
     await repository.stop()

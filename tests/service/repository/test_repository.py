@@ -2,14 +2,16 @@
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from service.engine import Batching, Worker
-from service.errors import StartupError, UnknownModel, UnknownVersion
+from service.errors import ModelLoading, StartupError, UnknownModel, UnknownVersion
 from service.repository import Hardware, Loader, Model, Repository
+from service.repository.repository import Default
 from service.sessions import Binding
 from tests.service.loading import load
 
@@ -105,25 +107,30 @@ def test_a_retired_version_answers_only_requests_that_name_it() -> None:
     loaded.retire("m", "2", now=0.0)
     assert loaded.is_retired(loaded.get("m", "2")) and not loaded.is_retired(loaded.get("m", "1"))
     assert loaded.get("m").version == "1"
+    assert [loaded.is_default(each) for each in loaded] == [True, False]
     loaded.retire("m", "1", now=0.0)
+    assert not any(map(loaded.is_default, loaded))
     with pytest.raises(UnknownModel, match="every version of model 'm' is retired"):
         loaded.get("m")
     loaded.add(model("m", "2"))
     assert loaded.get("m").version == "2", "its folder is there again"
 
 
-def test_a_retired_version_is_removed_once_no_request_has_named_it_for_a_while() -> None:
+def test_a_retired_version_is_idle_once_no_request_has_named_it_for_a_while() -> None:
     loaded = repository(("m", "1"), ("m", "2"))
     loaded.retire("m", "1", now=10.0)
     loaded.retire("m", "1", now=99.0)  # the first time counts
-    assert loaded.take_idle(before=10.0) == []
-    (idle,) = loaded.take_idle(before=10.1)
+    assert loaded.idle(before=10.0) == []
+    (idle,) = loaded.idle(before=10.1)
+    loaded.postpone(idle, now=11.0)
+    assert loaded.idle(before=11.0) == [] and loaded.idle(before=11.1) == [idle]
+    loaded.remove(idle)
     assert (idle.version, [each.version for each in loaded]) == ("1", ["2"])
     assert not cast(FakeWorker, idle.worker).is_stopped
     loaded.retire("m", "2", now=0.0)
-    loaded.get("m", "2")  # now is later than 10.1 on the monotonic clock
-    assert loaded.take_idle(before=0.1) == []
-    loaded.take_idle(before=float("inf"))
+    loaded.get("m", "2")  # now is later than 11.1 on the monotonic clock
+    assert loaded.idle(before=11.1) == []
+    loaded.remove(loaded.get("m", "2"))
     with pytest.raises(UnknownModel, match="no model 'm'"):
         loaded.get("m")
 
@@ -132,7 +139,38 @@ def test_a_version_that_was_never_loaded_does_not_retire() -> None:
     loaded = repository(("m", "1"))
     loaded.retire("m", "2", now=0.0)
     loaded.retire("other", "1", now=0.0)
-    assert loaded.take_idle(before=float("inf")) == []
+    loaded.postpone(model("m", "2"), now=0.0)
+    assert loaded.idle(before=float("inf")) == []
+
+
+def test_an_agreed_default_changes_at_its_time_even_if_it_has_retired() -> None:
+    loaded = repository(("m", "1"), ("m", "2"), ("m", "3"))
+    loaded.agree({"m": Default("2", "1", at=time.monotonic() + 3600)}, frozenset())
+    assert loaded.get("m").version == "1"
+    loaded.agree({"m": Default("2", "1", at=time.monotonic())}, frozenset())
+    assert loaded.get("m").version == "2"
+    loaded.retire("m", "2", now=0.0)
+    assert loaded.get("m").version == "2", "until all workers agree on another one"
+    loaded.agree({"m": Default("4", "2")}, frozenset())
+    assert loaded.get("m").version == "3", "the agreed version could not be loaded here"
+
+
+def test_a_version_that_is_being_loaded_is_not_unknown() -> None:
+    loaded = repository(("m", "1"))
+    with pytest.raises(UnknownVersion):
+        loaded.get("m", "2")
+    loaded.mark("m", "2", "loading")
+    loaded.agree({}, frozenset({("n", "1")}))
+    for name, version in (("m", "2"), ("n", "1"), ("n", None)):
+        with pytest.raises(ModelLoading):
+            loaded.get(name, version)
+    assert loaded.statuses() == {"m": {"1": "served", "2": "loading"}}
+    loaded.mark("m", "2", "failed")
+    with pytest.raises(UnknownVersion):
+        loaded.get("m", "2")
+    loaded.mark("m", "2", None)
+    assert loaded.statuses() == {"m": {"1": "served"}}
+    assert loaded.is_ahead("m", "2") and loaded.is_ahead("n", "1") and not loaded.is_ahead("m", "1")
 
 
 def test_it_is_alive_while_every_worker_is_and_stops_them_all() -> None:
