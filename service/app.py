@@ -75,14 +75,12 @@ async def running(
     *,
     on_failure: Callable[[], None] | None = None,
     shared: Path | None = None,
-    skips_faulty: bool = False,
     store: Store | None = None,
 ) -> AsyncIterator[Application]:
     """Build and start the parts on the running event loop; stop them at the end of the block.
 
     `on_failure`: called when a model's inference loop has failed and the process must be replaced.
     `shared`: a folder for all workers of a server; None: there is no other worker.
-    `skips_faulty`: whether a model that cannot be served is left out, or ends the start.
     `store`: in the place of the one that the settings name.
     Raises StartupError.
     """
@@ -100,7 +98,7 @@ async def running(
         stack.callback(loader.trials.close)
         on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
         loader.try_all(list(on_disk))
-        repository = Repository.load(settings.models_dir, loader, skips_faulty=skips_faulty)
+        repository = Repository.load(settings.models_dir, loader, skips_faulty=True)
         stack.push_async_callback(repository.stop)
         stop = Stopping(grace_s=settings.request_timeout_s)
         retirement = Retirement(
@@ -200,6 +198,7 @@ def trials_of(settings: Settings, shared: Path | None) -> Trials:
         threads=settings.num_threads,
         seconds=settings.model_trial_s,
         max_bytes=settings.model_trial_bytes,
+        folder=shared,
         tried=Tried(kept / TRIED_FILE if kept else None, shared, provider=choose_provider(settings.provider)),
     )
 

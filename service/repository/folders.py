@@ -39,14 +39,20 @@ def list_versions(root: Path) -> list[Path]:
 
 
 def check_folders(root: Path) -> None:
-    """Check that there are versions below `root`, each with a graph and a valid manifest.
+    """Check that there is a version below `root` with a graph and a valid manifest.
 
-    Raises StartupError.
+    Raises StartupError, with the fault of the first version.
     """
+    faults = []
     for folder in list_versions(root):
-        read_manifest(folder)
-        if not (folder / GRAPH_FILE).is_file():
-            raise StartupError(f"{folder / GRAPH_FILE}: no such file")
+        try:
+            read_manifest(folder)
+            if (folder / GRAPH_FILE).is_file():
+                return
+            faults.append(StartupError(f"{folder / GRAPH_FILE}: no such file"))
+        except StartupError as error:
+            faults.append(error)
+    raise faults[0]
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -46,6 +46,7 @@ class Request:
     threads: int
     seconds: float
     max_bytes: int  # besides four times the size of the graph and its files
+    parent: int  # process id
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,13 +70,16 @@ class Trials:
         seconds: float,
         max_bytes: int,
         tried: Tried | None = None,
+        folder: Path | None = None,
         command: Sequence[str] = (sys.executable, "-m", "service.repository.trial_child"),
     ) -> None:
         """`seconds`, `max_bytes`: limits of one trial of a small model; `tried`: None: nothing is remembered.
 
-        `command`: the child; its last argument is the request.
+        `folder`: for temporary files; None: the usual one. `command`: the child; its last argument is the
+        request.
         """
         self._command = command
+        self._folder = folder
         self._batching, self._provider, self._threads = batching, provider, threads
         self._seconds, self._max_bytes = seconds, max_bytes
         self._tried = tried or Tried()
@@ -141,8 +145,9 @@ class Trials:
             threads=self._threads,
             seconds=seconds,
             max_bytes=self._max_bytes,
+            parent=os.getpid(),
         )
-        with tempfile.TemporaryDirectory(prefix="cellgate-trial-") as temporary:  # of a killed child
+        with tempfile.TemporaryDirectory(prefix="cellgate-trial-", dir=self._folder) as temporary:
             child = self._start(request, temporary)
             try:
                 answer, _ = child.communicate(timeout=seconds)

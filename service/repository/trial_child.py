@@ -13,6 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from service import parent
 from service.engine import CPU, Batching, choose_provider
 from service.engine.graph import load_session
 from service.errors import StartupError
@@ -36,6 +37,7 @@ MEMORY_WORDS = (
 def main(arguments: list[str]) -> None:
     """Carry out the request in the first argument; print the verdict, and exit at once."""
     fields = json.loads(arguments[0])
+    parent.end_with(fields["parent"])
     request = Request(**fields | {"batching": Batching(**fields["batching"])})
     try:
         _limit(request)
@@ -88,7 +90,7 @@ def _too_large(request: Request) -> Verdict:
 
 def _limit(request: Request) -> None:
     """Limit the time, and on the CPU the memory: CUDA maps far more than it uses."""
-    signal.alarm(math.ceil(request.seconds) + 1)  # should the parent be dead by then
+    signal.alarm(math.ceil(request.seconds) + 1)  # should the parent not do it
     os.nice(NICENESS)
     prefer_to_end()
     most = min(request.max_bytes + 4 * num_bytes(Path(request.folder)), memory_bytes())

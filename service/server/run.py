@@ -1,15 +1,10 @@
 """Settings → checks → uvicorn: one process, or a parent that keeps `workers` of them alive."""
 
-import contextlib
-import fcntl
 import functools
 import logging
-import os
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -20,6 +15,8 @@ from service.engine import CPU, choose_provider
 from service.http import CellgateProtocol
 from service.logs import configure
 from service.repository import check_folders
+from service.server.folder import shared_folder
+from service.server.process import ignore_signals
 from service.server.sockets import WorkerSocket, log_address
 from service.server.supervisor import Supervisor
 from service.server.worker import create_worker
@@ -27,6 +24,7 @@ from service.settings import Settings
 
 CLOSE_S = 3  # after the drain: for the last bytes of responses to leave
 STOP_S = 2.0  # after that: for models and store to close
+FAILURE = 4  # exit status of a process that has stopped itself because of a bug
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +40,11 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal stops it. Raises StartupError when the settings name what does not exist."""
+    """Serve until a signal stops it. Raises StartupError when the settings name what does not exist.
+
+    Raises SystemExit if it ends for any other reason than a signal that asks for it; see docs/operations.md.
+    """
+    ignore_signals()
     configure(settings)
     provider = choose_provider(settings.provider)
     _check(settings)
@@ -54,20 +56,11 @@ def run(settings: Settings) -> None:
         settings.num_threads,
         ", which share cores" if settings.shares_cores and provider == CPU else "",
     )
-    with tempfile.TemporaryDirectory(prefix="cellgate-") as folder, _locked(folder):
-        _serve(settings, Path(folder))
-
-
-@contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Keep clean-up services from a folder, however old its files are (tmpfiles.d(5))."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(fd, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(fd)
+    with shared_folder() as folder:
+        status = _serve(settings, folder)
+    if status:
+        logger.error("stopped with exit status %d", status)
+        sys.exit(status)
 
 
 def _check(settings: Settings) -> None:
@@ -86,9 +79,9 @@ def _check(settings: Settings) -> None:
         )
 
 
-def _uvicorn_config(settings: Settings, shared: Path, *, skips_faulty: bool = False) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, shared: Path) -> uvicorn.Config:
     return uvicorn.Config(
-        functools.partial(create_worker, settings, shared, skips_faulty=skips_faulty),
+        functools.partial(create_worker, settings, shared),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -106,18 +99,15 @@ def _uvicorn_config(settings: Settings, shared: Path, *, skips_faulty: bool = Fa
     )
 
 
-def _serve(settings: Settings, shared: Path) -> None:
+def _serve(settings: Settings, shared: Path) -> int:
+    """Serve until a signal stops it; the exit status."""
     config = _uvicorn_config(settings, shared)
     address = WorkerSocket.reserve(settings.host, settings.port)
     create_clock(settings)  # creates the sessions directory: the last check
     if settings.num_workers > 1:
-        later = _uvicorn_config(settings, shared, skips_faulty=True)
-        stop_s = settings.drain_s + CLOSE_S + STOP_S
-        supervisor = Supervisor(config, [address], later=later, stop_s=stop_s)
+        supervisor = Supervisor(config, [address], stop_s=settings.drain_s + CLOSE_S + STOP_S)
         supervisor.run()
-        if supervisor.could_not_start:
-            sys.exit(STARTUP_FAILURE)
-        return
+        return supervisor.exit_status
     # uvicorn raises these signals again once it has stopped in good order.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -126,4 +116,5 @@ def _serve(settings: Settings, shared: Path) -> None:
     # inherit: those that a killed server leaves half closed would otherwise block the port for the next one.
     server.run([WorkerSocket.bind_again(address.family, *address.getsockname()[:2])])
     if not server.started:
-        sys.exit(STARTUP_FAILURE)
+        return STARTUP_FAILURE
+    return FAILURE if server.lifespan.shutdown_failed else 0

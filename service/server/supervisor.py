@@ -10,6 +10,7 @@ from socket import socket
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from service.server.process import WorkerProcess, ignore_signals
 from service.server.sockets import log_address
 
 TICK_S = 0.1
@@ -20,15 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, with five differences.
+    """uvicorn's, with these differences.
 
     - A worker that dies during a health check is noticed at once, not when its answer is overdue, and its
       death is logged as a warning.
     - A worker that has yet to start has `START_S`: killed before it is up, it would never start.
     - Once all workers answer, the address is logged.
-    - Once a worker serves, others start with the configuration `later`, which leaves out faulty models; a
-      worker that fails to start meanwhile is started again.
+    - While a worker serves or starts, one that could not start is started again, at growing intervals.
     - A worker that does not stop within `stop_s` seconds is killed: its event loop may hang.
+    - Only SIGTERM and SIGINT have a meaning.
+
+    `exit_status` is that of the server: 0 if a signal has asked it to stop.
     """
 
     def __init__(
@@ -36,27 +39,31 @@ class Supervisor(Multiprocess):
         config: Config,
         sockets: list[socket],
         *,
-        later: Config,
         stop_s: float,
-        create_process: Callable[[Config, list[socket]], Process] = Process,
+        create_process: Callable[[Config, list[socket]], Process] = WorkerProcess,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(config, sockets)
+        ignore_signals()
+        self.exit_status = 0
         self._create_process = create_process
         self._clock = clock
-        self._later = later
         self._stop_s = stop_s
-        self._has_served = False
         self._num_failures = 0  # failed starts in a row
         self._retry_at = 0.0  # on the monotonic clock
         self._has_logged_address = False
         self._reported: set[int | None] = set()  # process ids whose failed start has been logged
         self._started: set[int | None] = set()  # process ids that have answered a health check
+        self._served: set[int | None] = set()  # process ids that have served
 
-    @property
-    def could_not_start(self) -> bool:
-        """Whether no worker ever served."""
-        return not self._has_served and any(process.exitcode == STARTUP_FAILURE for process in self.processes)
+    def run(self) -> None:
+        """Supervise until a signal asks for the stop, or no worker can start."""
+        try:
+            super().run()
+        except BaseException:  # a bug: workers without a parent would never end
+            for process in self.processes:
+                process.kill()
+            raise
 
     def init_processes(self) -> None:
         """Start the first workers."""
@@ -69,11 +76,12 @@ class Supervisor(Multiprocess):
         if self.should_exit.is_set():
             return
         answers = [self._check(process) for process in self.processes]
-        self._has_served = self._has_served or any(answers)
         if all(answers):
             self._num_failures = 0
         for place, answer in enumerate(answers):
-            if answer is None and not self._replace(place, is_alone=not any(answers)):
+            if answer is None and not self._replace(place, is_alone=answers.count(None) == len(answers)):
+                logger.error("no worker can start: stopping")
+                self.exit_status = STARTUP_FAILURE
                 self.should_exit.set()
                 return
         if all(answers) and not self._has_logged_address:
@@ -111,7 +119,10 @@ class Supervisor(Multiprocess):
             if death in events:
                 return None
             self._started.add(process.pid)
-            return bool(pipe.recv())
+            is_serving = bool(pipe.recv())
+            if is_serving:
+                self._served.add(process.pid)
+            return is_serving
         except (OSError, EOFError):
             return None
 
@@ -119,19 +130,18 @@ class Supervisor(Multiprocess):
         """Start a new worker for one that is dead or hangs, now or later; False to stop the server.
 
         A server that serves does not end because a worker cannot start: the start is tried again, at growing
-        intervals. `is_alone`: no other worker answers.
+        intervals. `is_alone`: no other worker serves or starts.
         """
         old = self.processes[place]
         old.kill()
         old.process.join()
-        if old.exitcode == STARTUP_FAILURE:
-            if is_alone or not self._has_served:
-                logger.error("worker %d could not start: stopping", old.pid)
+        if old.pid not in self._served:
+            has_refused = old.exitcode is not None and old.exitcode > 0  # not ended by a signal
+            if has_refused and (is_alone or not self._served):
                 return False
             if self._must_wait(old):
                 return True
-        config = self._later if self._has_served else self.config
-        self.processes[place] = new = self._create_process(config, self.sockets)
+        self.processes[place] = new = self._create_process(self.config, self.sockets)
         new.start()
         logger.warning("worker %d died (%s): replaced by %d", old.pid, _cause(old), new.pid)
         return True
@@ -139,11 +149,16 @@ class Supervisor(Multiprocess):
     def _must_wait(self, failed: Process) -> bool:
         """Whether it is too early to try a failed start again."""
         now = self._clock()
-        if failed.config is self._later and failed.pid not in self._reported:
+        if failed.pid not in self._reported:
             self._reported.add(failed.pid)
             self._retry_at = now + min(RETRY_S * 2**self._num_failures, MAX_RETRY_S)
             self._num_failures += 1
-            logger.error("worker %d could not start; again in %.0f s", failed.pid, self._retry_at - now)
+            logger.error(
+                "worker %d could not start (%s); again in %.0f s",
+                failed.pid,
+                _cause(failed),
+                self._retry_at - now,
+            )
         return now < self._retry_at
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.server.process import IGNORED
 from tests.e2e.server import ROOT, STOP_S, Server, running
 from tests.service import graphs
 
@@ -101,6 +102,45 @@ def test_a_graph_that_does_not_load_ends_all_workers(workers: str, tmp_path: Pat
     assert ended.returncode == 3
     assert "model.onnx" in ended.stderr
     assert "Traceback" not in ended.stderr and "listening on" not in ended.stderr
+
+
+FAILS = """
+from pathlib import Path
+from service.server import run, worker
+from service.settings import Settings
+
+class Failing(worker.WorkerApp):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        begin = worker.drain_on_signals
+        worker.drain_on_signals = lambda *each: (begin(*each), self.fail())
+
+worker.WorkerApp = Failing
+run(Settings(port=0, workers=1, store="memory", models_dir=Path("models")))
+"""
+
+
+def test_a_server_that_stops_because_of_a_bug_does_not_end_with_status_0() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FAILS], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 4, ended.stderr
+    assert "inference loop has failed" in ended.stderr and "exit status 4" in ended.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_signals_without_a_meaning_change_nothing(workers: str, tmp_path: Path) -> None:
+    with running(tmp_path, workers=workers) as server:
+        server.wait_for_log("listening on")
+        before = server.workers()
+        for pid in {server.process.pid, *before}:
+            for number in (*IGNORED, signal.SIGPIPE, signal.SIGWINCH, signal.SIGCONT, signal.SIGURG):
+                os.kill(pid, number)
+        for _ in range(20):
+            assert httpx.get(f"{server.url}/health/ready", timeout=30).status_code == 200
+        assert server.workers() == before
+        assert server.stop() == 0
+        assert "died" not in server.log.read_text()
 
 
 def test_a_worker_that_dies_is_logged_as_a_warning(tmp_path: Path) -> None:

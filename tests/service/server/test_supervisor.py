@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from service.server.process import IGNORED
 from service.server.sockets import WorkerSocket
 from service.server.supervisor import MAX_RETRY_S, Supervisor
 
@@ -93,8 +94,6 @@ class Bench:
     supervisor: Supervisor
     workers: list[FakeProcess]
     clock: Clock
-    first: uvicorn.Config
-    later: uvicorn.Config
     failing: list[bool]  # while not empty, workers fail to start
 
     def check(self) -> None:
@@ -113,9 +112,7 @@ def bench() -> Iterator[Bench]:
     handlers = {
         number: signal.getsignal(number) for number in signal.valid_signals() if number not in (9, 19)
     }
-    first, later = (
-        uvicorn.Config(cast(Any, nothing), workers=2, timeout_worker_healthcheck=1) for _ in range(2)
-    )
+    config = uvicorn.Config(cast(Any, nothing), workers=2, timeout_worker_healthcheck=1)
     workers: list[FakeProcess] = []
     failing: list[bool] = []
     clock = Clock()
@@ -125,9 +122,9 @@ def bench() -> Iterator[Bench]:
         return workers[-1]
 
     address = WorkerSocket.reserve("127.0.0.1", 0)
-    supervisor = Supervisor(first, [address], later=later, stop_s=5, create_process=create, clock=clock)
+    supervisor = Supervisor(config, [address], stop_s=5, create_process=create, clock=clock)
     supervisor.init_processes()
-    yield Bench(supervisor, workers, clock, first, later, failing)
+    yield Bench(supervisor, workers, clock, failing)
     address.close()
     for number, handler in handlers.items():
         if handler is not None:
@@ -143,17 +140,15 @@ def test_the_address_is_logged_once_when_all_workers_serve(
     assert [record.message for record in caplog.records if "listening" in record.message] == [
         caplog.records[0].message
     ]
-    assert bench.pids == [100, 101] and not bench.supervisor.could_not_start
+    assert bench.pids == [100, 101] and bench.supervisor.exit_status == 0
 
 
-def test_a_worker_that_dies_is_replaced_with_the_tolerant_configuration(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_worker_that_dies_is_replaced(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.check()
     bench.workers[0].end(-signal.SIGKILL)
     bench.check()
     assert bench.pids == [102, 101]
-    assert bench.workers[2].config is bench.later and bench.workers[2].started
+    assert bench.workers[2].started
     assert "worker 100 died (SIGKILL): replaced by 102" in caplog.text
 
 
@@ -170,7 +165,7 @@ def test_a_server_whose_first_workers_cannot_start_stops(bench: Bench) -> None:
     for worker in bench.workers:
         worker.end(STARTUP_FAILURE)
     bench.check()
-    assert bench.supervisor.should_exit.is_set() and bench.supervisor.could_not_start
+    assert bench.supervisor.should_exit.is_set() and bench.supervisor.exit_status == STARTUP_FAILURE
 
 
 def test_a_server_that_serves_tries_a_failed_start_again_at_growing_intervals(bench: Bench) -> None:
@@ -184,13 +179,55 @@ def test_a_server_that_serves_tries_a_failed_start_again_at_growing_intervals(be
         starts += [bench.clock.now] * (len(bench.workers) - before)
         bench.clock.now += 0.5
     intervals = [round(later - earlier, 1) for earlier, later in itertools.pairwise(starts)]
-    assert not bench.supervisor.should_exit.is_set() and not bench.supervisor.could_not_start
+    assert not bench.supervisor.should_exit.is_set() and bench.supervisor.exit_status == 0
     assert intervals == sorted(intervals) and 1 <= intervals[0] < 3
     assert MAX_RETRY_S <= intervals[-1] < MAX_RETRY_S + 2
     bench.failing.clear()
     bench.clock.now += 2 * MAX_RETRY_S
     bench.check()
     assert bench.pids == [bench.workers[-1].pid, 101], "once it can start, it serves"
+
+
+def test_a_server_that_no_worker_serves_any_more_does_not_end_as_if_it_was_asked_to(bench: Bench) -> None:
+    """Its exit status was 0, so a process manager did not start it again."""
+    bench.check()
+    bench.failing.append(True)
+    for worker in bench.workers[:2]:
+        worker.end(-signal.SIGKILL)
+    bench.check()
+    bench.check()
+    assert bench.supervisor.should_exit.is_set() and bench.supervisor.exit_status == STARTUP_FAILURE
+
+
+def test_a_start_that_another_process_kills_is_tried_again(bench: Bench) -> None:
+    bench.workers[0].end(-signal.SIGKILL)
+    bench.check()
+    assert bench.pids == [100, 101], "not at once: it may be short of memory"
+    bench.clock.now += 2
+    bench.check()
+    assert bench.pids == [102, 101] and bench.supervisor.exit_status == 0
+
+
+@pytest.mark.parametrize("number", IGNORED)
+def test_signals_without_a_meaning_change_nothing(bench: Bench, number: int) -> None:
+    """SIGTTOU took a worker away, SIGTTIN added one, and SIGHUP ended a server of one process."""
+    bench.check()
+    os.kill(os.getpid(), number)
+    bench.supervisor.handle_signals()
+    bench.check()
+    assert bench.pids == [100, 101] and len(bench.workers) == 2
+    assert not any(worker.signals for worker in bench.workers)
+
+
+def test_a_bug_in_the_supervisor_leaves_no_worker_behind(bench: Bench) -> None:
+    def fail() -> None:
+        raise KeyError("bug")
+
+    bench.supervisor.keep_subprocess_alive = fail  # type: ignore[method-assign]
+    bench.supervisor.init_processes = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(KeyError, match="bug"):
+        bench.supervisor.run()
+    assert [worker.signals for worker in bench.workers] == [["KILL"], ["KILL"]]
 
 
 def test_workers_that_do_not_stop_are_killed(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

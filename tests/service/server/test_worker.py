@@ -51,6 +51,24 @@ def test_it_answers_between_start_and_shutdown(tmp_path: Path, models_dir: Path)
     asyncio.run(work())
 
 
+def test_a_process_that_stops_itself_reports_it_to_the_server(tmp_path: Path, models_dir: Path) -> None:
+    """Its exit status was 0, as after a stop that was asked for."""
+
+    async def work() -> None:
+        app = WorkerApp(Settings(store="memory", models_dir=models_dir), tmp_path)
+        stopped = asyncio.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+        lifespan = Lifespan()
+        running = asyncio.create_task(app({"type": "lifespan"}, lifespan.events.get, lifespan.replies.put))
+        assert await lifespan.send("lifespan.startup") == "lifespan.startup.complete"
+        app.fail()
+        await stopped.wait()
+        assert await lifespan.send("lifespan.shutdown") == "lifespan.shutdown.failed"
+        await running
+
+    asyncio.run(work())
+
+
 def test_a_start_that_fails_is_reported_to_the_server(tmp_path: Path) -> None:
     async def work() -> None:
         app = WorkerApp(Settings(store="memory", models_dir=tmp_path), tmp_path)
