@@ -137,6 +137,11 @@ class Manifest(Spec):
         return not self.states and (self.axes.time is None or self.axes.time_size == 1)
 
     @cached_property
+    def grows(self) -> bool:
+        """Whether a state is empty at step 0 and grows."""
+        return any(state.grows is not None for state in self.states)
+
+    @cached_property
     def chunkable(self) -> bool:
         """Whether a sequence may be cut, and its state carried over, as sessions and chunks need."""
         has_carry = any(spec.carry for spec in self.inputs)

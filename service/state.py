@@ -2,8 +2,9 @@
 
 At rest a state is its tensors' bytes, one after the other in the manifest's order, little-endian, without
 padding and without the batch axis. After the graph's own states come the tensors kept of inputs: the values
-of those without a time axis, and what is carried over to the next step. This file knows the manifest's specs.
-It knows nothing of engines, stores or HTTP.
+of those without a time axis, and what is carried over to the next step. Behind all tensors stand the sizes of
+the axes that grow, uint32 each. This file knows the manifest's specs. It knows nothing of engines, stores or
+HTTP.
 """
 
 import math
@@ -33,11 +34,25 @@ class StateTensor(BaseModel):
     name: str
     dtype: StateDType
     shape: tuple[int, ...]
+    grows: int | None = None  # position of an axis that may be shorter than in `shape`
 
     @property
     def num_bytes(self) -> int:
-        """The size of the tensor at rest."""
+        """The size of the tensor at rest, at most."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def with_size(self, size: int) -> tuple[int, ...]:
+        """Its shape, with another size of the axis that grows."""
+        return tuple(size if axis == self.grows else most for axis, most in enumerate(self.shape))
+
+    @property
+    def words(self) -> list[str]:
+        """Its shape, for a message."""
+        return [f"0 to {n}" if axis == self.grows else str(n) for axis, n in enumerate(self.shape)]
+
+
+Part = tuple["np.dtype[Any]", int, int, tuple[int, ...]]  # dtype, number of elements, offset in bytes, shape
+SIZES = np.dtype("<u4")
 
 
 class StateLayout:
@@ -48,7 +63,10 @@ class StateLayout:
         self._specs = tuple(specs)
         self.num_states = len(self._specs)  # the tensors that the graph itself computes
         self.tensors = (
-            *(StateTensor(name=spec.input, dtype=spec.dtype, shape=spec.row_shape) for spec in specs),
+            *(
+                StateTensor(name=spec.input, dtype=spec.dtype, shape=spec.row_shape, grows=spec.row_grows)
+                for spec in specs
+            ),
             *(
                 StateTensor(name=spec.graph_input, dtype=spec.dtype, shape=spec.kept_shape or ())
                 for spec in kept
@@ -60,18 +78,57 @@ class StateLayout:
             for position, spec in enumerate(kept, self.num_states)
             if spec.per == "sequence"
         }
-        self.num_bytes = sum(tensor.num_bytes for tensor in self.tensors)
-        # dtype, number of elements, offset in bytes, shape: computed once, since every step unpacks a state.
-        self._parts: list[tuple[np.dtype[Any], int, int, tuple[int, ...]]] = []
+        # The axis that grows of each tensor that has one, by position.
+        self._growing = [
+            (position, tensor.grows)
+            for position, tensor in enumerate(self.tensors)
+            if tensor.grows is not None
+        ]
+        self.num_bytes = sum(tensor.num_bytes for tensor in self.tensors) + self._num_size_bytes  # at most
+        # Computed once where no shape changes, since every step unpacks a state.
+        self._parts = self._place([tensor.shape for tensor in self.tensors])
+
+    @property
+    def _num_size_bytes(self) -> int:
+        return len(self._growing) * SIZES.itemsize
+
+    def _place(self, shapes: Iterable[tuple[int, ...]]) -> list[Part]:
+        parts: list[Part] = []
         offset = 0
-        for tensor in self.tensors:
-            self._parts.append((np.dtype(tensor.dtype), math.prod(tensor.shape), offset, tensor.shape))
-            offset += tensor.num_bytes
+        for tensor, shape in zip(self.tensors, shapes, strict=True):
+            dtype, size = np.dtype(tensor.dtype), math.prod(shape)
+            parts.append((dtype, size, offset, shape))
+            offset += size * dtype.itemsize
+        return parts
+
+    def _shapes(self, packed: bytes) -> list[tuple[int, ...]] | None:
+        """The tensors' shapes in a packed state; None if it is none of this layout."""
+        if len(packed) < self._num_size_bytes:
+            return None
+        at = len(packed) - self._num_size_bytes
+        shapes = [tensor.shape for tensor in self.tensors]
+        for (position, axis), size in zip(
+            self._growing, np.frombuffer(packed, SIZES, offset=at).tolist(), strict=True
+        ):
+            if size > shapes[position][axis]:
+                return None
+            shapes[position] = self.tensors[position].with_size(size)
+        return shapes
+
+    def fits(self, packed: bytes) -> bool:
+        """Whether `unpack` can read it."""
+        if not self._growing:
+            return len(packed) == self.num_bytes
+        shapes = self._shapes(packed)
+        if shapes is None:
+            return False
+        sizes = [size * dtype.itemsize for dtype, size, _, _ in self._place(shapes)]
+        return len(packed) == sum(sizes) + self._num_size_bytes
 
     def initial(self) -> State:
         """The state at step 0: one array per tensor. What is kept of inputs is 0."""
         return (
-            *(np.full(spec.row_shape, spec.initial, spec.dtype) for spec in self._specs),
+            *(np.full(spec.initial_shape, spec.initial, spec.dtype) for spec in self._specs),
             *(np.zeros(tensor.shape, tensor.dtype) for tensor in self.tensors[self.num_states :]),
         )
 
@@ -87,20 +144,24 @@ class StateLayout:
 
     def pack(self, state: State) -> bytes:
         """The arrays as bytes."""
-        return b"".join([np.ascontiguousarray(array).tobytes() for array in state])
+        packed = b"".join([np.ascontiguousarray(array).tobytes() for array in state])
+        if not self._growing:
+            return packed
+        return packed + np.array([state[at].shape[axis] for at, axis in self._growing], SIZES).tobytes()
 
     def check_size(self, packed: bytes) -> None:
         """Refuse the state of a session that another layout packed. Raises SessionMismatch."""
-        if len(packed) != self.num_bytes:
+        if not self.fits(packed):
             raise SessionMismatch(
                 f"the session's state has {len(packed)} bytes, its model's state {self.num_bytes}: "
                 "the manifest has changed"
             )
 
     def unpack(self, packed: bytes) -> State:
-        """Undo `pack`. The arrays are read-only views of `packed`, which must have `num_bytes` bytes."""
+        """Undo `pack`. The arrays are read-only views of `packed`, which must fit."""
+        parts = self._place(self._shapes(packed) or ()) if self._growing else self._parts
         return tuple(
-            [np.frombuffer(packed, dtype, size, at).reshape(shape) for dtype, size, at, shape in self._parts]
+            [np.frombuffer(packed, dtype, size, at).reshape(shape) for dtype, size, at, shape in parts]
         )
 
     def unpack_named(self, packed: bytes) -> dict[str, Array]:
@@ -112,29 +173,37 @@ class StateLayout:
         names = [tensor.name for tensor in self.tensors]
         if set(values) != set(names):
             raise InvalidField(f"expected exactly the states {', '.join(map(repr, names))}", pointer="/state")
-        return b"".join(_parse_tensor(tensor, values[tensor.name]) for tensor in self.tensors)
+        return self.pack(tuple(_parse_tensor(tensor, values[tensor.name]) for tensor in self.tensors))
 
 
 def describe(tensors: Iterable[StateTensor]) -> str:
     """Names, dtypes and shapes, for a message."""
-    return ", ".join(f"{tensor.name} {tensor.dtype}{list(tensor.shape)}" for tensor in tensors)
+    return ", ".join(f"{tensor.name} {tensor.dtype}[{', '.join(tensor.words)}]" for tensor in tensors)
 
 
-def _parse_tensor(tensor: StateTensor, value: Any) -> bytes:
+def _parse_tensor(tensor: StateTensor, value: Any) -> Array:
     pointer = f"/state/{tensor.name}"
     dtype = np.dtype(tensor.dtype)
     noun, kinds = _VALUES[dtype.kind]
-    expected = f"expected {noun} in the shape {list(tensor.shape)}"
+    expected = f"expected {noun} in the shape [{', '.join(tensor.words)}]"
     try:
         array = np.array(value)
     except ValueError as error:  # ragged
         raise WrongShape(expected, pointer=pointer) from error
+    if tensor.grows is not None and not array.size:  # no number shows the dtype, nor the axes behind
+        array = np.empty(tensor.with_size(0), dtype) if isinstance(value, list) else array
     if array.dtype.kind not in kinds:
         raise InvalidField(expected, pointer=pointer)
-    if array.shape != tensor.shape:
+    if not _has_shape(tensor, array.shape):
         raise WrongShape(f"{expected}, got {list(array.shape)}", pointer=pointer)
     with np.errstate(over="ignore"):
         packed = array.astype(dtype)
     if not (np.isfinite(packed) if dtype.kind == "f" else packed == array).all():
         raise NonFinite(f"a number does not fit into {tensor.dtype}", pointer=pointer)
-    return packed.tobytes()
+    return packed
+
+
+def _has_shape(tensor: StateTensor, shape: tuple[int, ...]) -> bool:
+    if tensor.grows is None or len(shape) != len(tensor.shape):
+        return shape == tensor.shape
+    return shape == tensor.with_size(min(shape[tensor.grows], tensor.shape[tensor.grows]))

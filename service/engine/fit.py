@@ -120,6 +120,8 @@ def _state_faults(manifest: Manifest, inputs: Nodes, outputs: Nodes) -> list[str
             faults.append(
                 f"state {state.input!r} is {shape} in the graph, {list(state.shape)} in the manifest"
             )
+        elif shape and state.grows is not None and isinstance(shape[state.grows], int):
+            faults.append(f"state {state.input!r} cannot grow: its shape in the graph is {shape}")
         if new and len(new) != len(state.shape):
             faults.append(
                 f"state {state.input!r} is {list(state.shape)}, its new value {state.output!r} {new}: "

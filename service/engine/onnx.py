@@ -5,7 +5,7 @@ under which a state may stay on the device.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from service.engine.graph import (
 from service.engine.inputs import Buffers, Inputs
 from service.engine.outputs import Output, States
 from service.errors import NonFiniteOutput
-from service.manifest import Manifest
+from service.manifest import Manifest, StateSpec
 from service.sequence import Array, Batch, Chunk, Result, State
 from service.state import StateLayout
 
@@ -82,6 +82,7 @@ class OnnxEngine:
         self._names = [spec.name for spec in manifest.outputs[:1]] + [s.output for s in manifest.states]
         self._has_row_per_chunk = not as_rows and manifest.axes.batch_size is None
         self._has_extra = len(manifest.outputs) > 1
+        self._grows = manifest.grows
         on_cuda = "cuda" if self.provider == CUDA else ""
         self._device = (on_cuda if device is None else device) or None if _can_stay(manifest) else None
         self._check = self._finite_check() if manifest.non_finite == "refuse" else None
@@ -105,6 +106,24 @@ class OnnxEngine:
         A row that gives NaN or an infinity has a result with an error. Raises an InvalidField for an input
         that the graph refuses, and InternalError if its answer has another shape than the manifest's.
         """
+        if self._grows and len(batch.chunks) > 1:
+            return self._run_by_shape(batch)
+        return self._run(batch)
+
+    def _run_by_shape(self, batch: Batch) -> list[Result]:
+        """Rows share a call only if their states have equal shapes, which change as the states grow."""
+        places: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for place, chunk in enumerate(batch.chunks):
+            shapes = tuple([state.shape for state in chunk.sequence.state])
+            places.setdefault(shapes, []).append(place)
+        results: dict[int, Result] = {}
+        for group in places.values():
+            part = Batch([batch.chunks[place] for place in group])
+            results |= dict(zip(group, self._run(part), strict=True))
+        return [results[place] for place in range(len(batch.chunks))]
+
+    def _run(self, batch: Batch) -> list[Result]:
+        """`run`, of rows that share a call."""
         try:
             buffers = self._buffers.pop()
         except IndexError:
@@ -224,7 +243,7 @@ class OnnxEngine:
     def _finite_check(self) -> FiniteCheck:
         """Of the first output and, if they are not left on the device, the new states."""
         states = self.manifest.states if self._device is None else ()
-        sizes = [(spec.dtype, (math.prod(spec.row_shape), spec.batch_axis is None)) for spec in states]
+        sizes = [(spec.dtype, _size_key(spec)) for spec in states]
         return FiniteCheck([(self.output_dtype, None), *sizes])
 
     def _extra_of(self, chunks: list[Chunk]) -> tuple[int, ...]:
@@ -232,10 +251,17 @@ class OnnxEngine:
         return tuple(sorted({index for chunk in chunks for index in chunk.sequence.extra}))
 
 
+def _size_key(spec: StateSpec) -> Hashable:
+    """Equal for states that have the same size in every call."""
+    if spec.grows is not None:
+        return spec.input
+    return math.prod(spec.row_shape), spec.batch_axis is None
+
+
 def _can_stay(manifest: Manifest) -> bool:
     """Whether states may stay on the device: if they are tensors of the graph, with a row per sequence."""
     has_rows = all(state.batch_axis is not None for state in manifest.states)
-    is_plain = not manifest.kept_inputs and manifest.axes.batch_size is None
+    is_plain = not manifest.kept_inputs and manifest.axes.batch_size is None and not manifest.grows
     answers = {spec.name for spec in manifest.outputs}
     are_apart = not any(state.output in answers for state in manifest.states)
     return bool(manifest.states) and has_rows and is_plain and are_apart

@@ -118,20 +118,24 @@ class States:
 
 def _is_fixed(spec: StateSpec, shape: list[Any]) -> bool:
     """Whether the graph itself says that the new state has the old one's shape."""
-    return len(shape) == len(spec.shape) and all(
-        ours == "batch" or ours == theirs for ours, theirs in zip(spec.shape, shape, strict=True)
+    return (
+        len(shape) == len(spec.shape)
+        and spec.grows is None
+        and all(ours == "batch" or ours == theirs for ours, theirs in zip(spec.shape, shape, strict=True))
     )
 
 
 def _check_shape(tensor: Array, spec: StateSpec) -> None:
     shape = tuple(tensor.shape)
-    if len(shape) != len(spec.shape) or any(
-        ours not in ("batch", theirs) for ours, theirs in zip(spec.shape, shape, strict=True)
-    ):
-        raise InternalError(
-            f"the new value of state {spec.input!r} has the shape {list(shape)}, its input "
-            f"{list(spec.shape)}: a state that changes its shape cannot be kept"
-        )
+    if spec.allows(shape):
+        return
+    most = "a state that changes its shape cannot be kept"
+    if spec.grows is not None:
+        most = f"it grows beyond {spec.shape[spec.grows]} entries"
+    raise InternalError(
+        f"the new value of state {spec.input!r} has the shape {list(shape)}, its input "
+        f"{list(spec.shape)}: {most}"
+    )
 
 
 def _to_front(ndim: int, axis: int) -> tuple[int, ...]:

@@ -24,14 +24,14 @@ from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
 
-import numpy as np
-
 from service.engine import Batching
 from service.manifest import Manifest
 from service.repository.compare import QUANTIZED, Difference
-from service.repository.findings import AHEAD_HINT, CUT_HINT, LENGTHS_HINT, ROWS_HINT, Findings
+from service.repository.findings import CUT_HINT, LENGTHS_HINT, ROWS_HINT, Findings
+from service.repository.growth import fill
 from service.repository.rows import Answer, Bench, Row, RowSource
-from service.repository.values import KINDS, STRANGERS, Kind
+from service.repository.strangers import INFLUENCE, try_ahead, try_neighbours
+from service.repository.values import KINDS, Kind
 from service.sequence import Array, Engine, State
 
 SHORT, LONG = 5, 9  # steps, or as many times the steps of one call where the graph fixes them
@@ -40,8 +40,6 @@ CUT_STEPS = 3  # of the chunks of ragged batches
 MANY_CHUNKS = 3  # of the longest sequence that is tried
 BUDGET_S = 0.1  # of CPU time, so that a busy machine is not less thorough
 ESSENTIAL_KINDS = 2  # of values
-AHEAD = "the steps after them change the answers to earlier steps"
-INFLUENCE = "rows of one call influence each other"
 MANY_ROWS_S = 0.5  # of CPU time: for one call of as many rows as possible of a slow graph
 
 
@@ -94,6 +92,7 @@ class _Trials:
         self._max_rows = examination.most_rows
         self._started = time.thread_time()
         self._rows: dict[Kind, Row] = {}  # [long] steps each
+        self._alike: dict[Kind, Row] = {}  # the same, with states of one size
         self._tried_rows = 1  # the most in a call
 
     def measure(self) -> Measurement:
@@ -104,9 +103,10 @@ class _Trials:
         for number, kind in enumerate(KINDS):
             if number < ESSENTIAL_KINDS or self._has_time():
                 self._try_alone(kind)
-        for row in self._rows.values():
+        for row in (*self._rows.values(), *self._fill()):
             self._try_cut(row)
-        self._try_ahead()
+        if not self._coarsens:
+            self._try_ahead()
         self._try_together()
         self._try_ragged()
         self._try_many()
@@ -150,6 +150,20 @@ class _Trials:
                 self._bench.alone(row, steps)
         self._rows[kind] = row
 
+    def _fill(self) -> list[Row]:
+        """A row whose states stop growing within it, if they grow. Then full ones are tried together."""
+        self._alike = self._rows
+        if not self._manifest.grows or not self._manifest.chunkable:
+            return []
+        before, full = fill(self._manifest, self._bench, self._findings, self._source, self._short)
+        self._alike = {}
+        for kind in self._rows:
+            row = self._source.new(kind, self._long, full)
+            if self._bench.computes(row):
+                self._alike[kind] = row
+                full = self._bench.alone(row, self._long).state  # of the same size, with other values
+        return [self._source.new("example", self._long, before)]
+
     def _try_cut(self, row: Row) -> None:
         """In two pieces, cut everywhere, and one step at a time; in one place only if the graph is slow."""
         if self._manifest.has_independent_steps and not any(spec.carry for spec in self._manifest.inputs):
@@ -174,21 +188,10 @@ class _Trials:
         self._findings.accept(found, [row], "cut in pieces it answers something else", CUT_HINT)
 
     def _try_ahead(self) -> None:
-        """Other steps behind the first ones: what looks ahead a little may look like rounding in pieces.
-
-        Equal steps in calls of equal shapes give equal bits, and no jump of the answer explains another.
-        """
         axes = self._manifest.axes
-        if not self._manifest.chunkable or axes.time is None or axes.time_size is not None:
-            return
-        row, steps = self._rows["example"], self._short
-        for kind in () if self._coarsens else STRANGERS:
-            other = self._source.new(kind, self._long, row.state)
-            inputs = zip(row.first(steps).inputs, other.inputs, strict=True)
-            changed = Row(tuple(np.concatenate([a, b[steps:]]) for a, b in inputs), row.state)
-            if self._bench.computes(changed):
-                found = self._bench.compare_first(changed, row, steps)
-                self._findings.accept(found, [], AHEAD, AHEAD_HINT)
+        if self._manifest.chunkable and axes.time is not None and axes.time_size is None:
+            row = self._rows["example"]
+            try_ahead(self._bench, self._findings, self._source, row, self._short)
 
     def _try_steps(self, row: Row) -> None:
         """Steps that do not depend on each other: one a call, or all in one."""
@@ -203,23 +206,15 @@ class _Trials:
 
     def _try_together(self) -> None:
         """Two rows of other values in one call, and three."""
-        rows = list(self._rows.values())
+        rows = list(self._alike.values())
         if len(rows) == 1:
             rows.append(Row(tuple(x[::-1].copy() for x in rows[0].inputs), rows[0].state))
         for count in (2, 3):
             if count <= min(len(rows), self._max_rows) and (count == 2 or self._has_time()):
                 self._call(rows[:count])
         if self._max_rows > 1 and not self._coarsens:
-            self._try_neighbours(rows[0].first(self._fewest), rows[1].first(self._fewest))
-
-    def _try_neighbours(self, row: Row, first: Row) -> None:
-        """A row beside other rows, in calls of equal shapes."""
-        expected = self._bench.at_once([row, first])[0]
-        for kind in STRANGERS:
-            other = self._source.new(kind, row.steps)
-            if self._bench.computes(other):
-                found = self._bench.compare(self._bench.at_once([row, other])[0], expected)
-                self._findings.accept(found, [], INFLUENCE, self._findings.batch_hint)
+            row, first = (row.first(self._fewest) for row in rows[:2])
+            try_neighbours(self._bench, self._findings, self._source, row, first)
 
     def _call(self, rows: list[Row]) -> None:
         """Rows of one length in one call."""
@@ -237,7 +232,8 @@ class _Trials:
         lengths = [self._long, self._short]
         if self._manifest.chunkable and self._has_time():
             lengths += [self._unit, self._long - self._unit]
-        rows = [row.first(steps) for steps in lengths for row in self._rows.values()]
+        whole = [*self._rows.values(), *(self._alike.values() if self._manifest.grows else ())]
+        rows = [row.first(steps) for steps in lengths for row in whole]
         chunk_steps = CUT_STEPS * self._unit
         found = self._together(rows, chunk_steps)
         if self._ragged and self._findings.is_other(found, rows):
@@ -261,15 +257,15 @@ class _Trials:
         for count in sorted({rows for rows in (*ROWS, self._max_rows) if 3 < rows <= self._max_rows}):
             if not self._has_time(2 * count * self._short * self._step_s):
                 break
-            for kind in islice(cycle(self._rows), count - len(pool)):
-                pool.append(self._source.new(kind, self._short, self._rows[kind].state))
+            for kind in islice(cycle(self._alike), count - len(pool)):
+                pool.append(self._source.new(kind, self._short, self._alike[kind].state))
             if not all(map(self._bench.computes, pool)):
                 break
             self._call(pool)
         affordable = int(self._examination.many_rows_s / (self._fewest * self._step_s))
         count = min(self._max_rows, max(2, affordable))
         if count > self._tried_rows:
-            rows = [row.first(self._fewest) for row in self._rows.values()]
+            rows = [row.first(self._fewest) for row in self._alike.values()]
             self._call(list(islice(cycle(rows), count)))
 
     def _try_long(self) -> None:

@@ -20,6 +20,7 @@ MOST_AMPLIFIED = 1e-2  # but no larger one: where an answer jumps, a last place 
 CUT_HINT = "is it causal, are the states paired rightly?"
 AHEAD_HINT = "is it causal?"
 ROWS_HINT = 'does the graph fix the batch ("batch_size")?'
+GROWTH_HINT = 'is that the largest size ("shape") of what grows ("grows")?'
 LENGTHS_HINT = 'is the time axis the right one, or does the graph fix its length ("time_size")?'
 
 
@@ -47,7 +48,7 @@ class Findings:
         """
         if self.is_other(found, rows):
             amount = f"{found.absolute:.3g}" if np.isfinite(found.absolute) else "NaN"
-            raise self._refusal(f"{text} by {amount} ({found.tensor}): {hint}")
+            raise self.refusal(f"{text} by {amount} ({found.tensor}): {hint}")
         self.difference |= found
 
     def is_other(self, found: Difference, rows: Sequence[Row]) -> bool:
@@ -72,7 +73,7 @@ class Findings:
         """Refuse a batch axis that cannot be tried, since a state has none. Raises StartupError."""
         axes, without = self._manifest.axes, [s for s in self._manifest.states if s.batch_axis is None]
         if axes.time is None and axes.batch is not None and axes.batch_size is None and without:
-            raise self._refusal(
+            raise self.refusal(
                 f"axis {axes.batch} is the batch, but state {without[0].input!r} has no batch axis: if the "
                 'graph takes one row, set "batch_size" to 1; if the axis is the time, set "batch" to null'
             )
@@ -84,7 +85,8 @@ class Findings:
             yield
         except Exception as error:
             text = f"the graph fails {how}: {error}"
-            raise self._refusal(f"{text}; {hint}" if hint else text) from error
+            raise self.refusal(f"{text}; {hint}" if hint else text) from error
 
-    def _refusal(self, detail: str) -> StartupError:
+    def refusal(self, detail: str) -> StartupError:
+        """The error that refuses the version."""
         return StartupError(f"{self._folder}: {detail}")

@@ -64,7 +64,7 @@ def write(session: str, record: Record, tensors: tuple[StateTensor, ...]) -> byt
         state_bytes=len(record.state),
         reply_bytes=len(record.reply),
     )
-    text = header.model_dump_json().encode()
+    text = header.model_dump_json(exclude_none=True).encode()  # as before there was `grows`
     rest = b"".join((text, record.state, record.reply))
     return _PREFIX.pack(MAGIC, FORMAT, len(text), hashlib.sha256(rest).digest()) + rest
 
@@ -117,7 +117,7 @@ def check(record: Record, layout: StateLayout, *, allows_non_finite: bool = Fals
             f"the file is at step {record.step}, its last request began at {record.at}: "
             f"a session has at most {MAX_STEP} steps, and a request begins before its end"
         )
-    if len(record.state) != layout.num_bytes:
+    if not layout.fits(record.state):
         raise BadExport(f"the state has {len(record.state)} bytes, its tensors {layout.num_bytes}")
     for name, array in layout.unpack_named(record.state).items():
         if not allows_non_finite and not np.isfinite(array).all():

@@ -250,7 +250,29 @@ def buttons() -> tuple[onnx.ModelProto, dict[str, Any]]:
     }
 
 
+def recent() -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The sum of a number and the three before it, from a cache that is empty at step 0."""
+    cache: tuple[int, Shape] = (T.FLOAT, ["batch", "entries"])
+    nodes = [
+        node("Concat", ["cache", "x"], ["seen"], axis=1),
+        node("ReduceSum", ["seen", "one"], ["y"], keepdims=1),
+        node("Slice", ["seen", "start", "end", "one"], ["cache_out"]),
+    ]
+    graph = graph_of(
+        nodes, {"x": ONE, "cache": cache}, {"y": ONE, "cache_out": cache}, one=[1], start=[-3], end=[2**40]
+    )
+    return graph, {
+        "task": "label",
+        "axes": {"batch": 0, "time": None},
+        "inputs": [{"name": "x", "dims": [1]}],
+        "states": [state("cache", ["batch", 3]) | {"grows": 1}],
+        "outputs": [{"name": "y", "dims": [1]}],
+        "example": {"steps": [[1], [2], [3], [4], [5]], "output": [14]},
+    }
+
+
 MODELS = {
+    "recent": recent(),
     "look": look(4),
     "open-look": look(None),
     "week": week(),

@@ -197,6 +197,41 @@ def test_booleans_and_bytes_go_in_and_integers_are_kept(client: httpx.Client) ->
         )
 
 
+def test_a_cache_grows_in_a_session_however_it_is_kept_and_moved(client: httpx.Client) -> None:
+    expected = [1, 3, 6, 10, 14, 18]
+    for step, sum_ in enumerate(expected):
+        (answer,) = answers(client, "recent", {"steps": [[step + 1]], "session": "cache", "at": step})
+        assert answer["output"] == [[sum_]]
+        shown = client.get("/sessions/cache?state=true").json()["state"]["cache"]
+        assert shown == [1, 2, 3, 4, 5, 6][max(0, step - 2) : step + 1]
+        others = {"state": {"cache": shown}, "model": "recent", "step": step + 1}
+        created = client.put(f"/sessions/copied-{step}", json=others)
+        exported = client.get("/sessions/cache/export")
+        imported = client.put(f"/sessions/moved-{step}/import", content=exported.content)
+        forked = client.post("/sessions/cache/fork", json={"to": f"forked-{step}"})
+        assert [r.status_code for r in (created, exported, imported, forked)] == [201, 200, 201, 201]
+        names = (f"copied-{step}", f"moved-{step}", f"forked-{step}")
+        same = answers(client, "recent", *({"steps": [[10]], "session": name} for name in names))
+        assert [entry["output"] for entry in same] == [[[sum(shown) + 10]]] * 3
+    (whole,) = answers(client, "recent", [[1], [2], [3], [4], [5], [6]])
+    assert whole["output"] == [[sum_] for sum_ in expected]
+
+
+def test_sessions_of_different_age_are_batched_by_the_size_of_their_caches(client: httpx.Client) -> None:
+    for age in range(6):
+        sent = [[1]] * (age + 1)
+        answers(client, "recent", {"steps": sent, "session": f"age-{age}"})
+    together = answers(client, "recent", *({"steps": [[5]], "session": f"age-{age}"} for age in range(6)))
+    assert [entry["output"] for entry in together] == [[[6]], [[7]], [[8]], [[8]], [[8]], [[8]]]
+
+
+def test_a_cache_that_a_client_sends_has_at_most_its_entries(client: httpx.Client) -> None:
+    for cache, status in (([], 201), ([1, 2, 3], 201), ([1, 2, 3, 4], 422), ([[1]], 422)):
+        fields = {"model": "recent", "state": {"cache": cache}, "step": 3}
+        response = client.put(f"/sessions/sent-{len(cache)}-{status}", json=fields)
+        assert response.status_code == status, response.text
+
+
 def test_v2_has_every_datatype_and_output(client: httpx.Client) -> None:
     inputs = [
         {"name": "pressed", "datatype": "BOOL", "shape": [1, 2, 2], "data": [True, True, True, False]},

@@ -70,6 +70,8 @@ STATE = {"input": "h", "output": "h_out", "shape": [2, "batch", 3]}
         ({"outputs": [{"name": "y", "dims": [3], "labels": ["a"]}]}, "1 labels for dims"),
         ({"axes": {"batch": 1, "time": 1}}, "cannot both be axis 1"),
         ({"states": [STATE | {"shape": ["batch", "batch"]}]}, "more than one batch axis"),
+        ({"states": [STATE | {"shape": [2, "batch"], "grows": 1}]}, r"axis 1 of \[2, 'batch'\] cannot grow"),
+        ({"states": [STATE | {"shape": [2, "batch"], "grows": 2}]}, "axis 2 .* cannot grow"),
         ({"states": [STATE, STATE]}, "named twice: h"),
         ({"states": [STATE | {"output": "y"}, STATE | {"input": "c", "output": "y"}]}, "named twice: y"),
         ({"lengths": "x"}, "named twice: x"),
@@ -89,6 +91,16 @@ def test_shapes_are_derived() -> None:
     state = StateSpec.model_validate(STATE)
     assert (state.batch_axis, state.row_shape) == (1, (2, 3))
     assert StateSpec(input="h", output="o", shape=(4,)).batch_axis is None
+
+
+def test_a_state_that_grows_is_empty_at_step_0_and_has_a_largest_shape() -> None:
+    cache = StateSpec(input="k", output="k_out", shape=(2, "batch", 5, 3), grows=2)
+    assert (cache.row_shape, cache.row_grows, cache.initial_shape) == ((2, 5, 3), 1, (2, 0, 3))
+    allowed = [size for size in range(8) if cache.allows((2, 7, size, 3))]
+    assert allowed == [0, 1, 2, 3, 4, 5]
+    assert not any(map(cache.allows, [(1, 7, 5, 3), (2, 7, 5, 2), (2, 5, 3), (2, 7, 5, 3, 1)]))
+    assert StateSpec(input="k", output="o", shape=("batch", 5), grows=1).row_grows == 0
+    assert StateSpec(input="k", output="o", shape=(5, "batch"), grows=0).initial_shape == (0,)
 
 
 def test_the_answer_may_be_the_new_state() -> None:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.errors import InvalidField, NonFinite, WrongShape
+from service.errors import InvalidField, NonFinite, SessionMismatch, WrongShape
 from service.manifest import InputSpec, StateSpec
+from service.sequence import State
 from service.state import StateLayout, StateTensor, describe
 
 LAYOUT = StateLayout(
@@ -146,3 +147,88 @@ def test_integers_and_booleans_are_parsed_exactly() -> None:
 def test_other_numbers_are_no_integers(change: dict[str, Any], error: type[InvalidField]) -> None:
     with pytest.raises(error, match=r"expected|does not fit"):
         KEPT.parse(INTEGERS | change)
+
+
+GROWING = StateLayout(
+    [
+        StateSpec(input="k", output="k_out", shape=("batch", 4, 2), grows=1),
+        StateSpec(input="h", output="h_out", dtype="float64", shape=("batch", 1)),
+        StateSpec(input="v", output="v_out", dtype="int8", shape=(2, "batch", 3), grows=2),
+    ],
+    [InputSpec(name="voice", tensor="s", dims=(2,), per="sequence")],
+)
+SIZES = st.tuples(st.integers(0, 4), st.integers(0, 3))
+
+
+def growing_state(sizes: tuple[int, int]) -> State:
+    k, v = sizes
+    return (
+        np.arange(k * 2, dtype=np.float32).reshape(k, 2),
+        np.array([7.0]),
+        np.arange(2 * v, dtype=np.int8).reshape(2, v),
+        np.array([1, 2], np.float32),
+    )
+
+
+@given(SIZES)
+def test_a_state_that_grows_keeps_its_shape_in_bytes_and_for_clients(sizes: tuple[int, int]) -> None:
+    state = growing_state(sizes)
+    packed = GROWING.pack(state)
+    assert GROWING.fits(packed) and len(packed) == 8 * sizes[0] + 8 + 2 * sizes[1] + 8 + 2 * 4
+    assert len(packed) <= GROWING.num_bytes
+    GROWING.check_size(packed)
+    unpacked = GROWING.unpack(packed)
+    assert [array.shape for array in unpacked] == [array.shape for array in state]
+    assert GROWING.pack(unpacked) == packed
+    shown = {name: array.tolist() for name, array in GROWING.unpack_named(packed).items()}
+    assert GROWING.parse(shown) == packed
+
+
+def test_a_state_that_grows_is_empty_at_step_0() -> None:
+    initial = GROWING.initial()
+    assert [array.shape for array in initial] == [(0, 2), (1,), (2, 0), (2,)]
+    assert [array.dtype.name for array in initial] == ["float32", "float64", "int8", "float32"]
+    assert describe(GROWING.tensors) == "k float32[0 to 4, 2], h float64[1], v int8[2, 0 to 3], s float32[2]"
+
+
+@given(st.binary(max_size=80))
+def test_bytes_that_fit_are_those_that_can_be_unpacked(packed: bytes) -> None:
+    if not GROWING.fits(packed):
+        with pytest.raises(SessionMismatch, match="the manifest has changed"):
+            GROWING.check_size(packed)
+        return
+    assert GROWING.pack(GROWING.unpack(packed)) == packed
+
+
+def test_bytes_of_other_sizes_do_not_fit() -> None:
+    packed = GROWING.pack(growing_state((2, 3)))
+    others = [packed[:-1], packed[1:], packed + b"\0", b"", packed[:-8]]
+    others += [
+        packed[:-8] + np.array(sizes, "<u4").tobytes() for sizes in ((3, 3), (2, 2), (5, 3), (2, 2**31))
+    ]
+    assert not any(map(GROWING.fits, others))
+
+
+GROWN: dict[str, Any] = {"k": [[1, 2]], "h": [3], "v": [[4], [5]], "s": [6, 7]}
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"k": [[1, 2]] * 5}, WrongShape),
+        ({"k": [[1, 2, 3]]}, WrongShape),
+        ({"k": [1, 2]}, WrongShape),
+        ({"k": None}, InvalidField),
+        ({"k": ""}, InvalidField),
+        ({"v": [[4, 5]]}, WrongShape),
+        ({"v": [[1] * 4] * 2}, WrongShape),
+        ({"h": []}, InvalidField),
+    ],
+    ids=["too long", "another width", "rank", "null", "text", "another axis", "beyond", "it does not grow"],
+)
+def test_a_grown_state_of_another_shape_is_refused(change: dict[str, Any], error: type[Exception]) -> None:
+    assert GROWING.fits(GROWING.parse(GROWN)) and GROWING.fits(
+        GROWING.parse(GROWN | {"k": [], "v": [[], []]})
+    )
+    with pytest.raises(error):
+        GROWING.parse(GROWN | change)

@@ -56,7 +56,7 @@ def read_steps(manifest: Manifest, steps: Any) -> dict[str, Array]:
 
 
 def _initial(state: StateSpec) -> Array:
-    return np.full(state.row_shape, state.initial, state.dtype)
+    return np.full(state.initial_shape, state.initial, state.dtype)
 
 
 def _rows(manifest: Manifest) -> int:
@@ -70,7 +70,7 @@ def _repeated(state: StateSpec, row: Array, rows: int) -> Array:
 
 
 def _row(state: StateSpec, after: Array) -> Array:
-    return after.reshape(state.row_shape) if state.batch_axis is None else np.take(after, 0, state.batch_axis)
+    return after if state.batch_axis is None else np.take(after, 0, state.batch_axis)
 
 
 def _fed(manifest: Manifest, spec: InputSpec, x: Array, start: int, size: int) -> Array:

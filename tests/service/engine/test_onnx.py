@@ -1,5 +1,6 @@
 """Every kind of graph we serve, in ragged batches and chunks, compared with the expected answers."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from service.errors import InvalidField, NonFiniteOutput
 from service.manifest import GRAPH_FILE, Manifest
 from service.repository import Model
 from service.sequence import Array, Batch, Chunk, Sequence
+from tests.e2e import graphs as e2e_graphs
 from tests.service import graphs
 from tests.service.graphs import FLOAT, WIDTH, Kind, model
 from tests.service.loading import load, run
@@ -240,3 +242,22 @@ def test_weights_in_an_external_file_lie_beside_the_graph(tmp_path: Path) -> Non
     inside = answer()
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=64)
     assert (tmp_path / "w.bin").exists() and np.array_equal(answer(), inside)
+
+
+def test_rows_share_a_call_only_if_their_states_have_equal_shapes() -> None:
+    with tempfile.TemporaryDirectory() as root:
+        e2e_graphs.write_all(Path(root))
+        folder = Path(root) / "recent" / "1"
+        engine = OnnxEngine(folder / GRAPH_FILE, Manifest.read(folder), provider="cpu")
+    ages = [0, 2, 5, 1, 2, 0, 3]  # steps before; the cache holds at most 3 of them
+    sequences = []
+    for age in ages:
+        (before,) = serve(engine, [np.ones((age + 1, 1), np.float32)], max_batch=1, chunk_steps=1)
+        state = before.state if age else engine.initial_state
+        sequences.append(Sequence((np.full((1, 1), age + 10, np.float32),), state, keep_all=True))
+    results = engine.run(Batch([Chunk(sequence, 0, 1) for sequence in sequences]))
+    for sequence, result in zip(sequences, results, strict=True):
+        (alone,) = engine.run(Batch([Chunk(sequence, 0, 1)]))
+        assert np.array_equal(result.output, alone.output)
+        assert np.array_equal(result.state[0], alone.state[0])
+    assert [len(result.state[0]) for result in results] == [1, 3, 3, 3, 3, 1, 3]

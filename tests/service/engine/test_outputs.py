@@ -105,3 +105,14 @@ def test_a_state_that_changes_its_shape_is_an_error(shape: tuple[int, ...]) -> N
     states = States((STATE,), [["layers", "N", "width"]])
     with pytest.raises(InternalError, match="a state that changes its shape cannot be kept"):
         states.split([numbers(2, 1, 2), numbers(*shape)], 2)
+
+
+def test_a_state_that_grows_may_have_any_size_up_to_its_bound() -> None:
+    cache = StateSpec(input="k", output="k_out", shape=("batch", 2, 3), grows=1)
+    states = States((cache,), [["N", 2, 3]])  # whatever size the exporter wrote
+    for size in range(3):
+        rows = list(states.split([numbers(2, 1, 2), numbers(2, size, 3)], 2))
+        assert [row[0].shape for row in rows] == [(size, 3)] * 2
+    for shape in ((2, 3, 3), (2, 2, 2)):
+        with pytest.raises(InternalError, match=r"it grows beyond 2 entries"):
+            states.split([numbers(2, 1, 2), numbers(*shape)], 2)

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tests.service.foreign.kind import ANSWERS, CARRY, FEATURES, HIDDEN, KERNEL, STATIC, TOKENS, Kind
+from tests.service.foreign.caches import cache_axis, cache_shape, run_attention, run_conv
+from tests.service.foreign.kind import ANSWERS, CARRY, FEATURES, HIDDEN, STATIC, TOKENS, Kind
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 OPSET, IR_VERSION = 18, 9
@@ -28,8 +29,8 @@ def state_shape(kind: Kind, name: str) -> list[int | str]:
     batch: int | str = "batch" if kind.has_batch and kind.rows in (None, 3) else 1
     if name == "flag":
         return [batch, 1] if kind.has_batch else [1]
-    if kind.cell == "conv":
-        return [batch, FEATURES, KERNEL - 1] if kind.has_batch else [FEATURES, KERNEL - 1]
+    if kind.cell in ("conv", "attention"):
+        return cache_shape(kind, batch)
     sizes: dict[str, int | str] = {"1": 1, "2": 2, "b": batch, "h": _state_width(kind)}
     return [sizes[axis] for axis in kind.state_axes if axis != "b" or kind.has_batch]
 
@@ -141,7 +142,10 @@ class _Builder:
         return x
 
     def graph_state(self, name: str) -> list[int | str]:
-        return [self.rows if size == "batch" else size for size in state_shape(self.kind, name)]
+        shape = [self.rows if size == "batch" else size for size in state_shape(self.kind, name)]
+        if self.kind.grows and name == "h":
+            shape[cache_axis(self.kind)] = "entries"
+        return shape
 
     def read_state(self, name: str) -> str:
         return self.cast(self.input(name, self.kind.state_dtype, self.graph_state(name)), "float32")
@@ -158,7 +162,9 @@ class _Builder:
             return self.add("Tanh", self.add("MatMul", x, self.weight(FEATURES, HIDDEN)))
         if self.kind.cell == "sum":
             return self.run_sum(x)
-        return self.run_conv(x) if self.kind.cell == "conv" else self.run_recurrent(x)
+        if self.kind.cell == "conv":
+            return run_conv(self, x)
+        return run_attention(self, x) if self.kind.cell == "attention" else self.run_recurrent(x)
 
     def run_sum(self, x: str) -> str:
         sums = self.add("CumSum", x, self.constant(0, np.int64))
@@ -170,20 +176,6 @@ class _Builder:
         self.hidden = total
         self.write_state("h", total, _reshape(state_shape(self.kind, "h")))
         return y
-
-    def run_conv(self, x: str) -> str:
-        """A causal convolution, with a cache of the steps before if it has states."""
-        x = self.add("Transpose", x, perm=[1, 2, 0])  # [batch, features, time]
-        if self.kind.states:
-            shape = self.constant([-1, FEATURES, KERNEL - 1], np.int64)
-            x = self.add("Concat", self.add("Reshape", self.read_state("h"), shape), x, axis=2)
-            start, stop = self.constant([1 - KERNEL], np.int64), self.constant([2**40], np.int64)
-            cache = self.add("Slice", x, start, stop, self.constant([2], np.int64))
-            self.write_state("h", cache, _reshape(state_shape(self.kind, "h")))
-            y = self.add("Conv", x, self.weight(HIDDEN, FEATURES, KERNEL))
-        else:
-            y = self.add("Conv", x, self.weight(HIDDEN, FEATURES, KERNEL), pads=[KERNEL - 1, 0])
-        return self.add("Transpose", self.add("Tanh", y), perm=[2, 0, 1])
 
     def run_recurrent(self, x: str) -> str:
         kind, gates, d = self.kind, GATES[self.kind.cell], self.kind.directions

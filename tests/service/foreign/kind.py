@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Cell = Literal["lstm", "gru", "rnn", "sum", "conv", "none"]
+Cell = Literal["lstm", "gru", "rnn", "sum", "conv", "attention", "none"]
 Time = Literal["any", "one", "fixed", "none"]
 FEATURES, HIDDEN, ANSWERS, TOKENS, STATIC, KERNEL, CARRY = 3, 4, 2, 7, 2, 3, 2
+CONTEXT = 4  # steps that attention looks back
 FIXED_STEPS, FIXED_ROWS = 4, 3
 
 
@@ -31,6 +32,7 @@ class Kind:
     counts: bool = False  # an integer state: the number of steps so far
     has_flag: bool = False  # a boolean state: whether a number above 1 has come
     carry: bool = False
+    grows: bool = False  # the cache of a convolution, or of attention, is empty at step 0
     couples: bool = False  # the rows of a call influence each other
     style: int = 0  # of names
     seed: int = 0

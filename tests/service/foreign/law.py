@@ -37,6 +37,7 @@ REASONS = {
     "claim_all": f"{FIT}|{SHAPE}|{EXAMPLE}",
     "widen_output": f"{FIT}|{SHAPE}|{EXAMPLE}",
     "widen_state": f"{FIT}|{FAILS}",
+    "lower_bound": f"{FAILS}.*it grows beyond . entries",
     "drop_state": f"{FIT}.*not in the manifest",
     "change_dtype": f"{FIT}.*float",
     "deny_influence": f"{ROWS}.*is axis . the batch",

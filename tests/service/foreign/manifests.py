@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from tests.service.foreign.caches import cache_axis
 from tests.service.foreign.graph import state_shape
 from tests.service.foreign.kind import ANSWERS, CARRY, FEATURES, HIDDEN, STATIC, TOKENS, Kind
 from tests.service.foreign.truth import Steps, Truth
@@ -53,6 +54,7 @@ def _states(kind: Kind) -> list[Fields]:
             "output": kind.name(f"{name}_out"),
             "shape": state_shape(kind, name),
             "dtype": dtype,
+            **({"grows": cache_axis(kind)} if kind.grows and name == "h" else {}),
         }
         for name, dtype in dtypes.items()
     ]
@@ -152,8 +154,15 @@ def widen_output(_: Kind, fields: Fields) -> bool:
 
 def widen_state(kind: Kind, fields: Fields) -> bool:
     for state in fields["states"][:1]:
-        state["shape"] = [*state["shape"][:-1], HIDDEN + 1]
+        axis = len(state["shape"]) - 1 - (state.get("grows") == len(state["shape"]) - 1)
+        state["shape"][axis] = HIDDEN + 1
     return bool(kind.states)
+
+
+def lower_bound(kind: Kind, fields: Fields) -> bool:
+    for state in fields["states"][:1] if kind.grows else ():
+        state["shape"][state["grows"]] -= 1
+    return kind.grows and kind.can_be_cut
 
 
 def drop_state(_: Kind, fields: Fields) -> bool:
@@ -179,7 +188,7 @@ LIES: dict[str, Callable[[Kind, Fields], bool]] = {
     lie.__name__: lie
     for lie in (
         swap_states, claim_causal, swap_axes, deny_time, claim_last, claim_all, widen_output, widen_state,
-        drop_state, change_dtype, deny_influence, expect_another_answer,
+        lower_bound, drop_state, change_dtype, deny_influence, expect_another_answer,
     )
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ def _sometimes(one_in: int) -> st.SearchStrategy[bool]:
 
 _ANY = st.builds(
     Kind,
-    cell=st.sampled_from(["lstm", "gru", "rnn", "lstm", "gru", "sum", "conv", "none"]),
+    cell=st.sampled_from(["lstm", "gru", "rnn", "lstm", "gru", "sum", "conv", "attention", "none"]),
     axes=st.sampled_from(["btf", "btf", "tbf", "bft", "tf", "bf", "f"]),
     has_states=st.sampled_from([True, True, True, False]),
     state_axes=st.sampled_from(["1bh", "bh", "b1h", "2bh"]),
@@ -35,6 +35,7 @@ _ANY = st.builds(
     counts=_sometimes(6),
     has_flag=_sometimes(6),
     carry=_sometimes(6),
+    grows=st.booleans(),
     couples=_sometimes(8),
     style=st.integers(0, len(STYLES)),
     seed=st.integers(0, 2**16),
@@ -48,7 +49,7 @@ def kinds() -> st.SearchStrategy[Kind]:
 
 def _sensible(kind: Kind) -> Kind:
     """Without the combinations that no graph can have, or no exporter writes."""
-    for fix in (_fix_axes, _fix_cell, _fix_input, _fix_answer, _fix_extras):
+    for fix in (_fix_axes, _fix_cell, _fix_input, _fix_cache, _fix_answer, _fix_extras):
         kind = replace(kind, **fix(kind))
     return kind
 
@@ -77,9 +78,15 @@ def _fix_input(kind: Kind) -> dict[str, Any]:
     return {"carry": kind.carry and not kind.is_scalar and not kind.ahead}
 
 
+def _fix_cache(kind: Kind) -> dict[str, Any]:
+    """Attention fills its cache; a convolution may have one that is full of zeros at step 0."""
+    is_cache = kind.cell in ("conv", "attention") and bool(kind.states)
+    return {"grows": is_cache and (kind.grows or kind.cell == "attention")}
+
+
 def _fix_answer(kind: Kind) -> dict[str, Any]:
     is_single = kind.time in ("one", "none")
-    if (kind.answer == "state" and not kind.states) or (kind.answer == "last" and is_single):
+    if (kind.answer == "state" and (not kind.states or kind.grows)) or (kind.answer == "last" and is_single):
         return {"answer": "head"}
     return {}
 

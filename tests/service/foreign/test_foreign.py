@@ -38,6 +38,7 @@ EXPOSED = {
     "claim_all": Kind(answer="last"),
     "widen_output": Kind(),
     "widen_state": Kind(),
+    "lower_bound": Kind(cell="attention", grows=True),
     "drop_state": Kind(),
     "change_dtype": Kind(),
     "deny_influence": Kind(couples=True),

@@ -75,7 +75,7 @@ class Truth:
             if follows.get(role)
             else self._row(role, parts[-1][role])[-1]
             for role in parts[0]
-            if role in ("y", "second", "h_out")
+            if role in ("y", "second") or (role == "h_out" and kind.answer == "state")
         }
 
     def _initial_state(self) -> dict[str, Array]:
@@ -83,7 +83,7 @@ class Truth:
         state = {}
         for role in roles:
             name = self._kind.name(role)
-            shape = [size if isinstance(size, int) else 1 for size in self._shapes[name]]
+            shape = [size if isinstance(size, int) else int(size != "entries") for size in self._shapes[name]]
             state[role] = np.zeros(shape, _dtype(self._types[name]))
         return state
 
@@ -131,7 +131,7 @@ def _batch_axis(kind: Kind) -> int | None:
     """Of the first state, where it has one."""
     if not kind.has_batch:
         return None
-    return 0 if kind.cell == "conv" else kind.state_axes.index("b")
+    return 0 if kind.cell in ("conv", "attention") else kind.state_axes.index("b")
 
 
 def _padded(labels: str, axes: str) -> str:

@@ -123,3 +123,15 @@ def test_integers_and_booleans_are_exported_and_a_forged_boolean_refused() -> No
     exported.check(record, layout)
     with pytest.raises(BadExport, match="'flags' has a byte that is neither true nor false"):
         exported.check(record_of(state[:-3] + b"\x00\x02\xff"), layout)
+
+
+def test_a_state_that_grows_is_exported_with_its_sizes_and_others_as_before() -> None:
+    cache = StateSpec(input="k", output="k_out", shape=("batch", 4, 2), grows=1)
+    layout = StateLayout([cache])
+    state = layout.pack((np.ones((3, 2), np.float32),))
+    header, record = exported.read(exported.write("s", record_of(state), layout.tensors))
+    assert header.tensors == layout.tensors and record.state == state
+    exported.check(record, layout)
+    with pytest.raises(BadExport, match="27 bytes"):
+        exported.check(record_of(state[1:]), layout)
+    assert b"grows" not in exported.write("s", record_of(bytes(20)), TENSORS), "servers of before can read it"
