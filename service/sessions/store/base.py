@@ -84,7 +84,7 @@ def unpack_live(packed: Iterable[tuple[bytes, bytes]], limit: int) -> list[tuple
     damaged: list[bytes] = []
     for key, value in packed:
         try:
-            record = Record.unpack(value)
+            record = Record.unpack(value, key)
         except CorruptRecord:
             damaged.append(key)
             continue

@@ -111,7 +111,7 @@ class LmdbStore:
                 packed = txn.get(key)
         except lmdb.Error as error:  # not `_translate_errors`, for speed: every step of a session comes here
             raise StoreUnavailable(f"LMDB: {error}") from error
-        return None if packed is None else Record.unpack(packed)
+        return None if packed is None else Record.unpack(packed, key)
 
     async def commit(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
         """Apply writes in order, in one transaction."""
@@ -187,12 +187,14 @@ class LmdbStore:
         if (old.revision if old else None) != write.expected:
             return Outcome.CONFLICT
         record = write.record
-        packed = None if record is None else record.pack()
+        packed = None if record is None else record.pack(write.key)
         new = None if record is None or packed is None else record.head_of(len(packed))
         if new and new.is_live and self._is_over_quota(txn, write, old, new.size):
             return Outcome.OVER_QUOTA
         if new and not self._make_room(txn, write.key, old, new, now_ms):
             return Outcome.FULL
+        if old and not old.is_live:  # an eviction may have dropped this tombstone, the oldest
+            old = self._tables.head(txn, write.key)
         self._tables.replace(txn, write.key, old, new, packed)
         return Outcome.DONE
 

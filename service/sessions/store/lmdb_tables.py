@@ -70,13 +70,13 @@ class Tables:
         """Replace a live record with a tombstone."""
         packed = txn.get(key, b"", db=self.records)
         try:
-            record = Record.unpack(packed)
+            record = Record.unpack(packed, key)
         except CorruptRecord as error:
             logger.warning(
                 "the record of session %r was damaged; the session is now %s", key, status.name.lower()
             )
             record = Record.unreadable(error, now_ms)
-        new = tombstone(record, status, now_ms).pack()
+        new = tombstone(record, status, now_ms).pack(key)
         self.replace(txn, key, Record.head(packed), Record.head(new), new)
 
     def live(self, txn: Txn, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -194,7 +194,7 @@ class Tables:
                 head = None if packed is None else Record.head(packed)
                 if head is not None and (index, entry) in self._indexes_of(key, head):
                     yield key, head.touched_ms + (head.ttl_ms if index is self._expiry else 0)
-                elif packed is not None and _is_damaged(packed):
+                elif packed is not None and _is_damaged(packed, key):
                     yield key, _TIME.unpack_from(entry)[0] * 1000
                 else:
                     cursor.delete()
@@ -250,9 +250,9 @@ def _keeps_index_entries(old: Head | None, new: Head | None) -> bool:
     return is_as_idle and (old.touched_ms + old.ttl_ms) // 1000 == (new.touched_ms + new.ttl_ms) // 1000
 
 
-def _is_damaged(packed: bytes) -> bool:
+def _is_damaged(packed: bytes, key: bytes) -> bool:
     try:
-        Record.unpack(packed)
+        Record.unpack(packed, key)
     except CorruptRecord:
         return True
     return False

@@ -65,7 +65,7 @@ class MemoryStore:
         if (existing.revision if existing else None) != write.expected:
             return Outcome.CONFLICT
         record = write.record
-        size = len(record.pack()) if record is not None else 0
+        size = len(record.pack(write.key)) if record is not None else 0
         if record is not None and record.is_live and self._is_over_quota(write, size):
             return Outcome.OVER_QUOTA
         if record is not None and not self._make_room(write.key, record, size, now_ms):
@@ -106,7 +106,7 @@ class MemoryStore:
         """Replace a live record with a tombstone."""
         record = tombstone(self._live[key][0], status, now_ms)
         self._remove(key)
-        self._tombstones.add(key, record, len(record.pack()))
+        self._tombstones.add(key, record, len(record.pack(key)))
 
     def _remove(self, key: bytes) -> None:
         _, size = self._live.pop(key, (None, 0))

@@ -1,7 +1,11 @@
 """A stored session: its state, its step, and its last request with the reply to it.
 
-    magic  CRC-32  sizes, times, revision, graph, digest   model  version  state  reply
-    4      4       86                                      sizes in the header
+    magic  CRC-32  sizes, times, revision, graph, digest   model  version  state  reply  bond
+    4      4       86                                      sizes in the header           4
+
+The bond is CRC-32 of the key, from the step as its start value. It ties a record to its key, so that a
+flipped bit of a stored key cannot hand a session to another name or tenant; and Redis can verify it without
+reading the state. Older servers wrote records without it, and ignore it where they read one.
 
 The record knows neither what the state means nor who may write it.
 """
@@ -38,6 +42,7 @@ _FORMATS = list(FIELDS.values())
 _PREFIX = struct.Struct("<" + "".join(_FORMATS[:2]))
 _HEADER = struct.Struct("<" + "".join(_FORMATS[2:]))
 HEADER_SIZE = _PREFIX.size + _HEADER.size
+BOND_SIZE = 4
 
 
 def offset_of(field: str) -> int:
@@ -69,6 +74,10 @@ def new_revision() -> bytes:
 def _revision_of(packed: bytes | memoryview) -> bytes:
     """The bytes at the revision's offset, also of a damaged record."""
     return bytes(packed[_REVISION_AT : _REVISION_AT + 8])
+
+
+def _bond(key: bytes, step: int) -> bytes:
+    return zlib.crc32(key, step ^ step >> 32).to_bytes(BOND_SIZE, "little")
 
 
 class Head(NamedTuple):
@@ -104,15 +113,15 @@ class Record:
         """Whether this is a session, not a tombstone."""
         return self.status is Status.LIVE
 
-    def pack(self) -> bytes:
-        """The record as bytes, with a checksum (CRC-32) over all of it."""
+    def pack(self, key: bytes) -> bytes:
+        """The record as bytes that are readable under that key only, with a checksum over all of it."""
         model, version = self.model.encode(), self.version.encode()
         header = _HEADER.pack(
             self.status, len(model), len(version), len(self.state), len(self.reply),
             self.step, self.at, self.created_ms, self.touched_ms, self.ttl_ms,
             self.revision, self.graph, self.digest,
         )  # fmt: skip
-        body = b"".join((header, model, version, self.state, self.reply))
+        body = b"".join((header, model, version, self.state, self.reply, _bond(key, self.step)))
         return _PREFIX.pack(MAGIC, zlib.crc32(body)) + body
 
     def head_of(self, size: int) -> Head:
@@ -134,8 +143,11 @@ class Record:
         return cls(Status.LIVE, "", "", bytes(8), error.revision, 0, touched_ms, touched_ms, 60_000)
 
     @classmethod
-    def unpack(cls, packed: bytes | memoryview) -> Self:
-        """Undo `pack`. Raises CorruptRecord when a single bit differs."""
+    def unpack(cls, packed: bytes | memoryview, key: bytes) -> Self:
+        """Undo `pack`. Raises CorruptRecord when a single bit of the record or of its key differs.
+
+        The key of a record without a bond, which an older server wrote, is not checked.
+        """
         packed = bytes(packed)
         if len(packed) < HEADER_SIZE:
             raise CorruptRecord(f"a session record of {len(packed)} bytes is too short", _revision_of(packed))
@@ -149,10 +161,13 @@ class Record:
         version_at = HEADER_SIZE + model
         state_at = version_at + version
         reply_at = state_at + state
+        end = reply_at + reply
+        if end != len(packed) and packed[end:] != _bond(key, step):
+            raise CorruptRecord("a session record was stored under another key", revision)
         return cls(
             _STATUSES[status],
             packed[HEADER_SIZE:version_at].decode(),
             packed[version_at:state_at].decode(),
             graph, revision, step, created, touched, ttl,
-            packed[state_at:reply_at], at, digest, packed[reply_at : reply_at + reply],
+            packed[state_at:reply_at], at, digest, packed[reply_at:end],
         )  # fmt: skip

@@ -122,7 +122,7 @@ class RedisStore:
         """A write as the script reads it; each shard has its part of a quota."""
         quota, shards = write.quota, len(self._tags)
         bounds = [-(-quota.max_sessions // shards), -(-quota.max_bytes // shards)] if quota else [0, 0]
-        packed = write.record.pack() if write.record is not None else b""
+        packed = write.record.pack(write.key) if write.record is not None else b""
         return [write.key, write.expected or b"", packed, *bounds]
 
     def _commit_arguments(self, now_ms: int) -> list[int | bytes]:
@@ -170,7 +170,7 @@ class RedisStore:
             return
         for keys, values in zip(groups.values(), replies, strict=True):
             for key, packed in zip(keys, values, strict=True):
-                _settle(reads[key], packed)
+                _settle(reads[key], key, packed)
 
 
 def _has_no_conflict(outcomes: list[int]) -> bool:
@@ -183,9 +183,9 @@ def _upper_bound(prefix: bytes) -> bytes:
     return b"(" + stem[:-1] + bytes([stem[-1] + 1]) if stem else b"+"
 
 
-def _settle(read: "asyncio.Future[Record | None]", packed: bytes | None) -> None:
+def _settle(read: "asyncio.Future[Record | None]", key: bytes, packed: bytes | None) -> None:
     try:
-        read.set_result(None if packed is None else Record.unpack(packed))
+        read.set_result(None if packed is None else Record.unpack(packed, key))
     except Exception as error:  # noqa: BLE001  a damaged record fails only the reads of that record
         read.set_exception(error)
         read.exception()

@@ -7,7 +7,7 @@ A tombstone is counted when it is added to `plots`, and uncounted when it is rem
 than `plots` stored tombstones without an entry: only their number is bounded, until the last one is dropped.
 """
 
-from service.sessions.store.record import FIELDS, HEADER_SIZE, MAGIC, Status, offset_of
+from service.sessions.store.record import BOND_SIZE, FIELDS, HEADER_SIZE, MAGIC, Status, offset_of
 
 # Every Redis key of a shard, after the shard's hash tag, and the Lua variable that holds it. "graves" (the
 # tombstone index) and "plots" (the same by tenant) are stored names, so they stay.
@@ -40,8 +40,8 @@ CONSTANTS = f"""
 local {", ".join(KEYS)} = unpack(KEYS)
 
 {_OFFSETS}
-local HEADER_SIZE, MAGIC = {HEADER_SIZE}, '{MAGIC.decode()}'
-local STATUS, CHECKSUM = '{_lua_format("status")}', '{_lua_format("checksum")}'
+local HEADER_SIZE, BOND_SIZE, MAGIC = {HEADER_SIZE}, {BOND_SIZE}, '{MAGIC.decode()}'
+local STATUS, STEP, CHECKSUM = '{_lua_format("status")}', '{_lua_format("step")}', '{_lua_format("checksum")}'
 local SIZES = '{_lua_format("model_size", "version_size", "state_size", "reply_size")}'
 local EXPIRED, EVICTED = {Status.EXPIRED:d}, {Status.EVICTED:d}
 local TIME, TOUCHED_TTL = '{_lua_format("touched_ms")}', '{_lua_format("touched_ms", "ttl_ms")}'
@@ -59,8 +59,8 @@ local NIBBLES = {
   0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
 }
 
-local function crc32(text)
-  local crc = 0xffffffff
+local function crc32(text, start)
+  local crc = bit.bxor(start or 0, 0xffffffff)
   for i = 1, #text do
     crc = bit.bxor(crc, text:byte(i))
     crc = bit.bxor(bit.rshift(crc, 4), NIBBLES[bit.band(crc, 15) + 1])
@@ -82,20 +82,28 @@ local function touched_of(packed)
   return #packed >= HEADER_SIZE and struct.unpack(TIME, packed, TOUCHED_MS_AT) or 0
 end
 
-local function is_whole(packed)
+-- What ties a record to its key, see record.py.
+local function bond(key, packed)
+  local step = struct.unpack(STEP, packed, STEP_AT)
+  return struct.pack(CHECKSUM, crc32(key, bit.bxor(step % 2^32, math.floor(step / 2^32))))
+end
+
+local function is_whole(key, packed)
   if #packed < HEADER_SIZE then return false end
   local model, version, state, reply = struct.unpack(SIZES, packed, MODEL_SIZE_AT)
-  return #packed == HEADER_SIZE + model + version + state + reply
+  local size = HEADER_SIZE + model + version + state + reply
+  return #packed == size  -- of an older server
+    or (#packed == size + BOND_SIZE and packed:sub(size + 1) == bond(key, packed))
 end
 
 -- The same bytes as base.tombstone, see test_redis_scripts.py. A damaged record becomes an empty tombstone.
-local function tombstone(packed, status)
-  if not is_whole(packed) then packed = string.rep('\\0', HEADER_SIZE) end
+local function tombstone(key, packed, status)
+  if not is_whole(key, packed) then packed = string.rep('\\0', HEADER_SIZE) end
   local model, version = struct.unpack(SIZES, packed, MODEL_SIZE_AT)
   local body = struct.pack(STATUS, status) .. struct.pack(SIZES, model, version, 0, 0)
     .. packed:sub(STEP_AT, TOUCHED_MS_AT - 1) .. struct.pack(TIME, now)
     .. packed:sub(TTL_MS_AT, DIGEST_AT - 1) .. string.rep('\\0', HEADER_SIZE - DIGEST_AT + 1)
-    .. packed:sub(HEADER_SIZE + 1, HEADER_SIZE + model + version)
+    .. packed:sub(HEADER_SIZE + 1, HEADER_SIZE + model + version) .. bond(key, packed)
   return MAGIC .. struct.pack(CHECKSUM, crc32(body)) .. body
 end
 
@@ -211,7 +219,7 @@ end
 -- Replace a live record with a tombstone.
 local function end_session(key, status)
   local old = redis.call('HGET', records, key)
-  if old then replace(key, old, tombstone(old, status)) end
+  if old then replace(key, old, tombstone(key, old, status)) end
   if live_size(old) == 0 then  -- missing, or damaged where it says that it is live
     for _, index in ipairs({idle, expiry, names}) do redis.call('ZREM', index, key) end
   end

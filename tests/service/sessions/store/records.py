@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -36,13 +37,18 @@ def run(store: Store, body: Callable[[Store], Awaitable[T]]) -> T:
 def record(step: int = 1, *, touched_ms: int = 0, ttl_ms: int = 10**9, size: int = 100) -> Record:
     """A live session's record of 101 + `size` bytes, with a random revision."""
     return Record(
-        Status.LIVE, "vowels", "1", b"graph678", random.randbytes(8), step, 5, touched_ms, ttl_ms, bytes(size)
+        Status.LIVE, "m1", "1", b"graph678", random.randbytes(8), step, 5, touched_ms, ttl_ms, bytes(size)
     )
 
 
 def ended(step: int = 2, *, touched_ms: int = 0, reply: int = 0) -> Record:
     """An ended session's record of 101 + `reply` bytes."""
     return replace(record(step, touched_ms=touched_ms, size=0), status=Status.ENDED, reply=bytes(reply))
+
+
+def size_of(record: Record) -> int:
+    """The bytes of a stored record; they do not depend on its key."""
+    return len(record.pack(b""))
 
 
 async def put(
@@ -76,6 +82,46 @@ async def counters(store: Store) -> Counters:
             for command, key in commands
         ]
     )
+
+
+async def held(store: Store) -> dict[bytes, Record]:
+    """Every record in a store, live or tombstone, by its key."""
+    if isinstance(store, MemoryStore):
+        return {key: record for key, (record, _) in (store._live | store._tombstones._records).items()}
+    if isinstance(store, LmdbStore):
+        with store._env.begin() as txn:
+            return {key: Record.unpack(v, key) for key, v in txn.cursor(store._tables.records)}
+    assert isinstance(store, RedisStore)
+    replies = [await store._commands.send("HGETALL", f"{tag}:records") for tag in store._tags]
+    return {key: Record.unpack(v, key) for reply in replies for key, v in dict(reply).items()}
+
+
+async def counters_of(store: Store, tenant: bytes) -> Counters:
+    """The totals that a store keeps of one tenant, where it keeps them."""
+    if isinstance(store, MemoryStore):
+        stones = store._tombstones
+        return Counters(
+            store._tenant_sessions[tenant], store._tenant_bytes[tenant],
+            len(stones._of_tenant[tenant]), stones._tenant_bytes[tenant],
+        )  # fmt: skip
+    if isinstance(store, LmdbStore):
+        with store._env.begin() as txn:
+            tombstones = store._tables._usage(txn, tenant + b"\0graves")
+            return Counters(*store._tables.tenant_usage(txn, tenant), *tombstones)
+    assert isinstance(store, RedisStore)
+    totals = Counter[str]()
+    for tag in store._tags:
+        for name in ("sessions", "bytes", "tombstones", "tombstone_bytes"):
+            field = tenant + b"\0" + name.encode()
+            totals[name] += int(await store._commands.send("HGET", f"{tag}:tenants", field) or 0)
+    return Counters(*[totals[name] for name in ("sessions", "bytes", "tombstones", "tombstone_bytes")])
+
+
+def count(records: Collection[Record]) -> Counters:
+    """What a store of these records should count."""
+    sizes = [size_of(record) for record in records]
+    live = [size for record, size in zip(records, sizes, strict=True) if record.is_live]
+    return Counters(len(live), sum(live), len(sizes) - len(live), sum(sizes) - sum(live))
 
 
 def open_raw(directory: Path) -> lmdb.Environment:

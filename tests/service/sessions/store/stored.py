@@ -1,6 +1,7 @@
 """One fixed history of commits, and everything a store holds after it, as JSON. Knows no store's code.
 
-`fixtures/0d7e622.json` was made with it from the code of that commit, whose files must stay readable.
+`fixtures/0d7e622.json` was made with it from the code of that commit, whose files must stay readable;
+`fixtures/bonded.json` from the code that added a bond to every record, which is the format written now.
 """
 
 import itertools
@@ -11,6 +12,7 @@ from typing import Any
 import lmdb
 
 FIXTURE = Path(__file__).parent / "fixtures" / "0d7e622.json"
+CURRENT_FIXTURE = FIXTURE.with_name("bonded.json")
 LIMITS = {"max_sessions": 5, "max_bytes": 4000, "min_idle_ms": 1000, "max_tombstones": 4}
 QUOTA = {"max_sessions": 2, "max_bytes": 900}  # of tenant acme
 NUM_TABLES = 7

@@ -13,7 +13,7 @@ from service.sessions.store import Limits, Record, Status
 from service.sessions.store.base import tenant_of
 from service.sessions.store.lmdb_tables import NUM_TABLES, Tables
 from service.sessions.store.room import Usage
-from tests.service.sessions.store.records import ended, record
+from tests.service.sessions.store.records import ended, record, size_of
 
 KEYS = [b"\0a", b"\0b", b"acme\0a", b"acme\0b"]
 LIMITS = Limits(max_bytes=1 << 20)
@@ -36,7 +36,7 @@ def open_tables(directory: Path, limits: Limits = LIMITS) -> tuple[lmdb.Environm
 
 
 def replace(tables: Tables, txn: "lmdb.Transaction[bytes]", key: bytes, new: Record | None) -> None:
-    packed = None if new is None else new.pack()
+    packed = None if new is None else new.pack(key)
     head = None if packed is None else Record.head(packed)
     tables.replace(txn, key, tables.head(txn, key), head, packed)
 
@@ -57,11 +57,11 @@ def test_indexes_and_totals_follow_from_the_records(
         live = {key: found for key, found in records.items() if found.is_live}
         tombstones = {key: found for key, found in records.items() if not found.is_live}
         assert [key for key, _ in tables.live(txn, b"", b"")] == sorted(live)
-        assert tables.live_usage(txn) == Usage(len(live), sum(len(r.pack()) for r in live.values()))
+        assert tables.live_usage(txn) == Usage(len(live), sum(size_of(r) for r in live.values()))
         assert tables.tombstone_usage(txn) == Usage(
-            len(tombstones), sum(len(r.pack()) for r in tombstones.values())
+            len(tombstones), sum(size_of(r) for r in tombstones.values())
         )
-        acme = [len(r.pack()) for key, r in live.items() if tenant_of(key) == b"acme"]
+        acme = [size_of(r) for key, r in live.items() if tenant_of(key) == b"acme"]
         assert tables.tenant_usage(txn, b"acme") == Usage(len(acme), sum(acme))
         longest = tables.longest_idle(txn, but=b"")
         idle_s = [r.touched_ms // 1000 for r in live.values()]
@@ -87,6 +87,6 @@ def test_a_session_becomes_a_tombstone_with_its_step(tmp_path: Path) -> None:
     with env, env.begin(write=True) as txn:
         replace(tables, txn, KEYS[0], record(7))
         tables.end(txn, KEYS[0], Status.EVICTED, 99)
-        tombstone = Record.unpack(txn.get(KEYS[0], b"", db=tables.records))
+        tombstone = Record.unpack(txn.get(KEYS[0], b"", db=tables.records), KEYS[0])
         assert (tombstone.status, tombstone.step, tombstone.touched_ms) == (Status.EVICTED, 7, 99)
         assert tables.live_usage(txn) == Usage(0, 0)

@@ -10,6 +10,7 @@ from service.errors import CorruptRecord
 from service.sessions.store.record import FIELDS, HEADER_SIZE, Head, Record, Status, new_revision, offset_of
 from tests.service.sessions.store.records import record
 
+KEY = b"acme\0call-42"
 UINT64 = st.integers(0, 2**64 - 1)
 RECORDS = st.builds(
     Record,
@@ -31,21 +32,21 @@ RECORDS = st.builds(
 
 @given(RECORDS)
 def test_a_record_is_read_as_it_was_written(original: Record) -> None:
-    packed = original.pack()
-    assert Record.unpack(packed) == original
-    assert Record.unpack(memoryview(packed)) == original
+    packed = original.pack(KEY)
+    assert Record.unpack(packed, KEY) == original
+    assert Record.unpack(memoryview(packed), KEY) == original
     assert Record.head(packed) == original.head_of(len(packed))
 
 
 @pytest.mark.promise(10)
 @pytest.mark.parametrize("position", [0, 5, 40, -1])
 def test_a_record_of_which_a_bit_differs_is_refused(position: int) -> None:
-    packed = bytearray(record().pack())
+    packed = bytearray(record().pack(KEY))
     packed[position] ^= 1
     with pytest.raises(CorruptRecord):
-        Record.unpack(bytes(packed))
+        Record.unpack(bytes(packed), KEY)
     with pytest.raises(CorruptRecord):
-        Record.unpack(bytes(packed[:20]))
+        Record.unpack(bytes(packed[:20]), KEY)
 
 
 @given(st.binary(max_size=120))
@@ -57,10 +58,10 @@ def test_the_head_of_any_bytes_can_be_read(junk: bytes) -> None:
 
 
 def test_a_damaged_record_can_be_replaced_by_its_revision() -> None:
-    packed = bytearray(record().pack())
+    packed = bytearray(record().pack(KEY))
     packed[-1] ^= 1
     with pytest.raises(CorruptRecord) as raised:
-        Record.unpack(bytes(packed))
+        Record.unpack(bytes(packed), KEY)
     stand_in = Record.unreadable(raised.value, 7)
     assert (stand_in.revision, stand_in.is_live, stand_in.step) == (bytes(packed[62:70]), True, 0)
 

@@ -11,7 +11,7 @@ from service.errors import StartupError, StoreUnavailable
 from service.sessions.store import Outcome, Record, Write
 from service.sessions.store.redis import RedisStore
 from tests.redis_server import RedisServer, needs_redis, redis_server
-from tests.service.sessions.store.records import counters
+from tests.service.sessions.store.records import counters, size_of
 from tests.service.sessions.store.redis_stores import Cutter, opened, put, record
 
 pytestmark = needs_redis
@@ -113,7 +113,7 @@ def test_nothing_acknowledged_is_lost_when_redis_is_killed(own_server: RedisServ
                 assert await store.get(key) == last
             stats = await counters(store)
             assert stats.sessions == 10
-            assert stats.bytes == sum(len(last.pack()) for last in acknowledged.values())
+            assert stats.bytes == sum(size_of(last) for last in acknowledged.values())
 
     asyncio.run(work())
 

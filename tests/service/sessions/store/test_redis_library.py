@@ -13,7 +13,7 @@ def test_the_offsets_are_those_of_the_record_counted_from_1() -> None:
         "reply_size": 19, "step": 23, "at": 31, "created_ms": 39, "touched_ms": 47, "ttl_ms": 55,
         "revision": 63, "graph": 71, "digest": 79,
     }  # fmt: skip
-    assert "local HEADER_SIZE, MAGIC = 94, 'CGR1'\n" in CONSTANTS
+    assert "local HEADER_SIZE, BOND_SIZE, MAGIC = 94, 4, 'CGR1'\n" in CONSTANTS
     assert "local SIZES = '<I2I2I4I4'\n" in CONSTANTS
 
 

@@ -9,7 +9,7 @@ from service.errors import CorruptRecord, StoreUnavailable
 from service.sessions.store import Limits, Outcome, Status, Write
 from service.sessions.store.base import tombstone
 from tests.redis_server import RedisServer, needs_redis
-from tests.service.sessions.store.records import counters
+from tests.service.sessions.store.records import counters, size_of
 from tests.service.sessions.store.redis_stores import opened, put, record
 
 pytestmark = needs_redis
@@ -69,7 +69,7 @@ def test_tombstones_of_an_older_server_are_bounded_in_number(server: RedisServer
             stored = [await store.get(b"t\0%d" % i) is not None for i in range(8)]
             assert stored == [False, False, True, True, False, False, True, True], "half, beside the old ones"
             stats = await counters(store)
-            assert (stats.tombstones, stats.tombstone_bytes) == (4, 2 * len(ended[0].pack()))
+            assert (stats.tombstones, stats.tombstone_bytes) == (4, 2 * size_of(ended[0]))
 
     asyncio.run(work())
 

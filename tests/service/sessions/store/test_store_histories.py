@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from service.sessions.store import Limits, Outcome, Quota, Record, Status, Write
 from service.sessions.store.base import tenant_of, tombstone
 from service.sessions.store.lmdb import LmdbStore
-from tests.service.sessions.store.records import Create, counters
+from tests.service.sessions.store.records import Create, counters, size_of
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
         if is_stale:
             return Outcome.CONFLICT
         if not new.is_live:
-            if len(new.pack()) > self.LIMITS.tombstones_of(b"a").num_bytes:
+            if size_of(new) > self.LIMITS.tombstones_of(b"a").num_bytes:
                 return Outcome.FULL
             self.model[key] = new
             self.drop_the_oldest()
@@ -95,8 +95,8 @@ class StoreMachine(RuleBasedStateMachine):
         return Outcome.DONE
 
     def is_over_quota(self, key: bytes, new: Record) -> bool:
-        sizes = {k: len(r.pack()) for k, r in self.live().items() if k.startswith(b"a")}
-        old, size = sizes.pop(key, 0), len(new.pack())
+        sizes = {k: size_of(r) for k, r in self.live().items() if k.startswith(b"a")}
+        old, size = sizes.pop(key, 0), size_of(new)
         if not old and len(sizes) >= self.QUOTA.max_sessions:
             return True
         return size > old and sum(sizes.values()) + size > self.QUOTA.max_bytes
@@ -109,9 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Of each tenant, while it is over its bound; then the two together are within theirs."""
         for tenant in (b"a", b"b"):
             tombstones = {k: r for k, r in self.model.items() if not r.is_live and tenant_of(k) == tenant}
-            while (
-                sum(len(r.pack()) for r in tombstones.values()) > self.LIMITS.tombstones_of(tenant).num_bytes
-            ):
+            while sum(size_of(r) for r in tombstones.values()) > self.LIMITS.tombstones_of(tenant).num_bytes:
                 oldest = min(tombstones, key=lambda k: (tombstones[k].touched_ms, k))
                 del tombstones[oldest], self.model[oldest]
 
@@ -152,9 +150,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert dict(page) == {k: r for k, r in self.live().items() if k.startswith(prefix)}
         stats = self.do(counters(self.store))
         assert stats.sessions == len(self.live())
-        assert stats.bytes == sum(len(record.pack()) for record in self.live().values())
+        assert stats.bytes == sum(size_of(record) for record in self.live().values())
         assert stats.tombstones == len(self.model) - len(self.live())
-        assert stats.tombstone_bytes == sum(len(r.pack()) for r in self.model.values() if not r.is_live)
+        assert stats.tombstone_bytes == sum(size_of(r) for r in self.model.values() if not r.is_live)
 
 
 def test_any_history_agrees_with_a_dict(create: Create) -> None:

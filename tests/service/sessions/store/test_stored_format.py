@@ -1,10 +1,14 @@
-"""Sessions stored by an older server are read as they are, and written with the same bytes.
+"""Sessions stored by an older server are read as they are, and an older server reads those stored now.
 
-`fixtures/0d7e622.json` holds what the code of commit 0d7e622 wrote after the history in `stored.py`.
+`fixtures/0d7e622.json` holds what the code of commit 0d7e622 wrote after the history in `stored.py`, and
+`fixtures/bonded.json` what is written now.
 """
 
 import asyncio
 import json
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +24,12 @@ from service.sessions.store.redis import RedisStore
 from service.state import StateLayout
 from tests.redis_server import RedisServer, needs_redis
 from tests.service.sessions.store import stored
-from tests.service.sessions.store.records import Counters, counters, put, run
+from tests.service.sessions.store.records import Counters, counters, put, run, size_of
 
 OLD: dict[str, Any] = json.loads(stored.FIXTURE.read_text())
+NOW: dict[str, Any] = json.loads(stored.CURRENT_FIXTURE.read_text())
 LIMITS = Limits(**stored.LIMITS)
+KEY = b"acme\0call-42"
 RECORD = Record(
     Status.LIVE, "größe", "12", b"\0\xff" * 4, b"\xff" * 8, 7, 1, 2, 3, b"\0s" * 9, 5, b"d" * 16, b"{}"
 )
@@ -47,7 +53,10 @@ async def play(store: Store) -> list[str]:
 
 
 def records_of(rows: stored.Rows, title: str) -> dict[bytes, Record]:
-    return {bytes.fromhex(key): Record.unpack(bytes.fromhex(value)) for key, value in rows[title]}
+    return {
+        key: Record.unpack(bytes.fromhex(value), key)
+        for key, value in ((bytes.fromhex(key), value) for key, value in rows[title])
+    }
 
 
 async def check_contents(store: Store, records: dict[bytes, Record]) -> None:
@@ -61,20 +70,44 @@ async def check_contents(store: Store, records: dict[bytes, Record]) -> None:
     for key, record in records.items():
         assert await store.get(key) == record
     assert dict(await store.scan(b"", b"", 99)) == live
-    sizes = [sum(len(record.pack()) for record in group.values()) for group in (live, tombstones)]
+    sizes = [sum(map(size_of, group.values())) - 4 * len(group) for group in (live, tombstones)]
     assert await counters(store) == Counters(len(live), sizes[0], len(tombstones), sizes[1])
     key, old = next(iter(live.items()))
-    old_size = len(old.pack())
-    new = Record.unpack(old.pack())
-    new.revision, new.step = b"newrevis", old.step + 1
+    new = replace(old, revision=b"newrevis", step=old.step + 1)
     assert await put(store, key, new, old, now_ms=50_000) is Outcome.DONE
-    assert len(new.pack()) == old_size
+    assert await store.get(key) == new
     assert await store.sweep(10**9, 99) == len(live)
 
 
+def read_by_an_older_server(packed: bytes) -> Record:
+    """As commit 0d7e622 reads a record: it knows no bond, and no key."""
+    header = struct.Struct("<HHHIIQQQQQ8s8s16s")
+    magic, checksum = struct.unpack_from("<4sI", packed)
+    assert magic == b"CGR1" and zlib.crc32(packed[8:]) == checksum
+    status, model, version, state, reply, step, at, created, touched, ttl, *rest = header.unpack_from(
+        packed, 8
+    )
+    revision, graph, digest = rest
+    parts, start = [], 94
+    for size in (model, version, state, reply):
+        parts.append(packed[start : start + size])
+        start += size
+    return Record(
+        Status(status), parts[0].decode(), parts[1].decode(), graph, revision, step, created, touched, ttl,
+        parts[2], at, digest, parts[3],
+    )  # fmt: skip
+
+
 def test_a_record_has_the_same_bytes() -> None:
-    assert RECORD.pack().hex() == OLD["record"]
-    assert Record.unpack(bytes.fromhex(OLD["record"])) == RECORD
+    assert RECORD.pack(KEY).hex() == NOW["record"]
+    assert Record.unpack(bytes.fromhex(NOW["record"]), KEY) == RECORD
+
+
+def test_a_record_of_an_older_server_is_read_under_any_key_and_ours_by_an_older_server() -> None:
+    """So that old and new replicas share a store during an upgrade, and a rollback loses nothing."""
+    assert Record.unpack(bytes.fromhex(OLD["record"]), b"") == RECORD
+    assert read_by_an_older_server(bytes.fromhex(OLD["record"])) == RECORD
+    assert read_by_an_older_server(RECORD.pack(KEY)) == RECORD
 
 
 @pytest.mark.promise(10)
@@ -104,7 +137,7 @@ def test_an_lmdb_directory_is_opened_as_it_is(tmp_path: Path) -> None:
 
 def test_an_lmdb_directory_is_written_with_the_same_bytes(tmp_path: Path) -> None:
     assert run(LmdbStore(tmp_path / "sessions", LIMITS), play) == OLD["outcomes"]
-    assert stored.lmdb_rows(tmp_path / "sessions") == OLD["lmdb"]
+    assert stored.lmdb_rows(tmp_path / "sessions") == NOW["lmdb"]
 
 
 @needs_redis
@@ -128,4 +161,4 @@ def test_a_redis_database_is_written_with_the_same_bytes(server: RedisServer) ->
             return await stored.redis_rows(client)
 
     assert run(RedisStore(server.url, LIMITS), play) == OLD["outcomes"]
-    assert asyncio.run(read()) == OLD["redis"]
+    assert asyncio.run(read()) == NOW["redis"]
