@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ from service.http import (
     Tenants,
 )
 from service.logs import open_access_log
-from service.predict import Generator, OpenInference, Predictor
+from service.metrics import Turns
+from service.predict import Aside, Generator, OpenInference, Predictor
 from service.repository import (
     Hardware,
     Loader,
@@ -54,6 +56,8 @@ logger = logging.getLogger(__name__)
 SWEEP_EVERY_S = 1.0
 ROLLOUT_EVERY_S = 0.2
 MAX_RETIRE_EVERY_S = 60.0
+# How long a thread runs while others wait: of Python's 5 ms, a step that waits several times has 20.
+SWITCH_S = 0.001
 TRIED_FILE = "tried-models"  # the models that have been loaded before
 RETAINED_FOLDER = "retained-models"
 RATES_FILE = "rates"  # requests of tenants, counted by all workers
@@ -67,6 +71,7 @@ class Application:
 
     gate: Gate
     asgi: AsgiAdapter
+    turns: Turns
 
 
 @contextlib.asynccontextmanager
@@ -106,13 +111,17 @@ async def running(
         )
         await retirement.load_retained()
         readiness = Readiness(repository, store)
+        aside = Aside()
+        stack.callback(aside.stop)
         gate = Gate(
-            _router(settings, repository, sessions, readiness),
+            _router(settings, repository, sessions, readiness, aside),
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
             access_log=_access_log(stack, settings),
         )
+        turns = Turns()
+        stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
         _repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
         if settings.models_poll_s:
             reloader = Reloader(repository, settings.models_dir, loader, loaded=on_disk, stop=stop)
@@ -123,9 +132,9 @@ async def running(
             rollout = Rollout(repository, shared)
             await rollout.follow()
             _repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
-        _freeze_garbage()
+        _tune_interpreter()
         logger.info("ready: models %d, sessions in %s", len(list(repository)), settings.store)
-        yield Application(gate, AsgiAdapter(gate))
+        yield Application(gate, AsgiAdapter(gate), turns)
 
 
 def create_store(settings: Settings) -> Store:
@@ -227,7 +236,9 @@ async def _open_store(stack: contextlib.AsyncExitStack, store: Store) -> Store:
     return store
 
 
-def _router(settings: Settings, repository: Repository, sessions: Sessions, readiness: Readiness) -> Router:
+def _router(
+    settings: Settings, repository: Repository, sessions: Sessions, readiness: Readiness, aside: Aside
+) -> Router:
     """The use cases behind the inference routes, and the documented application behind all others."""
     predictor = Predictor(
         repository,
@@ -236,12 +247,15 @@ def _router(settings: Settings, repository: Repository, sessions: Sessions, read
         max_steps=settings.max_steps,
         timeout_s=settings.request_timeout_s,
         clock=asyncio.get_running_loop().time,
+        max_reply_bytes=settings.max_reply_bytes,
+        aside=aside,
     )
     documented = api.build(
         repository=repository,
         resources=Resources(sessions, repository.get, max_ttl_s=settings.session_max_ttl_s),
         readiness=readiness,
         max_sequences=settings.max_sequences,
+        max_reply_bytes=settings.max_reply_bytes,
     )
     open_inference = OpenInference(predictor, max_body_bytes=settings.max_body_bytes)
     return Router(predictor, Generator(predictor), open_inference, ApplicationHandler(documented))
@@ -282,8 +296,9 @@ async def _repeated(every_s: float, work: Callable[[], Awaitable[object]], failu
             logger.exception(failure)  # a bug; the next time may succeed
 
 
-def _freeze_garbage() -> None:
-    """What exists now stays: the collector need not examine it again, nor run so often."""
+def _tune_interpreter() -> None:
+    """What exists now stays: the collector need not examine it again, or run so often. Threads take turns."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
+    sys.setswitchinterval(SWITCH_S)

@@ -17,6 +17,8 @@ CellgateError
 │   ├── EmptySequence            422  no time step
 │   ├── SequenceTooLong          422  too many time steps
 │   ├── TooManySequences         422  too many sequences
+│   ├── TooManyValues            422  too many JSON values
+│   ├── ReplyTooLarge            422  the reply would be too large
 │   ├── SessionNotSupported      422  the model needs the whole sequence, or has no state
 │   ├── GenerationNotSupported   422  the model's task is not language, or it has no probabilities
 │   └── BadExport                422  not an exported session, or a modified one
@@ -168,6 +170,14 @@ class SequenceTooLong(InvalidField, code="sequence_too_long", title="Sequence to
 
 class TooManySequences(InvalidField, code="too_many_sequences", title="Too many sequences"):
     """The request has more sequences than the server accepts."""
+
+
+class TooManyValues(InvalidField, code="too_many_values", title="Too many values"):
+    """The body has more JSON values than the server reads in one request."""
+
+
+class ReplyTooLarge(InvalidField, code="reply_too_large", title="Reply too large"):
+    """The reply would have more bytes than the server sends; nothing was computed."""
 
 
 class SessionNotSupported(BadInput, status=422, code="session_not_supported", title="Sessions not supported"):

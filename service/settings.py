@@ -126,6 +126,9 @@ class Settings(BaseModel):
 
     # Request limits
     max_body_bytes: int = Field(16 << 20, ge=1, description="maximum size of a request body")
+    max_reply_bytes: int = Field(
+        64 << 20, ge=1 << 10, description="maximum size that a reply could have; above it: 422, nothing runs"
+    )
     max_sequences: int = Field(1024, ge=1, description="maximum sequences in one request")
     max_steps: int = Field(20_000, ge=1, description="maximum time steps in one sequence of one request")
     request_timeout_s: float = Field(30, gt=0, description="time limit to compute a request (s); then 504")

@@ -4,6 +4,7 @@ They know names, shapes, dtypes and meanings; they know nothing of the manifest'
 Runtime or of HTTP.
 """
 
+import json
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -271,6 +272,11 @@ class OutputSpec(Spec):
         if self.labels and self.dims != (len(self.labels),):
             raise ValueError(f"output {self.name!r}: {len(self.labels)} labels for dims {list(self.dims)}")
         return self
+
+    @cached_property
+    def longest_label(self) -> int:
+        """Characters of the longest label as JSON, with the comma after it."""
+        return max((len(json.dumps(label)) for label in self.labels), default=4) + 1
 
 
 def _is_in(value: float, dtype: str) -> bool:

@@ -9,10 +9,10 @@ HTTP.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FailFast
 
 from service.errors import InvalidField, NonFinite, SessionMismatch, WrongShape
 from service.manifest import InputSpec, StateDType, StateSpec
@@ -33,7 +33,7 @@ class StateTensor(BaseModel):
 
     name: str
     dtype: StateDType
-    shape: tuple[int, ...]
+    shape: Annotated[tuple[int, ...], FailFast()]
     grows: int | None = None  # position of an axis that may be shorter than in `shape`
 
     @property

@@ -17,7 +17,6 @@ from service.errors import (
     BadRequest,
     CellgateError,
     InvalidField,
-    InvalidJson,
     MethodNotAllowed,
     NotFound,
     UnsupportedMediaType,
@@ -31,7 +30,12 @@ Errors are `application/problem+json` (RFC 9457): `code` is stable, `pointer` le
 
 
 def build(
-    *, repository: Repository, resources: Resources, readiness: Readiness, max_sequences: int
+    *,
+    repository: Repository,
+    resources: Resources,
+    readiness: Readiness,
+    max_sequences: int,
+    max_reply_bytes: int,
 ) -> FastAPI:
     """The application around loaded models and an opened session store."""
     app = FastAPI(
@@ -49,7 +53,7 @@ def build(
     openapi.add_docs(app)
     app.include_router(predict.build())
     app.include_router(models.build(repository))
-    app.include_router(sessions.build(resources))
+    app.include_router(sessions.build(resources, max_reply_bytes=max_reply_bytes))
     app.include_router(health.build(readiness))
     app.include_router(v2.build(repository, readiness, max_sequences=max_sequences))
     return app
@@ -65,8 +69,6 @@ async def _raise_validation_error(request: Request, error: Exception) -> NoRetur
 def _translate_validation_error(error: RequestValidationError, content_type: str) -> CellgateError:
     fault = error.errors()[0]
     where, *path = fault["loc"]
-    if fault["type"] == "json_invalid":
-        return InvalidJson(f"the body is not JSON: {fault['ctx']['error']}")
     if where != "body":
         return InvalidField(f"{where} parameter {'/'.join(map(str, path))}: {fault['msg']}")
     if not path and content_type.partition(";")[0] != "application/json":

@@ -19,6 +19,7 @@ from service.errors import (
     NonFiniteOutput,
     Overloaded,
     RateLimited,
+    ReplyTooLarge,
     SequenceTooLong,
     SessionCapacity,
     SessionConflict,
@@ -28,6 +29,7 @@ from service.errors import (
     SessionQuota,
     StoreUnavailable,
     TooManySequences,
+    TooManyValues,
     Unauthorized,
     UnknownModel,
     UnknownSession,
@@ -46,8 +48,8 @@ WITH_BODY: Kinds = (BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType)
 
 # What several routes have in common.
 MODEL: Kinds = (UnknownModel, UnknownVersion)
-VALUES: Kinds = (InvalidJson, InvalidField, WrongShape, NonFinite)
-SEQUENCES: Kinds = (*VALUES, EmptySequence, SequenceTooLong, TooManySequences)
+VALUES: Kinds = (InvalidJson, InvalidField, WrongShape, NonFinite, TooManyValues)
+SEQUENCES: Kinds = (*VALUES, EmptySequence, SequenceTooLong, TooManySequences, ReplyTooLarge)
 LIVE_SESSION: Kinds = (UnknownSession, SessionGone, CorruptRecord, StoreUnavailable)
 NEW_SESSION: Kinds = (SessionQuota, SessionCapacity, StoreUnavailable)
 STEPS: Kinds = (

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
+from service.api.bodies import BoundedRoute
 from service.api.errors import LIVE_SESSION, MODEL, NEW_SESSION, VALUES, errors
 from service.api.schemas import (
     CreateSessionBody,
@@ -18,9 +19,11 @@ from service.api.schemas import (
     SessionReply,
     SessionsReply,
 )
+from service.codec.sizes import check_reply
 from service.errors import (
     BadExport,
     InvalidField,
+    ReplyTooLarge,
     SessionExists,
     SessionMismatch,
     SessionNotSupported,
@@ -30,6 +33,7 @@ from service.names import check_session_name
 from service.sequence import Array
 from service.sessions import MEDIA_TYPE, Record, Resources
 
+JSON_OF_A_BYTE = 7  # characters, at most: "false," of a boolean; 26 of the 8 bytes of a float64
 LAST_MS = 253_402_300_799_000  # the last second of the year 9999, the latest that `datetime` can express
 
 
@@ -45,13 +49,13 @@ Replace = Annotated[bool, Query(description="true: replace a live session of tha
 BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 
 
-def build(resources: Resources) -> APIRouter:
+def build(resources: Resources, *, max_reply_bytes: int) -> APIRouter:
     """The routes below /sessions."""
-    router = APIRouter(tags=["sessions"])
+    router = APIRouter(tags=["sessions"], route_class=BoundedRoute)
     _add_list(router, resources)
     _add_files(router, resources)  # before the others, whose names in a path may contain anything
     _add_copies(router, resources)
-    _add_session(router, resources)
+    _add_session(router, resources, max_reply_bytes)
     _add_changes(router, resources)
     return router
 
@@ -131,9 +135,10 @@ def _add_copies(router: APIRouter, resources: Resources) -> None:
         return describe(session, record, resources.now_ms())
 
 
-def _add_session(router: APIRouter, resources: Resources) -> None:
+def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) -> None:
     @router.get(
-        "/sessions/{session:path}", responses=errors(InvalidField, *LIVE_SESSION, *MODEL, SessionMismatch)
+        "/sessions/{session:path}",
+        responses=errors(InvalidField, ReplyTooLarge, *LIVE_SESSION, *MODEL, SessionMismatch),
     )
     async def show_session(
         tenant: Tenant,
@@ -144,6 +149,7 @@ def _add_session(router: APIRouter, resources: Resources) -> None:
         record = await resources.read(tenant, check_session_name(session))
         reply = describe(session, record, resources.now_ms())
         if state:
+            check_reply(len(record.state) * JSON_OF_A_BYTE, max_reply_bytes)
             tensors = resources.state_of(record)
             reply.state = {name: _nested_list(array) for name, array in tensors.items()}
         return reply

@@ -17,7 +17,8 @@ from service.api.v2_schemas import (
     ServerMetadata,
     TensorMetadata,
 )
-from service.codec.tensors import DATATYPES, takes_lengths
+from service.codec.tensor import DATATYPES
+from service.codec.tensors import takes_lengths
 from service.errors import Draining, SessionExists, StoreUnavailable, UnsupportedEncoding
 from service.http import V2
 from service.manifest import Manifest

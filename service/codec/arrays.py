@@ -15,6 +15,7 @@ from service.errors import BadInput, EmptySequence, InvalidField, NonFinite, Seq
 from service.manifest import InputSpec, Manifest
 from service.sequence import Array
 
+NO_NULL = "null: this model takes no missing values"
 FEW = 8192  # numbers; with more, BLAS may start threads of its own
 _SQUARES = {  # of the largest number of each type that has infinities
     "float16": 65504.0**2,
@@ -162,7 +163,13 @@ def _decode_input(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> A
     if not isinstance(rows, list | np.ndarray):
         raise InvalidField(f"expected a list of rows, got {kind(rows)}", pointer=pointer)
     check_num_steps(len(rows), max_steps, pointer)
-    return fit(_array_of(rows, spec, pointer), spec, pointer)
+    array = _array_of(rows, spec, pointer)
+    try:
+        return fit(array, spec, pointer)
+    except NonFinite:
+        if spec.missing == "error" and array.dtype.kind == "f":
+            _check_no_null(array, pointer)
+        raise
 
 
 def _token_ids(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Any:
@@ -193,7 +200,8 @@ def _array_of(rows: list[Any] | Array, spec: InputSpec, pointer: str) -> Array:
             return rows.astype(np.float64, copy=False)
         if rows.shape[1:] == spec.dims and types is _INTEGERS and rows.dtype.kind == "i":
             return rows
-        rows = rows.tolist()
+        _check_values(_lists(rows[:1]), spec, types, spec.dims, pointer)  # the shape is wrong in each row
+        rows = _lists(rows)
     _check_values(rows, spec, types, spec.dims, pointer)
     if types is not _INTEGERS:
         return np.array(rows, np.float64 if types is _NUMBERS else np.bool_)  # null becomes NaN
@@ -224,9 +232,24 @@ def _check_values(
         elif entry is None and types is _NUMBERS and spec.missing == "nan":
             continue
         elif entry is None and spec.missing == "error":
-            raise InvalidField("null: this model takes no missing values", pointer=at)
+            raise InvalidField(NO_NULL, pointer=at)
         elif type(entry) not in types:
             raise InvalidField(f"expected {_EXPECTED[types]}, got {kind(entry)}", pointer=at)
+
+
+def _check_no_null(array: Array, pointer: str) -> None:
+    """Raises InvalidField at the first NaN: what `fast_json` makes of a null."""
+    if (is_null := np.isnan(array)).any():
+        _, at = _first(array, is_null, pointer)
+        raise InvalidField(NO_NULL, pointer=at)
+
+
+def _lists(rows: Array) -> list[Any]:
+    """The JSON that `fast_json` read as an array: null in the place of NaN."""
+    lists: list[Any] = (
+        np.where(np.isnan(rows), None, rows) if rows.dtype.kind == "f" else rows  # type: ignore[call-overload]
+    ).tolist()
+    return lists
 
 
 def _first(array: Array, where: Array, pointer: str) -> tuple[Any, str]:

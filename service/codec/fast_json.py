@@ -3,44 +3,83 @@
 It knows simdjson (Langdale & Lemire, The VLDB Journal 28, 2019) and orjson; it knows nothing of requests.
 """
 
+from collections.abc import Callable
+from itertools import accumulate, chain, islice
+from math import inf
+from operator import mul
 from typing import Any
 
 import numpy as np
 import orjson
 import simdjson
 
+from service.codec import bounds
+
 SMALL_BODY = 512  # bytes below which orjson and numpy's own conversion are faster
 MAX_MEMBERS = (
     64  # of an object: simdjson finds a name by a linear search, so reading all takes quadratic time
 )
+MAX_DIMS = 4  # of a rectangle beside the first
+FEW_ROWS = 4096  # examined at once, during which no other thread runs
 _PLAIN = (str, int, float, type(None))  # bool is an int
+_NUMBERS_OR_NULL = frozenset({int, float, type(None)})
 
 
 class _Refused(Exception):
     """A document that simdjson reads differently from orjson, or not at all."""
 
 
-def loads(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
+def loads(body: bytes, *, max_sequences: float = inf, small_body: int = SMALL_BODY) -> Any:
     """The same as orjson.loads, but each rectangle of numbers in `sequences` is an array.
 
-    An array is [rows, width] or [rows]: int64 if every number is an integer of 64 bits, else float64, in
-    which integers beyond 2^53 are rounded and 1 equals 1.0; `arrays.is_rounded` finds those that matter.
-    There is one grammar: a document that simdjson refuses is read by orjson. Raises orjson.JSONDecodeError.
+    An array is [rows, width] or [rows], or has further axes: int64 if every number is an integer of 64 bits,
+    else float64, in which null is NaN, integers beyond 2^53 are rounded and 1 equals 1.0; `arrays.is_rounded`
+    finds those that matter. More than `max_sequences` are read by orjson. There is one grammar: a document
+    that simdjson refuses is read by orjson. Raises orjson.JSONDecodeError or TooManyValues.
     """
     if len(body) < small_body:
         return orjson.loads(body)
-    try:
-        root = simdjson.Parser().parse(body)
-        document = _members(root)
-        if not isinstance(document.get("sequences"), simdjson.Array):
+
+    def read(document: dict[str, Any]) -> None:
+        sequences = document.get("sequences")
+        if not isinstance(sequences, simdjson.Array) or len(sequences) > max_sequences:
             raise _Refused
-        document["sequences"] = [_sequence(entry) for entry in document["sequences"]]
-        document = {name: _plain(value) for name, value in document.items()}
+        document["sequences"] = [_sequence(entry) for entry in sequences]
+        for name, value in document.items():
+            if name != "sequences":
+                document[name] = _plain(value)
+
+    return _loads(body, read)
+
+
+def loads_tensors(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
+    """The same, of a document whose `inputs` are objects: each rectangle of numbers in `data` is an array."""
+    if len(body) < small_body:
+        return orjson.loads(body)
+
+    def read(document: dict[str, Any]) -> None:
+        inputs = document.get("inputs")
+        if not isinstance(inputs, simdjson.Array) or len(inputs) > MAX_MEMBERS:
+            raise _Refused
+        document["inputs"] = [_tensor(entry) for entry in inputs]
+        for name, value in document.items():
+            if name != "inputs":
+                document[name] = _small(value)
+
+    return _loads(body, read)
+
+
+def _loads(body: bytes, read: Callable[[dict[str, Any]], None]) -> Any:
+    """The document, whose members `read` makes Python's or numpy's."""
+    bounds.check_values(body)
+    try:
+        document = _members(simdjson.Parser().parse(body))
+        read(document)
         # simdjson reads deeper lists as if they were flat; the number of brackets shows an additional list.
         if body.count(b"[") != _num_brackets(document):
             raise _Refused
     except (ValueError, RuntimeError, _Refused):
-        return orjson.loads(body)
+        return bounds.loads(body)
     return document
 
 
@@ -63,9 +102,16 @@ def _sequence(entry: Any) -> Any:
         members["steps"] = _rectangle(steps)
     elif isinstance(steps, simdjson.Object):
         members["steps"] = {name: _input(value) for name, value in _members(steps).items()}
-    elif not isinstance(steps, str):
+    elif not isinstance(steps, str) and "steps" in members:
         raise _Refused
     return {name: value if name == "steps" else _scalar(value) for name, value in members.items()}
+
+
+def _tensor(entry: Any) -> dict[str, Any]:
+    return {
+        name: _rectangle(value) if name == "data" and isinstance(value, simdjson.Array) else _small(value)
+        for name, value in _members(entry).items()
+    }
 
 
 def _input(value: Any) -> Any:
@@ -74,19 +120,39 @@ def _input(value: Any) -> Any:
 
 
 def _rectangle(rows: Any) -> Any:
-    """[rows, width] or [rows], int64 or float64. Raises _Refused for anything else."""
+    """[rows, *dims], int64 or float64. Raises _Refused for anything else."""
     try:
-        first: Any = rows[0]
-        if not isinstance(first, simdjson.Array):
-            return _numbers(rows, type(first) is int)
-        width = len(first)
-        if set(map(len, rows)) == {width}:
-            number: Any = first[0]
-            are_integers = type(number) is int and {int}.issuperset(map(type, first))
-            return _numbers(rows, are_integers).reshape(len(rows), width)
+        shape = _shape(rows, MAX_DIMS)
+        first = rows
+        for _ in shape[1:]:
+            first = first[0]
+        are_integers = type(first[0]) is int and (len(shape) == 1 or {int}.issuperset(map(type, first)))
+        try:
+            return _numbers(rows, are_integers).reshape(shape)
+        except (TypeError, ValueError):
+            return _numbers_or_null(rows, shape)
     except (TypeError, IndexError) as error:  # no rows, or a value in them that is not a number
         raise _Refused from error
-    raise _Refused
+
+
+def _shape(rows: Any, max_dims: int) -> tuple[int, ...]:
+    """Of lists that are all equally long at each level. Raises _Refused if they differ."""
+    first: Any = rows[0]
+    if not isinstance(first, simdjson.Array):
+        return (len(rows),)
+    if isinstance(first[0], simdjson.Array):
+        if not max_dims:
+            raise _Refused
+        inner = _shape(first, max_dims - 1)
+        if any(_shape(row, max_dims - 1) != inner for row in rows):
+            raise _Refused
+        return (len(rows), *inner)
+    remaining, widths = iter(rows), {len(first)}
+    while len(widths) == 1 and (few := set(map(len, islice(remaining, FEW_ROWS)))):
+        widths |= few
+    if len(widths) > 1:
+        raise _Refused
+    return (len(rows), len(first))
 
 
 def _numbers(rows: simdjson.Array, are_integers: bool) -> Any:
@@ -99,11 +165,40 @@ def _numbers(rows: simdjson.Array, are_integers: bool) -> Any:
     return np.frombuffer(rows.as_buffer(of_type="d"))
 
 
+def _numbers_or_null(rows: simdjson.Array, shape: tuple[int, ...]) -> Any:
+    """[rows, width], with NaN for null; JSON has no other NaN. Row by row, so that other threads can run."""
+    if len(shape) != 2 or shape[1] > FEW_ROWS:
+        raise _Refused
+    numbers: Any = np.empty(shape)
+    row: Any
+    for index, row in enumerate(rows):
+        values = row.as_list() if isinstance(row, simdjson.Array) else [row]
+        if not _NUMBERS_OR_NULL.issuperset(map(type, values)):
+            raise _Refused
+        numbers[index] = values
+    return numbers
+
+
 def _plain(value: Any) -> Any:
-    """A member of the document: `sequences`, which are read already, or a scalar, or a list of scalars."""
+    """A member of the document: a scalar, or a list of scalars."""
     if isinstance(value, simdjson.Array):
+        if len(value) > FEW_ROWS:
+            raise _Refused
         return [_scalar(entry) for entry in value]
-    return value if isinstance(value, list) else _scalar(value)
+    return _scalar(value)
+
+
+def _small(value: Any, max_dims: int = MAX_DIMS) -> Any:
+    """A value of a few: scalars, and lists and objects of them."""
+    if isinstance(value, _PLAIN):
+        return value
+    if not max_dims:
+        raise _Refused
+    if isinstance(value, simdjson.Array):
+        if len(value) > MAX_MEMBERS:
+            raise _Refused
+        return [_small(entry, max_dims - 1) for entry in value]
+    return {name: _small(entry, max_dims - 1) for name, entry in _members(value).items()}
 
 
 def _scalar(value: Any) -> Any:
@@ -113,12 +208,12 @@ def _scalar(value: Any) -> Any:
     raise _Refused
 
 
-def _num_brackets(document: dict[str, Any]) -> int:
-    """The number of "[" in a document: one for each list, and one for each row of an array."""
-    total = sum([1 for value in document.values() if isinstance(value, list)])
-    for entry in document["sequences"]:
-        steps = entry["steps"] if isinstance(entry, dict) else entry
-        for value in steps.values() if isinstance(steps, dict) else (steps,):
-            if isinstance(value, np.ndarray):
-                total += len(value) + 1 if value.ndim == 2 else 1
-    return total
+def _num_brackets(value: Any) -> int:
+    """The number of "[" in a value's JSON: one for each list, one for each row of an array, and in texts."""
+    if isinstance(value, np.ndarray):
+        return 1 + int(sum(accumulate(value.shape[:-1], mul)))
+    if isinstance(value, list):
+        return 1 + sum(map(_num_brackets, value))
+    if isinstance(value, dict):
+        return sum(map(_num_brackets, chain(value, value.values())))
+    return str.count(value, "[") if isinstance(value, str) else 0

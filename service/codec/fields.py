@@ -4,13 +4,13 @@ A mistake is an `InvalidField` with a JSON pointer (RFC 6901) to the value at fa
 the rules of names; it knows nothing of models.
 """
 
-import re
 from collections.abc import Callable, Set
 from typing import Any
 
 import numpy as np
 import orjson
 
+from service.codec import bounds
 from service.errors import InvalidField, InvalidJson
 from service.names import MAX_STEP, SESSION_NAME, SESSION_NAME_RULE
 
@@ -24,12 +24,12 @@ _KINDS = {
 }
 
 
-def parse_object(body: bytes, loads: Callable[[bytes], Any] = orjson.loads) -> dict[str, Any]:
-    """The members of the JSON object that is the body. Raises InvalidJson or InvalidField."""
+def parse_object(body: bytes, loads: Callable[[bytes], Any] = bounds.loads) -> dict[str, Any]:
+    """The members of the JSON object that is the body. Raises InvalidJson, InvalidField or TooManyValues."""
     try:
         document = loads(body)
     except orjson.JSONDecodeError as error:
-        hint = "; NaN and Infinity are not JSON" if re.search(rb"\b(NaN|Infinity)\b", body) else ""
+        hint = "; NaN and Infinity are not JSON" if b"NaN" in body or b"Infinity" in body else ""
         raise InvalidJson(f"the body is not JSON: {error}{hint}") from error
     if not isinstance(document, dict):
         raise InvalidField(f"expected an object, got {kind(document)}", pointer="")

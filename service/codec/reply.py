@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 
 from service.codec import text
+from service.codec.numbers import writable
 from service.errors import CellgateError
 from service.manifest import InputSpec, OutputSpec
 from service.sequence import Array
@@ -87,7 +88,7 @@ def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> N
 def _writable(output: Array) -> Any:
     """An array, or a number, that orjson writes. NaN and infinities become null."""
     if output.ndim:
-        return np.ascontiguousarray(output)
+        return writable(output)
     # A float32 is written in its own digits. ONNX Runtime's int64 is numpy's longlong, unknown to orjson.
     return output[()] if output.dtype.kind == "f" else output.item()
 

@@ -5,11 +5,12 @@ It knows the manifest and JSON; it knows nothing of HTTP, the session store or s
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import orjson
 
+from service.codec import bounds
 from service.codec.arrays import check_window, decode_inputs, is_rounded
 from service.codec.fast_json import SMALL_BODY, loads
 from service.codec.fields import (
@@ -74,8 +75,11 @@ class Item:
 
 
 def parse(body: bytes, *, max_sequences: int) -> Document:
-    """Read the envelope of a request. Raises InvalidJson, InvalidField or TooManySequences."""
-    document = parse_object(body, loads)
+    """Read the envelope of a request. Raises a BadInput."""
+    is_large = len(body) >= SMALL_BODY
+    document = (
+        parse_object(body, partial(loads, max_sequences=max_sequences)) if is_large else parse_object(body)
+    )
     refuse_unknown(document, _FIELDS)
     sequences = document.get("sequences")
     if not isinstance(sequences, list) or not sequences:
@@ -95,7 +99,7 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
         returns,
         read_flag(document, "trim_padding"),
         read_names(document, "outputs"),
-        body if len(body) >= SMALL_BODY else b"",
+        body if is_large else b"",
     )
 
 
@@ -116,7 +120,7 @@ def _read_exactly(document: Document, index: int, manifest: Manifest) -> Any:
     """A sequence of a large body; its numbers are read again if the model needs more digits than float64."""
     sequence = document.sequences[index]
     if is_rounded(sequence.get("steps") if isinstance(sequence, dict) else sequence, manifest):
-        document.sequences, document.body = orjson.loads(document.body)["sequences"], b""
+        document.sequences, document.body = bounds.loads(document.body)["sequences"], b""
     return document.sequences[index]
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from service.codec import tensors
-from service.codec.tensors import Tensor
+from service.codec import tensor, tensors
+from service.codec.fast_json import loads_tensors
+from service.codec.tensor import Tensor
 from service.errors import BadHeader, BodyTooLarge, InvalidField, InvalidJson, UnsupportedEncoding
 from service.manifest import Manifest
 from service.names import MAX_SEQUENCE_ID, MAX_SEQUENCE_ID_LENGTH, MAX_STEP
@@ -47,6 +48,10 @@ class Inference:
     end: bool = False
     at: int | None = None
 
+    def writes_bytes(self, output: str) -> bool:
+        """Whether an output is written as bytes, not as JSON."""
+        return self.as_bytes.get(output, self.as_bytes[""])
+
 
 def decompress(body: bytes, coding: bytes, *, max_bytes: int) -> bytes:
     """Undo a content coding. Raises UnsupportedEncoding, BodyTooLarge or BadHeader."""
@@ -74,9 +79,10 @@ def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inferen
     blob = memoryview(body)
     length = len(body) if json_length is None else _read_json_length(json_length, len(body))
     if json_length is not None and length == 0:
-        return Inference(inputs=tensors.raw_input(manifest, blob), as_bytes={"": True})
+        return Inference(inputs=tensor.raw_input(manifest, blob), as_bytes={"": True})
+    json = body if length == len(body) else body[:length]
     try:
-        document = orjson.loads(blob[:length])
+        document = loads_tensors(json)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -88,7 +94,7 @@ def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inferen
     outputs, as_bytes = _read_outputs(document)
     as_bytes[""] = _flag(parameters, "binary_data_output")
     return Inference(
-        inputs=tensors.read_inputs(document.get("inputs"), blob[length:]),
+        inputs=tensor.read_inputs(document.get("inputs"), blob[length:], json),
         id=request_id,
         outputs=outputs,
         as_bytes=as_bytes,
@@ -135,7 +141,7 @@ def encode_reply(
         head["id"] = inference.id
     if parameters:
         head["parameters"] = parameters
-    as_bytes = {name for name in outputs if inference.as_bytes.get(name, inference.as_bytes[""])}
+    as_bytes = {name for name in outputs if inference.writes_bytes(name)}
     return tensors.write(head, outputs, as_bytes)
 
 

@@ -73,6 +73,8 @@ class Worker:
         """
         if not self.is_alive:
             raise Draining("the server is stopping")
+        if not sequences:  # nothing would ever end, and so settle it
+            return
         reply = _Reply(self._loop.create_future(), len(sequences))
         if not self._is_running:
             self._start()

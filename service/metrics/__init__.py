@@ -5,5 +5,6 @@ that count; each of those owns its counters and hands them over when they are re
 """
 
 from service.metrics.batching import Counts
+from service.metrics.turns import Turns
 
-__all__ = ["Counts"]
+__all__ = ["Counts", "Turns"]

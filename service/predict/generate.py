@@ -15,9 +15,12 @@ from service.codec import generation as generations
 from service.codec.generation import Generation
 from service.codec.reply import encode_generation
 from service.codec.request import Item
+from service.codec.sizes import check_reply, generation_bytes
 from service.errors import NonFiniteOutput
+from service.manifest import Manifest
+from service.predict.aside import LARGE_BODY
 from service.predict.predictor import Predictor
-from service.predict.request import Reply, Request
+from service.predict.request import Decode, Decoded, Reply, Request
 from service.predict.sampling import draw
 from service.repository import Model
 from service.sequence import Array, Sequence, State
@@ -31,15 +34,18 @@ class Generator:
 
     async def generate(self, body: bytes, *, tenant: str = "") -> Reply:
         """Answer a body of `POST /generate`. Raises a CellgateError."""
-        generation = generations.parse(body)
+        is_large = len(body) > LARGE_BODY
+        parse = functools.partial(generations.parse, body)
+        generation = await self._predictor.aside.run(parse) if is_large else parse()
         model = self._predictor.repository.get(generation.model, generation.version)
         seed = generation.seed if generation.seed is not None else secrets.randbits(32)
+        decode: Decode = functools.partial(self._decode, generation)
+        if is_large:
+            decode = await self._predictor.aside.run(functools.partial(Decoded, decode, 1, model.manifest))
         request = Request(
             model,
             1,
-            lambda _, manifest: generations.decode_prompt(
-                generation, manifest, max_steps=self._predictor.max_steps
-            ),
+            decode,
             functools.partial(_encode, seed),
             functools.partial(_compute, generation, seed),
             lambda item, _: generation.digest(item.inputs[0]),
@@ -50,6 +56,12 @@ class Generator:
         run = self._predictor.start(request)
         body = await run.answer_only()
         return Reply(body, model.name, run.version, 1, run.steps)
+
+    def _decode(self, generation: Generation, _: int, manifest: Manifest) -> Item:
+        item = generations.decode_prompt(generation, manifest, max_steps=self._predictor.max_steps)
+        size = generation_bytes(manifest.inputs[0], generation.max_steps)
+        check_reply(size, self._predictor.max_reply_bytes, "/max_steps")
+        return item
 
 
 async def _compute(

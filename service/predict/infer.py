@@ -14,14 +14,18 @@ import numpy as np
 
 from service.codec import tensors, v2
 from service.codec.request import Item
+from service.codec.sizes import check_reply, tensor_bytes
 from service.codec.v2 import Inference, SequenceId
 from service.errors import InvalidField
 from service.manifest import Manifest
 from service.names import v2_session_name
+from service.predict.aside import LARGE_BODY
 from service.predict.predictor import Predictor
-from service.predict.request import ChooseOutputs, Reply, Request, every_output, outputs_named
+from service.predict.request import ChooseOutputs, Decoded, Reply, Request, every_output, outputs_named
 from service.repository import Model
 from service.sequence import Array, Sequence
+
+LARGE_REPLY = 256 << 10  # bytes, above which it is written aside
 
 
 class OpenInference:
@@ -29,6 +33,7 @@ class OpenInference:
 
     def __init__(self, predictor: Predictor, *, max_body_bytes: int) -> None:
         self._predictor = predictor
+        self._aside = predictor.aside
         self._max_body_bytes = max_body_bytes
 
     async def infer(
@@ -42,19 +47,30 @@ class OpenInference:
         """Answer one request. Raises a CellgateError: a tensor has all rows, so a reply cannot be partial."""
         model = self._predictor.repository.get(name, version)
         coding = headers.get(b"content-encoding", b"identity").strip().lower()
-        plain = v2.decompress(body, coding, max_bytes=self._max_body_bytes)
-        inference = v2.parse(plain, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
+        is_large = len(body) > LARGE_BODY or coding != b"identity"
+        parse = partial(self._parse, model, headers, coding, body)
+        inference = await self._aside.run(parse) if is_large else parse()
         if inference.sequence_id is None:
-            return await self._infer_rows(model, inference)
+            return await self._infer_rows(model, inference, is_large=is_large)
         return await self._infer_in_session(
-            model, inference, inference.sequence_id, tenant, is_pinned=version is not None
+            model,
+            inference,
+            inference.sequence_id,
+            tenant,
+            is_pinned=version is not None,
+            is_large=is_large,
         )
 
-    async def _infer_rows(self, model: Model, inference: Inference) -> Reply:
-        rows, steps = self._rows(inference, model.manifest)
+    def _parse(self, model: Model, headers: Mapping[bytes, bytes], coding: bytes, body: bytes) -> Inference:
+        plain = v2.decompress(body, coding, max_bytes=self._max_body_bytes)
+        return v2.parse(plain, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
+
+    async def _infer_rows(self, model: Model, inference: Inference, *, is_large: bool) -> Reply:
+        read = partial(self._rows, inference, model.manifest)
+        rows, steps = await self._aside.run(read) if is_large else read()
         outputs = _choose(inference)
         returns = _returns(inference, outputs, model.manifest)
-        _check_size(model, outputs, len(rows), steps if returns == "all" else 1)
+        size = self._check_size(model, inference, outputs, len(rows), steps if returns == "all" else 1)
 
         def decode(index: int, _: Manifest) -> Item:
             return Item(rows[index].steps, kept=rows[index].kept)
@@ -62,11 +78,22 @@ class OpenInference:
         request = Request(model, len(rows), decode, partial(_pack, outputs), returns=returns, outputs=outputs)
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         sequences = await run.compute_all()
-        arrays = _stack(sequences, steps, outputs, model)
-        return _reply(inference, model, model.version, arrays, sequences=len(rows), steps=run.steps)
+
+        def write() -> Reply:
+            arrays = _stack(sequences, steps, outputs, model, keep_all=returns == "all")
+            return _reply(inference, model, model.version, arrays, sequences=len(rows), steps=run.steps)
+
+        return await self._aside.run(write) if size > LARGE_REPLY else write()
 
     async def _infer_in_session(
-        self, model: Model, inference: Inference, sequence_id: SequenceId, tenant: str, *, is_pinned: bool
+        self,
+        model: Model,
+        inference: Inference,
+        sequence_id: SequenceId,
+        tenant: str,
+        *,
+        is_pinned: bool,
+        is_large: bool,
     ) -> Reply:
         session = v2_session_name(model.name, sequence_id)
         outputs = _choose(inference)
@@ -75,7 +102,7 @@ class OpenInference:
             rows, steps = self._rows(inference, manifest)
             if len(rows) != 1:
                 raise InvalidField(f"a request with a sequence_id needs a batch of 1, got {len(rows)}")
-            _check_size(model, outputs, 1, steps)
+            self._check_size(model, inference, outputs, 1, steps)
             (row,) = rows
             return Item(
                 row.steps,
@@ -91,7 +118,7 @@ class OpenInference:
         request = Request(
             model,
             1,
-            decode,
+            await self._aside.run(partial(Decoded, decode, 1, model.manifest)) if is_large else decode,
             partial(_pack, outputs),
             returns=returns,
             is_pinned=is_pinned,
@@ -103,7 +130,11 @@ class OpenInference:
         version, step, stored = v2.unpack_outputs(await run.answer(0), name)
         arrays = {name: stored[name] for name in inference.outputs or stored}
         parameters = {"sequence_id": sequence_id, "step": step}
-        return _reply(inference, model, version, arrays, sequences=1, steps=run.steps, parameters=parameters)
+        write = partial(
+            _reply, inference, model, version, arrays, sequences=1, steps=run.steps, parameters=parameters
+        )
+        is_large = sum([array.nbytes for array in arrays.values()]) > LARGE_REPLY
+        return await self._aside.run(write) if is_large else write()
 
     def _rows(self, inference: Inference, manifest: Manifest) -> tuple[list[tensors.Row], int]:
         return tensors.rows_of(
@@ -112,6 +143,24 @@ class OpenInference:
             max_rows=self._predictor.max_sequences,
             max_steps=self._predictor.max_steps,
         )
+
+    def _check_size(
+        self, model: Model, inference: Inference, outputs: ChooseOutputs, rows: int, steps: int
+    ) -> int:
+        """The bytes that the reply can have. Raises ReplyTooLarge if they are too many."""
+        specs, dtypes = model.manifest.outputs, model.output_dtypes
+        size = sum(
+            [
+                tensor_bytes(
+                    dtypes[index],
+                    rows * steps * math.prod(specs[index].dims),
+                    as_bytes=inference.writes_bytes(specs[index].name),
+                )
+                for index in outputs(model.manifest)
+            ]
+        )
+        check_reply(size, self._predictor.max_reply_bytes)
+        return size
 
 
 def _distinguishing(outputs: tuple[str, ...], manifest: Manifest) -> tuple[str, ...]:
@@ -135,25 +184,15 @@ def _returns(inference: Inference, outputs: ChooseOutputs, manifest: Manifest) -
     return "all" if has_steps else "last"
 
 
-def _check_size(model: Model, outputs: ChooseOutputs, rows: int, steps: int) -> None:
-    """Raises WrongShape if the outputs would be too large for one reply."""
-    manifest, dtypes = model.manifest, model.output_dtypes
-    tensors.check_outputs(
-        sum(
-            [
-                rows * steps * math.prod(manifest.outputs[index].dims) * np.dtype(dtypes[index]).itemsize
-                for index in outputs(manifest)
-            ]
-        )
-    )
-
-
-def _stack(sequences: list[Sequence], steps: int, outputs: ChooseOutputs, model: Model) -> dict[str, Array]:
+def _stack(
+    sequences: list[Sequence], steps: int, outputs: ChooseOutputs, model: Model, *, keep_all: bool
+) -> dict[str, Array]:
     """Each output by name, [batch, time, *dims]."""
     arrays: dict[str, Array] = {}
     for index in outputs(model.manifest):
         spec = model.manifest.outputs[index]
-        arrays[spec.name] = tensors.stack(sequences, steps, spec, model.output_dtypes[index], index)
+        dtype = model.output_dtypes[index]
+        arrays[spec.name] = tensors.stack(sequences, steps, spec, dtype, index, keep_all=keep_all)
     return arrays
 
 

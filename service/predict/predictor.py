@@ -12,12 +12,23 @@ from math import inf
 from service.codec import reply as replies
 from service.codec import request as requests
 from service.errors import CellgateError
+from service.predict.aside import LARGE_BODY, Aside, is_large
 from service.predict.kept import opening_state
-from service.predict.request import Reply, Request, first_output, outputs_named
+from service.predict.request import (
+    Decode,
+    Decoded,
+    Reply,
+    ReplyBudget,
+    Request,
+    first_output,
+    outputs_named,
+)
 from service.predict.session_run import SessionRun
 from service.repository import Model, Repository
 from service.sequence import Sequence
 from service.sessions import Sessions
+
+STARTED_AT_ONCE = 128  # sequences of one request, before the event loop answers others
 
 
 class Predictor:
@@ -32,26 +43,39 @@ class Predictor:
         max_steps: int,
         timeout_s: float,
         clock: Callable[[], float],
+        max_reply_bytes: int = 64 << 20,
+        aside: Aside | None = None,
     ) -> None:
+        """`aside`: reads and writes what is large; None: one of its own, which is never stopped."""
         self.repository = repository
         self.max_sequences = max_sequences
         self.max_steps = max_steps
+        self.max_reply_bytes = max_reply_bytes
+        self.aside = aside or Aside()
         self._sessions = sessions
         self._timeout_s = timeout_s
         self._clock = clock  # the event loop's: deadlines are compared with it
 
     async def predict(self, body: bytes, *, tenant: str = "") -> Reply:
         """Answer a body of `POST /predict`. Raises a CellgateError if there is no answer to any sequence."""
-        document = requests.parse(body, max_sequences=self.max_sequences)
+        is_large = len(body) > LARGE_BODY
+        parse = partial(requests.parse, body, max_sequences=self.max_sequences)
+        document = await self.aside.run(parse) if is_large else parse()
+        model = self.repository.get(document.model, document.version)
+        num_sequences = len(document.sequences)
+        decode: Decode = partial(requests.decode_item, document, max_steps=self.max_steps)
+        if is_large:
+            decode = await self.aside.run(partial(Decoded, decode, num_sequences, model.manifest))
         request = Request(
-            self.repository.get(document.model, document.version),
-            len(document.sequences),
-            partial(requests.decode_item, document, max_steps=self.max_steps),
+            model,
+            num_sequences,
+            decode,
             _encode_first if not document.outputs else partial(_encode_named, document.outputs),
             returns=document.returns,
             is_pinned=document.version is not None,
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
+            budget=ReplyBudget(self.max_reply_bytes),
         )
         run = self.start(request)
         if request.num_sequences == 1:
@@ -65,22 +89,36 @@ class Predictor:
     def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
         deadline = self._clock() + min(timeout_s, self._timeout_s)
-        return Run(request, self.repository, self._sessions, deadline)
+        return Run(request, self.repository, self._sessions, deadline, self.aside)
 
 
 class Run:
     """One request while it is answered."""
 
-    def __init__(self, request: Request, repository: Repository, sessions: Sessions, deadline: float) -> None:
+    def __init__(
+        self, request: Request, repository: Repository, sessions: Sessions, deadline: float, aside: Aside
+    ) -> None:
         self.deadline = deadline  # on the event loop's clock
         self.steps = 0  # computed so far, for the access log
         self.version = request.model.version  # that answered; a session may be on an older one
         self._request = request
-        self._in_session = SessionRun(request, repository, sessions, deadline)
+        self._aside = aside
+        self._in_session = SessionRun(request, repository, sessions, deadline, aside)
 
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence. A sequence that fails does not fail the others: its entry is the error."""
-        return await asyncio.gather(*(self._answer_or_error(i) for i in range(self._request.num_sequences)))
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[bytes]] = []
+        try:
+            for index in range(self._request.num_sequences):
+                if index and index % STARTED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+                tasks.append(loop.create_task(self._answer_or_error(index)))
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
 
     async def answer(self, index: int) -> bytes:
         """The encoded answer to one sequence. Every error points at the sequence, or at a value in it."""
@@ -105,7 +143,8 @@ class Run:
             model, item, opening_state(model, item), keep_all=request.keeps_all(model), deadline=self.deadline
         )
         self.steps += sequence.steps
-        return request.encode(model, sequence, session=None, step=None)
+        encode = partial(request.encode, model, sequence, session=None, step=None)
+        return await self._aside.run(encode) if is_large(sequence) else encode()
 
     async def compute_all(self) -> list[Sequence]:
         """The computed sequences of a request without sessions. The first error fails the whole request.

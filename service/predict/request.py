@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.codec.request import Item
-from service.errors import InvalidField, SessionNotSupported
+from service.codec.sizes import check_reply, prediction_bytes
+from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
 from service.repository import Model
 from service.sequence import Sequence, State
@@ -51,6 +52,7 @@ async def compute_steps(
 
 
 ChooseOutputs = Callable[[Manifest], tuple[int, ...]]  # which of a model's outputs a reply holds, in order
+Decode = Callable[[int, Manifest], Item]  # the sequence at an index, for a model of this manifest
 
 
 def first_output(manifest: Manifest) -> tuple[int, ...]:  # noqa: ARG001
@@ -83,7 +85,7 @@ class Request:
 
     model: Model
     num_sequences: int
-    decode: Callable[[int, Manifest], Item]  # called again if a session is on another version
+    decode: Decode  # called again if a session is on another version
     encode: Encode
     compute: Compute = compute_steps
     digest: Callable[[Item, bool], bytes] = Item.digest  # tells a request of a session from any other
@@ -91,6 +93,7 @@ class Request:
     is_pinned: bool = False  # whether the request names the version, so that a session must be on it
     tenant: str = ""
     outputs: ChooseOutputs = first_output
+    budget: "ReplyBudget | None" = None  # None: the API bounds its reply itself
 
     def keeps_all(self, model: Model) -> bool:
         """Whether the answer holds the output of every step."""
@@ -107,10 +110,54 @@ class Request:
         if item.session is not None and not manifest.chunkable:
             reason = "has no state" if manifest.causal else "reads each sequence from both ends"
             raise SessionNotSupported(f"{model.name} {reason}", pointer=f"/sequences/{index}/session")
-        if self.keeps_all(model) and not self._has_steps(manifest):
+        keeps_all = self.keeps_all(model)
+        if keeps_all and not self._has_steps(manifest):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
+        if self.budget is not None and (keeps_all or self.num_sequences > 1):
+            outputs = [(manifest.outputs[i], model.output_dtypes[i]) for i in self.outputs(manifest)]
+            self.budget.reserve(index, prediction_bytes(outputs, item.steps if keeps_all else 1))
         return item
 
     def _has_steps(self, manifest: Manifest) -> bool:
         """Whether some output is there for every step; the others are the last step's then."""
         return any(manifest.outputs[index].steps == "all" for index in self.outputs(manifest))
+
+
+class ReplyBudget:
+    """The bytes that all predictions of one reply can have together."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._reserved: dict[int, int] = {}  # by the index of the sequence
+        self._total = 0
+
+    def reserve(self, index: int, size: int) -> None:
+        """Reserve the bytes of a prediction that is about to be computed. Raises ReplyTooLarge."""
+        total = self._total + size - self._reserved.get(index, 0)
+        check_reply(total, self._max_bytes)
+        self._reserved[index] = size
+        self._total = total
+
+
+class Decoded:
+    """A `Decode` whose sequences have been decoded for one manifest, all at once; others are when called."""
+
+    def __init__(self, decode: Decode, num_sequences: int, manifest: Manifest) -> None:
+        self._decode = decode
+        self._manifest = manifest
+        self._outcomes = [self._try(index) for index in range(num_sequences)]
+
+    def __call__(self, index: int, manifest: Manifest) -> Item:
+        """The sequence. Raises the BadInput that it is refused with."""
+        if manifest is not self._manifest:
+            return self._decode(index, manifest)
+        outcome = self._outcomes[index]
+        if isinstance(outcome, CellgateError):
+            raise outcome
+        return outcome
+
+    def _try(self, index: int) -> Item | CellgateError:
+        try:
+            return self._decode(index, self._manifest)
+        except CellgateError as error:
+            return error

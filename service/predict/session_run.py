@@ -8,10 +8,12 @@ It knows the session rules and the models; it knows nothing of HTTP or JSON.
 """
 
 import logging
+from functools import partial
 from typing import NamedTuple
 
 from service.codec.request import Item
 from service.errors import ModelLoading, NotFound, SessionMismatch
+from service.predict.aside import Aside, is_large
 from service.predict.kept import check_unchanged, opening_state
 from service.predict.request import Request
 from service.repository import Model, Repository
@@ -32,11 +34,14 @@ class Answer(NamedTuple):
 class SessionRun:
     """Runs the sequences of one request that belong to sessions."""
 
-    def __init__(self, request: Request, repository: Repository, sessions: Sessions, deadline: float) -> None:
+    def __init__(
+        self, request: Request, repository: Repository, sessions: Sessions, deadline: float, aside: Aside
+    ) -> None:
         self._request = request
         self._repository = repository
         self._sessions = sessions
         self._deadline = deadline
+        self._aside = aside
 
     async def answer(self, index: int, item: Item, session: str) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
@@ -77,7 +82,8 @@ class SessionRun:
             model, item, _state_of(model, item, opened), keep_all=keep_all, deadline=self._deadline
         )
         steps = sequence.steps
-        reply = request.encode(model, sequence, session=session, step=opened.step + steps)
+        encode = partial(request.encode, model, sequence, session=session, step=opened.step + steps)
+        reply = await self._aside.run(encode) if is_large(sequence) else encode()
         written = await sessions.commit(
             opened,
             model.binding,

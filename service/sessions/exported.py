@@ -12,7 +12,7 @@ import struct
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from service.errors import BadExport, NonFinite
 from service.names import MAX_STEP
@@ -22,6 +22,7 @@ from service.state import StateLayout, StateTensor
 MAGIC = b"CGSX"
 FORMAT = 1
 MEDIA_TYPE = "application/vnd.cellgate.session"
+MAX_HEADER_BYTES = 64 << 10  # some hundred tensors
 _PREFIX = struct.Struct("<4sHI32s")
 
 Hex8 = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
@@ -38,7 +39,7 @@ class Header(BaseModel):
     model: str
     version: str
     graph: Hex8
-    tensors: tuple[StateTensor, ...]
+    tensors: Annotated[tuple[StateTensor, ...], FailFast()]
     step: Count
     created_ms: Count
     ttl_ms: Count
@@ -76,13 +77,15 @@ def read(blob: bytes) -> tuple[Header, Record]:
     _, version, length, checksum = _PREFIX.unpack_from(blob)
     if version != FORMAT:
         raise BadExport(f"the file has format {version}, this server reads {FORMAT}")
+    if length > MAX_HEADER_BYTES:
+        raise BadExport(f"the header has {length} bytes, the maximum is {MAX_HEADER_BYTES}")
     rest = blob[_PREFIX.size :]
     if hashlib.sha256(rest).digest() != checksum:
         raise BadExport("the file does not match its checksum: it is incomplete or was changed")
     try:
         header = Header.model_validate_json(rest[:length])
     except ValidationError as error:
-        fault: Any = error.errors()[0]
+        fault: Any = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise BadExport(
             f"the header's {'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}"
         ) from error

@@ -3,8 +3,10 @@
 Each change happens between two requests of a session, within its turn, and by compare-and-set.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from service.errors import CorruptRecord, InvalidField, SessionMismatch, SessionNotSupported
@@ -17,6 +19,7 @@ from service.sessions.store.base import tenant_of
 from service.sessions.store.record import Record, new_revision
 from service.state import StateLayout, StateTensor, describe
 
+LARGE_FILE = 64 << 10  # bytes; a larger one is read in a thread, and others are answered meanwhile
 MAX_SCANNED = 10  # pages of the store read for one page of a single model's sessions
 
 
@@ -175,7 +178,8 @@ class Resources:
 
         Raises BadExport, NonFinite, UnknownModel, UnknownVersion, SessionMismatch or SessionExists.
         """
-        header, record = exported.read(blob)
+        read = partial(exported.read, blob)
+        header, record = await asyncio.to_thread(read) if len(blob) > LARGE_FILE else read()
         home = self._find_home(header.model, version or header.version)
         _require_same(header.tensors, home)
         if version is None and home.binding.graph != record.graph:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from service.codec.tensors import DATATYPES
+from service.codec.tensor import DATATYPES
 from service.manifest import DType, InputSpec, Manifest, OutputSpec, StateSpec
 from service.specs import Spec
 from tests.service.codec.bodies import KINDS, TWO, manifest

@@ -28,13 +28,16 @@ class Ready:
 class Api:
     """The application with loaded models and an empty memory store, called without a server."""
 
-    def __init__(self, repository: Repository, readiness: Ready | None = None) -> None:
+    def __init__(
+        self, repository: Repository, readiness: Ready | None = None, *, max_reply_bytes: int = 1 << 20
+    ) -> None:
         self.sessions = Sessions(MemoryStore(Limits()), ttl_s=60, clock=SteadyClock(None))
         self._app = build(
             repository=repository,
             resources=Resources(self.sessions, repository.get, max_ttl_s=3600),
             readiness=readiness or Ready(),
             max_sequences=16,
+            max_reply_bytes=max_reply_bytes,
         )
 
     def openapi(self) -> dict[str, Any]:

@@ -8,13 +8,13 @@ import pytest
 
 from service.api import build
 from service.errors import (
-    BadRequest,
     CellgateError,
     InvalidField,
     InvalidJson,
     MethodNotAllowed,
     NotFound,
     StoreUnavailable,
+    TooManyValues,
     UnsupportedMediaType,
 )
 from service.repository.repository import Repository
@@ -36,7 +36,13 @@ def request(method: str, path: str, *, readiness: Ready | None = None, **fields:
     """The response of the application alone; what it raises is raised here, as it is in the gate."""
     broken = cast(Any, Broken())
     repository, resources = cast(Repository, broken), cast(Resources, broken)
-    app = build(repository=repository, resources=resources, readiness=readiness or Ready(), max_sequences=1)
+    app = build(
+        repository=repository,
+        resources=resources,
+        readiness=readiness or Ready(),
+        max_reply_bytes=1 << 20,
+        max_sequences=1,
+    )
 
     async def call() -> httpx.Response:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
@@ -104,7 +110,10 @@ def test_the_methods_of_a_path_are_in_the_header_allow() -> None:
         (b'{"step": true}', "application/json", InvalidField, "/step"),
         (b'{"stepp": 1}', "application/json", InvalidField, "/stepp"),
         (b"[]", "application/json", InvalidField, ""),
-        (b"\xff", "application/json", BadRequest, None),
+        (b"\xff", "application/json", InvalidJson, None),
+        (b'{"state":[' + b"[" * 100_000, "application/json", InvalidJson, None),  # it was a RecursionError
+        (b"{%b}" % b",".join(b'"%d":1' % i for i in range(65)), "application/json", InvalidField, ""),
+        (b'{"state":{"h":[%b]}}' % b",".join([b"[]"] * 200_000), "application/json", TooManyValues, None),
     ],
 )
 def test_a_bad_body_is_translated(

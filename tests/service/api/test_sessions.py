@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from service.api.sessions import LAST_MS, describe
-from service.errors import BadExport, InvalidField, SessionExists, UnknownSession
+from service.errors import BadExport, InvalidField, ReplyTooLarge, SessionExists, UnknownSession
+from service.repository import Repository
 from service.sessions import Record
 from service.sessions.store import Status
 from tests.service.api.parts import Api
@@ -31,6 +32,14 @@ def test_a_session_is_created_with_a_state_and_shown_with_it(api: Api) -> None:
     with pytest.raises(SessionExists):
         create(api)
     assert api.request("PUT", "/sessions/call?replace=true", json={}).json()["step"] == 0
+
+
+def test_a_state_that_is_too_large_for_a_reply_is_not_shown(repository: Repository) -> None:
+    api = Api(repository, max_reply_bytes=7 * 1024 - 1)
+    create(api)
+    assert api.request("GET", "/sessions/call").json()["state_bytes"] == 1024
+    with pytest.raises(ReplyTooLarge):
+        api.request("GET", "/sessions/call?state=true")
 
 
 def test_an_exported_session_is_imported_forked_migrated_and_deleted(api: Api) -> None:

@@ -33,6 +33,19 @@ async def run(worker: Worker, sequence: Sequence) -> Sequence:
     return sequence
 
 
+def test_no_sequences_are_answered_at_once() -> None:
+    """The reply was settled with its last sequence: so never, without any."""
+
+    async def body() -> None:
+        engine = SumEngine()
+        scheduler = Scheduler(max_batch=4, chunk_steps=2, max_waiting=9)
+        worker = Worker(scheduler, FakeRunner(engine, "inline", FakePlace()))
+        await asyncio.wait_for(worker.predict(), 30)
+        await asyncio.wait_for(worker.stop(), 30)
+
+    asyncio.run(body())
+
+
 class Snare:
     """An input without a length once it has been queued: a bug in the next schedule."""
 

@@ -1,5 +1,6 @@
 """`/v2`'s `infer` around an engine that sums: rows of a batch, and sequences that continue."""
 
+import asyncio
 import gzip
 from typing import Any
 
@@ -12,6 +13,7 @@ from service.errors import (
     CellgateError,
     DeadlineExceeded,
     InvalidField,
+    ReplyTooLarge,
     SessionConflict,
     SessionExists,
     UnknownModel,
@@ -220,5 +222,36 @@ def test_one_bad_row_fails_the_request() -> None:
         assert raised.value.status == 500
         with pytest.raises(UnknownModel):
             await server.open_inference.infer("z", None, {}, b"{}")
+
+    run(body)
+
+
+def test_no_rows_are_answered_without_any() -> None:
+    """They were never answered: there was no last row to wait for."""
+
+    async def body() -> None:
+        for returns, shape in [("all", [0, 2, 1]), ("last", [0, 1, 1])]:
+            inputs = [{"name": "x", "datatype": "FP32", "shape": [0, 2, 1], "data": []}]
+            raw = orjson.dumps({"inputs": inputs, "parameters": {"return": returns}})
+            reply = await asyncio.wait_for(Server().open_inference.infer("m", None, {}, raw), 30)
+            (output,) = orjson.loads(reply.body)["outputs"]
+            assert (output["shape"], output["data"]) == (shape, [])
+
+    run(body)
+
+
+def test_a_reply_that_could_be_too_large_is_refused_in_both_forms() -> None:
+    async def body() -> None:
+        server = Server()
+        server.predictor.max_reply_bytes = 40
+        assert output_of(await server.infer([1, 2])) == [1, 3]
+        with pytest.raises(ReplyTooLarge):
+            await server.infer([1, 2, 3])
+        reply = await server.infer([1] * 10, binary_data_output=True)
+        assert len(reply.body) - (reply.json_length or 0) == 40
+        with pytest.raises(ReplyTooLarge):
+            await server.infer([1] * 11, binary_data_output=True)
+        with pytest.raises(ReplyTooLarge):
+            await server.infer([1, 2, 3], sequence_id=7, sequence_start=True)
 
     run(body)

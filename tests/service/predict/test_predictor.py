@@ -13,11 +13,13 @@ from service.errors import (
     DeadlineExceeded,
     InternalError,
     InvalidField,
+    ReplyTooLarge,
     TooManySequences,
     UnknownModel,
     UnknownVersion,
 )
 from service.manifest import Manifest
+from service.predict.predictor import STARTED_AT_ONCE
 from service.predict.request import Request
 from tests.service.predict.parts import SUMS, Parts, run
 
@@ -138,3 +140,47 @@ def _decode(_index: int, _manifest: Manifest) -> Item:
 
 def _encode(*_: object, **__: object) -> bytes:
     return b"encoded"
+
+
+@pytest.mark.parametrize("returns", ["last", "all"])
+def test_what_the_reply_has_no_room_for_is_not_computed(returns: str) -> None:
+    """A few token ids led to gigabytes: of each step, as many numbers as the vocabulary has words."""
+
+    async def body() -> None:
+        parts = Parts()
+        parts.predictor.max_reply_bytes = 1200
+        rows = [{"steps": [[1]], "session": name} for name in "abcd"]
+        answers = await parts.predict(*rows, **{"return": returns})
+        assert [answer.get("step") for answer in answers] == [1, 1, None, None]
+        assert {answer["error"]["code"] for answer in answers[2:]} == {"reply_too_large"}
+        assert [answer["error"]["pointer"] for answer in answers[2:]] == ["/sequences/2", "/sequences/3"]
+        parts.predictor.max_reply_bytes = 600
+        with pytest.raises(ReplyTooLarge, match="could have 872 bytes, the maximum is 600"):
+            await parts.predict([[1]] * 20, **{"return": "all"})
+        assert len(await parts.predict([[1]] * 20, **{"return": "last"})) == 1
+        computed = [chunk.steps for batch in parts.engines["1"].batches for chunk in batch.chunks]
+        assert sum(computed) == 22
+
+    run(body)
+
+
+def test_a_request_starts_its_sequences_in_parts() -> None:
+    """Thousands of them, started in one turn of the event loop, would delay all others."""
+
+    async def body() -> None:
+        parts = Parts()
+        parts.predictor.max_sequences = 3 * STARTED_AT_ONCE
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        answers = await parts.predict(*[[[]]] * parts.predictor.max_sequences)
+        counting.cancel()
+        assert {answer["error"]["code"] for answer in answers} == {"wrong_shape"} and turns >= 3
+
+    run(body)

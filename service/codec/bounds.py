@@ -1,0 +1,42 @@
+"""How much JSON is read at all: counted in a body's bytes, before a value of it is made.
+
+A Python value takes up to thirty times its JSON (`[]`), and the interpreter does nothing else while it is
+made. So there is a bound on both: the values of a body, and those of them that become Python objects. It
+knows no request.
+"""
+
+from typing import Any
+
+import orjson
+
+from service.errors import TooManyValues
+
+MAX_VALUES = 2_000_000  # of one body: simdjson reads them within some 30 ms
+MAX_OBJECTS = 200_000  # of them outside of rectangles of numbers: orjson makes them within some 20 ms
+
+
+def check_values(body: bytes) -> None:
+    """Refuse a body with more values than are read in any form. Raises TooManyValues."""
+    if len(body) > MAX_VALUES and (count := _count(body)) > MAX_VALUES:
+        raise TooManyValues(
+            f"the body has {count} JSON values, the maximum is {MAX_VALUES}; send several requests, "
+            "or binary tensors to /v2"
+        )
+
+
+def loads(body: bytes) -> Any:
+    """The same as orjson.loads, of at most `MAX_OBJECTS` values. Raises TooManyValues or JSONDecodeError."""
+    if len(body) > MAX_OBJECTS and (count := _count(body)) > MAX_OBJECTS:
+        raise TooManyValues(
+            f"the body has {count} JSON values which are not rectangles of numbers, the maximum is "
+            f"{MAX_OBJECTS}; send several requests"
+        )
+    return orjson.loads(body)
+
+
+def _count(body: bytes) -> int:
+    """At least as many as there are values: each follows a comma, or opens a list or an object.
+
+    Names of members count too, at most, and so do the signs within texts.
+    """
+    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
