@@ -3,6 +3,9 @@
 The manifest knows names, shapes and meanings; it knows nothing of ONNX Runtime, HTTP or PyTorch.
 """
 
+import errno
+import os
+import stat
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -44,6 +47,7 @@ __all__ = [
 
 MANIFEST_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
+MAX_MANIFEST_BYTES = 1 << 28  # of a tokenizer and its vocabulary, above all
 
 Task = Literal["classify", "label", "forecast", "language"]
 
@@ -175,9 +179,20 @@ class Manifest(Spec):
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read `model.json` from a version folder. Raises OSError, or pydantic.ValidationError."""
-        return cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        return cls.model_validate_json(_read(folder / MANIFEST_FILE))
 
     def write(self, folder: Path) -> None:
         """Write `model.json` into a version folder."""
         text = self.model_dump_json(indent=1, exclude_defaults=False)
         (folder / MANIFEST_FILE).write_text(text + "\n")
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file: a pipe could block for ever, a device have no end. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if status.st_size > MAX_MANIFEST_BYTES:
+            raise OSError(errno.EFBIG, f"larger than {MAX_MANIFEST_BYTES} bytes")
+        return file.read(status.st_size)

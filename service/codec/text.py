@@ -4,11 +4,23 @@ No mark of beginning or end is added to a text: so its pieces, cut between token
 whole.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
-from service.errors import InvalidField, StartupError
+from service.errors import CellgateError, InvalidField, StartupError
 from service.manifest import InputSpec
+
+NUM_TRIED = 16  # tokens
+
+
+class TokenizerError(Exception):
+    """The library has refused a tokenizer or a text."""
+
+
+class TokenizerPanic(TokenizerError):
+    """The library has run into a bug of its own."""
 
 
 def check(spec: InputSpec) -> None:
@@ -16,15 +28,17 @@ def check(spec: InputSpec) -> None:
     if spec.tokenizer is None:
         return
     try:
-        vocabulary = _load(spec.tokenizer).get_vocab()
+        with _library_errors():
+            vocabulary = _load(spec.tokenizer).get_vocab()
     except ImportError as error:
         raise StartupError(
             f"input {spec.name!r} takes text: pip install cellgate[text] (the tokenizers library)"
         ) from error
-    except Exception as error:  # the library raises nothing narrower
+    except TokenizerError as error:
         raise StartupError(f"input {spec.name!r}: the tokenizer cannot be read: {error}") from error
     if vocabulary != spec.ids:
         raise StartupError(f"input {spec.name!r}: the tokenizer and the vocabulary differ")
+    _try(spec)
 
 
 def encode(spec: InputSpec, text: str, pointer: str) -> list[int]:
@@ -32,11 +46,12 @@ def encode(spec: InputSpec, text: str, pointer: str) -> list[int]:
     if spec.tokenizer is None:
         raise InvalidField(f"input {spec.name!r} takes no text: it has no tokenizer", pointer=pointer)
     tokenizer = _load(spec.tokenizer)
-    if spec.unknown is None and (fault := _find_unknown(tokenizer, text)):
-        raise InvalidField(fault, pointer=pointer)
     try:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    except Exception as error:  # the library raises nothing narrower
+        with _library_errors():
+            if spec.unknown is None and (fault := _find_unknown(tokenizer, text)):
+                raise InvalidField(fault, pointer=pointer)
+            ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    except TokenizerError as error:
         raise InvalidField(f"the tokenizer cannot read the text: {error}", pointer=pointer) from error
     return ids
 
@@ -53,7 +68,42 @@ def decode(spec: InputSpec, ids: list[int]) -> str | None:
 def _load(tokenizer: str) -> Any:
     from tokenizers import Tokenizer  # an optional dependency
 
-    return Tokenizer.from_str(tokenizer)
+    loaded = Tokenizer.from_str(tokenizer)
+    # They would add tokens to a text, or drop some without a word.
+    loaded.no_padding()
+    loaded.no_truncation()
+    return loaded
+
+
+@contextlib.contextmanager
+def _library_errors() -> Iterator[None]:
+    """What the library raises as TokenizerError. It panics, too, which is no `Exception`."""
+    try:
+        yield
+    except (CellgateError, ImportError):
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise TokenizerError(str(error)) from error
+        if type(error).__name__ == "PanicException":
+            raise TokenizerPanic(str(error)) from error
+        raise
+
+
+def _try(spec: InputSpec) -> None:
+    """Use a tokenizer on its first tokens: if it panics, or ends the process, then at the load.
+
+    Raises StartupError.
+    """
+    tokenizer, tokens = _load(spec.tokenizer or ""), list(spec.ids)[:NUM_TRIED]
+    try:
+        with _library_errors():
+            tokenizer.encode(" ".join(tokens), add_special_tokens=False)
+            tokenizer.decode([spec.ids[token] for token in tokens])
+    except TokenizerPanic as error:
+        raise StartupError(f"input {spec.name!r}: the tokenizer fails on a text: {error}") from error
+    except TokenizerError:  # it may refuse a text, such as one with spaces
+        return
 
 
 def _find_unknown(tokenizer: Any, text: str) -> str | None:

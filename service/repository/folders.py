@@ -23,9 +23,18 @@ from service.state import StateLayout
 
 def find_versions(root: Path) -> Iterator[Path]:
     """Version folders below `root`, in order. Folders with other names are skipped."""
-    for model in sorted(path for path in root.glob("*") if path.is_dir() and MODEL_NAME.fullmatch(path.name)):
-        versions = [p for p in model.glob("*") if p.is_dir() and MODEL_VERSION.fullmatch(p.name)]
+    for model in sorted(
+        path for path in root.glob("*") if MODEL_NAME.fullmatch(path.name) and _is_folder(path)
+    ):
+        versions = [p for p in model.glob("*") if MODEL_VERSION.fullmatch(p.name) and _is_folder(p)]
         yield from sorted(versions, key=lambda path: int(path.name))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a folder that lets this user list it, but not enter it
+        return False
 
 
 def list_versions(root: Path) -> list[Path]:
@@ -79,7 +88,7 @@ def _open_fields(folder: Path) -> list[str]:
     """What a draft by `cellgate inspect` leaves open."""
     try:
         return open_fields(json.loads((folder / MANIFEST_FILE).read_bytes()))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # RecursionError: lists in lists in lists
         return []
 
 

@@ -189,7 +189,11 @@ class _Reader:
             raise MalformedFile(f"the external file {locations[0]!r} is outside the folder of the graph")
         try:
             resolved = (root / path).resolve()
-        except (OSError, RuntimeError) as error:  # a link to itself; a name that is too long
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # a link to itself; a name too long, or not of this locale
             raise MalformedFile(f"the external file {locations[0]!r} cannot be found") from error
         if not resolved.is_relative_to(root) or resolved == root:
             raise MalformedFile(f"the external file {locations[0]!r} is outside the folder of the graph")

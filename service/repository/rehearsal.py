@@ -43,13 +43,19 @@ class Rehearsal:
         keep_all = has_all_steps(self.manifest)
         one_shot = Sequence(inputs, state, keep_all=keep_all)
         whole = run_to_end(engine, [one_shot], one_shot_scheduler(self.manifest), self.folder)[0]
-        last, expected = whole[-1] if keep_all else whole, np.asarray(example.output, np.float64)
+        last, expected = whole[-1] if keep_all else whole, self._expected(example)
         if last.shape == () and expected.shape == (1,):
             expected = expected[0]  # one number, written as a list
         if last.shape != expected.shape or not self._agree(np.asarray(last, np.float64), expected, example):
             raise StartupError(
                 f"{self.folder}: the example gives {last.tolist()}, the manifest expects {expected.tolist()}"
             )
+
+    def _expected(self, example: Example) -> Array:
+        try:
+            return np.asarray(example.output, np.float64)
+        except (TypeError, ValueError) as error:
+            raise StartupError(f"{self.folder}: example.output: expected numbers: {error}") from error
 
     def _agree(self, actual: Array, expected: Array, example: Example) -> bool:
         allows_nan = self.manifest.non_finite == "allow"

@@ -12,6 +12,8 @@ Path = tuple[str | int, ...]
 
 def open_fields(document: Any) -> list[str]:
     """An explanation for each open field of a manifest's JSON document."""
+    if not isinstance(document, dict):
+        return []
     return [f"{'.'.join(map(str, path))} is open: {_explain(document, path)}" for path in _find(document, ())]
 
 
@@ -36,7 +38,7 @@ def _explain(document: dict[str, Any], path: Path) -> str:
             )
         case "states", "shape", *_:
             return f"state {name} changes its shape. Export the graph with a cache of fixed size"
-        case "constants", *_:
+        case "constants", *_ if len(path) > 1:
             return (
                 f"the graph takes {path[1]!r}, and only its documentation says which value. Settle it with "
                 f"--constant {path[1]}=VALUE"

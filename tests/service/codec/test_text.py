@@ -1,5 +1,8 @@
 """Text ↔ token ids by a manifest's tokenizer."""
 
+import base64
+import json
+
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -53,3 +56,39 @@ def test_a_word_that_is_not_in_the_vocabulary_is_named_if_no_token_stands_for_it
 def test_a_tokenizer_that_cannot_be_used_ends_the_start(source: str, message: str) -> None:
     with pytest.raises(StartupError, match=message):
         text.check(spec(source))
+
+
+def with_fields(**fields: object) -> str:
+    return json.dumps(json.loads(tokenizer()) | fields)
+
+
+def precompiled(content: bytes) -> dict[str, str]:
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(content).decode()}
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "message"),
+    [(precompiled(b""), "cannot be read"), (precompiled(b"\4\0\0\0abcd"), "the tokenizer fails on a text")],
+)
+def test_a_panic_of_the_library_is_an_error_of_that_tokenizer(
+    normalizer: dict[str, str], message: str
+) -> None:
+    """A panic is no `Exception`: it ended the process, at its start or at the first text."""
+    source = with_fields(normalizer=normalizer)
+    with pytest.raises(StartupError, match=message):
+        text.check(spec(source))
+    if "fails" in message:
+        with pytest.raises(InvalidField, match="cannot read the text"):
+            text.encode(spec(source, unknown=2), "the", "/text")
+
+
+def test_padding_and_truncation_of_a_tokenizer_are_ignored() -> None:
+    """Truncation dropped words without an error. Padding to a huge length ended the process."""
+    padding = {
+        "strategy": {"Fixed": 10**12}, "direction": "Right", "pad_to_multiple_of": None,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "the",
+    }  # fmt: skip
+    truncation = {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0}
+    words = spec(with_fields(padding=padding, truncation=truncation), unknown=2)
+    text.check(words)
+    assert text.encode(words, "cat the cat", "/text") == [1, 0, 1]
