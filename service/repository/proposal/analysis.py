@@ -7,6 +7,7 @@ from service.repository.graph_file import GraphFile
 from service.repository.probe import Port
 from service.repository.proposal.axes import Layout, all_layouts, choose_layout, measure
 from service.repository.proposal.cuts import Cutter
+from service.repository.proposal.growth import measure_growth
 from service.repository.proposal.names import STATE_INPUT, TIME_AXIS
 from service.repository.proposal.options import NO_AXIS, Options
 from service.repository.proposal.states import Pairing, pair, settle
@@ -75,8 +76,27 @@ def analyse(subject: Subject, file: GraphFile, options: Options) -> Analysis:
     }
     layout, independent = choose_layout(subject, main, state_groups, _wanted(file, options, main))
     analysis = Analysis(subject, file, options, pairing, main, layout, independent)
+    _settle_growth(analysis)
     _settle(analysis)
     return analysis
+
+
+def _settle_growth(analysis: Analysis) -> None:
+    """States that grow up to a bound are states like others; the rest stays open."""
+    pairing, main, time = analysis.pairing, analysis.main, analysis.layout.time
+    if not pairing.growing:
+        return
+    steps = 1 if time is None else main.sized(analysis.subject.sizes.base)[time]
+    found, reason = measure_growth(analysis.subject, pairing.pairs, pairing.growing, steps)
+    analysis.details += [reason] if reason else []
+    if found:
+        analysis.subject.growth = found
+        pairing.pairs |= pairing.growing
+        pairing.growing = {}
+        pairing.notes += [
+            f"{name!r} is taken for a cache that is empty at step 0 and grows to {growth.entries} entries"
+            for name, growth in found.items()
+        ]
 
 
 def _known_pairs(subject: Subject, options: Options) -> dict[str, str]:

@@ -96,10 +96,16 @@ def _states(analysis: Analysis) -> list[dict[str, Any]]:
             "output": outputs[port.name],
             "shape": _state_shape(analysis, port),
             "dtype": port.dtype,
+            **_grows(analysis, port),
         }
         for port in analysis.subject.ports
         if port.name in outputs
     ]
+
+
+def _grows(analysis: Analysis, port: Port) -> dict[str, int]:
+    growth = analysis.subject.growth.get(port.name)
+    return {} if growth is None else {"grows": growth.axis}
 
 
 def _state_shape(analysis: Analysis, port: Port) -> list[Any]:
@@ -111,6 +117,8 @@ def _state_shape(analysis: Analysis, port: Port) -> list[Any]:
     ]
     after = analysis.subject.shapes[0].get(analysis.pairing.growing.get(port.name, ""), sizes)
     shape = [size if n == m else OPEN for size, n, m in zip(shape, sizes, after, strict=True)]
+    if growth := analysis.subject.growth.get(port.name):
+        shape[growth.axis] = growth.entries
     fixed = analysis.batch_size
     if fixed is not None and fixed > 1 and fixed in shape:
         shape[shape.index(fixed)] = "batch"

@@ -21,6 +21,14 @@ SAME = {"float16": 3e-2}  # of the largest number: what rounding changes, also i
 SAME_OTHERS = 1e-4
 
 
+@dataclass(slots=True, frozen=True)
+class Growth:
+    """How a state grows."""
+
+    axis: int
+    entries: int  # at most
+
+
 @dataclass
 class Subject:
     """A graph that is being inspected."""
@@ -33,6 +41,7 @@ class Subject:
     sizes: Sizes = field(default_factory=lambda: Sizes({}))
     sizes_found: bool = False
     fault: str = ""  # why it does not run at all
+    growth: dict[str, Growth] = field(default_factory=dict)  # by state that is empty at step 0
 
     @property
     def ports(self) -> list[Port]:
@@ -72,6 +81,9 @@ class Subject:
                 feeds[port.name] = np.full(shape, lengths, port.dtype)
             else:
                 feeds[port.name] = self.draw(port, shape, rng)
+        for name, growth in self.growth.items():
+            most = min(growth.entries, feeds[name].shape[growth.axis])
+            feeds[name] = feeds[name].take(range(most), growth.axis)
         return feeds
 
     def draw(self, port: Port, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

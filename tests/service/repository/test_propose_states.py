@@ -119,6 +119,46 @@ def test_a_cache_that_grows_is_explained(size: int | str, tmp_path: Path) -> Non
     draft = opened(fg.save(tmp_path, nodes, [one, past], [fg.port(one, "y"), present]))
     assert draft.document["states"][0]["shape"] == ["batch", "?", fg.FEATURES]
     assert any("cache of fixed size" in line for line in draft.open)
+    unbounded = "'past_k' grows without bound: 4096 entries after 4096 steps"
+    reason = "in one that the graph fixes" if size == 3 else unbounded
+    assert any(reason in line for line in draft.open), draft.open
+
+
+@pytest.mark.parametrize("steps", ["time", 1])
+def test_the_bound_of_a_cache_is_measured(steps: int | str, tmp_path: Path) -> None:
+    nodes = [
+        N("Concat", ["past_k", "x"], ["seen"], axis=1),
+        N("Slice", ["seen", "start", "end", "one"], ["present_k"]),
+        N("ReduceSum", ["past_k", "one"], ["sum"], keepdims=1),
+        N("Add", ["sum", "x"], ["y"]),
+    ]
+    past = fg.port(X, "past_k", ["batch", "past", fg.FEATURES])
+    x = fg.port(X, shape=["batch", steps, fg.FEATURES])
+    present = fg.port(past, "present_k", ["batch", "kept", fg.FEATURES])
+    graph = fg.save(tmp_path, nodes, [x, past], [fg.port(x, "y"), present], start=[-11], end=[2**40])
+    draft = propose(graph)
+    assert draft.document["states"] == [
+        {"input": "past_k", "output": "present_k", "shape": ["batch", 11, fg.FEATURES], "dtype": "float32"}
+        | {"grows": 1}
+    ]
+    assert any("grows to 11 entries" in note for note in draft.notes)
+    assert draft.manifest is not None
+    assert draft.manifest.causal is (steps == 1), "a whole run sees the same sum in each of its steps"
+
+
+def test_a_graph_that_does_not_run_with_an_empty_cache_is_explained(tmp_path: Path) -> None:
+    nodes = [
+        N("Concat", ["past_k", "x"], ["seen"], axis=1),
+        N("Slice", ["seen", "start", "end", "one"], ["present_k"]),
+        N("Gather", ["past_k", "zero"], ["oldest"], axis=1),
+        N("Add", ["oldest", "x"], ["y"]),
+    ]
+    past = fg.port(X, "past_k", ["batch", "past", fg.FEATURES])
+    one = fg.port(X, shape=["batch", 1, fg.FEATURES])
+    present = fg.port(past, "present_k", ["batch", "kept", fg.FEATURES])
+    graph = fg.save(tmp_path, nodes, [one, past], [fg.port(one, "y"), present], start=[-5], end=[2**40])
+    draft = opened(graph)
+    assert any("does not run with states that begin empty" in line for line in draft.open)
 
 
 def test_a_cache_of_a_convolution_is_a_state(tmp_path: Path) -> None:
