@@ -184,6 +184,7 @@ def _create_redis_store(settings: Settings, limits: Limits) -> Store:
         limits,
         timeout_s=settings.redis_timeout_s,
         shards=settings.redis_shards,
+        allow_eviction=settings.redis_allow_eviction,
     )
 
 

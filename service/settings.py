@@ -103,6 +103,9 @@ class Settings(BaseModel):
     redis_shards: int = Field(
         1, ge=1, le=1024, description="Redis: number of hash slots for sessions; fixed once sessions exist"
     )
+    redis_allow_eviction: bool = Field(
+        False, description="Redis: start although its maxmemory-policy lets it delete sessions"
+    )
     session_ttl_s: float = Field(3600, gt=0, description="idle time after which a session expires (s)")
     session_max_ttl_s: float = Field(
         30 * 86400, gt=0, description="maximum idle time that a client may set for a session (s)"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.sessions import Page, Quota, Resources
 
 T = TypeVar("T")
-STORE = ("store", "sessions_dir", "redis_url", "redis_shards")
+STORE = ("store", "sessions_dir", "redis_url", "redis_shards", "redis_allow_eviction")
 # An import also obeys these, as it does in the server.
 BOUNDS = (
     "session_ttl_s", "session_max_ttl_s", "max_sessions", "max_session_bytes", "session_min_idle_s",

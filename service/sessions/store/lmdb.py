@@ -187,6 +187,8 @@ class LmdbStore:
         if (old.revision if old else None) != write.expected:
             return Outcome.CONFLICT
         record = write.record
+        if old is None and record is not None and self._tables.end_lost(txn, write.key, now_ms):
+            return Outcome.CONFLICT
         packed = None if record is None else record.pack(write.key)
         new = None if record is None or packed is None else record.head_of(len(packed))
         if new and new.is_live and self._is_over_quota(txn, write, old, new.size):

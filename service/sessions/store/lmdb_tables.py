@@ -79,6 +79,19 @@ class Tables:
         new = tombstone(record, status, now_ms).pack(key)
         self.replace(txn, key, Record.head(packed), Record.head(new), new)
 
+    def end_lost(self, txn: Txn, key: bytes, now_ms: int) -> bool:
+        """Put a tombstone where a live session is indexed and has no record; whether that was so.
+
+        A damaged key loses its record. The session must not begin anew without its client's consent.
+        """
+        if not txn.delete(key, db=self._names):
+            return False
+        logger.warning("the record of session %r is missing; the session is now evicted", key)
+        record = Record.unreadable(CorruptRecord("", bytes(8)), now_ms)
+        packed = tombstone(record, Status.EVICTED, now_ms).pack(key)
+        self.replace(txn, key, None, Record.head(packed), packed)
+        return True
+
     def live(self, txn: Txn, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Keys and packed records of live sessions, in order of key."""
         with txn.cursor(self._names) as cursor:

@@ -33,11 +33,24 @@ _PARTS_OF_A_WRITE = 5  # key, expected revision, record, the tenant's bounds
 class RedisStore:
     """Implements `Store`. Shared by all servers with the same URL."""
 
-    def __init__(self, url: str, limits: Limits, *, timeout_s: float = 2.0, shards: int = 1) -> None:
-        """`timeout_s` bounds every operation, with connecting and retries."""
+    def __init__(
+        self,
+        url: str,
+        limits: Limits,
+        *,
+        timeout_s: float = 2.0,
+        shards: int = 1,
+        allow_eviction: bool = False,
+    ) -> None:
+        """`timeout_s` bounds every operation, with connecting and retries.
+
+        `allow_eviction`: whether to use a server that may delete sessions when its memory is full.
+        """
         self.limits = limits
         self._tags = [f"{{cellgate:{number}}}" for number in range(shards)]
-        self._commands = RedisCommands(url, timeout_s=timeout_s, tags=self._tags)
+        self._commands = RedisCommands(
+            url, timeout_s=timeout_s, tags=self._tags, allow_eviction=allow_eviction
+        )
         self._part = limits.part(shards)
         self._tombstone_bounds = [*self._part.tombstones, *self._part.tombstones_of(b"any tenant")]
         self._reads: dict[bytes, asyncio.Future[Record | None]] = {}  # that wait for the next command
@@ -106,7 +119,7 @@ class RedisStore:
     async def sweep(self, now_ms: int, limit: int) -> int:
         """Replace expired sessions with tombstones, the longest expired first."""
         async with self._commands.operation():
-            await self._commands.check_shards()  # the server may have been emptied meanwhile
+            await self._commands.check_server()  # it may have been emptied, or configured, meanwhile
         num_ended = 0
         for tag in self._tags:
             arguments = [now_ms, *self._tombstone_bounds, limit - num_ended]

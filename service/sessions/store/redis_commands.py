@@ -27,6 +27,7 @@ from redis.exceptions import (
 )
 
 from service.errors import StartupError, StoreUnavailable
+from service.sessions.store.redis_eviction import EvictionWatch, Unsuitable
 from service.sessions.store.redis_library import KEYS, SHARDS_KEY
 from service.sessions.store.redis_scripts import Script
 from service.sessions.store.redis_url import connect
@@ -41,13 +42,18 @@ Call = Callable[[], Awaitable[Any]]
 class RedisCommands:
     """The connection to one Redis server or Cluster."""
 
-    def __init__(self, url: str, *, timeout_s: float, tags: Sequence[str]) -> None:
-        """`timeout_s` bounds every operation, with connecting and retries; `tags`: a hash tag per shard."""
+    def __init__(self, url: str, *, timeout_s: float, tags: Sequence[str], allow_eviction: bool) -> None:
+        """`timeout_s` bounds every operation, with connecting and retries; `tags`: a hash tag per shard.
+
+        `allow_eviction`: whether to use a server that may delete sessions when its memory is full.
+        """
         self._url = url
         self._timeout_s = timeout_s
         self._tags = tags
         self._retry = Retry(ExponentialWithJitterBackoff(cap=_LONGEST_WAIT_S, base=_FIRST_WAIT_S), _RETRIES)
-        self._has_agreed = False  # whether the server is known to have as many shards as we do
+        self._eviction = EvictionWatch(is_allowed=allow_eviction)
+        self._has_agreed = False  # whether the server is known to have as many shards as we do, and our rules
+        self._was_agreed = False  # whether it ever was
         self._is_up = True
 
     async def open(self) -> None:
@@ -57,7 +63,7 @@ class RedisCommands:
             async with self.operation():
                 await self._warn_of_loss()
         except StoreUnavailable as error:
-            if isinstance(error.__cause__, AuthenticationError | _ShardsDiffer):
+            if isinstance(error.__cause__, AuthenticationError | Unsuitable):
                 await self.close()
                 raise StartupError(f"session store Redis: {error.__cause__}") from error
 
@@ -74,12 +80,14 @@ class RedisCommands:
         try:
             async with asyncio.timeout(self._timeout_s):
                 if not self._has_agreed:
-                    await self.check_shards()
+                    await self.check_server()
                 yield
         except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
             if self._is_up:
                 logger.warning("Redis: %s: %s", type(error).__name__, error)
             self._is_up = self._has_agreed = False
+            if isinstance(error, Unsuitable):
+                raise StoreUnavailable(f"the session store (Redis) cannot be used: {error}") from error
             raise StoreUnavailable(
                 f"the session store (Redis) does not answer: {type(error).__name__}; "
                 "send the request again, with the same `at`"
@@ -122,8 +130,12 @@ class RedisCommands:
             raise _Unsettled from failures[-1]
         return reply
 
-    async def check_shards(self) -> None:
-        """Store the number of shards, or compare it with the stored one. To be called in an `operation`."""
+    async def check_server(self) -> None:
+        """Refuse a server with another number of shards, or that evicts. To be called in an `operation`.
+
+        Stores the number of shards where there is none.
+        """
+        await self._eviction.check(self._client)
         await self.retry(self._agree_on_shards)
 
     async def _execute(self, *command: Any) -> Any:
@@ -135,31 +147,25 @@ class RedisCommands:
     async def _agree_on_shards(self) -> None:
         ours, key = len(self._tags), f"{self._tags[0]}:{SHARDS_KEY}"
         theirs = await self._execute("GET", key)
+        if theirs is None and self._was_agreed:
+            logger.error("Redis has lost keys since the last check: sessions may have been deleted")
         if theirs is None:  # SET only when it is needed: a full server would refuse it
             await self._execute("SET", key, ours, "NX")
             theirs = await self._execute("GET", key)
-        self._has_agreed = int(theirs) == ours
+        self._has_agreed = self._was_agreed = int(theirs) == ours
         if not self._has_agreed:
-            raise _ShardsDiffer(f"the sessions there lie in {int(theirs)} shards, redis_shards is {ours}")
+            raise Unsuitable(f"the sessions there lie in {int(theirs)} shards, redis_shards is {ours}")
 
     async def _warn_of_loss(self) -> None:
         """Log the server's settings that could lose sessions, where it lets us read them."""
         with contextlib.suppress(ResponseError):
-            config = await self._client.config_get("appendonly", "appendfsync", "maxmemory-policy")
+            config = await self._client.config_get("appendonly", "appendfsync")
             if config.get("appendonly") == "no":
                 logger.warning("Redis has appendonly no: a restart loses sessions")
             elif config.get("appendfsync") != "always":
                 logger.warning(
                     "Redis has appendfsync %s: a crash may lose acknowledged steps", config.get("appendfsync")
                 )
-            if config.get("maxmemory-policy") != "noeviction":
-                logger.warning(
-                    "Redis has maxmemory-policy %s: it may delete sessions", config.get("maxmemory-policy")
-                )
-
-
-class _ShardsDiffer(RedisError):
-    """The sessions on the server are laid out for another number of shards."""
 
 
 class _Unsettled(RedisError):

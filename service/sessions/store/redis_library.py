@@ -216,6 +216,14 @@ local function replace(key, old, new)
   end
 end
 
+-- Replace a live session whose record is missing with a tombstone; whether there was one.
+local function end_lost_session(key)
+  if not redis.call('ZSCORE', names, key) then return false end
+  for _, index in ipairs({idle, expiry, names}) do redis.call('ZREM', index, key) end
+  replace(key, false, tombstone(key, '', EVICTED))
+  return true
+end
+
 -- Replace a live record with a tombstone.
 local function end_session(key, status)
   local old = redis.call('HGET', records, key)

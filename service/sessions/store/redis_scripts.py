@@ -78,6 +78,8 @@ local function write(key, expected, new, max_sessions, max_bytes)
   -- No two writes have the same revision: if ours is there, this command was sent before and its reply lost.
   if new and revision(old) == revision(new) then return DONE end
   if revision(old) ~= expected then return CONFLICT end
+  -- Redis may have evicted the records alone. The session must not begin anew without its client's consent.
+  if new and not old and end_lost_session(key) then return CONFLICT end
   if live_size(new) > 0 and is_over_quota(key, old, #new, max_sessions, max_bytes) then return OVER_QUOTA end
   if new and (deletes_only or not make_room(key, old, new)) then return FULL end
   replace(key, old, new)

@@ -23,9 +23,10 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 
 @pytest.fixture
 def server(shared_server: RedisServer) -> RedisServer:
-    """The shared server, empty."""
+    """The shared server, empty, as it was configured at its start."""
     shared_server.call("FLUSHALL")
     shared_server.call("CONFIG", "RESETSTAT")
+    shared_server.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
     return shared_server
 
 

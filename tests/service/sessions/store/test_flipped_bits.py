@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import CorruptRecord
-from service.sessions.store import Limits, Record, Status, Store, Write
+from service.sessions.store import Limits, Outcome, Record, Status, Store, Write
 from service.sessions.store.lmdb import LmdbStore
 from service.sessions.store.redis import RedisStore
 from tests.redis_server import RedisServer, needs_redis
@@ -46,7 +46,8 @@ def test_a_record_under_another_key_or_with_another_bit_is_refused() -> None:
 
 async def check(store: Store, key: bytes) -> None:
     """What any session reads, before and after it expires, is its own or an error."""
-    truths = {key: None, KEY: OURS} if key == OTHER else {key: None, KEY: OURS, OTHER: THEIRS}
+    ours = OURS if key == KEY else record(1)  # see `begin_anew`
+    truths = {key: None, KEY: ours} if key == OTHER else {key: None, KEY: ours, OTHER: THEIRS}
     for now_ms in (20, 5000, 5000):
         for name, truth in truths.items():
             with contextlib.suppress(CorruptRecord):
@@ -56,7 +57,7 @@ async def check(store: Store, key: bytes) -> None:
                 elif found is not None:
                     assert found.state == found.reply == b"" and found.step in (0, truth.step if truth else 0)
         for name, found in await store.scan(b"", b"", 9):
-            assert found == {KEY: OURS, OTHER: THEIRS}[name]
+            assert found == {KEY: ours, OTHER: THEIRS}[name]
         await store.sweep(now_ms, 9)
 
 
@@ -65,6 +66,16 @@ async def prepare(store: Store) -> None:
 
 
 BITS = st.integers(0, NUM_BITS - 1) | st.integers(0, 8 * len(KEY) - 1) | st.just(24)  # 24: KEY to OTHER
+
+
+async def begin_anew(store: Store) -> None:
+    """A session whose record lies under another key does not begin anew without a word."""
+    assert await store.get(KEY) is None
+    begun = [Write(KEY, None, record(1))]
+    assert await store.commit(begun, 20) == [Outcome.CONFLICT]
+    found = await store.get(KEY)
+    assert found is not None and found.status is Status.EVICTED
+    assert await store.commit([Write(KEY, found.revision, record(1))], 20) == [Outcome.DONE]
 
 
 @settings(max_examples=100, deadline=None)
@@ -79,6 +90,8 @@ def test_in_lmdb(tmp_path_factory: pytest.TempPathFactory, bit: int) -> None:
             with store._env.begin(store._tables.records, write=True) as txn:
                 txn.delete(KEY)
                 txn.put(key, value)
+            if key != KEY:
+                await begin_anew(store)
             await check(store, key)
         finally:
             await store.close()
@@ -99,6 +112,8 @@ def test_in_redis(shared_server: RedisServer, bit: int) -> None:
             key, value = flipped(bit)
             await store._commands.send("HDEL", "{cellgate:0}:records", KEY)
             await store._commands.send("HSET", "{cellgate:0}:records", key, value)
+            if key != KEY:
+                await begin_anew(store)
             await check(store, key)
         finally:
             await store.close()
