@@ -137,7 +137,7 @@ class Settings(BaseModel):
     request_timeout_s: float = Field(30, gt=0, description="time limit to compute a request (s); then 504")
     body_timeout_s: float = Field(10, gt=0, description="time limit to receive a request body (s); then 408")
     max_connections: int = Field(
-        10_000, ge=1, description="maximum connections for each worker; above it: 503"
+        10_000, ge=1, description="maximum connections for each worker, within ulimit -n; above it: 503"
     )
     keep_alive_s: int = Field(75, ge=1, description="idle time after which a connection is closed (s)")
     drain_s: float = Field(30, ge=0, description="on shutdown, maximum wait for requests in progress (s)")

@@ -4,6 +4,8 @@ Any ASGI server can be in front of it. Where the server offers the extension `WH
 leaves in one write instead of two.
 """
 
+import asyncio
+
 from service.http.disconnects import Disconnects
 from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
@@ -29,6 +31,10 @@ class AsgiAdapter:
                 response = await self._gate.answer(request, route, watch.read_part)
         except ClientDisconnected:
             return
+        except asyncio.CancelledError:
+            if not self._gate.is_draining:
+                raise
+            response = self._gate.interrupt(request)
         await _send(scope, send, response)
 
 

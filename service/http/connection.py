@@ -4,9 +4,12 @@
      │ keep-alive over     │ HEAD_S over, or        │ (further requests wait in line, at most MAX_PIPELINED)
      ▼                     ▼ too long: 431          ▼ not HTTP: 400 · upgrade: read as HTTP/1.1
     closed ←─LINGER_S─── lingering ←──refused, or answered before its body was read──┘
+     ↑
+     └── aborted: the client no longer waits for its response, or reads nothing of it (`peer`)
 
 Lingering: the response is written and the sending side closed, but the rest that the client still sends is
 read and discarded for LINGER_S. If it were closed at once, the client would see a reset and not the response.
+A client that has closed its sending side gets the responses to the requests that it has sent whole.
 
 Requests go to the gate by ASGI here; `fast_path` adds the way without ASGI's messages.
 """
@@ -14,44 +17,33 @@ Requests go to the gate by ASGI here; `fast_path` adds the way without ASGI's me
 import asyncio
 import logging
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service.errors import BadHttp, CellgateError, HeadTooLarge, Overloaded
 from service.http.asgi import WHOLE_RESPONSE
 from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.messages import CLOSE, Headers, Response
+from service.http.peer import PROBE_S
+from service.http.timed import LINGER_S, Cycle, TimedProtocol
 
-MAX_HEAD_BYTES = 64 << 10  # before the read in which the head ends
+MAX_HEAD_BYTES = 64 << 10
 HEAD_S = 10.0  # for a head, from its first byte to its last
-LINGER_S = 2.0
 MAX_PIPELINED = 256  # requests of a connection that wait behind the one being answered
+SPARE = 8  # one in so many connections more than the maximum is still answered 503; further ones are reset
 
 logger = logging.getLogger(__name__)
 
 
-class Cycle(Protocol):
-    """A request and its response on a connection: what uvicorn reads and writes of it."""
-
-    keep_alive: bool
-    more_body: bool
-    disconnected: bool
-    response_started: bool
-    response_complete: bool
-    message_event: asyncio.Event
-
-
-class Connection(HttpToolsProtocol):
+class Connection(TimedProtocol):
     """Answers by the `gate` of the ASGI application that uvicorn serves.
 
-    Connections beyond `limit_concurrency` are answered 503, and closed.
+    Connections beyond `limit_concurrency` are answered 503, and closed soon if they send no request; far
+    beyond it they are reset.
     """
-
-    cycle: Cycle | None  # type: ignore[assignment]
-    _asgi_cycle: RequestResponseCycle  # being answered by an ASGI task; later requests wait
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -64,21 +56,22 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._read_bytes = 0  # of the read under way
         self._is_lingering = False
+        self._is_extra = False  # more than the maximum were open when it was made
         self._is_refused = False  # nothing is read any more; pending requests are answered
-        # One timer a connection: it checks when the next request, or the rest of its head, is due.
-        self._due = inf
-        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
-        self._due = self.loop.time() + self.timeout_keep_alive
-        self._check_due()
+        most = self._max_connections
+        if most is not None and len(self.connections) > most + most // SPARE + 1:
+            transport.abort()
+            return
+        self._is_extra = most is not None and len(self.connections) > most
+        self._due = self.loop.time() + (LINGER_S if self._is_extra else self.timeout_keep_alive)
+        self._check()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
-        if self._timer is not None:
-            self._timer.cancel()
         # A reference cycle would keep all that the connection read and wrote until the next collection.
         self._extensions.clear()
         super().connection_lost(exc)
@@ -95,6 +88,13 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends nothing more. Returns whether requests are still to be answered."""
+        self._has_ended = self._is_busy() and not self._is_refused and self._drop_broken_request()
+        if self._has_ended:
+            self._check_in(PROBE_S)
+        return self._has_ended or (self._is_refused and self._is_busy())
+
     def on_message_begin(self) -> None:
         """The first byte of a request's head."""
         self.url = b""
@@ -110,16 +110,24 @@ class Connection(HttpToolsProtocol):
         self._due = inf
         if self.parser.should_upgrade():
             return  # `_feed` reads it again
+        is_long = (
+            self._head_bytes >= 0 or self._read_bytes > MAX_HEAD_BYTES
+        )  # in several reads, or a long one
+        if is_long and self._head_size() > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
+            raise _Refused
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(Overloaded("too many requests at once on one connection"))
             raise _Refused
-        if self._max_connections is not None and len(self.connections) > self._max_connections:
+        if self._is_extra and self._is_beyond_limit():
             self.connections.discard(self)  # it is about to be closed, and must not count against others
             self.app = cast(Any, self._too_many)
             self._start_by_asgi(self.headers, [])
         else:
             self.app = self._app
             self._start_request()
+        if len(self.pipeline) == 1:  # reading is paused, so a hang-up has to be looked for
+            self._check_in(PROBE_S)
 
     def on_message_complete(self) -> None:
         """A request's last byte."""
@@ -135,6 +143,8 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._is_refused:
             self._linger()
+        elif self._has_ended:
+            self.transport.close()
         else:
             self.flow.resume_reading()
             self._due = self.loop.time() + self.timeout_keep_alive
@@ -186,7 +196,7 @@ class Connection(HttpToolsProtocol):
 
     def _respond_by_asgi(self, response: Response) -> bool:
         """Write the response to the request that an ASGI task is answering."""
-        return self._respond(self._asgi_cycle, response)
+        return self._asgi_cycle is None or self._respond(self._asgi_cycle, response)
 
     def _respond(self, cycle: Cycle, response: Response) -> bool:
         """Write a response, once. False when the client does not read: then it has to be tried again."""
@@ -216,45 +226,43 @@ class Connection(HttpToolsProtocol):
         if self._is_refused:
             return
         self._is_refused = True
-        cycle = self.cycle
-        is_pending = cycle is not None and not cycle.response_complete
         method = path = ""
-        if cycle is not None and is_pending and cycle.more_body:  # this request broke off
-            if self.pipeline:
-                self.pipeline.popleft()
-            else:
-                method, path = self.scope["method"], self.scope["path"]
-                cycle.disconnected = cycle.response_complete = True
-                cycle.message_event.set()
-                is_pending = False
+        is_pending = self._is_busy()
+        if is_pending and not self._drop_broken_request():
+            method, path = self.scope["method"], self.scope["path"]
+            is_pending = False
         if not is_pending:
             self._write(self._gate.refuse(error, method, path))
             self._linger()
+
+    def _drop_broken_request(self) -> bool:
+        """Drop the newest request if the rest of it will not come. Returns whether others are pending."""
+        cycle = self.cycle
+        if cycle is None or not cycle.more_body:
+            return True
+        if self.pipeline:
+            self.pipeline.popleft()
+            return True
+        cycle.disconnected = cycle.response_complete = True
+        cycle.message_event.set()
+        return False
 
     def _linger(self) -> None:
         self._is_lingering = True
         self._due = self.loop.time() + LINGER_S
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._check_due()
+        self._check()
 
-    def _check_due(self) -> None:
-        """Close what is overdue; check again when it may be, at the latest after `HEAD_S`."""
-        if self._timer is not None:
-            self._timer.cancel()
-        left = self._due - self.loop.time()
-        is_busy = self.cycle is not None and not self.cycle.response_complete
-        if left <= 0 and not is_busy:
-            if self.transport.is_closing():  # but not closed: the client does not read
-                self.transport.abort()
-                return
-            self.transport.close()
-            left = LINGER_S
-        self._timer = self.loop.call_later(min(max(left, 0.1), HEAD_S), self._check_due)
+    def _is_beyond_limit(self) -> bool:
+        return self._max_connections is not None and len(self.connections) > self._max_connections
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
 
     async def _too_many(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         error = Overloaded("this worker has as many open connections as max_connections allows")
-        self._respond_by_asgi(self._gate.refuse(error, scope["method"], scope["path"]))
+        self._respond_by_asgi(self._gate.refuse(error, scope["method"], scope["path"], scope["headers"]))
 
 
 class _Refused(Exception):

@@ -6,7 +6,7 @@ It knows ASGI's `receive` and tasks; it knows nothing of what is computed.
 import asyncio
 
 from service.http.fastapi_bridge import Receive
-from service.http.messages import ClientDisconnected
+from service.http.messages import DISCONNECT, ClientDisconnected
 
 # A request that is answered faster is answered whether or not the client is still connected.
 CHECK_S = 0.05
@@ -87,4 +87,4 @@ class Watch:
             pass
         if self._task is not None:
             self._has_disconnected = True
-            self._task.cancel()
+            self._task.cancel(DISCONNECT)

@@ -16,7 +16,7 @@ from typing import Any
 from service.errors import CellgateError, InternalError
 from service.http.connection import Connection
 from service.http.dialects import render
-from service.http.messages import Headers, Request
+from service.http.messages import DISCONNECT, Headers, Request, Response
 from service.http.router import Route
 
 _NOT_A_PLAIN_PATH = re.compile(rb"[%?#]")  # escaped, or more than a path
@@ -67,7 +67,7 @@ class CellgateProtocol(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         if self._answering is not None:
-            self._answering.cancel()
+            self._answering.cancel(DISCONNECT)
         super().connection_lost(exc)
 
     def on_body(self, body: bytes) -> None:
@@ -150,5 +150,10 @@ class CellgateProtocol(Connection):
             return
         if isinstance(exchange, Exchange) and not exchange.response_complete:
             exchange.keep_alive = False
-            self._respond(exchange, render(InternalError(), exchange.route.dialect))
+            self._respond(exchange, self._failure_of(exchange, is_interrupted=task.cancelled()))
         self.transport.close()
+
+    def _failure_of(self, exchange: Exchange, *, is_interrupted: bool) -> Response:
+        if is_interrupted:
+            return self._gate.interrupt(Request("POST", exchange.path, exchange.headers))
+        return render(InternalError(), exchange.route.dialect)

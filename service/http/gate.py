@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 from service.errors import CellgateError, Draining, InternalError, UnsupportedMediaType
 from service.http.body import BodyLimits, ReadPart
-from service.http.dialects import PROBLEM, render
+from service.http.dialects import dialect_of, render
 from service.http.keys import Guard
-from service.http.messages import CLOSE, ClientDisconnected, Fields, Headers, Request, Response
+from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
 from service.http.readiness import Readiness
 from service.http.router import Route, Router
 
@@ -62,18 +62,21 @@ class Gate:
         self._readiness.is_draining = True
 
     async def answer(self, request: Request, route: Route, read_part: ReadPart | None = None) -> Response:
-        """Answer a request. Its task is to be cancelled when the client disconnects.
+        """Answer a request. Its task is to be cancelled, with `DISCONNECT`, when the client disconnects.
 
         `read_part`: where the body is still to be read; None: `request.body` is whole.
-        Raises ClientDisconnected if `read_part` does.
+        Raises ClientDisconnected if `read_part` does. A task that is cancelled otherwise, at a forced stop,
+        answers with `interrupt`.
         """
         started = time.perf_counter()
         request.id = self._request_id(request.headers)
         self.num_running += 1
         try:
             response = await self._respond(request, route, read_part)
-        except (asyncio.CancelledError, ClientDisconnected):
-            self._log(started, request, *DISCONNECTED)
+        except (asyncio.CancelledError, ClientDisconnected) as error:
+            is_interrupted = self.is_draining and isinstance(error, asyncio.CancelledError)
+            if not is_interrupted or DISCONNECT in error.args:
+                self._log(started, request, *DISCONNECTED)
             raise
         finally:
             self.num_running -= 1
@@ -81,15 +84,25 @@ class Gate:
         self._log(started, request, response.status, response.log)
         return response
 
-    def refuse(self, error: CellgateError, method: str = "", path: str = "") -> Response:
-        """The response, logged too, to bytes that are not a request, or to a request that is not admitted."""
-        request = Request(method, path, [], id=self._request_id([]))
-        response = render(error, PROBLEM)
+    def refuse(
+        self, error: CellgateError, method: str = "", path: str = "", headers: Headers | None = None
+    ) -> Response:
+        """The response, logged too, to bytes that are not a request, or to a request that is not answered.
+
+        `headers`: of the request, as far as they were read.
+        """
+        request = Request(method, path, [], id=self._request_id(headers or []))
+        response = render(error, dialect_of(path))
         self._finish(request, response)
         if CLOSE not in response.headers:
             response.headers.append(CLOSE)
         self._log(time.perf_counter(), request, response.status, response.log)
         return response
+
+    def interrupt(self, request: Request) -> Response:
+        """The response to a request whose task was cancelled although its client is still connected."""
+        error = Draining("the server stopped before it had an answer")
+        return self.refuse(error, request.method, request.path, request.headers)
 
     async def _respond(self, request: Request, route: Route, read_part: ReadPart | None) -> Response:
         """Whatever happens, a response; or ClientDisconnected."""

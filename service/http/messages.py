@@ -12,6 +12,9 @@ OCTETS = (b"content-type", b"application/octet-stream")
 CLOSE = (b"connection", b"close")
 
 
+DISCONNECT = "the client has disconnected"  # the message of the cancellation of its request
+
+
 class ClientDisconnected(Exception):
     """The client closed the connection before it had the response; there is nothing to send."""
 

@@ -17,7 +17,7 @@ from service.logs import configure
 from service.repository import check_folders
 from service.server.folder import shared_folder
 from service.server.process import ignore_signals
-from service.server.sockets import WorkerSocket, log_address
+from service.server.sockets import WorkerSocket, connections_within, log_address
 from service.server.supervisor import Supervisor
 from service.server.worker import create_worker
 from service.settings import Settings
@@ -93,7 +93,7 @@ def _uvicorn_config(settings: Settings, shared: Path) -> uvicorn.Config:
         http=CellgateProtocol,
         ws="none",
         lifespan="on",
-        limit_concurrency=settings.max_connections,
+        limit_concurrency=connections_within(settings.max_connections),
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=CLOSE_S,  # the gate has been drained for `drain_s` before
     )

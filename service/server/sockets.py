@@ -1,14 +1,18 @@
-"""The address a server listens on: reserved once, bound by every worker."""
+"""The address a server listens on: reserved once, bound by every worker. And how many connections fit."""
 
 import errno
 import logging
+import resource
 import socket
 import time
 from typing import Any
 
 from service.errors import StartupError
+from service.http.connection import SPARE
 
 RESERVE_S = 2.0
+OTHER_FILES = 128  # that a worker has open beside its connections: store, models, pipes
+MIN_CONNECTIONS = 8
 
 logger = logging.getLogger(__name__)
 
@@ -68,3 +72,26 @@ def log_address(bound: socket.socket) -> None:
     """Log where the server listens."""
     host, port = bound.getsockname()[:2]
     logger.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+
+
+def connections_within(max_connections: int) -> int:
+    """As many connections as each worker has file descriptors for, at most `max_connections`.
+
+    Raises this process's limit, which workers inherit, as far as it may. Without a free descriptor, clients
+    would be reset, and the server could not open its own files.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    if limit == resource.RLIM_INFINITY:
+        return max_connections
+    room = max(
+        MIN_CONNECTIONS, (limit - OTHER_FILES) * SPARE // (SPARE + 1)
+    )  # `SPARE`: refused with an answer
+    if room < max_connections:
+        logger.warning(
+            "max_connections is %d for each worker, not %d: a process may open %d files (ulimit -n)",
+            room,
+            max_connections,
+            limit,
+        )
+    return min(room, max_connections)

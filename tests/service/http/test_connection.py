@@ -1,9 +1,14 @@
 """The life of a connection and its bounds."""
 
+import asyncio
+import json
+
 import pytest
 
-from service.http.connection import MAX_HEAD_BYTES, MAX_PIPELINED
+from service.http.connection import MAX_HEAD_BYTES, MAX_PIPELINED, SPARE
 from service.http.fast_path import CellgateProtocol
+from service.predict import Reply
+from tests.service.http.listening import listening, read_all, run, until
 from tests.service.http.wire import HEAD, App, echoed, post, serve
 
 
@@ -119,11 +124,7 @@ def test_a_head_that_is_too_long_is_refused_and_logged() -> None:
 def test_connections_beyond_the_bound_are_refused_logged_and_closed() -> None:
     app = App()
 
-    def occupy(protocol: CellgateProtocol) -> None:
-        protocol.connections.add(protocol)
-        protocol.connections.add(object())  # type: ignore[arg-type]
-
-    refused, *rest = serve(app, post(b"ok"), act=occupy, limit_concurrency=1)
+    refused, *rest = serve(app, post(b"ok"), others=1, limit_concurrency=1)
     assert refused.startswith(b"HTTP/1.1 503 ") and b'"overloaded"' in refused
     assert b"retry-after: " in refused and rest[0] == b"<closed>"
     assert [(line["status"], line["path"], line["code"]) for line in app.log] == [
@@ -138,3 +139,86 @@ def test_every_response_has_a_date_where_the_server_has_a_clock() -> None:
     for request in (post(b"ok"), by_asgi(b"ok"), b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", GARBAGE):
         written = b"".join(serve(App(), request, act=set_date))
         assert written.count(b"date: Sun, 29 Nov 2026 00:00:00 GMT\r\n") == 1
+
+
+def test_a_connection_beyond_the_bound_is_refused_in_its_apis_words() -> None:
+    [refused, *_] = serve(App(), post(b"ok", 7, path=b"/v2/models/m/infer"), others=1, limit_concurrency=1)
+    head, body = refused.split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ") and b"content-type: application/json\r\n" in head
+    assert b"x-request-id: r7" in head, "the client's"
+    assert set(json.loads(body)) == {"error", "code"}
+
+
+def test_idle_connections_far_beyond_the_bound_are_reset() -> None:
+    """Each kept a file descriptor until it sent a request, until none was left."""
+
+    async def body() -> None:
+        async with listening(App(), limit_concurrency=8) as server:
+            clients = [await server.connect() for _ in range(100)]
+            await until(lambda: 8 < len(server.state.connections) <= 8 + 8 // SPARE + 1)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(clients[0], post(b"ok"))
+            assert await loop.sock_recv(clients[0], 1000) == echoed(b"ok"), "the others are served"
+            for client in clients:
+                client.close()
+            await until(lambda: server.is_empty)
+            assert await server.exchange(post(b"ok")) == echoed(b"ok")
+
+    run(body)
+
+
+def test_idle_connections_just_beyond_the_bound_are_closed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.connection.LINGER_S", 0.1)
+
+    async def body() -> None:
+        async with listening(App(), limit_concurrency=1, timeout_keep_alive=1000) as server:
+            first = await server.connect()
+            await until(lambda: len(server.state.connections) == 1)
+            second = await server.connect()
+            assert await read_all(second) == b""
+            second.close()
+            assert len(server.state.connections) == 1
+            first.close()
+
+    run(body)
+
+
+@pytest.mark.parametrize("line", [b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nX: %b\r\n\r\n"])
+@pytest.mark.parametrize("cut", [None, 9, 40_000])
+def test_a_long_head_is_refused_alike_however_it_is_read(line: bytes, cut: int | None) -> None:
+    """In one read it was 400, or accepted."""
+    head = line % (b"x" * (MAX_HEAD_BYTES + 1))
+    reads = [head] if cut is None else [head[:cut], head[cut:]]
+    app = App()
+    refused, *rest = serve(app, *reads)
+    assert refused.startswith(b"HTTP/1.1 431 ") and rest[0] == b"<eof>"
+    assert [line["code"] for line in app.log] == ["head_too_large"]
+    head = line % (b"x" * (MAX_HEAD_BYTES - 1000))
+    reads = [head] if cut is None else [head[:cut], head[cut:]]
+    assert b"".join(serve(App(), *reads)).startswith(b"HTTP/1.1 204 ")
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/predict?by=asgi", b"/v2/models/m/infer"])
+def test_a_forced_stop_answers_in_the_apis_words_with_the_requests_id(path: bytes) -> None:
+    """uvicorn cancels what a stop has waited for in vain; its own response is plain text."""
+
+    async def wait(_body: bytes) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    app = App(wait)
+
+    def force(protocol: CellgateProtocol) -> None:
+        def cancel() -> None:
+            app.gate.start_draining()
+            for task in protocol.tasks:
+                task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
+
+        protocol.loop.call_later(0.05, cancel)
+
+    [answer, *_] = serve(app, post(b"x", 7, path=path), act=force, turns=3, pause_s=0.1)
+    head, body = answer.split(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ") and b"x-request-id: r7" in head
+    assert b"retry-after: 1" in head and b"connection: close" in head
+    assert json.loads(body)["code"] == "draining" and (b"problem+json" in head) != (b"v2" in path)
+    assert [(line["status"], line["code"], line["id"]) for line in app.log] == [(503, "draining", "r7")]

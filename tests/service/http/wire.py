@@ -31,7 +31,13 @@ class Wire(asyncio.Transport):
         self.writes.append(b"<closed>")
 
     def is_closing(self) -> bool:
-        return b"<closed>" in self.writes
+        return b"<closed>" in self.writes or b"<aborted>" in self.writes
+
+    def abort(self) -> None:
+        self.writes.append(b"<aborted>")
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def pause_reading(self) -> None:
         pass
@@ -71,9 +77,15 @@ def serve(
     *requests: bytes,
     act: Callable[[CellgateProtocol], Any] = lambda _: None,
     turns: int = 5,
+    pause_s: float = 0,
+    others: int = 0,
     **config: Any,
 ) -> list[bytes]:
-    """What a connection writes that gets `requests` one after the other; `act` comes before the first."""
+    """What a connection writes that gets `requests` one after the other; `act` comes before the first.
+
+    After each there are `turns` of the event loop, each of `pause_s`. There are `others`
+    connections before this one.
+    """
 
     async def body() -> list[bytes]:
         settings = uvicorn.Config(
@@ -87,6 +99,7 @@ def serve(
         )
         protocol = CellgateProtocol(config=settings, server_state=ServerState(), app_state={})
         wire = Wire()
+        protocol.connections.update(cast(Any, object()) for _ in range(others))
         protocol.connection_made(wire)
         act(protocol)
         for request in requests:
@@ -94,7 +107,7 @@ def serve(
                 break  # "no more data will be received": asyncio's documentation of close()
             protocol.data_received(request)
             for _ in range(turns):
-                await asyncio.sleep(0)
+                await asyncio.sleep(pause_s)
         protocol.resume_writing()
         for _ in range(5):
             await asyncio.sleep(0)
