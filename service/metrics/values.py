@@ -19,8 +19,8 @@ from typing import NamedTuple
 from service import shared_memory
 
 PREFIX = "metrics-"
-INDEX_BYTES = 1 << 18
-NUM_VALUES = 1 << 14
+INDEX_BYTES = 1 << 19
+NUM_VALUES = 1 << 16
 MAX_FILES = 4096  # far more than workers
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,89 @@
+"""Every metric of the service: its name, its labels, and what it means. Parts are handed what they count.
+
+Names follow Prometheus' conventions (https://prometheus.io/docs/practices/naming/): base units, `_total`.
+Labels have values that the server chooses: loaded models, routes, error codes. A client adds none.
+"""
+
+from service.metrics.registry import ROWS, STEPS, Registry
+
+MODEL = ("model", "version")
+
+
+class Metrics:
+    """The metrics of one worker, to be counted by its parts."""
+
+    def __init__(self, registry: Registry) -> None:
+        """`registry`: where the numbers are."""
+        self.registry = registry
+        counter, gauge, histogram = registry.counter, registry.gauge, registry.histogram
+
+        self.requests = histogram(
+            "cellgate_request_duration_seconds",
+            "Time from the last byte of a request's head to its response. code: of the error, or ok.",
+            ("route", *MODEL, "status", "code"),
+        )
+        self.stages = histogram(
+            "cellgate_stage_duration_seconds",
+            "Time of an inference request in each stage: decode, queue, run, commit, encode.",
+            ("stage", *MODEL),
+        )
+        self.connections = gauge("cellgate_connections", "Open connections.")
+        self.requests_running = gauge("cellgate_requests_running", "Requests that are being answered.")
+
+        self.calls = histogram(
+            "cellgate_engine_call_duration_seconds", "Time of one ONNX Runtime call.", MODEL
+        )
+        self.call_sequences = histogram(
+            "cellgate_engine_call_sequences", "Sequences in one ONNX Runtime call.", MODEL, bounds=ROWS
+        )
+        self.call_steps = histogram(
+            "cellgate_engine_call_steps", "Longest chunk in one ONNX Runtime call.", MODEL, bounds=STEPS
+        )
+        self.steps = counter("cellgate_steps", "Time steps computed, without padding.", MODEL)
+        self.padded_steps = counter(
+            "cellgate_padded_steps", "Time steps of padding that were computed.", MODEL
+        )
+        self.queue_sequences = gauge("cellgate_queue_sequences", "Sequences that wait for a call.", MODEL)
+        self.queue_seconds = gauge("cellgate_queue_seconds", "Time that the queued work will take.", MODEL)
+
+        self.sessions = gauge("cellgate_sessions", "Live sessions in the store.", is_common=True)
+        self.session_bytes = gauge("cellgate_session_bytes", "Bytes of live sessions.", is_common=True)
+        self.session_events = counter(
+            "cellgate_session_events",
+            "created, ended, expired, evicted; conflict: `at` was not the session's step; replay: a stored "
+            "reply was sent again; lost_race: run again because another worker committed first.",
+            ("event",),
+        )
+        self.store_seconds = histogram(
+            "cellgate_store_duration_seconds", "Time of one operation of the session store.", ("operation",)
+        )
+
+        self.loads = counter(
+            "cellgate_model_loads", "Loads of model versions: loaded or failed.", ("result",)
+        )
+        self.load_seconds = gauge(
+            "cellgate_model_load_seconds", "Time of the last load of a version.", MODEL, is_common=True
+        )
+        self.model_info = gauge(
+            "cellgate_model_info",
+            "1 for each loaded version, with its fingerprint, provider and state.",
+            (*MODEL, "fingerprint", "provider", "status"),
+            is_common=True,
+        )
+        self.build_info = gauge(
+            "cellgate_build_info",
+            "1, with the versions of what runs.",
+            ("version", "onnxruntime", "python"),
+            is_common=True,
+        )
+        self.ready = gauge("cellgate_ready", "Workers that would answer a prediction now.")
+        self.workers = gauge("cellgate_workers", "Workers that run.")
+        self.loop_stalls = counter(
+            "cellgate_loop_stalls", "Turns of the event loop that took longer than allowed."
+        )
+        self.log_lines_dropped = counter(
+            "cellgate_log_lines_dropped", "Log lines dropped because stderr was not read."
+        )
+        self.cpu_seconds = counter("process_cpu_seconds", "CPU time of all workers.")
+        self.resident_bytes = gauge("process_resident_memory_bytes", "Resident memory of all workers.")
+        self.open_files = gauge("process_open_fds", "Open file descriptors of all workers.")
