@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import StartupError
+from service.sessions.folder import FILE_OWNER_ONLY, make_private
 
 FILE = "clock.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -53,10 +54,11 @@ class SteadyClock:
 def _shared_offset(file: Path, boot: str, offset_s: float) -> float:
     """The offset that the first process of this boot stored; ours, if we are the first."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(file.parent)
         stored = _read(file)
         if stored is None or stored[0] != boot:
             mine = file.with_name(f"{FILE}.{os.getpid()}")
+            mine.touch(FILE_OWNER_ONLY)
             mine.write_text(json.dumps({"boot_id": boot, "offset_s": offset_s}))
             if stored is not None:
                 os.replace(mine, file)

@@ -142,7 +142,7 @@ class Sessions:
         outcome = await self._commits.write(write)
         if outcome is Outcome.FULL:
             raise SessionCapacity(
-                "the session store is full, and no session has been idle long enough to evict"
+                "the session store or its disk is full, and no session has been idle long enough to evict"
             )
         if outcome is Outcome.OVER_QUOTA:
             raise SessionQuota("the tenant has reached its limit of sessions or of session bytes")

@@ -72,8 +72,9 @@ async def counters(store: Store) -> Counters:
     if isinstance(store, MemoryStore):
         return Counters(*store.live_usage(), *store.tombstone_usage())
     if isinstance(store, LmdbStore):
-        with store._env.begin() as txn:
-            return Counters(*store._tables.live_usage(txn), *store._tables.tombstone_usage(txn))
+        tables = store._map.tables
+        with store._map.env.begin() as txn:
+            return Counters(*tables.live_usage(txn), *tables.tombstone_usage(txn))
     assert isinstance(store, RedisStore)
     commands = (("ZCARD", "idle"), ("GET", "bytes"), ("ZCARD", "graves"), ("GET", "grave_bytes"))
     return Counters(
@@ -89,8 +90,8 @@ async def held(store: Store) -> dict[bytes, Record]:
     if isinstance(store, MemoryStore):
         return {key: record for key, (record, _) in (store._live | store._tombstones._records).items()}
     if isinstance(store, LmdbStore):
-        with store._env.begin() as txn:
-            return {key: Record.unpack(v, key) for key, v in txn.cursor(store._tables.records)}
+        with store._map.env.begin() as txn:
+            return {key: Record.unpack(v, key) for key, v in txn.cursor(store._map.tables.records)}
     assert isinstance(store, RedisStore)
     replies = [await store._commands.send("HGETALL", f"{tag}:records") for tag in store._tags]
     return {key: Record.unpack(v, key) for reply in replies for key, v in dict(reply).items()}
@@ -105,9 +106,9 @@ async def counters_of(store: Store, tenant: bytes) -> Counters:
             len(stones._of_tenant[tenant]), stones._tenant_bytes[tenant],
         )  # fmt: skip
     if isinstance(store, LmdbStore):
-        with store._env.begin() as txn:
-            tombstones = store._tables._usage(txn, tenant + b"\0graves")
-            return Counters(*store._tables.tenant_usage(txn, tenant), *tombstones)
+        with store._map.env.begin() as txn:
+            tombstones = store._map.tables._usage(txn, tenant + b"\0graves")
+            return Counters(*store._map.tables.tenant_usage(txn, tenant), *tombstones)
     assert isinstance(store, RedisStore)
     totals = Counter[str]()
     for tag in store._tags:

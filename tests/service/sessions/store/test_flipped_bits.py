@@ -87,7 +87,7 @@ def test_in_lmdb(tmp_path_factory: pytest.TempPathFactory, bit: int) -> None:
         try:
             await prepare(store)
             key, value = flipped(bit)
-            with store._env.begin(store._tables.records, write=True) as txn:
+            with store._map.env.begin(store._map.tables.records, write=True) as txn:
                 txn.delete(KEY)
                 txn.put(key, value)
             if key != KEY:

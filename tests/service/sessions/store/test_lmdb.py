@@ -14,7 +14,8 @@ import pytest
 
 from service.errors import CorruptRecord, StartupError, StoreUnavailable
 from service.sessions.store import Limits, Outcome, Quota, Record, Status, Store, Write
-from service.sessions.store.lmdb import LmdbStore, Space, free_disk_bytes
+from service.sessions.store.lmdb import LmdbStore
+from service.sessions.store.lmdb_files import Space, free_disk_bytes
 from tests.service.sessions.store.records import (
     ROOMY,
     Counters,
@@ -85,7 +86,13 @@ def test_a_nearly_full_disk_is_reported_before_a_write_kills_the_process(
         await store.check()
         return await put(store, b"\0a", record())
 
-    store = LmdbStore(tmp_path, ROOMY, sync_to_disk=sync_to_disk, free_disk=lambda _: free_bytes[0])
+    store = LmdbStore(
+        tmp_path,
+        ROOMY,
+        sync_to_disk=sync_to_disk,
+        free_disk=lambda _: free_bytes[0],
+        keeps_reserved=lambda _: False,
+    )
     assert run(store, body) is Outcome.DONE
 
 
