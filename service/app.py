@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service import api
+from service.codec.stored import regenerate
 from service.engine import Batching, WorkerSlot, choose_provider
 from service.errors import CellgateError, StartupError
 from service.http import (
@@ -253,7 +254,9 @@ def _router(
     )
     documented = api.build(
         repository=repository,
-        resources=Resources(sessions, repository.get, max_ttl_s=settings.session_max_ttl_s),
+        resources=Resources(
+            sessions, repository.get, max_ttl_s=settings.session_max_ttl_s, take_reply=regenerate
+        ),
         readiness=readiness,
         max_sequences=settings.max_sequences,
         max_reply_bytes=settings.max_reply_bytes,

@@ -132,7 +132,10 @@ def export_session(settings: Settings, tenant: str, name: str, output: Path | No
     """
     blob = _with_store(settings, lambda resources: resources.export(tenant, check_session_name(name)))
     path = output or Path(name.replace("/", "_") + ".cgs")
-    path.write_bytes(blob)
+    try:
+        path.write_bytes(blob)
+    except OSError as error:
+        raise click.FileError(str(path), error.strerror) from error
     click.echo(f"wrote {path}: {len(blob)} bytes")
 
 
@@ -198,6 +201,7 @@ def _with_store(
     Raises StartupError if there is no store to open.
     """
     from service.app import create_clock, create_store
+    from service.codec.stored import regenerate
     from service.repository import ModelFolders
     from service.sessions import Resources, Sessions
 
@@ -213,7 +217,8 @@ def _with_store(
             clock = create_clock(settings)
             rules = Sessions(store, ttl_s=settings.session_ttl_s, clock=clock, quotas=quotas or {})
             home_of = ModelFolders(settings.models_dir).get
-            return await use(Resources(rules, home_of, max_ttl_s=settings.session_max_ttl_s))
+            max_ttl_s = settings.session_max_ttl_s
+            return await use(Resources(rules, home_of, max_ttl_s=max_ttl_s, take_reply=regenerate))
         finally:
             await store.close()
 

@@ -16,7 +16,7 @@ from service.codec import tensors, v2
 from service.codec.request import Item
 from service.codec.sizes import check_reply, tensor_bytes
 from service.codec.v2 import Inference, SequenceId
-from service.errors import InvalidField
+from service.errors import InvalidField, SessionConflict
 from service.manifest import Manifest
 from service.names import v2_session_name
 from service.predict.aside import LARGE_BODY
@@ -128,6 +128,8 @@ class OpenInference:
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         name = inference.outputs[0] if inference.outputs else model.manifest.outputs[0].name
         version, step, stored = v2.unpack_outputs(await run.answer(0), name)
+        if not stored.keys() >= set(inference.outputs):  # of an import, with another request's digest
+            raise SessionConflict("the stored reply has other outputs", members={"step": step})
         arrays = {name: stored[name] for name in inference.outputs or stored}
         parameters = {"sequence_id": sequence_id, "step": step}
         write = partial(

@@ -47,15 +47,34 @@ class Page:
     next: str | None
 
 
+class TakeReply(Protocol):
+    """How a stored reply from outside is written anew; None: it is not one that a server wrote."""
+
+    def __call__(self, reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:
+        """`reply`: to the last request of the session, after which it was at `step`."""
+        ...
+
+
+def drop_reply(reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:  # noqa: ARG001
+    """No stored reply is taken over."""
+    return None
+
+
 class Resources:
     """All operations on sessions except their steps. Each raises UnknownSession or SessionGone."""
 
     def __init__(
-        self, sessions: Sessions, find_home: Callable[[str | None, str | None], Home], *, max_ttl_s: float
+        self,
+        sessions: Sessions,
+        find_home: Callable[[str | None, str | None], Home],
+        *,
+        max_ttl_s: float,
+        take_reply: TakeReply = drop_reply,
     ) -> None:
         self._sessions = sessions
         self._find_home = find_home  # by model and version; raises UnknownModel or UnknownVersion
         self._max_ttl_s = max_ttl_s
+        self._take_reply = take_reply
 
     def now_ms(self) -> int:
         """The session clock, milliseconds since the Unix epoch."""
@@ -176,6 +195,8 @@ class Resources:
     ) -> Record:
         """Import an exported session onto its own version, or onto `version` if the states agree.
 
+        A stored reply that no server can have written is left out.
+
         Raises BadExport, NonFinite, UnknownModel, UnknownVersion, SessionMismatch or SessionExists.
         """
         read = partial(exported.read, blob)
@@ -196,7 +217,9 @@ class Resources:
         )
         new.created_ms = min(record.created_ms, new.created_ms)  # another host's clock may be ahead
         if name == header.session:  # the stored reply names it
-            new.at, new.digest, new.reply = record.at, record.digest, record.reply
+            reply = self._take_reply(record.reply, session=name, step=record.step, manifest=home.manifest)
+            if reply is not None:  # else a retry of the last request gets 409
+                new.at, new.digest, new.reply = record.at, record.digest, reply
         return await self._put(tenant, name, new, replace_live=replace_live)
 
     def state_of(self, record: Record) -> dict[str, Array]:

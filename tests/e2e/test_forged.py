@@ -1,6 +1,7 @@
 """Exported files with a valid checksum that no server wrote, and records that no server would write."""
 
 import asyncio
+import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from service.names import MAX_STEP
 from service.sessions import exported
@@ -105,3 +108,74 @@ async def put(folder: Path, records: dict[str, Record]) -> None:
     await store.open()
     await store.commit([Write(session_key("", name), None, record) for name, record in records.items()], 0)
     await store.close()
+
+
+def _mutated(data: st.DataObject, content: bytes) -> bytes:
+    changed = bytearray(content)
+    at = data.draw(st.integers(0, len(changed)))
+    changed[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    return bytes(changed)
+
+
+def _infer(client: httpx.Client, steps: Steps, number: int, **parameters: Any) -> httpx.Response:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(steps), len(steps[0])], "data": [steps]}
+    body = {"inputs": [tensor], "parameters": {"sequence_id": number, **parameters}}
+    return client.post("/v2/models/vowels/infer", json=body)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), is_v2=st.booleans())
+def test_no_forged_reply_is_an_error_of_the_server_or_sent_as_it_is(
+    client: httpx.Client, utterance: Steps, data: st.DataObject, is_v2: bool
+) -> None:
+    """Raw bytes in the place of a reply were sent on to the retry, or answered 500."""
+    name = "v2/vowels/4711" if is_v2 else "forged"
+
+    def last(at: int) -> httpx.Response:
+        if is_v2:
+            return _infer(client, utterance[2:4], 4711, at=at)
+        sequence = {"steps": utterance[2:4], "session": name, "at": at}
+        return client.post("/predict", json={"sequences": [sequence]})
+
+    client.delete(f"/sessions/{name}")
+    if is_v2:
+        started = _infer(client, utterance[:2], 4711, sequence_start=True)
+        assert started.status_code == 200, started.text
+    else:
+        predict(client, utterance[:2], session=name)
+    true = last(2)
+    assert true.status_code == 200, true.text
+    header, record = export(client, name)
+    field = data.draw(
+        st.sampled_from(["reply", "reply", "step", "at", "ttl_ms", "created_ms", "digest", "model"])
+    )
+    if field in ("reply", "digest"):
+        forged = _mutated(data, getattr(record, field))
+        setattr(record, field, forged[:16].ljust(16, b"0") if field == "digest" else forged)
+    elif field == "model":
+        record.model = data.draw(st.text(max_size=5))
+    else:
+        setattr(record, field, data.draw(st.integers(0, 2**63 - 1)))
+    blob = exported.write(header.session, record, header.tensors)
+    imported = client.put(f"/sessions/{name}/import?replace=true", content=blob)
+    assert imported.status_code < 500, imported.text
+    for at in (2, 4):
+        again = last(at)
+        assert again.status_code < 500, again.text
+        assert again.json().keys() >= ({"code"} if again.status_code != 200 else set())
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_changed_byte_of_a_file_with_a_valid_checksum_is_an_error_of_the_server(
+    client: httpx.Client, utterance: Steps, data: st.DataObject
+) -> None:
+    client.delete("/sessions/bytes")
+    predict(client, utterance[:4], session="bytes")
+    blob = client.get("/sessions/bytes/export").content
+    prefix, rest = blob[:10], _mutated(data, blob[42:])
+    forged = prefix + hashlib.sha256(rest).digest() + rest
+    imported = client.put("/sessions/bytes/import?replace=true", content=forged)
+    assert imported.status_code < 500, imported.text
+    for path in ("/sessions", "/sessions/bytes?state=true", "/sessions/bytes/export"):
+        assert client.get(path).status_code < 500

@@ -131,3 +131,9 @@ def test_a_store_that_does_not_exist_is_reported_and_not_created(run: Run, tmp_p
     shown = run("list", "--store", "memory")
     assert shown.exit_code == 1 and "memory store" in shown.output
     assert run("list", "--limit", "-1", *directory).exit_code == 2
+
+
+def test_an_export_that_cannot_be_written_is_an_error_and_no_traceback(run: Run, tmp_path: Path) -> None:
+    refused = run("export", "call", "-o", str(tmp_path / "nowhere" / "call.cgs"))
+    assert refused.exit_code == 1 and isinstance(refused.exception, SystemExit)
+    assert "nowhere/call.cgs" in refused.output and "No such file or directory" in refused.output

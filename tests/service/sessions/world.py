@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from service.manifest import StateSpec
+from service.manifest import Manifest, StateSpec
 from service.sessions import Binding, Home, Limits, Opened, Resources, Sessions, session_key
 from service.sessions.store.memory import MemoryStore
 from service.state import StateLayout
@@ -38,6 +38,11 @@ def no_home(name: str | None, version: str | None) -> Home:
     raise AssertionError(f"no test asks for {name} {version}")
 
 
+def keep_reply(reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:  # noqa: ARG001
+    """For tests whose replies have no form."""
+    return reply
+
+
 @dataclass
 class World:
     """Sessions on a memory store, and their clock."""
@@ -48,7 +53,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.store, ttl_s=TTL_S, clock=self.clock)
-        self.resources = Resources(self.sessions, self.find_home, max_ttl_s=TTL_S)
+        self.resources = Resources(self.sessions, self.find_home, max_ttl_s=TTL_S, take_reply=keep_reply)
 
     async def open(
         self, at: int | None = None, digest: bytes = FIRST, binding: Binding = BINDING, key: bytes = KEY

@@ -1,0 +1,97 @@
+"""The reply that a session stores for a retry, when it comes from outside: an imported file may be forged.
+
+A reply is taken over by its fields, written anew, so that a later response holds only what this server could
+have written. It knows the forms in which `reply` and `v2` write; it knows nothing of sessions or files.
+"""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.codec.tensor import DATATYPES
+from service.codec.v2 import pack_outputs, unpack_outputs
+from service.manifest import Manifest
+from service.names import MODEL_NAME, MODEL_VERSION
+
+_V2_PREFIX = "v2/"  # of the sessions of `/v2`, see `names`
+_PREDICTION = {"output", "outputs", "label", "probability", "session", "step"}
+_GENERATION = {"model", "version", "ids", "seed", "tokens", "text", "session", "step"}
+_MAX_AXES = 8  # of an output
+
+
+def regenerate(reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:
+    """The reply written anew, or None if it is not one of this session at this step."""
+    try:
+        if session.startswith(_V2_PREFIX):
+            return _outputs(reply, step, manifest)
+        return _document(orjson.loads(reply), session, step)
+    except Exception:  # noqa: BLE001  of bytes of any kind, in numpy too
+        return None
+
+
+def _document(document: Any, session: str, step: int) -> bytes | None:
+    if not isinstance(document, dict) or (document.get("session"), document.get("step")) != (session, step):
+        return None
+    if type(document["step"]) is not int:  # 4.0 == 4
+        return None
+    names = set(document)
+    if names <= _PREDICTION:
+        is_ours = len(names & {"output", "outputs"}) == 1 and _is_prediction(document)
+    else:
+        is_ours = names <= _GENERATION and _is_generation(document)
+    return orjson.dumps(document) if is_ours else None
+
+
+def _is_prediction(document: dict[str, Any]) -> bool:
+    outputs = document.get("outputs", {"": document.get("output")})
+    return (
+        isinstance(outputs, dict)
+        and all(_is_nested(output, (int, float)) for output in outputs.values())
+        and _is_nested(document.get("label"), (str,))
+        and _is_nested(document.get("probability"), (int, float))
+    )
+
+
+def _is_generation(document: dict[str, Any]) -> bool:
+    ids = document["ids"]
+    return (
+        isinstance(ids, list)
+        and all(type(token) is int for token in ids)
+        and type(document["seed"]) is int
+        and _matches(MODEL_NAME, document["model"])
+        and _matches(MODEL_VERSION, document["version"])
+        and _is_nested(document.get("tokens"), (str,))
+        and isinstance(document.get("text", ""), str)
+    )
+
+
+def _is_nested(value: Any, leaves: tuple[type, ...], axes: int = _MAX_AXES) -> bool:
+    """Whether it is a leaf, null, or lists of these, at most `axes` deep."""
+    if isinstance(value, list):
+        return axes > 0 and all(_is_nested(item, leaves, axes - 1) for item in value)
+    return value is None or isinstance(value, leaves)
+
+
+def _outputs(reply: bytes, step: int, manifest: Manifest) -> bytes | None:
+    """The arrays of `v2.pack_outputs`, where each is an output of the model with one row."""
+    version, stored_step, outputs = unpack_outputs(reply, manifest.outputs[0].name)
+    specs = {spec.name: spec for spec in manifest.outputs}
+    if type(stored_step) is not int or stored_step != step or not _matches(MODEL_VERSION, version):
+        return None
+    for name, array in outputs.items():
+        shape = array.shape
+        if name not in specs or shape[:1] != (1,) or shape[2:] != tuple(specs[name].dims):
+            return None
+        if array.dtype.name not in DATATYPES or math.prod(shape) == 0:
+            return None
+        if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+            return None
+    packed = pack_outputs(version, step, outputs)
+    return packed if packed == reply else None
+
+
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
