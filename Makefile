@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test train lint check bench loadtest faults docker-test docker-loadtest clean
+.PHONY: help serve test train lint check bench loadtest faults graphs docker-test docker-loadtest clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -50,6 +50,9 @@ loadtest: $(VENV)/.loadtest ## load testing with Locust: URL= (default: starts a
 
 faults: $(VENV)/.dev ## long fault-injection test on real servers: HISTORIES=2000, SEED= (default: random)
 	$(BIN)/python -m tests.faults --histories $(or $(HISTORIES),2000) $(if $(SEED),--seed $(SEED))
+
+graphs: $(VENV)/.dev ## long test of foreign graphs against ONNX Runtime: GRAPHS=1000, DRAFTS=300, SEED=0
+	$(BIN)/python -m tests.service.foreign --graphs $(or $(GRAPHS),1000) --drafts $(or $(DRAFTS),300) --seed $(or $(SEED),0)
 
 docker-test: $(VENV)/.dev ## build the image, run a container and a cluster, kill them, check the sessions
 	$(BIN)/python -m deploy.docker_test

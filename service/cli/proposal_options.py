@@ -92,6 +92,26 @@ OPTIONS = [
         help="the output that is the new value of a state input; may be repeated",
     ),
     click.option(
+        "--no-state",
+        "no_states",
+        multiple=True,
+        metavar="IN",
+        help="an input that is no state: requests give it with each step; may be repeated",
+    ),
+    click.option(
+        "--per-sequence",
+        multiple=True,
+        metavar="IN",
+        help="an input that requests give once for each sequence; may be repeated",
+    ),
+    click.option(
+        "--answer",
+        "answers",
+        multiple=True,
+        metavar="OUT",
+        help="an output to answer, also if it is the new value of a state; may be repeated",
+    ),
+    click.option(
         "--constant",
         "constants",
         multiple=True,
@@ -122,7 +142,7 @@ OPTIONS = [
 
 
 NAMES = (  # as in `repository.Options`
-    *("time_axis", "batch_axis", "states", "constants", "dims"),
+    *("time_axis", "batch_axis", "states", "no_states", "per_sequence", "answers", "constants", "dims"),
     *("window", "hop", "carry", "task", "labels", "steps"),
 )
 

@@ -39,7 +39,9 @@ class Findings:
     def batch_hint(self) -> str:
         """What to look at if rows influence each other."""
         axis = self._manifest.axes.batch
-        return "is there a batch axis?" if axis is None else f"is axis {axis} the batch?"
+        if axis is None:
+            return "is there a batch axis?"
+        return f'is axis {axis} the batch? If it is, and rows may change one another, set "batch_size" to 1'
 
     def accept(self, found: Difference, rows: Sequence[Row], text: str, hint: str) -> None:
         """Keep a difference of rounding. Raises StartupError for a larger one.

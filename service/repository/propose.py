@@ -15,7 +15,7 @@ from service.errors import StartupError
 from service.manifest import MANIFEST_FILE, Manifest
 from service.repository.folders import describe_faults
 from service.repository.graph_file import GraphFile
-from service.repository.probe import Probe, ProbeError
+from service.repository.probe import Port, Probe, ProbeError
 from service.repository.proposal.analysis import analyse
 from service.repository.proposal.draft import describe, describe_unmeasured
 from service.repository.proposal.example import with_example
@@ -55,10 +55,11 @@ def propose(graph: Path, options: Options | None = None) -> Draft:
     subject = open_subject(probe, file, options)
     if not subject.sizes_found:
         return unmeasured(graph, _not_run(subject))
+    unknown = options.unknown({port.name for port in probe.inputs}, {port.name for port in probe.outputs})
     analysis = analyse(subject, file, options)
     document = describe(analysis, graph.name)
     notes = (*analysis.notes, *analysis.pairing.notes)
-    return _complete(probe, document, notes, tuple(analysis.details), options)
+    return _complete(probe, document, notes, (*unknown, *analysis.details), options)
 
 
 def unmeasured(graph: Path, reason: str) -> Draft:
@@ -120,7 +121,16 @@ def _complete(
 def _not_run(subject: Subject) -> str:
     if subject.fault:
         return f"the graph does not run: {subject.fault}"
+    free = [f"--dims {port.name}={_free_sizes(port)}" for port in subject.ports if any(port.variables)]
+    constants = [f"--constant {name}=VALUE" for name in subject.constants]
     return (
-        "the graph does not run with any of the sizes that were tried, so nothing was measured. "
-        "Settle sizes with --dims INPUT=SIZE,…, and constants with --constant NAME=VALUE"
+        "the graph does not run with any of the sizes that were tried, so nothing was measured. If it was "
+        "exported for sizes of one example, name those; else export it with axes that may change. "
+        f"Settle it with {' '.join((*free, *constants)) or 'another export'}"
+    )
+
+
+def _free_sizes(port: Port) -> str:
+    return ",".join(
+        "SIZE" if key else str(size) for size, key in zip(port.shape, port.variables, strict=True)
     )

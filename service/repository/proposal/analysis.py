@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from service.repository.graph_file import GraphFile
 from service.repository.probe import Port
-from service.repository.proposal.axes import Layout, all_layouts, choose_layout, measure
+from service.repository.proposal import advice
+from service.repository.proposal.axes import Influence, Layout, all_layouts, choose_layout
 from service.repository.proposal.cuts import Cutter
 from service.repository.proposal.growth import measure_growth
-from service.repository.proposal.names import STATE_INPUT, TIME_AXIS
+from service.repository.proposal.names import ONCE, STATE_INPUT, TIME_AXIS
 from service.repository.proposal.options import NO_AXIS, Options
-from service.repository.proposal.states import Pairing, pair, settle
+from service.repository.proposal.pairing import Pairing
+from service.repository.proposal.states import pair, settle
 from service.repository.proposal.subject import Subject
 
 
@@ -24,7 +26,8 @@ class Analysis:
     pairing: Pairing
     main: Port  # the input whose axes are those of the manifest
     layout: Layout  # of the main input
-    rows_are_independent: bool
+    along_batch: Influence | None  # what one row changes
+    along_time: Influence | None  # what one step changes
     causal: bool = True
     notes: list[str] = field(default_factory=list)  # what should be checked
     details: list[str] = field(default_factory=list)  # what is open, and no field can express
@@ -46,11 +49,21 @@ class Analysis:
         return self._fixed_size(self.layout.time)
 
     @property
+    def rows_are_independent(self) -> bool:
+        """Whether a row changes no other, as far as it is measured."""
+        return self.along_batch is None or self.along_batch.is_independent
+
+    @property
     def inner_layout(self) -> Layout:
         """The axes of an input without a time axis: those behind it move up."""
         batch, time = self.layout.batch, self.layout.time
         is_behind = batch is not None and time is not None and batch > time
         return Layout(batch - 1 if is_behind and batch else batch, None)
+
+    @property
+    def left_out(self) -> list[str]:
+        """The outputs that only repeat an input, unless they are asked for."""
+        return [name for name in self.subject.echoes if name not in self.options.answers]
 
     @property
     def window(self) -> tuple[int | None, int | None, int | None]:
@@ -65,8 +78,9 @@ class Analysis:
 
 def analyse(subject: Subject, file: GraphFile, options: Options) -> Analysis:
     """Measure a graph that runs."""
-    pairing = pair(subject, _known_pairs(subject, options))
-    main = _main_input(subject, pairing)
+    no_states = frozenset((*options.no_states, *options.per_sequence))
+    pairing = pair(subject, _known_pairs(subject, options), no_states)
+    main = _main_input(subject, pairing, options)
     state_groups = {
         group
         for port in subject.ports
@@ -74,8 +88,8 @@ def analyse(subject: Subject, file: GraphFile, options: Options) -> Analysis:
         for group in subject.input_groups(port)
         if group is not None
     }
-    layout, independent = choose_layout(subject, main, state_groups, _wanted(file, options, main))
-    analysis = Analysis(subject, file, options, pairing, main, layout, independent)
+    chosen = choose_layout(subject, main, state_groups, _wanted(file, options, main))
+    analysis = Analysis(subject, file, options, pairing, main, *chosen)
     _settle_growth(analysis)
     _settle(analysis)
     return analysis
@@ -106,14 +120,15 @@ def _known_pairs(subject: Subject, options: Options) -> dict[str, str]:
     return {name: output for name, output in options.states.items() if name in inputs and output in outputs}
 
 
-def _main_input(subject: Subject, pairing: Pairing) -> Port:
+def _main_input(subject: Subject, pairing: Pairing, options: Options) -> Port:
     """The input with most axes that change, then with most axes, then the first."""
-    known = {*pairing.pairs, *pairing.growing, subject.lengths}
+    known = {*pairing.pairs, *pairing.growing, *options.per_sequence, subject.lengths}
     rest = [port for port in subject.ports if port.name not in known] or subject.ports or subject.inputs
 
-    def rank(port: Port) -> tuple[bool, int, int]:
+    def rank(port: Port) -> tuple[bool, int, bool, int]:
         groups = {group for group in subject.input_groups(port) if group is not None}
-        return (not STATE_INPUT.search(port.name), len(groups), len(port.shape))
+        says = STATE_INPUT.search(port.name), ONCE.search(port.name)
+        return (not says[0], len(groups), not says[1], len(port.shape))
 
     return max(rest, key=rank)
 
@@ -145,40 +160,54 @@ def _window(file: GraphFile, options: Options, main: Port) -> tuple[int | None, 
 
 def _settle(analysis: Analysis) -> None:
     """Settle the states that are left, and whether a sequence may be cut."""
-    subject, pairing = analysis.subject, analysis.pairing
+    subject, pairing, time = analysis.subject, analysis.pairing, analysis.along_time
     cutter = Cutter.of(subject, analysis.main, analysis.layout)
     can_cut = settle(subject, pairing, analysis.main, cutter)
+    pairing.notes += [advice.fed_back(before, after) for before, after in pairing.fed_back.items()]
+    pairing.notes += [advice.echo(name, str(subject.lengths)) for name in analysis.left_out]
+    if cutter and time and time.ignores_steps and subject.lengths is None:
+        analysis.details.append(advice.ignored_steps(analysis.main))
     if pairing.open or pairing.growing:
         return
     if cutter is None:
-        analysis.causal = not _looks_ahead(analysis)
+        analysis.causal = time is None or not time.looks_ahead
     elif not pairing.pairs:
         analysis.causal = cutter.keeps_prefixes()
     elif not can_cut and _is_window_of_samples(analysis):
         analysis.layout = Layout(analysis.layout.batch, None)
-    elif not can_cut:
-        analysis.causal = False
+    else:
+        analysis.causal = can_cut
+    _note_steps(analysis)
+
+
+def _note_steps(analysis: Analysis) -> None:
+    """Say what a sequence is, where it is not any number of steps that continue each other."""
+    size, main, layout = analysis.time_size, analysis.main, analysis.layout
+    if not analysis.causal:
+        once = layout.time is not None and not _answers_follow(analysis)
         analysis.notes.append(
-            "a sequence that is cut in pieces is answered otherwise than a whole one, so causal is false and "
-            "there are no sessions. If it should not look ahead, check the pairs of states (--state IN=OUT)"
+            advice.not_causal(main, analysis.pairing, layout, time_size=size, answers_once=once)
         )
+    elif not analysis.pairing.pairs and (layout.time is None or size == 1):
+        analysis.notes.append("the graph has no states: each step is answered by itself")
+    elif not analysis.pairing.pairs and size is not None:
+        analysis.notes.append(advice.exact_steps(main, layout, size))
 
 
-def _looks_ahead(analysis: Analysis) -> bool:
-    """Whether a step of a fixed number of steps depends on later ones, as far as it is seen."""
-    if analysis.layout.time is None:
-        return False
-    influence = measure(analysis.subject, analysis.main, analysis.layout.time)
-    return influence is not None and influence.looks_ahead
+def _answers_follow(analysis: Analysis) -> bool:
+    """Whether an answer has the time axis."""
+    subject, main, time = analysis.subject, analysis.main, analysis.layout.time
+    group = None if time is None else subject.input_groups(main)[time]
+    if group is None:
+        return analysis.time_size != 1
+    answers = [port.name for port in subject.probe.outputs if port.name not in analysis.pairing.taken]
+    return any(group in subject.output_groups(answer) for answer in answers)
 
 
 def _is_window_of_samples(analysis: Analysis) -> bool:
     """Whether what looked like a time axis of single numbers is a window of a size that is not known."""
-    subject, main, time = analysis.subject, analysis.main, analysis.layout.time
+    main, time = analysis.main, analysis.layout.time
     if time is None or len(main.shape) != 2 or not main.is_float:
         return False
-    group, name = subject.input_groups(main)[time], main.shape[time]
-    new_states = analysis.pairing.pairs.values()
-    answers = [port.name for port in subject.probe.outputs if port.name not in new_states]
-    follows = any(group in subject.output_groups(answer) for answer in answers)
-    return not follows and not (isinstance(name, str) and TIME_AXIS.search(name))
+    name = main.shape[time]
+    return not _answers_follow(analysis) and not (isinstance(name, str) and TIME_AXIS.search(name))

@@ -89,7 +89,11 @@ def _states(analysis: Analysis) -> list[dict[str, Any]]:
     pairing = analysis.pairing
     outputs = pairing.pairs | dict.fromkeys(pairing.open, OPEN) | pairing.growing
     for name, candidates in pairing.open.items():
-        analysis.details.append(f"state {name!r}: its new value may be any of {', '.join(candidates)}")
+        analysis.details.append(
+            f"{name!r} looks like a state, and its new value may be any of {', '.join(candidates)}: the "
+            "order in which the module returns them decides. Settle it with "
+            f"--state {name}=OUTPUT, or --no-state {name}"
+        )
     return [
         {
             "input": port.name,
@@ -126,10 +130,8 @@ def _state_shape(analysis: Analysis, port: Port) -> list[Any]:
 
 
 def _outputs(analysis: Analysis) -> list[dict[str, Any]]:
-    candidates = {name for names in analysis.pairing.open.values() for name in names}
-    pairs = analysis.pairing.pairs | analysis.pairing.growing
     found = []
-    for name in answers(analysis.subject, pairs, candidates):
+    for name in answers(analysis.subject, analysis.pairing, analysis.options.answers):
         fields, fault = describe_output(analysis.subject, name, analysis.main, analysis.layout)
         found.append(fields)
         analysis.details += [fault] if fault else []

@@ -32,6 +32,7 @@ MOVES: dict[str, tuple[int, ...]] = {
     "Concat": tuple(range(64)),
 }
 SCALES = {"Mul": (0, 1), "Where": (1, 2)}  # a state that a flag resets
+BLENDS = SCALES | {"Add": (0, 1), "Sub": (0, 1), "Sum": tuple(range(64)), "Div": (0,)}  # f·c + i·g
 TABLES = ("Gather", "DequantizeLinear", "Cast", "Identity")  # between an embedding's weights and its use
 
 
@@ -68,6 +69,11 @@ class Edges:
             if outputs:
                 found.append(Recurrence(value.name, tuple(outputs), bool(cells)))
         return found
+
+    def blended(self, name: str) -> list[str]:
+        """The graph outputs that an input reaches when it is only moved, scaled and added to: f·c + i·g."""
+        reached = self._moved(name, MOVES | BLENDS)
+        return [output for output in self._outputs if output in reached]
 
     @property
     def lengths(self) -> list[str]:

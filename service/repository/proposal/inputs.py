@@ -3,9 +3,11 @@
 from typing import Any
 
 from service.repository.probe import Port
+from service.repository.proposal import advice
 from service.repository.proposal.analysis import Analysis
 from service.repository.proposal.axes import Layout
 from service.repository.proposal.open_fields import OPEN
+from service.repository.proposal.pairing import fitting
 from service.repository.proposal.subject import Subject
 
 SAMPLE_RATE = ("sr", "sample_rate", "sampling_rate")  # names of inputs; the metadata key is the second
@@ -43,6 +45,8 @@ def _has_rows(analysis: Analysis, port: Port) -> bool:
 def _has_time(analysis: Analysis, port: Port) -> bool:
     """Whether an input has the time axis of the main input, or there is none."""
     subject, time = analysis.subject, analysis.layout.time
+    if port.name in analysis.options.per_sequence:
+        return False
     if time is None or port.name == analysis.main.name:
         return True
     group = subject.input_groups(analysis.main)[time]
@@ -65,13 +69,13 @@ def _input(analysis: Analysis, port: Port) -> dict[str, Any]:
             f"{analysis.main.name!r} of shape {_shown(analysis.main)}: transpose it in the graph"
         )
     fields: dict[str, Any] = {"name": port.name, **_kind(subject, port, dims), "dims": dims}
-    if analysis.layout.time is None and port.name != analysis.main.name:
-        analysis.notes.append(
-            f"is {port.name!r} given with each step, or once for a sequence (per: sequence)?"
-        )
     if not has_time:
         fields["per"] = "sequence"
-        analysis.notes.append(f"{port.name!r} has no time axis: it is given once for each sequence")
+        if port.name not in analysis.options.per_sequence:
+            analysis.notes.append(f"{port.name!r} has no time axis: it is given once for each sequence")
+    elif analysis.layout.time is None and port.name != analysis.main.name:
+        candidates = fitting(subject, analysis.pairing.no_states).get(port.name, [])
+        analysis.notes.append(advice.unclear_input(port.name, candidates))
     if port.name == analysis.main.name and dims and isinstance(dims[0], int):
         carry = _carry(analysis, dims[0])
         fields |= {"carry": carry, "dims": [dims[0] - carry, *dims[1:]]} if carry else {}

@@ -8,6 +8,12 @@ STATE_INPUT = re.compile(
     re.IGNORECASE,
 )
 NO_STATE = re.compile(r"embed|speaker|spk|style|cond|static|covar|mask|valid|label|target", re.IGNORECASE)
+KEPT = re.compile(  # what is a state of the graph, not an answer that is fed back
+    r"(^|[^a-z])(h|c|h0|c0|hn|cn|h_in|c_in|hx|cx)([^a-z]|$)|hidden|state|cell|memor|cache|buffer|context|key"
+    r"|value|conv",
+    re.IGNORECASE,
+)
+ONCE = re.compile(r"encoder|memory|speaker|spk|style|static|covar|prompt", re.IGNORECASE)
 NEW_STATE = re.compile(
     r"(^|[^a-z])(hn|cn|hx|cx)([^a-z]|$)|state|hidden|new|next|present|updat", re.IGNORECASE
 )
@@ -15,6 +21,7 @@ BATCH_AXIS = re.compile(r"batch|rows|samples?_dim|^(n|b|bs|unk__0)$", re.IGNOREC
 TIME_AXIS = re.compile(r"time|seq|step|len|frame|^(t|l)$", re.IGNORECASE)
 LENGTHS = re.compile(r"len", re.IGNORECASE)
 
+MADE_UP = re.compile(r"^onnx::|^\d+$")
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 LETTER = re.compile(r"([hc])(n|x|t|in|out|prev|next|new)?")  # h, hn, hx, cx, …
 BEFORE = {"in", "input", "inputs", "prev", "previous", "past", "old", "init", "initial", "before", "0"}
@@ -42,6 +49,13 @@ def match_by_name(fits: dict[str, list[str]]) -> dict[str, str]:
     return matched
 
 
+def is_fed_back(before: str, after: str) -> bool:
+    """Whether a pair is an answer that the next step takes, such as prev_action ← action."""
+    says_before = set(words(before)) & (BEFORE - NUMBERS)
+    says_after = set(words(after)) & (AFTER - NUMBERS - {"output", "outputs"})
+    return bool(says_before) and not says_after and not KEPT.search(before)
+
+
 def words(name: str) -> list[str]:
     """The words of a name, in lower case: "lstm.stateN" → lstm, state, n; hx → h."""
     found = [word.lower() for word in WORDS.findall(name)]
@@ -49,8 +63,11 @@ def words(name: str) -> list[str]:
 
 
 def _stem(name: str) -> list[str]:
-    """The words that name the state itself. A name that is one word is that word: xLSTM calls a state n."""
-    parts = words(name)
+    """The words that name the state itself. A name that is one word is that word: xLSTM calls a state n.
+
+    Names that an exporter made up, such as onnx::Mul_3 and 162, say nothing.
+    """
+    parts = [] if MADE_UP.search(name) else words(name)
     return [word for word in parts if word not in (BEFORE | AFTER | OTHER) - NUMBERS] or parts[:1]
 
 

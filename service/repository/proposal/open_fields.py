@@ -36,6 +36,8 @@ def _explain(document: dict[str, Any], path: Path) -> str:
             return (
                 f"which output is the new value of state {name}? Settle it with --state {name[1:-1]}=OUTPUT"
             )
+        case "states", "shape", *_ if _sizes_are_open(document):
+            return f"the shape of state {name} follows sizes that the graph does not fix: see inputs"
         case "states", "shape", *_:
             return f"state {name} changes its shape. Export the graph with a cache of fixed size"
         case "constants", *_ if len(path) > 1:
@@ -44,7 +46,7 @@ def _explain(document: dict[str, Any], path: Path) -> str:
                 f"--constant {path[1]}=VALUE"
             )
         case "inputs", "dims", *_:
-            return f"the graph does not fix a step's shape of {name}. Settle it with --dims {name[1:-1]}=SIZE"
+            return _explain_dims(document, owner, name[1:-1])
         case "outputs", "dims", *_:
             return f"the graph does not fix the shape of output {name}; it is measured once the graph runs"
         case (("inputs" | "outputs" | "states"), "dtype"):
@@ -54,6 +56,21 @@ def _explain(document: dict[str, Any], path: Path) -> str:
         case "example", *_:
             return "settle the other fields; then cellgate inspect GRAPH -o FOLDER computes it"
     return "it must be filled in"
+
+
+def _sizes_are_open(document: dict[str, Any]) -> bool:
+    return any(OPEN in spec.get("dims", ()) for spec in document["inputs"])
+
+
+def _explain_dims(document: dict[str, Any], owner: dict[str, Any], name: str) -> str:
+    """All dims have to be given, as one option; with a time axis behind them, that axis is settled too."""
+    dims = ["SIZE" if size == OPEN else str(size) for size in owner["dims"]]
+    option = f"--dims {name}={','.join(dims)}"
+    if isinstance(time := document["axes"]["time"], int) and time > 1:
+        option = f"--time-axis none {option}"
+    if len(dims) == 1 and time is None and owner.get("dtype", "").startswith("float"):
+        option += ", or if a step is a window of samples: --window SIZE --hop SIZE"
+    return f"the graph does not fix a step's shape of {name!r}. Settle it with {option}"
 
 
 def _owner(document: dict[str, Any], path: Path) -> dict[str, Any]:

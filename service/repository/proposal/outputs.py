@@ -6,20 +6,28 @@ import numpy as np
 
 from service.repository.probe import Port
 from service.repository.proposal.axes import Layout
+from service.repository.proposal.pairing import Pairing
 from service.repository.proposal.subject import Subject
 
 SUM_TOLERANCE = {"float16": 2e-3}
 
 
-def answers(subject: Subject, pairs: dict[str, str], open_outputs: set[str]) -> list[str]:
-    """The outputs that are no new states; if every output is one, the most likely answer among them."""
-    names = [port.name for port in subject.probe.outputs]
-    rest = [name for name in names if name not in pairs.values() and name not in open_outputs]
+def answers(subject: Subject, pairing: Pairing, wanted: tuple[str, ...]) -> list[str]:
+    """The outputs that are no new states; if every output is one, the most likely answer among them.
+
+    `wanted`: outputs that are answers in any case.
+    """
+    open_outputs = {name for names in pairing.open.values() for name in names}
+    hidden = (pairing.taken | open_outputs).difference(pairing.fed_back.values(), wanted)
+    names = [
+        port.name for port in subject.probe.outputs if port.name not in subject.echoes or port.name in wanted
+    ]
+    rest = [name for name in names if name not in hidden]
     if rest or open_outputs:
         return rest or names[:1]
     floats = [name for name in names if subject.output(name).is_float]
-    hidden = [name for name in floats if not name.lower().startswith("c")]
-    return (hidden or floats or names)[:1]
+    likely = [name for name in floats if not name.lower().startswith("c")]
+    return (likely or floats or names)[:1]
 
 
 def describe(subject: Subject, name: str, main: Port, layout: Layout) -> tuple[dict[str, Any], str]:

@@ -5,52 +5,31 @@ between several. What remains open is said.
 """
 
 import itertools
-from dataclasses import dataclass, field
 
 from service.repository.probe import Port
 from service.repository.proposal.cuts import Cutter
-from service.repository.proposal.names import NEW_STATE, NO_STATE, STATE_INPUT, match_by_name
+from service.repository.proposal.names import STATE_INPUT, match_by_name
+from service.repository.proposal.pairing import Pairing, fitting
+from service.repository.proposal.shapes import settle_by_shape
 from service.repository.proposal.subject import Subject
 
 MAX_PAIRINGS = 64
 
 
-@dataclass
-class Pairing:
-    """Outputs by state input. An open state has no output yet: `open` holds the candidates."""
+def pair(subject: Subject, given: dict[str, str], no_states: frozenset[str] = frozenset()) -> Pairing:
+    """The states that the caller, the edges or the names settle. At least one input stays no state.
 
-    pairs: dict[str, str] = field(default_factory=dict)
-    sure: set[str] = field(default_factory=set)  # by the caller or the edges of the graph
-    open: dict[str, list[str]] = field(default_factory=dict)
-    growing: dict[str, str] = field(default_factory=dict)  # states whose new value has another shape
-    notes: list[str] = field(default_factory=list)
-
-
-def fitting(subject: Subject) -> dict[str, list[str]]:
-    """By input, the outputs of the same dtype and, at all sizes, the same shape."""
-    outputs = {port.name: [shapes[port.name] for shapes in subject.shapes] for port in subject.probe.outputs}
-    dtypes = {port.name: port.dtype for port in subject.probe.outputs}
-    return {
-        port.name: [
-            name
-            for name, shapes in outputs.items()
-            if dtypes[name] == port.dtype and shapes == subject.signature(port)
-        ]
-        for port in subject.ports
-        if port.name != subject.lengths
-    }
-
-
-def pair(subject: Subject, given: dict[str, str]) -> Pairing:
-    """The states that the caller, the edges or the names settle. At least one input stays no state."""
-    pairing, fits = Pairing(dict(given), set(given)), fitting(subject)
+    `no_states`: inputs that the caller says are none.
+    """
+    pairing, fits = Pairing(dict(given), set(given), no_states), fitting(subject, no_states)
+    pairing.notes += _doubts(subject, fits, given)
     found = _by_edges(subject, fits, given)
     if len(found.keys() | given.keys()) == len(fits):  # a loop over the whole input
         found = _without_sequences(subject, found, pairing)
     pairing.pairs |= found
     pairing.sure |= found.keys()
     possible = {
-        name: [other for other in others if other not in _taken(pairing)]
+        name: [other for other in others if other not in pairing.taken]
         for name, others in fits.items()
         if name not in pairing.pairs
     }
@@ -61,7 +40,7 @@ def pair(subject: Subject, given: dict[str, str]) -> Pairing:
 
 def _growing(subject: Subject, pairing: Pairing) -> dict[str, str]:
     """State inputs by name, whose output of that name differs from them in size alone: caches that grow."""
-    free = [port for port in subject.probe.outputs if port.name not in _taken(pairing)]
+    free = [port for port in subject.probe.outputs if port.name not in pairing.taken]
     alike = {
         port.name: [
             output.name
@@ -69,9 +48,11 @@ def _growing(subject: Subject, pairing: Pairing) -> dict[str, str]:
             if output.dtype == port.dtype and len(subject.shapes[0][output.name]) == len(port.shape)
         ]
         for port in subject.ports
-        if port.name not in pairing.pairs and port.shape and STATE_INPUT.search(port.name)
+        if port.name not in {*pairing.pairs, *pairing.no_states}
+        and port.shape
+        and STATE_INPUT.search(port.name)
     }
-    fits = fitting(subject)
+    fits = fitting(subject, pairing.no_states)
     return {name: output for name, output in match_by_name(alike).items() if output not in fits[name]}
 
 
@@ -88,17 +69,17 @@ def _by_edges(subject: Subject, fits: dict[str, list[str]], given: dict[str, str
 
 def settle(subject: Subject, pairing: Pairing, main: Port, cutter: Cutter | None) -> bool:
     """Pair what is left by shape, and hold all pairs against a cut. False: the graph cannot be cut."""
-    fits = fitting(subject)
-    others = {main.name, subject.lengths, *pairing.growing}
+    fits = fitting(subject, pairing.no_states)
+    others = {main.name, subject.lengths, *pairing.growing, *pairing.no_states}
     rest = [port.name for port in subject.ports if port.name not in others]
     loose = {
-        name: [other for other in fits[name] if other not in _taken(pairing)]
+        name: [other for other in fits[name] if other not in pairing.taken]
         for name in rest
         if name not in pairing.pairs and not (cutter and _has_time(subject, name, cutter))
     }
     loose = {name: others for name, others in loose.items() if others}
     if cutter is None:
-        _settle_without_time(pairing, loose)
+        settle_by_shape(subject, pairing, loose)
         return True
     return _settle_by_cuts(pairing, loose, cutter, fits)
 
@@ -127,32 +108,12 @@ def _settle_by_cuts(
         }
         return True
     for name, others in hinted.items():
-        free = [other for other in others if other not in _taken(pairing)]
+        free = [other for other in others if other not in pairing.taken]
         if len(free) == 1:
             pairing.pairs[name] = free[0]
         elif free:
             pairing.open[name] = free
     return False
-
-
-def _settle_without_time(pairing: Pairing, loose: dict[str, list[str]]) -> None:
-    """One step a call: nothing can be cut, so only shapes and hints are left."""
-    for name in sorted(loose, key=lambda name: not STATE_INPUT.search(name)):
-        free = [other for other in loose[name] if other not in _taken(pairing)]
-        marked = [other for other in free if NEW_STATE.search(other)]
-        rivals = [other for other in loose if other != name and other not in pairing.pairs]
-        hinted = bool(STATE_INPUT.search(name))
-        chosen = free if len(free) == 1 else marked
-        is_likely = not (pairing.pairs or NO_STATE.search(name)) and not any(
-            set(loose[rival]) & set(chosen) for rival in rivals
-        )
-        if len(chosen) == 1 and (hinted or is_likely):
-            pairing.pairs[name] = chosen[0]
-            pairing.notes.append(
-                f"{name!r} is taken for a state with the new value {chosen[0]!r}, by its shape"
-            )
-        elif free and hinted:
-            pairing.open[name] = free
 
 
 def _choices(pairs: dict[str, str], loose: dict[str, list[str]]) -> list[dict[str, str]]:
@@ -196,5 +157,14 @@ def _has_time(subject: Subject, name: str, cutter: Cutter) -> bool:
     return cutter.group in subject.input_groups(port)
 
 
-def _taken(pairing: Pairing) -> set[str]:
-    return {*pairing.pairs.values(), *pairing.growing.values()}
+def _doubts(subject: Subject, fits: dict[str, list[str]], given: dict[str, str]) -> list[str]:
+    """Given pairs that the operators contradict: the state is moved or added to another output."""
+    notes = []
+    for name, output in given.items():
+        reached = [other for other in subject.edges.blended(name) if other in fits.get(name, ())]
+        if len(reached) == 1 and output not in reached:
+            notes.append(
+                f"--state {name}={output}: the operators of the graph carry {name!r} to {reached[0]!r} "
+                "instead; compare the order in which the module returns its states"
+            )
+    return notes

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from service.repository.compare import is_quantized
+from service.repository.graph import Size
 from service.repository.graph_file import GraphFile
 from service.repository.probe import Port, Probe
 from service.repository.proposal.edges import Edges
@@ -26,22 +28,36 @@ def open_subject(probe: Probe, file: GraphFile, options: Options) -> Subject:
         if port.name in options.constants or port in scalars
     }
     rest = [port for port in inputs if port.name not in constants]
-    subject = Subject(probe, edges, constants, _lengths(rest, edges, options), inputs)
+    lengths = _lengths(rest, edges, options)
+    subject = Subject(probe, edges, constants, lengths, inputs, is_quantized(file.graph))
     unset = [name for name in constants if name not in options.constants]
     subject.sizes_found = subject.find_sizes(unset)
     return subject
 
 
 def _with_sizes(inputs: list[Port], options: Options) -> list[Port]:
-    """The inputs, with the last axes of those named in `options.dims` fixed."""
-    sized = [_resized(port, options.dims.get(port.name, ())) for port in inputs]
-    if options.window is None or options.dims:
-        return sized
-    free = [port for port in sized if port.is_float and len(port.shape) == 2 and port.variable(1)]
-    return [_resized(port, (options.window,)) if port in free[:1] else port for port in sized]
+    """The inputs with the sizes that `options` give, also where other inputs have an axis of that name."""
+    given: dict[str, tuple[Size, ...]] = dict(options.dims)
+    if options.window is not None and not given:
+        free = [port for port in inputs if _is_free(port, options)]
+        given = {port.name: (options.window, *port.shape[2:]) for port in free[:1]}
+    sized = [_resized(port, given.get(port.name, ())) for port in inputs]
+    named: dict[Size, Size] = {}
+    for before, after in zip(inputs, sized, strict=True):
+        pairs = zip(before.shape, after.shape, strict=True)
+        named |= {name: size for name, size in pairs if isinstance(name, str) and name and name != size}
+    return [
+        dataclasses.replace(port, shape=tuple(named.get(size, size) for size in port.shape)) for port in sized
+    ]
 
 
-def _resized(port: Port, dims: tuple[int, ...]) -> Port:
+def _is_free(port: Port, options: Options) -> bool:
+    """Whether a window can be its axis after the batch: [batch, samples] or [batch, frames, features]."""
+    is_state = port.name in options.states or (len(port.shape) > 2 and STATE_INPUT.search(port.name))
+    return port.is_float and len(port.shape) > 1 and bool(port.variable(1)) and not is_state
+
+
+def _resized(port: Port, dims: tuple[Size, ...]) -> Port:
     kept = len(port.shape) - len(dims)
     return dataclasses.replace(port, shape=(*port.shape[:kept], *dims)) if dims and kept >= 0 else port
 

@@ -4,6 +4,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from service.repository import Options
+from service.repository.proposal.options import NO_AXIS
 from tests.service.foreign.caches import cache_axis
 from tests.service.foreign.graph import state_shape
 from tests.service.foreign.kind import ANSWERS, CARRY, FEATURES, HIDDEN, STATIC, TOKENS, Kind
@@ -30,6 +32,22 @@ def right(kind: Kind) -> Fields:
         "outputs": _outputs(kind),
         **({"lengths": kind.name("lengths")} if kind.lengths else {}),
     }
+
+
+def options(kind: Kind) -> Options:
+    """What the author says about the graph to `inspect`."""
+    fields = right(kind)
+    axes, new_states = fields["axes"], {state["output"] for state in fields["states"]}
+    places = {name: NO_AXIS if axes[name] is None else axes[name] for name in ("batch", "time")}
+    return Options(
+        time_axis=places["time"],
+        batch_axis=places["batch"],
+        states={state["input"]: state["output"] for state in fields["states"]},
+        no_states=(kind.name("x"),),
+        per_sequence=(kind.name("static"),) if kind.static else (),
+        answers=tuple(spec["name"] for spec in fields["outputs"] if spec["name"] in new_states),
+        carry=CARRY if kind.carry else None,
+    )
 
 
 def _inputs(kind: Kind) -> list[Fields]:

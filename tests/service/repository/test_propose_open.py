@@ -55,6 +55,49 @@ def test_a_window_of_samples_is_one_step_and_its_context_is_carried(tmp_path: Pa
     assert proposed(path).axes.time is None
 
 
+def test_samples_without_a_window_name_the_options(tmp_path: Path) -> None:
+    """Silero's detector, as it is."""
+    nodes = [
+        N("ReduceMean", ["input"], ["a"], axes=[1], keepdims=1),
+        N("Add", ["a", "state"], ["stateN"]),
+        N("ReduceMean", ["stateN"], ["output"], axes=[1], keepdims=1),
+    ]
+    inputs: list[fg.Port] = [("input", fg.F32, ["batch", "n"]), ("state", fg.F32, ["batch", HIDDEN])]
+    outputs: list[fg.Port] = [("output", fg.F32, ["batch", 1]), ("stateN", fg.F32, ["batch", HIDDEN])]
+    path = fg.save(tmp_path, nodes, inputs, outputs)
+    assert any("--window SIZE --hop SIZE" in line for line in opened(path).open)
+    (spec,) = proposed(path, window=12, hop=8).inputs
+    assert (spec.dims, spec.carry) == ((8,), 4)
+
+
+def test_all_sizes_of_a_step_are_named_in_one_option(tmp_path: Path) -> None:
+    """A convolutional LSTM over images of any size: a side of the image was taken for the time."""
+    image: fg.Port = ("frame", fg.F32, ["batch", 1, "H", "W"])
+    nodes = [
+        N("Add", ["frame", "h"], ["sum"]),
+        N("Conv", ["sum", "K"], ["h_out"], pads=[1, 1, 1, 1]),
+        N("Relu", ["h_out"], ["next_frame"]),
+    ]
+    kernel = np.random.default_rng(0).normal(size=(1, 1, 3, 3)).astype(np.float32)
+    outputs = [fg.port(image, "next_frame"), fg.port(image, "h_out")]
+    path = fg.save(tmp_path, nodes, [image, fg.port(image, "h")], outputs, K=kernel)
+    draft = opened(path)
+    assert draft.document["axes"] == {"batch": 0, "time": None}
+    assert any("--dims frame=1,SIZE,SIZE" in line for line in draft.open)
+    assert not any("cache" in line for line in draft.open)
+    settled = proposed(path, dims={"frame": (1, 5, 6)})
+    assert (settled.inputs[0].dims, settled.states[0].shape) == ((1, 5, 6), ("batch", 1, 5, 6))
+
+
+def test_a_graph_that_runs_with_no_size_names_those_to_give(tmp_path: Path) -> None:
+    """An exporter that writes the sizes of its example into the graph, as around attention."""
+    nodes = [N("Reshape", ["x", "sizes"], ["shaped"]), N("Relu", ["shaped"], ["y"])]
+    path = fg.save(tmp_path, nodes, [X], [fg.port(X, "y")], sizes=[2, 7, 4])
+    assert any("--dims x=SIZE,SIZE,4" in line for line in opened(path).open)
+    axes = proposed(path, dims={"x": (2, 7, 4)}).axes
+    assert (axes.batch_size, axes.time_size) == (2, 7)
+
+
 def test_a_hop_that_does_not_fit_the_window_is_explained(tmp_path: Path) -> None:
     assert any("do not fit" in line for line in opened(samples(tmp_path), hop=13).open)
 
