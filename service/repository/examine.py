@@ -201,8 +201,8 @@ class _Trials:
         for step, alone in enumerate(steps):
             part = Answer(tuple(y[step : step + 1] for y in whole.outputs), whole.state)
             found = self._bench.compare(part, alone)
-            hint = f"{self._findings.batch_hint[:-1]}, or the time?"
-            self._findings.accept(found, [row], "steps of one call influence each other", hint)
+            text = "steps of one call influence each other"
+            self._findings.accept(found, [row], text, self._findings.steps_hint)
 
     def _try_together(self) -> None:
         """Two rows of other values in one call, and three."""

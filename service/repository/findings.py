@@ -38,10 +38,22 @@ class Findings:
     @property
     def batch_hint(self) -> str:
         """What to look at if rows influence each other."""
+        way_out = 'If rows may change one another, set "batch_size" to 1'
+        return f"{self._axis_question}? {way_out}" if self._has_batch else f"{self._axis_question}?"
+
+    @property
+    def steps_hint(self) -> str:
+        """What to look at if steps that should be independent influence each other."""
+        return f"{self._axis_question}, or the time?"
+
+    @property
+    def _axis_question(self) -> str:
         axis = self._manifest.axes.batch
-        if axis is None:
-            return "is there a batch axis?"
-        return f'is axis {axis} the batch? If it is, and rows may change one another, set "batch_size" to 1'
+        return f"is axis {axis} the batch" if self._has_batch else "is there a batch axis"
+
+    @property
+    def _has_batch(self) -> bool:
+        return self._manifest.axes.batch is not None
 
     def accept(self, found: Difference, rows: Sequence[Row], text: str, hint: str) -> None:
         """Keep a difference of rounding. Raises StartupError for a larger one.

@@ -23,7 +23,7 @@ def not_causal(
             "chunk by chunk: --time-axis none"
         )
     if not pairing.pairs:
-        return "a step changes the answers to earlier ones, so causal is false and there are no sessions"
+        return "a step changes the answers to others, so causal is false and there are no sessions"
     return (
         "a sequence that is cut in pieces is answered otherwise than a whole one, so causal is false and "
         "there are no sessions. If it should not look ahead, check the pairs of states (--state IN=OUT)"

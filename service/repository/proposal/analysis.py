@@ -172,7 +172,8 @@ def _settle(analysis: Analysis) -> None:
     if cutter is None:
         analysis.causal = time is None or not time.looks_ahead
     elif not pairing.pairs:
-        analysis.causal = cutter.keeps_prefixes()
+        repeats = any(analysis.window[1:])  # what is carried over is all that a cut keeps
+        analysis.causal = cutter.keeps_prefixes() and (not repeats or time is None or time.is_independent)
     elif not can_cut and _is_window_of_samples(analysis):
         analysis.layout = Layout(analysis.layout.batch, None)
     else:

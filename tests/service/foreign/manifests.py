@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 from service.repository import Options
-from service.repository.proposal.options import NO_AXIS
 from tests.service.foreign.caches import cache_axis
 from tests.service.foreign.graph import state_shape
 from tests.service.foreign.kind import ANSWERS, CARRY, FEATURES, HIDDEN, STATIC, TOKENS, Kind
@@ -37,8 +36,9 @@ def right(kind: Kind) -> Fields:
 def options(kind: Kind) -> Options:
     """What the author says about the graph to `inspect`."""
     fields = right(kind)
-    axes, new_states = fields["axes"], {state["output"] for state in fields["states"]}
-    places = {name: NO_AXIS if axes[name] is None else axes[name] for name in ("batch", "time")}
+    new_states = {state["output"] for state in fields["states"]}
+    letters = kind.axes.replace("f", "") if kind.is_scalar or kind.is_token else kind.axes
+    places = {name: letters.find(name[0]) for name in ("batch", "time")}  # -1: NO_AXIS
     return Options(
         time_axis=places["time"],
         batch_axis=places["batch"],

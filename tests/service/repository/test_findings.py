@@ -44,7 +44,9 @@ def test_a_larger_difference_is_refused_with_what_differs() -> None:
 
 
 def test_the_hint_names_the_batch_axis() -> None:
-    assert findings().batch_hint == "is axis 0 the batch?"
+    hint = findings().batch_hint
+    assert hint == 'is axis 0 the batch? If rows may change one another, set "batch_size" to 1'
+    assert findings().steps_hint == "is axis 0 the batch, or the time?"
     assert findings(axes={"batch": None, "time": 0}).batch_hint == "is there a batch axis?"
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime.quantization import quantize_dynamic
 
 from service.repository import Options, propose
 from tests.service.repository import foreign_graphs as fg
@@ -150,3 +151,25 @@ def test_an_option_that_names_nothing_is_explained(
     """It was ignored."""
     path = fg.save(tmp_path, fg.gru(), [X, H], [Y, HN])
     assert any(f"the graph has no {what}" in line for line in opened(path, **options).open)
+
+
+def test_windows_of_a_layer_with_memory_are_not_taken_for_a_stream(tmp_path: Path) -> None:
+    """With a carry the server cuts a sequence, but what is carried over is not all that the layer knows."""
+    nodes = [
+        N("Transpose", ["x"], ["x_t"], perm=[1, 0, 2]),
+        N("GRU", ["x_t", "W", "R", "B"], ["Y0", ""], hidden_size=HIDDEN),
+        N("Squeeze", ["Y0", "one"], ["Y1"]),
+        N("Transpose", ["Y1"], ["y"], perm=[1, 0, 2]),
+    ]
+    path = fg.save(tmp_path, nodes, [X], [Y])
+    assert proposed(path).causal
+    assert not proposed(path, time_axis=1, carry=2).causal
+
+
+def test_an_eight_bit_graph_may_be_cut_within_its_rounding(tmp_path: Path) -> None:
+    """It was drafted as not causal, and with one row a call: cutting changes the scale of its activations."""
+    path = fg.save(tmp_path, fg.lstm(), [X, H, fg.port(H, "c")], [Y, HN, fg.port(HN, "cn")])
+    quantize_dynamic(path, tmp_path / "q.onnx", op_types_to_quantize=["LSTM"])
+    draft = proposed(tmp_path / "q.onnx")
+    assert (draft.causal, draft.axes.batch_size) == (True, None)
+    assert fg.pairs(draft) == {"h": "hn", "c": "cn"}
