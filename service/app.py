@@ -19,6 +19,7 @@ from service.codec.stored import regenerate
 from service.engine import Batching, WorkerSlot, choose_provider
 from service.errors import CellgateError, StartupError
 from service.http import (
+    BYTES_PER_BODY_BYTE,
     ApplicationHandler,
     AsgiAdapter,
     BodyLimits,
@@ -30,6 +31,7 @@ from service.http import (
     Tenants,
 )
 from service.logs import open_access_log
+from service.memory import MemoryBudget, Trimmer, malloc_trim
 from service.metrics import Turns
 from service.predict import Aside, Generator, OpenInference, Predictor
 from service.repository import (
@@ -55,6 +57,7 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
+TRIM_EVERY_S = 1.0
 ROLLOUT_EVERY_S = 0.2
 MAX_RETIRE_EVERY_S = 60.0
 # How long a thread runs while others wait: of Python's 5 ms, a step that waits several times has 20.
@@ -112,17 +115,20 @@ async def running(
         )
         await retirement.load_retained()
         readiness = Readiness(repository, store)
+        budget = _memory_budget(settings)
         aside = Aside()
         stack.callback(aside.stop)
         gate = Gate(
             _router(settings, repository, sessions, readiness, aside),
             readiness,
-            BodyLimits(settings.max_body_bytes, settings.body_timeout_s),
+            BodyLimits(settings.max_body_bytes, settings.body_timeout_s, budget),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
             access_log=_access_log(stack, settings),
         )
         turns = Turns()
         stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
+        trimmer = Trimmer(budget, trim=malloc_trim())
+        _repeat(stack, TRIM_EVERY_S, trimmer.check, "memory is not handed back")
         _repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
         if settings.models_poll_s:
             reloader = Reloader(repository, settings.models_dir, loader, loaded=on_disk, stop=stop)
@@ -263,6 +269,13 @@ def _router(
     )
     open_inference = OpenInference(predictor, max_body_bytes=settings.max_body_bytes)
     return Router(predictor, Generator(predictor), open_inference, ApplicationHandler(documented))
+
+
+def _memory_budget(settings: Settings) -> MemoryBudget:
+    most = settings.request_memory // BYTES_PER_BODY_BYTE
+    if most < settings.max_body_bytes:
+        logger.warning("bodies have at most %d bytes: requests may use %d", most, settings.request_memory)
+    return MemoryBudget(settings.request_memory)
 
 
 def _access_log(

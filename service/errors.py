@@ -36,7 +36,8 @@ CellgateError
 ├── NonFiniteOutput              500  the graph's answer is NaN or infinite
 ├── CorruptRecord                500  a stored session cannot be read
 ├── Unavailable                  503  try again after `retry_after_s`
-│   ├── Overloaded  ├── SessionCapacity  ├── Draining  ├── ModelLoading  └── StoreUnavailable
+│   ├── Overloaded  ├── SessionCapacity  ├── Draining  ├── ModelLoading  ├── MemoryExhausted
+│   └── StoreUnavailable
 ├── DeadlineExceeded             504  not computed in time
 └── StartupError                      the server cannot start; never sent over HTTP
 """
@@ -287,6 +288,10 @@ class Unavailable(CellgateError, status=503, code="unavailable", title="Unavaila
 
 class Overloaded(Unavailable, code="overloaded", title="Overloaded"):
     """Too many requests are waiting."""
+
+
+class MemoryExhausted(Unavailable, code="memory_exhausted", title="Out of memory for requests"):
+    """The bodies of requests in progress use the memory that they may use."""
 
 
 class SessionCapacity(Unavailable, code="session_capacity", title="Session store is full"):

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from service import cpus
+from service import cpus, memory
 from service.errors import StartupError
 
 PREFIX = "CELLGATE_"
@@ -132,6 +132,12 @@ class Settings(BaseModel):
     max_reply_bytes: int = Field(
         64 << 20, ge=1 << 10, description="maximum size that a reply could have; above it: 422, nothing runs"
     )
+    request_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="memory of requests in progress, for each worker, at 8 times the size of their bodies; "
+        "above it: 503; 0 = half of the container's or machine's memory, divided by the workers",
+    )
     max_sequences: int = Field(1024, ge=1, description="maximum sequences in one request")
     max_steps: int = Field(20_000, ge=1, description="maximum time steps in one sequence of one request")
     request_timeout_s: float = Field(30, gt=0, description="time limit to compute a request (s); then 504")
@@ -167,6 +173,11 @@ class Settings(BaseModel):
         if self.workers or self.store == "memory":
             return self.workers or 1
         return min(cpus.usable(), MAX_AUTO_WORKERS)
+
+    @property
+    def request_memory(self) -> int:
+        """Bytes that requests in progress of one worker may use: `request_memory_bytes`, or its share."""
+        return self.request_memory_bytes or memory.usable() // 2 // self.num_workers
 
     @property
     def num_threads(self) -> int:

@@ -6,7 +6,7 @@ nothing of JSON bodies, models or sessions: those are `service.predict`'s and th
 """
 
 from service.http.asgi import AsgiAdapter
-from service.http.body import BodyLimits
+from service.http.body import BYTES_PER_BODY_BYTE, BodyLimits
 from service.http.dialects import PROBLEM, V2, Dialect
 from service.http.fast_path import CellgateProtocol
 from service.http.fastapi_bridge import App, ApplicationHandler, Message, Receive, Scope, Send
@@ -17,6 +17,7 @@ from service.http.readiness import Readiness
 from service.http.router import Router
 
 __all__ = [
+    "BYTES_PER_BODY_BYTE",
     "PROBLEM",
     "V2",
     "App",

@@ -1,26 +1,39 @@
-"""The bounds on a request's body: its size, the time it may take to arrive, and its content type."""
+"""The bounds on a request's body: its size, its memory, the time it may take to arrive, its content type."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from service.errors import BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType
+from service.memory import MemoryBudget
 
 ReadPart = Callable[[], Awaitable[tuple[bytes, bool]]]  # the next part of a body, and whether more follow
 CheckType = Callable[[bytes], None]  # of a content-type header; raises UnsupportedMediaType
 
 
-class BodyLimits:
-    """Bodies have at most `max_bytes` and arrive within `timeout_s`."""
+# Bytes that a request in progress counts as, for each byte of its body: the body and its parts while they are
+# joined (2), decoded (4: an int64 of a JSON integer and its comma; or 8 for floats of large sequences),
+# a call's inputs (2). What parsing takes beside is of one large body at a time, `codec.fast_json`.
+BYTES_PER_BODY_BYTE = 8
 
-    def __init__(self, max_bytes: int, timeout_s: float) -> None:
-        self._max_bytes = max_bytes
+
+class BodyLimits:
+    """Bodies have at most `max_bytes`, arrive within `timeout_s`, and share the `budget` of memory."""
+
+    def __init__(self, max_bytes: int, timeout_s: float, budget: MemoryBudget) -> None:
+        self.budget = budget
+        self._max_bytes = min(max_bytes, budget.max_bytes // BYTES_PER_BODY_BYTE)
         self._timeout_s = timeout_s
 
     def check_declared(self, content_length: bytes) -> None:
-        """Check the Content-Length header before the body is read. Raises BadHeader or BodyTooLarge."""
+        """Check the Content-Length header before the body is read.
+
+        Raises BadHeader, BodyTooLarge or MemoryExhausted.
+        """
         if not content_length.isdigit():
             raise BadHeader(f"content-length is {content_length.decode('latin-1')!r}")
-        self.check_size(int(content_length))
+        size = int(content_length)
+        self.check_size(size)
+        self.budget.check(size * BYTES_PER_BODY_BYTE)
 
     def check_size(self, size: int) -> None:
         """Raises BodyTooLarge."""
@@ -28,7 +41,10 @@ class BodyLimits:
             raise BodyTooLarge(f"the body has {size} bytes or more; at most {self._max_bytes} are accepted")
 
     async def read(self, read_part: ReadPart) -> bytes:
-        """The whole body. Raises BodyTooLarge, BodyTimeout, or what `read_part` raises."""
+        """The whole body, counted in the budget until it returns.
+
+        Raises BodyTooLarge, MemoryExhausted, BodyTimeout, or what `read_part` raises.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._read(read_part)
@@ -38,12 +54,16 @@ class BodyLimits:
     async def _read(self, read_part: ReadPart) -> bytes:
         parts: list[bytes] = []
         size, has_more = 0, True
-        while has_more:
-            part, has_more = await read_part()
-            parts.append(part)
-            size += len(part)
-            self.check_size(size)
-        return b"".join(parts)
+        try:
+            while has_more:
+                part, has_more = await read_part()
+                self.check_size(size + len(part))
+                self.budget.take(len(part) * BYTES_PER_BODY_BYTE)
+                parts.append(part)
+                size += len(part)
+            return b"".join(parts)
+        finally:
+            self.budget.give_back(size * BYTES_PER_BODY_BYTE)
 
 
 def check_json_type(value: bytes) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from service.errors import CellgateError, Draining, InternalError, UnsupportedMediaType
-from service.http.body import BodyLimits, ReadPart
+from service.http.body import BYTES_PER_BODY_BYTE, BodyLimits, ReadPart
 from service.http.dialects import dialect_of, render
 from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
@@ -46,6 +46,7 @@ class Gate:
         self.num_running = 0
         self._readiness = readiness
         self._limits = limits
+        self._budget = limits.budget
         self._guard = guard
         self._access_log = access_log
         # Random once, then counted: a system call less per request.
@@ -106,6 +107,7 @@ class Gate:
 
     async def _respond(self, request: Request, route: Route, read_part: ReadPart | None) -> Response:
         """Whatever happens, a response; or ClientDisconnected."""
+        held = 0  # bytes of the budget
         try:
             self._admit(request, route)
             if route.reads_body:
@@ -113,6 +115,9 @@ class Gate:
                     request.body = await self._limits.read(read_part)
                 else:
                     self._limits.check_size(len(request.body))
+                needed = len(request.body) * BYTES_PER_BODY_BYTE
+                self._budget.take(needed)
+                held = needed
             return await route.handler(request)
         except CellgateError as error:
             return render(error, route.dialect)
@@ -121,11 +126,14 @@ class Gate:
         except Exception:
             logger.exception("request %s failed", request.id.decode())
             return render(InternalError(), route.dialect)
+        finally:
+            self._budget.give_back(held)
 
     def _admit(self, request: Request, route: Route) -> None:
         """Set the tenant of a request that may continue.
 
-        Raises Draining, Unauthorized, RateLimited, UnsupportedMediaType, BadHeader or BodyTooLarge.
+        Raises Draining, Unauthorized, RateLimited, UnsupportedMediaType, BadHeader, BodyTooLarge or
+        MemoryExhausted.
         """
         if self._readiness.is_draining and not route.answers_while_draining:
             raise Draining("the server is stopping")

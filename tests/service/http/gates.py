@@ -11,6 +11,7 @@ from service.http.gate import Gate
 from service.http.keys import Guard
 from service.http.readiness import Readiness
 from service.http.router import Handler, Router
+from service.memory import MemoryBudget
 from service.predict import Reply
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
@@ -67,13 +68,14 @@ def make_gate(
     is_draining: bool = False,
     max_body_bytes: int = 100,
     body_timeout_s: float = 0.05,
+    budget: MemoryBudget | None = None,
 ) -> Gate:
     predictor = cast(Any, FakePredictor(answer))
     router = Router(predictor, predictor, predictor, application or ApplicationHandler(no_content))
     gate = Gate(
         router,
         readiness(),
-        BodyLimits(max_body_bytes, body_timeout_s),
+        BodyLimits(max_body_bytes, body_timeout_s, budget or MemoryBudget(1 << 40)),
         guard=guard,
         access_log=access_log,
     )

@@ -6,10 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType
-from service.http.body import BodyLimits, check_json_type, check_nothing, check_tensor_type
+from service.errors import BadHeader, BodyTimeout, BodyTooLarge, MemoryExhausted, UnsupportedMediaType
+from service.http.body import (
+    BYTES_PER_BODY_BYTE,
+    BodyLimits,
+    check_json_type,
+    check_nothing,
+    check_tensor_type,
+)
+from service.memory import MemoryBudget
 
-LIMITS = BodyLimits(10, 0.02)
+LIMITS = BodyLimits(10, 0.02, MemoryBudget(1 << 30))
 
 
 def read(parts: list[bytes], *, ends: bool = True) -> bytes:
@@ -69,3 +76,34 @@ def test_types_that_are_not_json() -> None:
             check_json_type(value)
     with pytest.raises(UnsupportedMediaType):
         check_tensor_type(b"text/plain")
+
+
+def test_bodies_that_arrive_share_a_budget_and_give_it_back() -> None:
+    """A thousand bodies of 1.4 MB were all accepted, whatever memory there was."""
+    budget = MemoryBudget(10 * BYTES_PER_BODY_BYTE)
+    limits = BodyLimits(100, 1, budget)
+
+    async def work() -> None:
+        arrive: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
+        first = asyncio.ensure_future(limits.read(arrive.get))
+        arrive.put_nowait((b"x" * 6, True))
+        while budget.used != 6 * BYTES_PER_BODY_BYTE:
+            await asyncio.sleep(0)
+        limits.check_declared(b"4")
+        with pytest.raises(MemoryExhausted) as refused:
+            limits.check_declared(b"5")
+        assert refused.value.status == 503 and refused.value.retry_after_s
+        remaining = [(b"xxx", True), (b"xx", False)]
+
+        async def read_part() -> tuple[bytes, bool]:
+            return remaining.pop(0)
+
+        with pytest.raises(MemoryExhausted):
+            await limits.read(read_part)
+        assert budget.used == 6 * BYTES_PER_BODY_BYTE
+        with pytest.raises(BodyTooLarge):
+            limits.check_declared(b"11")  # it would never fit
+        arrive.put_nowait((b"x" * 4, False))
+        assert await first == b"x" * 10 and budget.used == 0
+
+    asyncio.run(work())

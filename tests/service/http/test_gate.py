@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from service.errors import HeadTooLarge, InvalidField, MethodNotAllowed, NotFound, Overloaded
+from service.http.body import BYTES_PER_BODY_BYTE
 from service.http.gate import Gate
 from service.http.keys import Guard, Tenants, new_key
 from service.http.messages import ClientDisconnected, Headers, Request, Response
 from service.http.rates import Rates
+from service.memory import MemoryBudget
+from service.predict import Reply
 from tests.service.http.gates import make_gate
 
 KEY, HASH = new_key()
@@ -171,3 +174,35 @@ def test_content_codings_are_refused_where_no_handler_reads_them(coding: bytes) 
     assert code_of(ask(make_gate(), headers=headers)) == "unsupported_media_type"
     assert ask(make_gate(), headers=[(b"content-encoding", b"Identity")]).status == 200
     assert ask(make_gate(), path="/v2/models/m/infer", headers=headers).status == 200, "infer reads codings"
+
+
+def test_requests_in_progress_share_a_budget_of_memory() -> None:
+    async def work() -> None:
+        release = asyncio.Event()
+
+        async def answer(body: bytes) -> Reply:
+            await release.wait()
+            return Reply(body)
+
+        budget = MemoryBudget(100 * BYTES_PER_BODY_BYTE)
+        gate = make_gate(answer, budget=budget)
+        route = gate.router.find("POST", "/predict")
+
+        def send(size: int) -> asyncio.Task[Response]:
+            return asyncio.create_task(gate.answer(Request("POST", "/predict", [], b"x" * size), route))
+
+        first = send(60)
+        await asyncio.sleep(0)
+        refused = await send(41)
+        assert refused.status == 503 and b"memory_exhausted" in refused.body
+        assert (b"retry-after", b"1") in refused.headers
+        second = send(40)
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second])
+        assert budget.used == 60 * BYTES_PER_BODY_BYTE
+        release.set()
+        assert (await first).status == 200 and budget.used == 0
+        assert (await send(100)).status == 200 and budget.used == 0
+
+    asyncio.run(work())

@@ -1,0 +1,96 @@
+"""The memory budget, the memory that a container grants, and what is handed back after a peak."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import MemoryExhausted
+from service.memory import TRIM_BYTES, MemoryBudget, Trimmer, malloc_trim, resident_bytes, usable
+
+MACHINE = usable(Path("/none"), Path("/none"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=30))
+def test_no_more_is_used_than_there_is(requests: list[tuple[int, bool]]) -> None:
+    budget, held = MemoryBudget(100), list[int]()
+    for size, ends in requests:
+        if held and ends:
+            budget.give_back(held.pop())
+        try:
+            budget.take(size)
+            held.append(size)
+        except MemoryExhausted:
+            assert sum(held) + size > 100
+        assert budget.used == sum(held) <= 100
+
+
+def cgroup(folder: Path, files: dict[str, str], of_process: str) -> int:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (folder / "self").write_text(of_process)
+    return usable(folder, folder / "self")
+
+
+@pytest.mark.parametrize(
+    ("files", "of_process", "expected"),
+    [
+        ({"memory.max": "1000\n"}, "0::/\n", 1000),
+        ({"a/memory.max": "3000\n", "a/b/memory.max": "max\n"}, "0::/a/b\n", 3000),
+        ({"a/memory.max": "3000\n", "a/b/memory.max": "2000\n"}, "0::/a/b\n", 2000),
+        ({"memory/memory.limit_in_bytes": "1000\n"}, "5:memory:/docker/x\n", 1000),
+        ({"memory/a/memory.limit_in_bytes": "1000\n"}, "3:cpu,cpuacct:/\n5:memory:/a\n", 1000),
+        ({"memory/memory.limit_in_bytes": f"{2**63 - 4096}\n"}, "5:memory:/\n", MACHINE),
+        ({"memory.max": "max\n"}, "0::/\n", MACHINE),
+        ({}, "", MACHINE),
+    ],
+)
+def test_the_lowest_limit_counts(
+    files: dict[str, str], of_process: str, expected: int, tmp_path: Path
+) -> None:
+    assert cgroup(tmp_path, files, of_process) == expected
+
+
+def test_memory_is_handed_back_once_after_each_peak() -> None:
+    trims = 0
+    resident = 100 << 20
+
+    def trim() -> None:
+        nonlocal trims, resident
+        trims += 1
+        resident = 130 << 20
+
+    budget = MemoryBudget(1 << 40)
+    trimmer = Trimmer(budget, trim=trim, resident=lambda: resident)
+
+    async def check(now: int, used: int = 0) -> int:
+        nonlocal resident
+        resident = now
+        budget.used = used
+        await trimmer.check()
+        return trims
+
+    async def work() -> None:
+        assert await check(100 << 20) == 0
+        assert await check(900 << 20, used=500 << 20) == 0, "requests use it"
+        assert await check(900 << 20) == 1
+        assert await check(130 << 20) == await check((130 << 20) + TRIM_BYTES - 1) == 1
+        assert await check((130 << 20) + TRIM_BYTES) == 2
+        await Trimmer(budget, trim=None, resident=lambda: 1 << 40).check()
+
+    asyncio.run(work())
+
+
+def test_what_the_c_library_keeps_is_handed_back() -> None:
+    trim = malloc_trim()
+    if trim is None:
+        pytest.skip("the C library has no malloc_trim")
+    pieces = [bytearray(100_000) for _ in range(3000)]  # below the size from which each has its own mapping
+    full = resident_bytes()
+    last = pieces[-1]
+    del pieces
+    trim()
+    assert full - resident_bytes() > 150_000_000 and len(last)
