@@ -9,6 +9,7 @@ from socket import socket
 from uvicorn.supervisors.multiprocess import Process
 
 from service import parent
+from service.server.closing import ClosingServer
 
 # Sent by mistake or by a terminal. Their default is to end or to stop a process.
 IGNORED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
@@ -23,6 +24,7 @@ class WorkerProcess(Process):
     def target(self, sockets: list[socket] | None = None) -> None:
         """Serve, in the new process."""
         _end_with_parent()
+        self._server = ClosingServer(self.config)
         super().target(sockets)
 
 

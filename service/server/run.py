@@ -15,6 +15,7 @@ from service.engine import CPU, choose_provider
 from service.http import CellgateProtocol
 from service.logs import configure
 from service.repository import check_folders
+from service.server.closing import ClosingServer
 from service.server.folder import shared_folder
 from service.server.process import ignore_signals
 from service.server.sockets import WorkerSocket, connections_within, log_address
@@ -29,8 +30,8 @@ FAILURE = 4  # exit status of a process that has stopped itself because of a bug
 logger = logging.getLogger(__name__)
 
 
-class Server(uvicorn.Server):
-    """uvicorn's, which logs where it listens once it does."""
+class Server(ClosingServer):
+    """The only process, which logs where it listens once it does."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen."""

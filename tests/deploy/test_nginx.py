@@ -40,6 +40,13 @@ def test_nginx_and_replicas_accept_bodies_of_the_same_size() -> None:
     assert size is not None and int(size[1]) << 20 == SETTINGS.max_body_bytes
 
 
-@pytest.mark.parametrize("word", ["ip_hash", "hash", "sticky", "least_conn", "random", "backup", "weight"])
+@pytest.mark.parametrize("word", ["ip_hash", "hash", "sticky", "least_conn", "random", "weight"])
 def test_balancing_is_plain_round_robin(word: str) -> None:
     assert not re.search(rf"\b{word}\b", re.sub("#.*", "", CONFIG + UPSTREAM))
+
+
+def test_every_replica_is_tried_again_when_all_are_skipped() -> None:
+    servers = re.findall(r"^ *server (replica-\d+:8000) (.*);", UPSTREAM, re.MULTILINE)
+    usual = [name for name, options in servers if options == "max_fails=1 fail_timeout=2s"]
+    backups = [name for name, options in servers if options == "backup max_fails=0"]
+    assert usual == backups and len(usual) + len(backups) == len(servers)

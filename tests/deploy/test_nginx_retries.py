@@ -105,6 +105,20 @@ def test_a_replica_that_is_down_is_skipped(
     assert any("," in addresses or " : " in addresses for addresses in replicas), replicas
 
 
+def test_a_broken_connection_to_each_replica_does_not_stop_the_service(tmp_path: Path) -> None:
+    """A worker that died in each replica was 502 for every client, for two seconds."""
+    with (
+        replica(dies=True) as one,
+        replica(dies=True) as other,
+        nginx(tmp_path, [one.port, other.port]) as proxy,
+    ):
+        lost = [send(proxy, "POST", "/predict", BODY) for _ in range(2)]
+        one.dies = other.dies = False
+        answers = [send(proxy, "POST", "/predict", BODY) for _ in range(4)]
+    assert [answer.status_code for answer in lost] == [502, 502]
+    assert [answer.status_code for answer in answers] == [200] * 4
+
+
 @pytest.mark.parametrize("path", ["/predict", "/sessions/call", "/v2/models/vowels/infer"])
 def test_errors_of_nginx_have_the_form_of_the_servers_errors(tmp_path: Path, path: str) -> None:
     with nginx(tmp_path, [free_port(), free_port()]) as proxy:

@@ -55,14 +55,17 @@ class Nginx:
             assert committed in config
             config = config.replace(committed, new)
         (self.folder / "nginx.conf").write_text(config)
-        lines = (CONF / "upstream.conf").read_text().splitlines()
-        replica = re.compile(r"\breplica-\d+:8000\b")
-        templates = [line for line in lines if replica.search(line)]
-        assert len(self.ports) <= len(templates)
-        servers = iter(
-            [replica.sub(f"127.0.0.1:{port}", templates[0]) for port in self.ports if port != down]
-        )
-        written = [next(servers, "") if line in templates else line for line in lines]
+        replica = re.compile(r"\breplica-(\d+):8000\b")
+        addresses = {
+            str(number): f"127.0.0.1:{port}" for number, port in enumerate(self.ports, 1) if port != down
+        }
+        written = []
+        for line in (CONF / "upstream.conf").read_text().splitlines():
+            found = replica.search(line)
+            if found is None:
+                written.append(line)
+            elif found[1] in addresses:
+                written.append(replica.sub(addresses[found[1]], line))
         (self.folder / "upstream.conf").write_text("\n".join(written))
 
     def check(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.server.process import IGNORED
 from tests.e2e.server import Server
 from tests.faults.proxy import StoreProxy, store_proxy
 from tests.redis_server import RedisServer, redis_server
@@ -59,7 +60,9 @@ async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """One server, two workers, one LMDB file."""
     async with single(folder / "server", store="lmdb", workers="2") as server:
         outages: dict[str, Outage] = {
-            "kill -9 of a worker": lambda rng: _kill_worker(server, rng),
+            "kill -9 of a worker": lambda rng: _signal_worker(server, signal.SIGKILL, rng),
+            "SIGTERM of a worker": lambda rng: _signal_worker(server, signal.SIGTERM, rng),
+            "signals without a meaning": lambda rng: _signal_all(server, rng),
             "kill -9 of all, LMDB reopened": lambda rng: _kill(server, rng),
             "stop and start": lambda _: _restart(server),
         }
@@ -79,17 +82,27 @@ async def redis_cluster(folder: Path) -> AsyncIterator[Cluster]:
         ]
         outages: dict[str, Outage] = {
             "kill -9 of a replica": lambda rng: _kill(rng.choice(servers), rng),
+            "stop and start of a replica": lambda rng: _restart(rng.choice(servers)),
             "kill -9 of Redis": lambda rng: _kill_redis(redis, rng),
             "replies of Redis dropped": lambda rng: _drop_replies(front, rng),
         }
         yield Cluster(servers, outages)
 
 
-async def _kill_worker(server: Server, rng: random.Random) -> None:
-    """Kill one of several workers; the parent starts another."""
+async def _signal_worker(server: Server, number: signal.Signals, rng: random.Random) -> None:
+    """End one of several workers; the parent starts another."""
     workers = await asyncio.to_thread(server.workers)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(rng.choice(workers), signal.SIGKILL)
+        os.kill(rng.choice(workers), number)
+
+
+async def _signal_all(server: Server, rng: random.Random) -> None:
+    """Send a signal that a server ignores to the parent and to its workers, none of which may end."""
+    workers = await asyncio.to_thread(server.workers)
+    for pid in (server.process.pid, *workers):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, rng.choice(IGNORED))
+    assert server.process.poll() is None, server.log.read_text()[-1500:]
 
 
 async def _kill(server: Server, rng: random.Random) -> None:
