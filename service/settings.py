@@ -27,6 +27,11 @@ class Settings(BaseModel):
     workers: int = Field(
         0, ge=0, le=256, description="worker processes, which share the session store; 0 = one for each CPU"
     )
+    worker_hang_s: float = Field(
+        30,
+        ge=0,
+        description="kill and replace a worker whose event loop has not run for this long (s); 0 = never",
+    )
 
     # Authentication
     keys_file: Path | None = Field(

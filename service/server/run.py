@@ -106,7 +106,13 @@ def _serve(settings: Settings, shared: Path) -> int:
     address = WorkerSocket.reserve(settings.host, settings.port)
     create_clock(settings)  # creates the sessions directory: the last check
     if settings.num_workers > 1:
-        supervisor = Supervisor(config, [address], stop_s=settings.drain_s + CLOSE_S + STOP_S)
+        supervisor = Supervisor(
+            config,
+            [address],
+            stop_s=settings.drain_s + CLOSE_S + STOP_S,
+            shared=shared,
+            hang_s=settings.worker_hang_s,
+        )
         supervisor.run()
         return supervisor.exit_status
     # uvicorn raises these signals again once it has stopped in good order.

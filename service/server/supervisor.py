@@ -5,11 +5,13 @@ import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
+from pathlib import Path
 from socket import socket
 
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from service.server.heartbeat import Pulse, forget_beat, read_beat
 from service.server.process import WorkerProcess, ignore_signals
 from service.server.sockets import log_address
 
@@ -29,6 +31,7 @@ class Supervisor(Multiprocess):
     - Once all workers answer, the address is logged.
     - While a worker serves or starts, one that could not start is started again, at growing intervals.
     - A worker that does not stop within `stop_s` seconds is killed: its event loop may hang.
+    - A worker that runs and whose event loop has not turned for `hang_s` seconds is killed.
     - Only SIGTERM and SIGINT have a meaning.
 
     `exit_status` is that of the server: 0 if a signal has asked it to stop.
@@ -40,15 +43,22 @@ class Supervisor(Multiprocess):
         sockets: list[socket],
         *,
         stop_s: float,
+        shared: Path,
+        hang_s: float,
         create_process: Callable[[Config, list[socket]], Process] = WorkerProcess,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`shared`: the folder of the workers' beats; `hang_s`: 0 = a worker may hang or be stopped."""
         super().__init__(config, sockets)
         ignore_signals()
         self.exit_status = 0
         self._create_process = create_process
         self._clock = clock
         self._stop_s = stop_s
+        self._shared = shared
+        self._hang_s = hang_s
+        self._pinged: set[int | None] = set()  # process ids that have yet to answer a health check
+        self._pulses: dict[int, Pulse] = {}  # by process id
         self._num_failures = 0  # failed starts in a row
         self._retry_at = 0.0  # on the monotonic clock
         self._has_logged_address = False
@@ -106,25 +116,56 @@ class Supervisor(Multiprocess):
     def _check(self, process: Process) -> bool | None:
         """Whether a worker serves; None when it is dead or hangs."""
         pipe, death = process.parent_conn, process.process.sentinel
-        patience_s = self.config.timeout_worker_healthcheck if process.pid in self._started else START_S
+        patience_s = START_S if process.pid not in self._started else self._answer_s
         deadline = self._clock() + patience_s
         try:
-            pipe.send(b"ping")
+            if process.pid not in self._pinged:  # pings that nobody reads would fill the pipe
+                self._pinged.add(process.pid)
+                pipe.send(b"ping")
             while not (events := wait([pipe, death], TICK_S)):
                 if self.signal_queue:  # signals come first; the answer is read at the next check
                     return False
                 if self._clock() > deadline:
+                    if process.pid in self._started and not self._hang_s:
+                        return False
                     logger.warning("worker %d has not answered within %g s", process.pid, patience_s)
                     return None
             if death in events:
                 return None
             self._started.add(process.pid)
             is_serving = bool(pipe.recv())
+            self._pinged.discard(process.pid)
+            if self._hangs(process):
+                return None
             if is_serving:
                 self._served.add(process.pid)
             return is_serving
         except (OSError, EOFError):
             return None
+
+    @property
+    def _answer_s(self) -> float:
+        """The time for an answer to a health check, which a thread of the worker gives."""
+        return min(self.config.timeout_worker_healthcheck, self._hang_s) if self._hang_s else TICK_S
+
+    def _hangs(self, process: Process) -> bool:
+        """Whether the worker's event loop has not turned for too long."""
+        if not self._hang_s or process.pid is None:
+            return False
+        pulse = self._pulses.setdefault(process.pid, Pulse())
+        if pulse.look(read_beat(self._shared, process.pid), self._clock()) < self._hang_s:
+            return False
+        logger.error(
+            "worker %d: its event loop has not turned for %g s (worker_hang_s)", process.pid, self._hang_s
+        )
+        return True
+
+    def _forget(self, pid: int | None) -> None:
+        """A process has ended; another one may get its id."""
+        self._pinged.discard(pid)
+        if pid is not None:
+            self._pulses.pop(pid, None)
+            forget_beat(self._shared, pid)
 
     def _replace(self, place: int, *, is_alone: bool) -> bool:
         """Start a new worker for one that is dead or hangs, now or later; False to stop the server.
@@ -135,6 +176,7 @@ class Supervisor(Multiprocess):
         old = self.processes[place]
         old.kill()
         old.process.join()
+        self._forget(old.pid)
         if old.pid not in self._served:
             has_refused = old.exitcode is not None and old.exitcode > 0  # not ended by a signal
             if has_refused and (is_alone or not self._served):

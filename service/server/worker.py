@@ -1,5 +1,6 @@
 """One worker process: the ASGI application that uvicorn runs in it, from its start to its stop."""
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from service.errors import StartupError
 from service.http import AsgiAdapter, Gate, Receive, Scope, Send
 from service.logs import configure
 from service.server.drain import drain_on_signals
+from service.server.heartbeat import beat
 from service.settings import Settings
 
 
@@ -41,8 +43,10 @@ class WorkerApp:
             async with running(self._settings, shared=self._shared, on_failure=self.fail) as application:
                 self.gate, self._asgi = application.gate, application.asgi
                 drain_on_signals(self.gate, self._settings.drain_s)
+                beating = asyncio.get_running_loop().create_task(beat(self._shared))
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
+                beating.cancel()
         except StartupError as error:
             await send({"type": "lifespan.startup.failed", "message": error.detail})
             return

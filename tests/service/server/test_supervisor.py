@@ -3,9 +3,11 @@
 import itertools
 import os
 import signal
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -95,6 +97,11 @@ class Bench:
     workers: list[FakeProcess]
     clock: Clock
     failing: list[bool]  # while not empty, workers fail to start
+    shared: Path
+
+    def beat(self, worker: FakeProcess, count: int) -> None:
+        """The event loop of a worker has turned."""
+        (self.shared / f"beat-{worker.pid}").write_bytes(struct.pack("=Q", count))
 
     def check(self) -> None:
         """One round of health checks."""
@@ -108,7 +115,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[Bench]:
     handlers = {
         number: signal.getsignal(number) for number in signal.valid_signals() if number not in (9, 19)
     }
@@ -122,9 +129,11 @@ def bench() -> Iterator[Bench]:
         return workers[-1]
 
     address = WorkerSocket.reserve("127.0.0.1", 0)
-    supervisor = Supervisor(config, [address], stop_s=5, create_process=create, clock=clock)
+    supervisor = Supervisor(
+        config, [address], stop_s=5, shared=tmp_path, hang_s=8, create_process=create, clock=clock
+    )
     supervisor.init_processes()
-    yield Bench(supervisor, workers, clock, failing)
+    yield Bench(supervisor, workers, clock, failing, tmp_path)
     address.close()
     for number, handler in handlers.items():
         if handler is not None:
@@ -159,6 +168,47 @@ def test_a_worker_that_hangs_is_killed_and_replaced(bench: Bench, caplog: pytest
     bench.check()
     assert bench.workers[0].signals == ["KILL"] and bench.pids == [102, 101]
     assert "worker 100 has not answered within 1 s" in caplog.text
+
+
+def test_a_worker_whose_event_loop_does_not_turn_is_killed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread of it still answers health checks: it stayed, and its clients waited for ever."""
+    bench.beat(bench.workers[0], 1)
+    for number in range(20):
+        bench.beat(bench.workers[1], number)
+        bench.check()
+        bench.clock.now += 0.6
+    assert bench.workers[0].signals == ["KILL"] and bench.pids == [102, 101]
+    assert "worker 100: its event loop has not turned for 8 s" in caplog.text
+    assert not (bench.shared / "beat-100").exists(), "another process may get its id"
+
+
+def test_a_worker_that_has_yet_to_start_or_has_stopped_needs_no_beats(bench: Bench) -> None:
+    for _ in range(20):
+        bench.check()
+        bench.clock.now += 10
+    assert bench.pids == [100, 101]
+
+
+def test_a_worker_may_be_stopped_where_that_is_allowed(bench: Bench) -> None:
+    """By a debugger. Its checks do not fill the pipe, and the other worker is still replaced."""
+    bench.supervisor._hang_s = 0
+    bench.check()
+    bench.workers[0].hangs = True
+    bench.clock.step_s = 10.0
+    for worker in bench.workers:
+        bench.beat(worker, 1)
+    for _ in range(5):
+        bench.supervisor.keep_subprocess_alive()
+    unread = 0
+    while bench.workers[0]._child.poll():
+        assert bench.workers[0]._child.recv() == b"ping"
+        unread += 1
+    assert bench.pids == [100, 101] and unread == 2, "one that was answered, and one that is not"
+    bench.workers[1].end(-signal.SIGKILL)
+    bench.check()
+    assert bench.pids == [100, 102]
 
 
 def test_a_server_whose_first_workers_cannot_start_stops(bench: Bench) -> None:
