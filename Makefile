@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test train lint check bench loadtest faults graphs docker-test docker-loadtest clean
+.PHONY: help serve test train lint check bench loadtest faults graphs fuzz docker-test docker-loadtest clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -53,6 +53,9 @@ faults: $(VENV)/.dev ## long fault-injection test on real servers: HISTORIES=200
 
 graphs: $(VENV)/.dev ## long test of foreign graphs against ONNX Runtime: GRAPHS=1000, DRAFTS=300, SEED=0
 	$(BIN)/python -m tests.service.foreign --graphs $(or $(GRAPHS),1000) --drafts $(or $(DRAFTS),300) --seed $(or $(SEED),0)
+
+fuzz: $(VENV)/.dev ## mutated requests on a real server: REQUESTS=1000000, SEED= (default: random)
+	$(BIN)/python -m tests.fuzz --requests $(or $(REQUESTS),1000000) $(if $(SEED),--seed $(SEED))
 
 docker-test: $(VENV)/.dev ## build the image, run a container and a cluster, kill them, check the sessions
 	$(BIN)/python -m deploy.docker_test

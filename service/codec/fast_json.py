@@ -88,7 +88,7 @@ def _members(value: Any) -> dict[str, Any]:
     if not isinstance(value, simdjson.Object) or not 0 < len(value) <= MAX_MEMBERS:
         raise _Refused
     names = list(value)
-    if len(set(names)) < len(names):
+    if len(set(names)) < len(names) or "\0" in "".join(names):  # simdjson finds no name with U+0000
         raise _Refused
     return {name: value[name] for name in names}
 

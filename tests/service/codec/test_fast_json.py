@@ -80,6 +80,12 @@ def test_rectangles_of_numbers_become_arrays_and_integers_stay_exact(sequences: 
         assert not is_exact or array.ravel().tolist() == numbers
 
 
+def test_a_name_with_a_nul_is_read() -> None:
+    """simdjson finds no such name, though it lists it: the KeyError was a 500."""
+    body = rb'{"sequences":[{"steps":[[1]],"\u0000":true,"a\u0000b":1}],"\u0000":"\u0000c"}'
+    assert as_lists(loads(body, small_body=0)) == orjson.loads(body)
+
+
 @pytest.mark.parametrize("steps", ['{"x":"a text"}', '{"x":null,"y":[1,2]}', '{"x":3,"y":true}', '"a text"'])
 def test_texts_and_single_values_beside_rectangles_are_read(steps: str) -> None:
     """A text inside an object of inputs ended in an AttributeError, a 500, from 512 bytes on."""
