@@ -178,6 +178,7 @@ def batching_of(settings: Settings) -> Batching:
         max_wait_s=settings.max_wait_ms / 1000,
         target_s=settings.target_call_ms / 1000,
         inline_s=settings.inline_call_ms / 1000,
+        max_call_bytes=settings.request_memory // 2,
     )
 
 

@@ -14,6 +14,7 @@ from service.engine.paired import PairedEngine, Trial
 from service.engine.runner import Outcome, Runner, SharedCoresRunner, SingleCoreRunner, run_timed
 from service.engine.scheduler import Scheduler
 from service.engine.shared_cores import NUM_SHARED, Cores, WorkerSlot
+from service.engine.whole import WholeSequences
 from service.engine.worker import Worker
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "SingleCoreRunner",
     "Trial",
     "TwoCosts",
+    "WholeSequences",
     "Worker",
     "WorkerSlot",
     "choose_provider",

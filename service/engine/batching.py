@@ -19,6 +19,7 @@ class Batching:
     max_waiting: int
     max_wait_s: float = math.inf
     target_s: float = math.inf
+    max_call_bytes: float = math.inf  # of the arrays of a call of sequences that cannot be cut
     inline_s: float = math.inf  # a call that is expected to take longer runs in a thread
 
 

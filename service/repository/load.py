@@ -24,6 +24,7 @@ from service.engine import (
     SingleCoreRunner,
     Trial,
     TwoCosts,
+    WholeSequences,
     Worker,
     WorkerSlot,
     max_batch_for,
@@ -42,6 +43,8 @@ from service.repository.pairing import check_pair, try_pair
 from service.repository.rehearsal import Rehearsal
 from service.repository.sizes import with_fixed_sizes
 from service.repository.snapshot import fingerprint
+from service.repository.widths import step_bytes
+from service.sequence import Engine
 from service.sessions import Binding
 
 logger = logging.getLogger(__name__)
@@ -129,7 +132,8 @@ class Loader:
         difference, ragged = found.difference, found.ragged
         batching = replace(self.batching, max_batch=min(self.batching.max_batch, found.max_rows))
         max_batch = max_batch_for(manifest, batching, ragged=ragged)
-        runner, cost, paired = self._choose_runner(rehearsal, engine, max_batch)
+        calls = engine if manifest.chunkable else self._bounded(engine, graph)
+        runner, cost, paired = self._choose_runner(rehearsal, engine, calls, max_batch)
         if paired is not None:
             difference = max(difference, check_pair(rehearsal, examination, paired))
         rehearsal.calibrate(cost, runner.run_in_thread)
@@ -158,16 +162,24 @@ class Loader:
             rounding=rounding(manifest, engine.provider, is_quantized=is_quantized(graph.graph)),
         )
 
+    def _bounded(self, engine: Engine, graph: GraphFile) -> Engine:
+        return WholeSequences(
+            engine, step_bytes=step_bytes(graph.graph), max_call_bytes=self.batching.max_call_bytes
+        )
+
     def _choose_runner(
-        self, rehearsal: Rehearsal, engine: ModelEngine, max_batch: int
+        self, rehearsal: Rehearsal, engine: ModelEngine, calls: Engine, max_batch: int
     ) -> tuple[Runner, Cost, PairedEngine | None]:
-        """Share cores if this worker can; run few rows on both of them if that pays."""
+        """Share cores if this worker can; run few rows on both of them if that pays.
+
+        `calls`: the engine, within bounds if its graph needs sequences whole.
+        """
         manifest, inline_s = rehearsal.manifest, self.batching.inline_s
         # A sequence that cannot be cut would occupy a core for too long while the other worker waits for it.
         cores = self.hardware.open_cores() if manifest.chunkable and engine.provider == CPU else None
         if cores is None:
             cost = Cost()
-            return SingleCoreRunner(engine, cost, inline_s=inline_s), cost, None
+            return SingleCoreRunner(calls, cost, inline_s=inline_s), cost, None
         paired = try_pair(
             rehearsal, engine, cores, max_batch=max_batch, trial=self.trial, open_engine=self.open_engine
         )
