@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from service import cpus, memory
 from service.errors import StartupError
@@ -160,6 +160,8 @@ class Settings(BaseModel):
     )
     access_log: bool = Field(True, description="log one line for each request")
 
+    _cpus: int = PrivateAttr(default_factory=cpus.usable)  # of this machine, counted once for all workers
+
     @model_validator(mode="after")
     def _memory_is_not_shared(self) -> Self:
         if self.store == "memory" and self.workers > 1:
@@ -172,12 +174,18 @@ class Settings(BaseModel):
             raise ValueError("session_ttl_s is greater than session_max_ttl_s")
         return self
 
+    def with_cpus(self, cpus: int) -> Self:
+        """The same settings on a machine with so many CPUs."""
+        changed = self.model_copy()
+        changed._cpus = cpus
+        return changed
+
     @property
     def num_workers(self) -> int:
         """Worker processes: `workers`, or one for each CPU; one with the memory store."""
         if self.workers or self.store == "memory":
             return self.workers or 1
-        return min(cpus.usable(), MAX_AUTO_WORKERS)
+        return min(self._cpus, MAX_AUTO_WORKERS)
 
     @property
     def request_memory(self) -> int:
@@ -187,12 +195,12 @@ class Settings(BaseModel):
     @property
     def num_threads(self) -> int:
         """ONNX Runtime threads of one worker: `threads`, or its share of the CPUs."""
-        return self.threads or max(1, cpus.usable() // self.num_workers)
+        return self.threads or max(1, self._cpus // self.num_workers)
 
     @property
     def shares_cores(self) -> bool:
         """Whether workers use each other's cores: each has one thread, and there is one CPU for each."""
-        has_one_core = self.num_threads == 1 and cpus.usable() == self.num_workers
+        has_one_core = self.num_threads == 1 and self._cpus == self.num_workers
         return self.share_cores and self.num_workers > 1 and has_one_core
 
     @classmethod

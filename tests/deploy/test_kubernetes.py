@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.server.run import CLOSE_S, STOP_S
 from service.settings import Settings
 from tests.deploy.redis_memory import assert_room
 
@@ -118,9 +119,10 @@ def test_settings_of_the_pods_are_valid_and_agree_with_the_probes(objects: list[
     settings = Settings.load({}, environment_of(objects))
     assert settings.store == "redis"
     sleep_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] > sleep_s + settings.drain_s, (
-        "the pod is killed while it drains"
-    )
+    stop_s = settings.drain_s + CLOSE_S + STOP_S
+    assert pod["terminationGracePeriodSeconds"] > sleep_s + stop_s, "the pod is killed while it stops"
+    # Until the balancers of the cluster have noticed, the pod still serves: it is not asked to stop yet.
+    assert sleep_s > container["readinessProbe"]["periodSeconds"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"].partition("?")[0] in ("/health/live", "/health/ready")
 

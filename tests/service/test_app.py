@@ -31,10 +31,9 @@ from service.settings import Settings
     ],
 )
 def test_cores_are_shared_where_each_worker_has_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, settings: dict[str, Any], shares: bool
+    tmp_path: Path, cpus: int, settings: dict[str, Any], shares: bool
 ) -> None:
-    monkeypatch.setattr("service.cpus.usable", lambda: cpus)
-    chosen = Settings(sessions_dir=tmp_path / "sessions", **settings)
+    chosen = Settings(sessions_dir=tmp_path / "sessions", **settings).with_cpus(cpus)
     assert chosen.shares_cores is shares
     hardware = hardware_of(chosen, tmp_path)
     assert (tmp_path / "slot-0").exists() is shares
@@ -42,11 +41,9 @@ def test_cores_are_shared_where_each_worker_has_one(
     assert (hardware.open_cores() is not None) is (shares and has_second_cpu)
 
 
-def test_a_server_starts_without_its_shared_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("service.cpus.usable", lambda: 2)
-    settings = Settings(sessions_dir=tmp_path / "sessions", keys=SecretStr(f"acme={new_key()[1]}"))
+def test_a_server_starts_without_its_shared_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keys = SecretStr(f"acme={new_key()[1]}")
+    settings = Settings(sessions_dir=tmp_path / "sessions", keys=keys).with_cpus(2)
     missing = tmp_path / "missing"
     assert hardware_of(settings, missing).open_cores() is None
     assert "cores are not shared" in caplog.text

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from service.cpus import usable
 from service.errors import StartupError
-from service.settings import Settings
+from service.settings import MAX_AUTO_WORKERS, Settings
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -70,13 +71,13 @@ def test_a_secret_is_masked_in_an_error(tmp_path: Path) -> None:
     assert "424242" not in raised.value.detail
 
 
-def test_workers_and_threads_share_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.cpus.usable", lambda: 8)
+def test_workers_and_threads_share_the_cpus() -> None:
     cases = {(0, 0): (8, 1), (2, 0): (2, 4), (2, 3): (2, 3), (16, 0): (16, 1)}
     for (workers, threads), expected in cases.items():
-        loaded = Settings.load({"workers": workers, "threads": threads}, {})
+        loaded = Settings.load({"workers": workers, "threads": threads}, {}).with_cpus(8)
         assert (loaded.num_workers, loaded.num_threads) == expected
-    assert Settings.load({"store": "memory"}, {}).num_workers == 1
+    assert Settings.load({"store": "memory"}, {}).with_cpus(8).num_workers == 1
+    assert Settings().num_workers == min(usable(), MAX_AUTO_WORKERS)
 
 
 @pytest.mark.parametrize("name", ["session_ttl_s", "session_min_idle_s", "drain_s", "request_timeout_s"])
