@@ -115,7 +115,7 @@ def gpu(seconds: float) -> None:
     "--out", default=HERE / "out", type=OUT, help="Folder for JSON and PNG.  [default: benchmarks/out]"
 )
 def soak(minutes: float, times: float, out: Path) -> None:
-    """Overload the server for several minutes and check that its memory does not grow."""
+    """Overload the server for minutes; check that its memory does not grow and answers are in time."""
     with _tidy_errors():
         if not soaking.run(terminal(), minutes=minutes, times=times, out=out):
             raise SystemExit(1)

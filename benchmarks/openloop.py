@@ -78,6 +78,12 @@ def percentile_ms(answers: Sequence[Answer], kind: str, percent: float) -> float
     return float(np.percentile(values, percent, method="higher")) * 1e3
 
 
+def answered_ms(answers: Sequence[Answer], percent: float) -> float:
+    """A percentile of the latencies of the requests that were answered 200, NaN if there are none."""
+    values = [answer.latency_s for answer in answers if answer.status == 200]
+    return float(np.percentile(values, percent, method="higher")) * 1e3 if values else float("nan")
+
+
 class _Connection(asyncio.Protocol):
     """One request at a time on one keep-alive connection."""
 

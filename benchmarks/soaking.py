@@ -1,7 +1,8 @@
 """Soak test: minutes of stateless and stateful requests above the capacity, in an open loop.
 
 It samples the resident memory of every server process. Memory is flat if the mean of the last third is at
-most 5 % above that of the second third.
+most 5 % above that of the second third. Of the requests that are answered, 99 % have their answer within 1.5
+times `max_wait_ms`, counted from the time at which they are due; the others are refused.
 """
 
 import threading
@@ -20,10 +21,12 @@ from benchmarks.contest import Contestant, Options, contest, sequence
 from benchmarks.dialects import Call
 from benchmarks.peers import CELLGATE
 from benchmarks.process import Server
+from service.settings import Settings
 
 SAMPLE_S = 0.5
 CONNECTIONS = 1024
 FLAT = 1.05
+PROMISE = 1.5  # of `max_wait_ms`
 STATUS = {
     openloop.NO_ANSWER: "no answer before the end",
     openloop.NOT_SENT: "not sent, all connections busy",
@@ -31,7 +34,10 @@ STATUS = {
 
 
 def run(console: Console, *, minutes: float, times: float, out: Path) -> bool:
-    """Soak; write soak.json and soak.png; return whether memory stayed flat. Raises Unavailable."""
+    """Soak; write soak.json and soak.png; return whether memory stayed flat and answers came in time.
+
+    Raises Unavailable.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with contest(Options(1, 5, console=console), loads.LARGE, [CELLGATE], sessions=True) as started:
         if not started.running:
@@ -45,20 +51,25 @@ def run(console: Console, *, minutes: float, times: float, out: Path) -> bool:
         rate = times * capacity
         console.print(f"capacity {capacity:.0f} requests/s; {minutes:g} minutes at {rate:.0f}")
         with _Sampler(contestant.server) as sampler:
-            counts = _overload(contestant, calls, rate, minutes * 60)
+            answers = _overload(contestant, calls, rate, minutes * 60)
+    counts = dict(Counter(answer.status for answer in answers))
+    waited = openloop.answered_ms(answers, 99) / Settings().max_wait_ms
     third = len(sampler.totals) // 3
     before, after = mean(sampler.totals[third : 2 * third]), mean(sampler.totals[2 * third :])
     is_flat = after <= FLAT * before
     report: dict[str, Any] = {"capacity": capacity, "rate": rate, "statuses": counts, "is_flat": is_flat}
+    report |= {"waited": waited}
     report |= {"sample_s": SAMPLE_S, "rss_mb": sampler.totals, "growth": after / before - 1}
     (out / "soak.json").write_bytes(orjson.dumps(report, option=orjson.OPT_NON_STR_KEYS))
     _draw(out / "soak.png", sampler, f"{rate:.0f} requests/s, {times:g} times the capacity", is_flat)
     counted = ", ".join(
         f"{count:,} x {STATUS.get(status, status)}" for status, count in sorted(counts.items())
     )
+    is_kept = waited <= PROMISE
     console.print(f"{counted}; memory {before:.0f} -> {after:.0f} MB: {'flat' if is_flat else 'NOT FLAT'}")
+    console.print(f"answers: p99 {waited:.2f} x max_wait_ms: {'in time' if is_kept else 'TOO LATE'}")
     console.print(f"{out}/soak.json, {out}/soak.png")
-    return is_flat
+    return is_flat and is_kept
 
 
 def _calls() -> list[Call]:
@@ -68,13 +79,14 @@ def _calls() -> list[Call]:
     ]
 
 
-def _overload(contestant: Contestant, calls: list[Call], rate: float, seconds: float) -> dict[int, int]:
-    """Number of answers by status, NO_ANSWER and NOT_SENT included."""
+def _overload(
+    contestant: Contestant, calls: list[Call], rate: float, seconds: float
+) -> list[openloop.Answer]:
+    """The outcome of each request; NO_ANSWER and NOT_SENT are among the statuses."""
     dialect = contestant.peer.dialect
     payloads = [openloop.payload(dialect.path, dialect.encode(call)) for call in calls]
     dues = openloop.schedule([("any", 1.0, payloads)], rate=rate, seconds=seconds)
-    answers = openloop.overload(contestant.server.port, dues, connections=CONNECTIONS)
-    return dict(Counter(answer.status for answer in answers))
+    return openloop.overload(contestant.server.port, dues, connections=CONNECTIONS)
 
 
 class _Sampler(threading.Thread):

@@ -20,6 +20,18 @@ Start = Literal["auto", "no", "new", "restart"]
 
 
 @dataclass(slots=True, eq=False)
+class Origin:
+    """The request that sequences belong to. Work is shared by tenant, then by request."""
+
+    tenant: str = ""
+    deadline: float = inf  # seconds, by the clock of `Scheduler.schedule`
+    num_sequences: int = 1
+
+
+NO_ORIGIN = Origin()  # of sequences that belong to no request: each is one of its own
+
+
+@dataclass(slots=True, eq=False)
 class Sequence:
     """A sequence of time steps that the engine consumes chunk by chunk."""
 
@@ -33,6 +45,9 @@ class Sequence:
     extra: tuple[int, ...] = ()  # indexes of further outputs wanted, from 1
     extras: list[tuple[Array, ...]] = field(default_factory=list)  # of each chunk, as `Result.extra`
     error: CellgateError | None = None  # why it failed
+    origin: Origin = NO_ORIGIN
+    tag: float = 0.0  # its place in the queue, in virtual time (see `service.engine.fair_queue`)
+    number: int = 0  # in order of arrival
 
     @property
     def steps(self) -> int:

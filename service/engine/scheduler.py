@@ -11,21 +11,25 @@ The scheduler is synchronous and single-threaded. It knows no clock, no HTTP and
 `add` sequences, `schedule` a batch, `commit` what the engine returned, repeat.
 """
 
-from collections import deque
 from itertools import accumulate
 from math import ceil, inf
 
 from service.engine.cost import Cost
+from service.engine.fair_queue import START, FairQueue, Share
+from service.engine.throughput import Throughput
 from service.errors import Overloaded
 from service.metrics import Counts
 from service.sequence import Batch, Chunk, Result, Sequence
 
 MIN_CHUNK = 8  # shorter chunks are mostly overhead: a call has fewer rows instead
 TAIL = 1.5  # a chunk that would leave less than half a call for later is computed whole
+SLOWDOWN = 2.0  # the most by which a call may exceed the first sequence's share of the time
+PROMISE = 1.5  # of `max_wait_s`: by when a sequence that is queued is to be computed
+PATIENCE = 0.25  # of `max_wait_s`: by how much later arrivals can precede a sequence
 
 
 class Scheduler:
-    """Picks the sequences that have waited longest since their last turn; arrival breaks ties.
+    """Picks the sequences whose turn it is: fair by tenant, then by request, then by age (see `FairQueue`).
 
     `max_batch` and `chunk_steps` are bounds. Within them the cost model chooses: as many rows as fit into
     `target_s` per call, and the chunk length that computes the most true steps (not padding) per second.
@@ -56,40 +60,110 @@ class Scheduler:
         self.ragged = ragged
         self.cuts = cuts
         self.whole_chunks = whole_chunks
-        # A sequence goes to the back after each turn, so the queue is ordered by last turn.
-        self._waiting: deque[Sequence] = deque()
+        self._queue = FairQueue()
+        self._throughput = Throughput()
         self._late: list[Sequence] = []
-        self._queued_steps = 0
+        self._work_left = 0  # of the sequences that are being computed, after their chunks
+        self._rests: dict[int, int] = {}  # the same, by batch
         self.counts = Counts()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def wait_s(self) -> float:
-        """Seconds until all queued steps are computed, by the costs learnt so far."""
-        return self.cost.queued(self._queued_steps, min(self.max_batch, len(self._waiting)) or 1)
+        """Seconds until all that waits is computed."""
+        return self._seconds_for(self._queue.work)
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises Overloaded if the queue is full, or longer than `max_wait_s` of work."""
-        if len(self._waiting) >= self.max_waiting:
-            raise Overloaded(f"{self.max_waiting} sequences are waiting already")
-        if self._queued_steps and self.wait_s > self.max_wait_s:
-            wait = ceil(self.wait_s)
-            raise Overloaded(f"about {wait} s of work are waiting already", retry_after_s=wait)
-        self._waiting.append(sequence)
-        self._queued_steps += sequence.remaining
+        """Queue a sequence.
+
+        Raises Overloaded if the queue is full or longer than `max_wait_s`, or if it is not short and this
+        sequence would take longer than `PROMISE` times that. A tenant that has less than its share of the
+        queue is not refused because of the others.
+        """
+        queue = self._queue
+        if len(queue) >= self.max_waiting:
+            share = queue.share_of(sequence)
+            if share.waiting * self._num_tenants_with(share) >= self.max_waiting:
+                raise Overloaded(f"{self.max_waiting} sequences are waiting already")
+        ahead = queue.work + self._work_left
+        if ahead and not self._is_in_time(ahead, sequence.remaining):
+            self._check_share(sequence, ahead)
+        queue.push(sequence, inf if self._throughput.seconds is None else self._patience)
+
+    def _check_share(self, sequence: Sequence, ahead: int) -> None:
+        """Raises Overloaded if the tenant has its share of the queue, which is too long."""
+        share = self._queue.share_of(sequence)
+        num_tenants = self._num_tenants_with(share)
+        is_shared = num_tenants > 1
+        if is_shared and self._is_in_time(share.work * num_tenants, sequence.remaining * num_tenants):
+            return
+        wait = ceil(self._seconds_for(ahead))
+        raise Overloaded(f"about {wait} s of work are waiting already", retry_after_s=wait)
+
+    @property
+    def _patience(self) -> float:
+        """The most virtual time by which later arrivals can precede a sequence."""
+        seconds = self._throughput.seconds or 0.0
+        return PATIENCE * self.max_wait_s / (seconds * max(self._queue.num_tenants, 1))
+
+    def _is_in_time(self, ahead: int, own: int) -> bool:
+        """Whether `own` work behind so much other is done in time; the first of all is never refused."""
+        wait_s = self._seconds_for(ahead)
+        if wait_s <= PATIENCE * self.max_wait_s:
+            return True
+        return wait_s <= self.max_wait_s and wait_s + self._seconds_for(own) <= PROMISE * self.max_wait_s
+
+    def _num_tenants_with(self, share: Share) -> int:
+        """How many tenants share the queue, that of `share` included."""
+        return self._queue.num_tenants + (not share.waiting)
+
+    def _seconds_for(self, work: int) -> float:
+        """How long work takes: as measured under load, or, before that, by the learnt costs of full calls."""
+        seconds = self._throughput.seconds
+        if seconds is not None:
+            return work * seconds
+        return self.cost.queued(work, min(self.max_batch, len(self._queue)) or 1)
 
     def schedule(self, now: float) -> Batch | None:
         """Take the sequences that are next, one chunk of each; None if no sequence is ready.
 
         Cancelled sequences are dropped; those past their deadline are returned by `take_late`.
         """
+        ready, remaining = self._take_ready(now)
+        if not ready:
+            self._throughput.forget()
+            return None
+        if self._throughput.tick(now):
+            self._queue.hasten(self._patience)
+        steps = self._choose_steps(remaining)
+        if steps < remaining[0] and len(ready) > 1:
+            ready, remaining, steps = self._favour_first(ready, remaining, steps)
+        chunks, work, rest = [], 0, 0
+        for sequence, left in zip(ready, remaining, strict=True):
+            done = sequence.done
+            taken = steps if steps < left else left
+            chunks.append(Chunk(sequence, done, done + taken))
+            work += taken if done else taken + START
+            rest += left - taken
+        self._queue.advance(work, ready[0].tag if steps < remaining[0] else self._queue.first_tag)
+        for sequence in ready:
+            self._queue.leave(sequence)
+        batch = Batch(chunks)
+        if rest:
+            self._work_left += rest
+            self._rests[id(batch)] = rest
+        return batch
+
+    def _take_ready(self, now: float) -> tuple[list[Sequence], list[int]]:
+        """As many of the next sequences as fit into a call, and the steps that each has left."""
+        queue = self._queue
         ready: list[Sequence] = []
         remaining: list[int] = []
         longest, room = 0, float(self.max_batch)
-        while self._waiting and len(ready) < self.max_batch:
-            sequence = self._waiting[0]
+        while len(queue) and len(ready) < self.max_batch:
+            sequence = queue.first()
             left = sequence.remaining
             if not sequence.cancelled and sequence.deadline >= now:
                 if longest < left and longest < MIN_CHUNK:
@@ -97,21 +171,43 @@ class Scheduler:
                     room = self.cost.rows_within(self.target_s, longest)
                 if ready and len(ready) + 1 > room:
                     break
-                ready.append(sequence)
+                ready.append(queue.take())
                 remaining.append(left)
-            elif not sequence.cancelled:
+                continue
+            queue.leave(queue.take())
+            if not sequence.cancelled:
                 self._late.append(sequence)
-            self._waiting.popleft()
-            self._queued_steps -= left
-        if not ready:
-            return None
-        steps = self._choose_steps(remaining)
-        return Batch(
-            [
-                Chunk(sequence, sequence.done, sequence.done + min(steps, left))
-                for sequence, left in zip(ready, remaining, strict=True)
-            ]
-        )
+        return ready, remaining
+
+    def _favour_first(
+        self, ready: list[Sequence], remaining: list[int], steps: int
+    ) -> tuple[list[Sequence], list[int], int]:
+        """Fewer rows and longer chunks, if the first sequence would get less than its share of the time.
+
+        Alone, the first would compute `full` steps in a call. As one of several requests it may take as many
+        times longer, but not longer than it can wait, and `SLOWDOWN` times that. The rows that do not fit
+        keep their places in the queue.
+        """
+        first = ready[0].origin
+        shares = self._queue.num_tenants * self._queue.share_of(ready[0]).requests
+        if shares <= 1:
+            return ready, remaining, steps
+        full = self._choose_steps(remaining[:1])
+        num_own = 1 if first.num_sequences == 1 else sum([sequence.origin is first for sequence in ready])
+        alone_s = self.cost.predict(1, full)
+        in_time_s = PATIENCE * self.max_wait_s * full / (ready[0].steps * self._throughput.slowness)
+        allowed_s = SLOWDOWN * min(shares * num_own * alone_s, max(alone_s, in_time_s))
+        if self.cost.predict(len(ready), steps) * full <= allowed_s * steps:
+            return ready, remaining, steps
+        room = max(1, int(min(self.cost.rows_within(allowed_s, full), len(ready))))
+        kept: list[Sequence] = []
+        for sequence, left in zip(ready, remaining, strict=True):
+            if len(kept) < room and 2 * left >= full:  # a shorter one would be padding for the most part
+                kept.append(sequence)
+            else:
+                self._queue.put_back(sequence)
+        remaining = [sequence.remaining for sequence in kept]
+        return kept, remaining, self._choose_steps(remaining)
 
     def _choose_steps(self, remaining: list[int]) -> int:
         """The chunk length of a call, by the steps that each of its rows has left."""
@@ -141,11 +237,19 @@ class Scheduler:
         late, self._late = self._late, []
         return late
 
+    def end(self, batch: Batch) -> None:
+        """The call of a batch has ended, with results or with an error."""
+        if self._rests:
+            self._work_left -= self._rests.pop(id(batch), 0)
+
     def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
         """Store each result in its sequence; return those that ended or failed, requeue the others."""
         finished: list[Sequence] = []
         steps = sum([chunk.stop - chunk.start for chunk in batch.chunks])
+        begun = sum([not chunk.start for chunk in batch.chunks])
         self.counts.add(rows=len(batch.chunks), longest=batch.steps, steps=steps)
+        self._throughput.add(steps + START * begun, self.cost.predict(len(batch.chunks), batch.steps))
+        self.end(batch)
         for chunk, result in zip(batch.chunks, results, strict=True):
             sequence, _, stop = chunk
             if result.error is not None:
@@ -162,6 +266,5 @@ class Scheduler:
             if is_last:
                 finished.append(sequence)
             else:
-                self._waiting.append(sequence)
-                self._queued_steps += sequence.remaining
+                self._queue.requeue(sequence)
         return finished

@@ -214,7 +214,9 @@ class Worker:
         if not isinstance(results, Exception):
             for sequence in self.scheduler.commit(batch, results):
                 self._settle(sequence, sequence.error)
-        elif len(batch.chunks) > 1:
+            return
+        self.scheduler.end(batch)
+        if len(batch.chunks) > 1:
             logger.warning(
                 "engine call of %d sequences failed; each is run alone: %s", len(batch.chunks), results
             )

@@ -23,7 +23,7 @@ from service.predict.predictor import Predictor
 from service.predict.request import Decode, Decoded, Reply, Request
 from service.predict.sampling import draw
 from service.repository import Model
-from service.sequence import Array, Sequence, State
+from service.sequence import Array, Origin, Sequence, State
 
 
 class Generator:
@@ -72,13 +72,13 @@ async def _compute(
     state: State,
     *,
     keep_all: bool,  # noqa: ARG001  a sequence of one step has one output
-    deadline: float,
+    origin: Origin,
 ) -> Sequence:
     """Feed the prompt, then each drawn token. The returned sequence's output is the drawn tokens."""
     (prompt,) = item.inputs
     stop = generations.stop_ids(generation, model.manifest)
     random = np.random.default_rng(seed)
-    sequence = await _feed(model, prompt, state, deadline)
+    sequence = await _feed(model, prompt, state, origin)
     drawn: list[int] = []
     while len(drawn) < generation.max_steps and not (drawn and drawn[-1] in stop):
         drawn.append(
@@ -89,13 +89,13 @@ async def _compute(
                 chance=random.random(),
             )
         )
-        sequence = await _feed(model, np.array(drawn[-1:], prompt.dtype), sequence.state, deadline)
+        sequence = await _feed(model, np.array(drawn[-1:], prompt.dtype), sequence.state, origin)
     tokens = np.array(drawn, prompt.dtype)
     return Sequence((np.concatenate([prompt, tokens]),), sequence.state, keep_all=True, outputs=[tokens])
 
 
-async def _feed(model: Model, tokens: Array, state: State, deadline: float) -> Sequence:
-    sequence = Sequence((tokens,), state, deadline=deadline)
+async def _feed(model: Model, tokens: Array, state: State, origin: Origin) -> Sequence:
+    sequence = Sequence((tokens,), state, deadline=origin.deadline, origin=origin)
     await model.worker.predict(sequence)
     return sequence
 

@@ -51,7 +51,7 @@ class OpenInference:
         parse = partial(self._parse, model, headers, coding, body)
         inference = await self._aside.run(parse) if is_large else parse()
         if inference.sequence_id is None:
-            return await self._infer_rows(model, inference, is_large=is_large)
+            return await self._infer_rows(model, inference, tenant, is_large=is_large)
         return await self._infer_in_session(
             model,
             inference,
@@ -65,7 +65,7 @@ class OpenInference:
         plain = v2.decompress(body, coding, max_bytes=self._max_body_bytes)
         return v2.parse(plain, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
 
-    async def _infer_rows(self, model: Model, inference: Inference, *, is_large: bool) -> Reply:
+    async def _infer_rows(self, model: Model, inference: Inference, tenant: str, *, is_large: bool) -> Reply:
         read = partial(self._rows, inference, model.manifest)
         rows, steps = await self._aside.run(read) if is_large else read()
         outputs = _choose(inference)
@@ -75,7 +75,15 @@ class OpenInference:
         def decode(index: int, _: Manifest) -> Item:
             return Item(rows[index].steps, kept=rows[index].kept)
 
-        request = Request(model, len(rows), decode, partial(_pack, outputs), returns=returns, outputs=outputs)
+        request = Request(
+            model,
+            len(rows),
+            decode,
+            partial(_pack, outputs),
+            returns=returns,
+            tenant=tenant,
+            outputs=outputs,
+        )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         sequences = await run.compute_all()
 

@@ -25,7 +25,7 @@ from service.predict.request import (
 )
 from service.predict.session_run import SessionRun
 from service.repository import Model, Repository
-from service.sequence import Sequence
+from service.sequence import Origin, Sequence
 from service.sessions import Sessions
 
 STARTED_AT_ONCE = 128  # sequences of one request, before the event loop answers others
@@ -89,21 +89,22 @@ class Predictor:
     def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
         deadline = self._clock() + min(timeout_s, self._timeout_s)
-        return Run(request, self.repository, self._sessions, deadline, self.aside)
+        origin = Origin(request.tenant, deadline, request.num_sequences)
+        return Run(request, self.repository, self._sessions, origin, self.aside)
 
 
 class Run:
     """One request while it is answered."""
 
     def __init__(
-        self, request: Request, repository: Repository, sessions: Sessions, deadline: float, aside: Aside
+        self, request: Request, repository: Repository, sessions: Sessions, origin: Origin, aside: Aside
     ) -> None:
-        self.deadline = deadline  # on the event loop's clock
+        self.origin = origin  # its deadline is on the event loop's clock
         self.steps = 0  # computed so far, for the access log
         self.version = request.model.version  # that answered; a session may be on an older one
         self._request = request
         self._aside = aside
-        self._in_session = SessionRun(request, repository, sessions, deadline, aside)
+        self._in_session = SessionRun(request, repository, sessions, origin, aside)
 
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence. A sequence that fails does not fail the others: its entry is the error."""
@@ -140,7 +141,7 @@ class Run:
                 self.version = answer.version
             return answer.body
         sequence = await request.compute(
-            model, item, opening_state(model, item), keep_all=request.keeps_all(model), deadline=self.deadline
+            model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
         )
         self.steps += sequence.steps
         encode = partial(request.encode, model, sequence, session=None, step=None)
@@ -159,8 +160,9 @@ class Run:
                 item.inputs,
                 opening_state(model, item),
                 keep_all=keep_all,
-                deadline=self.deadline,
+                deadline=self.origin.deadline,
                 extra=item.extra,
+                origin=self.origin,
             )
             for item in items
         ]

@@ -9,7 +9,7 @@ from service.codec.sizes import check_reply, prediction_bytes
 from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
 from service.repository import Model
-from service.sequence import Sequence, State
+from service.sequence import Origin, Sequence, State
 
 
 @dataclass(slots=True)  # not frozen, for speed
@@ -36,17 +36,24 @@ class Compute(Protocol):
     """How one item is computed."""
 
     def __call__(
-        self, model: Model, item: Item, state: State, *, keep_all: bool, deadline: float
+        self, model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
     ) -> Awaitable[Sequence]:
         """The computed sequence; its inputs are all steps that the model has consumed."""
         ...
 
 
 async def compute_steps(
-    model: Model, item: Item, state: State, *, keep_all: bool, deadline: float
+    model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
 ) -> Sequence:
     """Feed the item's steps to the model."""
-    sequence = Sequence(item.inputs, state, keep_all=keep_all, deadline=deadline, extra=item.extra)
+    sequence = Sequence(
+        item.inputs,
+        state,
+        keep_all=keep_all,
+        deadline=origin.deadline,
+        extra=item.extra,
+        origin=origin,
+    )
     await model.worker.predict(sequence)
     return sequence
 

@@ -17,7 +17,7 @@ from service.predict.aside import Aside, is_large
 from service.predict.kept import check_unchanged, opening_state
 from service.predict.request import Request
 from service.repository import Model, Repository
-from service.sequence import State
+from service.sequence import Origin, State
 from service.sessions import Opened, Record, Sessions, session_key
 
 logger = logging.getLogger(__name__)
@@ -35,18 +35,18 @@ class SessionRun:
     """Runs the sequences of one request that belong to sessions."""
 
     def __init__(
-        self, request: Request, repository: Repository, sessions: Sessions, deadline: float, aside: Aside
+        self, request: Request, repository: Repository, sessions: Sessions, origin: Origin, aside: Aside
     ) -> None:
         self._request = request
         self._repository = repository
         self._sessions = sessions
-        self._deadline = deadline
+        self._origin = origin
         self._aside = aside
 
     async def answer(self, index: int, item: Item, session: str) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
         key = session_key(self._request.tenant, session)
-        await self._sessions.turns.take(key, self._deadline)
+        await self._sessions.turns.take(key, self._origin.deadline)
         try:
             while True:
                 record = await self._sessions.find(key)
@@ -79,7 +79,7 @@ class SessionRun:
         if opened.reply is not None:
             return Answer(opened.reply, opened.version, 0)
         sequence = await request.compute(
-            model, item, _state_of(model, item, opened), keep_all=keep_all, deadline=self._deadline
+            model, item, _state_of(model, item, opened), keep_all=keep_all, origin=self._origin
         )
         steps = sequence.steps
         encode = partial(request.encode, model, sequence, session=session, step=opened.step + steps)

@@ -1,8 +1,6 @@
 """Laws of cellular batching, on arithmetic that shows a lost, doubled or swapped step."""
 
-import itertools
 from dataclasses import dataclass, field
-from math import inf
 
 import numpy as np
 import pytest
@@ -10,17 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.cost import Cost
+from service.engine.fair_queue import START
 from service.engine.scheduler import Scheduler
 from service.errors import NonFiniteOutput, Overloaded
 from service.sequence import Sequence
 from tests.service.fakes import SumEngine, learn, ones, sequence_of, total
 
+CHUNK = 4
 LENGTHS = st.integers(1, 40)
 VALUES = st.lists(st.integers(-9, 9), min_size=1, max_size=40)
 
 
 def new_scheduler(
-    *, max_batch: int = 4, chunk_steps: int = 4, max_waiting: int = 99, ragged: bool = True
+    *, max_batch: int = 4, chunk_steps: int = CHUNK, max_waiting: int = 99, ragged: bool = True
 ) -> Scheduler:
     return Scheduler(max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=max_waiting, ragged=ragged)
 
@@ -87,23 +87,40 @@ def test_any_interleaving_equals_one_shot(
 
 
 @given(
-    lengths=st.lists(LENGTHS, min_size=1, max_size=12),
+    moves=st.lists(st.one_of(st.none(), LENGTHS), max_size=60),  # a turn, or a sequence of so many steps
     max_batch=st.integers(1, 5),
-    chunk_steps=st.integers(1, 9),
 )
-def test_no_sequence_starves(lengths: list[int], max_batch: int, chunk_steps: int) -> None:
-    """From one turn of a ready sequence to its next, at most one call for each full batch of sequences."""
-    driver = Driver(new_scheduler(max_batch=max_batch, chunk_steps=chunk_steps))
-    for length in lengths:
-        driver.add(ones(length))
-    bound = -(-len(lengths) // max_batch)
-    last_turn = dict.fromkeys(driver.added, 0)
-    call = 0
-    while taken := driver.turn():
-        call += 1
+def test_no_sequence_starves(moves: list[int | None], max_batch: int) -> None:
+    """While it waits for a place, others get no more than their equal shares of the work, and full calls."""
+    driver = Driver(new_scheduler(max_batch=max_batch, max_waiting=999))
+    begun: set[Sequence] = set()
+    work_since: dict[Sequence, int] = {}
+    most: dict[Sequence, int] = {}
+
+    def turn() -> None:
+        for sequence in work_since:
+            most[sequence] = max(most[sequence], len(driver.scheduler))
+        before = {sequence: sequence.done for sequence in driver.added}
+        taken = driver.turn()
+        for sequence in list(work_since):
+            if sequence in taken:
+                bound = most[sequence] * (sequence.steps + START) + max_batch * (CHUNK + START)
+                assert work_since.pop(sequence) <= bound
         for sequence in taken:
-            assert call - last_turn[sequence] <= bound
-            last_turn[sequence] = call
+            work = sequence.done - before[sequence] + START * (sequence not in begun)
+            begun.add(sequence)
+            for other in work_since:
+                work_since[other] += work
+
+    for length in moves:
+        if length is None:
+            turn()
+        else:
+            driver.add(ones(length))
+            work_since[driver.added[-1]] = most[driver.added[-1]] = 0
+    while len(driver.scheduler):
+        turn()
+    assert not work_since
 
 
 COSTS = st.tuples(*[st.floats(1e-6, 1e-2)] * 3)  # seconds: a call, a time step, a row's time step
@@ -117,7 +134,7 @@ COSTS = st.tuples(*[st.floats(1e-6, 1e-2)] * 3)  # seconds: a call, a time step,
     chunk_steps=st.integers(1, 30),
     ragged=st.booleans(),
 )
-def test_the_sequence_that_has_waited_longest_is_next_whatever_calls_cost(
+def test_the_smallest_tag_is_next_whatever_calls_cost(
     moves: list[int | None],
     costs: tuple[float, float, float],
     target_s: float,
@@ -125,7 +142,7 @@ def test_the_sequence_that_has_waited_longest_is_next_whatever_calls_cost(
     chunk_steps: int,
     ragged: bool,
 ) -> None:
-    """No sequence is taken before one that queued earlier, and every turn takes one: so none starves."""
+    """Every turn takes the first of the queue, so that none starves; the clock never goes back."""
     scheduler = Scheduler(
         max_batch=max_batch, chunk_steps=chunk_steps, max_waiting=999, ragged=ragged, target_s=target_s
     )
@@ -134,15 +151,15 @@ def test_the_sequence_that_has_waited_longest_is_next_whatever_calls_cost(
         scheduler.cost,
         ((batch, steps, call + steps * (step + batch * row)) for batch in (1, 2, 5) for steps in (1, 8, 30)),
     )
-    driver, ticks = Driver(scheduler), itertools.count()
-    queued: dict[Sequence, int] = {}  # since when
+    driver = Driver(scheduler)
+    queued: set[Sequence] = set()
+    last = 0.0
 
     def turn() -> bool:
+        first = min(queued, key=lambda sequence: (sequence.tag, sequence.number), default=None)
         taken = driver.turn()
-        since = [queued.pop(sequence) for sequence in taken]
-        assert bool(taken) == bool(since or queued)
-        assert not taken or max(since) < min(queued.values(), default=inf)
-        queued.update((sequence, next(ticks)) for sequence in taken if sequence.remaining)
+        assert (first is None and not taken) or taken[0] is first
+        queued.difference_update(sequence for sequence in taken if not sequence.remaining)
         return bool(taken)
 
     for length in moves:
@@ -150,7 +167,11 @@ def test_the_sequence_that_has_waited_longest_is_next_whatever_calls_cost(
             turn()
         else:
             driver.add(ones(length))
-            queued[driver.added[-1]] = next(ticks)
+            sequence = driver.added[-1]
+            queued.add(sequence)
+            start = sequence.tag - (length + START) * len(queued)
+            assert start >= last - 1e-6
+            last = start
     while turn():
         pass
     assert not queued
@@ -211,6 +232,7 @@ def test_a_long_sequence_does_not_block_a_short_one() -> None:
     driver = Driver(new_scheduler(max_batch=1, chunk_steps=8))
     long, short = ones(1000), ones(3)
     driver.add(long)
+    driver.turn()
     driver.add(short)
     assert driver.drain() == [short, long]
     assert driver.engine.batches[1].chunks[0].sequence is short, "it waited for one call only"

@@ -114,7 +114,7 @@ def test_a_client_may_shorten_the_deadline_but_not_extend_it() -> None:
         with pytest.raises(DeadlineExceeded):
             await parts.predictor.start(request, timeout_s=-1).answer(0)
         now = asyncio.get_running_loop().time()
-        assert parts.predictor.start(request, timeout_s=1e9).deadline <= now + 11
+        assert parts.predictor.start(request, timeout_s=1e9).origin.deadline <= now + 11
 
     run(body)
 
