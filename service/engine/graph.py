@@ -4,6 +4,7 @@ It computes nothing; `service.engine.onnx` runs the session.
 """
 
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,15 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from service.engine.content import GraphContent
-from service.errors import InvalidField, StartupError
+from service.errors import InvalidField, SequenceTooLong, StartupError
 from service.manifest import Manifest
 
 Provider = Literal["auto", "cpu", "cuda"]
 Optimization = Literal["all", "basic", "none"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+# What ONNX Runtime says of a table of positions that is too short: looked up, or added as a slice.
+BEYOND_TABLE = re.compile(r"out of data bounds, idx=(\d+) must be within the inclusive range \[-?\d+,(\d+)\]")
+OTHER_LENGTH = re.compile(r"broadcast an axis by a dimension other than 1\. (\d+) by (\d+)")
 HELPER_SPIN_US = "100"  # longer than the wait between two parts of a time step
 DTYPES = {  # of a manifest, by ONNX Runtime's names
     "tensor(float)": "float32",
@@ -94,9 +98,27 @@ def dtype_of(node: Any) -> str:
     return DTYPES[node.type]
 
 
-def raise_bad_input(error: Exception, manifest: Manifest) -> None:
-    """Raise InvalidField if a call failed because of its input: a token id that is too large."""
-    takes_integers = any(spec.takes_integers for spec in manifest.inputs)
+def raise_bad_input(error: Exception, manifest: Manifest, steps: int) -> None:
+    """Raise an InvalidField if a call of so many steps failed because of its input.
+
+    Either a token id is too large, or the graph has a table of positions, and the steps are more than its.
+    """
     message = str(error)
+    limit = _most_steps(message, steps)
+    ids_are_checked = all(spec.num_ids for spec in manifest.inputs if spec.takes_integers)
+    if limit and ids_are_checked and manifest.axes.time is not None:
+        raise SequenceTooLong(f"{steps} time steps in a call, the graph takes at most {limit}") from error
+    takes_integers = any(spec.takes_integers for spec in manifest.inputs)
     if takes_integers and "out of data bounds" in message:
         raise InvalidField(f"the model refuses an id: {message.rpartition('Status Message: ')[2]}") from error
+
+
+def _most_steps(message: str, steps: int) -> int | None:
+    """How many positions a graph has, if ONNX Runtime says that a step is beyond them; else None."""
+    if found := BEYOND_TABLE.search(message):
+        position, last = int(found[1]), int(found[2])
+        return last + 1 if last < position < steps else None
+    if found := OTHER_LENGTH.search(message):
+        least, most = sorted((int(found[1]), int(found[2])))
+        return least if 1 < least < most == steps else None
+    return None

@@ -149,7 +149,7 @@ class OnnxEngine:
         try:
             return self._session.run(names, feeds)  # type: ignore[no-any-return]
         except Exception as error:
-            raise_bad_input(error, self.manifest)
+            raise_bad_input(error, self.manifest, batch.steps)
             raise
 
     def _run_on_device(
@@ -170,7 +170,7 @@ class OnnxEngine:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
-            raise_bad_input(error, self.manifest)
+            raise_bad_input(error, self.manifest, batch.steps)
             raise
         values = binding.get_outputs()
         axes = [state.batch_axis or 0 for state in states]

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from service.engine.graph import DTYPES, Optimization, choose_provider, dtype_of, raise_bad_input
 from service.engine.onnx import OnnxEngine
-from service.errors import InvalidField, StartupError
+from service.errors import InvalidField, SequenceTooLong, StartupError
 from service.manifest import DType, Manifest
 from service.sequence import Batch, Chunk, Sequence
 from tests.service.engine.test_batching import manifest
@@ -60,6 +61,44 @@ def test_an_id_that_is_too_large_is_the_inputs_fault_and_all_else_is_not() -> No
     tokens = manifest(inputs=[{"name": "x", "kind": "token", "dtype": "int64"}])
     error = RuntimeError("Status Message: indices element out of data bounds, idx=99")
     with pytest.raises(InvalidField, match="refuses an id: indices element out of data bounds, idx=99"):
-        raise_bad_input(error, tokens)
-    raise_bad_input(error, manifest())
-    raise_bad_input(RuntimeError("boom"), tokens)
+        raise_bad_input(error, tokens, 5)
+    raise_bad_input(error, manifest(), 5)
+    raise_bad_input(RuntimeError("boom"), tokens, 5)
+
+
+def positions(folder: Path, *, looked_up: bool) -> Path:
+    """A graph that adds one of 4 positions to each step of x [batch, time, 2]."""
+    node = onnx.helper.make_node
+    length = [node("Shape", ["x"], ["shape"]), node("Gather", ["shape", "one"], ["steps"])]
+    if looked_up:
+        nodes = [node("Range", ["zero", "steps", "one"], ["at"]), node("Gather", ["table", "at"], ["p"])]
+    else:
+        nodes = [
+            node("Unsqueeze", ["steps", "first"], ["end"]),
+            node("Slice", ["table", "first", "end"], ["p"]),
+        ]
+    values = {
+        "table": np.ones((4, 2), np.float32), "zero": np.array(0), "one": np.array(1), "first": np.array([0])
+    }  # fmt: skip
+    nodes = [*length, *nodes, node("Add", ["x", "p"], ["y"])]
+    ports = [onnx.helper.make_tensor_value_info(name, 1, ["batch", "time", 2]) for name in ("x", "y")]
+    weights = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = onnx.helper.make_graph(nodes, "positions", ports[:1], ports[1:], weights)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "x.onnx")
+    return folder / "x.onnx"
+
+
+@pytest.mark.parametrize("looked_up", [True, False], ids=["looked up", "sliced"])
+def test_more_steps_than_a_graph_has_positions_are_the_inputs_fault(looked_up: bool, tmp_path: Path) -> None:
+    """They were an internal error, which named nothing."""
+    ports = {"inputs": [{"name": "x", "dims": [2]}], "outputs": [{"name": "y", "dims": [2]}]}
+    fields = manifest(**ports, states=[], lengths=None)
+    engine = OnnxEngine(positions(tmp_path, looked_up=looked_up), fields, provider="cpu")
+
+    def run(steps: int) -> None:
+        engine.run(Batch([Chunk(Sequence((np.ones((steps, 2), np.float32),), (), keep_all=True), 0, steps)]))
+
+    run(4)
+    with pytest.raises(SequenceTooLong, match="6 time steps in a call, the graph takes at most 4"):
+        run(6)
