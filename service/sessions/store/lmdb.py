@@ -157,8 +157,19 @@ class LmdbStore:
         ):
             if self._map.is_disk_full:  # by others perhaps: no reason to lose a session
                 return False
-            oldest = tables.longest_idle(txn, but=key)
-            if oldest is None or not room.can_evict(limits, oldest[1], now_ms):
+            victim = self._find_victim(txn, key, old_size, new.size, now_ms)
+            if victim is None:
                 return False
-            tables.end(txn, oldest[0], Status.EVICTED, now_ms)
+            tables.end(txn, victim, Status.EVICTED, now_ms)
         return True
+
+    def _find_victim(self, txn: Txn, key: bytes, old_size: int, new_size: int, now_ms: int) -> bytes | None:
+        """The longest idle session of the first tenant that can lose one."""
+        usages = self._map.tables.usages(txn)
+        for tenant in room.tenants_to_evict_from(
+            self.limits, usages, tenant_of(key), old_size=old_size, new_size=new_size
+        ):
+            oldest = self._map.tables.longest_idle(txn, tenant, but=key)
+            if oldest is not None and room.can_evict(self.limits, oldest[1], now_ms):
+                return oldest[0]
+        return None

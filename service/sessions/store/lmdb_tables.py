@@ -8,6 +8,7 @@ They know nothing of transactions, disks or who may write.
     expiry    second of expiry, key → nothing        live sessions, first to expire first
     graves    millisecond of the end, key → nothing  tombstones, oldest first
     plots     tenant, NUL, millisecond of the end, rest of the key → nothing    the same, grouped by tenant
+    queues    tenant, NUL, second last touched, rest of the key → nothing      `idle`, grouped by tenant
     totals    "bytes", "graves" → sum of the sizes of all live records, of all tombstones
               tenant, NUL → number of its live sessions, and the sum of their sizes
               tenant, NUL, "graves" → number of its tombstones, and the sum of their sizes
@@ -21,6 +22,7 @@ trusts the index: it replaces damaged records with tombstones, and removes entri
 import logging
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import TypeAlias
 
 import lmdb
@@ -34,11 +36,12 @@ logger = logging.getLogger(__name__)
 
 Txn: TypeAlias = "lmdb.Transaction[bytes]"  # it gives copies, not views
 
-_TABLES = (b"records", b"names", b"idle", b"expiry", b"graves", b"plots", b"totals")
+_TABLES = (b"records", b"names", b"idle", b"expiry", b"graves", b"plots", b"totals", b"queues")
 NUM_TABLES = len(_TABLES)
 _TIME = struct.Struct(">Q")
 _LIVE_BYTES, _TOMBSTONES = b"bytes", b"graves"  # keys of `totals`
 _USAGE = struct.Struct(">QQ")  # records, bytes
+_MAX_WALKED = 1000  # sessions, to find one of a server without API keys beside those of tenants
 _TEST_KEY = b"\0"  # no session has it: a name is never empty
 
 
@@ -49,7 +52,7 @@ class Tables:
         self._limits = limits
         self._all = [env.open_db(name) for name in _TABLES]
         self.records, self._names, self._idle, self._expiry, *rest = self._all
-        self._tombstones, self._tombstones_by_tenant, self._totals = rest
+        self._tombstones, self._tombstones_by_tenant, self._totals, self._queues = rest
 
     def head(self, txn: Txn, key: bytes) -> Head | None:
         """The head of a record."""
@@ -102,9 +105,12 @@ class Tables:
                     yield key, packed
                 more = cursor.next()
 
-    def longest_idle(self, txn: Txn, but: bytes) -> tuple[bytes, int] | None:
-        """The live session, other than `but`, that has been idle for longest, and when it was last used."""
-        return next((oldest for oldest in self._walk(txn, self._idle) if oldest[0] != but), None)
+    def longest_idle(self, txn: Txn, tenant: bytes, but: bytes) -> tuple[bytes, int] | None:
+        """The tenant's live session, other than `but`, idle for longest, and when it was last used."""
+        prefix = tenant + b"\0"
+        walk = self._walk(txn, self._queues, prefix) if tenant else self._walk(txn, self._idle)
+        own = (oldest for oldest in islice(walk, _MAX_WALKED) if oldest[0].startswith(prefix))
+        return next((oldest for oldest in own if oldest[0] != but), None)
 
     def expired(self, txn: Txn, now_ms: int, limit: int) -> list[bytes]:
         """Up to `limit` sessions that have been idle for longer than their TTL, first to expire first."""
@@ -128,6 +134,21 @@ class Tables:
         """The live sessions of a tenant."""
         return self._usage(txn, tenant + b"\0")
 
+    def usages(self, txn: Txn) -> dict[bytes, Usage]:
+        """The live sessions of every tenant; those of no tenant are what the others leave of all."""
+        usages = {
+            key[:-1]: Usage(*_USAGE.unpack(value))
+            for key, value in txn.cursor(self._totals)
+            if key.endswith(b"\0")
+        }
+        records, num_bytes = self.live_usage(txn)
+        named = usages.values()
+        usages[b""] = Usage(
+            records - sum([usage.records for usage in named]),
+            max(0, num_bytes - sum([usage.num_bytes for usage in named])),
+        )
+        return usages
+
     def num_pages(self, txn: Txn) -> int:
         """Pages of the map in use, without freed pages and pages that only readers hold."""
         stats = [txn.stat(table) for table in self._all]
@@ -140,9 +161,11 @@ class Tables:
 
     def upgrade(self, txn: Txn) -> None:
         """Rebuild indexes and totals from the records, if an older version wrote fewer of them."""
-        indexes = (self._names, self._idle, self._tombstones_by_tenant, self._tombstones)
+        indexes = (self._names, self._idle, self._tombstones_by_tenant, self._tombstones, self._queues)
         entries = [txn.stat(table)["entries"] for table in indexes]
-        if entries[0] == entries[1] and entries[2] == entries[3]:
+        usages = self.usages(txn)
+        num_named = sum([usage.records for tenant, usage in usages.items() if tenant])
+        if entries == [entries[0], entries[0], entries[2], entries[2], num_named]:
             return
         logger.info("session store: rebuilding the indexes of %d records", txn.stat(self.records)["entries"])
         for table in self._all[1:]:
@@ -191,24 +214,28 @@ class Tables:
             return [(self._tombstones, ended + key), (self._tombstones_by_tenant, by_tenant)]
         # By the second, so that a busy session seldom moves in an index.
         expires_ms = record.touched_ms + record.ttl_ms
-        return [
-            (self._idle, _TIME.pack(record.touched_ms // 1000) + key),
-            (self._expiry, _TIME.pack(expires_ms // 1000) + key),
-        ]
+        touched = _TIME.pack(record.touched_ms // 1000)
+        entries = [(self._idle, touched + key), (self._expiry, _TIME.pack(expires_ms // 1000) + key)]
+        tenant, separator, name = key.partition(b"\0")
+        if tenant:
+            entries.append((self._queues, tenant + separator + touched + name))
+        return entries
 
-    def _walk(self, txn: Txn, index: lmdb._Database) -> Iterator[tuple[bytes, int]]:
-        """Keys of live records in order of `idle` or `expiry`, with the time they are sorted by, in ms."""
+    def _walk(self, txn: Txn, index: lmdb._Database, prefix: bytes = b"") -> Iterator[tuple[bytes, int]]:
+        """Keys of live records in order of `idle`, `expiry` or, below a prefix, `queues`.
+
+        With the time they are sorted by, in ms.
+        """
         with txn.cursor(index) as cursor:
-            more = cursor.first()
-            while more:
-                entry = cursor.key()
-                key = entry[_TIME.size :]
+            more = cursor.set_range(prefix)
+            while more and (entry := cursor.key()).startswith(prefix):
+                key = prefix + entry[len(prefix) + _TIME.size :]
                 packed = txn.get(key, db=self.records)
                 head = None if packed is None else Record.head(packed)
                 if head is not None and (index, entry) in self._indexes_of(key, head):
                     yield key, head.touched_ms + (head.ttl_ms if index is self._expiry else 0)
                 elif packed is not None and _is_damaged(packed, key):
-                    yield key, _TIME.unpack_from(entry)[0] * 1000
+                    yield key, _TIME.unpack_from(entry, len(prefix))[0] * 1000
                 else:
                     cursor.delete()
                     more = bool(cursor.key())

@@ -96,11 +96,26 @@ class MemoryStore:
         while size > old_size and not room.has_room(
             self.limits, self.live_usage(), old_size=old_size, new_size=size
         ):
-            oldest = next((other for other in self._live if other != key), None)
-            if oldest is None or not room.can_evict(self.limits, self._live[oldest][0].touched_ms, now_ms):
+            victim = self._find_victim(key, old_size, size, now_ms)
+            if victim is None:
                 return False
-            self._end(oldest, Status.EVICTED, now_ms)
+            self._end(victim, Status.EVICTED, now_ms)
         return True
+
+    def _find_victim(self, key: bytes, old_size: int, new_size: int, now_ms: int) -> bytes | None:
+        """The longest idle session of the first tenant that can lose one."""
+        usages = {
+            tenant: Usage(number, self._tenant_bytes[tenant])
+            for tenant, number in self._tenant_sessions.items()
+        }
+        for tenant in room.tenants_to_evict_from(
+            self.limits, usages, tenant_of(key), old_size=old_size, new_size=new_size
+        ):
+            own = (other for other in self._live if other != key and tenant_of(other) == tenant)
+            oldest = next(own, None)
+            if oldest and room.can_evict(self.limits, self._live[oldest][0].touched_ms, now_ms):
+                return oldest
+        return None
 
     def _end(self, key: bytes, status: Status, now_ms: int) -> None:
         """Replace a live record with a tombstone."""

@@ -22,6 +22,7 @@ KEYS = (
     #             tenant, NUL, "tombstones" or "tombstone_bytes" → sum over its tombstones
     "plots",  # sorted set: tombstones, by tenant and the time their session ended
     "grave_bytes",  # number: sum of the sizes of all tombstones
+    "queues",  # sorted set: live sessions of tenants, by tenant and the second last touched
 )
 SHARDS_KEY = "shards"  # number of shards, beside the keys of the first one; every server must agree on it
 
@@ -186,6 +187,21 @@ local function drop_oldest_tombstones(tenant)
     or tonumber(redis.call('GET', grave_bytes) or 0) > max_tombstone_bytes) and drop_oldest() do end
 end
 
+-- Tenant, NUL, second last touched, rest of the key: in order, by tenant, longest idle first. By the second,
+-- so that a busy session seldom moves. Nil for what is not a live session of a tenant.
+local function queue_entry(key, packed)
+  local tenant = tenant_of(key)
+  if tenant == '' or live_size(packed) == 0 then return nil end
+  return tenant .. '\\0' .. struct.pack('>I8', math.floor(touched_of(packed) / 1000)) .. key:sub(#tenant + 2)
+end
+
+local function requeue(key, old, new)
+  local before, after = queue_entry(key, old), queue_entry(key, new)
+  if before == after then return end
+  if before then redis.call('ZREM', queues, before) end
+  if after then redis.call('ZADD', queues, 0, after) end
+end
+
 -- Put one record in place of another, and update indexes and totals.
 local function replace(key, old, new)
   local before, after = live_size(old), live_size(new)
@@ -209,6 +225,7 @@ local function replace(key, old, new)
     redis.call('ZREM', expiry, key)
     redis.call('ZREM', names, key)
   end
+  requeue(key, old, new)
   if old and before == 0 then remove_tombstone(key, old) end
   if new and after == 0 then
     add_tombstone(key, new)

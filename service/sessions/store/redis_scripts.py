@@ -41,13 +41,98 @@ local {", ".join(outcome.name for outcome in OUTCOMES)} = {", ".join(map(str, ra
     + """
 local max_sessions, max_bytes, min_idle = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
-local function longest_idle_but(key)
-  local oldest = redis.call('ZRANGE', idle, 0, 1, 'WITHSCORES')
-  if oldest[1] == key then return oldest[3], tonumber(oldest[4]) end
-  return oldest[1], tonumber(oldest[2])
+-- The longest idle session of no tenant but `key`, and when it was last used. Unless there are tenants too,
+-- it is one of the first two.
+local function longest_idle_of_none(key)
+  for _, last in ipairs({1, 999}) do
+    local page = redis.call('ZRANGE', idle, 0, last, 'WITHSCORES')
+    for i = 1, #page, 2 do
+      if page[i] ~= key and tenant_of(page[i]) == '' then return page[i], tonumber(page[i + 1]) end
+    end
+  end
+end
+
+-- The same of a tenant. Older servers write no `queues`, so an entry may be wrong, or missing. The entry of a
+-- damaged record is trusted.
+local function longest_idle_of(tenant, but)
+  local from, to = '[' .. tenant .. '\\0', '(' .. tenant .. '\\1'
+  for attempt = 1, 100 do
+    local page = redis.call('ZRANGEBYLEX', queues, from, to, 'LIMIT', 0, 2)
+    for _, entry in ipairs(page) do
+      local key = tenant .. '\\0' .. entry:sub(#tenant + 10)
+      local packed = redis.call('HGET', records, key)
+      local is_damaged = packed and not is_whole(key, packed)
+      local right = is_damaged and entry or queue_entry(key, packed)
+      if right ~= entry then
+        redis.call('ZREM', queues, entry)
+        if right then redis.call('ZADD', queues, 0, right) end
+        break
+      end
+      if key ~= but then
+        return key, is_damaged and struct.unpack('>I8', entry, #tenant + 2) * 1000 or touched_of(packed)
+      end
+      if #page == 1 then return nil end
+    end
+    if #page == 0 then
+      if attempt > 1 then return nil end
+      for _, key in ipairs(redis.call('ZRANGEBYLEX', names, from, to, 'LIMIT', 0, 1000)) do
+        local entry = queue_entry(key, redis.call('HGET', records, key))
+        if entry then redis.call('ZADD', queues, 0, entry) end
+      end
+    end
+  end
 end
 
 -- The rules below are those of room.py.
+
+-- What each tenant holds of what is short, with the write for which there is no room; the number of tenants;
+-- the sum.
+local function holdings(writer, is_number, added)
+  local held, number = {}, 0
+  local rest = tonumber(is_number and redis.call('ZCARD', idle) or redis.call('GET', bytes) or 0)
+  local total = rest + added
+  local fields = redis.call('HGETALL', tenants)
+  for i = 1, #fields, 2 do
+    local tenant, field = fields[i]:match('^([^%z]+)%z(%a+)$')
+    if field == (is_number and 'sessions' or 'bytes') then
+      held[tenant] = tonumber(fields[i + 1])
+      rest = rest - held[tenant]
+    end
+  end
+  held[''] = rest
+  held[writer] = (held[writer] or 0) + added
+  for tenant, amount in pairs(held) do
+    if amount > 0 then number = number + 1 else held[tenant] = nil end
+  end
+  return held, number, total
+end
+
+-- The tenants that may lose a session, in order.
+local function tenants_to_evict_from(writer, old_size, size)
+  local is_number = old_size == 0 and redis.call('ZCARD', idle) >= max_sessions
+  local held, number, total = holdings(writer, is_number, is_number and 1 or size - old_size)
+  local capacity = is_number and max_sessions or math.min(max_bytes, total - 1)
+  local chosen = {}
+  for tenant, amount in pairs(held) do
+    if tenant == writer or amount * number > capacity then chosen[#chosen + 1] = tenant end
+  end
+  table.sort(chosen, function(a, b)
+    if held[a] ~= held[b] then return held[a] > held[b] end
+    if a == writer or b == writer then return a == writer and b ~= writer end
+    return a < b
+  end)
+  return chosen
+end
+
+-- The longest idle session of the first tenant that can lose one.
+local function find_victim(key, old_size, size)
+  for _, tenant in ipairs(tenants_to_evict_from(tenant_of(key), old_size, size)) do
+    local victim, touched
+    if tenant == '' then victim, touched = longest_idle_of_none(key)
+    else victim, touched = longest_idle_of(tenant, key) end
+    if victim and now - touched >= min_idle then return victim end
+  end
+end
 
 -- Evict others until the new record fits in place of the old one; whether it does.
 local function make_room(key, old, new)
@@ -59,8 +144,8 @@ local function make_room(key, old, new)
   local old_size = live_size(old)
   while size > old_size and (tonumber(redis.call('GET', bytes) or 0) - old_size + size > max_bytes
       or (old_size == 0 and redis.call('ZCARD', idle) >= max_sessions)) do
-    local victim, touched = longest_idle_but(key)
-    if not victim or now - touched < min_idle then return false end
+    local victim = find_victim(key, old_size, size)
+    if not victim then return false end
     end_session(victim, EVICTED)
   end
   return true

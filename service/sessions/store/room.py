@@ -4,6 +4,7 @@ Pure rules over the numbers that a store counts. They know no records and no sto
 rules in Lua (`redis_scripts.py`); the tests in `test_stores.py` hold all stores to them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Quota:
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """Bounds of a store. A new session evicts the longest idle one, if that was idle for `min_idle_ms`.
+    """Bounds of a store. A new session evicts another that was idle for `min_idle_ms`.
 
     Tombstones have their own limit, so that they and live sessions never evict each other. A store holds at
     most `max_bytes` of live sessions and `tombstone_share` times as much of tombstones; the oldest tombstones
@@ -79,6 +80,29 @@ def has_room(limits: Limits, usage: Usage, *, old_size: int, new_size: int) -> b
     if not old_size and usage.records >= limits.max_sessions:
         return False
     return usage.num_bytes - old_size + new_size <= limits.max_bytes
+
+
+def tenants_to_evict_from(
+    limits: Limits, usages: Mapping[bytes, Usage], writer: bytes, *, old_size: int, new_size: int
+) -> list[bytes]:
+    """The tenants that may lose a session to a write for which there is no room, in order.
+
+    `usages`: of the live sessions of each tenant. A tenant's fair share is the capacity divided by the number
+    of tenants with sessions. Those above it come in order of what they hold, the largest first. The writer
+    comes as large as it would be, before its equals, and may always lose its own. So a tenant within its
+    share loses nothing to others. The work grows with the number of tenants, not of sessions.
+    """
+    own = usages.get(writer, Usage(0, 0))
+    after = {tenant: usage for tenant, usage in usages.items() if usage.records}
+    after[writer] = Usage(own.records + (not old_size), own.num_bytes - old_size + new_size)
+    total = Usage(sum([u.records for u in after.values()]), sum([u.num_bytes for u in after.values()]))
+    if total.records > limits.max_sessions and not old_size:
+        held, capacity = {tenant: usage.records for tenant, usage in after.items()}, limits.max_sessions
+    else:
+        held = {tenant: usage.num_bytes for tenant, usage in after.items()}
+        capacity = min(limits.max_bytes, total.num_bytes - 1)  # less where the storage itself is short
+    chosen = [tenant for tenant in held if tenant == writer or held[tenant] * len(held) > capacity]
+    return sorted(chosen, key=lambda tenant: (-held[tenant], tenant != writer, tenant))
 
 
 def can_evict(limits: Limits, touched_ms: int, now_ms: int) -> bool:

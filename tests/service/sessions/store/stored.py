@@ -15,7 +15,7 @@ FIXTURE = Path(__file__).parent / "fixtures" / "0d7e622.json"
 CURRENT_FIXTURE = FIXTURE.with_name("bonded.json")
 LIMITS = {"max_sessions": 5, "max_bytes": 4000, "min_idle_ms": 1000, "max_tombstones": 4}
 QUOTA = {"max_sessions": 2, "max_bytes": 900}  # of tenant acme
-NUM_TABLES = 7
+NUM_TABLES = 8
 
 Rows = dict[str, list[list[str]]]  # by LMDB table or Redis key: pairs of key and value, in hexadecimal
 

@@ -63,9 +63,13 @@ def test_indexes_and_totals_follow_from_the_records(
         )
         acme = [size_of(r) for key, r in live.items() if tenant_of(key) == b"acme"]
         assert tables.tenant_usage(txn, b"acme") == Usage(len(acme), sum(acme))
-        longest = tables.longest_idle(txn, but=b"")
-        idle_s = [r.touched_ms // 1000 for r in live.values()]
-        assert (longest[1] // 1000 if longest else None) == (min(idle_s) if idle_s else None)
+        for tenant in (b"", b"acme"):
+            longest = tables.longest_idle(txn, tenant, but=b"")
+            idle_s = [r.touched_ms // 1000 for key, r in live.items() if tenant_of(key) == tenant]
+            assert (longest[1] // 1000 if longest else None) == (min(idle_s) if idle_s else None)
+            usage = tables.usages(txn).get(tenant, Usage(0, 0))
+            sizes = [size_of(r) for key, r in live.items() if tenant_of(key) == tenant]
+            assert usage == Usage(len(sizes), sum(sizes))
         expired = {key for key, r in live.items() if r.touched_ms + r.ttl_ms < 4000}
         assert set(tables.expired(txn, 4000, 99)) == expired
         assert len(tables.expired(txn, 4000, 1)) == min(1, len(expired))
@@ -77,9 +81,12 @@ def test_a_walk_removes_index_entries_without_a_record(tmp_path: Path) -> None:
         for number, key in enumerate(KEYS):
             replace(tables, txn, key, record(touched_ms=number * 1000))
         txn.delete(KEYS[0], db=tables.records)
-        longest = tables.longest_idle(txn, but=b"")
+        longest = tables.longest_idle(txn, b"", but=b"")
         assert longest == (KEYS[1], 1000)
-        assert [key for key, _ in tables.live(txn, b"", b"")] == sorted(KEYS[1:])
+        txn.delete(KEYS[2], db=tables.records)
+        longest = tables.longest_idle(txn, b"acme", but=b"")
+        assert longest == (KEYS[3], 3000)
+        assert [key for key, _ in tables.live(txn, b"", b"")] == [KEYS[1], KEYS[3]]
 
 
 def test_a_session_becomes_a_tombstone_with_its_step(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from service.sessions.store import Limits, Outcome, Quota, Record, Status, Write
 from service.sessions.store.base import tenant_of, tombstone
 from service.sessions.store.lmdb import LmdbStore
+from service.sessions.store.room import Usage, tenants_to_evict_from
 from tests.service.sessions.store.records import Create, counters, size_of
 
 
@@ -85,14 +86,27 @@ class StoreMachine(RuleBasedStateMachine):
             return Outcome.DONE
         if key.startswith(b"a") and self.is_over_quota(key, new):
             return Outcome.OVER_QUOTA
-        others = {k: r for k, r in self.live().items() if k != key}
-        if key not in self.live() and len(others) >= self.LIMITS.max_sessions:
-            oldest = min(others, key=lambda k: (others[k].touched_ms // 1000, k))
-            if self.now_ms - others[oldest].touched_ms < self.LIMITS.min_idle_ms:
+        if key not in self.live() and len(self.live()) >= self.LIMITS.max_sessions:
+            oldest = self.find_victim(key, new)
+            if oldest is None:
                 return Outcome.FULL
             self.end_session(oldest, Status.EVICTED)
         self.model[key] = new
         return Outcome.DONE
+
+    def find_victim(self, key: bytes, new: Record) -> bytes | None:
+        usages = {}
+        for tenant in {tenant_of(k) for k in self.live()}:
+            sizes = [size_of(r) for k, r in self.live().items() if tenant_of(k) == tenant]
+            usages[tenant] = Usage(len(sizes), sum(sizes))
+        for tenant in tenants_to_evict_from(
+            self.LIMITS, usages, tenant_of(key), old_size=0, new_size=size_of(new)
+        ):
+            own = {k: r.touched_ms for k, r in self.live().items() if tenant_of(k) == tenant}
+            oldest = min(own, key=lambda k: (own[k] // 1000, k), default=None)
+            if oldest is not None and self.now_ms - own[oldest] >= self.LIMITS.min_idle_ms:
+                return oldest
+        return None
 
     def is_over_quota(self, key: bytes, new: Record) -> bool:
         sizes = {k: size_of(r) for k, r in self.live().items() if k.startswith(b"a")}
