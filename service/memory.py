@@ -15,6 +15,8 @@ CGROUP = Path("/sys/fs/cgroup")
 OF_PROCESS = Path("/proc/self/cgroup")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TRIM_BYTES = 64 << 20  # growth of the process that is worth handing back
+LITTLE_BYTES = 8 << 20
+BUSY_CHECKS = 10  # that are skipped after one that handed back little although requests are in progress
 
 
 class MemoryBudget:
@@ -60,15 +62,25 @@ class Trimmer:
         self._trim = trim
         self._resident = resident or resident_bytes
         self._least = self._resident()
+        self._num_skipped = 0
 
     async def check(self) -> None:
         """To be called every second or so: trims if the process has grown and its requests have not."""
-        resident = self._resident()
+        resident, used = self._resident(), self._budget.used
         self._least = min(self._least, resident)
-        if self._trim is None or resident - self._least < TRIM_BYTES + 2 * self._budget.used:
+        if self._trim is None or resident - self._least < TRIM_BYTES + 2 * used:
+            return
+        if self._num_skipped:
+            self._num_skipped -= 1
             return
         await asyncio.to_thread(self._trim)  # some 0.1 s for a gigabyte
-        self._least = self._resident()
+        now = self._resident()
+        if resident - now >= LITTLE_BYTES:
+            return  # a peak that is about to end leaves more to hand back
+        if used < LITTLE_BYTES:
+            self._least = now  # what is left is in use
+        else:
+            self._num_skipped = BUSY_CHECKS
 
 
 def malloc_trim() -> Callable[[], None] | None:

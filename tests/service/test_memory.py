@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import MemoryExhausted
-from service.memory import TRIM_BYTES, MemoryBudget, Trimmer, malloc_trim, resident_bytes, usable
+from service.memory import BUSY_CHECKS, TRIM_BYTES, MemoryBudget, Trimmer, malloc_trim, resident_bytes, usable
 
 MACHINE = usable(Path("/none"), Path("/none"))
 
@@ -55,13 +55,13 @@ def test_the_lowest_limit_counts(
 
 
 def test_memory_is_handed_back_once_after_each_peak() -> None:
-    trims = 0
+    trims, frees = 0, 770 << 20
     resident = 100 << 20
 
     def trim() -> None:
         nonlocal trims, resident
         trims += 1
-        resident = 130 << 20
+        resident -= frees
 
     budget = MemoryBudget(1 << 40)
     trimmer = Trimmer(budget, trim=trim, resident=lambda: resident)
@@ -74,11 +74,19 @@ def test_memory_is_handed_back_once_after_each_peak() -> None:
         return trims
 
     async def work() -> None:
+        nonlocal frees
         assert await check(100 << 20) == 0
         assert await check(900 << 20, used=500 << 20) == 0, "requests use it"
-        assert await check(900 << 20) == 1
-        assert await check(130 << 20) == await check((130 << 20) + TRIM_BYTES - 1) == 1
-        assert await check((130 << 20) + TRIM_BYTES) == 2
+        assert await check(900 << 20, used=30 << 20) == 1
+        assert await check(300 << 20) == 2, "the end of the peak leaves more"
+        frees = 0
+        assert await check(100 << 20) == await check((100 << 20) + TRIM_BYTES - 1) == 2
+        assert await check(300 << 20, used=30 << 20) == 3
+        assert [await check(300 << 20, used=30 << 20) for _ in range(BUSY_CHECKS + 1)] == [
+            3
+        ] * BUSY_CHECKS + [4]
+        assert [await check(300 << 20) for _ in range(BUSY_CHECKS + 3)][-1] == 5, "it is in use"
+        assert await check((300 << 20) + TRIM_BYTES) == 6
         await Trimmer(budget, trim=None, resident=lambda: 1 << 40).check()
 
     asyncio.run(work())
