@@ -37,6 +37,6 @@ def loads(body: bytes) -> Any:
 def _count(body: bytes) -> int:
     """At least as many as there are values: each follows a comma, or opens a list or an object.
 
-    Names of members count too, at most, and so do the signs within texts.
+    Names of members count too, since each becomes an object, and so do the signs within texts.
     """
-    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
+    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{") + body.count(b":")
