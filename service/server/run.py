@@ -46,6 +46,8 @@ def run(settings: Settings) -> None:
     Raises SystemExit if it ends for any other reason than a signal that asks for it; see docs/operations.md.
     """
     ignore_signals()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # until there is something to stop in good order
     configure(settings)
     provider = choose_provider(settings.provider)
     _check(settings)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from tests.e2e.server import ROOT, STOP_S, Server, running
 from tests.service import graphs
 
 
-def failed_start(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def failed_start(
+    folder: Path, *, temporary: str = tempfile.gettempdir(), **settings: str
+) -> subprocess.CompletedProcess[str]:
     """`cellgate serve` in a folder, until it exits; modules in the folder shadow installed ones."""
     environ = {f"CELLGATE_{name.upper()}": value for name, value in settings.items()}
     return subprocess.run(
         [sys.executable, "-m", "service", "serve", "--port", "0"],
-        cwd=folder, env={"PYTHONPATH": f"{folder}:{ROOT}"} | environ,
+        cwd=folder, env={"PYTHONPATH": f"{folder}:{ROOT}", "TMPDIR": temporary} | environ,
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -126,6 +129,30 @@ def test_a_server_that_stops_because_of_a_bug_does_not_end_with_status_0() -> No
     )
     assert ended.returncode == 4, ended.stderr
     assert "inference loop has failed" in ended.stderr and "exit status 4" in ended.stderr
+
+
+STOPS = """
+import os, signal, sys
+def hook(event, arguments):
+    if event == "socket.bind" and not sent and "serve" in sys.argv:
+        sent.append(True)
+        os.kill(os.getpid(), signal.SIGTERM)
+sent = []
+sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_that_is_asked_for_during_the_first_checks_ends_with_status_0(
+    workers: str, models: Path, tmp_path: Path
+) -> None:
+    """It ended by the signal, and left its folder in the temporary directory."""
+    (tmp_path / "sitecustomize.py").write_text(STOPS)
+    (tmp_path / "tmp").mkdir()
+    temporary = str(tmp_path / "tmp")
+    ended = failed_start(tmp_path, temporary=temporary, models_dir=str(models), workers=workers)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr and not list((tmp_path / "tmp").glob("cellgate*"))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
