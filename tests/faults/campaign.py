@@ -46,6 +46,10 @@ class Round:
         if not self._missing:
             self._is_complete.set()
 
+    def give_up(self) -> None:
+        """No further outage begins."""
+        self._is_complete.set()
+
     def blocks(self, num_ended: int) -> bool:
         """Whether histories wait, because the first half has ended."""
         return bool(self._missing) and num_ended >= self._num_first
@@ -159,6 +163,7 @@ async def _outages(
             tally.outages[kind] += 1
 
     task = asyncio.create_task(cause())
+    task.add_done_callback(lambda _: first.give_up())
     try:
         yield
     finally:

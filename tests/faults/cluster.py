@@ -14,10 +14,19 @@ from pathlib import Path
 
 from service.server.process import IGNORED
 from tests.e2e.server import Server
+from tests.faults.lmdb_outages import (
+    expire_on_full_disk,
+    fill_disk,
+    remove_lock_file,
+    stop_worker,
+    stop_writer,
+)
 from tests.faults.proxy import StoreProxy, store_proxy
 from tests.redis_server import RedisServer, redis_server
+from tests.small_disk import mounted
 
 REPLICAS = 3
+DISK_MB = 300
 DROP_WAIT_S = 0.1
 DOWN_S = 0.3  # maximum time before a killed process is started again
 # Few steps a call, so that a request takes several calls, and some are killed between two of them.
@@ -57,16 +66,37 @@ async def single(folder: Path, **settings: str) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
-    """One server, two workers, one LMDB file."""
-    async with single(folder / "server", store="lmdb", workers="2") as server:
+    """One server, two workers, one LMDB file, on a small disk where one can be mounted."""
+    async with contextlib.AsyncExitStack() as stack:
+        sessions = folder / "disk" / "sessions"
+        can_fill = _has_small_disk(stack, sessions.parent)
+        settings = {"sessions_dir": str(sessions), "worker_hang_s": "2"}
+        server = await stack.enter_async_context(
+            single(folder / "server", store="lmdb", workers="2", **settings)
+        )
         outages: dict[str, Outage] = {
             "kill -9 of a worker": lambda rng: _signal_worker(server, signal.SIGKILL, rng),
             "SIGTERM of a worker": lambda rng: _signal_worker(server, signal.SIGTERM, rng),
             "signals without a meaning": lambda rng: _signal_all(server, rng),
             "kill -9 of all, LMDB reopened": lambda rng: _kill(server, rng),
             "stop and start": lambda _: _restart(server),
+            "lock.mdb removed, a worker killed": lambda rng: remove_lock_file(server, sessions, rng),
+            "a worker stopped": lambda rng: stop_worker(server, rng),
+            "a writer stopped": lambda _: stop_writer(server, sessions),
         }
+        if can_fill:
+            outages["disk full"] = lambda _: fill_disk(server, sessions)
+            outages["disk full, sessions expire"] = lambda _: expire_on_full_disk(server, sessions)
         yield Cluster([server], outages)
+
+
+def _has_small_disk(stack: contextlib.AsyncExitStack, folder: Path) -> bool:
+    """Mount a disk that can be filled; whether that is possible."""
+    try:
+        stack.enter_context(mounted(folder, DISK_MB))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager
