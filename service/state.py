@@ -168,12 +168,17 @@ class StateLayout:
         """The same by tensor name."""
         return {tensor.name: array for tensor, array in zip(self.tensors, self.unpack(packed), strict=True)}
 
-    def parse(self, values: Mapping[str, Any]) -> bytes:
-        """A client's tensors, lists by name, as bytes. Raises InvalidField, WrongShape or NonFinite."""
+    def parse(self, values: Mapping[str, Any], *, allows_null: bool = False) -> bytes:
+        """A client's tensors, lists by name, as bytes. Raises InvalidField, WrongShape or NonFinite.
+
+        `allows_null`: whether null, as which NaN and infinities are shown, is read as NaN.
+        """
         names = [tensor.name for tensor in self.tensors]
         if set(values) != set(names):
             raise InvalidField(f"expected exactly the states {', '.join(map(repr, names))}", pointer="/state")
-        return self.pack(tuple(_parse_tensor(tensor, values[tensor.name]) for tensor in self.tensors))
+        return self.pack(
+            tuple(_parse_tensor(tensor, values[tensor.name], allows_null) for tensor in self.tensors)
+        )
 
 
 def describe(tensors: Iterable[StateTensor]) -> str:
@@ -181,7 +186,7 @@ def describe(tensors: Iterable[StateTensor]) -> str:
     return ", ".join(f"{tensor.name} {tensor.dtype}[{', '.join(tensor.words)}]" for tensor in tensors)
 
 
-def _parse_tensor(tensor: StateTensor, value: Any) -> Array:
+def _parse_tensor(tensor: StateTensor, value: Any, allows_null: bool) -> Array:
     pointer = f"/state/{tensor.name}"
     dtype = np.dtype(tensor.dtype)
     noun, kinds = _VALUES[dtype.kind]
@@ -192,6 +197,10 @@ def _parse_tensor(tensor: StateTensor, value: Any) -> Array:
         raise WrongShape(expected, pointer=pointer) from error
     if tensor.grows is not None and not array.size:  # no number shows the dtype, nor the axes behind
         array = np.empty(tensor.with_size(0), dtype) if isinstance(value, list) else array
+    is_null = np.zeros(array.shape, np.bool_)
+    if allows_null and dtype.kind == "f" and array.dtype == np.object_:
+        is_null = np.array([item is None for item in array.flat], np.bool_).reshape(array.shape)
+        array = np.array(np.where(is_null, 0, array).tolist())
     if array.dtype.kind not in kinds:
         raise InvalidField(expected, pointer=pointer)
     if not _has_shape(tensor, array.shape):
@@ -200,6 +209,8 @@ def _parse_tensor(tensor: StateTensor, value: Any) -> Array:
         packed = array.astype(dtype)
     if not (np.isfinite(packed) if dtype.kind == "f" else packed == array).all():
         raise NonFinite(f"a number does not fit into {tensor.dtype}", pointer=pointer)
+    if is_null.any():
+        packed[is_null] = np.nan
     return packed
 
 

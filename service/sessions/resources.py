@@ -148,7 +148,8 @@ class Resources:
                 f"{without[0].name!r}",
                 pointer="/state",
             )
-        packed = layout.pack(layout.initial()) if state is None else layout.parse(state)
+        nulls = home.manifest.non_finite == "allow"
+        packed = layout.pack(layout.initial()) if state is None else layout.parse(state, allows_null=nulls)
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
         return await self._put(tenant, name, record, replace_live=replace_live)

@@ -232,3 +232,23 @@ def test_a_grown_state_of_another_shape_is_refused(change: dict[str, Any], error
     )
     with pytest.raises(error):
         GROWING.parse(GROWN | change)
+
+
+WRONG_NULLS: list[Any] = [[[None, "1"]], [[None, {}]], None]
+
+
+def test_null_is_read_as_nan_where_a_model_may_answer_it() -> None:
+    """The state was shown with null, and could not be put back."""
+    shown: dict[str, Any] = {"h": [[None, 1]], "c": [None, None, None], "n": [2.5]}
+    h, c, n = LAYOUT.unpack(LAYOUT.parse(shown, allows_null=True))
+    assert np.array_equal(h, np.array([[np.nan, 1]]), equal_nan=True) and np.isnan(c).all() and n == 2.5
+    with pytest.raises(InvalidField, match="expected numbers"):
+        LAYOUT.parse(shown)
+    for wrong in WRONG_NULLS:
+        with pytest.raises((InvalidField, WrongShape)):
+            LAYOUT.parse(shown | {"h": wrong}, allows_null=True)
+    integers = StateLayout([StateSpec(input="n", output="n_out", dtype="int64", shape=("batch", 1))])
+    with pytest.raises(InvalidField, match="expected integers"):
+        integers.parse({"n": [None]}, allows_null=True)
+    with pytest.raises(NonFinite):
+        LAYOUT.parse(shown | {"n": [1e9]}, allows_null=True)
