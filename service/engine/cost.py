@@ -61,7 +61,7 @@ class Cost:
         per_step = cost.step + batch * cost.row
         return (seconds - cost.call) / per_step if per_step else inf
 
-    def queued(self, steps: int, rows: int) -> float:
+    def queued(self, steps: float, rows: int) -> float:
         """Seconds that `steps` in total take if each call has `rows` rows."""
         cost = self._coefficients
         return steps * (cost.step / rows + cost.row)
@@ -105,7 +105,7 @@ class TwoCosts(Cost):
             seconds / self._cores if batch <= self._max_few else seconds, batch
         )
 
-    def queued(self, steps: int, rows: int) -> float:
+    def queued(self, steps: float, rows: int) -> float:
         """Seconds that `steps` in total take if each call has `rows` rows."""
         return self._of(rows).queued(steps, rows)
 

@@ -28,6 +28,8 @@ class Share:
     waiting: int = 0  # sequences
     requests: int = 0
     work: int = 0
+    singles: int = 0  # requests with one sequence
+    single_work: int = 0
 
 
 @dataclass(slots=True)
@@ -108,6 +110,9 @@ class FairQueue:
             if row.waiting:
                 return
             del self._rows[origin]
+        else:
+            share.singles -= 1
+            share.single_work -= work
         share.requests -= 1
         if not share.requests:
             self.num_tenants -= 1
@@ -156,6 +161,9 @@ class FairQueue:
                 row.waiting += 1
                 return share
             self._rows[origin] = _Row(sequence.tag, 1)
+        else:
+            share.singles += 1
+            share.single_work += work
         share.requests += 1
         if share.requests == 1:
             self.num_tenants += 1

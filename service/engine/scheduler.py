@@ -85,7 +85,8 @@ class Scheduler:
         queue = self._queue
         if len(queue) >= self.max_waiting:
             share = queue.share_of(sequence)
-            if share.waiting * self._num_tenants_with(share) >= self.max_waiting:
+            waiting = share.singles if sequence.origin.num_sequences == 1 else share.waiting
+            if waiting * self._num_tenants_with(share) >= self.max_waiting:
                 raise Overloaded(f"{self.max_waiting} sequences are waiting already")
         ahead = queue.work + self._work_left
         if ahead and not self._is_in_time(ahead, sequence.remaining):
@@ -96,8 +97,13 @@ class Scheduler:
         """Raises Overloaded if the tenant has its share of the queue, which is too long."""
         share = self._queue.share_of(sequence)
         num_tenants = self._num_tenants_with(share)
-        is_shared = num_tenants > 1
-        if is_shared and self._is_in_time(share.work * num_tenants, sequence.remaining * num_tenants):
+        ahead_here, scale = share.work, float(num_tenants)
+        if (
+            sequence.origin.num_sequences == 1
+        ):  # each larger request gets the share of one, however large it is
+            ahead_here, scale = share.single_work, num_tenants * (share.requests + 1) / (share.singles + 1)
+        is_shared = scale > 1
+        if is_shared and self._is_in_time(ahead_here * scale, sequence.remaining * scale):
             return
         wait = ceil(self._seconds_for(ahead))
         raise Overloaded(f"about {wait} s of work are waiting already", retry_after_s=wait)
@@ -108,7 +114,7 @@ class Scheduler:
         seconds = self._throughput.seconds or 0.0
         return PATIENCE * self.max_wait_s / (seconds * max(self._queue.num_tenants, 1))
 
-    def _is_in_time(self, ahead: int, own: int) -> bool:
+    def _is_in_time(self, ahead: float, own: float) -> bool:
         """Whether `own` work behind so much other is done in time; the first of all is never refused."""
         wait_s = self._seconds_for(ahead)
         if wait_s <= PATIENCE * self.max_wait_s:
@@ -119,7 +125,7 @@ class Scheduler:
         """How many tenants share the queue, that of `share` included."""
         return self._queue.num_tenants + (not share.waiting)
 
-    def _seconds_for(self, work: int) -> float:
+    def _seconds_for(self, work: float) -> float:
         """How long work takes: as measured under load, or, before that, by the learnt costs of full calls."""
         seconds = self._throughput.seconds
         if seconds is not None:

@@ -54,7 +54,7 @@ class Throughput:
 
     def _observe(self, seconds: float) -> None:
         if self.seconds is None:
-            self._average, self._deviation = seconds, seconds / 2
+            self._average, self._deviation = seconds, seconds / 4
         else:
             self._deviation += SMOOTHING * (abs(seconds - self._average) - self._deviation)
             self._average += SMOOTHING * (seconds - self._average)

@@ -68,6 +68,10 @@ def check_counts(queue: FairQueue, waiting: list[Sequence]) -> None:
         assert share.waiting == len(own)
         assert share.work == sum(each.remaining + START * (not each.done) for each in own)
         singles = sum(each.origin.num_sequences == 1 for each in own)
+        assert share.singles == singles
+        assert share.single_work == sum(
+            each.remaining + START * (not each.done) for each in own if each.origin.num_sequences == 1
+        )
         assert share.requests == singles + len({each.origin for each in own if each.origin.num_sequences > 1})
 
 

@@ -205,6 +205,31 @@ def test_a_tenant_with_less_than_its_share_is_admitted_to_a_full_queue(bound: st
         scheduler.add(of_tenant("a"))
 
 
+@pytest.mark.parametrize("bound", ["sequences", "seconds"])
+def test_a_small_request_is_admitted_though_large_ones_of_its_tenant_fill_the_queue(bound: str) -> None:
+    scheduler = Scheduler(
+        max_batch=1,
+        chunk_steps=8,
+        max_waiting=100 if bound == "sequences" else 10**6,
+        max_wait_s=10.0 if bound == "sequences" else 1.0,
+        cost=cost_of(1e-6, 5e-4, 5e-4),
+    )
+    large = Origin(num_sequences=10**6)
+
+    def add_large() -> None:
+        sequence = ones(1)
+        sequence.origin = large
+        scheduler.add(sequence)
+
+    with pytest.raises(Overloaded):
+        for _ in range(10**4):
+            add_large()
+    num_small = fill(scheduler, "")
+    assert 5 < num_small <= 120, "in their turn they are bounded"
+    with pytest.raises(Overloaded):
+        add_large()
+
+
 def overload(scheduler: Scheduler, *, times: float, overhead: float) -> list[float]:
     """Seconds from arrival to answer at `times` the capacity; calls take 1/`overhead` of the time."""
     engine = SumEngine()
