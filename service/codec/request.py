@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import orjson
 
 from service.codec import bounds
 from service.codec.arrays import check_window, decode_inputs, is_rounded
@@ -77,9 +78,8 @@ class Item:
 def parse(body: bytes, *, max_sequences: int) -> Document:
     """Read the envelope of a request. Raises a BadInput."""
     is_large = len(body) >= SMALL_BODY
-    document = (
-        parse_object(body, partial(loads, max_sequences=max_sequences)) if is_large else parse_object(body)
-    )
+    read = partial(loads, max_sequences=max_sequences) if is_large else orjson.loads
+    document = parse_object(body, read)
     refuse_unknown(document, _FIELDS)
     sequences = document.get("sequences")
     if not isinstance(sequences, list) or not sequences:

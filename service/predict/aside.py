@@ -34,4 +34,6 @@ class Aside:
 
 def is_large(sequence: Sequence) -> bool:
     """Whether the outputs of a computed sequence are written aside."""
-    return sum([output.size for output in sequence.outputs]) * (1 + len(sequence.extra)) > LARGE_OUTPUT
+    outputs = sequence.outputs
+    numbers = outputs[0].size if len(outputs) == 1 else sum([output.size for output in outputs])
+    return numbers * (1 + len(sequence.extra)) > LARGE_OUTPUT

@@ -18,7 +18,6 @@ from service.predict.request import (
     Decode,
     Decoded,
     Reply,
-    ReplyBudget,
     Request,
     first_output,
     outputs_named,
@@ -59,8 +58,11 @@ class Predictor:
     async def predict(self, body: bytes, *, tenant: str = "") -> Reply:
         """Answer a body of `POST /predict`. Raises a CellgateError if there is no answer to any sequence."""
         is_large = len(body) > LARGE_BODY
-        parse = partial(requests.parse, body, max_sequences=self.max_sequences)
-        document = await self.aside.run(parse) if is_large else parse()
+        if is_large:
+            parse = partial(requests.parse, body, max_sequences=self.max_sequences)
+            document = await self.aside.run(parse)
+        else:
+            document = requests.parse(body, max_sequences=self.max_sequences)
         model = self.repository.get(document.model, document.version)
         num_sequences = len(document.sequences)
         decode: Decode = partial(requests.decode_item, document, max_steps=self.max_steps)
@@ -75,7 +77,7 @@ class Predictor:
             is_pinned=document.version is not None,
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
-            budget=ReplyBudget(self.max_reply_bytes),
+            max_reply_bytes=self.max_reply_bytes,
         )
         run = self.start(request)
         if request.num_sequences == 1:
@@ -144,8 +146,9 @@ class Run:
             model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
         )
         self.steps += sequence.steps
-        encode = partial(request.encode, model, sequence, session=None, step=None)
-        return await self._aside.run(encode) if is_large(sequence) else encode()
+        if is_large(sequence):
+            return await self._aside.run(partial(request.encode, model, sequence, session=None, step=None))
+        return request.encode(model, sequence, session=None, step=None)
 
     async def compute_all(self) -> list[Sequence]:
         """The computed sequences of a request without sessions. The first error fails the whole request.

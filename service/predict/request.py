@@ -100,7 +100,8 @@ class Request:
     is_pinned: bool = False  # whether the request names the version, so that a session must be on it
     tenant: str = ""
     outputs: ChooseOutputs = first_output
-    budget: "ReplyBudget | None" = None  # None: the API bounds its reply itself
+    max_reply_bytes: int | None = None  # None: the API bounds its reply itself
+    _budget: "ReplyBudget | None" = None  # made when it is needed: not for the last step of one sequence
 
     def keeps_all(self, model: Model) -> bool:
         """Whether the answer holds the output of every step."""
@@ -120,9 +121,11 @@ class Request:
         keeps_all = self.keeps_all(model)
         if keeps_all and not self._has_steps(manifest):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
-        if self.budget is not None and (keeps_all or self.num_sequences > 1):
+        if self.max_reply_bytes is not None and (keeps_all or self.num_sequences > 1):
+            if self._budget is None:
+                self._budget = ReplyBudget(self.max_reply_bytes)
             outputs = [(manifest.outputs[i], model.output_dtypes[i]) for i in self.outputs(manifest)]
-            self.budget.reserve(index, prediction_bytes(outputs, item.steps if keeps_all else 1))
+            self._budget.reserve(index, prediction_bytes(outputs, item.steps if keeps_all else 1))
         return item
 
     def _has_steps(self, manifest: Manifest) -> bool:
