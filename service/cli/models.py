@@ -41,7 +41,7 @@ def load_all(settings: Settings) -> list[dict[str, Any]]:
 
 async def _load(settings: Settings) -> list[dict[str, Any]]:
     """Load each model version. Raises StartupError if one of them fails."""
-    from service.app import batching_of, hardware_of, trials_of
+    from service.parts import batching_of, hardware_of, trials_of
     from service.repository import Loader, Repository, SafeLoader, scan
 
     with tempfile.TemporaryDirectory(prefix="cellgate-") as shared:

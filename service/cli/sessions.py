@@ -200,8 +200,8 @@ def _with_store(
 
     Raises StartupError if there is no store to open.
     """
-    from service.app import create_clock, create_store
     from service.codec.stored import regenerate
+    from service.parts import create_clock, create_store
     from service.repository import ModelFolders
     from service.sessions import Resources, Sessions
 
@@ -227,7 +227,7 @@ def _with_store(
 
 def _quotas(settings: Settings, tenant: str) -> "dict[str, Quota]":
     """The quotas that the server enforces. Raises StartupError for a tenant without a key."""
-    from service.app import tenants_of
+    from service.parts import tenants_of
 
     tenants = tenants_of(settings)
     if tenants.by_name and tenant not in tenants.by_name:

@@ -10,10 +10,10 @@ from pathlib import Path
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from service.app import create_clock, create_store, tenants_of
 from service.engine import CPU, choose_provider
 from service.http import CellgateProtocol
 from service.logs import configure
+from service.parts import create_clock, create_store, tenants_of
 from service.repository import check_folders
 from service.server.closing import ClosingServer
 from service.server.folder import shared_folder

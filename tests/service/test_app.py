@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.app import Application, hardware_of, rates_of, running, tenants_of
+from service.app import Application, running
 from service.errors import StartupError
 from service.http.keys import new_key
 from service.http.messages import Request
+from service.parts import hardware_of, rates_of, tenants_of
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
 from service.settings import Settings

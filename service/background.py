@@ -1,0 +1,34 @@
+"""Work that repeats in the background. It knows no parts; a store or disk that fails once is asked again."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from service.errors import CellgateError
+
+logger = logging.getLogger(__name__)
+
+
+def repeat(
+    stack: contextlib.AsyncExitStack, every_s: float, work: Callable[[], Awaitable[object]], failure: str
+) -> None:
+    """Do some work in the background, every `every_s` seconds, until the stop."""
+    task = asyncio.get_running_loop().create_task(_repeated(every_s, work, failure))
+    stack.callback(task.cancel)
+
+
+async def _repeated(every_s: float, work: Callable[[], Awaitable[object]], failure: str) -> None:
+    """A store or disk that does not answer is reported once, until it answers again."""
+    reported = False
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await work()
+            reported = False
+        except (CellgateError, OSError) as error:
+            if not reported:
+                logger.warning("%s: %s", failure, error)
+            reported = True
+        except Exception:
+            logger.exception(failure)  # a bug; the next time may succeed

@@ -1,0 +1,139 @@
+"""Creates single parts from the settings, not yet started or opened. `app` puts them together."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from service.engine import Batching, WorkerSlot, choose_provider
+from service.errors import StartupError
+from service.http import BYTES_PER_BODY_BYTE, Rates, Tenants
+from service.logs import open_access_log
+from service.memory import MemoryBudget
+from service.repository import Hardware, RetainedCopies, Trials, Tried
+from service.sessions import SteadyClock
+from service.sessions.store import Limits, Store
+from service.sessions.store.lmdb import LmdbStore
+from service.sessions.store.memory import MemoryStore
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+TRIED_FILE = "tried-models"  # the models that have been loaded before
+RETAINED_FOLDER = "retained-models"
+RATES_FILE = "rates"  # requests of tenants, counted by all workers
+
+
+def create_store(settings: Settings) -> Store:
+    """The session store that the settings name, not yet opened. Raises StartupError."""
+    limits = Limits(
+        max_sessions=settings.max_sessions,
+        max_bytes=settings.max_session_bytes,
+        min_idle_ms=round(settings.session_min_idle_s * 1000),
+        max_tombstones=settings.max_tombstones,
+    )
+    if settings.store == "memory":
+        return MemoryStore(limits)
+    if settings.store == "redis":
+        return _create_redis_store(settings, limits)
+    return LmdbStore(settings.sessions_dir, limits, sync_to_disk=settings.session_sync == "disk")
+
+
+def create_clock(settings: Settings) -> SteadyClock:
+    """The clock of sessions; all processes on one LMDB directory agree on it. Raises StartupError."""
+    return SteadyClock(settings.sessions_dir if settings.store == "lmdb" else None)
+
+
+def tenants_of(settings: Settings) -> Tenants:
+    """The tenants and their API keys. Raises StartupError."""
+    return Tenants.load(settings.keys_file, settings.keys.get_secret_value())
+
+
+def batching_of(settings: Settings) -> Batching:
+    """The bounds and targets under which models are batched."""
+    return Batching(
+        max_batch=settings.max_batch,
+        chunk_steps=settings.chunk_steps,
+        max_waiting=settings.max_waiting,
+        max_wait_s=settings.max_wait_ms / 1000,
+        target_s=settings.target_call_ms / 1000,
+        inline_s=settings.inline_call_ms / 1000,
+        max_call_bytes=settings.request_memory // 2,
+    )
+
+
+def _create_redis_store(settings: Settings, limits: Limits) -> Store:
+    try:
+        from service.sessions.store.redis import RedisStore  # its client is an extra
+    except ImportError as error:
+        raise StartupError("the redis client is not installed: pip install 'cellgate[redis]'") from error
+    return RedisStore(
+        settings.redis_url.get_secret_value(),
+        limits,
+        timeout_s=settings.redis_timeout_s,
+        shards=settings.redis_shards,
+        allow_eviction=settings.redis_allow_eviction,
+    )
+
+
+def hardware_of(settings: Settings, shared: Path | None) -> Hardware:
+    """What models run on; `shared`: a folder for all workers of a server, needed to share cores."""
+    slot = None
+    if shared is not None and settings.shares_cores:
+        try:
+            slot = WorkerSlot(shared, settings.num_workers)
+        except OSError as error:  # a server can do without
+            logger.warning("cores are not shared: %s", error)
+    return Hardware(settings.provider, settings.num_threads, slot)
+
+
+def trials_of(settings: Settings, shared: Path | None) -> Trials:
+    """The trials of new models. LMDB's directory keeps what has passed; else it is lost with the server."""
+    kept = settings.sessions_dir if settings.store == "lmdb" else shared
+    return Trials(
+        batching=batching_of(settings),
+        provider=settings.provider,
+        threads=settings.num_threads,
+        seconds=settings.model_trial_s,
+        max_bytes=settings.model_trial_bytes,
+        folder=shared,
+        tried=Tried(kept / TRIED_FILE if kept else None, shared, provider=choose_provider(settings.provider)),
+    )
+
+
+def retained_copies_of(settings: Settings) -> RetainedCopies | None:
+    """The copies of versions that sessions may be on. LMDB's directory has room for them."""
+    folder = settings.retained_models_dir
+    if folder is None and settings.store == "lmdb":
+        folder = settings.sessions_dir / RETAINED_FOLDER
+    return None if folder is None else RetainedCopies(folder)
+
+
+def rates_of(tenants: Tenants, shared: Path | None) -> Rates:
+    """The request rates of tenants, counted by all workers together if they share a folder."""
+    if shared is not None:
+        try:
+            return Rates(tenants.rates, shared / RATES_FILE)
+        except OSError as error:
+            logger.warning("each worker counts the requests of tenants by itself: %s", error)
+    return Rates(tenants.rates)
+
+
+def memory_budget_of(settings: Settings) -> MemoryBudget:
+    """The memory of requests in progress."""
+    most = settings.request_memory // BYTES_PER_BODY_BYTE
+    if most < settings.max_body_bytes:
+        logger.warning("bodies have at most %d bytes: requests may use %d", most, settings.request_memory)
+    return MemoryBudget(settings.request_memory)
+
+
+def open_access_log_of(
+    stack: contextlib.AsyncExitStack, settings: Settings
+) -> Callable[[dict[str, Any]], None] | None:
+    """Where the gate writes its lines; they are flushed at the stop."""
+    if not settings.access_log:
+        return None
+    access_log = open_access_log(settings)
+    stack.callback(access_log.close)
+    return access_log.write
