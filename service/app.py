@@ -26,13 +26,14 @@ from service.http import (
     Router,
 )
 from service.memory import Trimmer, malloc_trim
-from service.metrics import Turns
+from service.metrics import Loads, Metrics, Requests, SessionCounts, Turns
 from service.parts import (
     batching_of,
     create_clock,
     create_store,
     hardware_of,
     memory_budget_of,
+    metrics_of,
     open_access_log_of,
     rates_of,
     retained_copies_of,
@@ -50,6 +51,7 @@ from service.repository import (
     Stopping,
     scan,
 )
+from service.sampler import LOOK_EVERY_S, SAMPLE_EVERY_S, Sampler
 from service.sessions import Resources, Sessions
 from service.sessions.store import Store
 from service.settings import Settings
@@ -91,51 +93,41 @@ async def running(
     Raises StartupError.
     """
     async with contextlib.AsyncExitStack() as stack:
+        metrics = metrics_of(shared)
+        stack.callback(metrics.registry.close)
         tenants = tenants_of(settings)
         store = await _open_store(stack, store or create_store(settings))
         sessions = Sessions(
-            store, ttl_s=settings.session_ttl_s, clock=create_clock(settings), quotas=tenants.quotas
+            store,
+            ttl_s=settings.session_ttl_s,
+            clock=create_clock(settings),
+            quotas=tenants.quotas,
+            counts=SessionCounts(metrics),
         )
-        loader = SafeLoader(
-            Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_failure),
-            trials_of(settings, shared),
-            retained_copies_of(settings),
-        )
-        stack.callback(loader.trials.close)
-        on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
-        loader.try_all(list(on_disk))
-        repository = Repository.load(settings.models_dir, loader, skips_faulty=True)
-        stack.push_async_callback(repository.stop)
-        stop = Stopping(grace_s=settings.request_timeout_s)
-        retirement = Retirement(
-            repository, loader, loader.copies, sessions.find_on, retire_s=settings.session_ttl_s, stop=stop
-        )
-        await retirement.load_retained()
+        repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
+        loader = _loader(stack, settings, shared, metrics, on_failure)
+        repository = await _serve_models(stack, settings, shared, sessions, loader)
         readiness = Readiness(repository, store)
         budget = memory_budget_of(settings)
-        aside = Aside()
-        stack.callback(aside.stop)
+        access_log = open_access_log_of(stack, settings)
+        turns = Turns()
+        stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
+        sampler = Sampler(
+            metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
+        )
         gate = Gate(
-            _router(settings, repository, sessions, readiness, aside),
+            _router(stack, settings, repository, sessions, readiness, sampler),
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s, budget),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
-            access_log=open_access_log_of(stack, settings),
+            access_log=None if access_log is None else access_log.write,
+            requests=Requests(metrics),
         )
-        turns = Turns()
-        stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
+        sampler.watch(gate, access_log)
+        repeat(stack, SAMPLE_EVERY_S, sampler.sample, "metrics are not counted")
+        repeat(stack, LOOK_EVERY_S, sampler.look, "the session store is not measured")
         trimmer = Trimmer(budget, trim=malloc_trim())
         repeat(stack, TRIM_EVERY_S, trimmer.check, "memory is not handed back")
-        repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
-        if settings.models_poll_s:
-            reloader = Reloader(repository, settings.models_dir, loader, loaded=on_disk, stop=stop)
-            repeat(stack, settings.models_poll_s, reloader.check, "the models directory is not followed")
-        retire_every_s = min(settings.session_ttl_s / 4, MAX_RETIRE_EVERY_S)
-        repeat(stack, retire_every_s, retirement.check, "retired versions are not unloaded")
-        if shared is not None:
-            rollout = Rollout(repository, shared)
-            await rollout.follow()
-            repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
         _tune_interpreter()
         logger.info("ready: models %d, sessions in %s", len(list(repository)), settings.store)
         yield Application(gate, AsgiAdapter(gate), turns)
@@ -147,10 +139,63 @@ async def _open_store(stack: contextlib.AsyncExitStack, store: Store) -> Store:
     return store
 
 
+def _loader(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    shared: Path | None,
+    metrics: Metrics,
+    on_failure: Callable[[], None] | None,
+) -> SafeLoader:
+    loader = SafeLoader(
+        Loader(batching_of(settings), hardware_of(settings, shared), on_failure=on_failure, metrics=metrics),
+        trials_of(settings, shared),
+        retained_copies_of(settings),
+        loads=Loads(metrics),
+    )
+    stack.callback(loader.trials.close)
+    return loader
+
+
+async def _serve_models(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    shared: Path | None,
+    sessions: Sessions,
+    loader: SafeLoader,
+) -> Repository:
+    """Load all models, and follow their directory from then on. Raises StartupError."""
+    on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
+    loader.try_all(list(on_disk))
+    repository = Repository.load(settings.models_dir, loader, skips_faulty=True)
+    stack.push_async_callback(repository.stop)
+    stop = Stopping(grace_s=settings.request_timeout_s)
+    retirement = Retirement(
+        repository, loader, loader.copies, sessions.find_on, retire_s=settings.session_ttl_s, stop=stop
+    )
+    await retirement.load_retained()
+    if settings.models_poll_s:
+        reloader = Reloader(repository, settings.models_dir, loader, loaded=on_disk, stop=stop)
+        repeat(stack, settings.models_poll_s, reloader.check, "the models directory is not followed")
+    retire_every_s = min(settings.session_ttl_s / 4, MAX_RETIRE_EVERY_S)
+    repeat(stack, retire_every_s, retirement.check, "retired versions are not unloaded")
+    if shared is not None:
+        rollout = Rollout(repository, shared)
+        await rollout.follow()
+        repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
+    return repository
+
+
 def _router(
-    settings: Settings, repository: Repository, sessions: Sessions, readiness: Readiness, aside: Aside
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    repository: Repository,
+    sessions: Sessions,
+    readiness: Readiness,
+    sampler: Sampler,
 ) -> Router:
     """The use cases behind the inference routes, and the documented application behind all others."""
+    aside = Aside()
+    stack.callback(aside.stop)
     predictor = Predictor(
         repository,
         sessions,
@@ -169,9 +214,17 @@ def _router(
         readiness=readiness,
         max_sequences=settings.max_sequences,
         max_reply_bytes=settings.max_reply_bytes,
+        counted=sampler.metrics,
+        sample=sampler.sample,
     )
     open_inference = OpenInference(predictor, max_body_bytes=settings.max_body_bytes)
-    return Router(predictor, Generator(predictor), open_inference, ApplicationHandler(documented))
+    return Router(
+        predictor,
+        Generator(predictor),
+        open_inference,
+        ApplicationHandler(documented),
+        metrics_need_key=settings.metrics_access == "key",
+    )
 
 
 def _tune_interpreter() -> None:

@@ -79,6 +79,7 @@ class CellgateError(Exception):
         self.pointer = None if pointer is None else _clip(pointer)
         self.retry_after_s = retry_after_s
         self.members = dict(members or {})
+        self.model: tuple[str, str] | None = None  # name and version that the request was for, once known
 
     @classmethod
     def summary(cls) -> str:

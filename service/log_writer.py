@@ -33,7 +33,8 @@ class LogWriter:
         self._changed = threading.Condition()
         self._pending: list[str] = []  # each one or more whole lines
         self._num_pending_bytes = 0
-        self._num_dropped = 0  # lines, since the last report
+        self.num_dropped = 0  # lines, in all
+        self._num_reported = 0
         self._is_writing = False
         self._is_stalled = False  # a wait for the reader was in vain
         self._is_closed = False
@@ -43,7 +44,7 @@ class LogWriter:
         """Queue one or more whole lines. Never blocks."""
         with self._changed:
             if self._num_pending_bytes + len(lines) > self._max_pending_bytes or self._is_closed:
-                self._num_dropped += lines.count("\n")
+                self.num_dropped += lines.count("\n")
                 return
             self._pending.append(lines)
             self._num_pending_bytes += len(lines)
@@ -77,7 +78,7 @@ class LogWriter:
                     content = content[self._write(content[: _whole_lines(content)]) :]
             except OSError:  # nobody reads any more
                 with self._changed:
-                    self._num_dropped += content.count(b"\n")
+                    self.num_dropped += content.count(b"\n")
 
     def _take(self) -> str | None:
         """The lines that wait, as soon as there are any; None once closed."""
@@ -88,8 +89,9 @@ class LogWriter:
             if not self._pending:
                 return None
             self._is_writing = True
-            report = self._report(self._num_dropped) if self._num_dropped else ""
-            self._num_dropped = 0
+            num_new = self.num_dropped - self._num_reported
+            report = self._report(num_new) if num_new else ""
+            self._num_reported += num_new
             lines, self._pending, self._num_pending_bytes = self._pending, [], 0
             return report + "".join(lines)
 

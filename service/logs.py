@@ -69,6 +69,11 @@ class LogHandler(logging.Handler):
         super().__init__()
         self._writer = writer
 
+    @property
+    def num_dropped(self) -> int:
+        """Lines dropped so far."""
+        return self._writer.num_dropped
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         try:
@@ -105,6 +110,11 @@ class AccessLog:
         self._render = _text_line if as_text else _json_line
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def num_dropped(self) -> int:
+        """Lines dropped so far."""
+        return self._writer.num_dropped
 
     def write(self, fields: dict[str, Any]) -> None:
         """Add a line. Must be called on the event loop."""
@@ -208,6 +218,12 @@ def configure(settings: Settings) -> None:
     handler = LogHandler(stderr_writer(_report(as_text=as_text)))
     handler.setFormatter(_formatter(as_text=as_text))
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+
+
+def num_dropped() -> int:
+    """Lines dropped so far by the handlers of `configure`; those of the access log are its own."""
+    handlers = logging.getLogger().handlers
+    return sum(handler.num_dropped for handler in handlers if isinstance(handler, LogHandler))
 
 
 def _formatter(*, as_text: bool) -> logging.Formatter:

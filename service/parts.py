@@ -2,15 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from service.engine import Batching, WorkerSlot, choose_provider
 from service.errors import StartupError
 from service.http import BYTES_PER_BODY_BYTE, Rates, Tenants
-from service.logs import open_access_log
+from service.logs import AccessLog, open_access_log
 from service.memory import MemoryBudget
+from service.metrics import Metrics, Registry
 from service.repository import Hardware, RetainedCopies, Trials, Tried
 from service.sessions import SteadyClock
 from service.sessions.store import Limits, Store
@@ -128,12 +127,20 @@ def memory_budget_of(settings: Settings) -> MemoryBudget:
     return MemoryBudget(settings.request_memory)
 
 
-def open_access_log_of(
-    stack: contextlib.AsyncExitStack, settings: Settings
-) -> Callable[[dict[str, Any]], None] | None:
-    """Where the gate writes its lines; they are flushed at the stop."""
+def open_access_log_of(stack: contextlib.AsyncExitStack, settings: Settings) -> AccessLog | None:
+    """Where the gate writes its lines, if anywhere; they are flushed at the stop."""
     if not settings.access_log:
         return None
     access_log = open_access_log(settings)
     stack.callback(access_log.close)
-    return access_log.write
+    return access_log
+
+
+def metrics_of(shared: Path | None) -> Metrics:
+    """The metrics, counted by all workers together if they share a folder."""
+    if shared is not None:
+        try:
+            return Metrics(Registry(shared))
+        except OSError as error:  # a server can do without
+            logger.warning("each worker shows its own metrics: %s", error)
+    return Metrics(Registry())

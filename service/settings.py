@@ -153,6 +153,18 @@ class Settings(BaseModel):
     keep_alive_s: int = Field(75, ge=1, description="idle time after which a connection is closed (s)")
     drain_s: float = Field(30, ge=0, description="on shutdown, maximum wait for requests in progress (s)")
 
+    # Metrics
+    metrics_access: Literal["key", "open"] = Field(
+        "key", description="GET /metrics: with an API key, if there are keys, or open to every client"
+    )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="TCP port of a second, plain HTTP server for /metrics alone, without keys; 0 = none",
+    )
+    metrics_host: str = Field("127.0.0.1", description="address to bind for metrics_port")
+
     # Logging
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
     log_format: Literal["auto", "text", "json"] = Field(

@@ -4,6 +4,7 @@ It raises every error as a `CellgateError`, and leaves it to the gate to render 
 `POST /generate` and `/v2`'s `infer` are only documented here.
 """
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.api import health, models, openapi, predict, sessions, v2
+from service.api import health, metrics, models, openapi, predict, sessions, v2
 from service.api.health import Readiness
 from service.errors import (
     BadRequest,
@@ -21,6 +22,7 @@ from service.errors import (
     NotFound,
     UnsupportedMediaType,
 )
+from service.metrics import Metrics
 from service.repository import Repository
 from service.sessions import Resources
 
@@ -36,6 +38,8 @@ def build(
     readiness: Readiness,
     max_sequences: int,
     max_reply_bytes: int,
+    counted: Metrics,
+    sample: Callable[[], Awaitable[None]],
 ) -> FastAPI:
     """The application around loaded models and an opened session store."""
     app = FastAPI(
@@ -55,6 +59,7 @@ def build(
     app.include_router(models.build(repository))
     app.include_router(sessions.build(resources, max_reply_bytes=max_reply_bytes))
     app.include_router(health.build(readiness))
+    app.include_router(metrics.build(counted, sample))
     app.include_router(v2.build(repository, readiness, max_sequences=max_sequences))
     return app
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from service.engine.runner import Outcome, Place, Runner
 from service.engine.scheduler import Scheduler
 from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
-from service.sequence import Batch, Result, Sequence
+from service.metrics import Calls
+from service.sequence import Batch, Sequence
 
 MAX_DEFERRED = 4
 
@@ -39,12 +40,21 @@ class Worker:
     """Owns the scheduler and the inference loop of one model version."""
 
     def __init__(
-        self, scheduler: Scheduler, runner: Runner, *, on_failure: Callable[[], None] | None = None
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        *,
+        on_failure: Callable[[], None] | None = None,
+        calls: Calls | None = None,
     ) -> None:
-        """`on_failure` is called once, if a bug ends the loop: the process should then be replaced."""
+        """`on_failure` is called once, if a bug ends the loop: the process should then be replaced.
+
+        `calls`: counts engine calls, if given.
+        """
         self.scheduler = scheduler
         self._runner = runner
         self._on_failure = on_failure
+        self._calls = calls
         self._can_borrow = runner.num_threads > 1
         self._replies: dict[Sequence, _Reply] = {}
         self._retries: deque[Batch] = deque()  # each of one chunk, of a call that failed
@@ -192,7 +202,7 @@ class Worker:
     def _finish_second(self, batch: Batch, call: asyncio.Future[Outcome]) -> None:
         self._has_second = False
         try:
-            self._commit(batch, call.result().results)
+            self._commit(batch, call.result())
             if self._is_in_thread:
                 self._loop.call_soon(self._start_second)
             elif not self._is_running and self._has_work() and self._failure is None:
@@ -203,14 +213,16 @@ class Worker:
             raise
 
     def _finish(self, batch: Batch, outcome: Outcome) -> None:
-        results, seconds = outcome
-        if not isinstance(results, Exception):
-            self.scheduler.cost.observe(len(batch.chunks), batch.steps, seconds)
-        self._commit(batch, results)
+        if not isinstance(outcome.results, Exception):
+            self.scheduler.cost.observe(len(batch.chunks), batch.steps, outcome.seconds)
+        self._commit(batch, outcome)
         if self._failure is None:
             self._loop.call_soon(self._step)
 
-    def _commit(self, batch: Batch, results: list[Result] | Exception) -> None:
+    def _commit(self, batch: Batch, outcome: Outcome) -> None:
+        results, seconds = outcome
+        if self._calls is not None:
+            self._calls.add(len(batch.chunks), batch.steps, seconds)
         if not isinstance(results, Exception):
             for sequence in self.scheduler.commit(batch, results):
                 self._settle(sequence, sequence.error)

@@ -62,6 +62,7 @@ class Connection(TimedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        self._gate.num_connections += 1
         most = self._max_connections
         if most is not None and len(self.connections) > most + most // SPARE + 1:
             transport.abort()
@@ -74,6 +75,7 @@ class Connection(TimedProtocol):
         """The connection is closed."""
         # A reference cycle would keep all that the connection read and wrote until the next collection.
         self._extensions.clear()
+        self._gate.num_connections -= 1
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

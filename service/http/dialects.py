@@ -51,8 +51,10 @@ def render(error: CellgateError, dialect: Dialect) -> Response:
 
 
 def _log_fields(error: CellgateError) -> Fields:
-    """What the access log holds of an error: its code and place, but nothing that a client sent."""
+    """What the access log holds of an error: its code, place and model, but nothing that a client sent."""
     fields: Fields = {"code": error.code}
+    if error.model is not None:
+        fields["model"], fields["version"] = error.model
     if error.status >= 500:
         fields["detail"] = error.detail
     if error.pointer is not None:

@@ -24,7 +24,11 @@ class ApplicationHandler:
     async def __call__(self, request: Request) -> Response:
         """Run the application on one request. The tenant and the request's id are in `request.state`."""
         exchange = _Exchange(request.body)
-        await self._app(_scope(request), exchange.receive, exchange.send)
+        scope = _scope(request)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            request.route = getattr(scope.get("route"), "path", "")
         return exchange.response()
 
 

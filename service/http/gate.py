@@ -22,6 +22,7 @@ from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
 from service.http.readiness import Readiness
 from service.http.router import Route, Router
+from service.metrics import OTHER, Requests
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +41,13 @@ class Gate:
         *,
         guard: Guard | None = None,
         access_log: Callable[[Fields], None] | None = None,
+        requests: Requests | None = None,
     ) -> None:
-        """`guard`: None where the server has no API keys."""
+        """`guard`: None where the server has no API keys; `requests`: counts them, if given."""
         self.router = router
         self.num_running = 0
+        self.num_connections = 0  # counted by the connections
+        self._requests = requests
         self._readiness = readiness
         self._limits = limits
         self._budget = limits.budget
@@ -77,16 +81,21 @@ class Gate:
         except (asyncio.CancelledError, ClientDisconnected) as error:
             is_interrupted = self.is_draining and isinstance(error, asyncio.CancelledError)
             if not is_interrupted or DISCONNECT in error.args:
-                self._log(started, request, *DISCONNECTED)
+                self._end(started, request, route.name, *DISCONNECTED)
             raise
         finally:
             self.num_running -= 1
         self._finish(request, response)
-        self._log(started, request, response.status, response.log)
+        self._end(started, request, route.name, response.status, response.log)
         return response
 
     def refuse(
-        self, error: CellgateError, method: str = "", path: str = "", headers: Headers | None = None
+        self,
+        error: CellgateError,
+        method: str = "",
+        path: str = "",
+        headers: Headers | None = None,
+        route: str = OTHER,
     ) -> Response:
         """The response, logged too, to bytes that are not a request, or to a request that is not answered.
 
@@ -97,13 +106,14 @@ class Gate:
         self._finish(request, response)
         if CLOSE not in response.headers:
             response.headers.append(CLOSE)
-        self._log(time.perf_counter(), request, response.status, response.log)
+        self._end(time.perf_counter(), request, route, response.status, response.log)
         return response
 
     def interrupt(self, request: Request) -> Response:
         """The response to a request whose task was cancelled although its client is still connected."""
         error = Draining("the server stopped before it had an answer")
-        return self.refuse(error, request.method, request.path, request.headers)
+        route = self.router.find(request.method, request.path).name
+        return self.refuse(error, request.method, request.path, request.headers, request.route or route)
 
     async def _respond(self, request: Request, route: Route, read_part: ReadPart | None) -> Response:
         """Whatever happens, a response; or ClientDisconnected."""
@@ -167,12 +177,16 @@ class Gate:
                 return value
         return b"%b-%x" % (self._id_prefix, next(self._ids))
 
-    def _log(self, started: float, request: Request, status: int, fields: Fields) -> None:
+    def _end(self, started: float, request: Request, route: str, status: int, fields: Fields) -> None:
+        """Count and log a request."""
+        seconds = time.perf_counter() - started
+        if self._requests is not None:
+            self._requests.add(request.route or route, status, fields, seconds)
         if self._access_log is not None:
             self._access_log(
                 fields
                 | {
-                    "ms": round((time.perf_counter() - started) * 1000, 3),
+                    "ms": round(seconds * 1000, 3),
                     "id": request.id.decode(),
                     "method": request.method,
                     "path": request.path,

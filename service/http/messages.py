@@ -24,6 +24,7 @@ class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
     `id` and `tenant` are set by the gate: the request's id in logs, and the tenant whose key it carries.
+    `route` is set by the documented application: the template of the path, as in OpenAPI.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Request:
     query: bytes = b""
     id: bytes = b""
     tenant: str = ""
+    route: str = ""
 
 
 @dataclass(slots=True)  # not frozen, for speed

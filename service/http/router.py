@@ -13,16 +13,19 @@ from service.codec.v2 import JSON_LENGTH_HEADER
 from service.http.body import CheckType, check_json_type, check_nothing, check_tensor_type
 from service.http.dialects import PROBLEM, V2, Dialect, dialect_of
 from service.http.messages import JSON, OCTETS, Request, Response
+from service.metrics import OTHER
 from service.predict import Generator, OpenInference, Predictor, Reply
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+INFER, INFER_VERSION = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 # Answered without an API key.
 OPEN_PATH = re.compile(r"/health/|/v2/health/|/docs|/swagger/|/openapi\.json$")
 # Answered while the server drains.
-HEALTH_PATH = re.compile(r"/health/|/v2/health/|/v2/models/[^/]+(/versions/[^/]+)?/ready")
+HEALTH_PATH = re.compile(r"/health/|/v2/health/|/metrics$|/v2/models/[^/]+(/versions/[^/]+)?/ready")
+METRICS_PATH = "/metrics"
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,19 +40,28 @@ class Route:
     needs_key: bool = True
     answers_while_draining: bool = False
     is_inference: bool = False
+    name: str = OTHER  # in metrics; the documented application sets that of its routes in `Request.route`
 
 
 class Router:
     """The routes of one server."""
 
     def __init__(
-        self, predictor: Predictor, generator: Generator, open_inference: OpenInference, application: Handler
+        self,
+        predictor: Predictor,
+        generator: Generator,
+        open_inference: OpenInference,
+        application: Handler,
+        *,
+        metrics_need_key: bool = True,
     ) -> None:
+        """`metrics_need_key`: whether `GET /metrics` is answered only to those with an API key."""
         self._open_inference = open_inference
         self._application = application
+        self._metrics_need_key = metrics_need_key
         self._by_path = {
-            "/predict": _json_route(functools.partial(_predict, predictor)),
-            "/generate": _json_route(functools.partial(_generate, generator)),
+            "/predict": _json_route("/predict", functools.partial(_predict, predictor)),
+            "/generate": _json_route("/generate", functools.partial(_generate, generator)),
         }
 
     def find(self, method: str, path: str) -> Route:
@@ -63,7 +75,8 @@ class Router:
         route = self._by_path.get(path)
         if route is None and (match := INFER_PATH.fullmatch(path)):
             handler = functools.partial(_infer, self._open_inference, match[1], match[2])
-            return Route(handler, V2, check_tensor_type, is_inference=True)
+            name = INFER if match[2] is None else INFER_VERSION
+            return Route(handler, V2, check_tensor_type, is_inference=True, name=name)
         return route
 
     def _application_route(self, method: str, path: str) -> Route:
@@ -71,13 +84,16 @@ class Router:
             self._application,
             dialect_of(path),
             reads_body=method in METHODS_WITH_BODY,
-            needs_key=OPEN_PATH.match(path) is None,
+            needs_key=self._needs_key(path),
             answers_while_draining=HEALTH_PATH.match(path) is not None,
         )
 
+    def _needs_key(self, path: str) -> bool:
+        return self._metrics_need_key if path == METRICS_PATH else OPEN_PATH.match(path) is None
 
-def _json_route(handler: Handler) -> Route:
-    return Route(handler, PROBLEM, check_json_type, decodes_content=False, is_inference=True)
+
+def _json_route(name: str, handler: Handler) -> Route:
+    return Route(handler, PROBLEM, check_json_type, decodes_content=False, is_inference=True, name=name)
 
 
 async def _predict(predictor: Predictor, request: Request) -> Response:

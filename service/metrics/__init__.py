@@ -5,9 +5,30 @@ they are handed what they count with.
 """
 
 from service.metrics.batching import Counts
+from service.metrics.calls import Calls
 from service.metrics.exposition import Workers, render
+from service.metrics.loads import Loads
 from service.metrics.metrics import Metrics
 from service.metrics.registry import Counter, Gauge, Histogram, Registry
+from service.metrics.requests import OTHER, Requests
+from service.metrics.sessions import SessionCounts
+from service.metrics.totals import add_up
 from service.metrics.turns import Turns
 
-__all__ = ["Counter", "Counts", "Gauge", "Histogram", "Metrics", "Registry", "Turns", "Workers", "render"]
+__all__ = [
+    "OTHER",
+    "Calls",
+    "Counter",
+    "Counts",
+    "Gauge",
+    "Histogram",
+    "Loads",
+    "Metrics",
+    "Registry",
+    "Requests",
+    "SessionCounts",
+    "Turns",
+    "Workers",
+    "add_up",
+    "render",
+]

@@ -1,8 +1,7 @@
 """The metrics of all workers as Prometheus' text format, or as OpenMetrics."""
 
 import itertools
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
@@ -15,35 +14,21 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from service.metrics.registry import Description
-from service.metrics.values import Series
-
-Totals = dict[tuple[str, ...], list[float]]  # by label values
-Read = Callable[[], Iterable[tuple[Series, list[float]]]]
+from service.metrics.totals import Read, Totals, add_up
 
 
 class Workers(Collector):
     """The series of all workers, added up."""
 
     def __init__(self, described: Iterable[Description], read: Read) -> None:
-        self._described = {each.name: each for each in described}
+        self._described = list(described)
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        """One family for each metric, whether it has series or not."""
-        by_name: defaultdict[str, Totals] = defaultdict(dict)
-        for series, values in self._read():
-            described = self._described.get(series.name)
-            if described is None or len(values) != described.size:
-                continue  # of a worker of another version of the program
-            known = by_name[series.name].get(series.labels)
-            if known is None:
-                by_name[series.name][series.labels] = values
-            elif described.is_common:
-                known[:] = map(max, known, values)
-            else:
-                known[:] = map(sum, zip(known, values, strict=True))
-        for name, described in self._described.items():
-            yield _family(described, by_name[name])
+        """One family for each metric, whether it has series or not. Raises OSError."""
+        totals = add_up(self._described, self._read)
+        for described in self._described:
+            yield _family(described, totals.get(described.name, {}))
 
 
 def render(collector: Collector, accept: str) -> tuple[bytes, str]:

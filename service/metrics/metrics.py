@@ -29,6 +29,12 @@ class Metrics:
         )
         self.connections = gauge("cellgate_connections", "Open connections.")
         self.requests_running = gauge("cellgate_requests_running", "Requests that are being answered.")
+        self.request_memory = gauge(
+            "cellgate_request_memory_bytes", "Memory reserved for requests in progress."
+        )
+        self.request_memory_limit = gauge(
+            "cellgate_request_memory_limit_bytes", "The most memory that requests in progress may reserve."
+        )
 
         self.calls = histogram(
             "cellgate_engine_call_duration_seconds", "Time of one ONNX Runtime call.", MODEL
@@ -50,8 +56,8 @@ class Metrics:
         self.session_bytes = gauge("cellgate_session_bytes", "Bytes of live sessions.", is_common=True)
         self.session_events = counter(
             "cellgate_session_events",
-            "created, ended, expired, evicted; conflict: `at` was not the session's step; replay: a stored "
-            "reply was sent again; lost_race: run again because another worker committed first.",
+            "created; ended, also by DELETE; expired; evicted; conflict: `at` was not the session's step; "
+            "replay: a stored reply was sent again; lost_race: run again, as another worker committed first.",
             ("event",),
         )
         self.store_seconds = histogram(
@@ -77,6 +83,11 @@ class Metrics:
             is_common=True,
         )
         self.ready = gauge("cellgate_ready", "Workers that would answer a prediction now.")
+        self.worker_deaths = counter(
+            "cellgate_worker_deaths",
+            "Workers that were replaced: died by themselves or by a signal; hung: killed by the watchdog.",
+            ("cause",),
+        )
         self.workers = gauge("cellgate_workers", "Workers that run.")
         self.loop_stalls = counter(
             "cellgate_loop_stalls", "Turns of the event loop that took longer than allowed."

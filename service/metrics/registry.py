@@ -180,8 +180,7 @@ class Registry:
         return list(self._described.values())
 
     def read(self) -> Iterator[tuple[Series, list[float]]]:
-        """The series of all workers, of this one as of now. Raises OSError."""
-        self.flush()
+        """The series of all workers, this one's as last flushed. May run in a thread. Raises OSError."""
         return self._values.read() if self._folder is None else read_all(self._folder)
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class Values:
 
     def read(self) -> Iterator[tuple[Series, list[float]]]:
         """The series of this process."""
-        for each in self._series.values():
+        for each in list(self._series.values()):  # the event loop may add one meanwhile
             yield each, list(self.values[each.place : each.place + each.size])
 
 

@@ -134,21 +134,27 @@ class Run:
     async def answer_only(self, index: int = 0) -> bytes:
         """The encoded answer to one sequence, for an API whose requests do not number their sequences."""
         request, model = self._request, self._request.model
-        item = request.decode_for(model, index)
-        if item.session is not None:
-            answer = await self._in_session.answer(index, item, item.session)
-            self.steps += answer.steps
-            # The sequences of a request may be on many versions; then the reply names that of a new session.
-            if request.num_sequences == 1:
-                self.version = answer.version
-            return answer.body
-        sequence = await request.compute(
-            model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
-        )
-        self.steps += sequence.steps
-        if is_large(sequence):
-            return await self._aside.run(partial(request.encode, model, sequence, session=None, step=None))
-        return request.encode(model, sequence, session=None, step=None)
+        try:
+            item = request.decode_for(model, index)
+            if item.session is not None:
+                answer = await self._in_session.answer(index, item, item.session)
+                self.steps += answer.steps
+                # The sequences of a request may be on many versions; the reply then names a new session's.
+                if request.num_sequences == 1:
+                    self.version = answer.version
+                return answer.body
+            sequence = await request.compute(
+                model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
+            )
+            self.steps += sequence.steps
+            if is_large(sequence):
+                return await self._aside.run(
+                    partial(request.encode, model, sequence, session=None, step=None)
+                )
+            return request.encode(model, sequence, session=None, step=None)
+        except CellgateError as error:
+            error.model = model.name, self.version
+            raise
 
     async def compute_all(self) -> list[Sequence]:
         """The computed sequences of a request without sessions. The first error fails the whole request.
@@ -157,19 +163,23 @@ class Run:
         """
         request, model = self._request, self._request.model
         keep_all = request.keeps_all(model)
-        items = [request.decode_for(model, index) for index in range(request.num_sequences)]
-        sequences = [
-            Sequence(
-                item.inputs,
-                opening_state(model, item),
-                keep_all=keep_all,
-                deadline=self.origin.deadline,
-                extra=item.extra,
-                origin=self.origin,
-            )
-            for item in items
-        ]
-        await model.worker.predict(*sequences)
+        try:
+            items = [request.decode_for(model, index) for index in range(request.num_sequences)]
+            sequences = [
+                Sequence(
+                    item.inputs,
+                    opening_state(model, item),
+                    keep_all=keep_all,
+                    deadline=self.origin.deadline,
+                    extra=item.extra,
+                    origin=self.origin,
+                )
+                for item in items
+            ]
+            await model.worker.predict(*sequences)
+        except CellgateError as error:
+            error.model = model.name, model.version
+            raise
         self.steps += sum([sequence.steps for sequence in sequences])
         return sequences
 

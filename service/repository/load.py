@@ -33,6 +33,7 @@ from service.engine import (
 from service.engine.graph import Optimization
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
+from service.metrics import Calls, Metrics
 from service.repository.binding import bind
 from service.repository.compare import draws_random_numbers, is_quantized, rounding
 from service.repository.examine import Examination, Measurement
@@ -80,15 +81,17 @@ class PreparedModel:
     runner: Runner
     difference: float
     optimization: Optimization = "all"
+    seconds: float = 0.0  # that the load took, without a trial
 
-    def start(self, on_failure: Callable[[], None] | None = None) -> Model:
-        """Serve it on the running event loop. `on_failure`: see `Worker`."""
+    def start(self, on_failure: Callable[[], None] | None = None, metrics: Metrics | None = None) -> Model:
+        """Serve it on the running event loop. `on_failure`: see `Worker`; `metrics`: count its calls."""
+        calls = None if metrics is None else Calls(metrics, self.binding.model, self.binding.version)
         return Model(
             name=self.binding.model,
             version=self.binding.version,
             manifest=self.manifest,
             binding=self.binding,
-            worker=Worker(self.scheduler, self.runner, on_failure=on_failure),
+            worker=Worker(self.scheduler, self.runner, on_failure=on_failure, calls=calls),
             engine=self.engine,
             difference=self.difference,
             optimization=self.optimization,
@@ -104,6 +107,7 @@ class Loader:
     on_failure: Callable[[], None] | None = None  # called if a bug ends a model's inference loop
     open_engine: OpenEngine = OnnxEngine
     trial: Trial = field(default_factory=Trial)
+    metrics: Metrics | None = None
 
     def load(self, folder: Path) -> Model:
         """Load a version folder and serve it on the running event loop. Raises StartupError or OSError."""
@@ -111,7 +115,7 @@ class Loader:
 
     def start(self, prepared: PreparedModel) -> Model:
         """Serve a prepared version on the running event loop."""
-        return prepared.start(self.on_failure)
+        return prepared.start(self.on_failure, self.metrics)
 
     def prepare(self, folder: Path, files: bytes | None = None) -> PreparedModel:
         """Load a version folder and try it on its example; may run in a thread.

@@ -6,6 +6,7 @@ It makes sure that what is loaded, what was tried and what the fingerprint cover
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from typing import Protocol
 from service import cpus
 from service.engine.graph import Optimization
 from service.errors import StartupError
+from service.metrics import Loads
 from service.repository.folders import read_manifest
 from service.repository.load import Loader, PreparedModel
 from service.repository.model import Model
@@ -48,6 +50,7 @@ class SafeLoader:
     loader: Loader
     trials: Trials
     copies: RetainedCopies | None = None  # of versions that keep states
+    loads: Loads | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)  # one is loaded at a time: loads are timed
 
     def load(self, folder: Path) -> Model:
@@ -56,13 +59,25 @@ class SafeLoader:
 
     def start(self, prepared: PreparedModel) -> Model:
         """Serve a prepared version on the running event loop."""
-        return self.loader.start(prepared)
+        model = self.loader.start(prepared)
+        if self.loads is not None:
+            self.loads.add(model.name, model.version, prepared.seconds)
+        return model
 
     def prepare(self, folder: Path) -> PreparedModel:
         """Try a version folder, and load it; may run in a thread.
 
         Raises StartupError, whatever goes wrong; TrialFailure if the version would harm the server.
         """
+        try:
+            return self._prepare_unchanged(folder)
+        except StartupError:
+            if self.loads is not None:
+                with self.lock:
+                    self.loads.add_failed()
+            raise
+
+    def _prepare_unchanged(self, folder: Path) -> PreparedModel:
         with _only_startup_errors(folder):
             for _ in range(ATTEMPTS):
                 before = signature(folder)
@@ -81,7 +96,9 @@ class SafeLoader:
         snapshot = Snapshot.read(folder)
         optimization = self.trials.optimization(folder, snapshot.digest)
         with self.lock:
+            started = time.perf_counter()
             prepared = prepare_snapshot(self.loader, snapshot, optimization)
+            prepared = replace(prepared, seconds=time.perf_counter() - started)
         if self.copies is not None and prepared.manifest.states:
             self.copies.keep(snapshot, prepared.binding)
         return prepared

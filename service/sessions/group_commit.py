@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 
 from service.sessions.store.base import Outcome, Store, Write
 
@@ -9,8 +10,12 @@ from service.sessions.store.base import Outcome, Store, Write
 class GroupCommit:
     """Collects writes while a commit runs, and commits them together. Knows no sessions."""
 
-    def __init__(self, store: Store, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, now_ms: Callable[[], int], observe_s: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """`observe_s`: called with the seconds that each commit took."""
         self._store = store
+        self._observe_s = observe_s
         self._now_ms = now_ms
         self._pending: list[tuple[Write, asyncio.Future[Outcome]]] = []
         self._flushing: asyncio.Task[None] | None = None
@@ -32,6 +37,7 @@ class GroupCommit:
             self._flushing = None
 
     async def _commit(self, group: list[tuple[Write, asyncio.Future[Outcome]]]) -> None:
+        started = perf_counter()
         try:
             outcomes = await self._store.commit([write for write, _ in group], self._now_ms())
         except Exception as error:  # noqa: BLE001  passed on to every waiter
@@ -39,6 +45,8 @@ class GroupCommit:
                 if not done.done():
                     done.set_exception(error)
             return
+        finally:
+            self._observe_s(perf_counter() - started)
         for (_, done), outcome in zip(group, outcomes, strict=True):
             if not done.done():
                 done.set_result(outcome)

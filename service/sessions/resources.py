@@ -94,7 +94,7 @@ class Resources:
         now_ms = sessions.now_ms()
         page: list[tuple[str, Record]] = []
         for _ in range(MAX_SCANNED):
-            scanned = await sessions.store.scan(prefix, session_key(tenant, after), limit)
+            scanned = await sessions.scan(prefix, session_key(tenant, after), limit)
             for key, record in scanned:
                 after = key[len(prefix) :].decode()
                 if rules.is_live(record, now_ms) and model in (None, record.model):
@@ -109,7 +109,7 @@ class Resources:
         """Up to `limit` tenants that have sessions, in order of name; each costs one read of the store."""
         names: list[str] = []
         after = b""
-        while len(names) < limit and (first := await self._sessions.store.scan(b"", after, 1)):
+        while len(names) < limit and (first := await self._sessions.scan(b"", after, 1)):
             tenant = tenant_of(first[0][0])
             names.append(tenant.decode())
             after = tenant + b"\0\xff"  # beyond all its sessions, whose names are ASCII

@@ -9,8 +9,10 @@ Knows records, stores and the clock; knows nothing of HTTP, JSON or ONNX Runtime
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from time import perf_counter
 
-from service.errors import SessionCapacity, SessionQuota
+from service.errors import SessionCapacity, SessionConflict, SessionQuota
+from service.metrics import Metrics, Registry, SessionCounts
 from service.sequence import Start
 from service.sessions import rules
 from service.sessions.group_commit import GroupCommit
@@ -34,10 +36,12 @@ class Sessions:
         ttl_s: float,
         clock: Callable[[], float],
         quotas: Mapping[str, Quota] | None = None,  # by tenant
+        counts: SessionCounts | None = None,
     ) -> None:
         self.store = store
         self.turns = Turns()
-        self._commits = GroupCommit(store, self.now_ms)
+        self._counts = counts = counts or SessionCounts(Metrics(Registry()))
+        self._commits = GroupCommit(store, self.now_ms, counts.observe_commit)
         self._quotas = {name.encode(): quota for name, quota in (quotas or {}).items()}
         self._ttl_ms = round(ttl_s * 1000)
         self._clock = clock  # seconds since the Unix epoch
@@ -48,7 +52,10 @@ class Sessions:
 
     async def find(self, key: bytes) -> Record | None:
         """The stored record: a session, perhaps an expired one, a tombstone, or nothing."""
-        return await self.store.get(key)
+        started = perf_counter()
+        record = await self.store.get(key)
+        self._counts.observe_get(perf_counter() - started)
+        return record
 
     def open(
         self,
@@ -65,9 +72,16 @@ class Sessions:
 
         The session stays as it was. Arguments and errors: see `rules.decide`.
         """
-        return rules.decide(
-            key, record, binding, self.now_ms(), at=at, digest=digest, start=start, is_pinned=is_pinned
-        )
+        try:
+            opened = rules.decide(
+                key, record, binding, self.now_ms(), at=at, digest=digest, start=start, is_pinned=is_pinned
+            )
+        except SessionConflict:
+            self._counts.conflict.add()
+            raise
+        if opened.reply is not None:
+            self._counts.replay.add()
+        return opened
 
     async def commit(
         self,
@@ -97,7 +111,10 @@ class Sessions:
         if end:
             record.status = Status.ENDED
         record.at, record.digest, record.reply = step, digest, reply
-        return record if await self.put(opened.key, opened.existing, record) else None
+        if await self.put(opened.key, opened.existing, record):
+            return record
+        self._counts.lost_race.add()
+        return None
 
     def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
         """A live session as of now. `ttl_ms` None: the configured TTL."""
@@ -118,13 +135,24 @@ class Sessions:
 
     async def sweep(self) -> int:
         """Replace expired sessions with tombstones; return how many. To be called at intervals."""
-        return await self.store.sweep(self.now_ms(), SWEEP_LIMIT)
+        started = perf_counter()
+        num_expired = await self.store.sweep(self.now_ms(), SWEEP_LIMIT)
+        self._counts.observe_sweep(perf_counter() - started)
+        self._counts.expired.add(num_expired)
+        return num_expired
+
+    async def scan(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
+        """Up to `limit` live records with that prefix and a key greater than `after`, in order of key."""
+        started = perf_counter()
+        page = await self.store.scan(prefix, after, limit)
+        self._counts.observe_scan(perf_counter() - started)
+        return page
 
     async def find_on(self, bindings: Collection[Binding]) -> set[Binding]:
         """Those of the graphs that a live session is on. Reads sessions until each is found."""
         wanted, found, after = set(bindings), set[Binding](), b""
         while found < wanted:
-            page = await self.store.scan(b"", after, SCAN_LIMIT)
+            page = await self.scan(b"", after, SCAN_LIMIT)
             found |= wanted & {Binding(each.model, each.version, each.graph) for _, each in page}
             if len(page) < SCAN_LIMIT:
                 break
@@ -146,4 +174,19 @@ class Sessions:
             )
         if outcome is Outcome.OVER_QUOTA:
             raise SessionQuota("the tenant has reached its limit of sessions or of session bytes")
-        return outcome is Outcome.DONE
+        if outcome is not Outcome.DONE:
+            return False
+        self._count(existing, record)
+        return True
+
+    def _count(self, existing: Record | None, record: Record | None) -> None:
+        """Count a session that a write has created or ended."""
+        was_live = existing is not None and existing.is_live
+        is_live = record is not None and record.is_live
+        if existing and record and was_live and is_live and record.created_ms == existing.created_ms:
+            return  # it continues
+        if existing is not None and was_live:
+            is_expired = not rules.is_live(existing, self.now_ms())
+            (self._counts.expired if is_expired else self._counts.ended).add()
+        if is_live:
+            self._counts.created.add()

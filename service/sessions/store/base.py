@@ -11,7 +11,7 @@ from typing import Protocol
 
 from service.errors import CorruptRecord
 from service.sessions.store.record import Record, Status
-from service.sessions.store.room import Quota
+from service.sessions.store.room import Quota, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,11 @@ class Write:
 
 class Store(Protocol):
     """Holds records by key. Raises StoreUnavailable when the storage itself does not answer."""
+
+    num_evicted: int  # sessions that commits of this process have evicted
+
+    async def usage(self) -> Usage:
+        """The live sessions and their bytes, as the store counts them: cheap, however many there are."""
 
     async def open(self) -> None:
         """Connect or create. Raises StartupError when that cannot work."""

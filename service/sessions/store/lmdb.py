@@ -16,7 +16,7 @@ from service.sessions.store.lmdb_files import Space, free_disk_bytes, keeps_rese
 from service.sessions.store.lmdb_map import Map, MapFull
 from service.sessions.store.lmdb_tables import Txn
 from service.sessions.store.record import Head, Record, Status
-from service.sessions.store.room import Limits
+from service.sessions.store.room import Limits, Usage
 
 
 class LmdbStore:
@@ -34,6 +34,8 @@ class LmdbStore:
     ) -> None:
         self.directory = directory
         self.limits = limits
+        self.num_evicted = 0
+        self._num_evicting = 0  # by the transaction under way
         self._map = Map(
             directory,
             limits,
@@ -54,6 +56,14 @@ class LmdbStore:
     async def check(self) -> None:
         """Check the disk, and run a commit that is then aborted."""
         await self._map.write(self._try)
+
+    async def usage(self) -> Usage:
+        """The live sessions and their bytes, of all workers."""
+        try:
+            return self._map.read(self._usage)
+        except lmdb.Error as error:
+            await self._map.recover(error)
+            return await self.usage()
 
     async def get(self, key: bytes) -> Record | None:
         """The record as last committed by any worker."""
@@ -90,6 +100,10 @@ class LmdbStore:
                 raise
             return await self.sweep(now_ms, limit // 2)
 
+    def _usage(self) -> Usage:
+        with self._map.env.begin() as txn:
+            return self._map.tables.live_usage(txn)
+
     def _get(self, key: bytes) -> bytes | None:
         with self._map.env.begin(self._map.tables.records) as txn:
             return txn.get(key)
@@ -114,8 +128,11 @@ class LmdbStore:
         return len(expired)
 
     def _commit(self, writes: Sequence[Write], now_ms: int) -> list[Outcome]:
+        self._num_evicting = 0
         with self._map.env.begin(write=True) as txn:
-            return [self._write(txn, write, now_ms) for write in writes]
+            outcomes = [self._write(txn, write, now_ms) for write in writes]
+        self.num_evicted += self._num_evicting
+        return outcomes
 
     def _write(self, txn: Txn, write: Write, now_ms: int) -> Outcome:
         old = self._map.tables.head(txn, write.key)
@@ -161,6 +178,7 @@ class LmdbStore:
             if victim is None:
                 return False
             tables.end(txn, victim, Status.EVICTED, now_ms)
+            self._num_evicting += 1
         return True
 
     def _find_victim(self, txn: Txn, key: bytes, old_size: int, new_size: int, now_ms: int) -> bytes | None:

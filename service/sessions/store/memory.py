@@ -19,6 +19,7 @@ class MemoryStore:
         self._live: OrderedDict[bytes, tuple[Record, int]] = OrderedDict()  # longest idle first
         self._tombstones = _Tombstones(limits)
         self._bytes = 0
+        self.num_evicted = 0
         self._tenant_sessions: Counter[bytes] = Counter()
         self._tenant_bytes: Counter[bytes] = Counter()
 
@@ -30,6 +31,10 @@ class MemoryStore:
 
     async def check(self) -> None:
         """Memory is always available."""
+
+    async def usage(self) -> Usage:
+        """The live sessions and their bytes."""
+        return self.live_usage()
 
     async def get(self, key: bytes) -> Record | None:
         """The record, live or tombstone."""
@@ -100,6 +105,7 @@ class MemoryStore:
             if victim is None:
                 return False
             self._end(victim, Status.EVICTED, now_ms)
+            self.num_evicted += 1
         return True
 
     def _find_victim(self, key: bytes, old_size: int, new_size: int, now_ms: int) -> bytes | None:

@@ -25,7 +25,7 @@ from service.sessions.store.base import Outcome, Write, unpack_live
 from service.sessions.store.record import Record
 from service.sessions.store.redis_commands import RedisCommands
 from service.sessions.store.redis_scripts import OUTCOMES
-from service.sessions.store.room import Limits
+from service.sessions.store.room import Limits, Usage
 
 _PARTS_OF_A_WRITE = 5  # key, expected revision, record, the tenant's bounds
 
@@ -47,6 +47,7 @@ class RedisStore:
         `allow_eviction`: whether to use a server that may delete sessions when its memory is full.
         """
         self.limits = limits
+        self.num_evicted = 0
         self._tags = [f"{{cellgate:{number}}}" for number in range(shards)]
         self._commands = RedisCommands(
             url, timeout_s=timeout_s, tags=self._tags, allow_eviction=allow_eviction
@@ -71,6 +72,11 @@ class RedisStore:
         await self._commands.run_all(
             redis_scripts.COMMIT, [(tag, self._commit_arguments(0)) for tag in self._tags]
         )
+
+    async def usage(self) -> Usage:
+        """The live sessions and their bytes, of all servers."""
+        replies = await self._commands.run_all(redis_scripts.USAGE, [(tag, []) for tag in self._tags])
+        return Usage(*map(sum, zip(*replies, strict=True)))
 
     async def get(self, key: bytes) -> Record | None:
         """The record as last committed by any replica; reads that arrive meanwhile share a command."""
@@ -142,15 +148,20 @@ class RedisStore:
         part = self._part
         return [now_ms, *self._tombstone_bounds, part.max_sessions, part.max_bytes, part.min_idle_ms]
 
-    async def _commit_to(self, tag: str, arguments: list[Any]) -> Any:
+    async def _commit_to(self, tag: str, arguments: list[Any]) -> list[int]:
+        """The number of each write's outcome."""
         try:
-            return await self._commands.run(redis_scripts.COMMIT, tag, arguments)
+            reply = await self._commands.run(redis_scripts.COMMIT, tag, arguments)
         except OutOfMemoryError:  # deletes free memory, so they may run all the same
             first = len(self._commit_arguments(0))
             records = arguments[first + 2 :: _PARTS_OF_A_WRITE]
             if b"" not in records:
                 raise
-            return await self._commands.run(redis_scripts.DELETE, tag, arguments)
+            reply = await self._commands.run(redis_scripts.DELETE, tag, arguments)
+        outcomes: list[int]
+        *outcomes, num_evicted = reply
+        self.num_evicted += num_evicted
+        return outcomes
 
     async def _page(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         lower = b"(" + after if after >= prefix else b"[" + prefix

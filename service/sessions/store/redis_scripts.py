@@ -33,12 +33,13 @@ _READS = "#!lua flags=no-writes\n"
 
 # ARGV: now, the bounds of tombstones, max_sessions, max_bytes, min_idle; per write: key, expected revision,
 # record, and its tenant's bounds on sessions and bytes (0: none). Empty revision: nothing there. Empty
-# record: delete. Returns a number per write, an index into OUTCOMES.
+# record: delete. Returns a number per write, an index into OUTCOMES; then the number of evicted sessions.
 _COMMIT = (
     f"""
 local {", ".join(outcome.name for outcome in OUTCOMES)} = {", ".join(map(str, range(len(OUTCOMES))))}
 """
     + """
+local num_evicted = 0
 local max_sessions, max_bytes, min_idle = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 
 -- The longest idle session of no tenant but `key`, and when it was last used. Unless there are tenants too,
@@ -147,6 +148,7 @@ local function make_room(key, old, new)
     local victim = find_victim(key, old_size, size)
     if not victim then return false end
     end_session(victim, EVICTED)
+    num_evicted = num_evicted + 1
   end
   return true
 end
@@ -177,6 +179,7 @@ for i = 9, #ARGV, 5 do
     ARGV[i], ARGV[i + 1], ARGV[i + 2] ~= '' and ARGV[i + 2], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   )
 end
+outcomes[#outcomes + 1] = num_evicted
 return outcomes
 """
 )
@@ -186,6 +189,11 @@ _SWEEP = """
 local expired = redis.call('ZRANGEBYSCORE', expiry, '-inf', '(' .. ARGV[1], 'LIMIT', 0, ARGV[6])
 for _, key in ipairs(expired) do end_session(key, EXPIRED) end
 return #expired
+"""
+
+# Returns the number of live sessions and their bytes.
+_USAGE = """
+return {redis.call('ZCARD', idle), tonumber(redis.call('GET', bytes) or 0)}
 """
 
 # ARGV: lower and upper bound as ZRANGEBYLEX takes them, limit. Returns key, record, key, record, …
@@ -201,4 +209,5 @@ return page
 COMMIT = Script(_WRITES + "local deletes_only = false\n" + CONSTANTS + FUNCTIONS + _COMMIT)
 DELETE = Script(_FREES + "local deletes_only = true\n" + CONSTANTS + FUNCTIONS + _COMMIT)
 SWEEP = Script(_FREES + CONSTANTS + FUNCTIONS + _SWEEP)
+USAGE = Script(_READS + CONSTANTS + _USAGE)
 SCAN = Script(_READS + CONSTANTS + _SCAN)

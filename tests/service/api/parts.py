@@ -7,6 +7,7 @@ import httpx
 
 from service.api import build
 from service.errors import CellgateError
+from service.metrics import Metrics, Registry
 from service.repository.repository import Repository
 from service.sessions import Limits, Resources, Sessions, SteadyClock
 from service.sessions.store.memory import MemoryStore
@@ -25,6 +26,10 @@ class Ready:
             raise self._store_error
 
 
+async def sample_nothing() -> None:
+    """There is nothing but what is counted."""
+
+
 class Api:
     """The application with loaded models and an empty memory store, called without a server."""
 
@@ -38,6 +43,8 @@ class Api:
             readiness=readiness or Ready(),
             max_sequences=16,
             max_reply_bytes=max_reply_bytes,
+            counted=Metrics(Registry()),
+            sample=sample_nothing,
         )
 
     def openapi(self) -> dict[str, Any]:

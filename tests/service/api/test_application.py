@@ -17,9 +17,10 @@ from service.errors import (
     TooManyValues,
     UnsupportedMediaType,
 )
+from service.metrics import Metrics, Registry
 from service.repository.repository import Repository
 from service.sessions import Resources
-from tests.service.api.parts import Ready
+from tests.service.api.parts import Ready, sample_nothing
 
 
 class Broken:
@@ -42,6 +43,8 @@ def request(method: str, path: str, *, readiness: Ready | None = None, **fields:
         readiness=readiness or Ready(),
         max_reply_bytes=1 << 20,
         max_sequences=1,
+        counted=Metrics(Registry()),
+        sample=sample_nothing,
     )
 
     async def call() -> httpx.Response:

@@ -12,6 +12,7 @@ from service.http.keys import Guard
 from service.http.readiness import Readiness
 from service.http.router import Handler, Router
 from service.memory import MemoryBudget
+from service.metrics import Requests
 from service.predict import Reply
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
@@ -69,6 +70,7 @@ def make_gate(
     max_body_bytes: int = 100,
     body_timeout_s: float = 0.05,
     budget: MemoryBudget | None = None,
+    requests: Requests | None = None,
 ) -> Gate:
     predictor = cast(Any, FakePredictor(answer))
     router = Router(predictor, predictor, predictor, application or ApplicationHandler(no_content))
@@ -78,6 +80,7 @@ def make_gate(
         BodyLimits(max_body_bytes, body_timeout_s, budget or MemoryBudget(1 << 40)),
         guard=guard,
         access_log=access_log,
+        requests=requests,
     )
     if is_draining:
         gate.start_draining()

@@ -5,14 +5,17 @@ import json
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from service.errors import HeadTooLarge, InvalidField, MethodNotAllowed, NotFound, Overloaded
 from service.http.body import BYTES_PER_BODY_BYTE
+from service.http.fastapi_bridge import ApplicationHandler
 from service.http.gate import Gate
 from service.http.keys import Guard, Tenants, new_key
 from service.http.messages import ClientDisconnected, Headers, Request, Response
 from service.http.rates import Rates
 from service.memory import MemoryBudget
+from service.metrics import Metrics, Registry, Requests, add_up
 from service.predict import Reply
 from tests.service.http.gates import make_gate
 
@@ -206,3 +209,52 @@ def test_requests_in_progress_share_a_budget_of_memory() -> None:
         assert (await send(100)).status == 200 and budget.used == 0
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        ("POST", "/predict", "/predict"),
+        ("POST", "/v2/models/anything/infer", "/v2/models/{name}/infer"),
+        ("POST", "/v2/models/a/versions/99/infer", "/v2/models/{name}/versions/{version}/infer"),
+        ("GET", "/sessions/a-name", "/sessions/{name}"),
+        ("PATCH", "/sessions/a-name", "/sessions/{name}"),
+        ("GET", "/a/path/of/the/client", "other"),
+        ("GET", "/sessions/a-name/", "other"),
+    ],
+)
+def test_requests_are_counted_by_route_whatever_a_client_sends(method: str, path: str, route: str) -> None:
+    """A route is the template of a path: a client that invents paths or names makes no series."""
+    documented = FastAPI()
+    documented.add_api_route("/sessions/{name}", lambda name: name, methods=["GET"])
+    metrics = Metrics(Registry())
+    gate = make_gate(application=ApplicationHandler(documented), requests=Requests(metrics))
+    ask(gate, method, path, [JSON_TYPE] if method == "POST" else [])
+    metrics.registry.flush()
+    (labels,) = add_up(metrics.registry.described, metrics.registry.read)["cellgate_request_duration_seconds"]
+    assert labels[0] == route
+
+
+def test_each_request_is_counted_once_whatever_becomes_of_it() -> None:
+    async def disconnect() -> tuple[bytes, bool]:
+        raise ClientDisconnected
+
+    metrics = Metrics(Registry())
+    gate = make_gate(requests=Requests(metrics))
+    ask(gate, headers=[JSON_TYPE], body=b"{}")
+    ask(gate, headers=[JSON_TYPE], body=b"x" * 101)
+    gate.refuse(HeadTooLarge("long"))
+    gate.interrupt(Request("POST", "/predict", []))
+    with pytest.raises(ClientDisconnected):
+        asyncio.run(
+            gate.answer(Request("POST", "/predict", []), gate.router.find("POST", "/predict"), disconnect)
+        )
+    metrics.registry.flush()
+    totals = add_up(metrics.registry.described, metrics.registry.read)["cellgate_request_duration_seconds"]
+    assert {labels: sum(counts) for labels, (*counts, _) in totals.items()} == {
+        ("/predict", "m", "1", "200", "ok"): 1,
+        ("/predict", "", "", "413", "body_too_large"): 1,
+        ("other", "", "", "431", "head_too_large"): 1,
+        ("/predict", "", "", "503", "draining"): 1,
+        ("/predict", "", "", "499", "client_gone"): 1,
+    }

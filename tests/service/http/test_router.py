@@ -108,3 +108,11 @@ def test_infer_gets_model_version_headers_body_and_tenant_and_names_the_length_o
         (b"inference-header-content-length", b"2"),
     ]
     assert response.log == {"model": "a", "version": "2", "sequences": 1, "steps": 3}
+
+
+@pytest.mark.parametrize("needs_key", [True, False])
+def test_metrics_need_a_key_by_choice_and_are_answered_while_draining(needs_key: bool) -> None:
+    part = cast(Any, None)
+    route = Router(part, part, part, application, metrics_need_key=needs_key).find("GET", "/metrics")
+    assert route.needs_key is needs_key and route.answers_while_draining
+    assert Router(part, part, part, application, metrics_need_key=False).find("GET", "/metrics/x").needs_key

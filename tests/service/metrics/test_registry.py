@@ -30,6 +30,7 @@ class Worker:
 
     def samples(self) -> dict[tuple[str, tuple[str, ...]], float]:
         """What a scrape of this worker shows, by name and label values; parsed by Prometheus' own parser."""
+        self.registry.flush()
         text, _ = render(Workers(self.registry.described, self.registry.read), "text/plain")
         return {
             (sample.name, tuple(sample.labels.values())): sample.value

@@ -9,7 +9,8 @@ from service.errors import (
     SessionConflict,
     StoreUnavailable,
 )
-from service.sessions import Limits, Opened, Record, session_key
+from service.metrics import Metrics, Registry, SessionCounts, add_up
+from service.sessions import Limits, Opened, Record, Resources, Sessions, session_key
 from service.sessions.store import Outcome, Write
 from service.sessions.store.memory import MemoryStore
 from tests.service.sessions.world import (
@@ -21,6 +22,7 @@ from tests.service.sessions.world import (
     TTL_S,
     World,
     live,
+    no_home,
     run,
 )
 
@@ -63,6 +65,38 @@ def test_a_full_store_refuses_and_a_broken_one_is_unavailable_to_every_waiter() 
         assert [type(error) for error in errors] == [StoreUnavailable] * 3
 
     run(body)
+
+
+def test_what_happens_to_sessions_is_counted() -> None:
+    """Each event once; a step of a session that continues is none of them."""
+
+    async def body(world: World) -> dict[str, float]:
+        counted = Metrics(Registry())
+        world.sessions = Sessions(world.store, ttl_s=TTL_S, clock=world.clock, counts=SessionCounts(counted))
+        world.resources = Resources(world.sessions, no_home, max_ttl_s=TTL_S)
+        mine, theirs = await world.open(0), await world.open(0, SECOND)
+        for opened, digest in ((theirs, SECOND), (mine, FIRST)):
+            await world.sessions.commit(
+                opened, BINDING, steps=2, state=b"", digest=digest, reply=digest, end=False
+            )
+        await world.step(0, SECOND)  # a replay
+        with pytest.raises(SessionConflict):
+            await world.step(5)
+        await world.step(2, end=True)
+        await world.step(0, SECOND)
+        world.clock.now += TTL_S + 1
+        await world.step(0)  # in place of one that has expired
+        await world.step(0, key=session_key("", "swept"))
+        world.clock.now += TTL_S + 1
+        await world.sessions.sweep()
+        await world.step(0, key=session_key("", "deleted"))
+        await world.resources.delete("", "deleted")
+        read = add_up(counted.registry.described, counted.registry.read)
+        return {event: value for (event,), (value,) in read["cellgate_session_events"].items()}
+
+    assert run(body) == {
+        "created": 5, "ended": 2, "expired": 3, "evicted": 0, "conflict": 1, "replay": 1, "lost_race": 1
+    }  # fmt: skip
 
 
 def test_a_step_restarts_the_ttl() -> None:

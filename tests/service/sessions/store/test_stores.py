@@ -17,6 +17,7 @@ from tests.service.sessions.store.records import (
     put,
     record,
     run,
+    size_of,
 )
 
 
@@ -137,10 +138,14 @@ def test_at_capacity_the_longest_idle_session_is_evicted_if_idle_long_enough(cre
         assert await put(store, b"\0a", record(2, touched_ms=9_000), held, now_ms=9_000) is Outcome.DONE
         assert await put(store, b"\0d", record(touched_ms=10_999), now_ms=10_999) is Outcome.FULL
         assert await store.get(b"\0d") is None, "nothing was applied"
+        assert store.num_evicted == 0
         assert await put(store, b"\0d", record(touched_ms=11_000), now_ms=11_000) is Outcome.DONE
         evicted = await store.get(b"\0b")
         assert evicted is not None and evicted.status is Status.EVICTED
         assert [key for key, _ in await store.scan(b"\0", b"", 9)] == [b"\0a", b"\0c", b"\0d"]
+        assert store.num_evicted == 1
+        sizes = [size_of(each) for _, each in await store.scan(b"\0", b"", 9)]
+        assert await store.usage() == (3, sum(sizes)), "live sessions, without the tombstone"
 
     run(create(Limits(max_sessions=3, max_bytes=1 << 20, min_idle_ms=10_000, max_tombstones=9)), body)
 
