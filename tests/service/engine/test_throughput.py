@@ -36,6 +36,21 @@ def test_a_slower_worker_is_noticed_within_some_windows() -> None:
     assert throughput.seconds is not None and throughput.seconds > 5e-4
 
 
+def test_one_window_in_which_the_process_stood_still_is_hardly_believed() -> None:
+    """On a busy machine a server refused requests for seconds after the kernel had not run it for one."""
+    throughput = Throughput()
+    now = run(throughput, start=0.0, seconds=20 * WINDOW_S, rate=1e4, call_s=1e-3)
+    before = throughput.seconds
+    assert before is not None
+    run(throughput, start=now + 3.0, seconds=WINDOW_S / 2, rate=1e4, call_s=1e-3)
+    assert throughput.seconds is not None and throughput.seconds < 2.5 * before
+    first = Throughput()
+    first.tick(0.0)
+    first.add(10, 1e-3)
+    assert first.tick(3.0) and first.seconds is not None
+    assert first.seconds <= 2 * 4 * 1e-4, "four times its calls, and as much for the deviation"
+
+
 def test_an_idle_worker_forgets_and_the_pause_is_not_counted() -> None:
     throughput = Throughput()
     run(throughput, start=0.0, seconds=1.0, rate=1e4, call_s=1e-3)
