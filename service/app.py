@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from service import api
 from service.background import repeat
@@ -43,6 +44,7 @@ from service.parts import (
 from service.predict import Aside, Generator, OpenInference, Predictor
 from service.repository import (
     Loader,
+    Policies,
     Reloader,
     Repository,
     Retirement,
@@ -61,6 +63,7 @@ logger = logging.getLogger(__name__)
 SWEEP_EVERY_S = 1.0
 TRIM_EVERY_S = 1.0
 ROLLOUT_EVERY_S = 0.2
+JOIN_EVERY_S, JOIN_TRIES = 0.02, 500
 MAX_RETIRE_EVERY_S = 60.0
 # How long a thread runs while others wait: of Python's 5 ms, a step that waits several times has 20.
 SWITCH_S = 0.001
@@ -106,7 +109,7 @@ async def running(
         )
         repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
         loader = _loader(stack, settings, shared, metrics, on_failure)
-        repository = await _serve_models(stack, settings, shared, sessions, loader)
+        repository, _, _ = await _serve_models(stack, settings, shared, sessions, loader)
         readiness = Readiness(repository, store)
         budget = memory_budget_of(settings)
         access_log = open_access_log_of(stack, settings)
@@ -162,27 +165,52 @@ async def _serve_models(
     shared: Path | None,
     sessions: Sessions,
     loader: SafeLoader,
-) -> Repository:
+) -> tuple[Repository, Policies, Rollout]:
     """Load all models, and follow their directory from then on. Raises StartupError."""
-    on_disk = scan(settings.models_dir)  # before they are loaded, so that a later change is noticed
+    policies = Policies(settings.models_dir)
+    policies.read()
+    unloaded = policies.unloaded()
+    on_disk = scan(settings.models_dir, unloaded)  # before they are loaded, so that a later change is noticed
     loader.try_all(list(on_disk))
-    repository = Repository.load(settings.models_dir, loader, skips_faulty=True)
+    repository = Repository.load(settings.models_dir, loader, skips_faulty=True, unloaded=unloaded)
     stack.push_async_callback(repository.stop)
     stop = Stopping(grace_s=settings.request_timeout_s)
     retirement = Retirement(
-        repository, loader, loader.copies, sessions.find_on, retire_s=settings.session_ttl_s, stop=stop
+        repository,
+        loader,
+        loader.copies,
+        sessions.find_on,
+        retire_s=settings.session_ttl_s,
+        stop=stop,
+        unloaded=policies.unloaded,
     )
     await retirement.load_retained()
-    if settings.models_poll_s:
-        reloader = Reloader(repository, settings.models_dir, loader, loaded=on_disk, stop=stop)
-        repeat(stack, settings.models_poll_s, reloader.check, "the models directory is not followed")
+    reloader = Reloader(
+        repository,
+        settings.models_dir,
+        loader,
+        loaded=on_disk,
+        stop=stop,
+        policies=policies,
+        every_s=settings.models_poll_s,
+    )
+    follow_every_s = min(settings.models_poll_s or ROLLOUT_EVERY_S, ROLLOUT_EVERY_S)
+    repeat(stack, follow_every_s, reloader.follow, "the models directory is not followed")
     retire_every_s = min(settings.session_ttl_s / 4, MAX_RETIRE_EVERY_S)
     repeat(stack, retire_every_s, retirement.check, "retired versions are not unloaded")
-    if shared is not None:
-        rollout = Rollout(repository, shared)
-        await rollout.follow()
-        repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
-    return repository
+    rollout = Rollout(repository, policies, shared or Path(stack.enter_context(TemporaryDirectory())))
+    await _join(rollout)
+    repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
+    return repository, policies, rollout
+
+
+async def _join(rollout: Rollout) -> None:
+    """Follow what the other workers have agreed on, before the first request; one of them may be writing."""
+    for _ in range(JOIN_TRIES):
+        if await rollout.follow():
+            return
+        await asyncio.sleep(JOIN_EVERY_S)
+    logger.warning("the workers' agreement on versions is locked by a worker that does not respond")
 
 
 def _router(

@@ -23,12 +23,14 @@ CellgateError
 │   ├── GenerationNotSupported   422  the model's task is not language, or it has no probabilities
 │   └── BadExport                422  not an exported session, or a modified one
 ├── Unauthorized                 401  no API key, or an unknown one
+├── Forbidden                    403  an API key without administration rights
 ├── NotFound                     404  no such resource
 │   ├── UnknownModel  ├── UnknownVersion  └── UnknownSession
 ├── MethodNotAllowed             405  the path exists, for other methods
 ├── SessionConflict              409  `at` is not the session's step
 ├── SessionExists                409  a new session's name belongs to a live one
 ├── SessionMismatch              409  the session belongs to another model, version or graph
+├── ReadOnlyModels               409  the models directory cannot be written
 ├── SessionGone                  410  ended, expired or evicted
 ├── RateLimited                  429  too many requests of this tenant
 ├── SessionQuota                 429  too many sessions, or bytes of them, of this tenant
@@ -204,6 +206,10 @@ class Unauthorized(CellgateError, status=401, code="unauthorized", title="API ke
         return [*super().headers(), (b"www-authenticate", b"Bearer")]
 
 
+class Forbidden(CellgateError, status=403, code="forbidden", title="Administration key required"):
+    """Only an API key with `admin = true` may do this; without keys, the setting admin_access allows it."""
+
+
 class NotFound(CellgateError, status=404, code="not_found", title="Not found"):
     """There is no resource of that name."""
 
@@ -244,6 +250,12 @@ class SessionMismatch(
     CellgateError, status=409, code="session_mismatch", title="Session belongs to another model"
 ):
     """The session was started on another model, version or graph, and stays with it."""
+
+
+class ReadOnlyModels(
+    CellgateError, status=409, code="models_read_only", title="Models directory is read-only"
+):
+    """The server cannot write the model's policy; nothing has changed."""
 
 
 class SessionGone(CellgateError, status=410, code="session_gone", title="Session has ended"):

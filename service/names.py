@@ -10,6 +10,7 @@ SESSION_NAME_RULE = 'expected 1 to 128 printable ASCII characters without "/"'
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODEL_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+MODEL_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")  # it stands for a version, so it is none
 
 TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 TENANT_NAME_RULE = "expected letters, digits, '.', '_' and '-', at most 63, the first a letter or digit"
@@ -21,6 +22,11 @@ MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC
 
 # "/" keeps these names apart from those of `POST /predict`.
 _V2_SESSION_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")
+
+
+def names_number(version: str | None) -> bool:
+    """Whether a request's version is a number. An alias is not: it may come to name another version."""
+    return version is not None and version.isdecimal()
 
 
 def v2_session_name(model: str, sequence_id: int | str) -> str:

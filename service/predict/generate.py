@@ -18,6 +18,7 @@ from service.codec.request import Item
 from service.codec.sizes import check_reply, generation_bytes
 from service.errors import NonFiniteOutput
 from service.manifest import Manifest
+from service.names import names_number
 from service.predict.aside import LARGE_BODY
 from service.predict.predictor import Predictor
 from service.predict.request import Decode, Decoded, Reply, Request
@@ -50,7 +51,8 @@ class Generator:
             functools.partial(_compute, generation, seed),
             lambda item, _: generation.digest(item.inputs[0]),
             returns="last",
-            is_pinned=generation.version is not None,
+            is_pinned=names_number(generation.version),
+            is_free=generation.version is None,
             tenant=tenant,
         )
         run = self._predictor.start(request)

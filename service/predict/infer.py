@@ -18,7 +18,7 @@ from service.codec.sizes import check_reply, tensor_bytes
 from service.codec.v2 import Inference, SequenceId
 from service.errors import InvalidField, SessionConflict
 from service.manifest import Manifest
-from service.names import v2_session_name
+from service.names import names_number, v2_session_name
 from service.predict.aside import LARGE_BODY
 from service.predict.predictor import Predictor
 from service.predict.request import ChooseOutputs, Decoded, Reply, Request, every_output, outputs_named
@@ -57,7 +57,7 @@ class OpenInference:
             inference,
             inference.sequence_id,
             tenant,
-            is_pinned=version is not None,
+            version,
             is_large=is_large,
         )
 
@@ -99,8 +99,8 @@ class OpenInference:
         inference: Inference,
         sequence_id: SequenceId,
         tenant: str,
+        version: str | None,
         *,
-        is_pinned: bool,
         is_large: bool,
     ) -> Reply:
         session = v2_session_name(model.name, sequence_id)
@@ -129,19 +129,20 @@ class OpenInference:
             await self._aside.run(partial(Decoded, decode, 1, model.manifest)) if is_large else decode,
             partial(_pack, outputs),
             returns=returns,
-            is_pinned=is_pinned,
+            is_pinned=names_number(version),
+            is_free=version is None,
             tenant=tenant,
             outputs=outputs,
         )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         name = inference.outputs[0] if inference.outputs else model.manifest.outputs[0].name
-        version, step, stored = v2.unpack_outputs(await run.answer(0), name)
+        answered_by, step, stored = v2.unpack_outputs(await run.answer(0), name)
         if not stored.keys() >= set(inference.outputs):  # of an import, with another request's digest
             raise SessionConflict("the stored reply has other outputs", members={"step": step})
         arrays = {name: stored[name] for name in inference.outputs or stored}
         parameters = {"sequence_id": sequence_id, "step": step}
         write = partial(
-            _reply, inference, model, version, arrays, sequences=1, steps=run.steps, parameters=parameters
+            _reply, inference, model, answered_by, arrays, sequences=1, steps=run.steps, parameters=parameters
         )
         is_large = sum([array.nbytes for array in arrays.values()]) > LARGE_REPLY
         return await self._aside.run(write) if is_large else write()

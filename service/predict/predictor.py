@@ -12,6 +12,7 @@ from math import inf
 from service.codec import reply as replies
 from service.codec import request as requests
 from service.errors import CellgateError
+from service.names import names_number
 from service.predict.aside import LARGE_BODY, Aside, is_large
 from service.predict.kept import opening_state
 from service.predict.request import (
@@ -74,7 +75,8 @@ class Predictor:
             decode,
             _encode_first if not document.outputs else partial(_encode_named, document.outputs),
             returns=document.returns,
-            is_pinned=document.version is not None,
+            is_pinned=names_number(document.version),
+            is_free=document.version is None,
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
             max_reply_bytes=self.max_reply_bytes,

@@ -97,7 +97,8 @@ class Request:
     compute: Compute = compute_steps
     digest: Callable[[Item, bool], bytes] = Item.digest  # tells a request of a session from any other
     returns: str | None = None  # "last", "all", or None: by task
-    is_pinned: bool = False  # whether the request names the version, so that a session must be on it
+    is_pinned: bool = False  # whether the request names a version's number: a session must be on it
+    is_free: bool = False  # whether it names neither that nor an alias: a new session may start on a canary
     tenant: str = ""
     outputs: ChooseOutputs = first_output
     max_reply_bytes: int | None = None  # None: the API bounds its reply itself

@@ -50,7 +50,7 @@ class SessionRun:
         try:
             while True:
                 record = await self._sessions.find(key)
-                model = self._model_of(record, item)
+                model = self._model_of(record, item, session)
                 if model is not self._request.model:
                     item = self._request.decode_for(model, index)
                 answer = await self._step(model, item, session, key, record)
@@ -99,12 +99,14 @@ class SessionRun:
             model.keep(key, written.revision, sequence.state)
         return Answer(reply, model.version, steps)
 
-    def _model_of(self, record: Record | None, item: Item) -> Model:
+    def _model_of(self, record: Record | None, item: Item, session: str) -> Model:
         """A session stays with its version; `open` refuses a request that names another."""
-        model = self._request.model
-        if record is None or not record.is_live or self._request.is_pinned:
+        request, model = self._request, self._request.model
+        if request.is_pinned:
             return model
-        if item.start in ("new", "restart"):
+        if record is None or not record.is_live or item.start in ("new", "restart"):
+            if request.is_free:
+                return self._repository.get_for_session(model, request.tenant, session)
             return model
         if record.model != model.name or record.version == model.version:
             return model

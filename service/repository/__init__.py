@@ -12,6 +12,7 @@ from service.repository.load import Hardware, Loader, PreparedModel
 from service.repository.model import Model
 from service.repository.opening import SafeLoader
 from service.repository.placing import copy_graph, place
+from service.repository.policy import Canary, Policies, Policy, check_policies, read_policy, write_policy
 from service.repository.proposal.options import Options
 from service.repository.propose import Draft, needs_example, propose, recompute_example
 from service.repository.reload import Reloader, Scan, Stopping, scan
@@ -23,12 +24,15 @@ from service.repository.trial import Trials
 from service.repository.tried import Tried
 
 __all__ = [
+    "Canary",
     "Draft",
     "Hardware",
     "Loader",
     "Model",
     "ModelFolders",
     "Options",
+    "Policies",
+    "Policy",
     "PreparedModel",
     "Reloader",
     "Repository",
@@ -42,12 +46,15 @@ __all__ = [
     "Trials",
     "Tried",
     "check_folders",
+    "check_policies",
     "copy_graph",
     "needs_example",
     "place",
     "propose",
     "propose_apart",
     "read_manifest",
+    "read_policy",
     "recompute_example",
     "scan",
+    "write_policy",
 ]

@@ -12,13 +12,14 @@ sessions decide: `retirement`.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from service.errors import StartupError
 from service.repository.folders import find_versions
 from service.repository.model import Model
 from service.repository.opening import VersionLoader
+from service.repository.policy import Policies
 from service.repository.repository import Repository
 from service.repository.snapshot import Signature, signature
 
@@ -38,26 +39,61 @@ class Reloader:
         *,
         loaded: Scan,
         stop: Callable[[Model], None],
+        policies: Policies | None = None,
+        every_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`loaded`: the scan made just before the repository was loaded; `stop`: of a replaced model."""
+        """`loaded`: the scan made just before the repository was loaded; `stop`: of a replaced model.
+
+        `every_s`: between two scans of `follow`; 0: it scans only where a policy has changed.
+        """
         self._repository = repository
         self._root = root
         self._loader = loader
         self._stop = stop
         self._loaded = loaded
         self._last_scan = dict(loaded)
+        self._policies = policies or Policies(root)
+        self._num_changes = self._policies.num_changes  # of policies, at the last scan
+        self._every_s = every_s
+        self._clock = clock
+        self._next = clock() + every_s
+
+    async def follow(self) -> None:
+        """Unload what is to be unloaded, and scan when it is time. To be called often, one call at a time."""
+        self._unload()
+        is_due = self._every_s and self._clock() >= self._next
+        if is_due or self._num_changes != self._policies.num_changes:
+            self._next = self._clock() + self._every_s
+            await self.check()
+
+    def _unload(self) -> None:
+        for name in self._policies.unloaded():
+            if not self._repository.is_unloaded(name):
+                continue  # not yet: all workers stop to answer at the same moment
+            for folder in [folder for folder in self._loaded if folder.parent.name == name]:
+                del self._loaded[folder]
+                self._repository.mark(name, folder.name, None)
+            for model in [model for model in self._repository if model.name == name]:
+                self._repository.remove(model)
+                self._stop(model)
+                logger.info("model %s version %s is unloaded, as its policy says", name, model.version)
 
     async def check(self) -> None:
         """Scan once: load what is new or changed and complete, retire what has been deleted."""
-        current = await asyncio.to_thread(scan, self._root)
+        await asyncio.to_thread(self._policies.read)
+        self._num_changes = self._policies.num_changes
+        on_disk = await asyncio.to_thread(scan, self._root)
+        unloaded = self._policies.unloaded()
+        current = {folder: signed for folder, signed in on_disk.items() if folder.parent.name not in unloaded}
         complete = [folder for folder in current if self._last_scan.get(folder) == current[folder]]
-        self._last_scan = current
+        self._last_scan = on_disk
         changed = [folder for folder in complete if self._loaded.get(folder) != current[folder]]
         self._loaded.update({folder: current[folder] for folder in changed})
         for folder in changed:
             self._repository.mark(folder.parent.name, folder.name, "loading")
         await asyncio.gather(*map(self._load, changed))  # one whose trial hangs does not delay the others
-        for folder in [folder for folder in self._loaded if folder not in current]:
+        for folder in [folder for folder in self._loaded if folder not in on_disk]:
             del self._loaded[folder]
             name, version = folder.parent.name, folder.name
             self._repository.mark(name, version, None)
@@ -95,7 +131,11 @@ class Stopping:
         await model.worker.stop()
 
 
-def scan(root: Path) -> Scan:
-    """The version folders that hold a graph and a manifest, each with a signature that changes with them."""
-    signatures = {folder: signature(folder) for folder in find_versions(root)}
+def scan(root: Path, unloaded: Collection[str] = ()) -> Scan:
+    """The version folders that hold a graph and a manifest, each with a signature that changes with them.
+
+    `unloaded`: models that are left out.
+    """
+    folders = [folder for folder in find_versions(root) if folder.parent.name not in unloaded]
+    signatures = {folder: signature(folder) for folder in folders}
     return {folder: signed for folder, signed in signatures.items() if signed is not None}

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from service.errors import ModelLoading, StartupError, UnknownModel, UnknownVersion
+from service.repository.choice import Agreed, Choice, is_in_canary
 from service.repository.folders import list_versions
 from service.repository.model import Model
 from service.repository.opening import VersionLoader
@@ -17,16 +17,8 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, str]  # name and version
 
 
-class Default(NamedTuple):
-    """The default version of a model, on which all workers have agreed."""
-
-    version: str | None  # None: every version is retired
-    previous: str | None = None  # the default before
-    at: float = 0.0  # on the monotonic clock, which all processes share: from when `version` is the default
-
-
 class Repository:
-    """Loaded models. The highest version of a name is its default, unless workers agree on another one.
+    """Loaded models. The highest version of a name is its default, unless workers agree on another choice.
 
     A version whose folder has been deleted is retired: it is no longer a default, but still answers requests
     that name it, sessions above all, until none has done so for a while.
@@ -35,28 +27,38 @@ class Repository:
     def __init__(self, models: list[Model]) -> None:
         self._models: dict[str, dict[str, Model]] = {}
         self._retired: dict[Key, float] = {}  # when a request last named it
-        self._defaults: Mapping[str, Default] = {}
+        self._agreed: Mapping[str, Agreed] = {}
         self._unserved: dict[Key, str] = {}  # found on disk: "loading" or "failed"
         self._expected: frozenset[Key] = frozenset()  # that other workers serve or load
         for model in models:
             self.add(model)
 
     @classmethod
-    def load(cls, root: Path, loader: VersionLoader, *, skips_faulty: bool = False) -> "Repository":
+    def load(
+        cls,
+        root: Path,
+        loader: VersionLoader,
+        *,
+        skips_faulty: bool = False,
+        unloaded: Collection[str] = (),
+    ) -> "Repository":
         """Load every version below `root`; with `skips_faulty`, a faulty one is logged and left out.
+
+        `unloaded`: the models that are not to be loaded.
 
         One that would harm the server is always left out: that may depend on the machine.
         Raises StartupError, naming the folder, for a faulty version, or if there is none that can be served.
         """
         models = []
-        for folder in list_versions(root):
+        folders = [folder for folder in list_versions(root) if folder.parent.name not in unloaded]
+        for folder in folders:
             try:
                 models.append(loader.load(folder))
             except (StartupError, OSError) as error:  # OSError: the folder is being deleted
                 if not skips_faulty and not isinstance(error, TrialFailure):
                     raise
                 logger.error("not served: %s", error)
-        if not models:
+        if folders and not models:
             raise StartupError(f"no model in {root.resolve()} can be served")
         return cls(models)
 
@@ -79,12 +81,14 @@ class Repository:
     def idle(self, before: float) -> list[Model]:
         """The retired versions that no request has named since `before`."""
         return [
-            self._models[name][version] for (name, version), named in self._retired.items() if named < before
+            self._models[name][version]
+            for (name, version), named in self._retired.items()
+            if named < before and version not in self.choice(name).named
         ]
 
     def remove(self, model: Model) -> None:
-        """Serve a retired version no longer. It is still running."""
-        del self._retired[model.name, model.version]
+        """Serve a version no longer. It is still running."""
+        self._retired.pop((model.name, model.version), None)
         del self._models[model.name][model.version]
         if not self._models[model.name]:
             del self._models[model.name]
@@ -111,9 +115,9 @@ class Repository:
             found.setdefault(model.name, {})[model.version] = status
         return found
 
-    def agree(self, defaults: Mapping[str, Default], expected: frozenset[Key]) -> None:
+    def agree(self, agreed: Mapping[str, Agreed], expected: frozenset[Key]) -> None:
         """Follow what all workers have agreed on. `expected`: the versions that others serve or load."""
-        self._defaults = defaults
+        self._agreed = agreed
         self._expected = expected
 
     def is_retired(self, model: Model) -> bool:
@@ -137,9 +141,9 @@ class Repository:
             yield from versions.values()
 
     def get(self, name: str | None = None, version: str | None = None) -> Model:
-        """A model by name (optional if only one is loaded) and version (default: the highest).
+        """A model by name (optional if only one is loaded) and version or alias (default: by its policy).
 
-        Raises UnknownModel or UnknownVersion.
+        Raises UnknownModel, UnknownVersion or ModelLoading.
         """
         if name is None:
             if len(self._models) != 1:
@@ -150,11 +154,15 @@ class Repository:
             name = next(iter(self._models))
         versions = self._models.get(name)
         if versions is None:
+            self._refuse_unloaded(name)
             if self.is_expected(name, version):
                 raise ModelLoading(f"model {name!r} is being loaded")
             raise UnknownModel(f"no model {name!r}; there are {', '.join(self._models)}", pointer="/model")
         if version is None:
             return self._default(name, versions)
+        if name in self._agreed:
+            self._refuse_unloaded(name)
+            version = self.choice(name).aliases.get(version, version)
         if (name, version) in self._retired:
             self._retired[name, version] = time.monotonic()
         if version not in versions:
@@ -164,6 +172,30 @@ class Repository:
                 f"no version {version!r} of {name}; there are {', '.join(versions)}", pointer="/version"
             )
         return versions[version]
+
+    def get_for_session(self, model: Model, tenant: str, session: str) -> Model:
+        """The version that a new session starts on whose request names none: `model`, or the canary."""
+        if model.name not in self._agreed:
+            return model
+        choice = self.choice(model.name)
+        if choice.canary is None or not is_in_canary(choice.weight, model.name, tenant, session):
+            return model
+        return self._models[model.name].get(choice.canary, model)
+
+    def choice(self, name: str) -> Choice:
+        """Which versions answer which requests now."""
+        agreed = self._agreed.get(name)
+        if agreed is None:
+            return Choice()
+        return agreed.current if time.monotonic() >= agreed.at else agreed.previous
+
+    def is_unloaded(self, name: str) -> bool:
+        """Whether no version of a model is to be served."""
+        return self.choice(name).is_unloaded
+
+    def _refuse_unloaded(self, name: str) -> None:
+        if self.is_unloaded(name):
+            raise UnknownModel(f"model {name!r} is unloaded", pointer="/model")
 
     def is_expected(self, name: str, version: str | None) -> bool:
         """Whether a version (None: any) is served or being loaded, but not yet by this worker."""
@@ -175,11 +207,17 @@ class Repository:
         return all(int(version) > int(loaded) for loaded in self._models.get(name, {}))
 
     def _default(self, name: str, versions: dict[str, Model]) -> Model:
-        agreed = self._defaults.get(name)
+        agreed = self._agreed.get(name)
         if agreed is not None:
-            version = agreed.version if time.monotonic() >= agreed.at else agreed.previous
-            if version in versions:  # even a retired one, until all workers change at once
-                return versions[version]
+            choice = agreed.current if time.monotonic() >= agreed.at else agreed.previous
+            if choice.default in versions:  # even a retired one, until all workers change at once
+                return versions[choice.default]
+            self._refuse_unloaded(name)
+            if choice.wanted is not None:
+                raise ModelLoading(
+                    f"the default version of {name} is {choice.default or choice.wanted} by its policy, and "
+                    f"it is not loaded; there are {', '.join(versions)}"
+                )
         if self._retired:
             versions = {key: model for key, model in versions.items() if (name, key) not in self._retired}
             if not versions:

@@ -32,11 +32,12 @@ class Retirement:
         retire_s: float,
         stop: Callable[[Model], None],
         clock: Callable[[], float] = time.monotonic,
+        unloaded: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         """`find_on`: those of some graphs that a live session is on.
 
         `retire_s`: how long no request has named a version before it is examined, in s of `clock`, which is
-        that of the repository.
+        that of the repository. `unloaded`: the models that are not to be loaded; their copies stay.
         """
         self._repository = repository
         self._loader = loader
@@ -45,12 +46,14 @@ class Retirement:
         self._retire_s = retire_s
         self._stop = stop
         self._clock = clock
+        self._are_unloaded = unloaded
         self._unloaded: dict[Binding, float] = {}  # copies of what is not loaded, and since when
 
     async def load_retained(self) -> None:
         """At a start: load what only a copy has, or what can be loaded only from its copy."""
         for binding in self._copies or ():
-            if (binding.model, binding.version) not in self._repository:
+            is_loaded = (binding.model, binding.version) in self._repository
+            if not is_loaded and binding.model not in self._are_unloaded():
                 await self._load(binding)
 
     async def check(self) -> None:
@@ -83,8 +86,9 @@ class Retirement:
     async def _copies_of_unloaded(self) -> list[Binding]:
         if self._copies is None:
             return []
-        loaded = {model.binding for model in self._repository}
-        return [binding for binding in await asyncio.to_thread(list, self._copies) if binding not in loaded]
+        loaded, unloaded = {model.binding for model in self._repository}, self._are_unloaded()
+        copies = await asyncio.to_thread(list, self._copies)
+        return [each for each in copies if each not in loaded and each.model not in unloaded]
 
     async def _load(self, binding: Binding) -> None:
         """Serve a version from its copy, as a retired one."""

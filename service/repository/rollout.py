@@ -1,6 +1,6 @@
-"""The workers of a server agree on the default version of each model, so that it changes for all at once.
+"""The workers of a server agree on which versions answer, so that a change happens for all at once.
 
-    each worker reports its versions ─→ all have loaded a higher one ─→ it is the default from `at` on
+    each worker reports its versions and policies ─→ all have loaded a version ─→ it answers from `at` on
 
 Workers load a new version at different times. If each made it its default at once, requests without a version
 would be answered by the old and the new version in turn. The reports and the agreement are one small file in
@@ -8,65 +8,22 @@ the server's shared folder; `at` is on the monotonic clock, which is the same in
 It knows names and versions; it knows nothing of sessions.
 """
 
+import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from service.repository.repository import Default, Repository
+from service.repository.agreement import Agreement, Report, Reports
+from service.repository.choice import Agreed
+from service.repository.policy import Policies, Policy
+from service.repository.repository import Repository
 
 FILE = "rollout.json"
 DELAY_S = 1.0  # between an agreement and the change: several times the interval of `follow`
-
-Reports = dict[str, dict[str, str]]  # by name and version: "served", "retired", "loading" or "failed"
-
-
-@dataclass(slots=True)
-class Agreement:
-    """What the workers have reported, and what follows from it."""
-
-    workers: dict[str, Reports] = field(default_factory=dict)  # by process id
-    defaults: dict[str, Default] = field(default_factory=dict)  # by model name
-
-    @classmethod
-    def parse(cls, text: bytes) -> "Agreement":
-        """Read the file; an empty one is the start."""
-        if not text:
-            return cls()
-        document: dict[str, Any] = json.loads(text)
-        return cls(document["workers"], {name: Default(*each) for name, each in document["defaults"].items()})
-
-    def decide(self, now: float, delay_s: float) -> None:
-        """Choose the default of each model from the reports; a change takes effect after `delay_s`."""
-        names = sorted({name for reports in self.workers.values() for name in reports})
-        self.defaults = {name: each for name, each in self.defaults.items() if name in names}
-        for name in names:
-            reports = [worker.get(name, {}) for worker in self.workers.values()]
-            current = self.defaults.get(name)
-            version = _highest(reports)
-            if current is None:
-                if version is not None:
-                    self.defaults[name] = Default(version)
-                continue
-            is_over = version is not None or _are_all_retired(reports)
-            if is_over and version != current.version and now >= current.at:
-                at = now + delay_s if len(reports) > 1 else now
-                self.defaults[name] = Default(version, current.version, at)
-
-    def others(self, pid: str) -> frozenset[tuple[str, str]]:
-        """The names and versions that other workers serve or load."""
-        return frozenset(
-            (name, version)
-            for worker, reports in self.workers.items()
-            for name, versions in reports.items()
-            for version, status in versions.items()
-            if worker != pid and status != "failed"
-        )
 
 
 class Rollout:
@@ -75,6 +32,7 @@ class Rollout:
     def __init__(
         self,
         repository: Repository,
+        policies: Policies,
         shared: Path,
         *,
         pid: int | None = None,
@@ -84,6 +42,7 @@ class Rollout:
     ) -> None:
         """`shared`: a folder of all workers; `pid`, `is_alive`: of a process, by default this one."""
         self._repository = repository
+        self._policies = policies
         self._path = shared / FILE
         self._pid = str(os.getpid() if pid is None else pid)
         self._clock = clock
@@ -91,65 +50,93 @@ class Rollout:
         self._delay_s = delay_s
         self._agreement = Agreement()
         self._seen: tuple[Any, ...] = ()  # the own report and the file's signature when last read
+        self._decided_at = -1.0
 
-    async def follow(self) -> None:
-        """Report what has changed here, and take over what has been agreed. Raises OSError."""
-        report = self._repository.statuses()
+    async def follow(self) -> bool:
+        """Report what has changed here, and take over what has been agreed; whether that was possible.
+
+        Raises OSError.
+        """
+        report = self._report()
         if self._seen == (report, _signature(self._path)) and self._is_settled():
-            return
+            return True
+        if self._has_another_policy(report):
+            await asyncio.to_thread(self._policies.read)
+            report = self._report()
         with _locked(self._path.with_suffix(".lock")) as is_locked:
             if not is_locked:
-                return  # another worker is writing; this one follows at its next call
-            agreement = self._read()
-            before = asdict(agreement)
+                return False  # another worker is writing; this one follows at its next call
+            before = self._read()
+            agreement = Agreement.parse(before)
             alive = {pid: each for pid, each in agreement.workers.items() if self._is_alive(int(pid))}
             agreement.workers = alive | {self._pid: report}
-            agreement.decide(self._clock(), self._delay_s)
-            if asdict(agreement) != before:
-                self._write(agreement)
+            self._decided_at = self._clock()
+            agreement.decide(self._decided_at, self._delay_s)
+            after = agreement.pack()
+            if after != before:
+                self._write(after)
             self._seen = (report, _signature(self._path))
         self._agreement = agreement
-        self._repository.agree(agreement.defaults, agreement.others(self._pid) - _loaded(report))
+        self._repository.agree(agreement.models, agreement.others(self._pid) - _loaded(report))
+        return True
 
-    def agreed(self, name: str) -> Default | None:
-        """The agreed default of a model, as last read."""
-        return self._agreement.defaults.get(name)
+    def agreed(self, name: str) -> Agreed | None:
+        """The agreed choice of a model's versions, as last read."""
+        return self._agreement.models.get(name)
+
+    def policy(self, name: str) -> Policy | None:
+        """The policy that the agreed choice follows from."""
+        return self._agreement.policies.get(name)
+
+    def is_in_effect(self, name: str) -> bool:
+        """Whether the agreed choice holds already."""
+        agreed = self.agreed(name)
+        return agreed is not None and agreed.at <= self._clock()
+
+    def _report(self) -> Reports:
+        statuses = self._repository.statuses()
+        reports: Reports = {}
+        for name in sorted({*statuses, *self._policies.names()}):
+            policy = self._policies.get(name)
+            reports[name] = Report(statuses.get(name, {}), None if policy is None else policy.model_dump())
+        return reports
+
+    def _has_another_policy(self, report: Reports) -> bool:
+        """Whether another worker has read a policy that differs from this one's, which may be older."""
+        try:
+            agreement = Agreement.parse(self._read())
+        except OSError:
+            return False
+        return any(
+            other.policy != report[name].policy
+            for pid, reports in agreement.workers.items()
+            for name, other in reports.items()
+            if pid != self._pid and name in report
+        )
 
     def _is_settled(self) -> bool:
         """Whether nothing can follow from the death of a worker or the passing of time."""
         agreement, reports = self._agreement, list(self._agreement.workers.values())
         is_common = all(report == reports[0] for report in reports)
-        return is_common and all(default.at <= self._clock() for default in agreement.defaults.values())
+        return is_common and all(agreed.at <= self._decided_at for agreed in agreement.models.values())
 
-    def _read(self) -> Agreement:
+    def _read(self) -> bytes:
         try:
-            return Agreement.parse(self._path.read_bytes())
+            return self._path.read_bytes()
         except FileNotFoundError:
-            return Agreement()
+            return b""
 
-    def _write(self, agreement: Agreement) -> None:
+    def _write(self, text: bytes) -> None:
         new = self._path.with_suffix(".new")
-        new.write_text(json.dumps(asdict(agreement)))
+        new.write_bytes(text)
         new.replace(self._path)
-
-
-def _highest(reports: list[dict[str, str]]) -> str | None:
-    """The highest version that every worker has dealt with, that one serves, and that has not retired."""
-    versions = {version for report in reports for version in report}
-    statuses = {version: {report.get(version) for report in reports} for version in versions}
-    ready = [version for version, found in statuses.items() if "served" in found <= {"served", "failed"}]
-    return max(ready, key=int, default=None)
-
-
-def _are_all_retired(reports: list[dict[str, str]]) -> bool:
-    return all(status in ("retired", "failed") for report in reports for status in report.values())
 
 
 def _loaded(report: Reports) -> set[tuple[str, str]]:
     return {
         (name, version)
-        for name, versions in report.items()
-        for version, status in versions.items()
+        for name, each in report.items()
+        for version, status in each.versions.items()
         if status in ("served", "retired")
     }
 

@@ -17,10 +17,12 @@ from service.errors import (
     UnknownSession,
 )
 from service.manifest import Manifest, StateSpec
+from service.repository.choice import Agreed, Choice
 from service.state import StateLayout
 from tests.service.predict.parts import SUMS, Parts, run
 
 TWO = [[1.0], [2.0]]
+NONE: frozenset[tuple[str, str]] = frozenset()
 
 
 def step(**fields: Any) -> dict[str, Any]:
@@ -227,3 +229,27 @@ def test_a_model_that_needs_the_whole_sequence_has_no_sessions(changes: dict[str
         assert raised.value.pointer == "/sequences/0/session"
 
     run(body)
+
+
+def test_a_new_session_starts_on_the_canary_and_stays_there() -> None:
+    async def work() -> None:
+        parts = Parts("1", "2")
+        parts.repository.agree({"m": Agreed(Choice("1", aliases={"old": "1"}, canary="2", weight=1.0))}, NONE)
+
+        async def version(**fields: Any) -> str:
+            body = orjson.dumps({"sequences": [{"steps": [[1]], **fields.pop("item", {})}], **fields})
+            return (await parts.predictor.predict(body)).version
+
+        assert await version() == "1", "a request without a session"
+        assert await version(item={"session": "a"}) == "2"
+        assert await version(item={"session": "b"}, version="1") == "1", "a request that names its version"
+        assert await version(item={"session": "c"}, version="old") == "1", "or an alias"
+        parts.repository.agree({"m": Agreed(Choice("1", aliases={"old": "2"}))}, NONE)
+        assert [await version(item={"session": name}) for name in "abc"] == ["2", "1", "1"]
+        assert await version(item={"session": "c"}, version="old") == "1", "an alias that has moved"
+        ended = {"session": "a", "at": 2, "end": True}
+        assert [await version(item=ended) for _ in range(2)] == ["2", "2"], "a retry after the end"
+        with pytest.raises(SessionMismatch):
+            await version(item={"session": "b"}, version="2")
+
+    run(work)

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from service.engine import Batching
-from service.repository import Hardware, Loader, Reloader, Repository, Scan, Stopping, scan
+from service.repository import (
+    Hardware,
+    Loader,
+    Policies,
+    Policy,
+    Reloader,
+    Repository,
+    Scan,
+    Stopping,
+    scan,
+    write_policy,
+)
+from service.repository.choice import Agreed, Choice
 
 
 def fail() -> None:
@@ -120,4 +132,38 @@ async def test_a_faulty_new_version_is_logged_once_until_it_changes(
     for _ in range(2):
         await reloader.check()
     assert versions(repository) == [("1", False), ("2", False)]
+    await repository.stop()
+
+
+@pytest.mark.anyio
+async def test_a_model_is_unloaded_once_all_workers_agree_and_loaded_again(
+    source: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(source, tmp_path / "vowels" / "1")
+    loaded = scan(tmp_path)
+    repository = load(tmp_path)
+    policies = Policies(tmp_path)
+    now = [0.0]
+    reloader = Reloader(
+        repository, tmp_path, LOADER, loaded=loaded, stop=Stopping(grace_s=0), policies=policies,
+        every_s=5, clock=lambda: now[0],
+    )  # fmt: skip
+    write_policy(tmp_path / "vowels", Policy(unloaded=True))
+    await reloader.follow()
+    assert policies.unloaded() == frozenset(), "it is not yet time to look"
+    now[0] = 5.0
+    await reloader.follow()
+    await reloader.follow()
+    assert versions(repository) == [("1", False)], "the other workers still answer"
+    repository.agree({"vowels": Agreed(Choice(is_unloaded=True))}, frozenset())
+    (model,) = repository
+    await reloader.follow()
+    assert versions(repository) == [] and repository.statuses() == {}
+    while model.worker.is_alive:
+        await asyncio.sleep(0)
+    assert list(Repository.load(tmp_path, LOADER, unloaded=policies.unloaded())) == [], "nor at a start"
+    write_policy(tmp_path / "vowels", Policy())
+    policies.read()
+    await reloader.follow()
+    assert versions(repository) == [("1", False)], "it scans at once, whatever the time"
     await repository.stop()

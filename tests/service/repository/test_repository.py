@@ -11,7 +11,7 @@ import pytest
 from service.engine import Batching, Worker
 from service.errors import ModelLoading, StartupError, UnknownModel, UnknownVersion
 from service.repository import Hardware, Loader, Model, Repository
-from service.repository.repository import Default
+from service.repository.choice import Agreed, Choice
 from service.sessions import Binding
 from tests.service.loading import load
 
@@ -145,13 +145,13 @@ def test_a_version_that_was_never_loaded_does_not_retire() -> None:
 
 def test_an_agreed_default_changes_at_its_time_even_if_it_has_retired() -> None:
     loaded = repository(("m", "1"), ("m", "2"), ("m", "3"))
-    loaded.agree({"m": Default("2", "1", at=time.monotonic() + 3600)}, frozenset())
+    loaded.agree({"m": Agreed(Choice("2"), Choice("1"), at=time.monotonic() + 3600)}, frozenset())
     assert loaded.get("m").version == "1"
-    loaded.agree({"m": Default("2", "1", at=time.monotonic())}, frozenset())
+    loaded.agree({"m": Agreed(Choice("2"), Choice("1"), at=time.monotonic())}, frozenset())
     assert loaded.get("m").version == "2"
     loaded.retire("m", "2", now=0.0)
     assert loaded.get("m").version == "2", "until all workers agree on another one"
-    loaded.agree({"m": Default("4", "2")}, frozenset())
+    loaded.agree({"m": Agreed(Choice("4"), Choice("2"))}, frozenset())
     assert loaded.get("m").version == "3", "the agreed version could not be loaded here"
 
 
@@ -181,3 +181,51 @@ def test_it_is_alive_while_every_worker_is_and_stops_them_all() -> None:
     assert not loaded.is_alive
     asyncio.run(loaded.stop())
     assert all(worker.is_stopped for worker in workers)
+
+
+def test_an_alias_stands_wherever_a_version_can() -> None:
+    loaded = repository(("m", "1"), ("m", "2"), ("m", "3"))
+    loaded.agree({"m": Agreed(Choice("2", "2", {"production": "1"}))}, frozenset())
+    assert (loaded.get("m").version, loaded.get("m", "production").version) == ("2", "1")
+    with pytest.raises(UnknownVersion, match="no version 'staging'"):
+        loaded.get("m", "staging")
+
+
+def test_a_default_that_a_policy_waits_for_is_not_replaced_by_another_version() -> None:
+    """The highest answered in its place: a client got a version that nobody had asked for."""
+    loaded = repository(("m", "1"), ("m", "3"))
+    loaded.agree({"m": Agreed(Choice(None, "2"))}, frozenset())
+    with pytest.raises(ModelLoading, match="the default version of m is 2 by its policy, and it is not load"):
+        loaded.get("m")
+    assert loaded.get("m", "3").version == "3"
+
+
+def test_an_unloaded_model_does_not_answer() -> None:
+    loaded = repository(("m", "1"), ("n", "1"))
+    loaded.agree({"m": Agreed(Choice(is_unloaded=True))}, frozenset({("m", "1")}))
+    for version in (None, "1"):
+        with pytest.raises(UnknownModel, match="'m' is unloaded"):
+            loaded.get("m", version)
+    loaded.remove(loaded.versions("m")[0])
+    with pytest.raises(UnknownModel, match="'m' is unloaded"):
+        loaded.get("m", "1")
+
+
+def test_a_retired_version_that_a_policy_names_is_never_idle() -> None:
+    loaded = repository(("m", "1"), ("m", "2"))
+    loaded.agree({"m": Agreed(Choice("2", aliases={"old": "1"}))}, frozenset())
+    loaded.retire("m", "1", 0.0)
+    assert loaded.idle(1.0) == []
+    loaded.agree({}, frozenset())
+    assert [model.version for model in loaded.idle(1.0)] == ["1"]
+
+
+def test_new_sessions_start_on_the_canary_by_its_weight() -> None:
+    loaded = repository(("m", "1"), ("m", "2"))
+    default = loaded.get("m", "1")
+    assert loaded.get_for_session(default, "", "call") is default
+    for weight, version in ((0.0, "1"), (1.0, "2")):
+        loaded.agree({"m": Agreed(Choice("1", canary="2", weight=weight))}, frozenset())
+        assert loaded.get_for_session(default, "", "call").version == version
+    loaded.agree({"m": Agreed(Choice("1", canary="3", weight=1.0))}, frozenset())
+    assert loaded.get_for_session(default, "", "call") is default, "this worker does not have it"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import UnknownModel, UnknownVersion
+from service.repository.policy import Policies, Policy, write_policy
 from service.repository.repository import Repository
 from service.repository.rollout import Rollout
 from tests.service.repository.test_repository import model, repository
@@ -21,14 +22,19 @@ class Cluster:
         self.folder = folder
         self.now = 1000.0
         self.dead: set[int] = set()
+        self.models = folder / "models"
+        self.policies: dict[int, Policies] = {}
         self.pids = itertools.count(size + 1)
         self.workers = {pid: self.start(pid, "1") for pid in range(1, size + 1)}
         self.follow()
 
     def start(self, pid: int, *versions: str) -> tuple[Repository, Rollout]:
         loaded = repository(*(("m", version) for version in versions))
+        self.policies[pid] = Policies(self.models)
+        self.policies[pid].read()
         rollout = Rollout(
             loaded,
+            self.policies[pid],
             self.folder,
             pid=pid,
             clock=lambda: self.now,
@@ -47,7 +53,7 @@ class Cluster:
         for loaded, rollout in self.workers.values():
             agreed = rollout.agreed("m")
             if agreed is not None and agreed.at > self.now:  # the repository has the machine's own clock
-                agreed = agreed._replace(version=agreed.previous, at=0.0)
+                agreed = agreed._replace(current=agreed.previous, at=0.0)
             loaded.agree({} if agreed is None else {"m": agreed._replace(at=0.0)}, frozenset())
             chosen.append(loaded.get("m").version)
         return chosen
@@ -93,7 +99,7 @@ def test_a_deleted_default_is_replaced_in_all_workers_at_once(tmp_path: Path) ->
     cluster.now += 1
     for loaded, rollout in cluster.workers.values():
         agreed = rollout.agreed("m")
-        assert agreed is not None and agreed.version is None
+        assert agreed is not None and agreed.current.default is None
         try:
             loaded.agree({"m": agreed._replace(at=0.0)}, frozenset())
             loaded.get("m")
@@ -175,3 +181,54 @@ def test_a_client_sees_each_change_once(data: st.DataObject) -> None:
             for version in map(int, cluster.defaults()):
                 assert version >= last
                 last = version
+
+
+def test_a_policy_takes_effect_in_all_workers_at_once(tmp_path: Path) -> None:
+    """The first worker reads the file; the others see its report, and read it themselves."""
+    cluster = Cluster(tmp_path, 3)
+    for loaded, _ in cluster.workers.values():
+        loaded.add(model("m", "2"))
+    (cluster.models / "m").mkdir(parents=True)
+    write_policy(cluster.models / "m", Policy(default="1"))
+    cluster.policies[1].read()
+    cluster.follow()
+    cluster.now += 60
+    seen = [cluster.defaults()]
+    for _ in range(3):
+        cluster.follow()
+        cluster.now += 0.6
+        seen.append(cluster.defaults())
+    assert all(len(set(defaults)) == 1 for defaults in seen) and seen[-1] == ["1"] * 3
+    for pid, (_, rollout) in cluster.workers.items():
+        assert rollout.policy("m") == cluster.policies[pid].get("m") == Policy(default="1")
+        assert rollout.is_in_effect("m")
+
+
+def test_a_worker_that_starts_follows_the_policy_in_force(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, 2)
+    for loaded, _ in cluster.workers.values():
+        loaded.add(model("m", "2"))
+    (cluster.models / "m").mkdir(parents=True)
+    write_policy(cluster.models / "m", Policy(default="1"))
+    cluster.policies[1].read()
+    for _ in range(4):
+        cluster.follow()
+        cluster.now += 2
+    (cluster.models / "m" / "policy.json").write_text("{")
+    cluster.workers[9] = cluster.start(9, "1", "2")
+    cluster.follow()
+    assert cluster.defaults() == ["1", "1", "1"]
+
+
+def test_a_version_that_arrives_during_a_change_is_not_forgotten(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, 2)
+    for version in ("2", "3"):
+        for loaded, _ in cluster.workers.values():
+            loaded.add(model("m", version))
+        cluster.follow()
+        cluster.follow()
+    cluster.now += 1.5
+    cluster.follow()
+    cluster.now += 1.5
+    cluster.follow()
+    assert cluster.defaults() == ["3", "3"]
