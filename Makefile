@@ -31,8 +31,8 @@ serve: $(VENV)/.serve ## serve the models in models/ (HOST, PORT; settings from 
 test: $(VENV)/.dev ## run all tests except those that need Docker
 	$(BIN)/python -m pytest
 
-train: $(VENV)/.dev ## train models/vowels/1 again from its data
-	$(BIN)/python -m training train vowels --export models/vowels/1 --force
+train: $(VENV)/.dev ## train on UCI Japanese Vowels, and export my-models/vowels/1
+	$(BIN)/python -m training train vowels --export my-models/vowels/1
 
 lint: $(VENV)/.dev ## check format, style, types and import direction
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ Schmidhuber 1997, experiment 4; in the form of Le, Jaitly, Hinton 2015): two num
 one anywhere in each half, and the target is their sum. A constant output of 1 has a mean square error of 1/6.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -200,11 +201,21 @@ def longest_solved(adding: list[Adding], cell: str) -> Adding:
     return max(solved or results[:1], key=lambda result: result.length)
 
 
+def check_page(page: Path) -> None:
+    """Raise LagError unless the page can be written and has one marked section."""
+    text = page.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise LagError(
+            f"{page}: expected the lines {BEGIN.strip()} and {END.strip()}, once each, in this order"
+        )
+    if not os.access(page, os.W_OK):
+        raise LagError(f"{page}: cannot be written")
+
+
 def write_page(page: Path, lags: Lags) -> None:
     """Replace the marked section of a page by the tables. Raises LagError."""
+    check_page(page)
     text = page.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise LagError(f"{page}: expected the lines {BEGIN.strip()} and {END.strip()}, once each")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     page.write_text(f"{before}{BEGIN}{write(lags)}{END}{after}")

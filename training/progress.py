@@ -8,14 +8,10 @@ from typing import Any
 
 import click
 import lightning.pytorch as pl
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 HISTORY_FILE = "metrics.csv"
 
@@ -57,23 +53,47 @@ class History(pl.Callback):
 
 def _summary(trainer: pl.Trainer) -> str:
     metrics = trainer.callback_metrics
-    shown = {"loss": "train_loss"}
-    shown |= {key.replace("validation_", "val "): key for key in metrics if key.startswith("validation_")}
-    return "  ".join(f"{name} {float(metrics[key]):.4f}" for name, key in shown.items() if key in metrics)
+    shown = {"loss": "train_loss", "val loss": "validation_loss"}
+    others = (key for key in metrics if key.startswith("validation_") and key != "validation_loss")
+    shown |= {key.removeprefix("validation_"): key for key in others}  # of the validation part too
+    return "  ".join(f"{name} {_short(float(metrics[key]))}" for name, key in shown.items() if key in metrics)
+
+
+def _short(value: float) -> str:
+    """Four decimals, or three digits of a large number: at most eight characters."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    """`48 s`, `3:05` or `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+class _Left(ProgressColumn):
+    """The time left until the last possible epoch, as short as it can be."""
+
+    def render(self, task: Task) -> Text:
+        """`left 3:05`, or nothing before the first epoch has ended."""
+        remaining = task.time_remaining
+        return Text("" if remaining is None else f"left {_duration(remaining)}", no_wrap=True)
 
 
 class ProgressBar(pl.Callback):
     """A bar over all epochs with loss, metric and the time left until the last possible epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
+        # One line of 80 columns: the bar shrinks to nothing before the numbers are cut.
         self._bar = Progress(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(),
+            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
             TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            _Left(table_column=Column(no_wrap=True)),
+            expand=True,
+            console=console,
         )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
@@ -115,7 +135,7 @@ class ProgressLines(pl.Callback):
         """Print the line."""
         done, most = trainer.current_epoch + 1, trainer.max_epochs or 0
         pace = (time.perf_counter() - self._started_at) / (done - self._first)
-        click.echo(f"epoch {done}/{most}  {_summary(trainer)}  left {pace * (most - done):.0f} s")
+        click.echo(f"epoch {done}/{most}  {_summary(trainer)}  left {_duration(pace * (most - done))}")
 
 
 def progress(*, is_terminal: bool | None = None) -> pl.Callback:

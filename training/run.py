@@ -53,9 +53,11 @@ class Run:
 def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     """Train into a folder, or resume an interrupted run; None in DDP's helper processes.
 
-    `force` replaces a finished run, or one with another configuration. Raises RunError, FetchError,
-    CellError, DeviceError, Interrupted.
+    A finished run with the same configuration is read, and not trained again. `force` replaces a finished
+    run, or one with another configuration. Raises RunError, FetchError, CellError, DeviceError, Interrupted.
     """
+    if is_finished(folder) and not force and _is_of(config, folder):
+        return read(folder)
     loop.check_devices(config)
     loaded = data.load_for(config)
     network = loop.new_network(config, loaded)
@@ -141,15 +143,21 @@ def _prepare(config: Config, folder: Path, *, force: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / CONFIG_FILE).is_file():
             raise RunError(f"{folder} is not empty, and not a run folder")
-        is_same = (folder / CONFIG_FILE).read_text() == config.model_dump_json(indent=1) + "\n"
-        if is_same and not is_finished(folder):
+        if _is_of(config, folder) and not is_finished(folder):
             return
         if not force:
-            why = "is finished" if is_same else "was started with other options"
-            raise RunError(f"the run in {folder} {why}; --force trains it anew, --out names another folder")
+            raise RunError(
+                f"the run in {folder} was started with other options; --force trains it anew, --out names "
+                "another folder"
+            )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config.write(folder)
+
+
+def _is_of(config: Config, folder: Path) -> bool:
+    path = folder / CONFIG_FILE
+    return path.is_file() and path.read_text() == config.model_dump_json(indent=1) + "\n"
 
 
 def _metrics(rows: list[Row], best: Row, scores: Scores, seconds: float) -> dict[str, float]:

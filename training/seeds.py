@@ -15,9 +15,7 @@ def train_seeds(config: Config, folder: Path, *, count: int, force: bool = False
     """Train `count` seeds, starting with the configuration's, each in its own folder; skip finished runs."""
     rows: Table = []
     for seed in range(config.seed, config.seed + count):
-        seeded, place = config.model_copy(update={"seed": seed}), folder / f"seed-{seed}"
-        is_done = not force and run.is_finished(place) and Config.read(place) == seeded
-        done = run.read(place) if is_done else run.train(seeded, place, force=force)
+        done = run.train(config.model_copy(update={"seed": seed}), folder / f"seed-{seed}", force=force)
         assert done is not None, "several seeds train in one process"
         rows.append({"seed": seed, **{name: done.metrics[name] for name in _columns(done)}})
     _write(rows, folder)

@@ -43,7 +43,7 @@ class Walk:
         get, train, serve, *_ = COMMANDS
         self.downloaded = shell(get, folder)
         self.trained = shell(train.rstrip() + SHORT, folder)
-        assert serve == "cellgate serve --models-dir models\n"
+        assert serve == "cellgate serve --models-dir my-models\n"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
 
 @pytest.fixture(scope="module")
 def parking(walk: Walk) -> Iterator[httpx.Client]:
-    with running(walk.folder, models_dir=str(walk.folder / "models")) as server:
+    with running(walk.folder, models_dir=str(walk.folder / "my-models")) as server:
         yield from client_of(server)
 
 
@@ -79,7 +79,7 @@ def test_the_file_and_the_interpretation_of_its_columns_are_as_shown(walk: Walk)
     assert walk.downloaded.endswith(head)
     for line in columns.splitlines():
         assert line.removesuffix("…") in walk.trained
-    assert "models/parking/1: exported" in walk.trained
+    assert "my-models/parking/1: exported" in walk.trained
 
 
 def test_the_requests_are_answered_and_the_session_remembers(parking: httpx.Client) -> None:
@@ -104,7 +104,7 @@ def test_a_run_is_evaluated_from_any_folder_and_names_its_versions(walk: Walk, t
     readme = (run / "README.md").read_text()
     assert f"--data {(walk.folder / 'hourly_parking.csv').resolve()} " in readme
     assert re.search(r"Made with python [\d.]+, torch [\d.]+", readme)
-    provenance = Manifest.read(walk.folder / "models" / "parking" / "1").provenance
+    provenance = Manifest.read(walk.folder / "my-models" / "parking" / "1").provenance
     assert provenance is not None
     assert "--data hourly_parking.csv --target" in provenance.command, (
         "a served model must not name local folders"

@@ -60,6 +60,34 @@ def test_the_command_replaces_the_marked_section(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"page.md", "lag.json", "lag.png", "adding.png"}
 
 
+def test_without_a_page_the_tables_go_to_a_folder_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replaced a section of docs/lstm.md without having been told to."""
+    monkeypatch.chdir(tmp_path)
+    words = ["lag", "--length", "4", "--length", "4", "--updates", "1", "--steps", "5", "--hidden", "4"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("4 steps") == len(lag.CELLS), "each length once"
+    written = {path.name for path in (tmp_path / "runs" / "lag").iterdir()}
+    assert written == {"lag.md", "lag.json", "lag.png", "adding.png"}
+
+
+@pytest.mark.parametrize("where", ["--page", "--out"])
+def test_where_the_result_goes_is_checked_before_it_is_computed(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_: object, **__: object) -> lag.Lags:
+        raise AssertionError("it computed")
+
+    monkeypatch.setattr(lag, "measure", measure)
+    path = tmp_path / "page.md"
+    path.write_text("nothing here")
+    result = CliRunner().invoke(main, ["lag", where, str(path if where == "--page" else path / "below")])
+    assert result.exit_code == 1, result.output
+    assert str(path) in result.output
+
+
 def test_a_page_without_marks_is_not_changed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing here")

@@ -1,6 +1,8 @@
 """Progress: a row for each epoch, in the file and in the checkpoint; a bar or lines."""
 
 import csv
+import io
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +11,21 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import pytest
 import torch
+from rich.console import Console
+from rich.progress import ProgressSample
 
 from training import loop
 from training.config import Config
 from training.data.dataset import DataSet
-from training.progress import HISTORY_FILE, History, ProgressBar, ProgressLines, progress
+from training.progress import (
+    HISTORY_FILE,
+    History,
+    ProgressBar,
+    ProgressLines,
+    _duration,
+    _summary,
+    progress,
+)
 
 MODULE = cast(pl.LightningModule, None)
 METRICS = {
@@ -81,7 +93,7 @@ def test_lines_have_the_metrics_and_the_time_left(capsys: pytest.CaptureFixture[
     lines.on_train_start(trainer_at(0), MODULE)
     run_epochs(lines, range(4))
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].startswith("epoch 1/4  loss 0.5000  val loss 0.2500  val accuracy 1.0000  left ")
+    assert shown[0].startswith("epoch 1/4  loss 0.5000  val loss 0.2500  accuracy 1.0000  left ")
     assert shown[-1].endswith("left 0 s")
 
 
@@ -97,11 +109,37 @@ def test_the_bar_starts_at_the_current_epoch_and_shows_the_metrics() -> None:
     bar.on_train_start(trainer_at(1), MODULE)
     try:
         run_epochs(bar, range(1, 3))
-        assert bar.text == "loss 0.5000  val loss 0.2500  val accuracy 1.0000"
+        assert bar.text == "loss 0.5000  val loss 0.2500  accuracy 1.0000"
         [task] = bar._bar.tasks
         assert (task.completed, task.total) == (3, 4)
     finally:
         bar.on_train_end(trainer_at(3), MODULE)
+
+
+@pytest.mark.parametrize("done", [1, 2, 999])
+def test_the_bar_fits_80_columns_with_the_total_and_the_time_left(done: int) -> None:
+    """It was 120 columns wide: on a terminal of 80 the metrics and the time left were cut."""
+    screen = io.StringIO()
+    bar = ProgressBar(Console(file=screen, width=80, force_terminal=True))
+    trainer = trainer_at(0, max_epochs=1000, train_loss=12345.6)
+    bar.on_train_start(trainer, MODULE)
+    [task] = bar._bar.tasks
+    bar._bar.update(task.id, completed=done, description=_summary(trainer))
+    task._progress.clear()
+    task._progress.extend([ProgressSample(0.0, 1), ProgressSample(20.0, 1)])  # 20 s an epoch: hours are left
+    bar.on_train_end(trainer, MODULE)
+    line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()[-1].split("\r")[-1]
+    assert len(line) <= 80
+    assert line.startswith(f"epoch {done}/1000 ")
+    assert "loss 1.23e+04  val loss 0.2500  accuracy 1.0000 left " in line
+    assert line.rstrip()[-1].isdigit() or line.rstrip().endswith(" s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (3599, "59:59"), (36_001, "10:00:01")]
+)
+def test_a_duration_is_short(seconds: float, text: str) -> None:
+    assert _duration(seconds) == text
 
 
 def test_the_bar_is_stopped_by_an_exception() -> None:

@@ -49,7 +49,7 @@ def test_every_data_set_has_its_scores_and_its_command_in_the_documents() -> Non
 
 def test_the_committed_descriptions_are_those_of_the_data_sets() -> None:
     for scored in scores.read(DOCS / "scores.json").sets:
-        assert scored.about == data.about(scored.name), "cellgate-train scores RUNS --out docs --keep"
+        assert scored.about == data.about(scored.name), "cellgate-train scores RUNS --out docs"
 
 
 @pytest.mark.parametrize("name", ["vowels", "moby_subwords"])
@@ -101,13 +101,14 @@ def test_data_sets_without_runs_keep_their_scores_and_are_renewed(
     own = stale.model_copy(update={"name": "a user's table"})
     before = scores.Scores(sets=[stale, own, committed["vowels"]])
     (tmp_path / "scores.json").write_text(before.model_dump_json())
-    assert "3 data sets" in call("scores", trained[0], "--out", tmp_path, "--keep")
+    assert "3 data sets" in call("scores", trained[0], "--out", tmp_path)
     after = scores.read(tmp_path / "scores.json").sets
     assert after[0] == own
     assert after[1].model_copy(update={"baselines": digits.baselines}) == digits
     assert after[1].baselines["nearest by DTW"] == digits.baselines["nearest by DTW"]
     assert len(after[2].seeds) == 2, "there are runs of it"
-    assert CliRunner().invoke(main, ["scores", str(tmp_path), "--again", "--keep"]).exit_code == 2
+    assert "1 data sets" in call("scores", trained[0], "--out", tmp_path, "--only")
+    assert CliRunner().invoke(main, ["scores", str(tmp_path), "--again", "--only"]).exit_code == 2
 
 
 def test_runs_become_a_page_with_baselines_and_a_picture(trained: tuple[Path, Table], tmp_path: Path) -> None:

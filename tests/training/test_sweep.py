@@ -1,6 +1,7 @@
 """A sweep: parses its space, ranks by validation loss, and resumes."""
 
 import csv
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,11 @@ def test_the_command_names_the_best_and_draws_a_picture(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*map(str, words), "--try", "epochs=1,2"])
     assert result.exit_code == 0, result.output
     assert "trial 2/2  hidden " in result.output
-    assert "cellgate-train train vowels --hidden" in result.output
+    command = result.output.splitlines()[-1]
+    assert command.startswith("cellgate-train train vowels --hidden")
+    trained = CliRunner().invoke(main, shlex.split(command)[1:])
+    assert trained.exit_code == 0, "runs/vowels may hold another run: the command names a folder"
+    assert (tmp_path / "best" / "metrics.json").is_file()
     assert (tmp_path / "sweep.png").stat().st_size > 1000
     with (tmp_path / "sweep.csv").open() as file:
         losses = [float(row["validation_loss"]) for row in csv.DictReader(file)]

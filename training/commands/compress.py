@@ -16,6 +16,7 @@ from training.commands.run_folder import finished_run
 if TYPE_CHECKING:
     from training.compress import Report
 
+OWN_MODELS = Path("my-models")  # not models/, which is committed
 Share = click.FloatRange(0, 1, max_open=True)
 
 
@@ -47,7 +48,7 @@ Share = click.FloatRange(0, 1, max_open=True)
 @click.option(
     "--to",
     type=click.Path(path_type=Path),
-    help="The version folder.  [default: the next version of the exported model, or of models/DATA]",
+    help="The version folder.  [default: the next version of the exported model, or of my-models/DATA]",
 )
 @click.option(
     "--report",
@@ -74,7 +75,7 @@ def compress(
     \b
     cellgate-train compress vowels --quantize int8
     cellgate-train compress vowels --prune 0.5 --quantize fp16
-    cellgate-train compress runs/vowels --units 0.5 --epochs 30 --to models/vowels/3
+    cellgate-train compress runs/vowels --units 0.5 --epochs 30 --to my-models/vowels/3
     """
     folder = finished_run(name)
     with reported_errors():
@@ -85,7 +86,7 @@ def compress(
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         done = run.read(folder)
-        to = to or _next_version(exported_model(folder) or Path("models") / done.data.name)
+        to = to or _next_version(exported_model(folder) or OWN_MODELS / done.data.name)
         plan = compressor.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]
         options = f"--units {units:g} --prune {prune:g} --quantize {bits} --epochs {epochs}"
         trained = f"{run.command(done.config, is_public=True)} --out {folder}"

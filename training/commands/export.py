@@ -33,7 +33,7 @@ def export(folder: Path, run_folder: Path | None, is_random: bool, force: bool, 
     """Write DIR/model.onnx and DIR/model.json, checked against PyTorch.
 
     \b
-    cellgate-train export models/vowels/2 --run runs/vowels
+    cellgate-train export my-models/vowels/2 --run runs/vowels
     cellgate-train export /tmp/models/big/1 --random --hidden 512 --layers 2
     """
     if is_random == (run_folder is not None):

@@ -9,6 +9,7 @@ import click
 from rich.progress import track
 
 from training.commands.errors import reported_errors
+from training.commands.run_folder import check_writable
 
 if TYPE_CHECKING:
     from training.lag import Adding
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 @click.option(
     "--page",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    default="docs/lstm.md",
+    help="Replace the marked section of this page, and write the pictures and lag.json beside it.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="runs/lag",
     show_default=True,
-    help="The page whose marked section is replaced; the pictures and lag.json are written beside it.",
+    help="Without --page: the folder of lag.md, lag.json and the pictures.",
 )
 @click.option("--length", "lengths", type=click.IntRange(2), multiple=True, help="[default: 25 50 100 200]")
 @click.option(
@@ -34,13 +40,16 @@ if TYPE_CHECKING:
     help="Longest lag of the gradients.",
 )
 @click.option("--hidden", type=click.IntRange(1), default=64, show_default=True, help="Units of a layer.")
-def lag(page: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: int) -> None:
+def lag(
+    page: Path | None, out: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: int
+) -> None:
     """Measure how far back each cell can learn from: its gradient by lag, and the adding problem.
 
     \b
     cellgate-train lag
-    cellgate-train lag --length 25 --length 50 --updates 500 --page page.md
+    cellgate-train lag --length 25 --length 50 --updates 500 --out runs/lag-short
     """
+    folder = page.parent if page else out
     with reported_errors():
         import torch
 
@@ -48,11 +57,20 @@ def lag(page: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: 
         from training.figures import draw_adding, draw_lags
 
         torch.set_num_threads(1)
+        if page:
+            lags.check_page(page)
+        check_writable(folder)
         result = lags.measure(
-            lengths or (25, 50, 100, 200), updates=updates, steps=steps, hidden=hidden, track=_show_progress
+            tuple(sorted(set(lengths))) or (25, 50, 100, 200),
+            updates=updates,
+            steps=steps,
+            hidden=hidden,
+            track=_show_progress,
         )
-        lags.write_page(page, result)
-        folder = page.parent
+        if page:
+            lags.write_page(page, result)
+        else:
+            (folder / "lag.md").write_text(lags.write(result))
         (folder / "lag.json").write_text(result.model_dump_json(indent=1) + "\n")
         untrained = {lags.name_of(one): one.norms for one in result.gradients}
         solved = [lags.longest_solved(result.adding, cell) for cell in lags.CELLS]
@@ -65,7 +83,7 @@ def lag(page: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: 
             cell: {one.length: one.error for one in result.adding if one.cell == cell} for cell in lags.CELLS
         }
         draw_adding(by_cell, chance=lags.CHANCE, solved=lags.SOLVED, path=folder / "adding.png")
-    click.echo(f"{page}: the tables; {folder}: lag.json, lag.png, adding.png")
+    click.echo(f"{page or folder / 'lag.md'}: the tables; {folder}: lag.json, lag.png, adding.png")
 
 
 def _show_progress(rows: "Iterable[Adding]", count: int) -> "Iterable[Adding]":

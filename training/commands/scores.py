@@ -12,35 +12,35 @@ from training.commands.errors import reported_errors
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default="docs",
-    show_default=True,
-    help="The folder of scores.md, scores.png and scores.json.",
+    help="The folder of scores.md, scores.png and scores.json.  [default: RUNS]",
 )
 @click.option("--again", is_flag=True, help="Write the page from the existing scores.json; read no runs.")
-@click.option(
-    "--keep",
-    is_flag=True,
-    help="Keep the scores of data sets without runs in RUNS, and renew their baselines, published scores and "
-    "descriptions.",
-)
-def scores(runs: Path, out: Path, again: bool, keep: bool) -> None:
+@click.option("--only", is_flag=True, help="Drop the scores of data sets without runs in RUNS.")
+def scores(runs: Path, out: Path | None, again: bool, only: bool) -> None:
     """Collect the seeds of every data set in RUNS, and write them beside baselines and published scores.
+
+    Data sets without runs in RUNS keep their scores in scores.json; their baselines, published scores and
+    descriptions are renewed.
 
     \b
     cellgate-train train vowels --seeds 5 --out runs/vowels
     cellgate-train train air --seeds 5 --out runs/air
-    cellgate-train scores runs --out docs
-    cellgate-train scores new-runs --out docs --keep
+    cellgate-train scores runs
+    cellgate-train scores new-runs --out docs
     """
-    if again and keep:
-        raise click.UsageError("--again reads no runs, so --keep has no effect")
+    if again and only:
+        raise click.UsageError("--again reads no runs, so --only has no effect")
+    out = out or runs
     with reported_errors():
         from training import scores as page
         from training.figures import draw_scores
 
         path = out / "scores.json"
-        before = page.read(path) if again or keep else None
-        result = before if again and before else page.collect(runs, earlier=before)
+        if again:
+            result = page.read(path)
+        else:
+            keeps = path.exists() and not only
+            result = page.collect(runs, earlier=page.read(path) if keeps else None)
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(result.model_dump_json(indent=1) + "\n")
         (out / "scores.md").write_text(page.write(result))

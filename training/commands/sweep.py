@@ -1,6 +1,7 @@
 """`cellgate-train sweep`."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,8 @@ def sweep(
         _show(order, list(space))
         from training import run
 
-        click.echo(f"{folder}: sweep.csv, sweep.png. The best recipe:\n{run.command(best.config)}")
+        click.echo(f"{folder}: sweep.csv, sweep.png. The best recipe:")
+        click.echo(f"{run.command(best.config)} --out {shlex.quote(str(folder / 'best'))}")
 
 
 def _run_all(trials: "Iterator[Trial]", count: int) -> "list[Trial]":

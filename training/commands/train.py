@@ -73,7 +73,7 @@ def train(
     cellgate-train train vowels --recipe article --out runs/article
     cellgate-train train vowels --seeds 5 --out runs/five
     cellgate-train train vowels --devices 2 --accelerator cpu
-    cellgate-train train vowels --export models/vowels/1 --force
+    cellgate-train train vowels --export my-models/vowels/1
     cellgate-train train --data my.csv --id-column patient --time-column day --target outcome
     """
     with reported_errors():
@@ -91,7 +91,12 @@ def train(
         if seeds:
             _show_seeds(seed_table.train_seeds(config, folder, count=seeds, force=force))
             return
+        was_finished = run.is_finished(folder) and not force
+        if export_to and export_to.exists() and not (force or was_finished):
+            raise FileExistsError(f"{export_to} exists; --force replaces it")  # before the training
         done = run.train(config, folder, force=force)
+        if was_finished:
+            click.echo(f"{folder} is finished; --force trains it again")
         if done is None:  # a helper process of DDP
             return
         click.echo(

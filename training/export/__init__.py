@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from service.manifest import GRAPH_FILE, Manifest
+from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from training.data.dataset import DataSet, Split
 from training.export import parity
 from training.export.manifest import describe
@@ -32,15 +32,18 @@ def export(
 ) -> Manifest:
     """Write `model.onnx` and `model.json` into `folder`; return the manifest.
 
-    Raises FileExistsError unless `force`, and ParityError; in both cases nothing is written.
+    Raises FileExistsError unless `force`, or the folder holds the same version, and ParityError; in both
+    cases nothing is written.
     """
-    if folder.exists() and not force:
-        raise FileExistsError(f"{folder} exists; --force replaces it")
     network = network.cpu().eval()
     graph = write_graph(network).SerializeToString()
     errors = parity.check(graph, network, data.test)
     manifest = describe(network, data, metrics=metrics, parity=errors, command=command, seed=seed)
     manifest = _keep_date(manifest, graph, folder)
+    if folder.exists() and not force:
+        if not (folder / MANIFEST_FILE).is_file() or Manifest.read(folder) != manifest:
+            raise FileExistsError(f"{folder} exists; --force replaces it")
+        return manifest
     write_version(folder, graph, manifest)
     return manifest
 

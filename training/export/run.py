@@ -13,7 +13,8 @@ EXPORT_FILE = "export.json"  # in a run folder: the folder of its latest export
 def export_run(done: run.Run, folder: Path, *, force: bool = False) -> Manifest:
     """Export a finished run into `folder`, and record that in the run folder.
 
-    Raises FileExistsError unless `force`, and ParityError; in both cases nothing is written.
+    Raises FileExistsError unless `force` or the folder holds the same version, and ParityError; in both cases
+    nothing is written.
     """
     manifest = export(
         done.network,

@@ -25,8 +25,16 @@ def test_help_shows_examples(command: list[str]) -> None:
     assert f"\n  cellgate-train {' '.join(command)}" in result.output
 
 
-def test_help_imports_no_torch() -> None:
-    code = "import sys, training.__main__; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+@pytest.mark.parametrize("command", [["--help"], ["train", "--help"]])
+def test_help_imports_no_torch(command: list[str]) -> None:
+    code = f"""
+import sys
+from click.testing import CliRunner
+from training.__main__ import main
+result = CliRunner().invoke(main, {command})
+assert result.exit_code == 0, result.output
+sys.exit("torch" in sys.modules or "matplotlib" in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -58,7 +66,7 @@ def test_train_prints_lines_and_exports(tmp_path: Path) -> None:
     result = call("train", "vowels", *map(str, options), "--out", out, "--export", folder)
     assert result.exit_code == 0, result.output
     assert "epoch 2/2  loss " in result.output
-    assert "val accuracy" in result.output
+    assert "  accuracy " in result.output
     assert "left 0 s" in result.output
     assert "epoch 2 of 2 kept, test accuracy" in result.output
     manifest = Manifest.read(folder)
@@ -92,9 +100,67 @@ def test_export_writes_a_run(finished: Run, tmp_path: Path) -> None:
     assert "differ by at most" in result.output
     assert "(tolerance 1e-05" in result.output
     assert Manifest.read(tmp_path / "1").metrics == finished.test_metrics()
+    before = (tmp_path / "1" / "model.json").stat().st_mtime_ns
     again = call("export", tmp_path / "1", "--run", finished.folder)
-    assert again.exit_code == 1
-    assert "--force replaces it" in again.output
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "1" / "model.json").stat().st_mtime_ns == before
+    (tmp_path / "1" / "model.json").write_text((tmp_path / "1" / "model.json").read_text() + " ")
+    assert call("export", tmp_path / "1", "--run", finished.folder).exit_code == 0, "the same manifest"
+    changed = Manifest.read(tmp_path / "1").model_copy(update={"description": "ours"})
+    changed.write(tmp_path / "1")
+    refused = call("export", tmp_path / "1", "--run", finished.folder)
+    assert refused.exit_code == 1
+    assert "--force replaces it" in refused.output
+    assert Manifest.read(tmp_path / "1") == changed
+
+
+def test_the_same_command_twice_trains_once(tmp_path: Path) -> None:
+    words = ["train", "vowels", "--hidden", "4", "--epochs", "1", "--out", str(tmp_path / "run")]
+    first = call(*words, "--export", tmp_path / "1")
+    assert first.exit_code == 0, first.output
+    weights = (tmp_path / "run" / "weights.pt").stat().st_mtime_ns
+    second = call(*words, "--export", tmp_path / "1")
+    assert second.exit_code == 0, second.output
+    assert "is finished; --force trains it again" in second.output
+    assert (tmp_path / "run" / "weights.pt").stat().st_mtime_ns == weights
+
+
+def test_an_export_folder_that_exists_is_refused_before_the_training(tmp_path: Path) -> None:
+    """The training of hours once ended with this error."""
+    (tmp_path / "1").mkdir()
+    result = call("train", "vowels", "--out", tmp_path / "run", "--export", tmp_path / "1")
+    assert result.exit_code == 1
+    assert "--force replaces it" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("package", ["rich", "polars", "torch", "lightning"])
+def test_a_missing_package_is_one_line_that_names_the_extra(package: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from training.__main__ import main; main()"
+    words = ["train", "vowels", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    *_, last = done.stderr.splitlines()
+    assert last.startswith(f"Error: cellgate-train needs {package}, which is not installed. In a clone: pip")
+
+
+def test_a_command_says_at_once_that_it_loads_torch(tmp_path: Path) -> None:
+    """PyTorch takes seconds to load, and the screen stayed empty."""
+    code = """
+import click, sys
+from click.testing import CliRunner
+from training.__main__ import main
+
+class Loading(Exception): pass
+def echo(text, err=False):
+    assert "torch" not in sys.modules and text.startswith("loading PyTorch"), text
+    raise Loading
+click.echo = echo
+assert isinstance(CliRunner().invoke(main, ["train", "vowels"]).exception, Loading)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_export_makes_random_models_of_any_size(tmp_path: Path) -> None:

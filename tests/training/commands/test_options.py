@@ -41,7 +41,10 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 
 def test_every_option_has_a_help_text() -> None:
     """`--accelerator` and `--split` list their values."""
-    for name, command in main.commands.items():
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
         for option in command.params:
             if isinstance(option, click.Option) and not isinstance(option.type, click.Choice):
                 assert option.help, f"{name} {option.name}"
@@ -185,7 +188,7 @@ def test_the_next_version_is_after_the_highest(versions: list[str], expected: st
         (("explain", "nowhere", "x.json", "--test", "1"), "give either SEQUENCE or --test"),
         (("export", "d"), "give either --run or --random"),
         (("export", "d", "--random", "--run", "r"), "give either --run or --random"),
-        (("scores", ".", "--again", "--keep"), "--keep has no effect"),
+        (("scores", ".", "--again", "--only"), "--only has no effect"),
         (("sweep", "vowels"), "nothing to try; for example: --try hidden=32,64,128"),
         (("train", "vowels", "--seeds", "2", "--devices", "2"), "--seeds cannot be combined with"),
         (("compress", "nowhere"), "runs/nowhere holds no finished run"),
