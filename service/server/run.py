@@ -13,10 +13,12 @@ from uvicorn.config import STARTUP_FAILURE
 from service.engine import CPU, choose_provider
 from service.http import CellgateProtocol
 from service.logs import configure
-from service.parts import create_clock, create_store, tenants_of
+from service.metrics import Metrics
+from service.parts import create_clock, create_store, metrics_of, tenants_of
 from service.repository import check_folders, check_policies
 from service.server.closing import ClosingServer
 from service.server.folder import shared_folder
+from service.server.metrics_port import metrics_port
 from service.server.process import ignore_signals
 from service.server.sockets import WorkerSocket, connections_within, log_address
 from service.server.supervisor import Supervisor
@@ -60,7 +62,9 @@ def run(settings: Settings) -> None:
         ", which share cores" if settings.shares_cores and provider == CPU else "",
     )
     with shared_folder() as folder:
-        status = _serve(settings, folder)
+        metrics = metrics_of(folder)  # with those of the workers
+        with metrics_port(settings, metrics):
+            status = _serve(settings, folder, metrics)
     if status:
         logger.error("stopped with exit status %d", status)
         sys.exit(status)
@@ -103,7 +107,7 @@ def _uvicorn_config(settings: Settings, shared: Path) -> uvicorn.Config:
     )
 
 
-def _serve(settings: Settings, shared: Path) -> int:
+def _serve(settings: Settings, shared: Path, metrics: Metrics) -> int:
     """Serve until a signal stops it; the exit status."""
     config = _uvicorn_config(settings, shared)
     address = WorkerSocket.reserve(settings.host, settings.port)
@@ -115,6 +119,7 @@ def _serve(settings: Settings, shared: Path) -> int:
             stop_s=settings.drain_s + CLOSE_S + STOP_S,
             shared=shared,
             hang_s=settings.worker_hang_s,
+            count_death=lambda cause: metrics.worker_deaths.labels(cause).add(),
         )
         supervisor.run()
         return supervisor.exit_status

@@ -47,13 +47,19 @@ class Supervisor(Multiprocess):
         hang_s: float,
         create_process: Callable[[Config, list[socket]], Process] = WorkerProcess,
         clock: Callable[[], float] = time.monotonic,
+        count_death: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`shared`: the folder of the workers' beats; `hang_s`: 0 = a worker may hang or be stopped."""
+        """`shared`: the folder of the workers' beats; `hang_s`: 0 = a worker may hang or be stopped.
+
+        `count_death`: called with "died" or "hung" for each worker that is replaced.
+        """
         super().__init__(config, sockets)
         ignore_signals()
         self.exit_status = 0
         self._create_process = create_process
         self._clock = clock
+        self._count_death = count_death
+        self._hung: set[int | None] = set()  # process ids
         self._stop_s = stop_s
         self._shared = shared
         self._hang_s = hang_s
@@ -129,6 +135,7 @@ class Supervisor(Multiprocess):
                     if process.pid in self._started and not self._hang_s:
                         return False
                     logger.warning("worker %d has not answered within %g s", process.pid, patience_s)
+                    self._hung.add(process.pid)
                     return None
             if death in events:
                 return None
@@ -136,6 +143,7 @@ class Supervisor(Multiprocess):
             is_serving = bool(pipe.recv())
             self._pinged.discard(process.pid)
             if self._hangs(process):
+                self._hung.add(process.pid)
                 return None
             if is_serving:
                 self._served.add(process.pid)
@@ -163,6 +171,7 @@ class Supervisor(Multiprocess):
     def _forget(self, pid: int | None) -> None:
         """A process has ended; another one may get its id."""
         self._pinged.discard(pid)
+        self._hung.discard(pid)
         if pid is not None:
             self._pulses.pop(pid, None)
             forget_beat(self._shared, pid)
@@ -176,6 +185,7 @@ class Supervisor(Multiprocess):
         old = self.processes[place]
         old.kill()
         old.process.join()
+        has_hung = old.pid in self._hung
         self._forget(old.pid)
         if old.pid not in self._served:
             has_refused = old.exitcode is not None and old.exitcode > 0  # not ended by a signal
@@ -183,6 +193,7 @@ class Supervisor(Multiprocess):
                 return False
             if self._must_wait(old):
                 return True
+        self._count_death("hung" if has_hung else "died")
         self.processes[place] = new = self._create_process(self.config, self.sockets)
         new.start()
         logger.warning("worker %d died (%s): replaced by %d", old.pid, _cause(old), new.pid)

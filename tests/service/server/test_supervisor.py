@@ -98,6 +98,7 @@ class Bench:
     clock: Clock
     failing: list[bool]  # while not empty, workers fail to start
     shared: Path
+    deaths: list[str]  # their causes
 
     def beat(self, worker: FakeProcess, count: int) -> None:
         """The event loop of a worker has turned."""
@@ -129,11 +130,19 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         return workers[-1]
 
     address = WorkerSocket.reserve("127.0.0.1", 0)
+    deaths: list[str] = []
     supervisor = Supervisor(
-        config, [address], stop_s=5, shared=tmp_path, hang_s=8, create_process=create, clock=clock
+        config,
+        [address],
+        stop_s=5,
+        shared=tmp_path,
+        hang_s=8,
+        create_process=create,
+        clock=clock,
+        count_death=deaths.append,
     )
     supervisor.init_processes()
-    yield Bench(supervisor, workers, clock, failing, tmp_path)
+    yield Bench(supervisor, workers, clock, failing, tmp_path, deaths)
     address.close()
     for number, handler in handlers.items():
         if handler is not None:
@@ -159,6 +168,7 @@ def test_a_worker_that_dies_is_replaced(bench: Bench, caplog: pytest.LogCaptureF
     assert bench.pids == [102, 101]
     assert bench.workers[2].started
     assert "worker 100 died (SIGKILL): replaced by 102" in caplog.text
+    assert bench.deaths == ["died"]
 
 
 def test_a_worker_that_hangs_is_killed_and_replaced(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,6 +178,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced(bench: Bench, caplog: pytest
     bench.check()
     assert bench.workers[0].signals == ["KILL"] and bench.pids == [102, 101]
     assert "worker 100 has not answered within 1 s" in caplog.text
+    assert bench.deaths == ["hung"]
 
 
 def test_a_worker_whose_event_loop_does_not_turn_is_killed(
@@ -181,6 +192,7 @@ def test_a_worker_whose_event_loop_does_not_turn_is_killed(
         bench.clock.now += 0.6
     assert bench.workers[0].signals == ["KILL"] and bench.pids == [102, 101]
     assert "worker 100: its event loop has not turned for 8 s" in caplog.text
+    assert bench.deaths == ["hung"]
     assert not (bench.shared / "beat-100").exists(), "another process may get its id"
 
 
