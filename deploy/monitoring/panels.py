@@ -157,7 +157,7 @@ ROWS = (
                 "short",
                 (
                     Query(
-                        "count by (model, version, status) (cellgate_model_info)",
+                        "count by (model, version, status) (cellgate_model_info == 1)",
                         "{{model}} {{version}} {{status}}",
                     ),
                 ),

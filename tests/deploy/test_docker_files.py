@@ -89,11 +89,13 @@ def test_every_service_is_confined(compose: dict[str, Any]) -> None:
         assert "privileged" not in service, name
 
 
-def test_only_the_server_and_nginx_are_published_and_on_loopback(compose: dict[str, Any]) -> None:
+def test_published_ports_are_on_loopback(compose: dict[str, Any]) -> None:
     ports = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
     assert ports == {
         "cellgate": ["${SERVER_PUBLISH:-127.0.0.1:8000}:8000"],
         "nginx": ["${CLUSTER_PUBLISH:-127.0.0.1:8080}:8080"],
+        "prometheus": ["${PROMETHEUS_PUBLISH:-127.0.0.1:9090}:9090"],
+        "grafana": ["${GRAFANA_PUBLISH:-127.0.0.1:3000}:3000"],
     }
 
 
@@ -138,3 +140,29 @@ def test_models_are_read_only_and_sessions_are_in_a_volume(compose: dict[str, An
 def test_compose_waits_longer_than_the_server_drains(compose: dict[str, Any]) -> None:
     grace_s = int(compose["services"]["cellgate"]["stop_grace_period"].removesuffix("s"))
     assert grace_s > Settings().drain_s + CLOSE_S + STOP_S, "the server is killed while it stops"
+
+
+def test_prometheus_and_grafana_run_without_root_on_the_files_of_deploy_monitoring(
+    compose: dict[str, Any],
+) -> None:
+    """Every path that they are given is in the folder that they mount; every target is a service."""
+    services = compose["services"]
+    for name in ("prometheus", "grafana"):
+        assert services[name]["profiles"] == ["monitoring"]
+        assert int(services[name]["user"].split(":")[0]) > 0
+        assert "./deploy/monitoring:/etc/cellgate:ro" in services[name]["volumes"]
+    folder = ROOT / "deploy" / "monitoring"
+    provider = YAML(typ="safe").load(folder / "grafana/provisioning/dashboards/cellgate.yml")
+    named = [*services["prometheus"]["command"], *services["grafana"]["environment"].values()]
+    named.append(provider["providers"][0]["options"]["path"])
+    paths = [text[text.index("/etc/cellgate/") :] for text in named if "/etc/cellgate/" in text]
+    assert len(paths) == 4
+    for path in paths:
+        assert (folder / path.removeprefix("/etc/cellgate/")).exists(), path
+    scraped = YAML(typ="safe").load(folder / "prometheus.yml")["scrape_configs"]
+    targets = [target for job in scraped for each in job["static_configs"] for target in each["targets"]]
+    assert {target.removesuffix(":8000") for target in targets} == {
+        name for name, service in services.items() if service.get("image") == services["cellgate"]["image"]
+    }
+    source = YAML(typ="safe").load(folder / "grafana/provisioning/datasources/prometheus.yml")
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
