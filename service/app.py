@@ -21,6 +21,8 @@ from service.http import (
     ApplicationHandler,
     AsgiAdapter,
     BodyLimits,
+    Codings,
+    Cors,
     Gate,
     Guard,
     Readiness,
@@ -113,18 +115,22 @@ async def running(
         readiness = Readiness(repository, store)
         budget = memory_budget_of(settings)
         access_log = open_access_log_of(stack, settings)
+        aside = Aside()
+        stack.callback(aside.stop)
         turns = Turns()
         stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
         sampler = Sampler(
             metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
         )
         gate = Gate(
-            _router(stack, settings, repository, sessions, readiness, sampler),
+            _router(settings, repository, sessions, readiness, sampler, aside),
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s, budget),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
             access_log=None if access_log is None else access_log.write,
             requests=Requests(metrics),
+            codings=Codings(aside, min_bytes=settings.compress_min_bytes),
+            cors=Cors(settings.allowed_origins) if settings.allowed_origins else None,
         )
         sampler.watch(gate, access_log)
         repeat(stack, SAMPLE_EVERY_S, sampler.sample, "metrics are not counted")
@@ -214,16 +220,14 @@ async def _join(rollout: Rollout) -> None:
 
 
 def _router(
-    stack: contextlib.AsyncExitStack,
     settings: Settings,
     repository: Repository,
     sessions: Sessions,
     readiness: Readiness,
     sampler: Sampler,
+    aside: Aside,
 ) -> Router:
     """The use cases behind the inference routes, and the documented application behind all others."""
-    aside = Aside()
-    stack.callback(aside.stop)
     predictor = Predictor(
         repository,
         sessions,
@@ -245,7 +249,7 @@ def _router(
         counted=sampler.metrics,
         sample=sampler.sample,
     )
-    open_inference = OpenInference(predictor, max_body_bytes=settings.max_body_bytes)
+    open_inference = OpenInference(predictor)
     return Router(
         predictor,
         Generator(predictor),

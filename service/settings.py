@@ -1,17 +1,28 @@
 """All settings, read once at start. Flags override the environment, which overrides the file."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from service import cpus, memory
 from service.errors import StartupError
 
 PREFIX = "CELLGATE_"
 MAX_AUTO_WORKERS = 16  # each worker loads every model; set `workers` explicitly for more
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*A-Z]+")  # scheme://host[:port], as browsers send it
 # Variables with the prefix that are not settings: the settings file, and training's data cache.
 NOT_SETTINGS = {"CELLGATE_CONFIG", "CELLGATE_DATA_DIR"}
 
@@ -165,6 +176,18 @@ class Settings(BaseModel):
     )
     metrics_host: str = Field("127.0.0.1", description="address to bind for metrics_port")
 
+    # Browsers and proxies
+    cors_origins: str = Field(
+        "",
+        description="origins whose pages may call this server, separated by commas, as "
+        "https://app.example.org; * = any; empty = none",
+    )
+    compress_min_bytes: int = Field(
+        16 << 10,
+        ge=0,
+        description="minimum size of a reply that is compressed for clients that accept it; 0 = none is",
+    )
+
     # Logging
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="minimum log level")
     log_format: Literal["auto", "text", "json"] = Field(
@@ -191,6 +214,19 @@ class Settings(BaseModel):
         changed = self.model_copy()
         changed._cpus = cpus
         return changed
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: str) -> str:
+        for origin in _entries(value):
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin: expected scheme://host[:port], or *")
+        return value
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return _entries(self.cors_origins)
 
     @property
     def num_workers(self) -> int:
@@ -232,6 +268,10 @@ class Settings(BaseModel):
             return cls.model_validate(merged)
         except ValidationError as error:
             raise StartupError(_explain(error, sources)) from error
+
+
+def _entries(value: str) -> tuple[str, ...]:
+    return tuple(filter(None, (entry.strip() for entry in value.split(","))))
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """A request of the Open Inference Protocol's `infer`, and its reply: JSON, with bytes after it or without.
 
-    body ─ `decompress` ─ `parse` ─→ Inference, whose tensors `tensors.rows_of` turns into arrays
+    body ─ `parse` ─→ Inference, whose tensors `tensors.rows_of` turns into arrays
     arrays ─ `pack_outputs` ─→ what a session stores for a retry ─ `unpack_outputs` ─ `encode_reply` ─→ body
 
 It knows the protocol's extensions for sequences and for binary tensors; it knows nothing of routes, the
-session store or scheduling. Its two HTTP headers arrive as values: the protocol makes them part of the body.
+session store or scheduling. Its HTTP header arrives as a value: the protocol makes it part of the body.
 """
 
 import math
-import zlib
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -19,7 +18,7 @@ import orjson
 from service.codec import tensor, tensors
 from service.codec.fast_json import loads_tensors
 from service.codec.tensor import Tensor
-from service.errors import BadHeader, BodyTooLarge, InvalidField, InvalidJson, UnsupportedEncoding
+from service.errors import BadHeader, InvalidField, InvalidJson
 from service.manifest import Manifest
 from service.names import MAX_SEQUENCE_ID, MAX_SEQUENCE_ID_LENGTH, MAX_STEP
 from service.sequence import Array, Start
@@ -27,7 +26,6 @@ from service.sequence import Array, Start
 # In requests and replies: the number of bytes of JSON before the binary tensors.
 JSON_LENGTH_HEADER = b"inference-header-content-length"
 MAX_MICROSECONDS = 2**63 - 1  # of the parameter "timeout"
-WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # zlib's parameter that selects the format
 
 SequenceId = int | str
 Outputs = dict[str, Array]  # by name, in the order of the reply
@@ -51,24 +49,6 @@ class Inference:
     def writes_bytes(self, output: str) -> bool:
         """Whether an output is written as bytes, not as JSON."""
         return self.as_bytes.get(output, self.as_bytes[""])
-
-
-def decompress(body: bytes, coding: bytes, *, max_bytes: int) -> bytes:
-    """Undo a content coding. Raises UnsupportedEncoding, BodyTooLarge or BadHeader."""
-    if coding == b"identity":
-        return body
-    if coding not in WINDOW_BITS:
-        raise UnsupportedEncoding(f"content-encoding {coding.decode('latin-1')!r}: expected gzip or deflate")
-    inflater = zlib.decompressobj(WINDOW_BITS[coding])
-    try:
-        plain = inflater.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise BadHeader(f"the body does not match its content-encoding: {error}") from error
-    if len(plain) > max_bytes:
-        raise BodyTooLarge(f"the decompressed body has more than {max_bytes} bytes")
-    if not inflater.eof or inflater.unused_data:
-        raise BadHeader("the compressed body is incomplete, or bytes follow it")
-    return plain
 
 
 def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inference:

@@ -7,6 +7,8 @@ nothing of JSON bodies, models or sessions: those are `service.predict`'s and th
 
 from service.http.asgi import AsgiAdapter
 from service.http.body import BYTES_PER_BODY_BYTE, BodyLimits
+from service.http.codings import Codings
+from service.http.cors import Cors
 from service.http.dialects import PROBLEM, V2, Dialect
 from service.http.fast_path import CellgateProtocol
 from service.http.fastapi_bridge import App, ApplicationHandler, Message, Receive, Scope, Send
@@ -25,6 +27,8 @@ __all__ = [
     "AsgiAdapter",
     "BodyLimits",
     "CellgateProtocol",
+    "Codings",
+    "Cors",
     "Dialect",
     "Gate",
     "Guard",

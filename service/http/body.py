@@ -21,7 +21,7 @@ class BodyLimits:
 
     def __init__(self, max_bytes: int, timeout_s: float, budget: MemoryBudget) -> None:
         self.budget = budget
-        self._max_bytes = min(max_bytes, budget.max_bytes // BYTES_PER_BODY_BYTE)
+        self.max_bytes = min(max_bytes, budget.max_bytes // BYTES_PER_BODY_BYTE)
         self._timeout_s = timeout_s
 
     def check_declared(self, content_length: bytes) -> None:
@@ -37,8 +37,8 @@ class BodyLimits:
 
     def check_size(self, size: int) -> None:
         """Raises BodyTooLarge."""
-        if size > self._max_bytes:
-            raise BodyTooLarge(f"the body has {size} bytes or more; at most {self._max_bytes} are accepted")
+        if size > self.max_bytes:
+            raise BodyTooLarge(f"the body has {size} bytes or more; at most {self.max_bytes} are accepted")
 
     async def read(self, read_part: ReadPart) -> bytes:
         """The whole body, counted in the budget until it returns.

@@ -1,7 +1,8 @@
 """The one way from a whole request to a whole response.
 
-    request ─ draining? ─ key, rate ─ type, size ─ body ─ handler ─→ response ─ access log
-                 503        401, 429    415, 413    408      any CellgateError, or 500
+    request ─ preflight? ─ draining? ─ key, rate ─ type, size ─ body, decoded ─ handler ─→ response
+                              503       401, 429    415, 413    408, 413, 501     any CellgateError, or 500
+    response ─ encoded ─ marked for other origins ─ access log
 
 The adapters (`asgi`, `fast_path`) carry bytes to it and from it. The gate knows HTTP's rules; it knows
 nothing of sockets, ASGI, models or sessions.
@@ -15,8 +16,10 @@ import re
 import time
 from collections.abc import Callable
 
-from service.errors import CellgateError, Draining, InternalError, UnsupportedMediaType
+from service.errors import CellgateError, Draining, InternalError
 from service.http.body import BYTES_PER_BODY_BYTE, BodyLimits, ReadPart
+from service.http.codings import Codings
+from service.http.cors import Cors
 from service.http.dialects import dialect_of, render
 from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
@@ -42,8 +45,13 @@ class Gate:
         guard: Guard | None = None,
         access_log: Callable[[Fields], None] | None = None,
         requests: Requests | None = None,
+        codings: Codings,
+        cors: Cors | None = None,
     ) -> None:
-        """`guard`: None where the server has no API keys; `requests`: counts them, if given."""
+        """`guard`: None where the server has no API keys; `requests`: counts them, if given.
+
+        `cors`: None where pages of other origins have no access.
+        """
         self.router = router
         self.num_running = 0
         self.num_connections = 0  # counted by the connections
@@ -53,6 +61,9 @@ class Gate:
         self._budget = limits.budget
         self._guard = guard
         self._access_log = access_log
+        self._codings = codings
+        self._min_encoded = codings.min_bytes
+        self._cors = cors
         # Random once, then counted: a system call less per request.
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = itertools.count()
@@ -78,6 +89,8 @@ class Gate:
         self.num_running += 1
         try:
             response = await self._respond(request, route, read_part)
+            if len(response.body) >= self._min_encoded and request.method != "HEAD":
+                await self._codings.encode(request.headers, response)
         except (asyncio.CancelledError, ClientDisconnected) as error:
             is_interrupted = self.is_draining and isinstance(error, asyncio.CancelledError)
             if not is_interrupted or DISCONNECT in error.args:
@@ -101,7 +114,7 @@ class Gate:
 
         `headers`: of the request, as far as they were read.
         """
-        request = Request(method, path, [], id=self._request_id(headers or []))
+        request = Request(method, path, headers or [], id=self._request_id(headers or []))
         response = render(error, dialect_of(path))
         self._finish(request, response)
         if CLOSE not in response.headers:
@@ -119,6 +132,8 @@ class Gate:
         """Whatever happens, a response; or ClientDisconnected."""
         held = 0  # bytes of the budget
         try:
+            if self._cors is not None and (answer := self._cors.preflight(request)) is not None:
+                return answer
             self._admit(request, route)
             if route.reads_body:
                 if read_part is not None:
@@ -128,6 +143,8 @@ class Gate:
                 needed = len(request.body) * BYTES_PER_BODY_BYTE
                 self._budget.take(needed)
                 held = needed
+                if request.coding:
+                    held += await self._decode(request)
             return await route.handler(request)
         except CellgateError as error:
             return render(error, route.dialect)
@@ -138,6 +155,21 @@ class Gate:
             return render(InternalError(), route.dialect)
         finally:
             self._budget.give_back(held)
+
+    async def _decode(self, request: Request) -> int:
+        """Undo the coding of the body; the further bytes of the budget that it now takes.
+
+        Raises UnsupportedEncoding, BodyTooLarge, BadHeader or MemoryExhausted.
+        """
+        size = len(request.body)
+        request.body = await self._codings.decode(
+            request.body, request.coding, max_bytes=self._limits.max_bytes
+        )
+        further = max(0, len(request.body) - size) * BYTES_PER_BODY_BYTE
+        self._budget.take(further)
+        coded = (b"content-encoding", b"content-length")
+        request.headers = [header for header in request.headers if header[0] not in coded]
+        return further
 
     def _admit(self, request: Request, route: Route) -> None:
         """Set the tenant of a request that may continue.
@@ -154,10 +186,8 @@ class Gate:
         for name, value in request.headers:
             if name == b"content-type":
                 route.check_type(value)
-            elif name == b"content-encoding" and not route.decodes_content and value.lower() != b"identity":
-                raise UnsupportedMediaType(
-                    f"content-encoding {value.decode('latin-1')!r} is not supported here"
-                )
+            elif name == b"content-encoding" and (coding := value.strip().lower()) != b"identity":
+                request.coding = b"%b, %b" % (request.coding, coding) if request.coding else coding
             elif name == b"content-length":
                 self._limits.check_declared(value)
 
@@ -165,6 +195,8 @@ class Gate:
         """Add what every response has."""
         headers = response.headers
         headers.append((b"x-request-id", request.id))
+        if self._cors is not None:
+            self._cors.mark(request.headers, headers)
         if self._readiness.is_draining and CLOSE not in headers:
             headers.append(CLOSE)
         if request.method == "HEAD":

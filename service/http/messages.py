@@ -23,8 +23,9 @@ class ClientDisconnected(Exception):
 class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
-    `id` and `tenant` are set by the gate: the request's id in logs, and the tenant whose key it carries.
-    `route` is set by the documented application: the template of the path, as in OpenAPI.
+    The gate sets `id`, the request's id in logs; `tenant`, whose key it carries; and `coding`, the content
+    coding that its body arrived in. The documented application sets `route`: the template of the path, as in
+    OpenAPI.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Request:
     id: bytes = b""
     tenant: str = ""
     route: str = ""
+    coding: bytes = b""
 
 
 @dataclass(slots=True)  # not frozen, for speed

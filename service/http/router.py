@@ -35,7 +35,6 @@ class Route:
     handler: Handler
     dialect: Dialect
     check_type: CheckType = check_nothing
-    decodes_content: bool = True  # whether it reads content codings; if not, the gate refuses them
     reads_body: bool = True
     needs_key: bool = True
     answers_while_draining: bool = False
@@ -93,7 +92,7 @@ class Router:
 
 
 def _json_route(name: str, handler: Handler) -> Route:
-    return Route(handler, PROBLEM, check_json_type, decodes_content=False, is_inference=True, name=name)
+    return Route(handler, PROBLEM, check_json_type, is_inference=True, name=name)
 
 
 async def _predict(predictor: Predictor, request: Request) -> Response:

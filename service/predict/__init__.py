@@ -4,10 +4,10 @@ It knows the models, the session rules and the codec, and combines them. It know
 Runtime.
 """
 
-from service.predict.aside import Aside
+from service.predict.aside import LARGE_BODY, Aside
 from service.predict.generate import Generator
 from service.predict.infer import OpenInference
 from service.predict.predictor import Predictor
 from service.predict.request import Reply
 
-__all__ = ["Aside", "Generator", "OpenInference", "Predictor", "Reply"]
+__all__ = ["LARGE_BODY", "Aside", "Generator", "OpenInference", "Predictor", "Reply"]

@@ -1,8 +1,8 @@
 """The Open Inference Protocol's `infer`, with its sequence and binary tensor extensions.
 
 `codec.v2` reads the request and writes the reply; in between it is a prediction, as for every API. Each row
-of the batch is a sequence; a request with a sequence id has one row, the next part of a session. It knows two
-HTTP headers, which the protocol makes part of the body.
+of the batch is a sequence; a request with a sequence id has one row, the next part of a session. It knows an
+HTTP header, which the protocol makes part of the body.
 """
 
 import math
@@ -31,10 +31,9 @@ LARGE_REPLY = 256 << 10  # bytes, above which it is written aside
 class OpenInference:
     """Answers `POST /v2/models/{name}[/versions/{version}]/infer`."""
 
-    def __init__(self, predictor: Predictor, *, max_body_bytes: int) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._aside = predictor.aside
-        self._max_body_bytes = max_body_bytes
 
     async def infer(
         self,
@@ -46,9 +45,8 @@ class OpenInference:
     ) -> Reply:
         """Answer one request. Raises a CellgateError: a tensor has all rows, so a reply cannot be partial."""
         model = self._predictor.repository.get(name, version)
-        coding = headers.get(b"content-encoding", b"identity").strip().lower()
-        is_large = len(body) > LARGE_BODY or coding != b"identity"
-        parse = partial(self._parse, model, headers, coding, body)
+        is_large = len(body) > LARGE_BODY
+        parse = partial(v2.parse, body, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
         inference = await self._aside.run(parse) if is_large else parse()
         if inference.sequence_id is None:
             return await self._infer_rows(model, inference, tenant, is_large=is_large)
@@ -60,10 +58,6 @@ class OpenInference:
             version,
             is_large=is_large,
         )
-
-    def _parse(self, model: Model, headers: Mapping[bytes, bytes], coding: bytes, body: bytes) -> Inference:
-        plain = v2.decompress(body, coding, max_bytes=self._max_body_bytes)
-        return v2.parse(plain, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
 
     async def _infer_rows(self, model: Model, inference: Inference, tenant: str, *, is_large: bool) -> Reply:
         read = partial(self._rows, inference, model.manifest)

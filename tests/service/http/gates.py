@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from service.http.body import BodyLimits
+from service.http.codings import Codings
+from service.http.cors import Cors
 from service.http.fastapi_bridge import ApplicationHandler, Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.keys import Guard
@@ -13,7 +15,7 @@ from service.http.readiness import Readiness
 from service.http.router import Handler, Router
 from service.memory import MemoryBudget
 from service.metrics import Requests
-from service.predict import Reply
+from service.predict import Aside, Reply
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
 
@@ -71,6 +73,8 @@ def make_gate(
     body_timeout_s: float = 0.05,
     budget: MemoryBudget | None = None,
     requests: Requests | None = None,
+    min_encoded: int = 0,
+    origins: str = "",
 ) -> Gate:
     predictor = cast(Any, FakePredictor(answer))
     router = Router(predictor, predictor, predictor, application or ApplicationHandler(no_content))
@@ -81,6 +85,8 @@ def make_gate(
         guard=guard,
         access_log=access_log,
         requests=requests,
+        codings=Codings(Aside(), min_bytes=min_encoded),
+        cors=Cors(origins.split()) if origins else None,
     )
     if is_draining:
         gate.start_draining()

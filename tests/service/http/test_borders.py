@@ -15,12 +15,13 @@ from uvicorn.server import ServerState
 
 from service.codec.fast_json import SMALL_BODY
 from service.http.body import BodyLimits
+from service.http.codings import Codings
 from service.http.fast_path import CellgateProtocol
 from service.http.fastapi_bridge import ApplicationHandler
 from service.http.gate import Gate
 from service.http.router import Router
 from service.memory import MemoryBudget
-from service.predict import Generator, OpenInference
+from service.predict import Aside, Generator, OpenInference
 from service.predict.aside import LARGE_BODY
 from tests.service.http.gates import no_content, readiness
 from tests.service.http.wire import App, Wire
@@ -110,9 +111,16 @@ class Server:
 
     def __init__(self, model: str) -> None:
         predictor = Parts(**MODELS[model]).predictor
-        open_inference = OpenInference(predictor, max_body_bytes=1 << 20)
+        open_inference = OpenInference(predictor)
         router = Router(predictor, Generator(predictor), open_inference, ApplicationHandler(no_content))
-        self.app = App(gate=Gate(router, readiness(), BodyLimits(1 << 20, 10, MemoryBudget(1 << 40))))
+        self.app = App(
+            gate=Gate(
+                router,
+                readiness(),
+                BodyLimits(1 << 20, 10, MemoryBudget(1 << 40)),
+                codings=Codings(Aside(), min_bytes=0),
+            )
+        )
 
     async def answer(self, *packets: bytes) -> bytes:
         """What is written to a connection that receives these packets."""

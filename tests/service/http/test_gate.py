@@ -1,6 +1,7 @@
 """The gate: what it checks, in which order, and what every response and log line has."""
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -171,12 +172,81 @@ def test_a_client_that_disconnects_while_its_body_is_read_is_logged() -> None:
     assert gate.num_running == 0
 
 
-@pytest.mark.parametrize("coding", [b"gzip", b"GZIP", b"br"])
-def test_content_codings_are_refused_where_no_handler_reads_them(coding: bytes) -> None:
-    headers: Headers = [(b"content-encoding", coding)]
-    assert code_of(ask(make_gate(), headers=headers)) == "unsupported_media_type"
-    assert ask(make_gate(), headers=[(b"content-encoding", b"Identity")]).status == 200
-    assert ask(make_gate(), path="/v2/models/m/infer", headers=headers).status == 200, "infer reads codings"
+@pytest.mark.parametrize("path", ["/predict", "/generate", "/v2/models/m/infer", "/sessions/a/import"])
+@pytest.mark.parametrize("coding", [b"gzip", b" GZIP ", b"x-gzip"])
+def test_every_route_reads_compressed_bodies(path: str, coding: bytes) -> None:
+    async def application(request: Request) -> Response:
+        return Response(200, [], request.body)
+
+    packed = gzip.compress(b"[1]")
+    headers: Headers = [(b"content-encoding", coding), (b"content-length", b"%d" % len(packed))]
+    assert ask(make_gate(application=application), path=path, headers=headers, body=packed).body == b"[1]"
+
+
+def test_a_body_is_refused_for_its_size_once_decompressed_and_counts_in_the_budget() -> None:
+    coded: Headers = [(b"content-encoding", b"gzip")]
+    bomb = gzip.compress(bytes(10_000))
+    assert code_of(ask(make_gate(max_body_bytes=9_999), headers=coded, body=bomb)) == "body_too_large"
+    budget = MemoryBudget(9_999 * BYTES_PER_BODY_BYTE)
+    response = ask(make_gate(max_body_bytes=10_000, budget=budget), headers=coded, body=bomb)
+    assert code_of(response) == "body_too_large", "no body may take more than the whole budget"
+
+    async def answer(body: bytes) -> Reply:
+        assert budget.used == len(body) * BYTES_PER_BODY_BYTE
+        return Reply(b"")
+
+    budget = MemoryBudget(10_000 * BYTES_PER_BODY_BYTE)
+    gate = make_gate(answer, max_body_bytes=10_000, budget=budget)
+    assert ask(gate, headers=coded, body=bomb).status == 200 and budget.used == 0
+    budget.take(1)
+    assert code_of(ask(gate, headers=coded, body=bomb)) == "memory_exhausted" and budget.used == 1
+
+
+@pytest.mark.parametrize("codings", [[b"br"], [b"gzip", b"gzip"], [b"gzip, gzip"]])
+def test_a_coding_that_cannot_be_undone_is_refused(codings: list[bytes]) -> None:
+    headers: Headers = [(b"content-encoding", coding) for coding in codings]
+    assert code_of(ask(make_gate(), headers=headers, body=b"x")) == "unsupported_encoding"
+
+
+def test_large_responses_are_compressed_for_clients_that_accept_it() -> None:
+    gate = make_gate(min_encoded=100)
+    accepts: Headers = [(b"accept-encoding", b"gzip")]
+    large, small = b"1" * 100, b"1" * 99
+    response = ask(gate, headers=accepts, body=large)
+    assert gzip.decompress(response.body) == large
+    headers = dict(response.headers)
+    assert headers[b"content-length"] == b"%d" % len(response.body)
+    assert headers[b"content-encoding"] == b"gzip" and headers[b"vary"] == b"accept-encoding"
+    plain = ask(gate, body=large)
+    assert plain.body == large and (b"vary", b"accept-encoding") in plain.headers
+    for uncompressed in (
+        ask(gate, headers=accepts, body=small),
+        ask(make_gate(), headers=accepts, body=large),
+    ):
+        assert not {b"vary", b"content-encoding"} & dict(uncompressed.headers).keys()
+
+
+ORIGIN = (b"origin", b"https://a.example")
+
+
+def test_a_preflight_request_is_answered_without_a_key_also_while_draining() -> None:
+    gate = make_gate(guard=guard(), origins="https://a.example", is_draining=True)
+    headers: Headers = [ORIGIN, (b"access-control-request-method", b"POST")]
+    response = ask(gate, "OPTIONS", "/predict", headers)
+    assert response.status == 204
+    assert (b"access-control-allow-origin", b"https://a.example") in response.headers
+
+
+def test_every_response_says_whether_another_origin_may_read_it() -> None:
+    gate = make_gate(guard=guard(), origins="https://a.example")
+    served = ask(gate, headers=[ORIGIN, (b"x-api-key", KEY.encode())])
+    unauthorized = ask(gate, headers=[ORIGIN])
+    refused = gate.refuse(Overloaded("too many"), "POST", "/predict", [ORIGIN])
+    assert (served.status, unauthorized.status, refused.status) == (200, 401, 503)
+    for response in (served, unauthorized, refused):
+        assert (b"access-control-allow-origin", b"https://a.example") in response.headers
+        assert (b"vary", b"origin") in response.headers
+    assert not [name for name, _ in ask(make_gate(), headers=[ORIGIN]).headers if b"access-control" in name]
 
 
 def test_requests_in_progress_share_a_budget_of_memory() -> None:

@@ -22,18 +22,18 @@ def router(predictor: object = None) -> Router:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/generate"])
-def test_predict_and_generate_read_json_without_content_codings(path: str) -> None:
+def test_predict_and_generate_read_json(path: str) -> None:
     route = router().find("POST", path)
     assert route.is_inference and route.check_type is check_json_type and route.dialect is PROBLEM
     assert route.reads_body and route.needs_key
-    assert not route.decodes_content and not route.answers_while_draining
+    assert not route.answers_while_draining
 
 
 @pytest.mark.parametrize("path", ["/v2/models/a/infer", "/v2/models/a/versions/2/infer"])
-def test_infer_reads_json_tensors_and_content_codings(path: str) -> None:
+def test_infer_reads_json_and_tensors(path: str) -> None:
     route = router().find("POST", path)
     assert route.is_inference and route.check_type is check_tensor_type and route.dialect is V2
-    assert route.reads_body and route.needs_key and route.decodes_content and not route.answers_while_draining
+    assert route.reads_body and route.needs_key and not route.answers_while_draining
 
 
 @pytest.mark.parametrize(

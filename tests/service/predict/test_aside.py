@@ -67,7 +67,7 @@ def test_a_text_is_the_same_in_a_large_body() -> None:
 @pytest.mark.parametrize("parameters", [{}, {"sequence_id": 7, "sequence_start": True}])
 def test_a_tensor_is_the_same_in_a_large_body(parameters: dict[str, Any]) -> None:
     def make() -> Callable[[bytes], Any]:
-        server = OpenInference(Parts().predictor, max_body_bytes=1 << 20)
+        server = OpenInference(Parts().predictor)
         return lambda body: server.infer("m", None, {}, body)
 
     tensor = {"name": "x", "datatype": "FP32"}

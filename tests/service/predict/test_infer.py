@@ -1,7 +1,6 @@
 """`/v2`'s `infer` around an engine that sums: rows of a batch, and sequences that continue."""
 
 import asyncio
-import gzip
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import orjson
 import pytest
 
 from service.errors import (
-    BodyTooLarge,
     CellgateError,
     DeadlineExceeded,
     InvalidField,
@@ -49,7 +47,7 @@ class Server(Parts):
         self, *versions: str, engine: type[SessionSums] = SessionSums, manifest: Manifest = SUMS
     ) -> None:
         super().__init__(*versions, engine=engine, manifest=manifest)
-        self.open_inference = OpenInference(self.predictor, max_body_bytes=1000)
+        self.open_inference = OpenInference(self.predictor)
 
     async def infer(
         self, *rows: list[float], headers: dict[bytes, bytes] | None = None, version: str | None = None,
@@ -63,8 +61,6 @@ class Server(Parts):
         body = orjson.dumps(
             {"inputs": inputs, "outputs": outputs or [], "parameters": parameters | {"return": returns}}
         )
-        if headers and b"content-encoding" in headers:
-            body = gzip.compress(body)
         return await self.open_inference.infer("m", version, headers or {}, body)
 
 
@@ -180,16 +176,6 @@ def test_an_output_of_the_last_step_is_that_of_the_last_call(parameters: dict[st
         outputs = {output["name"]: output for output in orjson.loads(reply.body)["outputs"]}
         assert (outputs["total"]["shape"], outputs["total"]["data"]) == ([1, 1], [15])
         assert (outputs["y"]["shape"], outputs["y"]["data"]) == ([1, 5, 1], [1, 3, 6, 10, 15])
-
-    run(body)
-
-
-def test_a_compressed_body_is_read_within_the_limit() -> None:
-    async def body() -> None:
-        server = Server()
-        assert output_of(await server.infer([1, 1], headers={b"content-encoding": b" GZIP "})) == [1, 2]
-        with pytest.raises(BodyTooLarge):
-            await server.infer([1.0] * 900, headers={b"content-encoding": b"gzip"})
 
     run(body)
 

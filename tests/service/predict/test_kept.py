@@ -114,7 +114,7 @@ def test_a_session_that_was_created_without_steps_takes_it_with_the_first() -> N
 
 def test_a_tensor_of_v2_has_one_value_a_row() -> None:
     async def body() -> None:
-        server = OpenInference(Speakers().predictor, max_body_bytes=10_000)
+        server = OpenInference(Speakers().predictor)
 
         async def infer(speaker: list[list[float]] | None, **parameters: Any) -> Any:
             rows = 1 if speaker is None else len(speaker)

@@ -106,7 +106,7 @@ def test_v2_returns_every_output_or_those_requested(sequence: dict[str, Any], na
             "outputs": [{"name": name} for name in names],
             "parameters": sequence,
         }
-        server = OpenInference(speakers().predictor, max_body_bytes=10_000)
+        server = OpenInference(speakers().predictor)
         reply = await server.infer("m", None, {}, orjson.dumps(document))
         outputs = {output.pop("name"): output for output in orjson.loads(reply.body)["outputs"]}
         every = {
