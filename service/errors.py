@@ -151,6 +151,10 @@ class UnsupportedMediaType(
 class UnsupportedEncoding(BadInput, status=501, code="unsupported_encoding", title="Unsupported encoding"):
     """The server does not decode this content coding."""  # Triton, too, answers 501
 
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The codings that the server decodes (RFC 9110, 12.5.3)."""
+        return [*super().headers(), (b"accept-encoding", b"gzip, deflate")]
+
 
 class InvalidField(BadInput, status=422, code="invalid_field", title="Invalid field"):
     """A field is missing, unknown, or of the wrong type or range."""

@@ -11,6 +11,7 @@ from typing import NoReturn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.api import health, metrics, models, openapi, predict, sessions, v2
 from service.api.health import Readiness
@@ -25,6 +26,8 @@ from service.errors import (
 from service.metrics import Metrics
 from service.repository import Repository
 from service.sessions import Resources
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # HEAD is answered as GET
 
 DESCRIPTION = """Serves recurrent sequence models and keeps their state between requests.
 
@@ -81,6 +84,17 @@ def _translate_validation_error(error: RequestValidationError, content_type: str
     return InvalidField(fault["msg"], pointer="".join(f"/{part}" for part in path))
 
 
+def _methods_of(request: Request) -> list[str]:
+    """Every method of a path. A route has one method, and the framework names that of the first route."""
+
+    def has_route(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    methods = [method for method in METHODS if has_route(method)]
+    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
+
+
 async def _raise_http_error(request: Request, error: Exception) -> NoReturn:
     """An error of Starlette's own, such as that of a path without a route, as one of ours."""
     assert isinstance(error, HTTPException)
@@ -88,6 +102,5 @@ async def _raise_http_error(request: Request, error: Exception) -> NoReturn:
     if error.status_code == 404:
         raise NotFound(f"no route {path}; see /docs") from error
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "").split(", ")
-        raise MethodNotAllowed(detail, allow=allow) from error
+        raise MethodNotAllowed(detail, allow=_methods_of(request)) from error
     raise BadRequest(detail) from error

@@ -34,6 +34,7 @@ from service.errors import (
     UnknownModel,
     UnknownSession,
     UnknownVersion,
+    UnsupportedEncoding,
     UnsupportedMediaType,
     WrongShape,
 )
@@ -44,7 +45,7 @@ Kinds = tuple[type[CellgateError], ...]
 
 # Raised before or around every route but those of health, and before every route that reads a body.
 EVERY_ROUTE: Kinds = (Unauthorized, RateLimited, InternalError, Overloaded, Draining)
-WITH_BODY: Kinds = (BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType)
+WITH_BODY: Kinds = (BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType, UnsupportedEncoding)
 
 # What several routes have in common.
 MODEL: Kinds = (UnknownModel, UnknownVersion)

@@ -22,13 +22,11 @@ def build(readiness: Readiness) -> APIRouter:
     """The routes below /health."""
     router = APIRouter(tags=["health"])
 
-    @router.head("/health/live", include_in_schema=False)
     @router.get("/health/live")
     async def live() -> HealthReply:
         """200 as long as the process answers at all."""
         return HealthReply(status="ok")
 
-    @router.head("/health/ready", include_in_schema=False)
     @router.get("/health/ready", responses=errors(Draining, StoreUnavailable, is_health=True))
     async def ready(sessions: CheckSessions = True) -> HealthReply:
         """200 only when `/predict` would answer."""

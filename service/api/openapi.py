@@ -3,6 +3,7 @@
 FastAPI writes what it knows of a route. API keys, samples and the schema of errors are added here.
 """
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -23,7 +24,7 @@ _KEYS: dict[str, Any] = {
         "description": "the same key, in another header",
     },
 }
-_OPEN = ("/health/", "/v2/health/")
+_OPEN = re.compile(r"/health/|/v2/health/|/v2/models/.*/ready$")
 _UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's own form of an error, which is never sent
 
 
@@ -79,7 +80,7 @@ def _finish_operation(path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     if any(name in str(responses.get("422")) for name in _UNUSED):
         del responses["422"]
-    if not path.startswith(_OPEN):
+    if not _OPEN.match(path):
         operation["security"] = [{}, *({name: []} for name in _KEYS)]
     if path in samples.BY_PATH:
         responses["200"]["content"]["application/json"]["example"] = samples.BY_PATH[path]

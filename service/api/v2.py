@@ -19,7 +19,7 @@ from service.api.v2_schemas import (
 )
 from service.codec.tensor import DATATYPES
 from service.codec.tensors import takes_lengths
-from service.errors import Draining, SessionExists, StoreUnavailable, UnsupportedEncoding
+from service.errors import Draining, SessionExists, StoreUnavailable
 from service.http import V2
 from service.manifest import Manifest
 from service.repository import Model, Repository
@@ -67,6 +67,7 @@ def _add_server(router: APIRouter, repository: Repository, readiness: Readiness)
 
 def _add_models(router: APIRouter, repository: Repository, max_sequences: int) -> None:
     not_found = errors(*MODEL, dialect=V2)
+    ready = errors(*MODEL, Draining, is_health=True, dialect=V2)
 
     @router.get("/models/{name}", responses=not_found)
     @router.get("/models/{name}/versions/{version}", responses=not_found)
@@ -75,12 +76,14 @@ def _add_models(router: APIRouter, repository: Repository, max_sequences: int) -
         model = repository.get(name, version)
         return _metadata(model, [other.version for other in repository.versions(name)])
 
-    @router.get("/models/{name}/ready", responses=not_found)
-    @router.get("/models/{name}/versions/{version}/ready", responses=not_found)
+    @router.get("/models/{name}/ready", responses=ready)
+    @router.get("/models/{name}/versions/{version}/ready", responses=ready)
     async def model_ready(name: str, version: str | None = None) -> ModelReady:
-        """Whether the model would answer. Models are loaded before the server accepts requests."""
+        """200 only when the model would answer."""
         model = repository.get(name, version)
-        return ModelReady(name=model.name, ready=model.worker.is_alive)
+        if not model.worker.is_alive:
+            raise Draining(f"{name} has failed, and this process is about to be replaced")
+        return ModelReady(name=model.name, ready=True)
 
     @router.get("/models/{name}/config", responses=not_found)
     @router.get("/models/{name}/versions/{version}/config", responses=not_found)
@@ -90,9 +93,7 @@ def _add_models(router: APIRouter, repository: Repository, max_sequences: int) -
 
 
 def _add_infer(router: APIRouter) -> None:
-    responses = errors(
-        *SEQUENCES, *MODEL, *STEPS, SessionExists, UnsupportedEncoding, has_body=True, dialect=V2
-    )
+    responses = errors(*SEQUENCES, *MODEL, *STEPS, SessionExists, has_body=True, dialect=V2)
 
     @router.post("/models/{name}/infer", response_model=InferReply, responses=responses)
     @router.post("/models/{name}/versions/{version}/infer", response_model=InferReply, responses=responses)

@@ -17,6 +17,7 @@ import orjson
 
 from service.codec import tensor, tensors
 from service.codec.fast_json import loads_tensors
+from service.codec.headers import read_length
 from service.codec.tensor import Tensor
 from service.errors import BadHeader, InvalidField, InvalidJson
 from service.manifest import Manifest
@@ -126,11 +127,12 @@ def encode_reply(
 
 
 def _read_json_length(header: bytes, num_bytes: int) -> int:
-    if not header.isdigit() or int(header) > num_bytes:
+    length = read_length(header, num_bytes)
+    if length is None:
         raise BadHeader(
             f"{JSON_LENGTH_HEADER.decode()} is {header.decode('latin-1')!r}, the body has {num_bytes} bytes"
         )
-    return int(header)
+    return length
 
 
 def _read_sequence(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from service.codec.headers import read_length
 from service.errors import BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType
 from service.memory import MemoryBudget
 
@@ -31,14 +32,18 @@ class BodyLimits:
         """
         if not content_length.isdigit():
             raise BadHeader(f"content-length is {content_length.decode('latin-1')!r}")
-        size = int(content_length)
-        self.check_size(size)
+        size = read_length(content_length, self.max_bytes)
+        if size is None:
+            raise self._too_large(content_length.lstrip(b"0").decode())
         self.budget.check(size * BYTES_PER_BODY_BYTE)
 
     def check_size(self, size: int) -> None:
         """Raises BodyTooLarge."""
         if size > self.max_bytes:
-            raise BodyTooLarge(f"the body has {size} bytes or more; at most {self.max_bytes} are accepted")
+            raise self._too_large(str(size))
+
+    def _too_large(self, size: str) -> BodyTooLarge:
+        return BodyTooLarge(f"the body has {size} bytes or more; at most {self.max_bytes} are accepted")
 
     async def read(self, read_part: ReadPart) -> bytes:
         """The whole body, counted in the budget until it returns.

@@ -16,6 +16,7 @@ Requests go to the gate by ASGI here; `fast_path` adds the way without ASGI's me
 
 import asyncio
 import logging
+import re
 from math import inf
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ from service.http.timed import LINGER_S, Cycle, TimedProtocol
 MAX_HEAD_BYTES = 64 << 10
 HEAD_S = 10.0  # for a head, from its first byte to its last
 MAX_PIPELINED = 256  # requests of a connection that wait behind the one being answered
+HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%\[\]:-]*")  # RFC 3986: uri-host [":" port]; "," joins two
 SPARE = 8  # one in so many connections more than the maximum is still answered 503; further ones are reset
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Connection(TimedProtocol):
         self._app = self.app
         self._gate: Gate = cast(Any, self.app).gate
         self._extensions = {WHOLE_RESPONSE: self._respond_by_asgi}
+        self._hosts = [b""]  # the last valid Host: that of all requests, as a rule
         self._is_in_head = False
         self._head_bytes = 0
         self._read_bytes = 0  # of the read under way
@@ -118,6 +121,9 @@ class Connection(TimedProtocol):
         if is_long and self._head_size() > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
             raise _Refused
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if hosts != self._hosts:
+            self._check_hosts(hosts)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(Overloaded("too many requests at once on one connection"))
             raise _Refused
@@ -258,6 +264,15 @@ class Connection(TimedProtocol):
 
     def _is_beyond_limit(self) -> bool:
         return self._max_connections is not None and len(self.connections) > self._max_connections
+
+    def _check_hosts(self, hosts: list[bytes]) -> None:
+        """One valid Host, as HTTP/1.1 requires: two could be routed by one, and answered by the other."""
+        is_one = len(hosts) == 1 and HOST.fullmatch(hosts[0])
+        if not is_one and (hosts or self.parser.get_http_version() == "1.1"):
+            self._refuse(BadHttp("expected one header Host with a host and a port (RFC 9112, 3.2)"))
+            raise _Refused
+        if is_one:
+            self._hosts = hosts
 
     def _head_size(self) -> int:
         return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])

@@ -70,7 +70,8 @@ def _scope(request: Request) -> Scope:
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
-        "method": request.method,
+        # A HEAD is a GET whose body the gate leaves out (RFC 9110, 9.3.2).
+        "method": "GET" if request.method == "HEAD" else request.method,
         "scheme": "http",
         "path": request.path,
         "query_string": request.query,

@@ -22,9 +22,11 @@ METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 INFER, INFER_VERSION = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 # Answered without an API key.
-OPEN_PATH = re.compile(r"/health/|/v2/health/|/docs|/swagger/|/openapi\.json$")
+OPEN_PATH = re.compile(
+    r"/health/|/v2/health/|/v2/models/[^/]+(/versions/[^/]+)?/ready$|/docs|/swagger/|/openapi\.json$"
+)
 # Answered while the server drains.
-HEALTH_PATH = re.compile(r"/health/|/v2/health/|/metrics$|/v2/models/[^/]+(/versions/[^/]+)?/ready")
+HEALTH_PATH = re.compile(r"/health/|/v2/health/|/metrics$")
 METRICS_PATH = "/metrics"
 
 

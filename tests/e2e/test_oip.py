@@ -259,6 +259,7 @@ REFUSALS: list[tuple[str, Any, dict[str, str], int, str]] = [
     ("a wrong return", body([ROW], **{"return": "some"}), {}, 400, "invalid_field"),
     ("a negative length", GOOD, {"inference-header-content-length": "-1"}, 400, "bad_header"),
     ("a length beyond the body", GOOD, {"inference-header-content-length": "99999"}, 400, "bad_header"),
+    ("a length of many digits", GOOD, {"inference-header-content-length": "1" * 5000}, 400, "bad_header"),
     ("invalid gzip", GOOD, {"content-encoding": "gzip"}, 400, "bad_header"),
     ("an unknown coding", GOOD, {"content-encoding": "br"}, 501, "unsupported_encoding"),
     ("a form", b"a=b", {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
@@ -275,6 +276,8 @@ def test_every_invalid_request_gets_an_error_with_a_code(
     answer = client.post(INFER, content=content, headers={"content-type": "application/json"} | headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert answer.json()["error"]
+    if status == 501:
+        assert answer.headers["accept-encoding"] == "gzip, deflate"
 
 
 @pytest.mark.parametrize(
@@ -341,3 +344,19 @@ def test_a_decompressed_body_is_limited(client: httpx.Client) -> None:
     headers = {"content-encoding": "deflate", "content-type": "application/json"}
     answer = client.post(INFER, content=bomb, headers=headers)
     assert answer.status_code == 413 and answer.json()["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/health/live", "/v2/health/ready", "/v2/models/vowels/ready", "/models"]
+)
+def test_every_get_has_a_head(client: httpx.Client, path: str) -> None:
+    answer, whole = client.head(path), client.get(path)
+    assert answer.status_code == 200 and answer.content == b"" and "date" in answer.headers
+    assert answer.headers["content-length"] == whole.headers["content-length"]
+
+
+def test_every_response_has_one_date(client: httpx.Client) -> None:
+    requests = [("POST", INFER, GOOD), ("POST", "/predict", {}), ("POST", INFER + "?x=1", GOOD)]
+    for method, path, sent in [*requests, ("GET", "/v2", None), ("GET", "/none", None)]:
+        answer = client.request(method, path, json=sent)
+        assert len(answer.headers.get_list("date")) == 1, (path, answer.headers)

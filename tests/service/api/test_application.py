@@ -102,7 +102,22 @@ def test_an_error_of_the_framework_is_translated(
 def test_the_methods_of_a_path_are_in_the_header_allow() -> None:
     with pytest.raises(MethodNotAllowed) as raised:
         request("POST", "/models")
-    assert raised.value.headers() == [(b"allow", b"GET")]
+    assert raised.value.headers() == [(b"allow", b"GET, HEAD")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/sessions/call", b"GET, HEAD, PUT, PATCH, DELETE"),
+        ("POST", "/sessions/call/export", b"GET, HEAD, PUT, PATCH, DELETE"),  # PUT: of "call/export"
+        ("DELETE", "/predict", b"POST"),
+        ("DELETE", "/v2/models/m/infer", b"POST"),
+    ],
+)
+def test_every_method_of_a_path_is_in_the_header_allow(method: str, path: str, allow: bytes) -> None:
+    with pytest.raises(MethodNotAllowed) as raised:
+        request(method, path)
+    assert raised.value.headers() == [(b"allow", allow)]
 
 
 @pytest.mark.parametrize(

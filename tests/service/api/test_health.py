@@ -40,8 +40,3 @@ def test_a_process_that_answers_is_live_even_if_it_is_not_ready(
 ) -> None:
     response = Api(repository, Ready(Draining("stopping"))).request("GET", path)
     assert (response.status_code, response.json()) == (200, reply)
-
-
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-def test_the_head_alone_can_be_requested(api: Api, path: str) -> None:
-    assert api.request("HEAD", path).status_code == 200

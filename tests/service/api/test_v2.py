@@ -3,7 +3,8 @@
 import pytest
 
 from service.api.v2 import EXTENSIONS, metadata
-from service.errors import UnknownModel, UnknownVersion
+from service.engine.worker import Worker
+from service.errors import Draining, UnknownModel, UnknownVersion
 from service.manifest import Axes, InputSpec, Manifest, OutputSpec
 from tests.service.api.parts import Api
 
@@ -59,8 +60,11 @@ def test_metadata_show_fixed_times_every_output_and_inputs_without_time() -> Non
 
 
 @PATHS
-def test_a_loaded_model_is_ready(api: Api, path: str) -> None:
+def test_a_loaded_model_is_ready_until_it_fails(api: Api, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.request("GET", f"{path}/ready").json() == {"name": "vowels", "ready": True}
+    monkeypatch.setattr(Worker, "is_alive", False)
+    with pytest.raises(Draining):
+        api.request("GET", f"{path}/ready")
 
 
 def test_the_index_lists_every_version(api: Api) -> None:

@@ -58,6 +58,9 @@ def test_the_declared_size_is_checked_before_the_body_is_read() -> None:
     LIMITS.check_declared(b"10")
     with pytest.raises(BodyTooLarge):
         LIMITS.check_declared(b"11")
+    LIMITS.check_declared(b"0" * 5000 + b"10")
+    with pytest.raises(BodyTooLarge):  # Python converts 4,300 digits at most
+        LIMITS.check_declared(b"1" * 5000)
 
 
 @pytest.mark.parametrize(

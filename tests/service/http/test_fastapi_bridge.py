@@ -31,6 +31,16 @@ def test_the_application_sees_the_request_and_its_response_has_a_length() -> Non
     assert scope["state"] == {"tenant": "acme", "request_id": "r-1"}
 
 
+def test_a_head_is_answered_as_a_get() -> None:
+    """The gate leaves the body out, so that every GET has a HEAD."""
+
+    async def application(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": scope["method"].encode()})
+
+    assert call(ApplicationHandler(application), Request("HEAD", "/", [])).body == b"GET"
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_a_response_without_a_body_has_no_length(status: int) -> None:
     async def application(_scope: Scope, _receive: Receive, send: Send) -> None:

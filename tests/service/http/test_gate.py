@@ -75,11 +75,12 @@ def test_the_tenant_of_a_key_reaches_the_handler() -> None:
     assert tenants == ["acme", ""]
 
 
-@pytest.mark.parametrize("path", ["/health/ready", "/v2/health/ready", "/v2/models/m/ready"])
+@pytest.mark.parametrize("path", ["/health/ready", "/v2/health/ready"])
 def test_health_is_answered_while_draining(path: str) -> None:
     gate = make_gate(is_draining=True)
     assert ask(gate, "GET", path).status == 204
     assert ask(gate, "GET", "/models").status == 503
+    assert ask(gate, "GET", "/v2/models/m/ready").status == 503, "it would not answer a prediction"
 
 
 @pytest.mark.parametrize(
