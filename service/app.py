@@ -131,6 +131,7 @@ async def running(
             requests=Requests(metrics),
             codings=Codings(aside, min_bytes=settings.compress_min_bytes),
             cors=Cors(settings.allowed_origins) if settings.allowed_origins else None,
+            server_timing=settings.server_timing,
         )
         sampler.watch(gate, access_log)
         repeat(stack, SAMPLE_EVERY_S, sampler.sample, "metrics are not counted")

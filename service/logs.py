@@ -17,6 +17,7 @@ import orjson
 
 from service.log_writer import LogWriter, stderr_writer
 from service.settings import Settings
+from service.trace import current
 
 TIME_FORMAT = "%H:%M:%S"
 FLUSH_AFTER_S = 0.1
@@ -39,7 +40,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _cut(record.getMessage(), MAX_MESSAGE),
-        } | _cut_all(getattr(record, "fields", {}))
+        } | _cut_all(_fields(record))
         if record.exc_info:
             line["exception"] = _cut_front(self.formatException(record.exc_info))
         return _json(line)
@@ -55,7 +56,7 @@ class TextFormatter(logging.Formatter):
         """Render a record."""
         record.message = _printable(_cut(record.getMessage(), MAX_MESSAGE))
         record.asctime = self.formatTime(record, self.datefmt)
-        line = f"{self.formatMessage(record)} {_pairs(_cut_all(getattr(record, 'fields', {})))}".rstrip()
+        line = f"{self.formatMessage(record)} {_pairs(_cut_all(_fields(record)))}".rstrip()
         if record.exc_info:
             below = _cut_front(self.formatException(record.exc_info)).split("\n")
             line = "\n  ".join((line, *map(_printable, below)))
@@ -140,6 +141,13 @@ class AccessLog:
         """Write what is left, and end."""
         self.flush()
         self._writer.close()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of a record, and the trace of the request that it is about, if any."""
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    trace = current.get()
+    return fields if trace is None else fields | trace.fields
 
 
 def _json_line(now: float, fields: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import CellgateError
+from service.trace import Trace
 
 Array = NDArray[Any]
 State = tuple[Array, ...]  # one array per tensor of `StateLayout`, without the batch axis
@@ -26,6 +27,7 @@ class Origin:
     tenant: str = ""
     deadline: float = inf  # seconds, by the clock of `Scheduler.schedule`
     num_sequences: int = 1
+    trace: Trace | None = None  # for log lines about one of its sequences
 
 
 NO_ORIGIN = Origin()  # of sequences that belong to no request: each is one of its own
@@ -45,6 +47,7 @@ class Sequence:
     extra: tuple[int, ...] = ()  # indexes of further outputs wanted, from 1
     extras: list[tuple[Array, ...]] = field(default_factory=list)  # of each chunk, as `Result.extra`
     error: CellgateError | None = None  # why it failed
+    run_s: float = 0.0  # seconds of the engine calls that it took part in
     origin: Origin = NO_ORIGIN
     tag: float = 0.0  # its place in the queue, in virtual time (see `service.engine.fair_queue`)
     number: int = 0  # in order of arrival

@@ -195,6 +195,11 @@ class Settings(BaseModel):
     )
     access_log: bool = Field(True, description="log one line for each request")
 
+    # Traces
+    server_timing: bool = Field(
+        True, description="name the times of a request's stages in its response, in the header Server-Timing"
+    )
+
     _cpus: int = PrivateAttr(default_factory=cpus.usable)  # of this machine, counted once for all workers
 
     @model_validator(mode="after")

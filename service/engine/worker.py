@@ -10,6 +10,7 @@ error of its own, the others have their answers.
 """
 
 import asyncio
+import contextvars
 import functools
 import logging
 from collections import deque
@@ -69,6 +70,8 @@ class Worker:
         self._failure: BaseException | None = None
         self._executor = ThreadPoolExecutor(runner.num_threads, thread_name_prefix="inference")
         self._loop = asyncio.get_running_loop()
+        # Not that of the request which happens to start the loop: log lines would name its trace.
+        self._context = contextvars.copy_context()
 
     @property
     def is_alive(self) -> bool:
@@ -93,7 +96,7 @@ class Worker:
                 self.scheduler.add(sequence)
                 self._replies[sequence] = reply
             if self._is_in_thread and self._can_borrow:
-                self._loop.call_soon(self._start_second)
+                self._loop.call_soon(self._start_second, context=self._context)
             await reply.future
         except BaseException:
             for sequence in sequences:
@@ -110,7 +113,7 @@ class Worker:
     def _start(self) -> None:
         self._is_running = True
         self._idle.clear()
-        self._loop.call_soon(self._step)
+        self._loop.call_soon(self._step, context=self._context)
 
     def _step(self) -> None:
         """One batch: schedule, run, commit, answer. The event loop serves HTTP before the next step."""
@@ -223,6 +226,8 @@ class Worker:
         results, seconds = outcome
         if self._calls is not None:
             self._calls.add(len(batch.chunks), batch.steps, seconds)
+        for chunk in batch.chunks:
+            chunk.sequence.run_s += seconds
         if not isinstance(results, Exception):
             for sequence in self.scheduler.commit(batch, results):
                 self._settle(sequence, sequence.error)
@@ -234,7 +239,8 @@ class Worker:
             )
             self._retries.extend(Batch([chunk]) for chunk in batch.chunks)
         else:
-            self._settle(batch.chunks[0].sequence, _error_of(results))
+            sequence = batch.chunks[0].sequence
+            self._settle(sequence, _error_of(results, sequence))
 
     def _has_work(self) -> bool:
         return bool(self._retries) or len(self.scheduler) > 0
@@ -272,11 +278,13 @@ def _late() -> DeadlineExceeded:
     return DeadlineExceeded("not computed before the request's deadline")
 
 
-def _error_of(failure: Exception) -> CellgateError:
+def _error_of(failure: Exception, sequence: Sequence) -> CellgateError:
     """The answer to a sequence on which the engine failed: the engine's own, or one that says nothing."""
     if isinstance(failure, CellgateError) and not isinstance(failure, InternalError):
         return failure
-    logger.error("engine call of one sequence failed", exc_info=failure)
+    trace = sequence.origin.trace
+    fields = {} if trace is None else trace.fields
+    logger.error("engine call of one sequence failed", exc_info=failure, extra={"fields": fields})
     return (
         failure if isinstance(failure, CellgateError) else InternalError("the model failed on this sequence")
     )

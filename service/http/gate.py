@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable
 
+from service import trace
 from service.errors import CellgateError, Draining, InternalError
 from service.http.body import BYTES_PER_BODY_BYTE, BodyLimits, ReadPart
 from service.http.codings import Codings
@@ -26,6 +27,7 @@ from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields,
 from service.http.readiness import Readiness
 from service.http.router import Route, Router
 from service.metrics import OTHER, Requests
+from service.stages import Stages
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +49,12 @@ class Gate:
         requests: Requests | None = None,
         codings: Codings,
         cors: Cors | None = None,
+        server_timing: bool = True,
     ) -> None:
         """`guard`: None where the server has no API keys; `requests`: counts them, if given.
 
         `cors`: None where pages of other origins have no access.
+        `server_timing`: replies have the times of their stages.
         """
         self.router = router
         self.num_running = 0
@@ -64,6 +68,7 @@ class Gate:
         self._codings = codings
         self._min_encoded = codings.min_bytes
         self._cors = cors
+        self._server_timing = server_timing
         # Random once, then counted: a system call less per request.
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = itertools.count()
@@ -85,7 +90,8 @@ class Gate:
         answers with `interrupt`.
         """
         started = time.perf_counter()
-        request.id = self._request_id(request.headers)
+        self._identify(request)
+        traced = None if request.trace is None else trace.current.set(request.trace)
         self.num_running += 1
         try:
             response = await self._respond(request, route, read_part)
@@ -98,8 +104,10 @@ class Gate:
             raise
         finally:
             self.num_running -= 1
+            if traced is not None:
+                trace.current.reset(traced)
         self._finish(request, response)
-        self._end(started, request, route.name, response.status, response.log)
+        self._end(started, request, route.name, response.status, response.log, response.stages)
         return response
 
     def refuse(
@@ -114,7 +122,8 @@ class Gate:
 
         `headers`: of the request, as far as they were read.
         """
-        request = Request(method, path, headers or [], id=self._request_id(headers or []))
+        request = Request(method, path, headers or [])
+        self._identify(request)
         response = render(error, dialect_of(path))
         self._finish(request, response)
         if CLOSE not in response.headers:
@@ -197,31 +206,50 @@ class Gate:
         headers.append((b"x-request-id", request.id))
         if self._cors is not None:
             self._cors.mark(request.headers, headers)
+        if self._server_timing and response.stages is not None:
+            headers.append((b"server-timing", response.stages.header()))
         if self._readiness.is_draining and CLOSE not in headers:
             headers.append(CLOSE)
         if request.method == "HEAD":
             response.body = b""
 
-    def _request_id(self, headers: Headers) -> bytes:
-        """The client's X-Request-ID if it is fit to be logged, else a new one."""
-        for name, value in headers:
-            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-                return value
-        return b"%b-%x" % (self._id_prefix, next(self._ids))
+    def _identify(self, request: Request) -> None:
+        """Set the id: the client's X-Request-ID if it is fit to be logged, else a new one. Set the trace."""
+        num_traces = 0
+        for name, value in request.headers:
+            if name == b"x-request-id":
+                if not request.id and REQUEST_ID.fullmatch(value):
+                    request.id = value
+            elif name == trace.HEADER:
+                num_traces += 1
+                request.trace = trace.parse(value) if num_traces == 1 else None  # several are malformed
+        if not request.id:
+            request.id = b"%b-%x" % (self._id_prefix, next(self._ids))
 
-    def _end(self, started: float, request: Request, route: str, status: int, fields: Fields) -> None:
+    def _end(
+        self,
+        started: float,
+        request: Request,
+        route: str,
+        status: int,
+        fields: Fields,
+        stages: Stages | None = None,
+    ) -> None:
         """Count and log a request."""
         seconds = time.perf_counter() - started
         if self._requests is not None:
-            self._requests.add(request.route or route, status, fields, seconds)
-        if self._access_log is not None:
-            self._access_log(
-                fields
-                | {
-                    "ms": round(seconds * 1000, 3),
-                    "id": request.id.decode(),
-                    "method": request.method,
-                    "path": request.path,
-                    "status": status,
-                }
-            )
+            self._requests.add(request.route or route, status, fields, seconds, stages)
+        if self._access_log is None:
+            return
+        line = fields | {
+            "ms": seconds * 1e6 // 1 / 1e3,
+            "id": request.id.decode(),
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+        }
+        if stages is not None:
+            line |= stages.milliseconds()
+        if request.trace is not None:
+            line |= request.trace.fields
+        self._access_log(line)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.stages import Stages
+from service.trace import Trace
+
 Header = tuple[bytes, bytes]
 Headers = list[Header]
 Fields = dict[str, Any]  # of a line of the access log
@@ -23,9 +26,9 @@ class ClientDisconnected(Exception):
 class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
-    The gate sets `id`, the request's id in logs; `tenant`, whose key it carries; and `coding`, the content
-    coding that its body arrived in. The documented application sets `route`: the template of the path, as in
-    OpenAPI.
+    The gate sets `id`, the request's id in logs; `tenant`, whose key it carries; `coding`, the content
+    coding that its body arrived in; and `trace`, which its client names. The documented
+    application sets `route`: the template of the path, as in OpenAPI.
     """
 
     method: str
@@ -37,13 +40,18 @@ class Request:
     tenant: str = ""
     route: str = ""
     coding: bytes = b""
+    trace: Trace | None = None
 
 
 @dataclass(slots=True)  # not frozen, for speed
 class Response:
-    """One response. `headers` are complete, their names in lower case; `log` is for the access log."""
+    """One response. `headers` are complete, their names in lower case; `log` is for the access log.
+
+    `stages`: of an inference request that was answered.
+    """
 
     status: int
     headers: Headers
     body: bytes
     log: Fields = field(default_factory=dict)
+    stages: Stages | None = None

@@ -121,4 +121,4 @@ def _response(reply: Reply) -> Response:
         "sequences": reply.sequences,
         "steps": reply.steps,
     }
-    return Response(200, headers, reply.body, log)
+    return Response(200, headers, reply.body, log, reply.stages)

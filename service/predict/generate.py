@@ -8,6 +8,7 @@ same text. It knows nothing of HTTP.
 import functools
 import secrets
 from math import isfinite
+from time import perf_counter
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from service.predict.request import Decode, Decoded, Reply, Request
 from service.predict.sampling import draw
 from service.repository import Model
 from service.sequence import Array, Origin, Sequence, State
+from service.stages import Stages
 
 
 class Generator:
@@ -35,6 +37,7 @@ class Generator:
 
     async def generate(self, body: bytes, *, tenant: str = "") -> Reply:
         """Answer a body of `POST /generate`. Raises a CellgateError."""
+        stages = Stages()
         is_large = len(body) > LARGE_BODY
         parse = functools.partial(generations.parse, body)
         generation = await self._predictor.aside.run(parse) if is_large else parse()
@@ -54,10 +57,12 @@ class Generator:
             is_pinned=names_number(generation.version),
             is_free=generation.version is None,
             tenant=tenant,
+            stages=stages,
         )
         run = self._predictor.start(request)
         body = await run.answer_only()
-        return Reply(body, model.name, run.version, 1, run.steps)
+        stages.encoded()
+        return Reply(body, model.name, run.version, 1, run.steps, stages=stages)
 
     def _decode(self, generation: Generation, _: int, manifest: Manifest) -> Item:
         item = generations.decode_prompt(generation, manifest, max_steps=self._predictor.max_steps)
@@ -82,7 +87,9 @@ async def _compute(
     random = np.random.default_rng(seed)
     sequence = await _feed(model, prompt, state, origin)
     drawn: list[int] = []
+    run_s = sequence.run_s
     while len(drawn) < generation.max_steps and not (drawn and drawn[-1] in stop):
+        started = perf_counter()
         drawn.append(
             draw(
                 _log_odds(model, sequence.output()),
@@ -91,9 +98,12 @@ async def _compute(
                 chance=random.random(),
             )
         )
+        run_s += perf_counter() - started
         sequence = await _feed(model, np.array(drawn[-1:], prompt.dtype), sequence.state, origin)
+        run_s += sequence.run_s
     tokens = np.array(drawn, prompt.dtype)
-    return Sequence((np.concatenate([prompt, tokens]),), sequence.state, keep_all=True, outputs=[tokens])
+    inputs = (np.concatenate([prompt, tokens]),)
+    return Sequence(inputs, sequence.state, keep_all=True, outputs=[tokens], run_s=run_s)
 
 
 async def _feed(model: Model, tokens: Array, state: State, origin: Origin) -> Sequence:

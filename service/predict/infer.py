@@ -24,6 +24,7 @@ from service.predict.predictor import Predictor
 from service.predict.request import ChooseOutputs, Decoded, Reply, Request, every_output, outputs_named
 from service.repository import Model
 from service.sequence import Array, Sequence
+from service.stages import Stages
 
 LARGE_REPLY = 256 << 10  # bytes, above which it is written aside
 
@@ -44,22 +45,26 @@ class OpenInference:
         tenant: str = "",
     ) -> Reply:
         """Answer one request. Raises a CellgateError: a tensor has all rows, so a reply cannot be partial."""
+        stages = Stages()
         model = self._predictor.repository.get(name, version)
         is_large = len(body) > LARGE_BODY
         parse = partial(v2.parse, body, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
         inference = await self._aside.run(parse) if is_large else parse()
         if inference.sequence_id is None:
-            return await self._infer_rows(model, inference, tenant, is_large=is_large)
+            return await self._infer_rows(model, inference, tenant, stages, is_large=is_large)
         return await self._infer_in_session(
             model,
             inference,
             inference.sequence_id,
             tenant,
             version,
+            stages,
             is_large=is_large,
         )
 
-    async def _infer_rows(self, model: Model, inference: Inference, tenant: str, *, is_large: bool) -> Reply:
+    async def _infer_rows(
+        self, model: Model, inference: Inference, tenant: str, stages: Stages, *, is_large: bool
+    ) -> Reply:
         read = partial(self._rows, inference, model.manifest)
         rows, steps = await self._aside.run(read) if is_large else read()
         outputs = _choose(inference)
@@ -77,6 +82,7 @@ class OpenInference:
             returns=returns,
             tenant=tenant,
             outputs=outputs,
+            stages=stages,
         )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         sequences = await run.compute_all()
@@ -85,7 +91,7 @@ class OpenInference:
             arrays = _stack(sequences, steps, outputs, model, keep_all=returns == "all")
             return _reply(inference, model, model.version, arrays, sequences=len(rows), steps=run.steps)
 
-        return await self._aside.run(write) if size > LARGE_REPLY else write()
+        return _ended(stages, await self._aside.run(write) if size > LARGE_REPLY else write())
 
     async def _infer_in_session(
         self,
@@ -94,6 +100,7 @@ class OpenInference:
         sequence_id: SequenceId,
         tenant: str,
         version: str | None,
+        stages: Stages,
         *,
         is_large: bool,
     ) -> Reply:
@@ -127,6 +134,7 @@ class OpenInference:
             is_free=version is None,
             tenant=tenant,
             outputs=outputs,
+            stages=stages,
         )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         name = inference.outputs[0] if inference.outputs else model.manifest.outputs[0].name
@@ -139,7 +147,7 @@ class OpenInference:
             _reply, inference, model, answered_by, arrays, sequences=1, steps=run.steps, parameters=parameters
         )
         is_large = sum([array.nbytes for array in arrays.values()]) > LARGE_REPLY
-        return await self._aside.run(write) if is_large else write()
+        return _ended(stages, await self._aside.run(write) if is_large else write())
 
     def _rows(self, inference: Inference, manifest: Manifest) -> tuple[list[tensors.Row], int]:
         return tensors.rows_of(
@@ -166,6 +174,13 @@ class OpenInference:
         )
         check_reply(size, self._predictor.max_reply_bytes)
         return size
+
+
+def _ended(stages: Stages, reply: Reply) -> Reply:
+    """The reply, with the stages that ended with its encoding."""
+    stages.encoded()
+    reply.stages = stages
+    return reply
 
 
 def _distinguishing(outputs: tuple[str, ...], manifest: Manifest) -> tuple[str, ...]:

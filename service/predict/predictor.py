@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
+from service import trace
 from service.codec import reply as replies
 from service.codec import request as requests
 from service.errors import CellgateError
@@ -27,6 +28,7 @@ from service.predict.session_run import SessionRun
 from service.repository import Model, Repository
 from service.sequence import Origin, Sequence
 from service.sessions import Sessions
+from service.stages import Stages
 
 STARTED_AT_ONCE = 128  # sequences of one request, before the event loop answers others
 
@@ -58,6 +60,7 @@ class Predictor:
 
     async def predict(self, body: bytes, *, tenant: str = "") -> Reply:
         """Answer a body of `POST /predict`. Raises a CellgateError if there is no answer to any sequence."""
+        stages = Stages()
         is_large = len(body) > LARGE_BODY
         if is_large:
             parse = partial(requests.parse, body, max_sequences=self.max_sequences)
@@ -80,6 +83,7 @@ class Predictor:
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
             max_reply_bytes=self.max_reply_bytes,
+            stages=stages,
         )
         run = self.start(request)
         if request.num_sequences == 1:
@@ -88,12 +92,13 @@ class Predictor:
             predictions = await run.answer_all()
         name = request.model.name
         reply = replies.encode_reply(name, run.version, predictions)
-        return Reply(reply, name, run.version, len(predictions), run.steps)
+        stages.encoded()
+        return Reply(reply, name, run.version, len(predictions), run.steps, stages=stages)
 
     def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
         deadline = self._clock() + min(timeout_s, self._timeout_s)
-        origin = Origin(request.tenant, deadline, request.num_sequences)
+        origin = Origin(request.tenant, deadline, request.num_sequences, trace.current.get())
         return Run(request, self.repository, self._sessions, origin, self.aside)
 
 
@@ -113,6 +118,7 @@ class Run:
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence. A sequence that fails does not fail the others: its entry is the error."""
         loop = asyncio.get_running_loop()
+        self._request.stages.decoded()
         tasks: list[asyncio.Task[bytes]] = []
         try:
             for index in range(self._request.num_sequences):
@@ -125,21 +131,26 @@ class Run:
                 task.cancel()
             raise
 
-    async def answer(self, index: int) -> bytes:
-        """The encoded answer to one sequence. Every error points at the sequence, or at a value in it."""
+    async def answer(self, index: int, stages: Stages | None = None) -> bytes:
+        """The encoded answer to one sequence. Every error points at the sequence, or at a value in it.
+
+        `stages`: of the sequence; None: those of the request, which has no others.
+        """
         try:
-            return await self.answer_only(index)
+            return await self.answer_only(index, stages)
         except CellgateError as error:
             error.pointer = error.pointer or f"/sequences/{index}"
             raise
 
-    async def answer_only(self, index: int = 0) -> bytes:
+    async def answer_only(self, index: int = 0, stages: Stages | None = None) -> bytes:
         """The encoded answer to one sequence, for an API whose requests do not number their sequences."""
         request, model = self._request, self._request.model
+        stages = stages or request.stages
         try:
             item = request.decode_for(model, index)
+            stages.decoded()
             if item.session is not None:
-                answer = await self._in_session.answer(index, item, item.session)
+                answer = await self._in_session.answer(index, item, item.session, stages)
                 self.steps += answer.steps
                 # The sequences of a request may be on many versions; the reply then names a new session's.
                 if request.num_sequences == 1:
@@ -148,6 +159,7 @@ class Run:
             sequence = await request.compute(
                 model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
             )
+            stages.computed(sequence.run_s)
             self.steps += sequence.steps
             if is_large(sequence):
                 return await self._aside.run(
@@ -178,18 +190,26 @@ class Run:
                 )
                 for item in items
             ]
+            request.stages.decoded()
             await model.worker.predict(*sequences)
         except CellgateError as error:
             error.model = model.name, model.version
             raise
+        request.stages.computed(max([sequence.run_s for sequence in sequences], default=0.0))
         self.steps += sum([sequence.steps for sequence in sequences])
         return sequences
 
     async def _answer_or_error(self, index: int) -> bytes:
+        stages = Stages()
         try:
-            return await self.answer(index)
+            body = await self.answer(index, stages)
+            stages.encoded()
+            return body
         except CellgateError as error:
+            stages.queued()  # as it was, if the error took long: past its deadline
             return replies.encode_error(error)
+        finally:
+            self._request.stages.merge(stages)
 
 
 def _encode_first(model: Model, sequence: Sequence, *, session: str | None, step: int | None) -> bytes:

@@ -1,7 +1,7 @@
 """What an API hands to `predict`, and what it gets back: values and small callables."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.codec.request import Item
@@ -10,6 +10,7 @@ from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
+from service.stages import Stages
 
 
 @dataclass(slots=True)  # not frozen, for speed
@@ -22,6 +23,7 @@ class Reply:
     sequences: int = 0
     steps: int = 0
     json_length: int | None = None  # of the JSON, where binary tensors follow it
+    stages: Stages | None = None
 
 
 class Encode(Protocol):
@@ -38,7 +40,10 @@ class Compute(Protocol):
     def __call__(
         self, model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
     ) -> Awaitable[Sequence]:
-        """The computed sequence; its inputs are all steps that the model has consumed."""
+        """The computed sequence; its inputs are all steps that the model has consumed.
+
+        Its `run_s` is the time of the computation, without waiting.
+        """
         ...
 
 
@@ -102,6 +107,7 @@ class Request:
     tenant: str = ""
     outputs: ChooseOutputs = first_output
     max_reply_bytes: int | None = None  # None: the API bounds its reply itself
+    stages: Stages = field(default_factory=Stages)  # measured since the request was there
     _budget: "ReplyBudget | None" = None  # made when it is needed: not for the last step of one sequence
 
     def keeps_all(self, model: Model) -> bool:

@@ -19,6 +19,7 @@ from service.predict.request import Request
 from service.repository import Model, Repository
 from service.sequence import Origin, State
 from service.sessions import Opened, Record, Sessions, session_key
+from service.stages import Stages
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +44,19 @@ class SessionRun:
         self._origin = origin
         self._aside = aside
 
-    async def answer(self, index: int, item: Item, session: str) -> Answer:
+    async def answer(self, index: int, item: Item, session: str, stages: Stages) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
         key = session_key(self._request.tenant, session)
         await self._sessions.turns.take(key, self._origin.deadline)
+        stages.queued()
         try:
             while True:
                 record = await self._sessions.find(key)
+                stages.committed()
                 model = self._model_of(record, item, session)
                 if model is not self._request.model:
                     item = self._request.decode_for(model, index)
-                answer = await self._step(model, item, session, key, record)
+                answer = await self._step(model, item, session, key, record, stages)
                 if answer is not None:
                     return answer
                 logger.debug("another worker committed first; running again from the session's new state")
@@ -61,7 +64,7 @@ class SessionRun:
             self._sessions.turns.release(key)
 
     async def _step(
-        self, model: Model, item: Item, session: str, key: bytes, record: Record | None
+        self, model: Model, item: Item, session: str, key: bytes, record: Record | None, stages: Stages
     ) -> Answer | None:
         """Open, compute, commit. None if another worker committed first: then nothing was applied."""
         request, sessions = self._request, self._sessions
@@ -78,12 +81,14 @@ class SessionRun:
         )
         if opened.reply is not None:
             return Answer(opened.reply, opened.version, 0)
-        sequence = await request.compute(
-            model, item, _state_of(model, item, opened), keep_all=keep_all, origin=self._origin
-        )
+        state = _state_of(model, item, opened)
+        stages.decoded()
+        sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
+        stages.computed(sequence.run_s)
         steps = sequence.steps
         encode = partial(request.encode, model, sequence, session=session, step=opened.step + steps)
         reply = await self._aside.run(encode) if is_large(sequence) else encode()
+        stages.encoded()
         written = await sessions.commit(
             opened,
             model.binding,
@@ -93,6 +98,7 @@ class SessionRun:
             reply=reply,
             end=item.end,
         )
+        stages.committed()
         if written is None:
             return None
         if written.is_live:

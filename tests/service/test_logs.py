@@ -24,6 +24,7 @@ from service.logs import (
     open_access_log,
 )
 from service.settings import Settings
+from service.trace import Trace, current
 
 CREATED = 1_700_000_000.125
 
@@ -94,6 +95,18 @@ def test_text_has_time_level_message_and_fields() -> None:
     line = TextFormatter().format(record("%d models", 3, fields={"status": 200}))
     assert re.fullmatch(r"\d\d:\d\d:\d\d WARNING 3 models status=200", line)
     assert TextFormatter().format(record("ready")).endswith("ready")
+
+
+def test_what_is_logged_during_a_request_has_its_trace() -> None:
+    token = current.set(Trace("ab" * 16, "cd" * 8, is_sampled=True))
+    try:
+        line = json.loads(JsonFormatter().format(record("failed", fields={"status": 500})))
+        text = TextFormatter().format(record("failed"))
+    finally:
+        current.reset(token)
+    assert (line["status"], line["trace_id"], line["span_id"]) == (500, "ab" * 16, "cd" * 8)
+    assert text.endswith(f"failed trace_id={'ab' * 16} span_id={'cd' * 8}")
+    assert "trace_id" not in JsonFormatter().format(record("failed"))
 
 
 @pytest.mark.parametrize("as_text", [True, False])

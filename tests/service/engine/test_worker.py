@@ -1,6 +1,7 @@
 """Exactly one answer per request, whatever happens: calls on the event loop, in a thread, in two threads."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, cast
@@ -19,7 +20,8 @@ from service.errors import (
     Overloaded,
     WrongShape,
 )
-from service.sequence import Batch, Result, Sequence
+from service.sequence import Batch, Origin, Result, Sequence
+from service.trace import Trace, current
 from tests.service.fakes import SumEngine, ones, sequence_of, total
 
 Body = Callable[[Worker, SumEngine], Awaitable[Any]]
@@ -638,3 +640,45 @@ def test_after_everything_at_once_it_still_answers(mode: Mode) -> None:
         return total(await run(worker, ones(6)))
 
     assert with_worker(body, mode=mode)[0] == 6
+
+
+@ONE_BY_ONE
+def test_a_sequence_knows_the_seconds_of_the_calls_that_it_took_part_in(mode: Mode) -> None:
+    async def body(worker: Worker, _: SumEngine) -> tuple[Sequence, Sequence]:
+        long, short = ones(9), ones(1)
+        await asyncio.gather(run(worker, long), run(worker, short))
+        return long, short
+
+    (long, short), _ = with_worker(body, mode=mode)
+    assert long.run_s > short.run_s > 0, "a shorter one takes part in the first of its calls only"
+
+
+@MODES
+def test_a_line_about_one_sequence_names_its_trace_and_no_other(
+    mode: Mode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The loop ran in the context of the request that had started it, and so named that one's trace."""
+    traces = [Trace(digit * 32, digit * 16, is_sampled=True) for digit in "12"]
+    seen: list[Trace | None] = []
+
+    class Watched(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno == logging.ERROR:
+                seen.append(current.get())
+
+    async def body(worker: Worker, engine: SumEngine) -> None:
+        engine.fail_on = 5.0
+        current.set(traces[0])
+        origin = Origin(trace=traces[1])
+        failing = ones(1, 5.0)
+        failing.origin = origin
+        await asyncio.gather(run(worker, ones(3)), run(worker, failing), return_exceptions=True)
+
+    handler = Watched()
+    logging.getLogger("service.engine.worker").addHandler(handler)
+    try:
+        with_worker(body, mode=mode)
+    finally:
+        logging.getLogger("service.engine.worker").removeHandler(handler)
+    (fields,) = [vars(record)["fields"] for record in caplog.records if record.levelno == logging.ERROR]
+    assert fields == traces[1].fields and seen == [None]

@@ -119,6 +119,7 @@ class Server:
                 readiness(),
                 BodyLimits(1 << 20, 10, MemoryBudget(1 << 40)),
                 codings=Codings(Aside(), min_bytes=0),
+                server_timing=False,
             )
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from service import trace
 from service.errors import HeadTooLarge, InvalidField, MethodNotAllowed, NotFound, Overloaded
 from service.http.body import BYTES_PER_BODY_BYTE
 from service.http.fastapi_bridge import ApplicationHandler
@@ -18,6 +19,7 @@ from service.http.rates import Rates
 from service.memory import MemoryBudget
 from service.metrics import Metrics, Registry, Requests, add_up
 from service.predict import Reply
+from service.stages import Stages
 from tests.service.http.gates import make_gate
 
 KEY, HASH = new_key()
@@ -329,3 +331,65 @@ def test_each_request_is_counted_once_whatever_becomes_of_it() -> None:
         ("/predict", "", "", "503", "draining"): 1,
         ("/predict", "", "", "499", "client_gone"): 1,
     }
+
+
+TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+TRACE = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7"}
+
+
+async def timed(body: bytes) -> Reply:
+    stages = Stages()
+    stages.decode_s, stages.run_s = 0.001, 0.25
+    return Reply(body, "m", "1", 1, 7, stages=stages)
+
+
+def test_the_stages_of_a_prediction_are_in_its_response_and_its_line() -> None:
+    lines: list[dict[str, Any]] = []
+    response = ask(make_gate(timed, access_log=lines.append))
+    assert dict(response.headers)[b"server-timing"] == (
+        b"decode;dur=1.000, queue;dur=0.000, run;dur=250.000, commit;dur=0.000, encode;dur=0.000"
+    )
+    assert (lines[0]["decode_ms"], lines[0]["queue_ms"], lines[0]["run_ms"]) == (1, 0, 250)
+
+
+def test_the_response_leaves_them_out_on_request_and_others_have_none() -> None:
+    lines: list[dict[str, Any]] = []
+    gate = make_gate(timed, access_log=lines.append, server_timing=False)
+    assert b"server-timing" not in dict(ask(gate).headers) and lines[0]["run_ms"] == 250
+    for response in (ask(make_gate()), ask(make_gate(timed), "GET", "/models")):
+        assert b"server-timing" not in dict(response.headers)
+
+
+def test_a_request_is_logged_with_the_trace_that_its_client_names() -> None:
+    seen: list[trace.Trace | None] = []
+
+    async def application(_: Request) -> Response:
+        seen.append(trace.current.get())
+        return Response(204, [], b"")
+
+    lines: list[dict[str, Any]] = []
+    gate = make_gate(application=application, access_log=lines.append)
+    for headers in ([(b"traceparent", TRACEPARENT)], [], [(b"traceparent", TRACEPARENT)] * 2):
+        ask(gate, "GET", "/models", headers)
+    ask(gate, "GET", "/models", [(b"traceparent", TRACEPARENT[1:])])
+    assert [{name: line[name] for name in TRACE if name in line} for line in lines] == [TRACE, {}, {}, {}]
+    assert [one and one.fields for one in seen] == [TRACE, None, None, None]
+
+
+def test_a_trace_ends_with_its_request_on_a_connection_with_several() -> None:
+    async def work() -> None:
+        gate = make_gate(timed)
+        route = gate.router.find("POST", "/predict")
+        await gate.answer(Request("POST", "/predict", [(b"traceparent", TRACEPARENT)]), route)
+        assert trace.current.get() is None
+
+    asyncio.run(work())
+
+
+def test_a_refused_request_is_logged_with_its_id_and_trace() -> None:
+    lines: list[dict[str, Any]] = []
+    gate = make_gate(access_log=lines.append)
+    gate.refuse(
+        Overloaded("full"), "POST", "/predict", [(b"x-request-id", b"r"), (b"traceparent", TRACEPARENT)]
+    )
+    assert lines[0]["id"] == "r" and lines[0]["trace_id"] == TRACE["trace_id"]
