@@ -1,15 +1,17 @@
-"""Shared fixtures: the committed model, and repeatable Hypothesis examples."""
+"""Shared fixtures: the committed model, repeatable Hypothesis examples, and an environment of its own."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from service.manifest import Manifest
+from tests.committed import committed_models
+from tests.environment import isolate
 from tests.promises import MARKER, Promises
 
-ROOT = Path(__file__).parent.parent
-
+isolate(os.environ)  # before a test module reads it
 settings.register_profile(
     "repeatable",
     derandomize=True,
@@ -29,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def models_dir() -> Path:
-    return ROOT / "models"
+    return committed_models()
 
 
 @pytest.fixture(scope="session")

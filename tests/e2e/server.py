@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from tests.committed import committed_models
+from tests.environment import isolate
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +48,10 @@ class Server:
             time.sleep(0.05)
 
     def launch(self) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("CELLGATE_")}
+        environ = dict(os.environ)
+        isolate(environ)  # also where `python -m tests.faults` starts it
         environ |= {
+            "CELLGATE_MODELS_DIR": str(committed_models()),
             "CELLGATE_SESSIONS_DIR": str(self.folder / "sessions"),
             "CELLGATE_WORKERS": "1",
         } | self.settings

@@ -101,11 +101,11 @@ def test_session_names_that_no_path_can_hold_are_refused(server: Server, name: s
     assert (reply.status_code, reply.json()["pointer"]) == (422, "/sequences/0/session")
 
 
-def test_a_server_of_one_process_survives_the_shell_that_started_it(tmp_path: Path) -> None:
+def test_a_server_of_one_process_survives_the_shell_that_started_it(tmp_path: Path, models_dir: Path) -> None:
     server = Server(tmp_path, {})
     command = (
         f"{sys.executable} -m service serve --port {server.port} --workers 1 "
-        f"--sessions-dir {tmp_path}/sessions >{server.log} 2>&1 & echo $!"
+        f"--models-dir {models_dir} --sessions-dir {tmp_path}/sessions >{server.log} 2>&1 & echo $!"
     )
     shell = subprocess.run(
         ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=30

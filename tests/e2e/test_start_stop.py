@@ -108,6 +108,7 @@ def test_a_graph_that_does_not_load_ends_all_workers(workers: str, tmp_path: Pat
 
 
 FAILS = """
+import sys
 from pathlib import Path
 from service.server import run, worker
 from service.settings import Settings
@@ -119,13 +120,13 @@ class Failing(worker.WorkerApp):
         worker.drain_on_signals = lambda *each: (begin(*each), self.fail())
 
 worker.WorkerApp = Failing
-run(Settings(port=0, workers=1, store="memory", models_dir=Path("models")))
+run(Settings(port=0, workers=1, store="memory", models_dir=Path(sys.argv[1])))
 """
 
 
-def test_a_server_that_stops_because_of_a_bug_does_not_end_with_status_0() -> None:
+def test_a_server_that_stops_because_of_a_bug_does_not_end_with_status_0(models_dir: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", FAILS], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FAILS, str(models_dir)], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 4, ended.stderr
     assert "inference loop has failed" in ended.stderr and "exit status 4" in ended.stderr

@@ -14,7 +14,8 @@ import orjson
 
 from service.manifest import Manifest
 from service.sequence import Array
-from tests.e2e.server import ROOT, Server
+from tests.committed import committed_models
+from tests.e2e.server import Server
 from tests.faults import wire
 from tests.faults.checker import Log, check
 from tests.faults.client import Client
@@ -183,6 +184,6 @@ async def one_shot(reference: Server, utterance: Array) -> list[bytes]:
 
 def _example() -> Array:
     """The committed model's example, [time, features]."""
-    example = Manifest.read(ROOT / "models" / "vowels" / "1").example
+    example = Manifest.read(committed_models() / "vowels" / "1").example
     assert example is not None
     return np.array(example.steps)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from tests.committed import committed_models
 from tests.e2e.server import Server, running
 from tests.fuzz.mutate import mutated
 from tests.fuzz.seeds import KEYS, Request, seeds
@@ -54,7 +55,7 @@ def target(folder: Path) -> Iterator[Server]:
     """A server with a numeric model, a language model, and keys of two tenants."""
     models = folder / "models"
     models.mkdir()
-    (models / "vowels").symlink_to(ROOT / "models" / "vowels")
+    (models / "vowels").symlink_to(committed_models() / "vowels")
     (models / "words").symlink_to(ROOT / "docs" / "examples" / "models" / "moby")
     hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
     settings = {

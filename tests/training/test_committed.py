@@ -15,8 +15,8 @@ from training.export.parity import TOLERANCE
 
 
 @pytest.fixture(scope="module")
-def folder(repository: Path) -> Path:
-    return repository / "models" / "vowels" / "1"
+def folder(models_dir: Path) -> Path:
+    return models_dir / "vowels" / "1"
 
 
 @pytest.fixture(scope="module")

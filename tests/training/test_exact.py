@@ -49,9 +49,9 @@ class Runner:
     params=["committed", *((name, hidden) for name in cells.names() for hidden in (37, 96))],
     ids=lambda param: param if isinstance(param, str) else f"{param[0]} {param[1]}",
 )
-def runner(request: pytest.FixtureRequest, repository: Path) -> Runner:
+def runner(request: pytest.FixtureRequest, models_dir: Path) -> Runner:
     if request.param == "committed":
-        return Runner(repository / "models/vowels/1/model.onnx")
+        return Runner(models_dir / "vowels/1/model.onnx")
     name, hidden = request.param
     network, _ = random_network(cell=name, features=12, hidden=hidden, layers=2, classes=5, seed=0)
     return Runner(write_graph(network.eval()).SerializeToString())

@@ -8,12 +8,10 @@ from service.repository import Repository
 from tests.service.api.parts import Api
 from tests.service.loading import load
 
-MODELS = Path(__file__).parents[3] / "models"
-
 
 @pytest.fixture(scope="session")
-def repository() -> Repository:
-    return load(MODELS)
+def repository(models_dir: Path) -> Repository:
+    return load(models_dir)
 
 
 @pytest.fixture
