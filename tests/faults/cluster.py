@@ -7,14 +7,18 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from service.server.process import IGNORED
-from tests.e2e.server import Server
+from tests.e2e.server import ROOT, Server
 from tests.faults.lmdb_outages import (
+    LIMIT_S,
     expire_on_full_disk,
     fill_disk,
     remove_lock_file,
@@ -27,6 +31,7 @@ from tests.small_disk import mounted
 
 REPLICAS = 3
 DISK_MB = 300
+MAX_VERSIONS = 6
 DROP_WAIT_S = 0.1
 DOWN_S = 0.3  # maximum time before a killed process is started again
 # Few steps a call, so that a request takes several calls, and some are killed between two of them.
@@ -70,7 +75,14 @@ async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
     async with contextlib.AsyncExitStack() as stack:
         sessions = folder / "disk" / "sessions"
         can_fill = _has_small_disk(stack, sessions.parent)
-        settings = {"sessions_dir": str(sessions), "worker_hang_s": "2"}
+        models = folder / "models"
+        shutil.copytree(ROOT / "models" / "vowels", models / "vowels")
+        settings = {
+            "sessions_dir": str(sessions),
+            "worker_hang_s": "2",
+            "models_dir": str(models),
+            "models_poll_s": "0.2",
+        }
         server = await stack.enter_async_context(
             single(folder / "server", store="lmdb", workers="2", **settings)
         )
@@ -83,6 +95,7 @@ async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
             "lock.mdb removed, a worker killed": lambda rng: remove_lock_file(server, sessions, rng),
             "a worker stopped": lambda rng: stop_worker(server, rng),
             "a writer stopped": lambda _: stop_writer(server, sessions),
+            "a version retired": lambda _: _retire_version(server, models / "vowels"),
         }
         if can_fill:
             outages["disk full"] = lambda _: fill_disk(server, sessions)
@@ -145,6 +158,23 @@ async def _restart(server: Server) -> None:
     status = await asyncio.to_thread(server.stop)
     assert status == 0, f"exit status {status} after SIGTERM:\n{server.log.read_text()[-1500:]}"
     await asyncio.to_thread(server.start)
+
+
+async def _retire_version(server: Server, folder: Path) -> None:
+    """Add the next version, the same model, and delete the one before; its sessions stay on it."""
+    old = max(folder.iterdir(), key=lambda version: int(version.name))
+    new = folder / str(int(old.name) + 1)
+    if int(new.name) > MAX_VERSIONS:  # each of them stays loaded for its sessions
+        return
+    await asyncio.to_thread(shutil.copytree, old, folder.parent / "incoming")
+    (folder.parent / "incoming").rename(new)
+    async with httpx.AsyncClient(base_url=server.url, timeout=LIMIT_S) as client:
+        async with asyncio.timeout(LIMIT_S):
+            while (await client.get(f"/models/{folder.name}")).json()["models"][-1].get(
+                "version"
+            ) != new.name:
+                await asyncio.sleep(DROP_WAIT_S)
+    await asyncio.to_thread(shutil.rmtree, old)
 
 
 async def _kill_redis(redis: RedisServer, rng: random.Random) -> None:
