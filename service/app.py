@@ -29,7 +29,7 @@ from service.http import (
     Router,
 )
 from service.memory import Trimmer, malloc_trim
-from service.metrics import Loads, Metrics, Requests, SessionCounts, Turns
+from service.metrics import Loads, Metrics, Requests, Scrape, SessionCounts, Turns
 from service.parts import (
     batching_of,
     create_clock,
@@ -247,8 +247,7 @@ def _router(
         readiness=readiness,
         max_sequences=settings.max_sequences,
         max_reply_bytes=settings.max_reply_bytes,
-        counted=sampler.metrics,
-        sample=sampler.sample,
+        scrape=Scrape(sampler.metrics, sampler.sample),
     )
     open_inference = OpenInference(predictor)
     return Router(

@@ -15,7 +15,7 @@ from service.errors import CellgateError
 from service.http import Gate, Readiness
 from service.logs import AccessLog, num_dropped
 from service.memory import MemoryBudget, resident_bytes
-from service.metrics import Counter, Metrics, Turns
+from service.metrics import Counter, Gauge, Metrics, Turns
 from service.repository import Model, Repository
 from service.sessions import Sessions
 
@@ -31,10 +31,11 @@ class Growing:
     def __init__(self, counter: Counter, value: float = 0.0) -> None:
         self._counter, self._value = counter, value
 
-    def set(self, value: float) -> None:
-        """The number is `value` now."""
-        self._counter.add(value - self._value)
-        self._value = value
+    def set(self, value: float) -> float:
+        """The number is `value` now; by how much it has grown."""
+        growth, self._value = value - self._value, value
+        self._counter.add(growth)
+        return growth
 
 
 class Sampler:
@@ -58,7 +59,7 @@ class Sampler:
         self._access_log: AccessLog | None = None
         self._budget = budget
         self._turns = turns
-        self._steps: WeakKeyDictionary[Scheduler, tuple[Growing, Growing]] = WeakKeyDictionary()
+        self._steps: WeakKeyDictionary[Scheduler, tuple[Growing, Growing, Gauge]] = WeakKeyDictionary()
         self._shown: dict[Labels, Model] = {}  # by the labels of `model_info`
         self._stalls = Growing(metrics.loop_stalls.labels())
         self._dropped = Growing(metrics.log_lines_dropped.labels())
@@ -76,7 +77,7 @@ class Sampler:
 
     async def sample(self) -> None:
         """Set what is in memory, and flush the histograms."""
-        metrics = self.metrics
+        metrics, now = self.metrics, time.time()
         self._stalls.set(self._turns.num_long)
         self._dropped.set(num_dropped() + (self._access_log.num_dropped if self._access_log else 0))
         self._evicted.set(self._sessions.store.num_evicted)
@@ -90,8 +91,9 @@ class Sampler:
             scheduler = model.worker.scheduler
             metrics.queue_sequences.labels(model.name, model.version).set(len(scheduler))
             metrics.queue_seconds.labels(model.name, model.version).set(scheduler.wait_s)
-        for scheduler, (steps, padded_steps) in self._steps.items():
-            steps.set(scheduler.counts.steps)
+        for scheduler, (steps, padded_steps, last_call) in self._steps.items():
+            if steps.set(scheduler.counts.steps):
+                last_call.set(now)
             padded_steps.set(scheduler.counts.padded_steps)
         metrics.registry.flush()
 
@@ -132,6 +134,7 @@ class Sampler:
             (
                 Growing(self.metrics.steps.labels(model.name, model.version)),
                 Growing(self.metrics.padded_steps.labels(model.name, model.version)),
+                self.metrics.last_call.labels(model.name, model.version),
             ),
         )
 

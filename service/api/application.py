@@ -4,7 +4,6 @@ It raises every error as a `CellgateError`, and leaves it to the gate to render 
 `POST /generate` and `/v2`'s `infer` are only documented here.
 """
 
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -23,7 +22,7 @@ from service.errors import (
     NotFound,
     UnsupportedMediaType,
 )
-from service.metrics import Metrics
+from service.metrics import Scrape
 from service.repository import Repository
 from service.sessions import Resources
 
@@ -41,8 +40,7 @@ def build(
     readiness: Readiness,
     max_sequences: int,
     max_reply_bytes: int,
-    counted: Metrics,
-    sample: Callable[[], Awaitable[None]],
+    scrape: Scrape,
 ) -> FastAPI:
     """The application around loaded models and an opened session store."""
     app = FastAPI(
@@ -59,11 +57,11 @@ def build(
     )
     openapi.add_docs(app)
     app.include_router(predict.build())
-    app.include_router(models.build(repository))
+    app.include_router(models.build(repository, scrape))
     app.include_router(sessions.build(resources, max_reply_bytes=max_reply_bytes))
     app.include_router(health.build(readiness))
-    app.include_router(metrics.build(counted, sample))
-    app.include_router(v2.build(repository, readiness, max_sequences=max_sequences))
+    app.include_router(metrics.build(scrape))
+    app.include_router(v2.build(repository, readiness, scrape, max_sequences=max_sequences))
     return app
 
 

@@ -5,29 +5,36 @@ from fastapi import APIRouter
 from service.api.errors import errors
 from service.api.schemas import BatchingReply, ModelReply, ModelsReply
 from service.errors import UnknownModel
+from service.metrics import Scrape, VersionTotals
 from service.repository import Model, Repository
 
 
-def build(repository: Repository) -> APIRouter:
+def build(repository: Repository, scrape: Scrape) -> APIRouter:
     """The routes below /models."""
     router = APIRouter(tags=["models"])
+
+    async def show(models: list[Model]) -> ModelsReply:
+        totals = await scrape.versions()
+        return ModelsReply(
+            models=[describe(model, repository, totals(model.name, model.version)) for model in models]
+        )
 
     @router.get("/models", responses=errors())
     async def list_models() -> ModelsReply:
         """All loaded models."""
-        return ModelsReply(models=[describe(model, repository) for model in repository])
+        return await show(list(repository))
 
     @router.get("/models/{name}", responses=errors(UnknownModel))
     async def show_model(name: str) -> ModelsReply:
         """Every loaded version of one model."""
-        return ModelsReply(models=[describe(model, repository) for model in repository.versions(name)])
+        return await show(repository.versions(name))
 
     return router
 
 
-def describe(model: Model, repository: Repository) -> ModelReply:
+def describe(model: Model, repository: Repository, totals: VersionTotals) -> ModelReply:
     """One version of a model, as `GET /models` shows it."""
-    manifest, scheduler = model.manifest, model.worker.scheduler
+    manifest, calls = model.manifest, totals.calls.count
     return ModelReply(
         name=model.name,
         version=model.version,
@@ -44,11 +51,11 @@ def describe(model: Model, repository: Repository) -> ModelReply:
         fingerprint=model.binding.graph.hex(),
         optimization=model.optimization,
         batching=BatchingReply(
-            calls=scheduler.counts.calls,
-            sequences_per_call=round(scheduler.counts.occupancy, 3),
-            steps=scheduler.counts.steps,
-            padding=round(scheduler.counts.padding, 4),
-            waiting=len(scheduler),
+            calls=calls,
+            sequences_per_call=round(totals.sequences / calls, 3) if calls else 0.0,
+            steps=totals.steps,
+            padding=round(totals.padding, 4),
+            waiting=totals.waiting,
         ),
         metrics=manifest.metrics,
         example=manifest.example,

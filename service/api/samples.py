@@ -89,7 +89,13 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
     "ServerMetadata": {
         "name": "cellgate",
         "version": "0.1.0",
-        "extensions": ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)"],
+        "extensions": [
+            "binary_tensor_data",
+            "model_configuration",
+            "sequence",
+            "sequence(string_id)",
+            "statistics",
+        ],
     },
     "ModelMetadata": {
         "name": "vowels",

@@ -33,7 +33,7 @@ class Problem(BaseModel):
 
 
 class BatchingReply(BaseModel):
-    """The engine calls of this worker process since its start."""
+    """The engine calls of this version in all workers, since the server started."""
 
     calls: int
     sequences_per_call: float

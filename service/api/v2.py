@@ -17,22 +17,25 @@ from service.api.v2_schemas import (
     ServerMetadata,
     TensorMetadata,
 )
+from service.api.v2_stats import add_statistics
 from service.codec.tensor import DATATYPES
 from service.codec.tensors import takes_lengths
 from service.errors import Draining, SessionExists, StoreUnavailable
 from service.http import V2
 from service.manifest import Manifest
+from service.metrics import Scrape
 from service.repository import Model, Repository
 
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)"]
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)", "statistics"]
 PLATFORM = "onnx_onnxv1"  # the protocol's name for an ONNX graph
 LENGTHS = "optional input INT32 [-1]: the number of steps of each row that are not padding"
 
 
-def build(repository: Repository, readiness: Readiness, *, max_sequences: int) -> APIRouter:
+def build(repository: Repository, readiness: Readiness, scrape: Scrape, *, max_sequences: int) -> APIRouter:
     """The routes below /v2."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
     _add_server(router, repository, readiness)
+    add_statistics(router, repository, scrape)
     _add_models(router, repository, max_sequences)
     _add_infer(router)
     return router

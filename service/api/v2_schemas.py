@@ -98,3 +98,50 @@ INFER_EXAMPLES: dict[str, Example] = {
         },
     },
 }
+
+
+class Duration(BaseModel):
+    """How often something happened, and how long it took together, in nanoseconds."""
+
+    count: int = 0
+    ns: int = 0
+
+
+class InferStatistics(BaseModel):
+    """Requests, and their stages."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    cache_hit: Duration = Duration()
+    cache_miss: Duration = Duration()
+
+
+class BatchStatistics(BaseModel):
+    """Engine calls by the number of their sequences, rounded up to a power of two."""
+
+    batch_size: int
+    compute_input: Duration = Duration()
+    compute_infer: Duration
+    compute_output: Duration = Duration()
+
+
+class ModelStatistics(BaseModel):
+    """What one version has computed. `inference_count` counts chunks, as each is part of one call."""
+
+    name: str
+    version: str
+    last_inference: int = Field(description="milliseconds since the Unix epoch; 0: never")
+    inference_count: int
+    execution_count: int
+    inference_stats: InferStatistics
+    batch_stats: list[BatchStatistics]
+
+
+class StatisticsReply(BaseModel):
+    """The statistics of one or more versions."""
+
+    model_stats: list[ModelStatistics]

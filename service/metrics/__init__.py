@@ -11,6 +11,7 @@ from service.metrics.loads import Loads
 from service.metrics.metrics import Metrics
 from service.metrics.registry import Counter, Gauge, Histogram, Registry
 from service.metrics.requests import OTHER, Requests
+from service.metrics.scrape import Scrape, Timed, VersionTotals
 from service.metrics.sessions import SessionCounts
 from service.metrics.totals import add_up
 from service.metrics.turns import Turns
@@ -26,8 +27,11 @@ __all__ = [
     "Metrics",
     "Registry",
     "Requests",
+    "Scrape",
     "SessionCounts",
+    "Timed",
     "Turns",
+    "VersionTotals",
     "Workers",
     "add_up",
     "render",

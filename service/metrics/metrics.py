@@ -37,7 +37,9 @@ class Metrics:
         )
 
         self.calls = histogram(
-            "cellgate_engine_call_duration_seconds", "Time of one ONNX Runtime call.", MODEL
+            "cellgate_engine_call_duration_seconds",
+            "Time of one ONNX Runtime call. max_sequences: its sequences, rounded up to a power of 2.",
+            (*MODEL, "max_sequences"),
         )
         self.call_sequences = histogram(
             "cellgate_engine_call_sequences", "Sequences in one ONNX Runtime call.", MODEL, bounds=ROWS
@@ -48,6 +50,12 @@ class Metrics:
         self.steps = counter("cellgate_steps", "Time steps computed, without padding.", MODEL)
         self.padded_steps = counter(
             "cellgate_padded_steps", "Time steps of padding that were computed.", MODEL
+        )
+        self.last_call = gauge(
+            "cellgate_last_call_timestamp_seconds",
+            "Unix time of the last ONNX Runtime call.",
+            MODEL,
+            is_common=True,
         )
         self.queue_sequences = gauge("cellgate_queue_sequences", "Sequences that wait for a call.", MODEL)
         self.queue_seconds = gauge("cellgate_queue_seconds", "Time that the queued work will take.", MODEL)

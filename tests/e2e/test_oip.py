@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.sequence import Array
 from tests.e2e.conftest import first, predict
-from tests.e2e.server import Server, running
+from tests.e2e.server import START_S, Server, running
 
 INFER = "/v2/models/vowels/infer"
 ROW = [0.1] * 12
@@ -82,6 +83,38 @@ def test_the_triton_client_reads_server_and_model_metadata(
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 12]}]
     assert config["max_batch_size"] > 0 and "sequence_batching" in config
     assert triton_client.get_model_repository_index()[0]["name"] == "vowels"
+
+
+def test_the_triton_client_reads_the_statistics_of_all_workers(
+    triton_client: triton.InferenceServerClient, server: Server, x: Array
+) -> None:
+    def stats(version: str = "") -> dict[str, Any]:
+        (found,) = triton_client.get_inference_statistics("vowels", version)["model_stats"]
+        shown: dict[str, Any] = found
+        return shown
+
+    before = stats()
+    for _ in range(4):  # each over a new connection, which the kernel gives to any worker
+        body = {
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}]
+        }
+        httpx.post(f"{server.url}/v2/models/vowels/infer", json=body).raise_for_status()
+    body["inputs"][0]["shape"] = [1, 1, 11]
+    assert httpx.post(f"{server.url}/v2/models/vowels/infer", json=body).status_code == 400
+    deadline = time.monotonic() + START_S  # until the other worker has written its numbers
+    while (after := stats("1"))["inference_stats"]["success"]["count"] < (
+        before["inference_stats"]["success"]["count"] + 4
+    ) or after["execution_count"] == before["execution_count"]:
+        assert time.monotonic() < deadline, after
+        time.sleep(0.1)
+    assert after["inference_stats"]["success"]["ns"] > before["inference_stats"]["success"]["ns"]
+    assert after["inference_count"] >= before["inference_count"] + 4
+    assert after["last_inference"] > 1.6e12, "milliseconds"
+    assert sum(each["compute_infer"]["count"] for each in after["batch_stats"]) == after["execution_count"]
+    assert {"queue", "compute_input", "compute_infer", "compute_output"} <= set(after["inference_stats"])
+    assert [each["name"] for each in triton_client.get_inference_statistics()["model_stats"]] == ["vowels"]
+    with pytest.raises(InferenceServerException):
+        triton_client.get_inference_statistics("nope")
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])

@@ -7,7 +7,7 @@ import httpx
 
 from service.api import build
 from service.errors import CellgateError
-from service.metrics import Metrics, Registry
+from service.metrics import Metrics, Registry, Scrape
 from service.repository.repository import Repository
 from service.sessions import Limits, Resources, Sessions, SteadyClock
 from service.sessions.store.memory import MemoryStore
@@ -43,8 +43,7 @@ class Api:
             readiness=readiness or Ready(),
             max_sequences=16,
             max_reply_bytes=max_reply_bytes,
-            counted=Metrics(Registry()),
-            sample=sample_nothing,
+            scrape=Scrape(Metrics(Registry()), sample_nothing),
         )
 
     def openapi(self) -> dict[str, Any]:

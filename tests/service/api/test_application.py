@@ -17,7 +17,7 @@ from service.errors import (
     TooManyValues,
     UnsupportedMediaType,
 )
-from service.metrics import Metrics, Registry
+from service.metrics import Metrics, Registry, Scrape
 from service.repository.repository import Repository
 from service.sessions import Resources
 from tests.service.api.parts import Ready, sample_nothing
@@ -43,8 +43,7 @@ def request(method: str, path: str, *, readiness: Ready | None = None, **fields:
         readiness=readiness or Ready(),
         max_reply_bytes=1 << 20,
         max_sequences=1,
-        counted=Metrics(Registry()),
-        sample=sample_nothing,
+        scrape=Scrape(Metrics(Registry()), sample_nothing),
     )
 
     async def call() -> httpx.Response:

@@ -1,0 +1,69 @@
+"""The statistics extension of the Open Inference Protocol: what each version has computed."""
+
+from fastapi import APIRouter
+
+from service.api.errors import MODEL, errors
+from service.api.v2_schemas import (
+    BatchStatistics,
+    Duration,
+    InferStatistics,
+    ModelStatistics,
+    StatisticsReply,
+)
+from service.errors import UnknownModel
+from service.http import V2
+from service.metrics import Scrape, Timed, VersionTotals
+from service.repository import Repository
+
+
+def add_statistics(router: APIRouter, repository: Repository, scrape: Scrape) -> None:
+    """The routes that end with /stats."""
+
+    @router.get("/models/stats", responses=errors(dialect=V2))
+    async def show_all() -> StatisticsReply:
+        """Statistics of every loaded version, over all workers since the server started."""
+        totals = await scrape.versions()
+        return StatisticsReply(
+            model_stats=[
+                _describe(each.name, each.version, totals(each.name, each.version)) for each in repository
+            ]
+        )
+
+    @router.get("/models/{name}/stats", responses=errors(UnknownModel, dialect=V2))
+    @router.get("/models/{name}/versions/{version}/stats", responses=errors(*MODEL, dialect=V2))
+    async def show_model(name: str, version: str | None = None) -> StatisticsReply:
+        """Statistics of one version, or of all versions of one model."""
+        versions = repository.versions(name) if version is None else [repository.get(name, version)]
+        totals = await scrape.versions()
+        return StatisticsReply(
+            model_stats=[
+                _describe(each.name, each.version, totals(each.name, each.version)) for each in versions
+            ]
+        )
+
+
+def _describe(name: str, version: str, totals: VersionTotals) -> ModelStatistics:
+    stages = totals.stages
+    return ModelStatistics(
+        name=name,
+        version=version,
+        last_inference=round(totals.last_call * 1000),
+        inference_count=totals.sequences,
+        execution_count=totals.calls.count,
+        inference_stats=InferStatistics(
+            success=_duration(totals.success),
+            fail=_duration(totals.fail),
+            queue=_duration(stages.get("queue", Timed())),
+            compute_input=_duration(stages.get("decode", Timed())),
+            compute_infer=_duration(stages.get("run", Timed())),
+            compute_output=_duration(stages.get("encode", Timed())),
+        ),
+        batch_stats=[
+            BatchStatistics(batch_size=most, compute_infer=_duration(timed))
+            for most, timed in totals.by_sequences.items()
+        ],
+    )
+
+
+def _duration(timed: Timed) -> Duration:
+    return Duration(count=timed.count, ns=round(timed.seconds * 1e9))
