@@ -89,7 +89,11 @@ class Scheduler:
             if waiting * self._num_tenants_with(share) >= self.max_waiting:
                 raise Overloaded(f"{self.max_waiting} sequences are waiting already")
         ahead = queue.work + self._work_left
-        if ahead and not self._is_in_time(ahead, sequence.remaining):
+        if (
+            ahead
+            and self._seconds_for(ahead) > PATIENCE * self.max_wait_s  # in every request, so without a call
+            and not self._is_in_time(ahead, sequence.remaining)
+        ):
             self._check_share(sequence, ahead)
         queue.push(sequence, inf if self._throughput.seconds is None else self._patience)
 
@@ -154,8 +158,7 @@ class Scheduler:
             work += taken if done else taken + START
             rest += left - taken
         self._queue.advance(work, ready[0].tag if steps < remaining[0] else self._queue.first_tag)
-        for sequence in ready:
-            self._queue.leave(sequence)
+        self._queue.leave(ready)
         batch = Batch(chunks)
         if rest:
             self._work_left += rest
@@ -168,19 +171,19 @@ class Scheduler:
         ready: list[Sequence] = []
         remaining: list[int] = []
         longest, room = 0, float(self.max_batch)
-        while len(queue) and len(ready) < self.max_batch:
-            sequence = queue.first()
-            left = sequence.remaining
+        while len(ready) < self.max_batch and (sequence := queue.take()) is not None:
+            left = len(sequence.inputs[0]) - sequence.done
             if not sequence.cancelled and sequence.deadline >= now:
                 if longest < left and longest < MIN_CHUNK:
                     longest = min(left, MIN_CHUNK)
                     room = self.cost.rows_within(self.target_s, longest)
                 if ready and len(ready) + 1 > room:
+                    queue.put_back(sequence)
                     break
-                ready.append(queue.take())
+                ready.append(sequence)
                 remaining.append(left)
                 continue
-            queue.leave(queue.take())
+            queue.leave((sequence,))
             if not sequence.cancelled:
                 self._late.append(sequence)
         return ready, remaining
@@ -251,18 +254,16 @@ class Scheduler:
     def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
         """Store each result in its sequence; return those that ended or failed, requeue the others."""
         finished: list[Sequence] = []
-        steps = sum([chunk.stop - chunk.start for chunk in batch.chunks])
-        begun = sum([not chunk.start for chunk in batch.chunks])
-        self.counts.add(rows=len(batch.chunks), longest=batch.steps, steps=steps)
-        self._throughput.add(steps + START * begun, self.cost.predict(len(batch.chunks), batch.steps))
-        self.end(batch)
-        for chunk, result in zip(batch.chunks, results, strict=True):
-            sequence, _, stop = chunk
+        unfinished: list[Sequence] = []
+        rows, steps, begun = len(batch.chunks), 0, 0
+        for (sequence, start, stop), result in zip(batch.chunks, results, strict=True):
+            steps += stop - start
+            begun += not start
             if result.error is not None:
                 sequence.error = result.error
                 finished.append(sequence)
                 continue
-            is_last = chunk.is_last
+            is_last = stop == len(sequence.inputs[0])
             sequence.done = stop
             sequence.state = result.state
             if is_last or sequence.keep_all:
@@ -272,5 +273,10 @@ class Scheduler:
             if is_last:
                 finished.append(sequence)
             else:
-                self._queue.requeue(sequence)
+                unfinished.append(sequence)
+        self.counts.add(rows=rows, longest=batch.steps, steps=steps)
+        self._throughput.add(steps + START * begun, self.cost.predict(rows, batch.steps))
+        self.end(batch)
+        if unfinished:
+            self._queue.requeue(unfinished)
         return finished
