@@ -4,7 +4,7 @@ It knows simdjson (Langdale & Lemire, The VLDB Journal 28, 2019) and orjson; it 
 """
 
 from collections.abc import Callable
-from itertools import accumulate, chain, islice
+from itertools import accumulate, islice
 from math import inf
 from operator import mul
 from typing import Any
@@ -213,7 +213,12 @@ def _num_brackets(value: Any) -> int:
     if isinstance(value, np.ndarray):
         return 1 + int(sum(accumulate(value.shape[:-1], mul)))
     if isinstance(value, list):
-        return 1 + sum(map(_num_brackets, value))
-    if isinstance(value, dict):
-        return sum(map(_num_brackets, chain(value, value.values())))
-    return str.count(value, "[") if isinstance(value, str) else 0
+        return 1 + sum([_num_brackets(entry) for entry in value])
+    if isinstance(value, str):
+        return value.count("[")
+    if not isinstance(value, dict):
+        return 0
+    total = "".join(value).count("[")
+    for entry in value.values():
+        total += entry.count("[") if isinstance(entry, str) else _num_brackets(entry)
+    return total

@@ -12,6 +12,9 @@ PIECE = 1 << 16  # numbers, which orjson writes within some 3 ms
 
 def writable(array: Array) -> Any:
     """What orjson writes as the array: itself, or its JSON if it is large. NaN and infinities become null."""
+    if not array.ndim:
+        # A float32 is written in its own digits. ONNX Runtime's int64 is numpy's longlong, unknown to orjson.
+        return array[()] if array.dtype.kind == "f" else array.item()
     array = np.ascontiguousarray(array)
     return array if array.size <= PIECE else orjson.Fragment(_write(array))
 

@@ -17,7 +17,7 @@ def encode_prediction(
     spec: OutputSpec, output: Array, *, session: str | None = None, step: int | None = None
 ) -> bytes:
     """One entry of "predictions". `output` is [*dims], or [time, *dims] with `return: all`."""
-    prediction: dict[str, Any] = {"output": _writable(output)}
+    prediction: dict[str, Any] = {"output": writable(output)}
     if spec.kind == "probabilities":
         _add_label(prediction, spec, output)
     return _dump(prediction, session, step)
@@ -27,7 +27,7 @@ def encode_outputs(
     outputs: list[tuple[OutputSpec, Array]], *, session: str | None = None, step: int | None = None
 ) -> bytes:
     """The same for outputs requested by name. The label is that of the first one of probabilities."""
-    prediction: dict[str, Any] = {"outputs": {spec.name: _writable(output) for spec, output in outputs}}
+    prediction: dict[str, Any] = {"outputs": {spec.name: writable(output) for spec, output in outputs}}
     for spec, output in outputs:
         if spec.kind == "probabilities":
             _add_label(prediction, spec, output)
@@ -83,14 +83,6 @@ def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> N
         best_of_each = zip(output.argmax(-1).tolist(), np.isfinite(probabilities), strict=True)
         prediction["label"] = [spec.labels[best] if is_finite else None for best, is_finite in best_of_each]
     prediction["probability"] = probabilities
-
-
-def _writable(output: Array) -> Any:
-    """An array, or a number, that orjson writes. NaN and infinities become null."""
-    if output.ndim:
-        return writable(output)
-    # A float32 is written in its own digits. ONNX Runtime's int64 is numpy's longlong, unknown to orjson.
-    return output[()] if output.dtype.kind == "f" else output.item()
 
 
 def _dump(prediction: dict[str, Any], session: str | None, step: int | None) -> bytes:

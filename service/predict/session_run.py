@@ -86,8 +86,12 @@ class SessionRun:
         sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
         stages.computed(sequence.run_s)
         steps = sequence.steps
-        encode = partial(request.encode, model, sequence, session=session, step=opened.step + steps)
-        reply = await self._aside.run(encode) if is_large(sequence) else encode()
+        step = opened.step + steps
+        if is_large(sequence):
+            encode = partial(request.encode, model, sequence, session=session, step=step)
+            reply = await self._aside.run(encode)
+        else:
+            reply = request.encode(model, sequence, session=session, step=step)
         stages.encoded()
         written = await sessions.commit(
             opened,
