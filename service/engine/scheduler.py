@@ -171,13 +171,13 @@ class Scheduler:
         ready: list[Sequence] = []
         remaining: list[int] = []
         longest, room = 0, float(self.max_batch)
-        while len(ready) < self.max_batch and (sequence := queue.take()) is not None:
+        while (not ready or len(ready) + 1 <= room) and (sequence := queue.take()) is not None:
             left = len(sequence.inputs[0]) - sequence.done
             if not sequence.cancelled and sequence.deadline >= now:
                 if longest < left and longest < MIN_CHUNK:
                     longest = min(left, MIN_CHUNK)
-                    room = self.cost.rows_within(self.target_s, longest)
-                if ready and len(ready) + 1 > room:
+                    room = min(room, self.cost.rows_within(self.target_s, longest))
+                if ready and len(ready) + 1 > room:  # it has more steps than those before
                     queue.put_back(sequence)
                     break
                 ready.append(sequence)

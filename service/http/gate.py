@@ -143,7 +143,7 @@ class Gate:
         try:
             if self._cors is not None and (answer := self._cors.preflight(request)) is not None:
                 return answer
-            self._admit(request, route)
+            self._admit(request, route, is_read=read_part is None)
             if route.reads_body:
                 if read_part is not None:
                     request.body = await self._limits.read(read_part)
@@ -180,8 +180,10 @@ class Gate:
         request.headers = [header for header in request.headers if header[0] not in coded]
         return further
 
-    def _admit(self, request: Request, route: Route) -> None:
+    def _admit(self, request: Request, route: Route, *, is_read: bool) -> None:
         """Set the tenant of a request that may continue.
+
+        `is_read`: whether its body is there, so that it has its own size instead of a declared one.
 
         Raises Draining, Unauthorized, RateLimited, UnsupportedMediaType, BadHeader, BodyTooLarge or
         MemoryExhausted.
@@ -197,7 +199,7 @@ class Gate:
                 route.check_type(value)
             elif name == b"content-encoding" and (coding := value.strip().lower()) != b"identity":
                 request.coding = b"%b, %b" % (request.coding, coding) if request.coding else coding
-            elif name == b"content-length":
+            elif name == b"content-length" and not is_read:
                 self._limits.check_declared(value)
 
     def _finish(self, request: Request, response: Response) -> None:
