@@ -254,8 +254,9 @@ def _router(
         predictor,
         Generator(predictor),
         open_inference,
-        ApplicationHandler(documented),
+        ApplicationHandler(documented, root_path=settings.root_path, reads_prefix=settings.forwarded_prefix),
         metrics_need_key=settings.metrics_access == "key",
+        root_path=settings.root_path,
     )
 
 

@@ -12,6 +12,8 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODEL_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 MODEL_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")  # it stands for a version, so it is none
 
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")  # a prefix of paths; none is ""
+
 TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 TENANT_NAME_RULE = "expected letters, digits, '.', '_' and '-', at most 63, the first a letter or digit"
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from service import cpus, memory
 from service.errors import StartupError
+from service.names import ROOT_PATH
 
 PREFIX = "CELLGATE_"
 MAX_AUTO_WORKERS = 16  # each worker loads every model; set `workers` explicitly for more
@@ -182,6 +183,14 @@ class Settings(BaseModel):
         description="origins whose pages may call this server, separated by commas, as "
         "https://app.example.org; * = any; empty = none",
     )
+    root_path: str = Field(
+        "",
+        description="path below which a proxy serves this server, as /ml; requests may come without it",
+    )
+    forwarded_prefix: bool = Field(
+        False,
+        description="trust the header X-Forwarded-Prefix, the path that a proxy has cut off, over root_path",
+    )
     compress_min_bytes: int = Field(
         16 << 10,
         ge=0,
@@ -227,6 +236,13 @@ class Settings(BaseModel):
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin: expected scheme://host[:port], or *")
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_is_a_path(cls, value: str) -> str:
+        if not ROOT_PATH.fullmatch(path := value.rstrip("/")):
+            raise ValueError("expected a path as /ml or /team/ml: letters, digits, and ._~- between slashes")
+        return path
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ FastAPI writes what it knows of a route. API keys, samples and the schema of err
 import re
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi_swagger import patch_fastapi
 from starlette.responses import HTMLResponse, RedirectResponse
@@ -31,7 +31,8 @@ _UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's own form of an
 def add_docs(app: FastAPI) -> None:
     """Add `/docs`, from files in a package: the page loads nothing from other servers.
 
-    Links are relative, so that they work below any prefix and behind any proxy.
+    Links are relative, so that they work below any prefix. Requests that the page sends go to the document's
+    `servers`: FastAPI puts the scope's `root_path` there.
     """
 
     @app.get("/docs", include_in_schema=False)
@@ -46,8 +47,9 @@ def add_docs(app: FastAPI) -> None:
         )
 
     @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("docs")
+    async def root(request: Request) -> RedirectResponse:
+        root_path = request.scope["root_path"]
+        return RedirectResponse(f"{root_path}/docs" if root_path else "docs")
 
     patch_fastapi(app, redirect_from_root_to_docs=False)
     write = app.openapi

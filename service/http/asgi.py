@@ -24,7 +24,8 @@ class AsgiAdapter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         query = scope.get("query_string", b"")
-        request = Request(scope["method"], scope["path"], scope["headers"], query=query)
+        path = self._gate.router.local(scope["path"])
+        request = Request(scope["method"], path, scope["headers"], query=query)
         route = self._gate.router.find(request.method, request.path)
         try:
             with self._disconnects.watch(receive, reads_body=route.reads_body) as watch:

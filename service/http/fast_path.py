@@ -115,8 +115,10 @@ class CellgateProtocol(Connection):
         is_next = self.cycle is None or self.cycle.response_complete
         if not is_plain or not is_next:
             return None
-        path = self.url.decode("ascii")
-        route = self._gate.router.find_inference(path)
+        path, router = self.url.decode("ascii"), self._gate.router
+        if router.root_path:
+            path = router.local(path)
+        route = router.find_inference(path)
         if route is None:
             return None
         keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()

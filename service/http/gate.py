@@ -124,7 +124,7 @@ class Gate:
         """
         request = Request(method, path, headers or [])
         self._identify(request)
-        response = render(error, dialect_of(path))
+        response = render(error, dialect_of(self.router.local(path)))
         self._finish(request, response)
         if CLOSE not in response.headers:
             response.headers.append(CLOSE)

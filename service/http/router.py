@@ -55,8 +55,13 @@ class Router:
         application: Handler,
         *,
         metrics_need_key: bool = True,
+        root_path: str = "",
     ) -> None:
-        """`metrics_need_key`: whether `GET /metrics` is answered only to those with an API key."""
+        """`metrics_need_key`: whether `GET /metrics` is answered only to those with an API key.
+
+        `root_path`: below which all routes are, as /ml, for requests whose proxy has not cut it off.
+        """
+        self.root_path = root_path
         self._open_inference = open_inference
         self._application = application
         self._metrics_need_key = metrics_need_key
@@ -64,6 +69,11 @@ class Router:
             "/predict": _json_route("/predict", functools.partial(_predict, predictor)),
             "/generate": _json_route("/generate", functools.partial(_generate, generator)),
         }
+
+    def local(self, path: str) -> str:
+        """The path without `root_path`, if it has that; `find` takes such paths."""
+        root, rest = path[: len(self.root_path)], path[len(self.root_path) :]
+        return rest or "/" if root == self.root_path and (not rest or rest.startswith("/")) else path
 
     def find(self, method: str, path: str) -> Route:
         """The route of a request."""

@@ -65,3 +65,47 @@ def test_the_body_comes_once_and_then_the_application_waits_for_a_disconnect() -
 
     with pytest.raises(TimeoutError):
         call(ApplicationHandler(application), Request("GET", "/", []))
+
+
+def location_of(handler_prefix: str, location: bytes) -> bytes:
+    async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 307, "headers": [(b"location", location)]})
+        await send({"type": "http.response.body"})
+
+    handler = ApplicationHandler(application, root_path=handler_prefix)
+    return dict(call(handler, Request("GET", "/models/", [])).headers)[b"location"]
+
+
+def test_a_redirect_names_no_scheme_and_no_host() -> None:
+    """Behind a proxy with TLS, those that the server sees are not those that the client has used."""
+    assert location_of("", b"http://inner:8000/models?a=1") == b"/models?a=1"
+    assert location_of("/ml", b"/ml/docs") == b"/ml/docs"
+
+
+@pytest.mark.parametrize(
+    ("reads_prefix", "headers", "root_path"),
+    [
+        (False, [b"/other"], "/ml"),
+        (True, [], "/ml"),
+        (True, [b"/other"], "/other"),
+        (True, [b"/team/ml/"], "/team/ml"),
+        (True, [b"/a, /b"], "/a/b"),
+        (True, [b"/a", b"/b"], "/a/b"),
+        (True, [b"/"], "/ml"),
+        (True, [b"//evil.example"], "/ml"),
+        (True, [b"https://evil.example"], "/ml"),
+        (True, [b"/a\xff<script>"], "/ml"),
+    ],
+)
+def test_the_prefix_is_the_setting_or_what_a_trusted_proxy_says(
+    reads_prefix: bool, headers: list[bytes], root_path: str
+) -> None:
+    seen: list[Scope] = []
+
+    async def application(scope: Scope, _receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await send({"type": "http.response.start", "status": 204})
+
+    handler = ApplicationHandler(application, root_path="/ml", reads_prefix=reads_prefix)
+    call(handler, Request("GET", "/models", [(b"x-forwarded-prefix", value) for value in headers]))
+    assert (seen[0]["root_path"], seen[0]["path"]) == (root_path, f"{root_path}/models")

@@ -116,3 +116,21 @@ def test_metrics_need_a_key_by_choice_and_are_answered_while_draining(needs_key:
     route = Router(part, part, part, application, metrics_need_key=needs_key).find("GET", "/metrics")
     assert route.needs_key is needs_key and route.answers_while_draining
     assert Router(part, part, part, application, metrics_need_key=False).find("GET", "/metrics/x").needs_key
+
+
+@pytest.mark.parametrize(
+    ("path", "local"),
+    [
+        ("/ml/predict", "/predict"),
+        ("/predict", "/predict"),
+        ("/ml", "/"),
+        ("/ml/", "/"),
+        ("/mlx", "/mlx"),
+        ("/", "/"),
+        ("/ml/ml/a", "/ml/a"),
+    ],
+)
+def test_a_path_may_have_the_prefix_or_not(path: str, local: str) -> None:
+    part = cast(Any, None)
+    assert Router(part, part, part, application, root_path="/ml").local(path) == local
+    assert router().local(path) == path
