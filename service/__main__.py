@@ -5,10 +5,10 @@ import sys
 
 import click
 
-from service.cli import CONTEXT, import_, inspect, keys, models, serve, sessions
+from service.cli import CONTEXT, import_, inspect, keys, models, policy, serve, sessions
 
 
-@click.group(context_settings=CONTEXT, commands=[serve, models, inspect, import_, sessions, keys])
+@click.group(context_settings=CONTEXT, commands=[serve, models, policy, inspect, import_, sessions, keys])
 @click.version_option(package_name="cellgate")
 def main() -> None:
     """Serve recurrent sequence models over HTTP, with sessions that keep their state between requests.
@@ -20,6 +20,7 @@ def main() -> None:
       cellgate inspect other.onnx                   propose a manifest for an ONNX graph
       cellgate import other.onnx --name other       propose it, try it, and place it in ./models
       cellgate sessions list                        list the sessions in the store
+      cellgate policy show vowels                   show which versions of a model answer
       cellgate keys new acme                        create an API key
     """
 

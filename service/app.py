@@ -27,6 +27,7 @@ from service.http import (
     Guard,
     Readiness,
     Router,
+    Tenants,
 )
 from service.memory import Trimmer, malloc_trim
 from service.metrics import Loads, Metrics, Requests, Scrape, SessionCounts, Turns
@@ -52,6 +53,7 @@ from service.repository import (
     Retirement,
     Rollout,
     SafeLoader,
+    Steering,
     Stopping,
     scan,
 )
@@ -111,7 +113,7 @@ async def running(
         )
         repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
         loader = _loader(stack, settings, shared, metrics, on_failure)
-        repository, _, _ = await _serve_models(stack, settings, shared, sessions, loader)
+        repository, steering = await _serve_models(stack, settings, shared, sessions, loader)
         readiness = Readiness(repository, store)
         budget = memory_budget_of(settings)
         access_log = open_access_log_of(stack, settings)
@@ -123,7 +125,7 @@ async def running(
             metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
         )
         gate = Gate(
-            _router(settings, repository, sessions, readiness, sampler, aside),
+            _router(settings, repository, sessions, readiness, sampler, aside, steering, tenants),
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s, budget),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
@@ -172,7 +174,7 @@ async def _serve_models(
     shared: Path | None,
     sessions: Sessions,
     loader: SafeLoader,
-) -> tuple[Repository, Policies, Rollout]:
+) -> tuple[Repository, Steering]:
     """Load all models, and follow their directory from then on. Raises StartupError."""
     policies = Policies(settings.models_dir)
     policies.read()
@@ -208,7 +210,10 @@ async def _serve_models(
     rollout = Rollout(repository, policies, shared or Path(stack.enter_context(TemporaryDirectory())))
     await _join(rollout)
     repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
-    return repository, policies, rollout
+    steering = Steering(
+        settings.models_dir, repository, policies, rollout, timeout_s=settings.request_timeout_s
+    )
+    return repository, steering
 
 
 async def _join(rollout: Rollout) -> None:
@@ -227,6 +232,8 @@ def _router(
     readiness: Readiness,
     sampler: Sampler,
     aside: Aside,
+    steering: Steering,
+    tenants: Tenants,
 ) -> Router:
     """The use cases behind the inference routes, and the documented application behind all others."""
     predictor = Predictor(
@@ -242,9 +249,15 @@ def _router(
     documented = api.build(
         repository=repository,
         resources=Resources(
-            sessions, repository.get, max_ttl_s=settings.session_max_ttl_s, take_reply=regenerate
+            sessions,
+            repository.get,
+            max_ttl_s=settings.session_max_ttl_s,
+            take_reply=regenerate,
+            canary_for=repository.canary_for,
         ),
         readiness=readiness,
+        steering=steering,
+        is_admin=tenants.is_admin if tenants.by_name else lambda _: settings.admin_access == "open",
         max_sequences=settings.max_sequences,
         max_reply_bytes=settings.max_reply_bytes,
         scrape=Scrape(sampler.metrics, sampler.sample),

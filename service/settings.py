@@ -52,6 +52,11 @@ class Settings(BaseModel):
     keys: SecretStr = Field(
         SecretStr(""), description="additional keys: tenant=sha256:<hash of a key>, separated by commas"
     )
+    admin_access: Literal["key", "open"] = Field(
+        "key",
+        description="who may change which versions answer: tenants with admin = true in the keys file; open: "
+        "also every client of a server without keys",
+    )
 
     # Models
     models_dir: Path = Field(Path("models"), description="model repository: <name>/<version>/model.onnx")

@@ -13,7 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from service.api import health, metrics, models, openapi, predict, sessions, v2
+from service.api import repository as repository_routes
+from service.api import steering as steering_routes
 from service.api.health import Readiness
+from service.api.steering import IsAdmin
 from service.errors import (
     BadRequest,
     CellgateError,
@@ -23,7 +26,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.metrics import Scrape
-from service.repository import Repository
+from service.repository import Repository, Steering
 from service.sessions import Resources
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # HEAD is answered as GET
@@ -38,11 +41,16 @@ def build(
     repository: Repository,
     resources: Resources,
     readiness: Readiness,
+    steering: Steering,
+    is_admin: IsAdmin,
     max_sequences: int,
     max_reply_bytes: int,
     scrape: Scrape,
 ) -> FastAPI:
-    """The application around loaded models and an opened session store."""
+    """The application around loaded models and an opened session store.
+
+    `is_admin`: whether a tenant may steer versions.
+    """
     app = FastAPI(
         title="Cellgate",
         version=version("cellgate"),
@@ -57,10 +65,12 @@ def build(
     )
     openapi.add_docs(app)
     app.include_router(predict.build())
-    app.include_router(models.build(repository, scrape))
+    app.include_router(models.build(repository, scrape, steering))
+    app.include_router(steering_routes.build(steering, resources, is_admin))
     app.include_router(sessions.build(resources, max_reply_bytes=max_reply_bytes))
     app.include_router(health.build(readiness))
     app.include_router(metrics.build(scrape))
+    app.include_router(repository_routes.build(repository, steering, is_admin))
     app.include_router(v2.build(repository, readiness, scrape, max_sequences=max_sequences))
     return app
 

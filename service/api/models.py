@@ -6,17 +6,19 @@ from service.api.errors import errors
 from service.api.schemas import BatchingReply, ModelReply, ModelsReply
 from service.errors import UnknownModel
 from service.metrics import Scrape, VersionTotals
-from service.repository import Model, Repository
+from service.repository import Model, Repository, Steering
 
 
-def build(repository: Repository, scrape: Scrape) -> APIRouter:
+def build(repository: Repository, scrape: Scrape, steering: Steering) -> APIRouter:
     """The routes below /models."""
     router = APIRouter(tags=["models"])
 
     async def show(models: list[Model]) -> ModelsReply:
         totals = await scrape.versions()
         return ModelsReply(
-            models=[describe(model, repository, totals(model.name, model.version)) for model in models]
+            models=[
+                describe(model, repository, steering, totals(model.name, model.version)) for model in models
+            ]
         )
 
     @router.get("/models", responses=errors())
@@ -32,9 +34,9 @@ def build(repository: Repository, scrape: Scrape) -> APIRouter:
     return router
 
 
-def describe(model: Model, repository: Repository, totals: VersionTotals) -> ModelReply:
+def describe(model: Model, repository: Repository, steering: Steering, totals: VersionTotals) -> ModelReply:
     """One version of a model, as `GET /models` shows it."""
-    manifest, calls = model.manifest, totals.calls.count
+    manifest, calls, choice = model.manifest, totals.calls.count, repository.choice(model.name)
     return ModelReply(
         name=model.name,
         version=model.version,
@@ -44,6 +46,9 @@ def describe(model: Model, repository: Repository, totals: VersionTotals) -> Mod
         outputs=manifest.outputs,
         sessions=manifest.chunkable,
         default=repository.is_default(model),
+        aliases=sorted(alias for alias, version in choice.aliases.items() if version == model.version),
+        canary_weight=choice.weight if choice.canary == model.version else None,
+        policy_fault=steering.fault(model.name),
         retiring=repository.is_retired(model),
         provider=model.provider,
         exact=model.is_exact,

@@ -22,6 +22,9 @@ _MODEL: dict[str, Any] = {
     ],
     "sessions": True,
     "default": True,
+    "aliases": ["production"],
+    "canary_weight": None,
+    "policy_fault": None,
     "retiring": False,
     "provider": "CPUExecutionProvider",
     "exact": True,
@@ -92,6 +95,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
         "extensions": [
             "binary_tensor_data",
             "model_configuration",
+            "model_repository",
             "sequence",
             "sequence(string_id)",
             "statistics",

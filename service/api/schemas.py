@@ -9,7 +9,8 @@ from service.names import MAX_STEP
 
 ModelName = Annotated[str | None, Field(description="optional if only one model is loaded")]
 ModelVersion = Annotated[
-    str | None, Field(description="default: the highest version, or that of the session")
+    str | None,
+    Field(description="a version or an alias; default: the default version, or that of the session"),
 ]
 
 
@@ -53,6 +54,11 @@ class ModelReply(BaseModel):
     outputs: tuple[OutputSpec, ...]
     sessions: bool = Field(description="whether the model supports sessions")
     default: bool = Field(description="whether it answers requests that name no version")
+    aliases: list[str] = Field(description="names that stand for this version, by the policy")
+    canary_weight: float | None = Field(None, description="the share of new sessions, if it is the canary")
+    policy_fault: str | None = Field(
+        None, description="what is wrong with the model's policy.json; the last valid one is in force"
+    )
     retiring: bool = Field(
         description="whether its folder was deleted: it answers only requests that name the version"
     )
@@ -89,7 +95,7 @@ class CreateSessionBody(Schema):
     """A new session. All fields are optional."""
 
     model: ModelName = None
-    version: str | None = Field(None, description="default: the highest version")
+    version: str | None = Field(None, description="a version or an alias; default: the default version")
     state: dict[str, Any] | None = Field(
         None, description="each recurrent tensor by name, without the batch axis; default: the initial state"
     )
@@ -107,7 +113,7 @@ class ForkSessionBody(Schema):
 class MigrateSessionBody(Schema):
     """The version that a session continues on."""
 
-    version: str | None = Field(None, description="default: the highest version")
+    version: str | None = Field(None, description="a version or an alias; default: the default version")
 
 
 class PatchSessionBody(Schema):

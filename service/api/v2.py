@@ -26,7 +26,14 @@ from service.manifest import Manifest
 from service.metrics import Scrape
 from service.repository import Model, Repository
 
-EXTENSIONS = ["binary_tensor_data", "model_configuration", "sequence", "sequence(string_id)", "statistics"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "sequence",
+    "sequence(string_id)",
+    "statistics",
+]
 PLATFORM = "onnx_onnxv1"  # the protocol's name for an ONNX graph
 LENGTHS = "optional input INT32 [-1]: the number of steps of each row that are not padding"
 
@@ -34,14 +41,14 @@ LENGTHS = "optional input INT32 [-1]: the number of steps of each row that are n
 def build(repository: Repository, readiness: Readiness, scrape: Scrape, *, max_sequences: int) -> APIRouter:
     """The routes below /v2."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
-    _add_server(router, repository, readiness)
+    _add_server(router, readiness)
     add_statistics(router, repository, scrape)
     _add_models(router, repository, max_sequences)
     _add_infer(router)
     return router
 
 
-def _add_server(router: APIRouter, repository: Repository, readiness: Readiness) -> None:
+def _add_server(router: APIRouter, readiness: Readiness) -> None:
     @router.get("", responses=errors(dialect=V2))
     @router.get("/", include_in_schema=False)
     async def show_server() -> ServerMetadata:
@@ -58,14 +65,6 @@ def _add_server(router: APIRouter, repository: Repository, readiness: Readiness)
         """200 only when every model would answer, also in sessions."""
         await readiness.check(sessions=sessions)
         return {"ready": True}
-
-    @router.post("/repository/index", responses=errors(has_body=True, dialect=V2))
-    async def list_models() -> list[dict[str, str]]:
-        """Every loaded version of every model."""
-        return [
-            {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
-            for model in repository
-        ]
 
 
 def _add_models(router: APIRouter, repository: Repository, max_sequences: int) -> None:

@@ -7,6 +7,7 @@ A keys file is TOML, one table per tenant:
     requests_per_s = 200           # over all workers of this server; bursts of one second are allowed
     max_sessions = 10_000
     max_session_bytes = 50_000_000
+    admin = false                  # true: it may also steer versions, and load and unload models
 
 A key is 256 random bits, so a plain SHA-256 of it is as safe at rest as a slow hash of a password. The key of
 a request is hashed and the hash looked up: the time this takes reveals nothing about the keys that exist.
@@ -45,6 +46,7 @@ class Tenant(BaseModel):
     requests_per_s: float | None = Field(None, gt=0, description="over all workers; none = unlimited")
     max_sessions: int | None = Field(None, ge=1, description="most live sessions; none = the server's bound")
     max_session_bytes: int | None = Field(None, ge=1, description="most bytes of its sessions' records")
+    admin: bool = Field(False, description="whether it may steer versions, and load and unload models")
 
     @property
     def quota(self) -> Quota | None:
@@ -76,6 +78,10 @@ class Tenants:
         if len(set(hashes)) < len(hashes):
             raise StartupError("keys: a key occurs twice, in one tenant or in two")
         return cls(tenants)
+
+    def is_admin(self, tenant: str) -> bool:
+        """Whether a tenant may steer versions. The tenant "" of an open server is not one of them."""
+        return tenant in self.by_name and self.by_name[tenant].admin
 
     @property
     def quotas(self) -> dict[str, Quota]:

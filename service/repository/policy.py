@@ -7,11 +7,12 @@ It knows files and version numbers; it knows nothing of what is loaded: `agreeme
 """
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -106,6 +107,11 @@ class Policies:
         """The policy of a model; None while its file has never been valid."""
         return self._valid.get(name) or (None if name in self.faults else Policy())
 
+    def fault(self, name: str) -> str | None:
+        """What is wrong with a model's file, with its place in the models directory."""
+        fault = self.faults.get(name)
+        return None if fault is None else fault.removeprefix(f"{self._root}/")
+
     def names(self) -> list[str]:
         """The models that have a file."""
         return sorted({*self._valid, *self.faults})
@@ -137,6 +143,29 @@ def read_policy(folder: Path) -> Policy | None:
         raise ValueError(f"{file}: {error.strerror}") from error
     except ValidationError as error:
         raise ValueError(f"{file}: {'; '.join(describe_faults(error))}") from error
+
+
+def change_policy(folder: Path, change: Callable[[Policy], Policy]) -> Policy:
+    """Replace the policy with what `change` makes of it, one process after the other.
+
+    A faulty file counts as none. Raises ReadOnlyModels, or what `change` raises.
+    """
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ReadOnlyModels(f"{folder}: {error.strerror}") from error
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            policy = read_policy(folder) or Policy()
+        except ValueError:
+            policy = Policy()
+        changed = change(policy)
+        write_policy(folder, changed)
+        return changed
+    finally:
+        os.close(fd)
 
 
 def write_policy(folder: Path, policy: Policy) -> None:

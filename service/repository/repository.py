@@ -175,12 +175,17 @@ class Repository:
 
     def get_for_session(self, model: Model, tenant: str, session: str) -> Model:
         """The version that a new session starts on whose request names none: `model`, or the canary."""
-        if model.name not in self._agreed:
-            return model
-        choice = self.choice(model.name)
-        if choice.canary is None or not is_in_canary(choice.weight, model.name, tenant, session):
-            return model
-        return self._models[model.name].get(choice.canary, model)
+        canary = self.canary_for(model.name, tenant, session)
+        return model if canary is None else self._models[model.name][canary]
+
+    def canary_for(self, name: str, tenant: str, session: str) -> str | None:
+        """The version of a model's canary, if it is loaded and a new session is to start on it."""
+        if name not in self._agreed:
+            return None
+        choice = self.choice(name)
+        if choice.canary not in self._models.get(name, {}):
+            return None
+        return choice.canary if is_in_canary(choice.weight, name, tenant, session) else None
 
     def choice(self, name: str) -> Choice:
         """Which versions answer which requests now."""

@@ -9,12 +9,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from service.errors import CorruptRecord, InvalidField, SessionMismatch, SessionNotSupported
+from service.errors import (
+    CellgateError,
+    CorruptRecord,
+    InvalidField,
+    SessionGone,
+    SessionMismatch,
+    SessionNotSupported,
+    StoreUnavailable,
+    UnknownSession,
+)
 from service.manifest import Manifest
 from service.sequence import Array
 from service.sessions import exported, rules
 from service.sessions.rules import Binding, session_key
-from service.sessions.sessions import Sessions
+from service.sessions.sessions import SCAN_LIMIT, Sessions
 from service.sessions.store.base import tenant_of
 from service.sessions.store.record import Record, new_revision
 from service.state import StateLayout, StateTensor, describe
@@ -60,6 +69,11 @@ def drop_reply(reply: bytes, *, session: str, step: int, manifest: Manifest) -> 
     return None
 
 
+def no_canary(model: str, tenant: str, session: str) -> str | None:  # noqa: ARG001
+    """Every new session starts on the default version."""
+    return None
+
+
 class Resources:
     """All operations on sessions except their steps. Each raises UnknownSession or SessionGone."""
 
@@ -70,11 +84,14 @@ class Resources:
         *,
         max_ttl_s: float,
         take_reply: TakeReply = drop_reply,
+        canary_for: Callable[[str, str, str], str | None] = no_canary,
     ) -> None:
+        """`canary_for`: the version of a new session by model, tenant and name; None: the default version."""
         self._sessions = sessions
         self._find_home = find_home  # by model and version; raises UnknownModel or UnknownVersion
         self._max_ttl_s = max_ttl_s
         self._take_reply = take_reply
+        self._canary_for = canary_for
 
     def now_ms(self) -> int:
         """The session clock, milliseconds since the Unix epoch."""
@@ -140,6 +157,9 @@ class Resources:
         Raises UnknownModel, UnknownVersion, SessionNotSupported, SessionExists or an InvalidField.
         """
         home = self._find_home(model, version)
+        if version is None and state is None:
+            canary = self._canary_for(home.binding.model, tenant, name)
+            home = home if canary is None else self._find_home(home.binding.model, canary)
         _require_states(home)
         layout, without = home.layout, home.manifest.sequence_inputs
         if state is None and step and without:  # at step 0 the first request has their values
@@ -185,6 +205,30 @@ class Resources:
             return replace(live, version=new.binding.version, graph=new.binding.graph)
 
         return await self._update(tenant, name, move)
+
+    async def migrate_all(self, model: str, version: str) -> tuple[int, int]:
+        """Move the live sessions of a model, of every tenant: how many moved, and how many could not.
+
+        Raises StoreUnavailable; those moved before stay moved.
+        """
+        moved = kept = 0
+        after = b""
+        while page := await self._sessions.store.scan(b"", after, SCAN_LIMIT):
+            after = page[-1][0]
+            for key, record in page:
+                if record.model != model or record.version == version:
+                    continue
+                tenant, _, name = key.decode().partition("\0")
+                try:
+                    await self.migrate(tenant, name, version)
+                    moved += 1
+                except (UnknownSession, SessionGone):
+                    pass  # it has ended meanwhile
+                except StoreUnavailable:
+                    raise
+                except CellgateError:
+                    kept += 1
+        return moved, kept
 
     async def export(self, tenant: str, name: str) -> bytes:
         """The session as a file. Raises SessionMismatch when its graph is not loaded."""

@@ -1,6 +1,10 @@
 """Parts for the FastAPI application, built by the tests."""
 
 import asyncio
+import shutil
+import weakref
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -8,7 +12,7 @@ import httpx
 from service.api import build
 from service.errors import CellgateError
 from service.metrics import Metrics, Registry, Scrape
-from service.repository.repository import Repository
+from service.repository import Policies, Repository, Rollout, Steering
 from service.sessions import Limits, Resources, Sessions, SteadyClock
 from service.sessions.store.memory import MemoryStore
 
@@ -34,13 +38,30 @@ class Api:
     """The application with loaded models and an empty memory store, called without a server."""
 
     def __init__(
-        self, repository: Repository, readiness: Ready | None = None, *, max_reply_bytes: int = 1 << 20
+        self,
+        repository: Repository,
+        readiness: Ready | None = None,
+        *,
+        max_reply_bytes: int = 1 << 20,
+        root: Path | None = None,
+        is_admin: bool = True,
     ) -> None:
+        """`root`: of the models whose policies may change; by default there are none."""
+        self.repository = repository
+        self.folder = Path(mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self.folder)
+        root = root or self.folder
+        self.policies = Policies(root)
+        self.policies.read()
+        self.rollout = Rollout(repository, self.policies, self.folder)
+        steering = Steering(root, repository, self.policies, self.rollout, timeout_s=0.2)
         self.sessions = Sessions(MemoryStore(Limits()), ttl_s=60, clock=SteadyClock(None))
         self._app = build(
             repository=repository,
             resources=Resources(self.sessions, repository.get, max_ttl_s=3600),
             readiness=readiness or Ready(),
+            steering=steering,
+            is_admin=lambda _: is_admin,
             max_sequences=16,
             max_reply_bytes=max_reply_bytes,
             scrape=Scrape(Metrics(Registry()), sample_nothing),

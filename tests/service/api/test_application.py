@@ -18,7 +18,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.metrics import Metrics, Registry, Scrape
-from service.repository.repository import Repository
+from service.repository import Repository, Steering
 from service.sessions import Resources
 from tests.service.api.parts import Ready, sample_nothing
 
@@ -41,6 +41,8 @@ def request(method: str, path: str, *, readiness: Ready | None = None, **fields:
         repository=repository,
         resources=resources,
         readiness=readiness or Ready(),
+        steering=cast(Steering, broken),
+        is_admin=lambda _: True,
         max_reply_bytes=1 << 20,
         max_sequences=1,
         scrape=Scrape(Metrics(Registry()), sample_nothing),

@@ -19,7 +19,7 @@ from service.errors import (
     UnknownVersion,
 )
 from service.manifest import InputSpec, Manifest, StateSpec
-from service.sessions import Binding, Home, Limits, Record, session_key
+from service.sessions import Binding, Home, Limits, Record, Resources, session_key
 from service.sessions.store import Outcome, Write
 from service.sessions.store.memory import MemoryStore
 from service.state import StateLayout
@@ -198,6 +198,34 @@ def test_a_session_migrates_only_to_a_version_with_the_same_states() -> None:
         with pytest.raises(UnknownVersion):
             await world.resources.migrate("", NAME, "9")
         assert await world.resources.read("", NAME) == moved
+
+    homes(body)
+
+
+def test_all_sessions_of_a_model_migrate_where_the_states_agree() -> None:
+    async def body(world: World) -> None:
+        for tenant in ("acme", "beta"):
+            await world.step(key=session_key(tenant, NAME))
+        assert await world.resources.migrate_all("none", "2") == (0, 0)
+        assert await world.resources.migrate_all(BINDING.model, "3") == (0, 2)
+        assert await world.resources.migrate_all(BINDING.model, "2") == (2, 0)
+        assert await world.resources.migrate_all(BINDING.model, "2") == (0, 0)
+        for tenant in ("acme", "beta"):
+            assert (await world.resources.read(tenant, NAME)).version == "2"
+
+    homes(body)
+
+
+def test_a_session_that_is_created_starts_on_the_canary() -> None:
+    async def body(world: World) -> None:
+        resources = Resources(
+            world.sessions, world.find_home, max_ttl_s=TTL_S,
+            canary_for=lambda *session: "2" if session[-1] == "in" else None,
+        )  # fmt: skip
+        assert (await resources.create("", "in")).version == "2"
+        assert (await resources.create("", "out")).version == "1"
+        await resources.delete("", "out")
+        assert (await resources.create("", "in", version="1", replace_live=True)).version == "1"
 
     homes(body)
 
