@@ -18,7 +18,7 @@ from tests.small_disk import fill
 FULL_S = 1.0
 NUM_EXPIRING, TTL_S = 100, 1
 STOPPED_S = 3.0  # longer than a write waits for another
-LIMIT_S = 60.0
+LIMIT_S = 150.0  # a worker that is stopped while it starts is replaced after a minute
 
 # Another user of the directory, such as a command line, that stops in the middle of a write.
 STOPPED_WRITER = """
