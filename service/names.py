@@ -9,6 +9,7 @@ SESSION_NAME = re.compile(r"(?:[!-\-0-~][!-.0-~]{0,127}|\.[!-\-0-~][!-.0-~]{0,12
 SESSION_NAME_RULE = 'expected 1 to 128 printable ASCII characters without "/"'
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_STATELESS = ":stateless"  # ":" is in no model's name
 MODEL_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 MODEL_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")  # it stands for a version, so it is none
 
@@ -29,6 +30,16 @@ _V2_SESSION_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")
 def names_number(version: str | None) -> bool:
     """Whether a request's version is a number. An alias is not: it may come to name another version."""
     return version is not None and version.isdecimal()
+
+
+def is_stateless(name: str) -> bool:
+    """Whether a name of `/v2` is the second name of a model, under which it has no sequences."""
+    return name.endswith(_STATELESS)
+
+
+def model_name(name: str) -> str:
+    """The model of a name of `/v2`."""
+    return name.removesuffix(_STATELESS)
 
 
 def v2_session_name(model: str, sequence_id: int | str) -> str:

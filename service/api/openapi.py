@@ -3,6 +3,7 @@
 FastAPI writes what it knows of a route. API keys, samples and the schema of errors are added here.
 """
 
+import json
 import re
 from typing import Any
 
@@ -71,11 +72,24 @@ def finish(api: dict[str, Any]) -> dict[str, Any]:
         schemas[schema.__name__] = schema.model_json_schema()
     for name, sample in samples.BY_SCHEMA.items():
         schemas[name]["example"] = sample
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
+            _describe_default(field)
     api["components"]["securitySchemes"] = _KEYS
     for path, operations in api["paths"].items():
         for operation in operations.values():
             _finish_operation(path, operation)
     return api
+
+
+def _describe_default(field: dict[str, Any]) -> None:
+    """Move a default into the description: generators make a field that has one a required field."""
+    default = field.pop("default", None)
+    if default is None or default == [] or default == {} or "default" in field.get("description", ""):
+        return
+    field["description"] = "; ".join(
+        filter(None, (field.get("description"), f"default: {json.dumps(default)}"))
+    )
 
 
 def _finish_operation(path: str, operation: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ The bodies are read by `codec`. A property test holds that it accepts what these
 from typing import Annotated, Any, Literal
 
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, Field, RootModel, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, RootModel, StrictBool, StrictInt, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from service.api.samples import STEPS
@@ -17,12 +17,23 @@ from service.names import MAX_STEP, SESSION_NAME
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
+def _list_of(*types: str) -> dict[str, Any]:
+    """A list that may be nested: generators of clients do not know lists of themselves."""
+    nested: dict[str, Any] = {"type": "array", "items": {}}
+    return {"type": "array", "minItems": 1, "items": {"anyOf": [*({"type": kind} for kind in types), nested]}}
+
+
 class Row(
     RootModel[
         Annotated[list[Number | None], Field(min_length=1)] | Annotated[list["Row"], Field(min_length=1)]
     ]
 ):
     """One time step: D numbers, or rows of them if a step has more than one axis; null = missing."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """As generators take it."""
+        return _list_of("number", "null") | {"title": cls.__name__, "description": cls.__doc__}
 
 
 class Flags(
@@ -31,6 +42,11 @@ class Flags(
     ]
 ):
     """One time step of a boolean input: D values true or false, or rows of them."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: Any, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """As generators take it."""
+        return _list_of("boolean") | {"title": cls.__name__, "description": cls.__doc__}
 
 
 Steps = Annotated[

@@ -48,7 +48,8 @@ _SESSION: dict[str, Any] = {
 }
 _X: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}
 _OUTPUTS: list[dict[str, Any]] = [
-    {"name": name, "datatype": "FP32", "shape": [-1, -1, 9]} for name in ("y", "logits")
+    {"name": "y", "datatype": "FP32", "shape": [-1, -1, 9], "labels": [*"123456789"]},
+    {"name": "logits", "datatype": "FP32", "shape": [-1, -1, 9]},
 ]
 
 BY_SCHEMA: dict[str, dict[str, Any]] = {
@@ -94,6 +95,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
         "version": "0.1.0",
         "extensions": [
             "binary_tensor_data",
+            "classification",
             "model_configuration",
             "model_repository",
             "sequence",

@@ -1,13 +1,15 @@
 """The Open Inference Protocol's routes: health, metadata, configuration. The gate answers `infer`."""
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version as version_of
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Depends
 
 from service.api.errors import MODEL, SEQUENCES, STEPS, errors
 from service.api.health import CheckSessions, Readiness
 from service.api.predict import ANSWERED_BY_THE_GATE
+from service.api.v2_paths import PATHS, Asked, refuse_version_in_query
 from service.api.v2_schemas import (
     INFER_EXAMPLES,
     InferBody,
@@ -24,10 +26,12 @@ from service.errors import Draining, SessionExists, StoreUnavailable
 from service.http import V2
 from service.manifest import Manifest
 from service.metrics import Scrape
+from service.names import is_stateless
 from service.repository import Model, Repository
 
 EXTENSIONS = [
     "binary_tensor_data",
+    "classification",
     "model_configuration",
     "model_repository",
     "sequence",
@@ -40,11 +44,13 @@ LENGTHS = "optional input INT32 [-1]: the number of steps of each row that are n
 
 def build(repository: Repository, readiness: Readiness, scrape: Scrape, *, max_sequences: int) -> APIRouter:
     """The routes below /v2."""
-    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+    router = APIRouter(
+        prefix="/v2", tags=["open inference protocol"], dependencies=[Depends(refuse_version_in_query)]
+    )
     _add_server(router, readiness)
     add_statistics(router, repository, scrape)
-    _add_models(router, repository, max_sequences)
-    _add_infer(router)
+    for path, asked in PATHS.items():
+        _add_models(router, repository, max_sequences, path, asked)
     return router
 
 
@@ -67,42 +73,44 @@ def _add_server(router: APIRouter, readiness: Readiness) -> None:
         return {"ready": True}
 
 
-def _add_models(router: APIRouter, repository: Repository, max_sequences: int) -> None:
+def _add_models(
+    router: APIRouter,
+    repository: Repository,
+    max_sequences: int,
+    path: str,
+    asked: Callable[..., Awaitable[Asked]],
+) -> None:
+    """The routes of a model below `path`, whose parameters `asked` reads."""
     not_found = errors(*MODEL, dialect=V2)
-    ready = errors(*MODEL, Draining, is_health=True, dialect=V2)
+    OfPath = Annotated[Asked, Depends(asked)]
 
-    @router.get("/models/{name}", responses=not_found)
-    @router.get("/models/{name}/versions/{version}", responses=not_found)
-    async def show_model(name: str, version: str | None = None) -> ModelMetadata:
+    @router.get(path, responses=not_found, response_model_exclude_none=True)
+    async def show_model(asked: OfPath) -> ModelMetadata:
         """Inputs and outputs of a model; without a version, those of the default one."""
-        model = repository.get(name, version)
-        return _metadata(model, [other.version for other in repository.versions(name)])
+        model = asked.find(repository)
+        versions = [other.version for other in repository.versions(model.name)]
+        return metadata(model.manifest, model.output_dtypes, asked.name, versions)
 
-    @router.get("/models/{name}/ready", responses=ready)
-    @router.get("/models/{name}/versions/{version}/ready", responses=ready)
-    async def model_ready(name: str, version: str | None = None) -> ModelReady:
+    @router.get(f"{path}/ready", responses=errors(*MODEL, Draining, is_health=True, dialect=V2))
+    async def model_ready(asked: OfPath) -> ModelReady:
         """200 only when the model would answer."""
-        model = repository.get(name, version)
-        if not model.worker.is_alive:
-            raise Draining(f"{name} has failed, and this process is about to be replaced")
-        return ModelReady(name=model.name, ready=True)
+        if not asked.find(repository).worker.is_alive:
+            raise Draining(f"{asked.name} has failed, and this process is about to be replaced")
+        return ModelReady(name=asked.name, ready=True)
 
-    @router.get("/models/{name}/config", responses=not_found)
-    @router.get("/models/{name}/versions/{version}/config", responses=not_found)
-    async def show_config(name: str, version: str | None = None) -> dict[str, Any]:
+    @router.get(f"{path}/config", responses=not_found)
+    async def show_config(asked: OfPath) -> dict[str, Any]:
         """The model configuration extension, which load generators read."""
-        return _config(repository.get(name, version), max_sequences)
+        return _config(asked.find(repository), asked.name, max_sequences)
 
-
-def _add_infer(router: APIRouter) -> None:
-    responses = errors(*SEQUENCES, *MODEL, *STEPS, SessionExists, has_body=True, dialect=V2)
-
-    @router.post("/models/{name}/infer", response_model=InferReply, responses=responses)
-    @router.post("/models/{name}/versions/{version}/infer", response_model=InferReply, responses=responses)
+    @router.post(
+        f"{path}/infer",
+        response_model=InferReply,
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, SessionExists, has_body=True, dialect=V2),
+    )
     async def infer(
-        name: str,  # noqa: ARG001
+        asked: OfPath,  # noqa: ARG001
         body: Annotated[InferBody, Body(openapi_examples=INFER_EXAMPLES)],  # noqa: ARG001
-        version: str | None = None,  # noqa: ARG001
     ) -> None:
         """Predict. Each row of the batch is a sequence; later requests continue one with a `sequence_id`.
 
@@ -134,6 +142,7 @@ def metadata(
                 name=spec.name,
                 datatype=DATATYPES[dtype],
                 shape=[-1, time if spec.steps == "all" else 1, *spec.dims],
+                labels=list(spec.labels) or None,
             )
             for spec, dtype in zip(manifest.outputs, output_dtypes, strict=True)
         ],
@@ -141,23 +150,18 @@ def metadata(
     )
 
 
-def _metadata(model: Model, versions: list[str]) -> ModelMetadata:
-    return metadata(model.manifest, model.output_dtypes, model.name, versions)
-
-
-def _config(model: Model, max_sequences: int) -> dict[str, Any]:
+def _config(model: Model, name: str, max_sequences: int) -> dict[str, Any]:
     """The protocol's configuration extension, with shapes that lack the batch axis."""
-    metadata = _metadata(model, [model.version])
-
+    tensors = metadata(model.manifest, model.output_dtypes)
     config: dict[str, Any] = {
-        "name": model.name,
+        "name": name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
         "max_batch_size": max_sequences,
-        "input": [_tensor_config(tensor) for tensor in metadata.inputs],
-        "output": [_tensor_config(tensor) for tensor in metadata.outputs],
+        "input": [_tensor_config(tensor) for tensor in tensors.inputs],
+        "output": [_tensor_config(tensor) for tensor in tensors.outputs],
     }
-    if model.manifest.chunkable:  # its presence makes load generators send sequences
+    if model.manifest.chunkable and not is_stateless(name):  # it makes load generators send sequences
         config["sequence_batching"] = {}
     return config
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 
 class V2Error(BaseModel):
@@ -27,6 +28,7 @@ class TensorMetadata(BaseModel):
     name: str
     datatype: str
     shape: list[int]
+    labels: list[str] | SkipJsonSchema[None] = Field(None, description="of an output: entry i names class i")
 
 
 class ModelMetadata(BaseModel):

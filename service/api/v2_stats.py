@@ -1,8 +1,12 @@
 """The statistics extension of the Open Inference Protocol: what each version has computed."""
 
-from fastapi import APIRouter
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
 
 from service.api.errors import MODEL, errors
+from service.api.v2_paths import PATHS, Asked
 from service.api.v2_schemas import (
     BatchStatistics,
     Duration,
@@ -10,7 +14,6 @@ from service.api.v2_schemas import (
     ModelStatistics,
     StatisticsReply,
 )
-from service.errors import UnknownModel
 from service.http import V2
 from service.metrics import Scrape, Timed, VersionTotals
 from service.repository import Repository
@@ -29,15 +32,27 @@ def add_statistics(router: APIRouter, repository: Repository, scrape: Scrape) ->
             ]
         )
 
-    @router.get("/models/{name}/stats", responses=errors(UnknownModel, dialect=V2))
-    @router.get("/models/{name}/versions/{version}/stats", responses=errors(*MODEL, dialect=V2))
-    async def show_model(name: str, version: str | None = None) -> StatisticsReply:
+    for path, asked in PATHS.items():
+        _add_model(router, repository, scrape, path, asked)
+
+
+def _add_model(
+    router: APIRouter,
+    repository: Repository,
+    scrape: Scrape,
+    path: str,
+    asked: Callable[..., Awaitable[Asked]],
+) -> None:
+    OfPath = Annotated[Asked, Depends(asked)]
+
+    @router.get(f"{path}/stats", responses=errors(*MODEL, dialect=V2))
+    async def show_model(asked: OfPath) -> StatisticsReply:
         """Statistics of one version, or of all versions of one model."""
-        versions = repository.versions(name) if version is None else [repository.get(name, version)]
+        versions = repository.versions(asked.model) if asked.version is None else [asked.find(repository)]
         totals = await scrape.versions()
         return StatisticsReply(
             model_stats=[
-                _describe(each.name, each.version, totals(each.name, each.version)) for each in versions
+                _describe(asked.name, each.version, totals(each.name, each.version)) for each in versions
             ]
         )
 

@@ -80,6 +80,12 @@ def raw_input(manifest: Manifest, blob: memoryview) -> dict[str, Tensor]:
     return {spec.name: Tensor(spec.name, DATATYPES[spec.dtype], shape, blob)}
 
 
+def refuse_shared_memory(parameters: dict[str, Any], where: str) -> None:
+    """Raises InvalidField for a tensor that the client has, or wants, in memory shared with the server."""
+    if "shared_memory_region" in parameters:
+        raise InvalidField(f"{where}: shared memory is not supported; send and receive tensors in the body")
+
+
 def array_of(tensor: Tensor, spec: InputSpec) -> Array:
     """The numbers in the tensor's shape: a view of bytes, or an array of what JSON held."""
     values = tensor.values
@@ -111,6 +117,7 @@ def _read_input(entry: Any, blob: memoryview) -> tuple[Tensor, int]:
     parameters = entry.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise InvalidField(f'input {name!r}: "parameters" must be an object')
+    refuse_shared_memory(parameters, f"input {name!r}")
     size = parameters.get("binary_data_size")
     if (size is None) == ("data" not in entry):
         raise InvalidField(f'input {name!r}: expected either "data" or the parameter "binary_data_size"')

@@ -7,6 +7,7 @@ Arrays are views of the bytes; no number in them becomes a Python object. It kno
 sessions.
 """
 
+import struct
 from collections.abc import Set
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from service.errors import BadInput, InvalidField, TooManySequences, WrongShape
 from service.manifest import InputSpec, Manifest, OutputSpec
 from service.sequence import Array, Sequence
 
+BYTES = "BYTES"  # the datatype of texts
+_LENGTH = struct.Struct("<I")
 LENGTHS = InputSpec(name="lengths", dtype="int32")
 
 
@@ -90,15 +93,25 @@ def write(head: dict[str, Any], outputs: dict[str, Array], as_bytes: Set[str]) -
     entries: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for name, y in outputs.items():
-        entry: dict[str, Any] = {"name": name, "shape": y.shape, "datatype": DATATYPES[y.dtype.name]}
+        datatype = BYTES if y.dtype == object else DATATYPES[y.dtype.name]
+        entry: dict[str, Any] = {"name": name, "shape": y.shape, "datatype": datatype}
         entries.append(entry)
         if name in as_bytes:
-            entry["parameters"] = {"binary_data_size": y.nbytes}
-            blobs.append(y.astype(DTYPES[entry["datatype"]], copy=False).tobytes())
+            blob = _pack(y) if datatype == BYTES else y.astype(DTYPES[datatype], copy=False).tobytes()
+            entry["parameters"] = {"binary_data_size": len(blob)}
+            blobs.append(blob)
+        elif datatype == BYTES:
+            entry["data"] = list(y.flat)
         else:
             entry["data"] = writable(y.reshape(-1))
     start = orjson.dumps(head | {"outputs": entries}, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join((start, *blobs)), len(start) if blobs else None
+
+
+def _pack(texts: Array) -> bytes:
+    """Each text after its number of bytes, an uint32."""
+    encoded = [text.encode() for text in texts.flat]
+    return b"".join([part for text in encoded for part in (_LENGTH.pack(len(text)), text)])
 
 
 def _check_names(tensors: dict[str, Tensor], manifest: Manifest) -> bool:

@@ -8,7 +8,7 @@ session store or scheduling. Its HTTP header arrives as a value: the protocol ma
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
@@ -26,6 +26,7 @@ from service.sequence import Array, Start
 
 # In requests and replies: the number of bytes of JSON before the binary tensors.
 JSON_LENGTH_HEADER = b"inference-header-content-length"
+MAX_CLASSES = 2**31 - 1  # of the parameter "classification"
 MAX_MICROSECONDS = 2**63 - 1  # of the parameter "timeout"
 
 SequenceId = int | str
@@ -37,9 +38,11 @@ class Inference:
     """One request whose envelope is valid; its tensors are not yet checked against a model."""
 
     inputs: dict[str, Tensor]
+    model: str = ""  # as the path names it
     id: str | None = None
     outputs: tuple[str, ...] = ()  # requested by name; none = all
     as_bytes: dict[str, bool]  # by output; "": the default
+    classes: dict[str, int] = field(default_factory=dict)  # by output: how many of the largest are returned
     returns: str | None = None
     timeout_s: float = inf
     sequence_id: SequenceId | None = None
@@ -72,13 +75,12 @@ def parse(body: bytes, json_length: bytes | None, manifest: Manifest) -> Inferen
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidField('"id" must be a string')
     parameters = _parameters(document)
-    outputs, as_bytes = _read_outputs(document)
-    as_bytes[""] = _flag(parameters, "binary_data_output")
+    outputs = _read_outputs(document)
+    outputs["as_bytes"][""] = _flag(parameters, "binary_data_output")
     return Inference(
         inputs=tensor.read_inputs(document.get("inputs"), blob[length:], json),
         id=request_id,
-        outputs=outputs,
-        as_bytes=as_bytes,
+        **outputs,
         returns=_read_returns(parameters),
         timeout_s=(_integer(parameters, "timeout", MAX_MICROSECONDS) or inf) / 1e6,
         **_read_sequence(parameters),
@@ -111,13 +113,12 @@ def unpack_outputs(stored: bytes, name: str) -> tuple[str, int, Outputs]:
 
 def encode_reply(
     inference: Inference,
-    model: str,
     version: str,
     outputs: Outputs,
     parameters: dict[str, Any] | None = None,
 ) -> tuple[bytes, int | None]:
     """The body of a reply with outputs [batch, time, *dims]; the length of its JSON if bytes follow it."""
-    head: dict[str, Any] = {"model_name": model, "model_version": version}
+    head: dict[str, Any] = {"model_name": inference.model, "model_version": version}
     if inference.id is not None:
         head["id"] = inference.id
     if parameters:
@@ -177,8 +178,8 @@ def _read_returns(parameters: dict[str, Any]) -> str | None:
     return None if returns is None else str(returns)
 
 
-def _read_outputs(document: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, bool]]:
-    """The names of the requested outputs, and for those that say so, whether they are written as bytes."""
+def _read_outputs(document: dict[str, Any]) -> dict[str, Any]:
+    """The names of the requested outputs, and how those that say so are written."""
     entries = document.get("outputs") or []
     if not isinstance(entries, list) or any(
         not isinstance(entry, dict) or not isinstance(entry.get("name"), str) for entry in entries
@@ -187,16 +188,16 @@ def _read_outputs(document: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, 
     names = tuple([entry["name"] for entry in entries])
     if len(set(names)) < len(names):
         raise InvalidField("an output is requested twice")
-    as_bytes: dict[str, bool] = {}
+    as_bytes: dict[str, bool] = {"": False}
+    classes: dict[str, int] = {}
     for entry in entries:
         parameters = _parameters(entry)
-        if "classification" in parameters:
-            raise InvalidField(
-                "the classification extension is not supported: labels are in the model's metadata"
-            )
+        tensor.refuse_shared_memory(parameters, f"output {entry['name']!r}")
+        if largest := _integer(parameters, "classification", MAX_CLASSES):
+            classes[entry["name"]] = largest
         if "binary_data" in parameters:
             as_bytes[entry["name"]] = _flag(parameters, "binary_data")
-    return names, as_bytes
+    return {"outputs": names, "as_bytes": as_bytes, "classes": classes}
 
 
 def _parameters(holder: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from service.http.gate import Gate
 from service.http.keys import Guard, Tenants, new_key
 from service.http.rates import Rates
 from service.http.readiness import Readiness
-from service.http.router import Router
+from service.http.router import Router, check_query
 
 __all__ = [
     "BYTES_PER_BODY_BYTE",
@@ -40,5 +40,6 @@ __all__ = [
     "Scope",
     "Send",
     "Tenants",
+    "check_query",
     "new_key",
 ]

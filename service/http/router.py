@@ -8,8 +8,10 @@ import functools
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 from service.codec.v2 import JSON_LENGTH_HEADER
+from service.errors import InvalidField
 from service.http.body import CheckType, check_json_type, check_nothing, check_tensor_type
 from service.http.dialects import PROBLEM, V2, Dialect, dialect_of
 from service.http.messages import JSON, OCTETS, Request, Response
@@ -28,6 +30,7 @@ OPEN_PATH = re.compile(
 # Answered while the server drains.
 HEALTH_PATH = re.compile(r"/health/|/v2/health/|/metrics$")
 METRICS_PATH = "/metrics"
+MISPLACED = frozenset({b"model", b"version", b"session", b"sequence_id", b"at", b"return"})  # in a query
 
 
 @dataclass(slots=True, frozen=True)
@@ -107,15 +110,31 @@ def _json_route(name: str, handler: Handler) -> Route:
     return Route(handler, PROBLEM, check_json_type, is_inference=True, name=name)
 
 
+def check_query(query: bytes) -> None:
+    """Refuse a query that seems to choose the answer. Others are ignored: proxies add some.
+
+    Raises InvalidField.
+    """
+    if query and (names := MISPLACED & parse_qs(query, keep_blank_values=True).keys()):
+        name = min(names).decode()
+        raise InvalidField(
+            f"the query parameter {name!r} is not read: on /v2, model and version are in the path, "
+            "/v2/models/M/versions/V/…; all else is in the body"
+        )
+
+
 async def _predict(predictor: Predictor, request: Request) -> Response:
+    check_query(request.query)
     return _response(await predictor.predict(request.body, tenant=request.tenant))
 
 
 async def _generate(generator: Generator, request: Request) -> Response:
+    check_query(request.query)
     return _response(await generator.generate(request.body, tenant=request.tenant))
 
 
 async def _infer(open_inference: OpenInference, name: str, version: str | None, request: Request) -> Response:
+    check_query(request.query)
     headers = dict(request.headers)
     return _response(await open_inference.infer(name, version, headers, request.body, request.tenant))
 

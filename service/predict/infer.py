@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from service.codec import tensors, v2
+from service.codec import classification, tensors, v2
 from service.codec.request import Item
 from service.codec.sizes import check_reply, tensor_bytes
 from service.codec.v2 import Inference, SequenceId
 from service.errors import InvalidField, SessionConflict
 from service.manifest import Manifest
-from service.names import names_number, v2_session_name
+from service.names import is_stateless, model_name, names_number, v2_session_name
 from service.predict.aside import LARGE_BODY
 from service.predict.predictor import Predictor
 from service.predict.request import ChooseOutputs, Decoded, Reply, Request, every_output, outputs_named
@@ -46,10 +46,13 @@ class OpenInference:
     ) -> Reply:
         """Answer one request. Raises a CellgateError: a tensor has all rows, so a reply cannot be partial."""
         stages = Stages()
-        model = self._predictor.repository.get(name, version)
+        model = self._predictor.repository.get(model_name(name), version)
         is_large = len(body) > LARGE_BODY
         parse = partial(v2.parse, body, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
         inference = await self._aside.run(parse) if is_large else parse()
+        inference.model = name
+        if inference.sequence_id is not None and is_stateless(name):
+            raise InvalidField(f"{name} has no sequences: send the sequence_id to {model.name}")
         if inference.sequence_id is None:
             return await self._infer_rows(model, inference, tenant, stages, is_large=is_large)
         return await self._infer_in_session(
@@ -143,6 +146,8 @@ class OpenInference:
             raise SessionConflict("the stored reply has other outputs", members={"step": step})
         arrays = {name: stored[name] for name in inference.outputs or stored}
         parameters = {"sequence_id": sequence_id, "step": step}
+        if inference.classes and answered_by != model.version:  # it may have other labels
+            model = self._predictor.repository.get(model.name, answered_by)
         write = partial(
             _reply, inference, model, answered_by, arrays, sequences=1, steps=run.steps, parameters=parameters
         )
@@ -162,16 +167,15 @@ class OpenInference:
     ) -> int:
         """The bytes that the reply can have. Raises ReplyTooLarge if they are too many."""
         specs, dtypes = model.manifest.outputs, model.output_dtypes
-        size = sum(
-            [
-                tensor_bytes(
-                    dtypes[index],
-                    rows * steps * math.prod(specs[index].dims),
-                    as_bytes=inference.writes_bytes(specs[index].name),
-                )
-                for index in outputs(model.manifest)
-            ]
-        )
+        size = 0
+        for index in outputs(model.manifest):
+            spec, dtype = specs[index], dtypes[index]
+            if largest := inference.classes.get(spec.name):
+                classification.check(spec)
+                size += classification.classes_bytes(spec, dtype, rows * steps, largest)
+            else:
+                as_bytes = inference.writes_bytes(spec.name)
+                size += tensor_bytes(dtype, rows * steps * math.prod(spec.dims), as_bytes=as_bytes)
         check_reply(size, self._predictor.max_reply_bytes)
         return size
 
@@ -241,5 +245,8 @@ def _reply(
     steps: int,
     parameters: dict[str, Any] | None = None,
 ) -> Reply:
-    body, json_length = v2.encode_reply(inference, model.name, version, arrays, parameters)
+    for spec in model.manifest.outputs:
+        if spec.name in arrays and (largest := inference.classes.get(spec.name)):
+            arrays[spec.name] = classification.classify(arrays[spec.name], largest, spec.labels)
+    body, json_length = v2.encode_reply(inference, version, arrays, parameters)
     return Reply(body, model.name, version, sequences, steps, json_length)

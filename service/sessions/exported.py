@@ -21,7 +21,7 @@ from service.state import StateLayout, StateTensor
 
 MAGIC = b"CGSX"
 FORMAT = 1
-MEDIA_TYPE = "application/vnd.cellgate.session"
+MEDIA_TYPE = "application/octet-stream"
 MAX_HEADER_BYTES = 64 << 10  # some hundred tensors
 _PREFIX = struct.Struct("<4sHI32s")
 

@@ -75,8 +75,9 @@ def test_the_triton_client_reads_server_and_model_metadata(
     assert server["name"] == "cellgate" and {"sequence", "binary_tensor_data"} <= set(server["extensions"])
     model = triton_client.get_model_metadata("vowels")
     assert model["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}]
-    assert model["outputs"] == [
-        {"name": name, "datatype": "FP32", "shape": [-1, -1, 9]} for name in ("y", "logits")
+    assert [(output["name"], output["shape"]) for output in model["outputs"]] == [
+        ("y", [-1, -1, 9]),
+        ("logits", [-1, -1, 9]),
     ]
     assert model["versions"] == ["1"]
     config = triton_client.get_model_config("vowels")
@@ -277,8 +278,8 @@ REFUSALS: list[tuple[str, Any, dict[str, str], int, str]] = [
     ("too little data", {"inputs": [GOOD["inputs"][0] | {"data": [1.0]}]}, {}, 400, "wrong_shape"),
     ("a wrong output", GOOD | {"outputs": [{"name": "z"}]}, {}, 400, "invalid_field"),
     ("an output twice", GOOD | {"outputs": [{"name": "y"}] * 2}, {}, 400, "invalid_field"),
-    ("classification", GOOD | {"outputs": [{"name": "y", "parameters": {"classification": 1}}]}, {}, 400,
-     "invalid_field"),
+    ("shared memory", GOOD | {"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, {},
+     400, "invalid_field"),
     ("an id that is no string", GOOD | {"id": 7}, {}, 400, "invalid_field"),
     ("parameters that are no object", GOOD | {"parameters": []}, {}, 400, "invalid_field"),
     ("start without an id", body([ROW], sequence_start=True), {}, 400, "invalid_field"),
@@ -393,3 +394,49 @@ def test_every_response_has_one_date(client: httpx.Client) -> None:
     for method, path, sent in [*requests, ("GET", "/v2", None), ("GET", "/none", None)]:
         answer = client.request(method, path, json=sent)
         assert len(answer.headers.get_list("date")) == 1, (path, answer.headers)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_the_triton_client_gets_the_largest_classes_with_labels(
+    triton_client: triton.InferenceServerClient, x: Array, binary: bool
+) -> None:
+    labels = triton_client.get_model_metadata("vowels")["outputs"][0]["labels"]
+    y = triton_client.infer("vowels", [input_of(x)]).as_numpy("y")
+    wanted = [triton.InferRequestedOutput("y", binary_data=binary, class_count=2)]
+    texts = triton_client.infer("vowels", [input_of(x)], outputs=wanted).as_numpy("y")
+    assert texts.shape == (1, 20, 2)
+    for step in range(20):
+        text = texts[0, step, 0]
+        value, index, label = (text.decode() if isinstance(text, bytes) else text).split(":")
+        best = int(y[0, step].argmax())
+        assert (np.float32(value), int(index), label) == (y[0, step, best], best, labels[best])
+
+
+def test_the_triton_client_gets_classes_in_a_sequence_and_its_retry(
+    client: httpx.Client, session: str, x: Array
+) -> None:
+    wanted = {"outputs": [{"name": "y", "parameters": {"classification": 1}}]}
+    start = body(x[0, :1].tolist(), sequence_id=session, sequence_start=True, at=0) | wanted
+    reply = client.post(INFER, json=start)
+    assert reply.json()["outputs"][0]["data"][0].count(":") == 2
+    assert client.post(INFER, json=start).content == reply.content
+
+
+def test_the_triton_client_sends_stateless_batches_to_the_second_name(
+    triton_client: triton.InferenceServerClient, x: Array
+) -> None:
+    name = "vowels:stateless"
+    assert "sequence_batching" not in triton_client.get_model_config(name)
+    assert triton_client.is_model_ready(name)
+    batch = np.repeat(x, 4, axis=0)
+    answer = triton_client.infer(name, [input_of(batch)])
+    assert answer.get_response()["model_name"] == name and answer.as_numpy("y").shape == (4, 20, 9)
+    with pytest.raises(InferenceServerException, match="send the sequence_id to vowels"):
+        triton_client.infer(name, [input_of(x)], sequence_id=5, sequence_start=True)
+
+
+@pytest.mark.parametrize("path", [INFER, "/predict", "/generate", "/v2/models/vowels"])
+def test_a_version_in_the_query_is_refused(client: httpx.Client, path: str) -> None:
+    method = "POST" if path != "/v2/models/vowels" else "GET"
+    answer = client.request(method, f"{path}?version=1", json=GOOD if method == "POST" else None)
+    assert answer.json()["code"] == "invalid_field" and "'version' is not read" in answer.text

@@ -146,7 +146,7 @@ def test_export_and_import_move_a_session_to_another_server(
     step(api, utterance[:6], session)
     last = step(api, utterance[6:9], session, at=6)
     file = api.get(f"/sessions/{session}/export")
-    assert file.headers["content-type"] == "application/vnd.cellgate.session"
+    assert file.headers["content-type"] == "application/octet-stream"
     api.delete(f"/sessions/{session}")
     with running(tmp_path, models_dir=str(two_versions)) as other, httpx.Client(base_url=other.url) as there:
         imported = there.put(f"/sessions/{session}/import", content=file.content)

@@ -79,3 +79,30 @@ def test_the_page_loads_nothing_from_other_servers(api: Api) -> None:
 def test_the_temperature_is_described_as_it_works(document: dict[str, Any]) -> None:
     described = document["components"]["schemas"]["GenerateBody"]["properties"]["temperature"]["description"]
     assert described.startswith("below 1, likely tokens become likelier")
+
+
+def test_a_version_is_a_parameter_of_the_paths_that_have_one(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        named = {(parameter["name"], parameter["in"]) for parameter in operation.get("parameters", [])}
+        in_path = {name for name, where in named if where == "path"}
+        assert in_path == {part[1:-1] for part in path.split("/") if part.startswith("{")}, (path, method)
+        assert not path.startswith("/v2/models") or {where for _, where in named} <= {"path"}, (path, method)
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                assert parameter["schema"]["type"] == "string", "generators take no other type"
+
+
+def test_no_schema_makes_generators_drop_a_route_or_require_an_optional_field(
+    document: dict[str, Any],
+) -> None:
+    """Recursive lists, defaults, and types of bodies that generators do not know."""
+    for name, schema in document["components"]["schemas"].items():
+        assert f'schemas/{name}"' not in json.dumps(schema), name
+        assert "$defs" not in schema, name
+        assert not any("default" in field for field in schema.get("properties", {}).values()), name
+    known = {"application/json", "application/problem+json", "application/octet-stream", "text/plain"}
+    for path, method, operation in operations(document):
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for body in bodies:
+            kinds = {kind.partition(";")[0] for kind in body.get("content", {})}
+            assert kinds <= known | {"application/openmetrics-text"}, (path, method, kinds)

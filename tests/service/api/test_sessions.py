@@ -45,7 +45,7 @@ def test_a_state_that_is_too_large_for_a_reply_is_not_shown(repository: Reposito
 def test_an_exported_session_is_imported_forked_migrated_and_deleted(api: Api) -> None:
     create(api, step=3)
     exported = api.request("GET", "/sessions/call/export")
-    assert exported.headers["content-type"] == "application/vnd.cellgate.session"
+    assert exported.headers["content-type"] == "application/octet-stream"
     imported = api.request("PUT", "/sessions/copy/import", content=exported.content)
     assert (imported.status_code, imported.json()["step"]) == (201, 3)
     with pytest.raises(BadExport):

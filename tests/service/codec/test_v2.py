@@ -75,7 +75,6 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"outputs": {"name": "y"}}, '"outputs" must be a list of objects with a "name"') ,
     ({"outputs": [{}]}, '"outputs" must be a list of objects with a "name"'),
     ({"outputs": [{"name": "y"}, {"name": "y"}]}, "an output is requested twice"),
-    ({"outputs": [{"name": "y", "parameters": {"classification": 1}}]}, "classification extension"),
 ]  # fmt: skip
 
 
@@ -134,9 +133,39 @@ def test_a_stored_answer_has_the_form_that_stores_hold() -> None:
 
 def test_a_reply_repeats_the_id_and_has_parameters_only_in_a_sequence() -> None:
     y = np.zeros((1, 1, 3), np.float32)
-    body, length = v2.encode_reply(parse(id="7"), "m", "1", {"y": y})
+    body, length = v2.encode_reply(parse(id="7"), "1", {"y": y})
     assert orjson.loads(body).keys() == {"model_name", "model_version", "id", "outputs"} and length is None
     inference = parse(parameters={"binary_data_output": True})
-    body, length = v2.encode_reply(inference, "m", "1", {"y": y}, {"sequence_id": 1})
+    body, length = v2.encode_reply(inference, "1", {"y": y}, {"sequence_id": 1})
     assert length is not None and body[length:] == y.tobytes()
     assert orjson.loads(body[:length])["parameters"] == {"sequence_id": 1}
+
+
+def test_shared_memory_is_refused_in_words() -> None:
+    """An output there was answered in the body, 200, and the client read its own memory."""
+    shared = {"shared_memory_region": "r", "shared_memory_byte_size": 12}
+    with pytest.raises(InvalidField, match="output 'y': shared memory is not supported"):
+        parse(outputs=[{"name": "y", "parameters": shared}])
+    with pytest.raises(InvalidField, match="input 'x': shared memory is not supported"):
+        parse(inputs=[{"name": "x", "shape": [1, 1, 2], "datatype": "FP32", "parameters": shared}])
+
+
+def test_classes_are_read_by_output() -> None:
+    assert parse(outputs=[{"name": "y", "parameters": {"classification": 3}}]).classes == {"y": 3}
+    assert parse(outputs=[{"name": "y", "parameters": {"classification": 0}}]).classes == {}
+    for value in (-1, True, 1.5, "2", 2**31):
+        with pytest.raises(InvalidField, match="classification"):
+            parse(outputs=[{"name": "y", "parameters": {"classification": value}}])
+
+
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_texts_are_json_or_bytes_after_their_lengths(is_binary: bool) -> None:
+    texts = np.array([[["0.5:1:ä", "0.25:0:b"]]], object)
+    body, length = v2.encode_reply(parse(parameters={"binary_data_output": is_binary}), "1", {"y": texts})
+    (output,) = orjson.loads(body[:length])["outputs"]
+    assert (output["datatype"], output["shape"]) == ("BYTES", [1, 1, 2])
+    if is_binary:
+        assert body[length:] == b"\x08\0\0\x000.5:1:\xc3\xa4" + b"\x08\0\0\x000.25:0:b"
+        assert output["parameters"] == {"binary_data_size": 24}
+    else:
+        assert output["data"] == ["0.5:1:ä", "0.25:0:b"] and length is None
