@@ -39,6 +39,7 @@ from service.parts import (
     memory_budget_of,
     metrics_of,
     open_access_log_of,
+    open_tracer_of,
     rates_of,
     retained_copies_of,
     tenants_of,
@@ -134,6 +135,7 @@ async def running(
             codings=Codings(aside, min_bytes=settings.compress_min_bytes),
             cors=Cors(settings.allowed_origins) if settings.allowed_origins else None,
             server_timing=settings.server_timing,
+            tracer=open_tracer_of(stack, settings),
         )
         sampler.watch(gate, access_log)
         repeat(stack, SAMPLE_EVERY_S, sampler.sample, "metrics are not counted")

@@ -1,7 +1,10 @@
 """Creates single parts from the settings, not yet started or opened. `app` puts them together."""
 
+import asyncio
 import contextlib
 import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from service.engine import Batching, WorkerSlot, choose_provider
@@ -9,7 +12,7 @@ from service.errors import StartupError
 from service.http import BYTES_PER_BODY_BYTE, Rates, Tenants
 from service.logs import AccessLog, open_access_log
 from service.memory import MemoryBudget
-from service.metrics import Metrics, Registry
+from service.metrics import Metrics, Registry, Tracer
 from service.repository import Hardware, RetainedCopies, Trials, Tried
 from service.sessions import SteadyClock
 from service.sessions.store import Limits, Store
@@ -134,6 +137,33 @@ def open_access_log_of(stack: contextlib.AsyncExitStack, settings: Settings) -> 
     access_log = open_access_log(settings)
     stack.callback(access_log.close)
     return access_log
+
+
+def open_tracer_of(stack: contextlib.AsyncExitStack, settings: Settings) -> Tracer | None:
+    """What records spans, if they go anywhere; the last ones are sent at the stop. Raises StartupError."""
+    if not settings.otel_endpoint and not _names_collector(os.environ):
+        return None
+    try:
+        from service.metrics import otel  # its libraries are an extra
+    except ImportError as error:
+        if settings.otel_endpoint:
+            raise StartupError(
+                "the OpenTelemetry libraries are not installed: pip install 'cellgate[otel]'"
+            ) from error
+        logger.warning("no spans, though OTEL_* asks for them: the extra otel is not installed: %s", error)
+        return None
+    tracer = otel.create(settings.otel_endpoint)
+    stack.push_async_callback(asyncio.to_thread, tracer.close)
+    return tracer
+
+
+def _names_collector(environ: Mapping[str, str]) -> bool:
+    """Whether the variables of OpenTelemetry's specification ask for spans."""
+    is_off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if is_off or environ.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return False
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return any(environ.get(name) for name in names)
 
 
 def metrics_of(shared: Path | None) -> Metrics:

@@ -213,6 +213,11 @@ class Settings(BaseModel):
     server_timing: bool = Field(
         True, description="name the times of a request's stages in its response, in the header Server-Timing"
     )
+    otel_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="send OpenTelemetry spans to this OTLP/HTTP collector, such as http://127.0.0.1:4318",
+    )
 
     _cpus: int = PrivateAttr(default_factory=cpus.usable)  # of this machine, counted once for all workers
 

@@ -26,7 +26,7 @@ from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
 from service.http.readiness import Readiness
 from service.http.router import Route, Router
-from service.metrics import OTHER, Requests
+from service.metrics import OTHER, Requests, Tracer
 from service.stages import Stages
 
 logger = logging.getLogger(__name__)
@@ -50,11 +50,12 @@ class Gate:
         codings: Codings,
         cors: Cors | None = None,
         server_timing: bool = True,
+        tracer: Tracer | None = None,
     ) -> None:
         """`guard`: None where the server has no API keys; `requests`: counts them, if given.
 
         `cors`: None where pages of other origins have no access.
-        `server_timing`: replies have the times of their stages.
+        `server_timing`: replies have the times of their stages. `tracer`: records a span of each request.
         """
         self.router = router
         self.num_running = 0
@@ -69,6 +70,7 @@ class Gate:
         self._min_encoded = codings.min_bytes
         self._cors = cors
         self._server_timing = server_timing
+        self._tracer = tracer
         # Random once, then counted: a system call less per request.
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = itertools.count()
@@ -91,6 +93,8 @@ class Gate:
         """
         started = time.perf_counter()
         self._identify(request)
+        if self._tracer is not None and not route.answers_while_draining:
+            self._start_span(self._tracer, request)
         traced = None if request.trace is None else trace.current.set(request.trace)
         self.num_running += 1
         try:
@@ -101,6 +105,8 @@ class Gate:
             is_interrupted = self.is_draining and isinstance(error, asyncio.CancelledError)
             if not is_interrupted or DISCONNECT in error.args:
                 self._end(started, request, route.name, *DISCONNECTED)
+            elif request.span is not None:
+                request.span.end(route.name, 503, {"code": Draining.code})  # `interrupt` answers
             raise
         finally:
             self.num_running -= 1
@@ -228,6 +234,11 @@ class Gate:
         if not request.id:
             request.id = b"%b-%x" % (self._id_prefix, next(self._ids))
 
+    def _start_span(self, tracer: Tracer, request: Request) -> None:
+        state = b",".join([value for name, value in request.headers if name == b"tracestate"])
+        request.span = tracer.start(request.method, request.path, request.trace, state.decode("latin-1"))
+        request.trace = request.span.trace
+
     def _end(
         self,
         started: float,
@@ -241,6 +252,8 @@ class Gate:
         seconds = time.perf_counter() - started
         if self._requests is not None:
             self._requests.add(request.route or route, status, fields, seconds, stages)
+        if request.span is not None:
+            request.span.end(request.route or route, None if status == 499 else status, fields, stages)
         if self._access_log is None:
             return
         line = fields | {

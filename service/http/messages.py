@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.metrics import RequestSpan
 from service.stages import Stages
 from service.trace import Trace
 
@@ -27,8 +28,9 @@ class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
     The gate sets `id`, the request's id in logs; `tenant`, whose key it carries; `coding`, the content
-    coding that its body arrived in; and `trace`, which its client names. The documented
-    application sets `route`: the template of the path, as in OpenAPI.
+    coding that its body arrived in; `trace`, which its client names, or the one
+    that `span` is in, where spans are recorded. The documented application sets `route`: the template of the
+    path, as in OpenAPI.
     """
 
     method: str
@@ -41,6 +43,7 @@ class Request:
     route: str = ""
     coding: bytes = b""
     trace: Trace | None = None
+    span: RequestSpan | None = None
 
 
 @dataclass(slots=True)  # not frozen, for speed

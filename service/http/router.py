@@ -150,4 +150,6 @@ def _response(reply: Reply) -> Response:
         "sequences": reply.sequences,
         "steps": reply.steps,
     }
+    if reply.step is not None:
+        log["step"] = reply.step
     return Response(200, headers, reply.body, log, reply.stages)

@@ -14,6 +14,7 @@ from service.metrics.requests import OTHER, Requests
 from service.metrics.scrape import Scrape, Timed, VersionTotals
 from service.metrics.sessions import SessionCounts
 from service.metrics.totals import add_up
+from service.metrics.tracing import RequestSpan, Tracer
 from service.metrics.turns import Turns
 
 __all__ = [
@@ -26,10 +27,12 @@ __all__ = [
     "Loads",
     "Metrics",
     "Registry",
+    "RequestSpan",
     "Requests",
     "Scrape",
     "SessionCounts",
     "Timed",
+    "Tracer",
     "Turns",
     "VersionTotals",
     "Workers",

@@ -62,7 +62,7 @@ class Generator:
         run = self._predictor.start(request)
         body = await run.answer_only()
         stages.encoded()
-        return Reply(body, model.name, run.version, 1, run.steps, stages=stages)
+        return Reply(body, model.name, run.version, 1, run.steps, step=run.step, stages=stages)
 
     def _decode(self, generation: Generation, _: int, manifest: Manifest) -> Item:
         item = generations.decode_prompt(generation, manifest, max_steps=self._predictor.max_steps)

@@ -152,7 +152,9 @@ class OpenInference:
             _reply, inference, model, answered_by, arrays, sequences=1, steps=run.steps, parameters=parameters
         )
         is_large = sum([array.nbytes for array in arrays.values()]) > LARGE_REPLY
-        return _ended(stages, await self._aside.run(write) if is_large else write())
+        reply = _ended(stages, await self._aside.run(write) if is_large else write())
+        reply.step = step
+        return reply
 
     def _rows(self, inference: Inference, manifest: Manifest) -> tuple[list[tensors.Row], int]:
         return tensors.rows_of(

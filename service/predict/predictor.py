@@ -93,7 +93,7 @@ class Predictor:
         name = request.model.name
         reply = replies.encode_reply(name, run.version, predictions)
         stages.encoded()
-        return Reply(reply, name, run.version, len(predictions), run.steps, stages=stages)
+        return Reply(reply, name, run.version, len(predictions), run.steps, step=run.step, stages=stages)
 
     def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
@@ -110,6 +110,7 @@ class Run:
     ) -> None:
         self.origin = origin  # its deadline is on the event loop's clock
         self.steps = 0  # computed so far, for the access log
+        self.step: int | None = None  # of the session after it, of a request with one sequence
         self.version = request.model.version  # that answered; a session may be on an older one
         self._request = request
         self._aside = aside
@@ -154,7 +155,7 @@ class Run:
                 self.steps += answer.steps
                 # The sequences of a request may be on many versions; the reply then names a new session's.
                 if request.num_sequences == 1:
-                    self.version = answer.version
+                    self.version, self.step = answer.version, answer.step
                 return answer.body
             sequence = await request.compute(
                 model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin

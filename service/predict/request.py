@@ -24,6 +24,7 @@ class Reply:
     steps: int = 0
     json_length: int | None = None  # of the JSON, where binary tensors follow it
     stages: Stages | None = None
+    step: int | None = None  # of the session after the request, if it is of one
 
 
 class Encode(Protocol):

@@ -30,6 +30,7 @@ class Answer(NamedTuple):
     body: bytes
     version: str  # of the model that answered
     steps: int  # computed now: 0 for a stored reply
+    step: int  # of the session, after them
 
 
 class SessionRun:
@@ -80,7 +81,7 @@ class SessionRun:
             is_pinned=request.is_pinned,
         )
         if opened.reply is not None:
-            return Answer(opened.reply, opened.version, 0)
+            return Answer(opened.reply, opened.version, 0, opened.replied_step)
         state = _state_of(model, item, opened)
         stages.decoded()
         sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
@@ -107,7 +108,7 @@ class SessionRun:
             return None
         if written.is_live:
             model.keep(key, written.revision, sequence.state)
-        return Answer(reply, model.version, steps)
+        return Answer(reply, model.version, steps, opened.step + steps)
 
     def _model_of(self, record: Record | None, item: Item, session: str) -> Model:
         """A session stays with its version; `open` refuses a request that names another."""

@@ -42,6 +42,11 @@ class Opened:
         """Steps consumed so far."""
         return self.resumed.step if self.resumed else 0
 
+    @property
+    def replied_step(self) -> int:
+        """Steps consumed when `reply` was made: after it, nothing was."""
+        return self.existing.step if self.existing else 0
+
 
 def session_key(tenant: str, session: str) -> bytes:
     """The store's key. A tenant cannot contain NUL, so no tenant reaches another's sessions."""

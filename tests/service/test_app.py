@@ -17,6 +17,7 @@ from service.parts import hardware_of, rates_of, tenants_of
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
 from service.settings import Settings
+from tests.service.collector import Collector
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,40 @@ def test_a_start_that_fails_closes_what_was_opened(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="no model"):
         asyncio.run(work())
     assert store.events == ["store opened", "store closed, models not started"]
+
+
+def test_a_request_is_one_trace_in_the_log_and_at_the_collector(
+    models_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    collector = Collector()
+    settings = Settings(
+        store="memory", models_dir=models_dir, otel_endpoint=collector.url, log_format="json", models_poll_s=0
+    )
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    body = json.dumps({"sequences": [{"steps": [[0.5] * 12], "session": "s"}]}).encode()
+
+    async def work() -> None:
+        async with running(settings) as application:
+            gate = application.gate
+            headers = [(b"traceparent", f"00-{trace_id}-00f067aa0ba902b7-01".encode())]
+            for path, content in (("/predict", body), ("/predict", b"{"), ("/nowhere", b"")):
+                request = Request("POST", path, headers[:], content)
+                await gate.answer(request, gate.router.find("POST", path))
+            health = Request("GET", "/health/live", headers[:])
+            await gate.answer(health, gate.router.find("GET", health.path))
+
+    try:
+        asyncio.run(work())
+    finally:
+        collector.close()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if '"request"' in line]
+    assert [line["trace_id"] for line in lines] == [trace_id] * 4
+    requests = {span.span_id.hex(): span for span in collector.spans if span.kind == 2}
+    named = [requests[line["span_id"]].name for line in lines[:3]]
+    assert named == ["POST /predict", "POST /predict", "POST"] and len(requests) == 3, (
+        "none of a health check"
+    )
+    stages = [span.name for span in collector.spans if span.parent_span_id.hex() == lines[0]["span_id"]]
+    assert stages == ["decode", "queue", "run", "commit", "encode"]
+    attributes = {one.key: one.value for one in requests[lines[0]["span_id"]].attributes}
+    assert (attributes["cellgate.step"].int_value, lines[0]["step"]) == (1, 1)

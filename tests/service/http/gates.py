@@ -14,7 +14,7 @@ from service.http.keys import Guard
 from service.http.readiness import Readiness
 from service.http.router import Handler, Router
 from service.memory import MemoryBudget
-from service.metrics import Requests
+from service.metrics import Requests, Tracer
 from service.predict import Aside, Reply
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
@@ -73,6 +73,7 @@ def make_gate(
     body_timeout_s: float = 0.05,
     budget: MemoryBudget | None = None,
     server_timing: bool = True,
+    tracer: Tracer | None = None,
     requests: Requests | None = None,
     min_encoded: int = 0,
     origins: str = "",
@@ -86,6 +87,7 @@ def make_gate(
         guard=guard,
         access_log=access_log,
         server_timing=server_timing,
+        tracer=tracer,
         requests=requests,
         codings=Codings(Aside(), min_bytes=min_encoded),
         cors=Cors(origins.split()) if origins else None,

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from service.http.body import BYTES_PER_BODY_BYTE
 from service.http.fastapi_bridge import ApplicationHandler
 from service.http.gate import Gate
 from service.http.keys import Guard, Tenants, new_key
-from service.http.messages import ClientDisconnected, Headers, Request, Response
+from service.http.messages import DISCONNECT, ClientDisconnected, Headers, Request, Response
 from service.http.rates import Rates
 from service.memory import MemoryBudget
-from service.metrics import Metrics, Registry, Requests, add_up
+from service.metrics import Metrics, Registry, Requests, RequestSpan, add_up
 from service.predict import Reply
 from service.stages import Stages
+from service.trace import Trace
 from tests.service.http.gates import make_gate
 
 KEY, HASH = new_key()
@@ -361,7 +363,7 @@ def test_the_response_leaves_them_out_on_request_and_others_have_none() -> None:
 
 
 def test_a_request_is_logged_with_the_trace_that_its_client_names() -> None:
-    seen: list[trace.Trace | None] = []
+    seen: list[Trace | None] = []
 
     async def application(_: Request) -> Response:
         seen.append(trace.current.get())
@@ -393,3 +395,65 @@ def test_a_refused_request_is_logged_with_its_id_and_trace() -> None:
         Overloaded("full"), "POST", "/predict", [(b"x-request-id", b"r"), (b"traceparent", TRACEPARENT)]
     )
     assert lines[0]["id"] == "r" and lines[0]["trace_id"] == TRACE["trace_id"]
+
+
+class RecordingTracer:
+    """Notes each end of a span; implements `Tracer`, and the span of each request."""
+
+    trace = Trace("ab" * 16, "cd" * 8, is_sampled=True)
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, str, Trace | None, str]] = []
+        self.ended: list[tuple[str, int | None, str]] = []
+
+    def start(self, method: str, path: str, parent: Trace | None, state: str) -> RequestSpan:
+        self.started.append((method, path, parent, state))
+        return self
+
+    def end(
+        self, route: str, status: int | None, fields: Mapping[str, Any], stages: Stages | None = None
+    ) -> None:
+        assert stages is None or status == 200
+        self.ended.append((route, status, fields.get("code", "ok")))
+
+
+def test_each_request_is_one_span_whose_name_is_logged() -> None:
+    tracer, lines = RecordingTracer(), list[dict[str, Any]]()
+    gate = make_gate(timed, access_log=lines.append, tracer=tracer)
+    state = [(b"tracestate", b"a=1"), (b"tracestate", b"b=2")]
+    ask(gate, headers=[(b"traceparent", TRACEPARENT), *state])
+    ask(gate, headers=[(b"content-type", b"text/plain")], body=b"x")
+    ask(gate, "GET", "/health/live")
+    parent = Trace(TRACE["trace_id"], TRACE["span_id"], is_sampled=True)
+    assert tracer.started == [("POST", "/predict", parent, "a=1,b=2"), ("POST", "/predict", None, "")]
+    assert tracer.ended == [("/predict", 200, "ok"), ("/predict", 415, "unsupported_media_type")]
+    assert [line.get("span_id") for line in lines] == ["cd" * 8, "cd" * 8, None]
+
+
+@pytest.mark.parametrize(
+    ("is_draining", "message", "expected"),
+    [(False, DISCONNECT, (None, "client_gone")), (True, "a forced stop", (503, "draining"))],
+)
+def test_the_span_of_a_request_that_is_cancelled_ends(
+    is_draining: bool, message: str, expected: tuple[int | None, str]
+) -> None:
+    tracer = RecordingTracer()
+
+    async def endless(_: bytes) -> Reply:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def work() -> None:
+        gate = make_gate(endless, tracer=tracer)
+        answering = asyncio.ensure_future(
+            gate.answer(Request("POST", "/predict", []), gate.router.find("POST", "/predict"))
+        )
+        await asyncio.sleep(0)
+        if is_draining:
+            gate.start_draining()
+        answering.cancel(message)
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+
+    asyncio.run(work())
+    assert tracer.ended == [("/predict", *expected)]
