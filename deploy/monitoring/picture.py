@@ -44,6 +44,8 @@ def tick(value: float, unit: str) -> str:
     """A value with its unit."""
     if unit == "percentunit":
         return f"{value:.0%}"
+    if unit == "short" and abs(value) < 1000:
+        return f"{value:g}"
     scale, prefix = next((each for each in PREFIXES if abs(value) >= each[0]), (1.0, ""))
     return f"{value / scale:.3g} {prefix}{UNITS[unit]}".strip()
 
@@ -79,7 +81,7 @@ def _draw_panel(axis: Any, panel: Panel, url: str, start: float, end: float) -> 
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.3)
     if axis.lines:
-        axis.legend(fontsize=7, loc="upper left")
+        axis.legend(fontsize=7, loc="upper left", framealpha=0.5)
 
 
 @click.command(help=__doc__)

@@ -76,7 +76,7 @@ class Histogram:
     __slots__ = ("_bounds", "_pending", "_place", "_values", "observe")
 
     def __init__(self, values: "memoryview[float]", place: int, *, bounds: Sequence[float]) -> None:
-        self._values, self._place, self._bounds = values, place, bounds
+        self._values, self._place, self._bounds = values, place, np.array(bounds, np.float64)
         self._pending: list[float] = []
         self.observe: Callable[[float], None] = self._pending.append  # a value equal to a bound is below it
 
@@ -86,8 +86,9 @@ class Histogram:
         del self._pending[: len(pending)]  # other threads may observe meanwhile
         if not pending or not self._place:
             return
-        found = np.bincount(np.searchsorted(self._bounds, pending), minlength=len(self._bounds) + 1)
-        for place, count in enumerate([*found.tolist(), sum(pending)], self._place):
+        observed = np.array(pending, np.float64)
+        found = np.bincount(np.searchsorted(self._bounds, observed), minlength=len(self._bounds) + 1)
+        for place, count in enumerate([*found.tolist(), float(observed.sum())], self._place):
             self._values[place] += count
 
 

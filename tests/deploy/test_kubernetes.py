@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import jsonschema  # type: ignore[import-untyped]
 import kubernetes_validate
 import pytest
 import yaml
 
+from service.http.router import METRICS_PATH
+from service.metrics import Metrics, Registry
 from service.server.run import CLOSE_S, STOP_S
 from service.settings import Settings
 from tests.deploy.redis_memory import assert_room
@@ -143,3 +146,74 @@ def test_the_network_policy_allows_the_port_of_redis_and_the_patch_changes_it() 
     for part in change["path"].strip("/").split("/"):
         value = value[int(part) if part.isdigit() else part]
     assert change["op"] == "replace" and value == url.port
+
+
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+COUNT = {"type": "integer", "minimum": 0}
+
+
+def fields(required: str, **properties: Any) -> dict[str, Any]:
+    """The schema of an object with these fields and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required.split(),
+        "additionalProperties": False,
+    }
+
+
+# The fields of KEDA's CRD (keda.sh/docs/latest/reference/scaledobject-spec) that ours may use.
+SCALED_OBJECT = fields(
+    "apiVersion kind metadata spec",
+    apiVersion={"const": "keda.sh/v1alpha1"},
+    kind={"const": "ScaledObject"},
+    metadata=fields("name", name={"type": "string"}),
+    spec=fields(
+        "scaleTargetRef triggers",
+        scaleTargetRef=fields("name", apiVersion={}, kind={}, name={}),
+        minReplicaCount=COUNT,
+        maxReplicaCount=COUNT,
+        pollingInterval=COUNT,
+        advanced=fields("", horizontalPodAutoscalerConfig=fields("", behavior={"type": "object"})),
+        triggers={
+            "type": "array",
+            "items": fields(
+                "type metadata",
+                type={"enum": ["prometheus", "cpu"]},
+                metricType={"enum": ["AverageValue", "Value", "Utilization"]},
+                metadata=TEXTS,
+            ),
+        },
+    ),
+)
+
+
+def test_keda_scales_the_deployment_between_the_same_bounds_on_a_metric_that_exists() -> None:
+    scaled, hpa = (
+        yaml.safe_load((ROOT / name).read_text())
+        for name in ("components/keda/scaledobject.yaml", "base/hpa.yaml")
+    )
+    jsonschema.validate(scaled, SCALED_OBJECT)
+    spec = scaled["spec"]
+    assert spec["scaleTargetRef"] == hpa["spec"]["scaleTargetRef"]
+    bounds = (hpa["spec"]["minReplicas"], hpa["spec"]["maxReplicas"])
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == bounds
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    as_hpa = hpa | {"spec": hpa["spec"] | {"behavior": behavior}}
+    kubernetes_validate.validate(as_hpa, VERSION, strict=True)
+    prometheus, _ = (trigger["metadata"] for trigger in spec["triggers"])
+    (used,) = re.findall(r"cellgate_\w+", prometheus["query"])
+    assert used in {each.name for each in Metrics(Registry()).registry.described if each.kind == "gauge"}
+    assert float(prometheus["threshold"]) < Settings().max_wait_ms / 1000
+    component = yaml.safe_load((ROOT / "components/keda/kustomization.yaml").read_text())
+    deleted = yaml.safe_load(component["patches"][0]["patch"])
+    assert (deleted["kind"], deleted["metadata"]) == (hpa["kind"], hpa["metadata"])
+
+
+def test_prometheus_is_told_where_the_metrics_are(objects: list[Object]) -> None:
+    (deployment,) = of_kind(objects, "Deployment")
+    template = deployment["spec"]["template"]
+    (port,) = template["spec"]["containers"][0]["ports"]
+    annotations = template["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port["containerPort"])
+    assert annotations["prometheus.io/path"] == METRICS_PATH and annotations["prometheus.io/scrape"] == "true"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.monitoring import dashboard
+from deploy.monitoring import dashboard, reference
 from deploy.monitoring.panels import ROWS
 from service.metrics import Metrics, Registry
 
@@ -63,3 +63,14 @@ def test_alerts_and_panels_use_metrics_that_exist() -> None:
         ):
             if word.startswith(("cellgate_", "process_")):
                 assert word in names, expression
+
+
+def test_the_documentation_has_every_metric_and_alert() -> None:
+    page = reference.PAGE.read_text()
+    assert page == reference.write(page), "run: python -m deploy.monitoring.reference"
+    assert page.count("| `cellgate_") + page.count("| `process_") == len(
+        Metrics(Registry()).registry.described
+    )
+    assert page.count("| `Cellgate") == len(
+        yaml.safe_load(reference.ALERTS.read_text())["groups"][0]["rules"]
+    )
