@@ -22,6 +22,18 @@ from service.errors import StartupError
 from service.names import ROOT_PATH
 
 PREFIX = "CELLGATE_"
+GROUPS = {  # heading of `serve --help`: the first setting of the group
+    "Network": "host",
+    "Authentication": "keys_file",
+    "Models": "models_dir",
+    "Batching": "max_batch",
+    "Sessions": "store",
+    "Request limits": "max_body_bytes",
+    "Metrics": "metrics_access",
+    "Browsers and proxies": "cors_origins",
+    "Logging": "log_level",
+    "Traces": "server_timing",
+}
 MAX_AUTO_WORKERS = 16  # each worker loads every model; set `workers` explicitly for more
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*A-Z]+")  # scheme://host[:port], as browsers send it
 # Variables with the prefix that are not settings: the settings file, and training's data cache.

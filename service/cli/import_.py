@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from service.cli.inspect import show
-from service.cli.options import CONTEXT, settings_options
+from service.cli.options import CONTEXT, announce, settings_options
 from service.cli.proposal_options import proposal_options
 from service.errors import StartupError
 from service.names import MODEL_NAME
@@ -34,6 +34,7 @@ def import_(settings: Settings, graph: Path, name: str, options: dict[str, Any])
       cellgate import other.onnx --name other
       cellgate import detector.onnx --name vad --constant sr=16000 --window 576 --hop 512
     """
+    announce(f"running {graph} on invented values")
     from service.repository import Options, copy_graph, place, propose_apart
 
     if not MODEL_NAME.fullmatch(name):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from service.cli.options import CONTEXT
+from service.cli.options import CONTEXT, announce
 from service.cli.proposal_options import proposal_options
 from service.errors import CellgateError
 from service.manifest import MANIFEST_FILE
@@ -37,6 +37,7 @@ def inspect(graph: Path, output: Path | None, force: bool, options: dict[str, An
       cellgate inspect detector.onnx --constant sr=16000 --window 576 --hop 512 -o models/detector/1
       cellgate inspect models/other/1/model.onnx -o models/other/1 --example steps.json
     """
+    announce(f"running {graph} on invented values")
     from service.repository import Options, propose_apart
 
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from service.cli.options import CONTEXT, settings_options
+from service.cli.options import CONTEXT, announce, settings_options
 from service.settings import Settings
 
 
@@ -26,6 +26,7 @@ def models(settings: Settings, as_json: bool) -> None:
       cellgate models
       cellgate models --models-dir /srv/models --json
     """
+    announce(f"loading the models in {settings.models_dir}")
     rows = load_all(settings)
     if as_json:
         click.echo(json.dumps(rows, indent=1))

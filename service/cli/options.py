@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -11,12 +12,37 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from service.errors import CellgateError
-from service.settings import Settings
+from service.settings import GROUPS, Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 METAVARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", Path | None: "PATH"}
 
 Command = Callable[..., Any]
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows the settings in the groups of `settings.GROUPS`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group, and the other options first."""
+        records: dict[str, list[tuple[str, str]]] = {"Options": []}
+        group_of, heading = {}, "Options"
+        headings = {first: heading for heading, first in GROUPS.items()}
+        for name in Settings.model_fields:
+            group_of[name] = heading = headings.get(name, heading)
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None:
+                records.setdefault(group_of.get(option.name or "", "Options"), []).append(record)
+        for heading, rows in records.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+def announce(text: str) -> None:
+    """Say on a terminal what takes seconds. A pipe, such as a log, gets nothing."""
+    if sys.stderr.isatty():
+        click.echo(f"{text} …", err=True)
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:

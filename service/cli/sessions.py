@@ -25,6 +25,7 @@ BOUNDS = (
     "max_tombstones", "max_body_bytes", "keys_file", "keys",
 )  # fmt: skip
 MAX_TENANTS_SHOWN = 10
+COLUMNS = ("session", "model", "version", "step", "last_request")
 
 
 def _check_tenant(_context: click.Context, _option: click.Parameter, value: str) -> str:
@@ -66,12 +67,16 @@ def sessions() -> None:
     "--limit", default=100, show_default=True, type=click.IntRange(1), help="maximum number of lines"
 )
 @click.option("--model", metavar="NAME", help="only sessions of this model")
-def list_sessions(settings: Settings, tenant: str, after: str, limit: int, model: str | None) -> None:
-    """List live sessions, one line each: name, model, version, step, time of the last request.
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def list_sessions(
+    settings: Settings, tenant: str, after: str, limit: int, model: str | None, as_json: bool
+) -> None:
+    """List live sessions: a header, then one line each, with tabs between the columns.
 
     \b
-    Example:
+    Examples:
       cellgate sessions list --sessions-dir /data --limit 1000
+      cellgate sessions list --json
     """
 
     async def read(resources: "Resources") -> "tuple[Page, list[str]]":
@@ -80,15 +85,26 @@ def list_sessions(settings: Settings, tenant: str, after: str, limit: int, model
         return page, [name for name in tenants if name != tenant]
 
     page, others = _with_store(settings, read)
-    for name, record in page.sessions:
-        touched = datetime.fromtimestamp(record.touched_ms / 1000, UTC).isoformat(timespec="seconds")
-        click.echo(f"{name}\t{record.model}\t{record.version}\t{record.step}\t{touched}")
+    rows = [
+        (name, record.model, record.version, record.step, _iso(record.touched_ms))
+        for name, record in page.sessions
+    ]
+    if as_json:
+        listed = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        click.echo(json.dumps({"sessions": listed, "next": page.next}, indent=1))
+    else:
+        for row in (COLUMNS, *rows):
+            click.echo("\t".join(str(value) for value in row))
     if page.next is not None:
         click.echo(f"more: --after {page.next}", err=True)
     if others:
         shown = [f"--tenant {name}" if name else "no --tenant" for name in others[:MAX_TENANTS_SHOWN]]
         shown += ["…"] if len(others) > MAX_TENANTS_SHOWN else []
         click.echo(f"other tenants have sessions, not listed here: {', '.join(shown)}", err=True)
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 @sessions.command("show", context_settings=CONTEXT)
