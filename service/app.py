@@ -264,7 +264,7 @@ def _router(
         max_reply_bytes=settings.max_reply_bytes,
         scrape=Scrape(sampler.metrics, sampler.sample),
     )
-    open_inference = OpenInference(predictor)
+    open_inference = OpenInference(predictor, always_restarts=settings.v2_restart == "always")
     return Router(
         predictor,
         Generator(predictor),

@@ -155,6 +155,11 @@ class Settings(BaseModel):
         ge=0,
         description="at capacity, evict the session idle longest, if it is idle for at least this (s)",
     )
+    v2_restart: Literal["never", "always"] = Field(
+        "never",
+        description="/v2: whether sequence_start replaces a live sequence, as in Triton; never = 409, unless "
+        "the request says restart",
+    )
     max_tombstones: int = Field(
         100_000,
         ge=0,

@@ -32,8 +32,10 @@ LARGE_REPLY = 256 << 10  # bytes, above which it is written aside
 class OpenInference:
     """Answers `POST /v2/models/{name}[/versions/{version}]/infer`."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, *, always_restarts: bool = False) -> None:
+        """`always_restarts`: a start replaces a live sequence, as in Triton, also without `restart`."""
         self._predictor = predictor
+        self._always_restarts = always_restarts
         self._aside = predictor.aside
 
     async def infer(
@@ -53,6 +55,8 @@ class OpenInference:
         inference.model = name
         if inference.sequence_id is not None and is_stateless(name):
             raise InvalidField(f"{name} has no sequences: send the sequence_id to {model.name}")
+        if self._always_restarts and inference.start == "new":
+            inference.start = "restart"
         if inference.sequence_id is None:
             return await self._infer_rows(model, inference, tenant, stages, is_large=is_large)
         return await self._infer_in_session(

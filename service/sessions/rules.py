@@ -82,13 +82,17 @@ def decide(
 
     `is_pinned`: whether the request names the version. If not, its retry gets the stored reply even if
     another version has become the default meanwhile.
+    `start`: "auto" of `/predict`; the others are of `/v2`, whose sequences say when they start.
     Raises UnknownSession, SessionGone, SessionConflict, SessionExists or SessionMismatch.
     """
     answered: Record | None = None  # the record, if the request is its last one again
-    if record is not None and at is not None and _is_last(record, binding, at, digest, is_pinned):
+    last_at = at
+    if at is None and start == "new" and record is not None and is_live(record, now_ms):
+        last_at = 0  # a start that is sent twice would be refused, so it is a retry where it can be one
+    if record is not None and last_at is not None and _is_last(record, binding, last_at, digest, is_pinned):
         answered = record
     if start in ("new", "restart"):
-        if answered is not None and at == 0:
+        if answered is not None and last_at == 0:
             return Opened(key, answered, reply=answered.reply)
         return _start(key, record, now_ms, at, may_replace=start == "restart")
     live = record if record is not None and is_live(record, now_ms) else None
@@ -110,7 +114,7 @@ def _start(key: bytes, record: Record | None, now_ms: int, at: int | None, *, ma
     if at:
         raise SessionConflict(f"a session starts at step 0, the request says {at}", members={"step": 0})
     if record is not None and is_live(record, now_ms) and not may_replace:
-        raise exists(record)
+        raise exists(record, "restart: true replaces it")
     return Opened(key, record)
 
 
@@ -118,7 +122,7 @@ def _begin(key: bytes, record: Record | None, at: int | None, *, must_exist: boo
     """A first step where there is no live session: under a free name, or in place of a tombstone."""
     if record is None:
         if must_exist:
-            raise UnknownSession("no session of that name")
+            raise UnknownSession("no sequence of that id; sequence_start: true starts one")
         if at:
             raise UnknownSession(f"no session of that name; a new one starts at step 0, not {at}")
         return Opened(key, None)
@@ -126,12 +130,13 @@ def _begin(key: bytes, record: Record | None, at: int | None, *, must_exist: boo
     # continuing without its state would give a wrong answer, so the client has to send `at: 0`.
     if not must_exist and (at == 0 or (at is None and record.status is Status.ENDED)):
         return Opened(key, record)
-    raise _gone(record)
+    raise _gone(record, "sequence_start: true" if must_exist else "at: 0")
 
 
-def exists(live: Record) -> SessionExists:
+def exists(live: Record, advice: str = "") -> SessionExists:
     """The error of a request that would replace a live session without saying so."""
-    return SessionExists(f"the session is live, at step {live.step}", members={"step": live.step})
+    detail = "; ".join(filter(None, (f"the session is live, at step {live.step}", advice)))
+    return SessionExists(detail, members={"step": live.step})
 
 
 def graph_changed(record: Record) -> SessionMismatch:
@@ -142,11 +147,11 @@ def graph_changed(record: Record) -> SessionMismatch:
     )
 
 
-def _gone(record: Record) -> SessionGone:
+def _gone(record: Record, start: str = "at: 0") -> SessionGone:
     reason = "expired" if record.is_live else record.status.name.lower()
     return SessionGone(
         f"the session {'was evicted' if reason == 'evicted' else reason} at step {record.step}; "
-        "to start it again, send at: 0",
+        f"to start it again, send {start}",
         members={"reason": reason, "step": record.step},
     )
 

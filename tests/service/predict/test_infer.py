@@ -14,6 +14,7 @@ from service.errors import (
     ReplyTooLarge,
     SessionConflict,
     SessionExists,
+    SessionGone,
     UnknownModel,
     UnknownSession,
 )
@@ -44,10 +45,14 @@ class Server(Parts):
     """A server of the protocol."""
 
     def __init__(
-        self, *versions: str, engine: type[SessionSums] = SessionSums, manifest: Manifest = SUMS
+        self,
+        *versions: str,
+        engine: type[SessionSums] = SessionSums,
+        manifest: Manifest = SUMS,
+        always_restarts: bool = False,
     ) -> None:
         super().__init__(*versions, engine=engine, manifest=manifest)
-        self.open_inference = OpenInference(self.predictor)
+        self.open_inference = OpenInference(self.predictor, always_restarts=always_restarts)
 
     async def infer(
         self, *rows: list[float], headers: dict[bytes, bytes] | None = None, version: str | None = None,
@@ -239,5 +244,74 @@ def test_a_reply_that_could_be_too_large_is_refused_in_both_forms() -> None:
             await server.infer([1] * 11, binary_data_output=True)
         with pytest.raises(ReplyTooLarge):
             await server.infer([1, 2, 3], sequence_id=7, sequence_start=True)
+
+    run(body)
+
+
+def test_a_start_that_is_sent_twice_is_a_retry() -> None:
+    """It was 409 for up to an hour, for clients that can say neither `at` nor `restart`."""
+
+    async def body() -> None:
+        server = Server()
+        start: dict[str, Any] = {"sequence_id": 7, "sequence_start": True}
+        first = await server.infer([1, 2], **start)
+        again = await server.infer([1, 2], **start)
+        assert (again.body, again.steps) == (first.body, 0)
+        assert output_of(await server.infer([3], sequence_id=7)) == [6], "no step was taken twice"
+        with pytest.raises(SessionExists, match="at step 3; restart: true replaces it"):
+            await server.infer([1, 2], **start)  # no longer its last request
+        await server.infer([1], sequence_id=7, sequence_end=True)
+        assert output_of(await server.infer([1, 2], **start)) == [1, 3]
+        with pytest.raises(SessionExists):
+            await server.infer([2, 2], **start)
+
+    run(body)
+
+
+def test_a_sequence_of_one_request_runs_each_time() -> None:
+    """Its id is free again, so it is no retry: a new default version must answer it."""
+
+    async def body() -> None:
+        server = Server()
+        whole: dict[str, Any] = {"sequence_id": 7, "sequence_start": True, "sequence_end": True}
+        assert [(await server.infer([1, 2], **whole)).steps for _ in range(2)] == [2, 2]
+
+    run(body)
+
+
+def test_a_start_replaces_a_live_sequence_where_the_server_is_set_so() -> None:
+    async def body() -> None:
+        server = Server(always_restarts=True)
+        start: dict[str, Any] = {"sequence_id": 7, "sequence_start": True}
+        first = await server.infer([1, 2], **start)
+        assert (await server.infer([1, 2], **start)).body == first.body
+        await server.infer([3], sequence_id=7)
+        assert output_of(await server.infer([4], **start)) == [4]
+        assert output_of(await server.infer([1], sequence_id=7)) == [5]
+
+    run(body)
+
+
+def test_an_error_of_a_sequence_says_what_starts_it() -> None:
+    async def body() -> None:
+        server = Server()
+        with pytest.raises(UnknownSession, match="sequence_start: true starts one"):
+            await server.infer([1], sequence_id=7)
+        await server.infer([1], sequence_id=7, sequence_start=True, sequence_end=True)
+        with pytest.raises(SessionGone, match="to start it again, send sequence_start: true"):
+            await server.infer([1], sequence_id=7)
+
+    run(body)
+
+
+def test_a_stateless_name_has_no_sequences() -> None:
+    async def body() -> None:
+        infer = Server().open_inference.infer
+        tensor = {"name": "x", "datatype": "FP32", "shape": [2, 1, 1], "data": [1, 2]}
+        reply = await infer("m:stateless", None, {}, orjson.dumps({"inputs": [tensor]}))
+        assert orjson.loads(reply.body)["model_name"] == "m:stateless" and reply.model == "m"
+        named = {"inputs": [tensor], "parameters": {"sequence_id": 1, "sequence_start": True}}
+        with pytest.raises(InvalidField, match="send the sequence_id to m"):
+            await infer("m:stateless", None, {}, orjson.dumps(named))
 
     run(body)
