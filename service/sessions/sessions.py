@@ -181,9 +181,9 @@ class Sessions:
 
     def _count(self, existing: Record | None, record: Record | None) -> None:
         """Count a session that a write has created or ended."""
-        was_live = existing is not None and existing.is_live
-        is_live = record is not None and record.is_live
-        if existing and record and was_live and is_live and record.created_ms == existing.created_ms:
+        was_live = existing is not None and existing.status is Status.LIVE
+        is_live = record is not None and record.status is Status.LIVE
+        if was_live and is_live and existing and record and record.created_ms == existing.created_ms:
             return  # it continues
         if existing is not None and was_live:
             is_expired = not rules.is_live(existing, self.now_ms())
