@@ -264,7 +264,7 @@ class Gate:
             "status": status,
         }
         if stages is not None:
-            line |= stages.milliseconds()
+            stages.add_to(line)
         if request.trace is not None:
             line |= request.trace.fields
         self._access_log(line)

@@ -1,4 +1,4 @@
-"""What is counted and timed while the server runs, and how it is shown: Prometheus' text format.
+"""What is counted and timed while the server runs, and how it is shown: Prometheus' text format, and spans.
 
 It knows numbers and names. It does not know requests, sessions or models, nor any of the packages that count;
 they are handed what they count with.

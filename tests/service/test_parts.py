@@ -14,17 +14,6 @@ from service.settings import Settings
 ENDPOINT = "http://127.0.0.1:9"
 
 
-@pytest.fixture(autouse=True)
-def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        "OTEL_SDK_DISABLED",
-        "OTEL_TRACES_EXPORTER",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 def has_tracer(endpoint: str = "") -> bool:
     async def work() -> bool:
         async with contextlib.AsyncExitStack() as stack:
@@ -64,3 +53,9 @@ def test_without_its_libraries_the_setting_stops_the_start_and_a_variable_warns(
     with caplog.at_level(logging.WARNING):
         assert not has_tracer()
     assert "the extra otel is not installed" in caplog.text
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:4318", "http://", "grpc://127.0.0.1:4317"])
+def test_an_endpoint_is_a_url(endpoint: str) -> None:
+    with pytest.raises(StartupError, match="otel_endpoint"):
+        Settings.load({"otel_endpoint": endpoint}, {})
