@@ -124,18 +124,17 @@ class Sampler:
         for labels, model in loaded.items():
             if labels not in self._shown:
                 self.metrics.model_info.labels(*labels).set(1)
+            if model.worker.scheduler not in self._steps:
                 self._count_steps(model)
         self._shown = loaded
 
     def _count_steps(self, model: Model) -> None:
         """Also those that a version computes after it was replaced, until its scheduler is freed."""
-        self._steps.setdefault(
-            model.worker.scheduler,
-            (
-                Growing(self.metrics.steps.labels(model.name, model.version)),
-                Growing(self.metrics.padded_steps.labels(model.name, model.version)),
-                self.metrics.last_call.labels(model.name, model.version),
-            ),
+        labels, metrics = (model.name, model.version), self.metrics
+        self._steps[model.worker.scheduler] = (
+            Growing(metrics.steps.labels(*labels)),
+            Growing(metrics.padded_steps.labels(*labels)),
+            metrics.last_call.labels(*labels),
         )
 
 

@@ -20,6 +20,7 @@ from service.errors import (
     Overloaded,
     WrongShape,
 )
+from service.metrics import Calls, Metrics, Registry, add_up
 from service.sequence import Batch, Origin, Result, Sequence
 from service.trace import Trace, current
 from tests.service.fakes import SumEngine, ones, sequence_of, total
@@ -171,6 +172,7 @@ def with_worker(
     engine: SumEngine | None = None,
     place: FakePlace | None = None,
     num_unhandled: int = 0,
+    calls: Calls | None = None,
 ) -> tuple[Any, list[str]]:
     """Run `body` beside a worker and stop it; its result, and the calls of `on_failure`."""
     unhandled: list[dict[str, Any]] = []
@@ -184,6 +186,7 @@ def with_worker(
             Scheduler(max_batch=4, chunk_steps=4, max_waiting=99) if scheduler is None else scheduler,
             FakeRunner(engine, mode, place),
             on_failure=lambda: failures.append("failed"),
+            calls=calls,
         )
         try:
             return await asyncio.wait_for(body(worker, engine), 10)
@@ -682,3 +685,19 @@ def test_a_line_about_one_sequence_names_its_trace_and_no_other(
         logging.getLogger("service.engine.worker").removeHandler(handler)
     (fields,) = [vars(record)["fields"] for record in caplog.records if record.levelno == logging.ERROR]
     assert fields == traces[1].fields and seen == [None]
+
+
+@MODES
+def test_each_call_is_counted_wherever_it_runs(mode: Mode) -> None:
+    async def body(worker: Worker, engine: SumEngine) -> list[int]:
+        await asyncio.gather(*(run(worker, ones(steps)) for steps in (3, 9, 2, 8, 1)))
+        return [len(batch.chunks) for batch in engine.batches]
+
+    metrics = Metrics(Registry())
+    sizes, _ = with_worker(body, mode=mode, calls=Calls(metrics, "m", "1"))
+    metrics.registry.flush()
+    totals = add_up(metrics.registry.described, metrics.registry.read)
+    *counts, sequences = totals["cellgate_engine_call_sequences"]["m", "1"]
+    assert (sum(counts), sequences) == (len(sizes), sum(sizes))
+    timed = totals["cellgate_engine_call_duration_seconds"]
+    assert sum(sum(counts) for *counts, _ in timed.values()) == len(sizes)

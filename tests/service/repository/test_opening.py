@@ -11,6 +11,7 @@ import pytest
 
 from service.engine import Batching
 from service.errors import StartupError
+from service.metrics import Loads, Metrics, Registry, add_up
 from service.repository import Hardware, Loader, Repository, SafeLoader, Trials
 from service.repository.load import PreparedModel
 from service.repository.snapshot import Snapshot, fingerprint
@@ -91,6 +92,23 @@ def test_a_faulty_manifest_is_reported_before_a_missing_graph(tmp_path: Path) ->
     (folder / "model.onnx").unlink()
     with pytest.raises(StartupError, match=r"model\.json: Invalid JSON"):
         safe().prepare(folder)
+
+
+def test_loads_are_counted_and_timed(tmp_path: Path) -> None:
+    async def work() -> Metrics:
+        metrics = Metrics(Registry())
+        loader = SafeLoader(Loader(BATCHING, HARDWARE), Untried(), loads=Loads(metrics))
+        folder = graphs.UNIFORM.write(tmp_path)
+        loader.load(folder)
+        (folder / "model.json").write_text("{")
+        with pytest.raises(StartupError):
+            loader.prepare(folder)
+        return metrics
+
+    registry = asyncio.run(work()).registry
+    totals = add_up(registry.described, registry.read)
+    assert totals["cellgate_model_loads"] == {("loaded",): [1.0], ("failed",): [1.0]}
+    assert totals["cellgate_model_load_seconds"]["uniform", "1"][0] > 0
 
 
 def test_whatever_a_load_raises_is_a_fault_of_that_version(tmp_path: Path) -> None:
