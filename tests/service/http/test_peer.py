@@ -174,3 +174,18 @@ def test_a_client_that_reads_slowly_is_not_stalled() -> None:
     assert client.is_stalled(2 * peer.WRITE_S + 1)
     client.resume()
     assert not client.is_stalled(10 * peer.WRITE_S)
+
+
+def test_open_connections_are_counted_by_the_gate() -> None:
+    """Also those beyond the maximum, until they are closed."""
+
+    async def body() -> None:
+        app = App()
+        async with listening(app, limit_concurrency=1) as server:
+            clients = [await server.connect() for _ in range(5)]
+            await until(lambda: app.gate.num_connections == len(server.state.connections) >= 2)
+            for client in clients:
+                client.close()
+            await until(lambda: app.gate.num_connections == 0)
+
+    run(body)
