@@ -45,7 +45,7 @@ from service.parts import (
     tenants_of,
     trials_of,
 )
-from service.predict import Aside, Generator, OpenInference, Predictor
+from service.predict import Aside, Generator, OpenInference, Predictor, Shadows
 from service.repository import (
     Loader,
     Policies,
@@ -120,13 +120,15 @@ async def running(
         access_log = open_access_log_of(stack, settings)
         aside = Aside()
         stack.callback(aside.stop)
+        shadows = Shadows(repository, sessions, metrics)
+        stack.callback(asyncio.get_running_loop().create_task(shadows.run()).cancel)
         turns = Turns()
         stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
         sampler = Sampler(
             metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
         )
         gate = Gate(
-            _router(settings, repository, sessions, readiness, sampler, aside, steering, tenants),
+            _router(settings, repository, sessions, readiness, sampler, aside, shadows, steering, tenants),
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s, budget),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
@@ -234,6 +236,7 @@ def _router(
     readiness: Readiness,
     sampler: Sampler,
     aside: Aside,
+    shadows: Shadows,
     steering: Steering,
     tenants: Tenants,
 ) -> Router:
@@ -247,6 +250,7 @@ def _router(
         clock=asyncio.get_running_loop().time,
         max_reply_bytes=settings.max_reply_bytes,
         aside=aside,
+        shadows=shadows,
     )
     documented = api.build(
         repository=repository,

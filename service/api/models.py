@@ -1,11 +1,13 @@
 """`GET /models`: what each loaded model takes and returns, and how it is doing."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 
 from service.api.errors import errors
-from service.api.schemas import BatchingReply, ModelReply, ModelsReply
+from service.api.schemas import BatchingReply, ModelReply, ModelsReply, ShadowReply
 from service.errors import UnknownModel
-from service.metrics import Scrape, VersionTotals
+from service.metrics import Comparison, Scrape, VersionTotals
 from service.repository import Model, Repository, Steering
 
 
@@ -15,9 +17,21 @@ def build(repository: Repository, scrape: Scrape, steering: Steering) -> APIRout
 
     async def show(models: list[Model]) -> ModelsReply:
         totals = await scrape.versions()
+        compared = {
+            (model.name, model.version): await scrape.comparisons(model.name, model.version)
+            for model in models
+            if repository.choice(model.name).shadow == model.version
+        }
         return ModelsReply(
             models=[
-                describe(model, repository, steering, totals(model.name, model.version)) for model in models
+                describe(
+                    model,
+                    repository,
+                    steering,
+                    totals(model.name, model.version),
+                    compared.get((model.name, model.version)),
+                )
+                for model in models
             ]
         )
 
@@ -34,8 +48,14 @@ def build(repository: Repository, scrape: Scrape, steering: Steering) -> APIRout
     return router
 
 
-def describe(model: Model, repository: Repository, steering: Steering, totals: VersionTotals) -> ModelReply:
-    """One version of a model, as `GET /models` shows it."""
+def describe(
+    model: Model,
+    repository: Repository,
+    steering: Steering,
+    totals: VersionTotals,
+    compared: list[Comparison] | None,
+) -> ModelReply:
+    """One version of a model, as `GET /models` shows it. `compared`: of a shadow."""
     manifest, calls, choice = model.manifest, totals.calls.count, repository.choice(model.name)
     return ModelReply(
         name=model.name,
@@ -48,6 +68,7 @@ def describe(model: Model, repository: Repository, steering: Steering, totals: V
         default=repository.is_default(model),
         aliases=sorted(alias for alias, version in choice.aliases.items() if version == model.version),
         canary_weight=choice.weight if choice.canary == model.version else None,
+        shadow=None if compared is None else [ShadowReply(**asdict(each)) for each in compared],
         policy_fault=steering.fault(model.name),
         retiring=repository.is_retired(model),
         provider=model.provider,

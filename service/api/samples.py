@@ -24,6 +24,7 @@ _MODEL: dict[str, Any] = {
     "default": True,
     "aliases": ["production"],
     "canary_weight": None,
+    "shadow": None,
     "policy_fault": None,
     "retiring": False,
     "provider": "CPUExecutionProvider",

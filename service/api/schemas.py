@@ -43,6 +43,19 @@ class BatchingReply(BaseModel):
     waiting: int = Field(description="sequences in the queue now")
 
 
+class ShadowReply(BaseModel):
+    """How the answers of a shadow differ from those of one version, since the server started."""
+
+    version: str = Field(description="that the sessions are on")
+    steps: int = Field(description="compared")
+    mean_difference: float = Field(description="absolute, of the first output's numbers")
+    max_difference: float
+    label_changes: int = Field(description="steps with another most probable label")
+    failures: int = Field(description="requests that the shadow could not compute")
+    dropped: int = Field(description="requests that were not run, because too many waited")
+    forked: int = Field(description="forks that began within a session")
+
+
 class ModelReply(BaseModel):
     """One version of a model, as loaded."""
 
@@ -56,6 +69,7 @@ class ModelReply(BaseModel):
     default: bool = Field(description="whether it answers requests that name no version")
     aliases: list[str] = Field(description="names that stand for this version, by the policy")
     canary_weight: float | None = Field(None, description="the share of new sessions, if it is the canary")
+    shadow: list[ShadowReply] | None = Field(None, description="its comparisons, if it is the shadow")
     policy_fault: str | None = Field(
         None, description="what is wrong with the model's policy.json; the last valid one is in force"
     )

@@ -13,6 +13,7 @@ from service.metrics.registry import Counter, Gauge, Histogram, Registry
 from service.metrics.requests import OTHER, Requests
 from service.metrics.scrape import Scrape, Timed, VersionTotals
 from service.metrics.sessions import SessionCounts
+from service.metrics.shadows import Comparison, ShadowCounts
 from service.metrics.totals import add_up
 from service.metrics.tracing import RequestSpan, Tracer
 from service.metrics.turns import Turns
@@ -20,6 +21,7 @@ from service.metrics.turns import Turns
 __all__ = [
     "OTHER",
     "Calls",
+    "Comparison",
     "Counter",
     "Counts",
     "Gauge",
@@ -31,6 +33,7 @@ __all__ = [
     "Requests",
     "Scrape",
     "SessionCounts",
+    "ShadowCounts",
     "Timed",
     "Tracer",
     "Turns",

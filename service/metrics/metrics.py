@@ -7,6 +7,7 @@ Labels have values that the server chooses: loaded models, routes, error codes. 
 from service.metrics.registry import ROWS, STEPS, Registry
 
 MODEL = ("model", "version")
+SHADOW = (*MODEL, "shadow")
 
 
 class Metrics:
@@ -97,6 +98,22 @@ class Metrics:
             ("cause",),
         )
         self.workers = gauge("cellgate_workers", "Workers that run.")
+        self.shadow_steps = counter(
+            "cellgate_shadow_steps", "Time steps whose outputs a shadow version was compared on.", SHADOW
+        )
+        self.shadow_values = counter("cellgate_shadow_values", "Numbers that were compared.", SHADOW)
+        self.shadow_difference = counter(
+            "cellgate_shadow_difference", "Sum of the absolute differences of these numbers.", SHADOW
+        )
+        self.shadow_max_difference = gauge(
+            "cellgate_shadow_max_difference", "Largest absolute difference.", SHADOW, is_common=True
+        )
+        self.shadow_events = counter(
+            "cellgate_shadow_events",
+            "label_change: of a step; failure: of a request; dropped: a request that was not run, because "
+            "too many waited or its fork had missed another; forked: a fork that began within a session.",
+            (*SHADOW, "event"),
+        )
         self.loop_stalls = counter(
             "cellgate_loop_stalls", "Turns of the event loop that took longer than allowed."
         )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from service.metrics.exposition import Workers, render
 from service.metrics.metrics import Metrics
+from service.metrics.shadows import Comparison, comparisons
 from service.metrics.totals import Totals, add_up
 
 
@@ -57,6 +58,11 @@ class Scrape:
         await self._sample()
         totals = await asyncio.to_thread(add_up, self._registry.described, self._registry.read)
         return lambda model, version: _version_totals(totals, (model, version))
+
+    async def comparisons(self, model: str, shadow: str) -> list[Comparison]:
+        """How a shadow version's answers differ, for each version that sessions are on. Raises OSError."""
+        totals = await asyncio.to_thread(add_up, self._registry.described, self._registry.read)
+        return comparisons(totals, model, shadow)
 
 
 def _version_totals(totals: dict[str, Totals], version: tuple[str, str]) -> VersionTotals:

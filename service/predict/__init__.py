@@ -9,5 +9,6 @@ from service.predict.generate import Generator
 from service.predict.infer import OpenInference
 from service.predict.predictor import Predictor
 from service.predict.request import Reply
+from service.predict.shadow import Shadows
 
-__all__ = ["LARGE_BODY", "Aside", "Generator", "OpenInference", "Predictor", "Reply"]
+__all__ = ["LARGE_BODY", "Aside", "Generator", "OpenInference", "Predictor", "Reply", "Shadows"]

@@ -25,6 +25,7 @@ from service.predict.request import (
     outputs_named,
 )
 from service.predict.session_run import SessionRun
+from service.predict.shadow import Shadows
 from service.repository import Model, Repository
 from service.sequence import Origin, Sequence
 from service.sessions import Sessions
@@ -47,14 +48,19 @@ class Predictor:
         clock: Callable[[], float],
         max_reply_bytes: int = 64 << 20,
         aside: Aside | None = None,
+        shadows: Shadows | None = None,
     ) -> None:
-        """`aside`: reads and writes what is large; None: one of its own, which is never stopped."""
+        """`aside`: reads and writes what is large; None: one of its own, which is never stopped.
+
+        `shadows`: None: no version is a shadow.
+        """
         self.repository = repository
         self.max_sequences = max_sequences
         self.max_steps = max_steps
         self.max_reply_bytes = max_reply_bytes
         self.aside = aside or Aside()
         self._sessions = sessions
+        self._shadows = shadows
         self._timeout_s = timeout_s
         self._clock = clock  # the event loop's: deadlines are compared with it
 
@@ -99,14 +105,20 @@ class Predictor:
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
         deadline = self._clock() + min(timeout_s, self._timeout_s)
         origin = Origin(request.tenant, deadline, request.num_sequences, trace.current.get())
-        return Run(request, self.repository, self._sessions, origin, self.aside)
+        return Run(request, self.repository, self._sessions, origin, self.aside, self._shadows)
 
 
 class Run:
     """One request while it is answered."""
 
     def __init__(
-        self, request: Request, repository: Repository, sessions: Sessions, origin: Origin, aside: Aside
+        self,
+        request: Request,
+        repository: Repository,
+        sessions: Sessions,
+        origin: Origin,
+        aside: Aside,
+        shadows: Shadows | None,
     ) -> None:
         self.origin = origin  # its deadline is on the event loop's clock
         self.steps = 0  # computed so far, for the access log
@@ -114,7 +126,7 @@ class Run:
         self.version = request.model.version  # that answered; a session may be on an older one
         self._request = request
         self._aside = aside
-        self._in_session = SessionRun(request, repository, sessions, origin, aside)
+        self._in_session = SessionRun(request, repository, sessions, origin, aside, shadows)
 
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence. A sequence that fails does not fail the others: its entry is the error."""

@@ -16,6 +16,7 @@ from service.errors import ModelLoading, NotFound, SessionMismatch
 from service.predict.aside import Aside, is_large
 from service.predict.kept import check_unchanged, opening_state
 from service.predict.request import Request
+from service.predict.shadow import Committed, Shadows
 from service.repository import Model, Repository
 from service.sequence import Origin, State
 from service.sessions import Opened, Record, Sessions, session_key
@@ -37,13 +38,20 @@ class SessionRun:
     """Runs the sequences of one request that belong to sessions."""
 
     def __init__(
-        self, request: Request, repository: Repository, sessions: Sessions, origin: Origin, aside: Aside
+        self,
+        request: Request,
+        repository: Repository,
+        sessions: Sessions,
+        origin: Origin,
+        aside: Aside,
+        shadows: Shadows | None,
     ) -> None:
         self._request = request
         self._repository = repository
         self._sessions = sessions
         self._origin = origin
         self._aside = aside
+        self._shadows = shadows
 
     async def answer(self, index: int, item: Item, session: str, stages: Stages) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
@@ -57,7 +65,7 @@ class SessionRun:
                 model = self._model_of(record, item, session)
                 if model is not self._request.model:
                     item = self._request.decode_for(model, index)
-                answer = await self._step(model, item, session, key, record, stages)
+                answer = await self._step(model, index, item, session, key, record, stages)
                 if answer is not None:
                     return answer
                 logger.debug("another worker committed first; running again from the session's new state")
@@ -65,7 +73,14 @@ class SessionRun:
             self._sessions.turns.release(key)
 
     async def _step(
-        self, model: Model, item: Item, session: str, key: bytes, record: Record | None, stages: Stages
+        self,
+        model: Model,
+        index: int,
+        item: Item,
+        session: str,
+        key: bytes,
+        record: Record | None,
+        stages: Stages,
     ) -> Answer | None:
         """Open, compute, commit. None if another worker committed first: then nothing was applied."""
         request, sessions = self._request, self._sessions
@@ -108,6 +123,8 @@ class SessionRun:
             return None
         if written.is_live:
             model.keep(key, written.revision, sequence.state)
+        if self._repository.has_shadows and self._shadows is not None:
+            self._shadows.offer(Committed(model, request, index, item, sequence, opened, written))
         return Answer(reply, model.version, steps, opened.step + steps)
 
     def _model_of(self, record: Record | None, item: Item, session: str) -> Model:

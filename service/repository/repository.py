@@ -28,6 +28,7 @@ class Repository:
         self._models: dict[str, dict[str, Model]] = {}
         self._retired: dict[Key, float] = {}  # when a request last named it
         self._agreed: Mapping[str, Agreed] = {}
+        self.has_shadows = False  # whether any model has one
         self._unserved: dict[Key, str] = {}  # found on disk: "loading" or "failed"
         self._expected: frozenset[Key] = frozenset()  # that other workers serve or load
         for model in models:
@@ -118,6 +119,9 @@ class Repository:
     def agree(self, agreed: Mapping[str, Agreed], expected: frozenset[Key]) -> None:
         """Follow what all workers have agreed on. `expected`: the versions that others serve or load."""
         self._agreed = agreed
+        self.has_shadows = any(
+            choice.shadow is not None for each in agreed.values() for choice in (each.current, each.previous)
+        )
         self._expected = expected
 
     def is_retired(self, model: Model) -> bool:

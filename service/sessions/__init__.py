@@ -7,7 +7,7 @@ not know HTTP, JSON, models in memory or ONNX Runtime: a state is bytes, with th
 from service.sessions.clock import SteadyClock
 from service.sessions.exported import MEDIA_TYPE
 from service.sessions.resources import Home, Page, Resources
-from service.sessions.rules import Binding, Opened, session_key
+from service.sessions.rules import Binding, Opened, session_key, shadow_key
 from service.sessions.sessions import Sessions
 from service.sessions.store import Limits, Quota, Record, Store
 
@@ -25,4 +25,5 @@ __all__ = [
     "SteadyClock",
     "Store",
     "session_key",
+    "shadow_key",
 ]

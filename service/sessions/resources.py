@@ -128,7 +128,8 @@ class Resources:
         after = b""
         while len(names) < limit and (first := await self._sessions.scan(b"", after, 1)):
             tenant = tenant_of(first[0][0])
-            names.append(tenant.decode())
+            if not rules.is_shadow_key(tenant):
+                names.append(tenant.decode())
             after = tenant + b"\0\xff"  # beyond all its sessions, whose names are ASCII
         return names
 
@@ -216,7 +217,7 @@ class Resources:
         while page := await self._sessions.store.scan(b"", after, SCAN_LIMIT):
             after = page[-1][0]
             for key, record in page:
-                if record.model != model or record.version == version:
+                if record.model != model or record.version == version or rules.is_shadow_key(key):
                     continue
                 tenant, _, name = key.decode().partition("\0")
                 try:

@@ -13,6 +13,8 @@ from service.errors import SessionConflict, SessionExists, SessionGone, SessionM
 from service.sequence import Start
 from service.sessions.store.record import Record, Status
 
+_SHADOW = b"\1"
+
 
 @dataclass(slots=True, frozen=True)
 class Binding:
@@ -51,6 +53,16 @@ class Opened:
 def session_key(tenant: str, session: str) -> bytes:
     """The store's key. A tenant cannot contain NUL, so no tenant reaches another's sessions."""
     return f"{tenant}\0{session}".encode()
+
+
+def shadow_key(key: bytes) -> bytes:
+    """The store's key of a session's fork on a shadow version. No tenant's name begins with this byte."""
+    return _SHADOW + key
+
+
+def is_shadow_key(key: bytes) -> bool:
+    """Whether a key is that of a fork."""
+    return key.startswith(_SHADOW)
 
 
 def is_live(record: Record, now_ms: int) -> bool:

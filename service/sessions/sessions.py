@@ -176,7 +176,8 @@ class Sessions:
             raise SessionQuota("the tenant has reached its limit of sessions or of session bytes")
         if outcome is not Outcome.DONE:
             return False
-        self._count(existing, record)
+        if not rules.is_shadow_key(key):
+            self._count(existing, record)
         return True
 
     def _count(self, existing: Record | None, record: Record | None) -> None:

@@ -17,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 from service.repository.choice import is_in_canary
 from tests.e2e.server import Server, running
 from tests.e2e.test_reload import until
+from tests.service import harmful_graphs
 
 ROW = [0.1] * 12
 KEYS = {"ops": "ops-secret", "acme": "acme-secret"}
@@ -163,3 +164,40 @@ def test_without_keys_only_a_setting_opens_the_administration(root: Path, tmp_pa
         reply = httpx.put(f"{server.url}/models/vowels/policy", json={"default": "1"}, timeout=60)
         assert reply.status_code == 200
         assert httpx.post(f"{server.url}/predict", json={"sequences": [[ROW]]}).json()["version"] == "1"
+
+
+def test_a_shadow_computes_a_fork_of_each_session_and_its_differences_are_counted(
+    root: Path, tmp_path: Path
+) -> None:
+    """Version 2 of a model whose answer and state are its input times 1 answers five times as much."""
+    for number, factor in (("1", 1.0), ("2", 5.0)):
+        harmful_graphs.scaled(root / "scaled" / number, factor)
+    settings = {"models_dir": str(root), "admin_access": "open", "workers": "2"}
+    with running(tmp_path, **settings) as server:
+        until(lambda: len(server.workers()) == 2)
+        policy = {"default": "1", "shadow": "2"}
+        assert httpx.put(f"{server.url}/models/scaled/policy", json=policy, timeout=60).status_code == 200
+
+        def step(session: str, value: float) -> dict[str, Any]:
+            sequence = {"steps": [[value]], "session": session}
+            body = {"model": "scaled", "sequences": [sequence]}
+            reply = httpx.post(f"{server.url}/predict", json=body, timeout=60)
+            assert reply.status_code == 200 and reply.json()["version"] == "1", reply.text
+            answer: dict[str, Any] = reply.json()["predictions"][0]
+            return answer
+
+        def compared() -> dict[str, Any]:
+            shown = httpx.get(f"{server.url}/models/scaled", timeout=60).json()["models"]
+            found = [model["shadow"] for model in shown]
+            assert found[0] is None, "version 1 is not the shadow"
+            return found[1][0] if found[1] else {"steps": 0, "dropped": 0}
+
+        for call in range(20):
+            assert step(f"call-{call}", 1.0)["step"] == 1
+        until(lambda: compared()["steps"] + compared()["dropped"] >= 20)
+        found = compared()
+        assert (found["version"], found["failures"]) == ("1", 0)
+        assert found["max_difference"] == found["mean_difference"] == pytest.approx(4.0)
+        sessions = httpx.get(f"{server.url}/sessions", timeout=60).json()["sessions"]
+        assert len(sessions) == 20, "forks are not listed"
+        assert "cellgate_shadow_steps_total" in httpx.get(f"{server.url}/metrics", timeout=60).text

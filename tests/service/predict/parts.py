@@ -143,7 +143,7 @@ class Parts:
     ) -> None:
         self.engines = {version: engine() for version in versions or ("1",)}
         self.repository = Repository(
-            [_model("m", version, manifest, engine) for version, engine in self.engines.items()]
+            [build_model("m", version, manifest, engine) for version, engine in self.engines.items()]
         )
         self.store = RacingStore(Limits())
         self.sessions = Sessions(self.store, ttl_s=60, clock=SteadyClock(None))
@@ -164,7 +164,7 @@ class Parts:
         return predictions
 
 
-def _model(name: str, version: str, manifest: Manifest, engine: SessionSums) -> Model:
+def build_model(name: str, version: str, manifest: Manifest, engine: SessionSums) -> Model:
     cost = Cost()
     scheduler = Scheduler(max_batch=4, chunk_steps=2, max_waiting=99, cost=cost)
     worker = Worker(scheduler, SingleCoreRunner(engine, cost, inline_s=1))
