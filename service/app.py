@@ -34,6 +34,7 @@ from service.metrics import Loads, Metrics, Requests, Scrape, SessionCounts, Tur
 from service.parts import (
     batching_of,
     create_clock,
+    create_reply_store,
     create_store,
     hardware_of,
     memory_budget_of,
@@ -45,7 +46,7 @@ from service.parts import (
     tenants_of,
     trials_of,
 )
-from service.predict import Aside, Generator, OpenInference, Predictor, Shadows
+from service.predict import Aside, Generator, Idempotency, OpenInference, Predictor, Shadows
 from service.repository import (
     Loader,
     Policies,
@@ -105,10 +106,11 @@ async def running(
         stack.callback(metrics.registry.close)
         tenants = tenants_of(settings)
         store = await _open_store(stack, store or create_store(settings))
+        clock = create_clock(settings)
         sessions = Sessions(
             store,
             ttl_s=settings.session_ttl_s,
-            clock=create_clock(settings),
+            clock=clock,
             quotas=tenants.quotas,
             counts=SessionCounts(metrics),
         )
@@ -128,7 +130,18 @@ async def running(
             metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
         )
         gate = Gate(
-            _router(settings, repository, sessions, readiness, sampler, aside, shadows, steering, tenants),
+            _router(
+                settings,
+                repository,
+                sessions,
+                readiness,
+                sampler,
+                aside,
+                shadows,
+                steering,
+                tenants,
+                _idempotency(stack, settings, clock),
+            ),
             readiness,
             BodyLimits(settings.max_body_bytes, settings.body_timeout_s, budget),
             guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
@@ -153,6 +166,20 @@ async def _open_store(stack: contextlib.AsyncExitStack, store: Store) -> Store:
     await store.open()
     stack.push_async_callback(store.close)
     return store
+
+
+def _idempotency(
+    stack: contextlib.AsyncExitStack, settings: Settings, clock: Callable[[], float]
+) -> Idempotency:
+    idempotency = Idempotency(
+        create_reply_store(settings),
+        ttl_s=settings.idempotency_ttl_s,
+        timeout_s=settings.request_timeout_s,
+        clock=clock,
+    )
+    stack.push_async_callback(idempotency.close)
+    repeat(stack, SWEEP_EVERY_S, idempotency.sweep, "expired replies are not removed")
+    return idempotency
 
 
 def _loader(
@@ -239,6 +266,7 @@ def _router(
     shadows: Shadows,
     steering: Steering,
     tenants: Tenants,
+    idempotency: Idempotency,
 ) -> Router:
     """The use cases behind the inference routes, and the documented application behind all others."""
     predictor = Predictor(
@@ -276,6 +304,7 @@ def _router(
         ApplicationHandler(documented, root_path=settings.root_path, reads_prefix=settings.forwarded_prefix),
         metrics_need_key=settings.metrics_access == "key",
         root_path=settings.root_path,
+        idempotency=idempotency,
     )
 
 

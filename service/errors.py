@@ -21,6 +21,7 @@ CellgateError
 │   ├── ReplyTooLarge            422  the reply would be too large
 │   ├── SessionNotSupported      422  the model needs the whole sequence, or has no state
 │   ├── GenerationNotSupported   422  the model's task is not language, or it has no probabilities
+│   ├── IdempotencyMismatch      422  an Idempotency-Key that belongs to another request
 │   └── BadExport                422  not an exported session, or a modified one
 ├── Unauthorized                 401  no API key, or an unknown one
 ├── Forbidden                    403  an API key without administration rights
@@ -31,6 +32,7 @@ CellgateError
 ├── SessionExists                409  a new session's name belongs to a live one
 ├── SessionMismatch              409  the session belongs to another model, version or graph
 ├── ReadOnlyModels               409  the models directory cannot be written
+├── IdempotencyInProgress        409  the first request with this Idempotency-Key is still in progress
 ├── SessionGone                  410  ended, expired or evicted
 ├── RateLimited                  429  too many requests of this tenant
 ├── SessionQuota                 429  too many sessions, or bytes of them, of this tenant
@@ -198,6 +200,12 @@ class GenerationNotSupported(
     """The model does not generate: its task is not language, or it has no probabilities."""
 
 
+class IdempotencyMismatch(
+    BadInput, status=422, code="idempotency_mismatch", title="Idempotency-Key belongs to another request"
+):
+    """The `Idempotency-Key` has been used with another body or path."""
+
+
 class BadExport(BadInput, status=422, code="bad_export", title="Not an exported session"):
     """The body is not an exported session, or was modified after its export."""
 
@@ -264,6 +272,15 @@ class ReadOnlyModels(
 
 class SessionGone(CellgateError, status=410, code="session_gone", title="Session has ended"):
     """The session was ended, has expired, or was evicted; `reason` says which."""
+
+
+class IdempotencyInProgress(
+    CellgateError, status=409, code="idempotency_in_progress", title="Request is in progress"
+):
+    """The first request with this `Idempotency-Key` is still in progress; retry after it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, retry_after_s=1)
 
 
 class RateLimited(CellgateError, status=429, code="rate_limited", title="Too many requests"):

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 TRIED_FILE = "tried-models"  # the models that have been loaded before
 RETAINED_FOLDER = "retained-models"
+REPLIES_FOLDER = "replies"
 RATES_FILE = "rates"  # requests of tenants, counted by all workers
 
 
@@ -35,11 +36,27 @@ def create_store(settings: Settings) -> Store:
         min_idle_ms=round(settings.session_min_idle_s * 1000),
         max_tombstones=settings.max_tombstones,
     )
+    return _create_store(settings, limits, settings.sessions_dir, "cellgate")
+
+
+def create_reply_store(settings: Settings) -> Store:
+    """The store of replies to requests with an Idempotency-Key, of the same kind. Raises StartupError."""
+    limits = Limits(
+        max_sessions=settings.max_idempotency_keys,
+        max_bytes=settings.max_idempotency_bytes,
+        min_idle_ms=0,  # the oldest reply makes room
+        max_tombstones=0,
+    )
+    return _create_store(settings, limits, settings.sessions_dir / REPLIES_FOLDER, "cellgate-replies")
+
+
+def _create_store(settings: Settings, limits: Limits, folder: Path, name: str) -> Store:
+    """`folder`: of LMDB; `name`: what keys in Redis begin with."""
     if settings.store == "memory":
         return MemoryStore(limits)
     if settings.store == "redis":
-        return _create_redis_store(settings, limits)
-    return LmdbStore(settings.sessions_dir, limits, sync_to_disk=settings.session_sync == "disk")
+        return _create_redis_store(settings, limits, name)
+    return LmdbStore(folder, limits, sync_to_disk=settings.session_sync == "disk")
 
 
 def create_clock(settings: Settings) -> SteadyClock:
@@ -65,7 +82,7 @@ def batching_of(settings: Settings) -> Batching:
     )
 
 
-def _create_redis_store(settings: Settings, limits: Limits) -> Store:
+def _create_redis_store(settings: Settings, limits: Limits, name: str) -> Store:
     try:
         from service.sessions.store.redis import RedisStore  # its client is an extra
     except ImportError as error:
@@ -76,6 +93,7 @@ def _create_redis_store(settings: Settings, limits: Limits) -> Store:
         timeout_s=settings.redis_timeout_s,
         shards=settings.redis_shards,
         allow_eviction=settings.redis_allow_eviction,
+        name=name,
     )
 
 

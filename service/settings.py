@@ -166,6 +166,15 @@ class Settings(BaseModel):
         description="ended, expired and evicted sessions to remember, which answer 410, not 404",
     )
 
+    # Requests without a session that have an Idempotency-Key
+    idempotency_ttl_s: float = Field(
+        86400, gt=0, description="time for which the reply to an Idempotency-Key is kept (s)"
+    )
+    max_idempotency_keys: int = Field(
+        100_000, ge=1, description="maximum replies kept for an Idempotency-Key; the oldest make room"
+    )
+    max_idempotency_bytes: int = Field(256 << 20, ge=1 << 20, description="maximum bytes of these replies")
+
     # Request limits
     max_body_bytes: int = Field(16 << 20, ge=1, description="maximum size of a request body")
     max_reply_bytes: int = Field(

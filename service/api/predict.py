@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Header
 
 from service.api.errors import MODEL, SEQUENCES, STEPS, errors
 from service.api.predict_schemas import (
@@ -13,8 +13,17 @@ from service.api.predict_schemas import (
     PredictBody,
     PredictReply,
 )
-from service.errors import GenerationNotSupported
+from service.errors import GenerationNotSupported, IdempotencyInProgress, IdempotencyMismatch
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="for a request without a session: sent again with the same key and body, it gets the "
+        "stored reply, with `Idempotent-Replayed: true`",
+        max_length=257,
+    ),
+]
+KEYED = (IdempotencyInProgress, IdempotencyMismatch)
 ANSWERED_BY_THE_GATE = "the gate answers this route"
 
 
@@ -25,10 +34,11 @@ def build() -> APIRouter:
     @router.post(
         "/predict",
         response_model=PredictReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, has_body=True),
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, has_body=True),
     )
     async def predict(
         body: Annotated[PredictBody, Body(openapi_examples=PREDICT_EXAMPLES)],  # noqa: ARG001
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG001
     ) -> None:
         """Predict from sequences of any lengths. Each is stateless, or the next part of a session.
 
@@ -40,10 +50,11 @@ def build() -> APIRouter:
     @router.post(
         "/generate",
         response_model=GenerateReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, GenerationNotSupported, has_body=True),
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, GenerationNotSupported, has_body=True),
     )
     async def generate(
         body: Annotated[GenerateBody, Body(openapi_examples=GENERATE_EXAMPLES)],  # noqa: ARG001
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG001
     ) -> None:
         """Continue a prompt with a language model, token by token, stateless or within a session.
 

@@ -207,6 +207,8 @@ class Gate:
                 request.coding = b"%b, %b" % (request.coding, coding) if request.coding else coding
             elif name == b"content-length" and not is_read:
                 self._limits.check_declared(value)
+            elif name == b"idempotency-key":
+                request.idempotency_key = value
 
     def _finish(self, request: Request, response: Response) -> None:
         """Add what every response has."""

@@ -28,9 +28,9 @@ class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
     The gate sets `id`, the request's id in logs; `tenant`, whose key it carries; `coding`, the content
-    coding that its body arrived in; `trace`, which its client names, or the one
-    that `span` is in, where spans are recorded. The documented application sets `route`: the template of the
-    path, as in OpenAPI.
+    coding that its body arrived in; `idempotency_key`; and `trace`, which its client names, or the one that
+    `span` is in, where spans are recorded. The documented application sets `route`: the template of the path,
+    as in OpenAPI.
     """
 
     method: str
@@ -44,6 +44,7 @@ class Request:
     coding: bytes = b""
     trace: Trace | None = None
     span: RequestSpan | None = None
+    idempotency_key: bytes = b""
 
 
 @dataclass(slots=True)  # not frozen, for speed

@@ -16,9 +16,10 @@ from service.http.body import CheckType, check_json_type, check_nothing, check_t
 from service.http.dialects import PROBLEM, V2, Dialect, dialect_of
 from service.http.messages import JSON, OCTETS, Request, Response
 from service.metrics import OTHER
-from service.predict import Generator, OpenInference, Predictor, Reply
+from service.predict import Generator, Idempotency, OpenInference, Predictor, Reply
 
 Handler = Callable[[Request], Awaitable[Response]]
+UseCase = Callable[..., Awaitable[Reply]]  # `Predictor.predict` or `Generator.generate`
 
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
@@ -59,9 +60,11 @@ class Router:
         *,
         metrics_need_key: bool = True,
         root_path: str = "",
+        idempotency: Idempotency | None = None,
     ) -> None:
         """`metrics_need_key`: whether `GET /metrics` is answered only to those with an API key.
 
+        `idempotency`: answers requests with an Idempotency-Key; None: such a key is ignored.
         `root_path`: below which all routes are, as /ml, for requests whose proxy has not cut it off.
         """
         self.root_path = root_path
@@ -69,8 +72,10 @@ class Router:
         self._application = application
         self._metrics_need_key = metrics_need_key
         self._by_path = {
-            "/predict": _json_route("/predict", functools.partial(_predict, predictor)),
-            "/generate": _json_route("/generate", functools.partial(_generate, generator)),
+            "/predict": _json_route("/predict", functools.partial(_answer, predictor.predict, idempotency)),
+            "/generate": _json_route(
+                "/generate", functools.partial(_answer, generator.generate, idempotency)
+            ),
         }
 
     def local(self, path: str) -> str:
@@ -123,14 +128,14 @@ def check_query(query: bytes) -> None:
         )
 
 
-async def _predict(predictor: Predictor, request: Request) -> Response:
+async def _answer(use_case: UseCase, idempotency: Idempotency | None, request: Request) -> Response:
     check_query(request.query)
-    return _response(await predictor.predict(request.body, tenant=request.tenant))
-
-
-async def _generate(generator: Generator, request: Request) -> Response:
-    check_query(request.query)
-    return _response(await generator.generate(request.body, tenant=request.tenant))
+    if not request.idempotency_key or idempotency is None:
+        return _response(await use_case(request.body, tenant=request.tenant))
+    run = functools.partial(use_case, request.body, tenant=request.tenant, is_keyed=True)
+    content = request.path.encode() + b"\0" + request.body
+    reply = await idempotency.answer(request.idempotency_key, content, run, tenant=request.tenant)
+    return _response(reply)
 
 
 async def _infer(open_inference: OpenInference, name: str, version: str | None, request: Request) -> Response:
@@ -144,6 +149,8 @@ def _response(reply: Reply) -> Response:
     if reply.json_length is not None:
         headers[0] = OCTETS
         headers.append((JSON_LENGTH_HEADER, b"%d" % reply.json_length))
+    if reply.is_replayed:
+        headers.append((b"idempotent-replayed", b"true"))
     log = {
         "model": reply.model,
         "version": reply.version,

@@ -6,9 +6,19 @@ Runtime.
 
 from service.predict.aside import LARGE_BODY, Aside
 from service.predict.generate import Generator
+from service.predict.idempotency import Idempotency
 from service.predict.infer import OpenInference
 from service.predict.predictor import Predictor
 from service.predict.request import Reply
 from service.predict.shadow import Shadows
 
-__all__ = ["LARGE_BODY", "Aside", "Generator", "OpenInference", "Predictor", "Reply", "Shadows"]
+__all__ = [
+    "LARGE_BODY",
+    "Aside",
+    "Generator",
+    "Idempotency",
+    "OpenInference",
+    "Predictor",
+    "Reply",
+    "Shadows",
+]

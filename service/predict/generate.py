@@ -35,8 +35,8 @@ class Generator:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    async def generate(self, body: bytes, *, tenant: str = "") -> Reply:
-        """Answer a body of `POST /generate`. Raises a CellgateError."""
+    async def generate(self, body: bytes, *, tenant: str = "", is_keyed: bool = False) -> Reply:
+        """Answer a body of `POST /generate`; `is_keyed`: with an Idempotency-Key. Raises a CellgateError."""
         stages = Stages()
         is_large = len(body) > LARGE_BODY
         parse = functools.partial(generations.parse, body)
@@ -56,6 +56,7 @@ class Generator:
             returns="last",
             is_pinned=names_number(generation.version),
             is_free=generation.version is None,
+            is_keyed=is_keyed,
             tenant=tenant,
             stages=stages,
         )

@@ -64,8 +64,11 @@ class Predictor:
         self._timeout_s = timeout_s
         self._clock = clock  # the event loop's: deadlines are compared with it
 
-    async def predict(self, body: bytes, *, tenant: str = "") -> Reply:
-        """Answer a body of `POST /predict`. Raises a CellgateError if there is no answer to any sequence."""
+    async def predict(self, body: bytes, *, tenant: str = "", is_keyed: bool = False) -> Reply:
+        """Answer a body of `POST /predict`; `is_keyed`: with an Idempotency-Key.
+
+        Raises a CellgateError if there is no answer to any sequence.
+        """
         stages = Stages()
         is_large = len(body) > LARGE_BODY
         if is_large:
@@ -86,6 +89,7 @@ class Predictor:
             returns=document.returns,
             is_pinned=names_number(document.version),
             is_free=document.version is None,
+            is_keyed=is_keyed,
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
             max_reply_bytes=self.max_reply_bytes,

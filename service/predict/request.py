@@ -23,6 +23,7 @@ class Reply:
     sequences: int = 0
     steps: int = 0
     json_length: int | None = None  # of the JSON, where binary tensors follow it
+    is_replayed: bool = False  # whether it is the stored reply to an earlier request with the same key
     stages: Stages | None = None
     step: int | None = None  # of the session after the request, if it is of one
 
@@ -105,6 +106,7 @@ class Request:
     returns: str | None = None  # "last", "all", or None: by task
     is_pinned: bool = False  # whether the request names a version's number: a session must be on it
     is_free: bool = False  # whether it names neither that nor an alias: a new session may start on a canary
+    is_keyed: bool = False  # whether it has an Idempotency-Key: its reply is stored, but apart from sessions
     tenant: str = ""
     outputs: ChooseOutputs = first_output
     max_reply_bytes: int | None = None  # None: the API bounds its reply itself
@@ -126,6 +128,11 @@ class Request:
         if item.session is not None and not manifest.chunkable:
             reason = "has no state" if manifest.causal else "reads each sequence from both ends"
             raise SessionNotSupported(f"{model.name} {reason}", pointer=f"/sequences/{index}/session")
+        if self.is_keyed and item.session is not None and item.at is None:
+            raise InvalidField(
+                'with an Idempotency-Key, a sequence in a session needs "at": only that makes its retry safe',
+                pointer=f"/sequences/{index}/session",
+            )
         keeps_all = self.keeps_all(model)
         if keeps_all and not self._has_steps(manifest):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")

@@ -26,8 +26,11 @@ NGINX = {(502, "replica_lost"), (504, "replica_silent")}  # sent by nginx, in th
 
 
 def raised(kind: type[CellgateError] = CellgateError) -> Iterator[type[CellgateError]]:
-    """The classes that are raised: those without any below them, and two that are raised themselves."""
-    below = kind.__subclasses__()
+    """The classes that are raised: those without any below them, and two that are raised themselves.
+
+    Classes that a part defines for itself, below one of these, are answered as that one.
+    """
+    below = [narrower for narrower in kind.__subclasses__() if narrower.__module__ == errors.__name__]
     if not below or kind in (InvalidField, NotFound):
         yield kind
     for narrower in below:

@@ -41,14 +41,16 @@ class RedisStore:
         timeout_s: float = 2.0,
         shards: int = 1,
         allow_eviction: bool = False,
+        name: str = "cellgate",
     ) -> None:
         """`timeout_s` bounds every operation, with connecting and retries.
 
+        `name`: what its keys begin with.
         `allow_eviction`: whether to use a server that may delete sessions when its memory is full.
         """
         self.limits = limits
         self.num_evicted = 0
-        self._tags = [f"{{cellgate:{number}}}" for number in range(shards)]
+        self._tags = [f"{{{name}:{number}}}" for number in range(shards)]
         self._commands = RedisCommands(
             url, timeout_s=timeout_s, tags=self._tags, allow_eviction=allow_eviction
         )

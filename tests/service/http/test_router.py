@@ -9,7 +9,10 @@ from service.http.body import check_json_type, check_nothing, check_tensor_type
 from service.http.dialects import PROBLEM, V2
 from service.http.messages import Request, Response
 from service.http.router import Handler, Router
-from service.predict import Reply
+from service.predict import Idempotency, Reply
+from service.sessions.store import Limits
+from service.sessions.store.memory import MemoryStore
+from tests.service.http.gates import FakePredictor, echo
 
 
 async def application(_: Request) -> Response:
@@ -17,8 +20,8 @@ async def application(_: Request) -> Response:
 
 
 def router(predictor: object = None) -> Router:
-    part = cast(Any, predictor)
-    return Router(part, part, part, application)
+    part = cast(Any, FakePredictor(echo))
+    return Router(part, part, cast(Any, predictor) or part, application)
 
 
 @pytest.mark.parametrize("path", ["/predict", "/generate"])
@@ -112,7 +115,7 @@ def test_infer_gets_model_version_headers_body_and_tenant_and_names_the_length_o
 
 @pytest.mark.parametrize("needs_key", [True, False])
 def test_metrics_need_a_key_by_choice_and_are_answered_while_draining(needs_key: bool) -> None:
-    part = cast(Any, None)
+    part = cast(Any, FakePredictor(echo))
     route = Router(part, part, part, application, metrics_need_key=needs_key).find("GET", "/metrics")
     assert route.needs_key is needs_key and route.answers_while_draining
     assert Router(part, part, part, application, metrics_need_key=False).find("GET", "/metrics/x").needs_key
@@ -131,6 +134,37 @@ def test_metrics_need_a_key_by_choice_and_are_answered_while_draining(needs_key:
     ],
 )
 def test_a_path_may_have_the_prefix_or_not(path: str, local: str) -> None:
-    part = cast(Any, None)
+    part = cast(Any, FakePredictor(echo))
     assert Router(part, part, part, application, root_path="/ml").local(path) == local
     assert router().local(path) == path
+
+
+async def call(handler: Handler, request: Request) -> Response:
+    return await handler(request)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/generate"])
+def test_a_key_makes_one_run_of_a_request_and_is_ignored_without_a_store(path: str) -> None:
+    runs: list[tuple[str, bool]] = []
+
+    async def answer(body: bytes) -> Reply:
+        return Reply(b"%b %d" % (body, len(runs)))
+
+    class Keyed(FakePredictor):
+        async def predict(self, body: bytes, *, tenant: str = "", is_keyed: bool = False) -> Reply:
+            runs.append((tenant, is_keyed))
+            return await self.answer(body)
+
+        generate = predict
+
+    def ask(idempotency: Idempotency | None) -> tuple[bytes, bytes | None]:
+        part = cast(Any, Keyed(answer))
+        route = Router(part, part, part, application, idempotency=idempotency).find("POST", path)
+        gate_request = Request("POST", path, [], b"body", idempotency_key=b"k")
+        response = asyncio.run(call(route.handler, gate_request))
+        return response.body, dict(response.headers).get(b"idempotent-replayed")
+
+    store = MemoryStore(Limits())
+    keys = [Idempotency(store, ttl_s=100, timeout_s=5, clock=lambda: 1e6) for _ in range(2)]
+    assert [ask(each) for each in keys] == [(b"body 1", None), (b"body 1", b"true")]
+    assert ask(None) == (b"body 2", None) and runs == [("", True), ("", False)]
