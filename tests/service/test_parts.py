@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 
 from service.errors import StartupError
-from service.parts import open_tracer_of
+from service.parts import create_reply_store, create_store, open_tracer_of
+from service.sessions.store import Outcome, Record, Status, Write
+from service.sessions.store.record import new_revision
 from service.settings import Settings
+from tests.redis_server import needs_redis, redis_server
 
 ENDPOINT = "http://127.0.0.1:9"
 
@@ -59,3 +63,32 @@ def test_without_its_libraries_the_setting_stops_the_start_and_a_variable_warns(
 def test_an_endpoint_is_a_url(endpoint: str) -> None:
     with pytest.raises(StartupError, match="otel_endpoint"):
         Settings.load({"otel_endpoint": endpoint}, {})
+
+
+def record(state: bytes) -> Record:
+    return Record(Status.LIVE, "m", "1", bytes(8), new_revision(), 1, 1_000_000, 1_000_000, 60_000, state)
+
+
+@pytest.mark.parametrize("kind", ["memory", "lmdb", pytest.param("redis", marks=needs_redis)])
+def test_replies_to_keys_are_kept_apart_from_sessions_and_never_evict_one(kind: str, tmp_path: Path) -> None:
+    async def work(url: str) -> None:
+        settings = Settings.load(
+            {"store": kind, "sessions_dir": tmp_path / "sessions", "redis_url": url,
+             "max_idempotency_keys": 1, "max_sessions": 1}, {},
+        )  # fmt: skip
+        sessions, replies = create_store(settings), create_reply_store(settings)
+        for store in (sessions, replies):
+            await store.open()
+        assert await sessions.commit([Write(b"\0a", None, record(b"session"))], 1_000_000) == [Outcome.DONE]
+        for key in (b"\0a", b"\0b"):
+            assert await replies.commit([Write(key, None, record(b"reply"))], 1_000_000) == [Outcome.DONE]
+        kept = await sessions.get(b"\0a")
+        assert kept is not None and (kept.state, kept.status) == (b"session", Status.LIVE)
+        assert await sessions.get(b"\0b") is None
+        assert await replies.get(b"\0a") is None, "the oldest reply makes room, and leaves no tombstone"
+        for store in (sessions, replies):
+            await store.close()
+
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(redis_server(tmp_path / "redis")).url if kind == "redis" else "redis://none"
+        asyncio.run(work(url))
