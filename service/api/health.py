@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from service.api.errors import errors
 from service.api.schemas import HealthReply
-from service.errors import Draining, StoreUnavailable
+from service.errors import Draining, InvalidField, StoreUnavailable
 
 CheckSessions = Annotated[bool, Query(description="false: do not check the session store")]
 
@@ -27,7 +27,7 @@ def build(readiness: Readiness) -> APIRouter:
         """200 as long as the process answers at all."""
         return HealthReply(status="ok")
 
-    @router.get("/health/ready", responses=errors(Draining, StoreUnavailable, is_health=True))
+    @router.get("/health/ready", responses=errors(InvalidField, Draining, StoreUnavailable, is_health=True))
     async def ready(sessions: CheckSessions = True) -> HealthReply:
         """200 only when `/predict` would answer."""
         await readiness.check(sessions=sessions)

@@ -22,7 +22,7 @@ from service.api.v2_schemas import (
 from service.api.v2_stats import add_statistics
 from service.codec.tensor import DATATYPES
 from service.codec.tensors import takes_lengths
-from service.errors import Draining, SessionExists, StoreUnavailable
+from service.errors import Draining, InvalidField, SessionExists, StoreUnavailable
 from service.http import V2
 from service.manifest import Manifest
 from service.metrics import Scrape
@@ -66,7 +66,10 @@ def _add_server(router: APIRouter, readiness: Readiness) -> None:
         """200 as long as the process answers at all."""
         return {"live": True}
 
-    @router.get("/health/ready", responses=errors(Draining, StoreUnavailable, is_health=True, dialect=V2))
+    @router.get(
+        "/health/ready",
+        responses=errors(InvalidField, Draining, StoreUnavailable, is_health=True, dialect=V2),
+    )
     async def ready(sessions: CheckSessions = True) -> dict[str, bool]:
         """200 only when every model would answer, also in sessions."""
         await readiness.check(sessions=sessions)

@@ -59,6 +59,15 @@ class InferTensor(BaseModel):
     data: list[Any] | None = Field(None, description="absent if the parameter binary_data_size is set")
 
 
+class RequestedOutput(BaseModel):
+    """An output that the reply is to have."""
+
+    name: str
+    parameters: dict[str, str | int | bool] | None = Field(
+        None, description="binary_data: as bytes after the JSON; classification: so many largest classes"
+    )
+
+
 class InferBody(BaseModel):
     """A batch of sequences, or the next part of one sequence."""
 
@@ -67,9 +76,7 @@ class InferBody(BaseModel):
         {}, description="sequence_id, sequence_start, sequence_end; Cellgate's own: at, restart, return"
     )
     inputs: list[InferTensor] = Field(min_length=1)
-    outputs: list[dict[str, Any]] | None = Field(
-        None, description='`{"name": …}` of each output to return; default: all'
-    )
+    outputs: list[RequestedOutput] | None = Field(None, description="those to return; default: all")
 
 
 class InferReply(BaseModel):

@@ -31,7 +31,7 @@ OPEN_PATH = re.compile(
 # Answered while the server drains.
 HEALTH_PATH = re.compile(r"/health/|/v2/health/|/metrics$")
 METRICS_PATH = "/metrics"
-MISPLACED = frozenset({b"model", b"version", b"session", b"sequence_id", b"at", b"return"})  # in a query
+MISPLACED = frozenset({"model", "version", "session", "sequence_id", "at", "return"})  # in a query
 
 
 @dataclass(slots=True, frozen=True)
@@ -120,8 +120,9 @@ def check_query(query: bytes) -> None:
 
     Raises InvalidField.
     """
-    if query and (names := MISPLACED & parse_qs(query, keep_blank_values=True).keys()):
-        name = min(names).decode()
+    # As text: of bytes, `parse_qs` takes ASCII only.
+    if query and (names := MISPLACED & parse_qs(query.decode("latin-1"), keep_blank_values=True).keys()):
+        name = min(names)
         raise InvalidField(
             f"the query parameter {name!r} is not read: on /v2, model and version are in the path, "
             "/v2/models/M/versions/V/…; all else is in the body"

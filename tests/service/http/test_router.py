@@ -2,13 +2,17 @@
 
 import asyncio
 from typing import Any, cast
+from urllib.parse import unquote_to_bytes
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from service.errors import InvalidField
 from service.http.body import check_json_type, check_nothing, check_tensor_type
 from service.http.dialects import PROBLEM, V2
 from service.http.messages import Request, Response
-from service.http.router import Handler, Router
+from service.http.router import MISPLACED, Handler, Router, check_query
 from service.predict import Idempotency, Reply
 from service.sessions.store import Limits
 from service.sessions.store.memory import MemoryStore
@@ -168,3 +172,19 @@ def test_a_key_makes_one_run_of_a_request_and_is_ignored_without_a_store(path: s
     keys = [Idempotency(store, ttl_s=100, timeout_s=5, clock=lambda: 1e6) for _ in range(2)]
     assert [ask(each) for each in keys] == [(b"body 1", None), (b"body 1", b"true")]
     assert ask(None) == (b"body 2", None) and runs == [("", True), ("", False)]
+
+
+@given(st.binary(max_size=30))
+@example(b"%C2%AA=%FF&\xaa=\xff")
+def test_a_query_of_any_bytes_is_read(query: bytes) -> None:
+    """It was a 500 where a name or a value was not ASCII."""
+    try:
+        check_query(query)
+    except InvalidField:
+        assert any(name.encode() in unquote_to_bytes(query) for name in MISPLACED)
+
+
+@pytest.mark.parametrize("query", [b"version=1", b"a=b&version", b"%76ersion=1", b"model=x", b"at=0"])
+def test_a_query_that_seems_to_choose_the_answer_is_refused(query: bytes) -> None:
+    with pytest.raises(InvalidField, match="is not read"):
+        check_query(query)
