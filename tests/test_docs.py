@@ -1,8 +1,10 @@
 """Every Markdown file: prose wrapped at one width, links and anchors that resolve, plain words."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,20 @@ def test_the_rules_find_what_they_are_for() -> None:
         "what-at-does",
         "post-predict",
     }
+
+
+@every_document
+def test_every_request_names_its_model(name: str) -> None:
+    """A request without a model works until a second model is loaded."""
+    for block in FENCE.findall((ROOT / name).read_text()):
+        lines = block.splitlines()
+        for before, line in pairwise(lines):
+            if '"sequences":' in line or '"prompt":' in line:
+                assert '"model":' in before + line, line
+
+
+def test_the_example_requests_name_their_model() -> None:
+    bodies = list((ROOT / "docs" / "examples").glob("*.json"))
+    assert bodies
+    for body in bodies:
+        assert "model" in json.loads(body.read_text()), body

@@ -133,10 +133,13 @@ class PredictBody(Schema):
 
 
 PREDICT_EXAMPLES: dict[str, Example] = {
-    "one sequence": {"summary": "One sequence, stateless", "value": {"sequences": [STEPS]}},
+    "one sequence": {
+        "summary": "One sequence, stateless",
+        "value": {"model": "vowels", "sequences": [STEPS]},
+    },
     "a session": {
         "summary": "The next steps of a session, safe to retry",
-        "value": {"sequences": [{"steps": STEPS, "session": "call-42", "at": 0}]},
+        "value": {"model": "vowels", "sequences": [{"steps": STEPS, "session": "call-42", "at": 0}]},
     },
     "many": {
         "summary": "Sequences of different lengths, an output for every step",
@@ -144,7 +147,7 @@ PREDICT_EXAMPLES: dict[str, Example] = {
     },
     "named outputs": {
         "summary": "Outputs by name, of a model that has several",
-        "value": {"sequences": [STEPS], "outputs": ["y", "logits"]},
+        "value": {"model": "vowels", "sequences": [STEPS], "outputs": ["y", "logits"]},
     },
 }
 
@@ -185,11 +188,18 @@ class GenerateBody(_SessionFields):
 GENERATE_EXAMPLES: dict[str, Example] = {
     "a text": {
         "summary": "Continue a text",
-        "value": {"prompt": "the cat ", "max_steps": 40, "temperature": 0.7, "top_k": 10, "seed": 1},
+        "value": {
+            "model": "letters",
+            "prompt": "the cat ",
+            "max_steps": 40,
+            "temperature": 0.7,
+            "top_k": 10,
+            "seed": 1,
+        },
     },
     "a session": {
         "summary": "Continue within a session; a retry of the request gets the same text",
-        "value": {"prompt": "the cat ", "session": "story-1", "at": 0},
+        "value": {"model": "letters", "prompt": "the cat ", "session": "story-1", "at": 0},
     },
 }
 
