@@ -86,7 +86,7 @@ def _create_redis_store(settings: Settings, limits: Limits, name: str) -> Store:
     try:
         from service.sessions.store.redis import RedisStore  # its client is an extra
     except ImportError as error:
-        raise StartupError("the redis client is not installed: pip install 'cellgate[redis]'") from error
+        raise StartupError("the redis client is not installed: pip install redis") from error
     return RedisStore(
         settings.redis_url.get_secret_value(),
         limits,

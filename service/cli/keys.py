@@ -22,16 +22,16 @@ def keys() -> None:
 def new(tenant: str) -> None:
     """Create a key for a tenant. The key goes to stderr, its table for the keys file to stdout.
 
-    The file holds only a hash: the key cannot be shown again.
+    The file holds only a hash: the key cannot be shown again. Appended once more, the tenant has two keys.
 
     \b
     Example:
       cellgate keys new acme >> keys.toml
     """
-    from service.http import new_key
+    from service.http.keys import PREFIX, new_key
 
     if not TENANT_NAME.fullmatch(tenant):
         raise click.BadParameter(TENANT_NAME_RULE)
     key, entry = new_key()
     click.echo(f"API key of {tenant} (shown only once): {key}", err=True)
-    click.echo(f'["{tenant}"]\nkeys = ["{entry}"]')
+    click.echo(f'[["{tenant}".keys]]\nsha256 = "{entry.removeprefix(PREFIX)}"')

@@ -32,7 +32,7 @@ def check(spec: InputSpec) -> None:
             vocabulary = _load(spec.tokenizer).get_vocab()
     except ImportError as error:
         raise StartupError(
-            f"input {spec.name!r} takes text: pip install cellgate[text] (the tokenizers library)"
+            f"input {spec.name!r} takes text: pip install tokenizers (the extra `text`)"
         ) from error
     except TokenizerError as error:
         raise StartupError(f"input {spec.name!r}: the tokenizer cannot be read: {error}") from error

@@ -46,7 +46,7 @@ def choose_provider(setting: Provider) -> str:
     if setting == "cuda" and CUDA not in available:
         raise StartupError(
             f"provider cuda: this ONNX Runtime ({ort.__version__}) has only {', '.join(available)}; "
-            "install the GPU build instead: pip uninstall onnxruntime; pip install 'cellgate[gpu]'"
+            "install the GPU build instead: pip uninstall onnxruntime; pip install onnxruntime-gpu"
         )
     return CUDA if setting != "cpu" and CUDA in available else CPU
 

@@ -3,7 +3,7 @@
 A keys file is TOML, one table per tenant:
 
     [acme]
-    keys = ["sha256:9f86…"]        # `cellgate keys new acme` creates one
+    keys = ["sha256:9f86…"]        # or a table [[acme.keys]] for each, as `cellgate keys new acme` writes it
     requests_per_s = 200           # over all workers of this server; bursts of one second are allowed
     max_sessions = 10_000
     max_session_bytes = 50_000_000
@@ -154,4 +154,11 @@ def _read_file(file: Path) -> dict[str, dict[str, Any]]:
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise StartupError(f"keys file {file}: {name!r} must be a table: [{name}]")
+        if isinstance(table.get("keys"), list):
+            table["keys"] = [_entry(key) for key in table["keys"]]
     return tables
+
+
+def _entry(key: Any) -> Any:
+    """A table `[[acme.keys]]` as its entry in a list; anything else as it is, to be validated."""
+    return PREFIX + str(key["sha256"]) if isinstance(key, dict) and key.keys() == {"sha256"} else key

@@ -94,7 +94,7 @@ def test_a_missing_redis_client_is_reported_in_one_line(models: Path, tmp_path: 
     (shadow / "__init__.py").write_text("raise ImportError('not installed')")
     ended = failed_start(tmp_path, models_dir=str(models), store="redis", workers="2")
     assert ended.returncode == 1
-    assert ended.stderr == "Error: the redis client is not installed: pip install 'cellgate[redis]'\n"
+    assert ended.stderr == "Error: the redis client is not installed: pip install redis\n"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -12,7 +12,7 @@ def test_the_key_is_shown_once_and_the_table_holds_its_hash() -> None:
     created = run("keys", "new", "acme")
     key = created.stderr.split()[-1]
     digest = hashlib.sha256(key.encode()).hexdigest()
-    assert tomllib.loads(created.stdout) == {"acme": {"keys": [f"sha256:{digest}"]}}
+    assert tomllib.loads(created.stdout) == {"acme": {"keys": [{"sha256": digest}]}}
     assert run("keys", "new", "acme").stderr.split()[-1] != key
 
 

@@ -31,6 +31,18 @@ def test_a_key_created_on_the_command_line_is_accepted(tmp_path: Path) -> None:
     assert guard.admit([(b"authorization", b"bearer  " + key.encode())]) == "acme"
 
 
+def test_a_second_key_may_be_appended_to_the_file(tmp_path: Path) -> None:
+    """`cellgate keys new acme >> keys.toml` twice made a file that was no TOML."""
+    created = [CliRunner().invoke(main, ["keys", "new", "acme"]) for _ in range(2)]
+    tenants = tenants_in(tmp_path, "".join(each.stdout for each in created) + "[acme]\nmax_sessions = 3\n")
+    guard = Guard(tenants, Rates(tenants.rates))
+    for each in created:
+        assert guard.admit([(b"x-api-key", each.stderr.split()[-1].encode())]) == "acme"
+    assert tenants.by_name["acme"].max_sessions == 3
+    with pytest.raises(StartupError, match=r"keys: acme\.keys\.0"):
+        tenants_in(tmp_path, '[[acme.keys]]\nsha256 = "short"\n')
+
+
 @pytest.mark.parametrize(
     "headers",
     [
