@@ -24,7 +24,7 @@ START = 8  # a sequence costs about as much as so many steps in a full call, in 
 
 @dataclass(slots=True)
 class Share:
-    """What one tenant has in the queue."""
+    """What one tenant has in the queue, and in a call if it goes on after its chunk."""
 
     requests: int = 0
     larger: int = 0  # requests with several sequences
@@ -54,6 +54,7 @@ class _Row:
 
     last: float  # the latest tag
     waiting: int = 0
+    work: int = 0
 
 
 class FairQueue:
@@ -77,6 +78,11 @@ class FairQueue:
         if share is None:
             share = self._shares[sequence.origin.tenant] = Share()
         return share
+
+    def own_work(self, sequence: Sequence) -> int:
+        """The work of those sequences of the same request that were queued before, and are not computed."""
+        row = self._rows.get(sequence.origin) if sequence.origin.num_sequences > 1 else None
+        return 0 if row is None else row.work
 
     def push(self, sequence: Sequence, most: float) -> None:
         """Queue a new sequence, at most `most` of virtual time behind the clock or its request's last one."""
@@ -154,7 +160,7 @@ class FairQueue:
             else:
                 share.larger_work += work
                 share.larger_waiting += sign
-                if not self._is_first_or_last(sequence, sign):
+                if not self._is_first_or_last(sequence, sign, work):
                     continue
                 share.larger += sign
             share.requests += sign
@@ -162,13 +168,14 @@ class FairQueue:
                 self.num_tenants += sign
         self.work += total
 
-    def _is_first_or_last(self, sequence: Sequence, sign: int) -> bool:
+    def _is_first_or_last(self, sequence: Sequence, sign: int, work: int) -> bool:
         """Count a sequence of a larger request; whether it is the first (1), or the last (-1), of it."""
         row = self._rows.get(sequence.origin)
         if row is None:
-            self._rows[sequence.origin] = _Row(sequence.tag, 1)
+            self._rows[sequence.origin] = _Row(sequence.tag, 1, work)
             return True
         row.waiting += sign
+        row.work += work
         if not row.waiting:
             del self._rows[sequence.origin]
         return not row.waiting

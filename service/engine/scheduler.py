@@ -24,6 +24,7 @@ from service.sequence import Batch, Chunk, Result, Sequence
 MIN_CHUNK = 8  # shorter chunks are mostly overhead: a call has fewer rows instead
 TAIL = 1.5  # a chunk that would leave less than half a call for later is computed whole
 SLOWDOWN = 2.0  # the most by which a call may exceed the first sequence's share of the time
+MAX_FAVOURED = 8  # calls in a row that others wait for because the first sequence is favoured
 PROMISE = 1.5  # of `max_wait_s`: by when a sequence that is queued is to be computed
 PATIENCE = 0.25  # of `max_wait_s`: by how much later arrivals can precede a sequence
 
@@ -63,8 +64,8 @@ class Scheduler:
         self._queue = FairQueue()
         self._throughput = Throughput()
         self._late: list[Sequence] = []
-        self._work_left = 0  # of the sequences that are being computed, after their chunks
-        self._rests: dict[int, int] = {}  # the same, by batch
+        self._num_favoured = 0  # calls in a row
+        self._unfinished: dict[int, list[Sequence]] = {}  # by batch: those that go on after their chunks
         self.counts = Counts()
 
     def __len__(self) -> int:
@@ -72,11 +73,12 @@ class Scheduler:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until all that waits is computed."""
-        return self._seconds_for(self._queue.work)
+        """Seconds until all that waits is computed, without what is in a call."""
+        in_calls = sum([sequence.remaining for batch in self._unfinished.values() for sequence in batch])
+        return self._seconds_for(max(0, self._queue.work - in_calls))
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence.
+        """Queue a sequence. What is queued of the same request does not count as ahead of it.
 
         Raises Overloaded if the queue is full or longer than `max_wait_s`, or if it is not short and this
         sequence would take longer than `PROMISE` times that. A tenant that has less than its share of the
@@ -88,20 +90,32 @@ class Scheduler:
             waiting = share.singles if sequence.origin.num_sequences == 1 else share.waiting
             if waiting * self._num_tenants_with(share) >= self.max_waiting:
                 raise Overloaded(f"{self.max_waiting} sequences are waiting already")
-        ahead = queue.work + self._work_left
         if (
-            ahead
-            and self._seconds_for(ahead) > PATIENCE * self.max_wait_s  # in every request, so without a call
-            and not self._is_in_time(ahead, sequence.remaining)
+            queue.work
+            and self._seconds_for(queue.work) > PATIENCE * self.max_wait_s  # in every request: no call
+            and not self._is_in_time(self._work_before(sequence), sequence.remaining)
         ):
-            self._check_share(sequence, ahead)
+            self._check_share(sequence)
         queue.push(sequence, inf if self._throughput.seconds is None else self._patience)
 
-    def _check_share(self, sequence: Sequence, ahead: int) -> None:
+    def _work_before(self, sequence: Sequence) -> int:
+        """The most work of other requests that is done before a new sequence ends.
+
+        If all fit into a call, each is in every call: a long one delays it by no more than its own length.
+        """
+        queue = self._queue
+        ahead = queue.work - queue.own_work(sequence)
+        num_ahead = len(queue) + sum([len(batch) for batch in self._unfinished.values()])
+        if num_ahead < min(self.max_batch, self.cost.rows_within(self.target_s, MIN_CHUNK)) and self.cuts:
+            return min(ahead, num_ahead * (max(sequence.remaining, self.chunk_steps) + START))
+        return ahead
+
+    def _check_share(self, sequence: Sequence) -> None:
         """Raises Overloaded if the tenant has its share of the queue, which is too long."""
         share = self._queue.share_of(sequence)
         num_tenants = self._num_tenants_with(share)
-        ahead_here, scale = share.work, float(num_tenants)
+        own = self._queue.own_work(sequence)
+        ahead_here, scale = share.work - own, float(num_tenants)
         if (
             sequence.origin.num_sequences == 1
         ):  # each larger request gets the share of one, however large it is
@@ -109,7 +123,7 @@ class Scheduler:
         is_shared = scale > 1
         if is_shared and self._is_in_time(ahead_here * scale, sequence.remaining * scale):
             return
-        wait = ceil(self._seconds_for(ahead))
+        wait = ceil(self._seconds_for(self._queue.work - own))
         raise Overloaded(f"about {wait} s of work are waiting already", retry_after_s=wait)
 
     @property
@@ -158,11 +172,11 @@ class Scheduler:
             work += taken if done else taken + START
             rest += left - taken
         self._queue.advance(work, ready[0].tag if steps < remaining[0] else self._queue.first_tag)
-        self._queue.leave(ready)
         batch = Batch(chunks)
-        if rest:
-            self._work_left += rest
-            self._rests[id(batch)] = rest
+        if rest:  # what goes on after its chunk keeps its share of the queue during the call
+            self._unfinished[id(batch)] = [each for each in ready if each.remaining > steps]
+            ready = [each for each in ready if each.remaining <= steps]
+        self._queue.leave(ready)
         return batch
 
     def _take_ready(self, now: float) -> tuple[list[Sequence], list[int]]:
@@ -195,7 +209,8 @@ class Scheduler:
 
         Alone, the first would compute `full` steps in a call. As one of several requests it may take as many
         times longer, but not longer than it can wait, and `SLOWDOWN` times that. The rows that do not fit
-        keep their places in the queue.
+        keep their places in the queue, but not for more than `MAX_FAVOURED` calls: of a larger request, the
+        first sequence may be far from its end although its time has come.
         """
         first = ready[0].origin
         shares = self._queue.num_tenants * self._queue.share_of(ready[0]).requests
@@ -206,7 +221,9 @@ class Scheduler:
         alone_s = self.cost.predict(1, full)
         in_time_s = PATIENCE * self.max_wait_s * full / (ready[0].steps * self._throughput.slowness)
         allowed_s = SLOWDOWN * min(shares * num_own * alone_s, max(alone_s, in_time_s))
-        if self.cost.predict(len(ready), steps) * full <= allowed_s * steps:
+        is_slow = self.cost.predict(len(ready), steps) * full > allowed_s * steps
+        self._num_favoured = (self._num_favoured + 1) % (MAX_FAVOURED + 1) if is_slow else 0
+        if not self._num_favoured:
             return ready, remaining, steps
         room = max(1, int(min(self.cost.rows_within(allowed_s, full), len(ready))))
         kept: list[Sequence] = []
@@ -248,11 +265,12 @@ class Scheduler:
 
     def end(self, batch: Batch) -> None:
         """The call of a batch has ended, with results or with an error."""
-        if self._rests:
-            self._work_left -= self._rests.pop(id(batch), 0)
+        if self._unfinished:
+            self._queue.leave(self._unfinished.pop(id(batch), ()))
 
     def commit(self, batch: Batch, results: list[Result]) -> list[Sequence]:
         """Store each result in its sequence; return those that ended or failed, requeue the others."""
+        self.end(batch)
         finished: list[Sequence] = []
         unfinished: list[Sequence] = []
         rows, steps, begun = len(batch.chunks), 0, 0
@@ -276,7 +294,6 @@ class Scheduler:
                 unfinished.append(sequence)
         self.counts.add(rows=rows, longest=batch.steps, steps=steps)
         self._throughput.add(steps + START * begun, self.cost.predict(rows, batch.steps))
-        self.end(batch)
         if unfinished:
             self._queue.requeue(unfinished)
         return finished

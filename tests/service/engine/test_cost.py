@@ -63,7 +63,7 @@ def test_work_beyond_the_longest_wait_is_refused_at_once_with_retry_after() -> N
     s = Scheduler(max_batch=4, chunk_steps=8, max_waiting=99, cost=learnt(1e-6, 1e-6, 1e-2), max_wait_s=1.0)
     s.add(ones(1000))  # about ten seconds of work: the first is never refused
     with pytest.raises(Overloaded) as refused:
-        s.add(ones(1))
+        s.add(ones(1000))
     assert refused.value.retry_after_s is not None and 8 <= refused.value.retry_after_s <= 12
     while batch := s.schedule(0.0):
         s.commit(batch, SumEngine().run(batch))

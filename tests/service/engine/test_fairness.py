@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.cost import Cost
-from service.engine.scheduler import MIN_CHUNK, PROMISE, SLOWDOWN, Scheduler
+from service.engine.scheduler import MAX_FAVOURED, MIN_CHUNK, PROMISE, SLOWDOWN, Scheduler
 from service.errors import Overloaded
 from service.sequence import Origin, Sequence
 from tests.service.fakes import SumEngine, learn, ones
@@ -165,6 +165,18 @@ def test_requests_of_a_thousand_sequences_do_not_delay_a_sequence_beyond_its_sha
     assert flood_s <= 1.2 * full_s, "their calls are full all the same"
 
 
+def test_a_step_does_not_wait_for_the_end_of_a_long_sequence() -> None:
+    """The calls went to the first of the long ones, alone or with its like, until it had ended."""
+    long = Request(0.0, "", [5000] * 4)
+    probes = [Request(number / 40, "", [1]) for number in range(1, 40)]
+    scheduler = new_scheduler((300e-6, 20e-6, 60e-6))
+    scheduler.max_wait_s = 2.0
+    simulation = Simulation(scheduler, [long, *probes])
+    simulation.run()
+    waited = [max(probe.finished_s.values()) - probe.arrives_s for probe in probes]
+    assert max(waited) <= (MAX_FAVOURED + 3) * simulation.longest_call_s
+
+
 def test_a_tenant_with_one_request_is_not_delayed_by_another_with_many() -> None:
     crowd = [Request(0.0, "a", [50]) for _ in range(500)]
     probe = Request(0.001, "b", [50])
@@ -214,20 +226,66 @@ def test_a_small_request_is_admitted_though_large_ones_of_its_tenant_fill_the_qu
         max_wait_s=10.0 if bound == "sequences" else 1.0,
         cost=cost_of(1e-6, 5e-4, 5e-4),
     )
-    large = Origin(num_sequences=10**6)
 
-    def add_large() -> None:
+    def add_large(origin: Origin) -> None:
         sequence = ones(1)
-        sequence.origin = large
+        sequence.origin = origin
         scheduler.add(sequence)
 
+    large, other = Origin(num_sequences=10**6), Origin(num_sequences=10**6)
+    for _ in range(100 if bound == "sequences" else 1000):
+        add_large(large)
     with pytest.raises(Overloaded):
-        for _ in range(10**4):
-            add_large()
+        add_large(other)
     num_small = fill(scheduler, "")
     assert 5 < num_small <= 120, "in their turn they are bounded"
     with pytest.raises(Overloaded):
-        add_large()
+        add_large(other)
+
+
+def test_a_request_is_not_refused_for_its_own_work() -> None:
+    """It would never be admitted, however often it is sent, though nothing else waits."""
+    scheduler = new_loaded()
+    large = Origin(num_sequences=500)
+    for _ in range(500):
+        sequence = ones(1000)
+        sequence.origin = large
+        scheduler.add(sequence)
+    assert scheduler.wait_s > 10 * scheduler.max_wait_s
+    second = ones(1000)
+    second.origin = Origin(num_sequences=500)
+    with pytest.raises(Overloaded):
+        scheduler.add(second)
+
+
+@pytest.mark.parametrize("num_sequences", [1, 2])
+@pytest.mark.parametrize("is_in_call", [False, True])
+def test_a_few_long_sequences_do_not_refuse_a_short_one(num_sequences: int, is_in_call: bool) -> None:
+    """Each call has a row for it, also while the others are in one."""
+    scheduler = new_loaded()
+    origin = Origin(num_sequences=num_sequences)
+    for _ in range(num_sequences):
+        sequence = ones(20_000)
+        sequence.origin = origin
+        scheduler.add(sequence)
+    batch = scheduler.schedule(0.0) if is_in_call else None
+    assert len(scheduler) == (0 if is_in_call else num_sequences)
+    scheduler.add(ones(1))
+    if batch is not None:
+        scheduler.commit(batch, SumEngine().run(batch))
+    assert len(scheduler) == num_sequences + 1
+
+
+def new_loaded() -> Scheduler:
+    """0.1 ms for a step: 20,000 steps take 2 s."""
+    return Scheduler(
+        max_batch=64,
+        chunk_steps=256,
+        max_waiting=4096,
+        max_wait_s=1.0,
+        cost=cost_of(1e-5, 0.0, 1e-4),
+        target_s=TARGET_S,
+    )
 
 
 def overload(scheduler: Scheduler, *, times: float, overhead: float) -> list[float]:
