@@ -105,27 +105,18 @@ async def running(
         metrics = metrics_of(shared)
         stack.callback(metrics.registry.close)
         tenants = tenants_of(settings)
-        store = await _open_store(stack, store or create_store(settings))
         clock = create_clock(settings)
-        sessions = Sessions(
-            store,
-            ttl_s=settings.session_ttl_s,
-            clock=clock,
-            quotas=tenants.quotas,
-            counts=SessionCounts(metrics),
-        )
-        repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
+        sessions = await _open_sessions(stack, settings, store, tenants, metrics, clock)
         loader = _loader(stack, settings, shared, metrics, on_failure)
         repository, steering = await _serve_models(stack, settings, shared, sessions, loader)
-        readiness = Readiness(repository, store)
+        readiness = Readiness(repository, sessions.store)
         budget = memory_budget_of(settings)
         access_log = open_access_log_of(stack, settings)
         aside = Aside()
         stack.callback(aside.stop)
         shadows = Shadows(repository, sessions, metrics)
         stack.callback(asyncio.get_running_loop().create_task(shadows.run()).cancel)
-        turns = Turns()
-        stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
+        turns = _watch_turns(stack)
         sampler = Sampler(
             metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
         )
@@ -162,10 +153,33 @@ async def running(
         yield Application(gate, AsgiAdapter(gate), turns)
 
 
-async def _open_store(stack: contextlib.AsyncExitStack, store: Store) -> Store:
+async def _open_sessions(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    store: Store | None,
+    tenants: Tenants,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> Sessions:
+    """Open the store, and end expired sessions from then on. Raises StartupError."""
+    store = store or create_store(settings)
     await store.open()
     stack.push_async_callback(store.close)
-    return store
+    sessions = Sessions(
+        store,
+        ttl_s=settings.session_ttl_s,
+        clock=clock,
+        quotas=tenants.quotas,
+        counts=SessionCounts(metrics),
+    )
+    repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
+    return sessions
+
+
+def _watch_turns(stack: contextlib.AsyncExitStack) -> Turns:
+    turns = Turns()
+    stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
+    return turns
 
 
 def _idempotency(

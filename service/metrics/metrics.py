@@ -16,8 +16,14 @@ class Metrics:
     def __init__(self, registry: Registry) -> None:
         """`registry`: where the numbers are."""
         self.registry = registry
-        counter, gauge, histogram = registry.counter, registry.gauge, registry.histogram
+        self._name_requests(registry)
+        self._name_calls(registry)
+        self._name_sessions(registry)
+        self._name_models(registry)
 
+    def _name_requests(self, registry: Registry) -> None:
+        """Requests and connections."""
+        gauge, histogram = registry.gauge, registry.histogram
         self.requests = histogram(
             "cellgate_request_duration_seconds",
             "Time from the last byte of a request's head to its response. code: of the error, or ok.",
@@ -37,6 +43,9 @@ class Metrics:
             "cellgate_request_memory_limit_bytes", "The most memory that requests in progress may reserve."
         )
 
+    def _name_calls(self, registry: Registry) -> None:
+        """Engine calls and queues."""
+        counter, gauge, histogram = registry.counter, registry.gauge, registry.histogram
         self.calls = histogram(
             "cellgate_engine_call_duration_seconds",
             "Time of one ONNX Runtime call. max_sequences: its sequences, rounded up to a power of 2.",
@@ -61,6 +70,9 @@ class Metrics:
         self.queue_sequences = gauge("cellgate_queue_sequences", "Sequences that wait for a call.", MODEL)
         self.queue_seconds = gauge("cellgate_queue_seconds", "Time that the queued work will take.", MODEL)
 
+    def _name_sessions(self, registry: Registry) -> None:
+        """Sessions and their store."""
+        counter, gauge, histogram = registry.counter, registry.gauge, registry.histogram
         self.sessions = gauge("cellgate_sessions", "Live sessions in the store.", is_common=True)
         self.session_bytes = gauge("cellgate_session_bytes", "Bytes of live sessions.", is_common=True)
         self.session_events = counter(
@@ -73,6 +85,9 @@ class Metrics:
             "cellgate_store_duration_seconds", "Time of one operation of the session store.", ("operation",)
         )
 
+    def _name_models(self, registry: Registry) -> None:
+        """Models and workers."""
+        counter, gauge = registry.counter, registry.gauge
         self.loads = counter(
             "cellgate_model_loads", "Loads of model versions: loaded or failed.", ("result",)
         )

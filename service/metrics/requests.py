@@ -30,7 +30,13 @@ class Requests:
     ) -> None:
         """Count one request. `fields`: of its line in the access log, with `model`, `version` and `code`."""
         get = fields.get
-        key = (route, get("model", ""), get("version", ""), status, get("code", "ok"))
+        key = (
+            route,
+            get("model", ""),
+            get("version", ""),
+            status,
+            "ok" if status < 400 else get("code", "ok"),
+        )
         observe = self._observe.get(key)
         if observe is None:
             labels = (route, key[1], key[2], str(status), key[4])
