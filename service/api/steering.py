@@ -17,7 +17,7 @@ from service.errors import (
     UnknownModel,
 )
 from service.repository import Policy, Steering
-from service.sessions import Resources
+from service.sessions import Resources, migrate_all
 
 IsAdmin = Callable[[str], bool]  # by tenant
 
@@ -120,7 +120,7 @@ def _add_promotion(router: APIRouter, steering: Steering, resources: Resources) 
             model=name, default=version, previous=steering.policy(name).previous, in_effect=follow
         )
         if migrate and follow:
-            moved, kept = await resources.migrate_all(name, version)
+            moved, kept = await migrate_all(resources, name, version)
             reply.sessions = MigrationReply(moved=moved, kept=kept)
         return reply
 

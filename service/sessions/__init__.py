@@ -6,6 +6,7 @@ not know HTTP, JSON, models in memory or ONNX Runtime: a state is bytes, with th
 
 from service.sessions.clock import SteadyClock
 from service.sessions.exported import MEDIA_TYPE
+from service.sessions.migration import migrate_all
 from service.sessions.resources import Home, Page, Resources
 from service.sessions.rules import Binding, Opened, session_key, shadow_key
 from service.sessions.sessions import Sessions
@@ -24,6 +25,7 @@ __all__ = [
     "Sessions",
     "SteadyClock",
     "Store",
+    "migrate_all",
     "session_key",
     "shadow_key",
 ]

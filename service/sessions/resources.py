@@ -10,14 +10,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from service.errors import (
-    CellgateError,
     CorruptRecord,
     InvalidField,
-    SessionGone,
     SessionMismatch,
     SessionNotSupported,
-    StoreUnavailable,
-    UnknownSession,
 )
 from service.manifest import Manifest
 from service.sequence import Array
@@ -207,29 +203,9 @@ class Resources:
 
         return await self._update(tenant, name, move)
 
-    async def migrate_all(self, model: str, version: str) -> tuple[int, int]:
-        """Move the live sessions of a model, of every tenant: how many moved, and how many could not.
-
-        Raises StoreUnavailable; those moved before stay moved.
-        """
-        moved = kept = 0
-        after = b""
-        while page := await self._sessions.store.scan(b"", after, SCAN_LIMIT):
-            after = page[-1][0]
-            for key, record in page:
-                if record.model != model or record.version == version or rules.is_shadow_key(key):
-                    continue
-                tenant, _, name = key.decode().partition("\0")
-                try:
-                    await self.migrate(tenant, name, version)
-                    moved += 1
-                except (UnknownSession, SessionGone):
-                    pass  # it has ended meanwhile
-                except StoreUnavailable:
-                    raise
-                except CellgateError:
-                    kept += 1
-        return moved, kept
+    async def scan(self, after: bytes) -> list[tuple[bytes, Record]]:
+        """Live records of all tenants by key, in order from the one behind `after`; none: the end."""
+        return await self._sessions.store.scan(b"", after, SCAN_LIMIT)
 
     async def export(self, tenant: str, name: str) -> bytes:
         """The session as a file. Raises SessionMismatch when its graph is not loaded."""

@@ -14,7 +14,7 @@ from service.predict import shadow as shadow_module
 from service.repository.choice import Agreed, Choice
 from service.sequence import Result
 from service.sequence import Sequence as Steps
-from service.sessions import Record, Resources, session_key, shadow_key
+from service.sessions import Record, Resources, migrate_all, session_key, shadow_key
 from service.sessions.store import Write
 from tests.service.api.parts import sample_nothing
 from tests.service.predict.parts import LETTERS, SUMS, LetterSums, Parts, SessionSums, build_model, run
@@ -107,7 +107,7 @@ def test_a_fork_expires_with_its_session_and_no_client_can_name_it() -> None:
         resources = Resources(world.parts.sessions, world.parts.repository.get, max_ttl_s=60)
         assert [name for name, _ in (await resources.page("")).sessions] == ["s"]
         assert await resources.tenants(9) == [""]
-        assert await resources.migrate_all("m", "2") == (1, 0), "a fork is not a session that is moved"
+        assert await migrate_all(resources, "m", "2") == (1, 0), "a fork is not a session that is moved"
 
     shadowed(work)
 

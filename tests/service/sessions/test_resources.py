@@ -202,20 +202,6 @@ def test_a_session_migrates_only_to_a_version_with_the_same_states() -> None:
     homes(body)
 
 
-def test_all_sessions_of_a_model_migrate_where_the_states_agree() -> None:
-    async def body(world: World) -> None:
-        for tenant in ("acme", "beta"):
-            await world.step(key=session_key(tenant, NAME))
-        assert await world.resources.migrate_all("none", "2") == (0, 0)
-        assert await world.resources.migrate_all(BINDING.model, "3") == (0, 2)
-        assert await world.resources.migrate_all(BINDING.model, "2") == (2, 0)
-        assert await world.resources.migrate_all(BINDING.model, "2") == (0, 0)
-        for tenant in ("acme", "beta"):
-            assert (await world.resources.read(tenant, NAME)).version == "2"
-
-    homes(body)
-
-
 def test_a_session_that_is_created_starts_on_the_canary() -> None:
     async def body(world: World) -> None:
         resources = Resources(
