@@ -102,11 +102,17 @@ async def _send(client: httpx.AsyncClient, method: str, path: str, body: object,
     while True:
         with contextlib.suppress(httpx.TransportError):  # a worker that was ended
             reply = await client.request(method, path, json=body)
-            if reply.status_code == expected:
+            if reply.status_code == expected and not _has_errors(reply):
                 return
             assert reply.status_code in (200, 503), reply.text
         assert time.monotonic() < deadline, f"{method} {path} was not answered"
         await asyncio.sleep(0.1)
+
+
+def _has_errors(reply: httpx.Response) -> bool:
+    """Whether some of the sequences of a request were refused."""
+    predictions = reply.json().get("predictions", []) if reply.content else []
+    return any("error" in prediction for prediction in predictions)
 
 
 async def _replace(server: Server, rng: random.Random, number: signal.Signals) -> None:
