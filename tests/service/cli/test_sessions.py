@@ -126,7 +126,7 @@ def test_an_import_obeys_the_limits_of_the_server(run: Run, tmp_path: Path) -> N
     assert "reached its limit of sessions" in import_as("third", "acme", keys_file=keys).stderr
     assert import_as("third", "beta", keys_file=keys).exit_code == 0
     assert "tenant 'gamma' has no API key" in import_as("call", "gamma", keys_file=keys).stderr
-    assert "store is full" in import_as("fourth", "beta", max_sessions="7").stderr
+    assert "is full" in import_as("fourth", "beta", max_sessions="7").stderr
     assert "max_body_bytes" in import_as("fourth", "beta", max_body_bytes="100").stderr
     assert names_of(run("list", "--tenant", "acme")) == ["call", "second"]
     assert names_of(run("list", "--tenant", "beta")) == ["call", "third", "v2/vowels/7"]
