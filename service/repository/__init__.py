@@ -23,7 +23,6 @@ from service.repository.policy import (
     Policies,
     Policy,
     change_policy,
-    check_policies,
     read_policy,
     write_policy,
 )
@@ -63,7 +62,6 @@ __all__ = [
     "Tried",
     "change_policy",
     "check_folders",
-    "check_policies",
     "copy_graph",
     "describe_faults",
     "needs_example",

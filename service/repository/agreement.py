@@ -70,9 +70,13 @@ class Agreement:
         self.policies = {name: each for name, each in self.policies.items() if name in names}
         for name in names:
             reports = [worker.get(name, Report()) for worker in self.workers.values()]
-            policy = _common(reports) or self.policies.get(name) or Policy()
+            policy = _common(reports) or self.policies.get(name)
             agreed = self.models.get(name)
-            if agreed is None:
+            if policy is None and all(report.policy is None for report in reports):
+                self.models[name] = Agreed(Choice(is_unknown=True))
+                continue
+            policy = policy or Policy()
+            if agreed is None or agreed.current.is_unknown:
                 self.models[name] = Agreed(choose(policy, reports, None))
             elif now < agreed.at:
                 continue  # one change after the other

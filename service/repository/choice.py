@@ -17,6 +17,7 @@ class Choice:
     weight: float = 0.0  # of the canary: the share of new sessions
     shadow: str | None = None
     is_unloaded: bool = False
+    is_unknown: bool = False  # its policy has never been readable: no version answers that is not named
 
     @property
     def named(self) -> set[str | None]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.errors import ReadOnlyModels, StartupError
+from service.errors import ReadOnlyModels
 from service.names import MODEL_ALIAS, MODEL_NAME, MODEL_VERSION
 from service.repository.folders import describe_faults
 
@@ -119,13 +119,6 @@ class Policies:
     def unloaded(self) -> frozenset[str]:
         """The models that are not to be loaded."""
         return frozenset(name for name, policy in self._valid.items() if policy.unloaded)
-
-
-def check_policies(root: Path) -> None:
-    """Check every file below `root` before a server starts. Raises StartupError, naming the first fault."""
-    for _, found in _read_all(root):
-        if isinstance(found, str):
-            raise StartupError(found)
 
 
 def read_policy(folder: Path) -> Policy | None:

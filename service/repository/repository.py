@@ -222,6 +222,8 @@ class Repository:
             if choice.default in versions:  # even a retired one, until all workers change at once
                 return versions[choice.default]
             self._refuse_unloaded(name)
+            if choice.is_unknown:
+                raise ModelLoading(f"the policy of {name} has a fault, see the log; name one of its versions")
             if choice.wanted is not None:
                 raise ModelLoading(
                     f"the default version of {name} is {choice.default or choice.wanted} by its policy, and "

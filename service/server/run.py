@@ -15,7 +15,7 @@ from service.http import CellgateProtocol
 from service.logs import configure
 from service.metrics import Metrics
 from service.parts import create_clock, create_store, metrics_of, tenants_of
-from service.repository import check_folders, check_policies
+from service.repository import check_folders
 from service.server.closing import ClosingServer
 from service.server.folder import shared_folder
 from service.server.metrics_port import metrics_port
@@ -78,7 +78,6 @@ def _check(settings: Settings) -> None:
     is_open = not tenants_of(settings).by_name
     create_store(settings)
     check_folders(settings.models_dir)
-    check_policies(settings.models_dir)
     is_local = settings.host == "localhost" or settings.host.startswith("127.") or settings.host == "::1"
     if is_open and not is_local:
         logger.warning(

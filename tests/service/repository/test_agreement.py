@@ -79,3 +79,17 @@ def test_a_policy_holds_once_every_worker_has_read_it() -> None:
     assert agreement.models["m"].current.default == "2", "no valid policy anywhere changes nothing"
     assert Agreement.parse(agreement.pack()) == agreement
     assert Agreement.parse(b"") == Agreement()
+
+
+def test_a_model_whose_policy_was_never_readable_has_no_default_until_it_is() -> None:
+    """Serving the highest version instead could undo a rollback; not starting took the other models away."""
+    agreement = Agreement({"1": {"m": Report(ALL), "n": Report(ALL, Policy().model_dump())}})
+    agreement.decide(1.0, 0.5)
+    assert agreement.models["m"].current == Choice(is_unknown=True)
+    assert agreement.models["n"].current.default == "4"
+    agreement.workers["1"]["m"] = Report(ALL, policy(default="2").model_dump())
+    agreement.decide(2.0, 0.5)
+    assert agreement.models["m"].current.default == "2"
+    agreement.workers["2"] = {"m": Report(ALL)}
+    agreement.decide(3.0, 0.5)
+    assert agreement.models["m"].current.default == "2", "a new worker follows the others"

@@ -155,6 +155,14 @@ def test_an_agreed_default_changes_at_its_time_even_if_it_has_retired() -> None:
     assert loaded.get("m").version == "3", "the agreed version could not be loaded here"
 
 
+def test_without_a_readable_policy_only_named_versions_answer() -> None:
+    loaded = repository(("m", "1"), ("m", "2"))
+    loaded.agree({"m": Agreed(Choice(is_unknown=True))}, frozenset())
+    with pytest.raises(ModelLoading, match="the policy of m has a fault"):
+        loaded.get("m")
+    assert loaded.get("m", "1").version == "1"
+
+
 def test_a_version_that_is_being_loaded_is_not_unknown() -> None:
     loaded = repository(("m", "1"))
     with pytest.raises(UnknownVersion):
