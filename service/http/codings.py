@@ -28,7 +28,7 @@ class Codings:
 
     async def decode(self, body: bytes, coding: bytes, *, max_bytes: int) -> bytes:
         """A request's body. Raises UnsupportedEncoding, BodyTooLarge or BadHeader."""
-        return await self._aside.run(partial(decompress, body, coding, max_bytes=max_bytes))
+        return await self._aside.run(partial(decompress, body, coding, max_bytes=max_bytes), len(body))
 
     async def encode(self, headers: Headers, response: Response) -> None:
         """Compress a response of `min_bytes` or more if the client accepts it and it gets smaller.

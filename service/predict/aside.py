@@ -1,7 +1,8 @@
-"""Reading and writing what is large, in a thread: the event loop answers others meanwhile.
+"""Reading and writing what is large, in threads: the event loop answers others meanwhile.
 
-One thread: Python runs in one at a time anyway, and of several the event loop would have to wait for each.
-What is small is read at once: handing it to a thread takes longer. It knows nothing of requests.
+Two threads, one of them for what is very large, so that nothing else waits behind it. Not more: Python runs
+in one at a time anyway, and the event loop would have to wait for each. What is small is read at once: a
+thread takes longer. It knows nothing of requests.
 """
 
 import asyncio
@@ -15,21 +16,28 @@ Result = TypeVar("Result")
 
 LARGE_BODY = 64 << 10  # bytes; such a body is read within some 5 ms
 LARGE_OUTPUT = 1 << 15  # numbers; so many are written within some 2 ms
+VERY_LARGE_BODY = 1 << 20  # bytes
 
 
 class Aside:
-    """The thread."""
+    """The threads."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
+        self._very_large = ThreadPoolExecutor(1, thread_name_prefix="very-large-bodies")
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """What `work` returns or raises; it is called in the thread, after what waits for it already."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+    async def run(self, work: Callable[[], Result], size: int = 0) -> Result:
+        """What `work` returns or raises; it is called in a thread, after what waits for that already.
+
+        `size`: bytes of the body that it reads; 0: a part of one, or a response.
+        """
+        executor = self._very_large if size > VERY_LARGE_BODY else self._large
+        return await asyncio.get_running_loop().run_in_executor(executor, work)
 
     def stop(self) -> None:
-        """End the thread, after the work under way."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """End the threads, after the work under way."""
+        for executor in (self._large, self._very_large):
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def is_large(sequence: Sequence) -> bool:

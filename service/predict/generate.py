@@ -40,12 +40,13 @@ class Generator:
         stages = Stages()
         is_large = len(body) > LARGE_BODY
         parse = functools.partial(generations.parse, body)
-        generation = await self._predictor.aside.run(parse) if is_large else parse()
+        generation = await self._predictor.aside.run(parse, len(body)) if is_large else parse()
         model = self._predictor.repository.get(generation.model, generation.version)
         seed = generation.seed if generation.seed is not None else secrets.randbits(32)
         decode: Decode = functools.partial(self._decode, generation)
         if is_large:
-            decode = await self._predictor.aside.run(functools.partial(Decoded, decode, 1, model.manifest))
+            read = functools.partial(Decoded, decode, 1, model.manifest)
+            decode = await self._predictor.aside.run(read, len(body))
         request = Request(
             model,
             1,

@@ -49,16 +49,15 @@ class OpenInference:
         """Answer one request. Raises a CellgateError: a tensor has all rows, so a reply cannot be partial."""
         stages = Stages()
         model = self._predictor.repository.get(model_name(name), version)
-        is_large = len(body) > LARGE_BODY
         parse = partial(v2.parse, body, headers.get(v2.JSON_LENGTH_HEADER), model.manifest)
-        inference = await self._aside.run(parse) if is_large else parse()
+        inference = await self._aside.run(parse, len(body)) if len(body) > LARGE_BODY else parse()
         inference.model = name
         if inference.sequence_id is not None and is_stateless(name):
             raise InvalidField(f"{name} has no sequences: send the sequence_id to {model.name}")
         if self._always_restarts and inference.start == "new":
             inference.start = "restart"
         if inference.sequence_id is None:
-            return await self._infer_rows(model, inference, tenant, stages, is_large=is_large)
+            return await self._infer_rows(model, inference, tenant, stages, num_bytes=len(body))
         return await self._infer_in_session(
             model,
             inference,
@@ -66,14 +65,14 @@ class OpenInference:
             tenant,
             version,
             stages,
-            is_large=is_large,
+            num_bytes=len(body),
         )
 
     async def _infer_rows(
-        self, model: Model, inference: Inference, tenant: str, stages: Stages, *, is_large: bool
+        self, model: Model, inference: Inference, tenant: str, stages: Stages, *, num_bytes: int
     ) -> Reply:
         read = partial(self._rows, inference, model.manifest)
-        rows, steps = await self._aside.run(read) if is_large else read()
+        rows, steps = await self._aside.run(read, num_bytes) if num_bytes > LARGE_BODY else read()
         outputs = _choose(inference)
         returns = _returns(inference, outputs, model.manifest)
         size = self._check_size(model, inference, outputs, len(rows), steps if returns == "all" else 1)
@@ -109,7 +108,7 @@ class OpenInference:
         version: str | None,
         stages: Stages,
         *,
-        is_large: bool,
+        num_bytes: int,
     ) -> Reply:
         session = v2_session_name(model.name, sequence_id)
         outputs = _choose(inference)
@@ -131,10 +130,11 @@ class OpenInference:
             )
 
         returns = _returns(inference, outputs, model.manifest)
+        read = partial(Decoded, decode, 1, model.manifest)
         request = Request(
             model,
             1,
-            await self._aside.run(partial(Decoded, decode, 1, model.manifest)) if is_large else decode,
+            await self._aside.run(read, num_bytes) if num_bytes > LARGE_BODY else decode,
             partial(_pack, outputs),
             returns=returns,
             is_pinned=names_number(version),

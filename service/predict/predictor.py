@@ -73,14 +73,15 @@ class Predictor:
         is_large = len(body) > LARGE_BODY
         if is_large:
             parse = partial(requests.parse, body, max_sequences=self.max_sequences)
-            document = await self.aside.run(parse)
+            document = await self.aside.run(parse, len(body))
         else:
             document = requests.parse(body, max_sequences=self.max_sequences)
         model = self.repository.get(document.model, document.version)
         num_sequences = len(document.sequences)
         decode: Decode = partial(requests.decode_item, document, max_steps=self.max_steps)
         if is_large:
-            decode = await self.aside.run(partial(Decoded, decode, num_sequences, model.manifest))
+            read = partial(Decoded, decode, num_sequences, model.manifest)
+            decode = await self.aside.run(read, len(body))
         request = Request(
             model,
             num_sequences,

@@ -1,5 +1,6 @@
 """What is large is read and written in a thread, to the same answers as what is small."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from service.errors import CellgateError
 from service.predict import Aside, Generator, OpenInference
-from service.predict.aside import LARGE_BODY, LARGE_OUTPUT, is_large
+from service.predict.aside import LARGE_BODY, LARGE_OUTPUT, VERY_LARGE_BODY, is_large
 from service.sequence import Sequence
 from tests.service.predict.parts import LETTERS, LetterSums, Parts, run
 
@@ -81,6 +82,19 @@ def test_work_runs_in_a_thread_of_its_own_and_raises_what_it_raises() -> None:
         assert await aside.run(threading.get_ident) != threading.get_ident()
         with pytest.raises(ZeroDivisionError):
             await aside.run(lambda: 1 // 0)
+        aside.stop()
+
+    run(body)
+
+
+def test_a_large_body_does_not_wait_behind_a_very_large_one() -> None:
+    """There was one thread: bodies of 75 kB waited behind those of 16 MB for most of a second."""
+
+    async def body() -> None:
+        aside, is_read = Aside(), threading.Event()
+        very_large = asyncio.create_task(aside.run(is_read.wait, VERY_LARGE_BODY + 1))
+        await aside.run(is_read.set, VERY_LARGE_BODY)
+        assert await very_large
         aside.stop()
 
     run(body)
