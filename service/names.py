@@ -57,3 +57,11 @@ def check_session_name(name: str, pointer: str | None = None) -> str:
     if not is_session_name(name):
         raise InvalidField(SESSION_NAME_RULE, pointer=pointer)
     return name
+
+
+def file_of_session(name: str) -> str:
+    """The name of the file that a session is exported to: no folder, no hidden file, nothing to quote.
+
+    It has at most 255 characters, the most that file systems take.
+    """
+    return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", name)[:251] + ".cgs"

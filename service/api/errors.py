@@ -1,8 +1,14 @@
-"""The error responses of a route, documented from the error classes that it raises: one per HTTP status."""
+"""The error responses of a route, documented from the error classes that it raises: one per HTTP status.
+
+Each class has a sample: the body that the gate would send of such an error.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
+from service.api import error_samples
 from service.errors import (
     BadHeader,
     BodyTimeout,
@@ -67,13 +73,25 @@ _SCHEMAS = {PROBLEM: "Problem", V2: "V2Error"}  # in the OpenAPI document's comp
 
 
 def errors(
-    *kinds: type[CellgateError], has_body: bool = False, is_health: bool = False, dialect: Dialect = PROBLEM
+    *kinds: type[CellgateError] | CellgateError,
+    has_body: bool = False,
+    is_health: bool = False,
+    dialect: Dialect = PROBLEM,
 ) -> Responses:
-    """The documented error responses of a route that raises these classes, by status."""
+    """The documented error responses of a route that raises these classes, by status.
+
+    An error in the place of a class is the sample on this route, also of a class that is named before it.
+    """
     common = () if is_health else EVERY_ROUTE
-    by_status: dict[int, list[type[CellgateError]]] = {}
-    for kind in dict.fromkeys((*kinds, *(WITH_BODY if has_body else ()), *common)):
-        by_status.setdefault(dialect.status_of(kind), []).append(kind)
+    samples: dict[type[CellgateError], CellgateError] = {}
+    for kind in (*kinds, *(WITH_BODY if has_body else ()), *common):
+        if isinstance(kind, CellgateError):
+            samples[type(kind)] = kind
+        else:
+            samples.setdefault(kind, error_samples.BY_CLASS[kind])
+    by_status: dict[int, list[CellgateError]] = {}
+    for sample in samples.values():
+        by_status.setdefault(dialect.status_of(sample), []).append(sample)
     return {status: _response(by_status[status], dialect) for status in sorted(by_status)}
 
 
@@ -82,6 +100,15 @@ def describe(kinds: Iterable[type[CellgateError]]) -> str:
     return "\n".join(f"- `{kind.code}`: {kind.summary()}" for kind in kinds)
 
 
-def _response(kinds: list[type[CellgateError]], dialect: Dialect) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{_SCHEMAS[dialect]}"}
-    return {"description": describe(kinds), "content": {dialect.content_type[1].decode(): {"schema": schema}}}
+def _response(errors: list[CellgateError], dialect: Dialect) -> dict[str, Any]:
+    content = {
+        "schema": {"$ref": f"#/components/schemas/{_SCHEMAS[dialect]}"},
+        "examples": {
+            error.code: {"summary": error.title, "value": orjson.loads(dialect.write(error))}
+            for error in errors
+        },
+    }
+    return {
+        "description": describe(map(type, errors)),
+        "content": {dialect.content_type[1].decode(): content},
+    }

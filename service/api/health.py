@@ -10,6 +10,10 @@ from service.errors import Draining, InvalidField, StoreUnavailable
 
 CheckSessions = Annotated[bool, Query(description="false: do not check the session store")]
 
+BAD_SESSIONS = InvalidField(
+    "query parameter sessions: Input should be a valid boolean, unable to interpret input"
+)
+
 
 class Readiness(Protocol):
     """Whether a prediction would be answered now."""
@@ -27,7 +31,7 @@ def build(readiness: Readiness) -> APIRouter:
         """200 as long as the process answers at all."""
         return HealthReply(status="ok")
 
-    @router.get("/health/ready", responses=errors(InvalidField, Draining, StoreUnavailable, is_health=True))
+    @router.get("/health/ready", responses=errors(BAD_SESSIONS, Draining, StoreUnavailable, is_health=True))
     async def ready(sessions: CheckSessions = True) -> HealthReply:
         """200 only when `/predict` would answer."""
         await readiness.check(sessions=sessions)

@@ -98,5 +98,8 @@ def _finish_operation(path: str, operation: dict[str, Any]) -> None:
         del responses["422"]
     if not _OPEN.match(path):
         operation["security"] = [{}, *({name: []} for name in _KEYS)]
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            parameter["example"] = samples.PATH_PARAMETERS[parameter["name"]]
     if path in samples.BY_PATH:
         responses["200"]["content"]["application/json"]["example"] = samples.BY_PATH[path]

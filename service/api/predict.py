@@ -13,7 +13,21 @@ from service.api.predict_schemas import (
     PredictBody,
     PredictReply,
 )
-from service.errors import GenerationNotSupported, IdempotencyInProgress, IdempotencyMismatch
+from service.errors import (
+    EmptySequence,
+    GenerationNotSupported,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InvalidField,
+    NonFinite,
+    SequenceTooLong,
+    SessionGone,
+    SessionNotSupported,
+    TooManySequences,
+    UnknownModel,
+    UnknownVersion,
+    WrongShape,
+)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -24,6 +38,29 @@ IdempotencyKey = Annotated[
     ),
 ]
 KEYED = (IdempotencyInProgress, IdempotencyMismatch)
+GONE = SessionGone(
+    "the session expired at step 145; to start it again, send at: 0",
+    members={"reason": "expired", "step": 145},
+)
+OF_PREDICT = (
+    GONE,
+    UnknownModel("no model 'vowel'; there are vowels", pointer="/model"),
+    UnknownVersion("no version '7' of vowels; there are 1", pointer="/version"),
+    InvalidField("unknown field 'modell'", pointer="/modell"),
+    WrongShape("expected 12 numbers, got 11", pointer="/sequences/0/steps/7"),
+    NonFinite("1e+39 does not fit into float32", pointer="/sequences/0/steps/7/2"),
+    EmptySequence("a sequence needs at least one time step", pointer="/sequences/0/steps"),
+    SequenceTooLong("20001 time steps, the maximum is 20000", pointer="/sequences/0/steps"),
+    TooManySequences("2000 sequences, the maximum per request is 1024", pointer="/sequences"),
+    SessionNotSupported("vowels reads each sequence from both ends", pointer="/sequences/0/session"),
+)
+OF_GENERATE = (
+    GONE,
+    GenerationNotSupported("the model's task is classify, not language", pointer="/model"),
+    SequenceTooLong(
+        "10 steps of the prompt and 20000 to generate, the maximum is 20000", pointer="/max_steps"
+    ),
+)
 ANSWERED_BY_THE_GATE = "the gate answers this route"
 
 
@@ -34,7 +71,7 @@ def build() -> APIRouter:
     @router.post(
         "/predict",
         response_model=PredictReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, has_body=True),
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, *OF_PREDICT, has_body=True),
     )
     async def predict(
         body: Annotated[PredictBody, Body(openapi_examples=PREDICT_EXAMPLES)],  # noqa: ARG001
@@ -50,7 +87,7 @@ def build() -> APIRouter:
     @router.post(
         "/generate",
         response_model=GenerateReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, GenerationNotSupported, has_body=True),
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, *OF_GENERATE, has_body=True),
     )
     async def generate(
         body: Annotated[GenerateBody, Body(openapi_examples=GENERATE_EXAMPLES)],  # noqa: ARG001

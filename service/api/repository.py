@@ -11,8 +11,14 @@ from service.errors import Forbidden, InvalidField, InvalidJson, ModelLoading, R
 from service.http import V2
 from service.repository import Repository, Steering
 
-BODY: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+DONE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": {}}}}}
 CHANGES = (InvalidJson, InvalidField, Forbidden, UnknownModel, ModelLoading, ReadOnlyModels)
+
+
+def _body(example: dict[str, Any]) -> dict[str, Any]:
+    """The documentation of an optional body, which the routes read themselves."""
+    content = {"schema": {"type": "object"}, "example": example}
+    return {"requestBody": {"content": {"application/json": content}}}
 
 
 def build(repository: Repository, steering: Steering, is_admin: IsAdmin) -> APIRouter:
@@ -23,7 +29,7 @@ def build(repository: Repository, steering: Steering, is_admin: IsAdmin) -> APIR
     @router.post(
         "/index",
         responses=errors(InvalidJson, InvalidField, has_body=True, dialect=V2),
-        openapi_extra=BODY,
+        openapi_extra=_body({"ready": True}),
     )
     async def list_models(request: Request) -> list[dict[str, str]]:
         """Every version of every model. `{"ready": true}`: only the loaded ones."""
@@ -39,9 +45,9 @@ def build(repository: Repository, steering: Steering, is_admin: IsAdmin) -> APIR
 
     @router.post(
         "/models/{name}/load",
-        responses=errors(*CHANGES, has_body=True, dialect=V2),
+        responses=errors(*CHANGES, has_body=True, dialect=V2) | DONE,
         dependencies=admin,
-        openapi_extra=BODY,
+        openapi_extra=_body({}),
     )
     async def load_model(name: str, request: Request) -> dict[str, Any]:
         """Load the versions in a model's folder. The reply leaves once all workers serve them."""
@@ -56,9 +62,9 @@ def build(repository: Repository, steering: Steering, is_admin: IsAdmin) -> APIR
 
     @router.post(
         "/models/{name}/unload",
-        responses=errors(*CHANGES, has_body=True, dialect=V2),
+        responses=errors(*CHANGES, has_body=True, dialect=V2) | DONE,
         dependencies=admin,
-        openapi_extra=BODY,
+        openapi_extra=_body({}),
     )
     async def unload_model(name: str) -> dict[str, Any]:
         """Unload every version of a model, also after restarts. Its sessions stay stored."""

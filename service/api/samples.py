@@ -52,6 +52,9 @@ _OUTPUTS: list[dict[str, Any]] = [
     {"name": "y", "datatype": "FP32", "shape": [-1, -1, 9], "labels": [*"123456789"]},
     {"name": "logits", "datatype": "FP32", "shape": [-1, -1, 9]},
 ]
+_POLICY: dict[str, Any] = {"default": "production", "aliases": {"production": "1"}}
+_DURATION = {"count": 1200, "ns": 480_000_000}
+_STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 BY_SCHEMA: dict[str, dict[str, Any]] = {
     "PredictReply": {
@@ -64,7 +67,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
         ],
     },
     "GenerateReply": {
-        "model": "moby",
+        "model": "letters",
         "version": "1",
         "ids": [65, 61, 54, 1],
         "tokens": [*"the "],
@@ -89,6 +92,24 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
     "PatchSessionBody": {"ttl_s": 600},
     "SessionReply": _SESSION,
     "SessionsReply": {"sessions": [_SESSION], "next": "call-42"},
+    "Policy": _POLICY,
+    "PolicyReply": {
+        "policy": _POLICY,
+        "default": "1",
+        "aliases": {"production": "1"},
+        "in_effect": True,
+        "waiting": [],
+        "fault": None,
+    },
+    "PromoteBody": {"version": "1", "migrate": False},
+    "RollbackBody": {"migrate": False},
+    "PromotionReply": {
+        "model": "vowels",
+        "default": "2",
+        "previous": "1",
+        "in_effect": True,
+        "sessions": {"moved": 120, "kept": 3},
+    },
     "HealthReply": {"status": "ok"},
     "V2Error": {"error": "no model 'vowel'; there are vowels", "code": "unknown_model"},
     "ServerMetadata": {
@@ -112,11 +133,24 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
         "outputs": _OUTPUTS,
         "properties": {"task": "classify"},
     },
+    "StatisticsReply": {
+        "model_stats": [
+            {
+                "name": "vowels",
+                "version": "1",
+                "last_inference": 1_772_440_200_000,
+                "inference_count": 7680,
+                "execution_count": 1200,
+                "inference_stats": dict.fromkeys(_STAGES, _DURATION) | {"fail": {"count": 0, "ns": 0}},
+                "batch_stats": [{"batch_size": 8, "compute_infer": _DURATION}],
+            }
+        ]
+    },
     "ModelReady": {"name": "vowels", "ready": True},
     "InferReply": {
         "model_name": "vowels",
         "model_version": "1",
-        "parameters": {"sequence_id": "call-43", "step": 1},
+        "parameters": {"sequence_id": "call-42", "step": 1},
         "outputs": [
             {"name": "y", "datatype": "FP32", "shape": [1, 1, 9], "data": PROBABILITIES},
             {"name": "logits", "datatype": "FP32", "shape": [1, 1, 9], "data": LOGITS},
@@ -132,6 +166,8 @@ _CONFIG: dict[str, Any] = {
     "output": [{"name": name, "data_type": "TYPE_FP32", "dims": [-1, 9]} for name in ("y", "logits")],
     "sequence_batching": {},
 }
+# "Try it out" sends these: the model is the committed one, the session that of README.md.
+PATH_PARAMETERS = {"name": "vowels", "version": "1", "session": "call-42"}
 BY_PATH: dict[str, Any] = {
     "/v2/health/live": {"live": True},
     "/v2/health/ready": {"ready": True},

@@ -29,7 +29,7 @@ from service.errors import (
     SessionNotSupported,
     StoreUnavailable,
 )
-from service.names import check_session_name
+from service.names import SESSION_NAME_RULE, check_session_name, file_of_session
 from service.sequence import Array
 from service.sessions import MEDIA_TYPE, Record, Resources
 
@@ -47,6 +47,18 @@ Tenant = Annotated[str, Depends(_tenant)]
 Name = Annotated[str, Path(description="the session's name")]
 Replace = Annotated[bool, Query(description="true: replace a live session of that name")]
 BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+DOWNLOAD: dict[str, Any] = BINARY | {
+    "description": "A file that `import` reads",
+    "headers": {
+        "Content-Disposition": {
+            "description": "the file's name, made from the session's",
+            "schema": {"type": "string"},
+            "example": 'attachment; filename="call-42.cgs"',
+        }
+    },
+}
+BAD_LIMIT = InvalidField("query parameter limit: Input should be greater than or equal to 1")
+BAD_NAME = InvalidField(SESSION_NAME_RULE)  # of a route that has no body
 
 
 def build(resources: Resources, *, max_reply_bytes: int) -> APIRouter:
@@ -61,7 +73,7 @@ def build(resources: Resources, *, max_reply_bytes: int) -> APIRouter:
 
 
 def _add_list(router: APIRouter, resources: Resources) -> None:
-    @router.get("/sessions", responses=errors(InvalidField, StoreUnavailable))
+    @router.get("/sessions", responses=errors(BAD_LIMIT, StoreUnavailable))
     async def list_sessions(
         tenant: Tenant,
         after: Annotated[str, Query(max_length=300, description="`next` of the previous page")] = "",
@@ -80,11 +92,13 @@ def _add_files(router: APIRouter, resources: Resources) -> None:
     @router.get(
         "/sessions/{session:path}/export",
         response_class=Response,
-        responses=errors(InvalidField, *LIVE_SESSION, *MODEL, SessionMismatch) | {200: BINARY},
+        responses=errors(BAD_NAME, *LIVE_SESSION, *MODEL, SessionMismatch) | {200: DOWNLOAD},
     )
     async def export_session(tenant: Tenant, session: Name) -> Response:
         """The session as a file with a checksum; it includes the reply to the last request."""
-        return Response(await resources.export(tenant, check_session_name(session)), media_type=MEDIA_TYPE)
+        exported = await resources.export(tenant, check_session_name(session))
+        disposition = f'attachment; filename="{file_of_session(session)}"'
+        return Response(exported, media_type=MEDIA_TYPE, headers={"content-disposition": disposition})
 
     @router.put(
         "/sessions/{session:path}/import",
@@ -138,7 +152,7 @@ def _add_copies(router: APIRouter, resources: Resources) -> None:
 def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) -> None:
     @router.get(
         "/sessions/{session:path}",
-        responses=errors(InvalidField, ReplyTooLarge, *LIVE_SESSION, *MODEL, SessionMismatch),
+        responses=errors(BAD_NAME, ReplyTooLarge, *LIVE_SESSION, *MODEL, SessionMismatch),
     )
     async def show_session(
         tenant: Tenant,
@@ -186,7 +200,7 @@ def _add_changes(router: APIRouter, resources: Resources) -> None:
         record = await resources.set_ttl(tenant, check_session_name(session), body.ttl_s)
         return describe(session, record, resources.now_ms())
 
-    @router.delete("/sessions/{session:path}", status_code=204, responses=errors(InvalidField, *LIVE_SESSION))
+    @router.delete("/sessions/{session:path}", status_code=204, responses=errors(BAD_NAME, *LIVE_SESSION))
     async def delete_session(tenant: Tenant, session: Name) -> Response:
         """Delete a session. Its name can be used again."""
         await resources.delete(tenant, check_session_name(session))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends
 
 from service.api.errors import MODEL, SEQUENCES, STEPS, errors
-from service.api.health import CheckSessions, Readiness
+from service.api.health import BAD_SESSIONS, CheckSessions, Readiness
 from service.api.predict import ANSWERED_BY_THE_GATE
 from service.api.v2_paths import PATHS, Asked, refuse_version_in_query
 from service.api.v2_schemas import (
@@ -22,7 +22,14 @@ from service.api.v2_schemas import (
 from service.api.v2_stats import add_statistics
 from service.codec.tensor import DATATYPES
 from service.codec.tensors import takes_lengths
-from service.errors import Draining, InvalidField, SessionExists, StoreUnavailable
+from service.errors import (
+    Draining,
+    SessionExists,
+    SessionGone,
+    StoreUnavailable,
+    UnknownSession,
+    WrongShape,
+)
 from service.http import V2
 from service.manifest import Manifest
 from service.metrics import Scrape
@@ -39,6 +46,17 @@ EXTENSIONS = [
     "statistics",
 ]
 PLATFORM = "onnx_onnxv1"  # the protocol's name for an ONNX graph
+OF_SEQUENCES = (
+    UnknownSession("no sequence of that id; sequence_start: true starts one"),
+    SessionExists("the session is live, at step 145; restart: true replaces it", members={"step": 145}),
+    SessionGone(
+        "the session expired at step 145; to start it again, send sequence_start: true",
+        members={"reason": "expired", "step": 145},
+    ),
+    WrongShape(
+        "input 'x': the shape must be [-1, -1, 12], batch and time the same in every input; got [1, 11]"
+    ),
+)
 LENGTHS = "optional input INT32 [-1]: the number of steps of each row that are not padding"
 
 
@@ -68,7 +86,7 @@ def _add_server(router: APIRouter, readiness: Readiness) -> None:
 
     @router.get(
         "/health/ready",
-        responses=errors(InvalidField, Draining, StoreUnavailable, is_health=True, dialect=V2),
+        responses=errors(BAD_SESSIONS, Draining, StoreUnavailable, is_health=True, dialect=V2),
     )
     async def ready(sessions: CheckSessions = True) -> dict[str, bool]:
         """200 only when every model would answer, also in sessions."""
@@ -109,7 +127,7 @@ def _add_models(
     @router.post(
         f"{path}/infer",
         response_model=InferReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, SessionExists, has_body=True, dialect=V2),
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, *OF_SEQUENCES, has_body=True, dialect=V2),
     )
     async def infer(
         asked: OfPath,  # noqa: ARG001

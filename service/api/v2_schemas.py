@@ -102,7 +102,7 @@ INFER_EXAMPLES: dict[str, Example] = {
     "a sequence": {
         "summary": "The first step of a sequence whose state is kept",
         "value": {
-            "parameters": {"sequence_id": "call-43", "sequence_start": True},
+            "parameters": {"sequence_id": "call-42", "sequence_start": True},
             "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1, 12], "data": [0.25] * 12}],
         },
     },

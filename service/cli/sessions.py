@@ -11,7 +11,7 @@ import click
 
 from service.cli.options import CONTEXT, settings_options
 from service.errors import BodyTooLarge, StartupError
-from service.names import TENANT_NAME, TENANT_NAME_RULE, check_session_name
+from service.names import TENANT_NAME, TENANT_NAME_RULE, check_session_name, file_of_session
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def export_session(settings: Settings, tenant: str, name: str, output: Path | No
       cellgate sessions export call-42 -o call-42.cgs
     """
     blob = _with_store(settings, lambda resources: resources.export(tenant, check_session_name(name)))
-    path = output or Path(name.replace("/", "_") + ".cgs")
+    path = output or Path(file_of_session(name))
     try:
         path.write_bytes(blob)
     except OSError as error:

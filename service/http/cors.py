@@ -12,7 +12,8 @@ from service.http.messages import Headers, Request, Response
 ANY = "*"
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 EXPOSED = (
-    b"Allow, Idempotent-Replayed, Inference-Header-Content-Length, Retry-After, Server-Timing, X-Request-ID"
+    b"Allow, Content-Disposition, Idempotent-Replayed, Inference-Header-Content-Length, Retry-After, "
+    b"Server-Timing, X-Request-ID"
 )
 MAX_AGE_S = 600  # for which a browser remembers the answer
 

@@ -10,6 +10,7 @@ from service.names import (
     SESSION_NAME,
     TENANT_NAME,
     check_session_name,
+    file_of_session,
     is_session_name,
     v2_session_name,
 )
@@ -74,3 +75,17 @@ def test_tenant_names(name: str, is_valid: bool) -> None:
 def test_the_largest_step_is_exact_as_a_double() -> None:
     assert int(float(MAX_STEP)) == MAX_STEP
     assert float(MAX_STEP + 1) == float(MAX_STEP + 2), "the first integer that JSON may change"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("call-42", "call-42.cgs"),
+        ("v2/vowels/s/a b", "v2_vowels_s_a_b.cgs"),
+        ("...", "_...cgs"),
+        (f"v2/{'m' * 128}/s/{'x' * 128}", f"v2_{'m' * 128}_s_{'x' * 117}.cgs"),
+        ('a";x=\\%22', "a__x___22.cgs"),
+    ],
+)
+def test_the_file_of_a_session_is_safe_in_a_header_and_in_a_folder(name: str, file: str) -> None:
+    assert is_session_name(name) and file_of_session(name) == file

@@ -34,6 +34,15 @@ def test_a_class_is_listed_once() -> None:
     assert responses[503]["description"].count("store_unavailable") == 1
 
 
+def test_an_error_in_the_place_of_its_class_is_the_sample_of_the_route() -> None:
+    own = InvalidField("unknown field 'modell'", pointer="/modell")
+    for kinds in ((InvalidField, own), (own, InvalidField)):
+        (response,) = errors(*kinds, is_health=True).values()
+        assert response["description"] == describe([InvalidField])
+        examples = response["content"]["application/problem+json"]["examples"]
+        assert examples == {"invalid_field": {"summary": "Invalid field", "value": own.problem()}}
+
+
 def test_v2_reports_422_as_400_in_its_own_form() -> None:
     responses = errors(InvalidField, dialect=V2, is_health=True)
     assert list(responses) == [400] and list(responses[400]["content"]) == ["application/json"]

@@ -1,17 +1,23 @@
 """The samples on /docs are real: each fits its schema, and has the fields of a real reply."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from service.api import predict_schemas, samples, schemas, v2_schemas
+from service.api import predict_schemas, samples, schemas, steering, v2_schemas
 from service.api.v2 import EXTENSIONS
+from service.repository import policy
 from tests.service.api.parts import Api
+
+ROOT = Path(__file__).parents[3]
 
 
 def schema_of(name: str) -> type[BaseModel]:
-    for module in (predict_schemas, schemas, v2_schemas):
+    for module in (predict_schemas, schemas, steering, policy, v2_schemas):
         if hasattr(module, name):
             schema: type[BaseModel] = getattr(module, name)
             return schema
@@ -43,6 +49,19 @@ def test_the_sample_of_a_path_has_the_form_of_its_reply(api: Api, path: str) -> 
 )
 def test_the_sample_of_a_schema_has_no_field_that_a_reply_lacks(api: Api, path: str, schema: str) -> None:
     assert keys_of(samples.BY_SCHEMA[schema]) <= keys_of(api.request("GET", path).json())
+
+
+def test_every_sample_of_the_committed_model_names_the_session_of_the_readme() -> None:
+    """A session belongs to one model, so those of other models have other names."""
+    bodies = [
+        *samples.BY_SCHEMA.values(),
+        *(example["value"] for example in predict_schemas.PREDICT_EXAMPLES.values()),
+        *(example["value"] for example in v2_schemas.INFER_EXAMPLES.values()),
+    ]
+    text = json.dumps([body for body in bodies if body and "letters" not in body.values()])
+    named = re.findall(r'"(?:session|sequence_id|to|next)": "([^"]+)"', text)
+    assert set(named) == {"call-42", "call-42-what-if"} and len(named) > 6
+    assert '"session": "call-42"' in (ROOT / "README.md").read_text()
 
 
 def form_of(value: Any) -> Any:

@@ -46,6 +46,7 @@ def test_an_exported_session_is_imported_forked_migrated_and_deleted(api: Api) -
     create(api, step=3)
     exported = api.request("GET", "/sessions/call/export")
     assert exported.headers["content-type"] == "application/octet-stream"
+    assert exported.headers["content-disposition"] == 'attachment; filename="call.cgs"'
     imported = api.request("PUT", "/sessions/copy/import", content=exported.content)
     assert (imported.status_code, imported.json()["step"]) == (201, 3)
     with pytest.raises(BadExport):
