@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -105,17 +104,18 @@ def test_a_server_of_one_process_survives_the_shell_that_started_it(tmp_path: Pa
     server = Server(tmp_path, {})
     command = (
         f"{sys.executable} -m service serve --port {server.port} --workers 1 "
-        f"--models-dir {models_dir} --sessions-dir {tmp_path}/sessions >{server.log} 2>&1 & echo $!"
+        f"--models-dir {models_dir} --sessions-dir {tmp_path}/sessions >{server.log} 2>&1 & echo $$ $!"
     )
     shell = subprocess.run(
         ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=30
     )
-    process = int(shell.stdout)
+    parent, process = map(int, shell.stdout.split())
     try:
         server.wait_for_log("ready: ")
         body = {"sequences": [{"steps": [ROW], "session": "s", "at": 0}]}
         first(httpx.post(f"{server.url}/predict", json=body))
-        time.sleep(2)  # a worker among several checks every second whether its parent still runs
+        status = Path(f"/proc/{process}/status").read_text()
+        assert f"\nPPid:\t{parent}\n" not in status, "it has ended"
         first(httpx.post(f"{server.url}/predict", json=body))
     finally:
         subprocess.run(["kill", "-9", str(process)], check=False)

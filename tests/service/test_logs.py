@@ -139,12 +139,14 @@ def test_lines_are_written_together_after_a_while() -> None:
         log = AccessLog(writer, as_text=True, flush_after_s=0.02)
         for status in (200, 404):
             log.write({"status": status})
-        await asyncio.sleep(0)
         assert writer.flushed == []
-        await asyncio.sleep(0.1)
-        assert len(writer.flushed) == 1
-        log.write({"status": 500})
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            while not writer.flushed:
+                await asyncio.sleep(0.01)
+            log.write({"status": 500})
+            assert len(writer.flushed) == 1
+            while len(writer.flushed) == 1:
+                await asyncio.sleep(0.01)
 
     asyncio.run(write())
     assert [re.findall(r"status=\d+", text) for text in writer.flushed] == [

@@ -8,7 +8,7 @@ import pytest
 from service.http import peer
 from service.http.peer import PROBE, Peer
 from service.predict import Reply
-from tests.service.http.listening import listening, run, until
+from tests.service.http.listening import listening, read_all, run, until
 from tests.service.http.wire import App, Wire, echoed, post
 
 SLOW = post(b"slow", 2)
@@ -59,17 +59,22 @@ def test_it_also_gets_a_response_that_takes_long(path: bytes, version: bytes) ->
     async def body() -> None:
         slow = Slow()
         async with listening(App(slow)) as server:
-            exchange = asyncio.ensure_future(
-                server.exchange(post(b"slow", 2, path=path).replace(b"HTTP/1.1", version))
-            )
-            await slow.has_begun.wait()
-            await asyncio.sleep(5 * peer.PROBE_S)  # so that it is probed
-            slow.release.set()
-            received = await exchange
-        if version == b"HTTP/1.1":
-            assert received == PROBE + echoed(b"slow", 2)
-        else:
-            assert received == echoed(b"slow", 2, head=b"connection: close\r\n"), "it knows no 1xx"
+            loop = asyncio.get_running_loop()
+            with await server.connect() as client:
+                await loop.sock_sendall(client, post(b"slow", 2, path=path).replace(b"HTTP/1.1", version))
+                client.shutdown(socket.SHUT_WR)
+                await slow.has_begun.wait()
+                probe = b""
+                if version == b"HTTP/1.1":
+                    while len(probe) < len(PROBE):
+                        probe += await loop.sock_recv(client, len(PROBE) - len(probe))
+                    assert probe == PROBE
+                else:
+                    await asyncio.sleep(5 * peer.PROBE_S)  # it knows no 1xx, so that it is not probed
+                slow.release.set()
+                received = await read_all(client)
+        head = b"" if version == b"HTTP/1.1" else b"connection: close\r\n"
+        assert received == echoed(b"slow", 2, head=head)
 
     run(body)
 

@@ -132,12 +132,13 @@ def test_a_cluster_spreads_the_shards_and_reports_those_that_are_down(tmp_path: 
             with pytest.raises(StoreUnavailable):
                 await store.check()
             nodes[2].start()
-            for _ in range(50):
-                try:
-                    await store.check()
-                    break
-                except StoreUnavailable:
-                    await asyncio.sleep(0.1)
+            async with asyncio.timeout(120):
+                while True:
+                    try:
+                        await store.check()
+                        break
+                    except StoreUnavailable:
+                        await asyncio.sleep(0.1)
             assert (await counters(store)).tombstones == 60
 
     with redis_cluster(tmp_path) as nodes:
