@@ -42,7 +42,7 @@ class RedisServer:
             self._process = subprocess.Popen(
                 [EXECUTABLE, *where, *OPTIONS, *self.options], stdout=log, stderr=log
             )
-        for _ in range(400):
+        for _ in range(2400):  # a minute
             with contextlib.suppress(OSError):
                 reply = self.call("PING")
                 if reply.startswith(("+PONG", "-NOAUTH")):
@@ -53,7 +53,7 @@ class RedisServer:
 
     def call(self, *command: str) -> str:
         """Send one command on its own connection; the raw reply."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
             parts = [f"${len(part.encode())}\r\n{part}\r\n" for part in command]
             connection.sendall(f"*{len(parts)}\r\n{''.join(parts)}".encode())
             return connection.recv(1 << 20).decode()
@@ -100,7 +100,7 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[list[RedisServer
 
 
 def _wait_until_formed(node: RedisServer, num_nodes: int) -> None:
-    for _ in range(400):
+    for _ in range(1200):  # a minute
         reply = node.call("CLUSTER", "INFO")
         if "cluster_state:ok" in reply and f"cluster_size:{num_nodes}" in reply:
             return

@@ -21,7 +21,7 @@ INFER = {
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("guarded")
-    limits = {"acme": "max_sessions = 2", "beta": "", "slow": "requests_per_s = 3"}
+    limits = {"acme": "max_sessions = 2", "beta": "", "slow": "requests_per_s = 0.1"}
     tables = [
         f'[{name}]\nkeys = ["sha256:{hashlib.sha256(key.encode()).hexdigest()}"]\n{limits[name]}\n'
         for name, key in KEYS.items()

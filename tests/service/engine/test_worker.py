@@ -149,7 +149,7 @@ class Gated(SumEngine):
     def run(self, batch: Batch) -> list[Result]:
         value = value_of(batch)
         self.inside.add(value)
-        assert self.gates[value].wait(10)
+        assert self.gates[value].wait(60)
         return super().run(batch)
 
 
@@ -189,11 +189,11 @@ def with_worker(
             calls=calls,
         )
         try:
-            return await asyncio.wait_for(body(worker, engine), 10)
+            return await asyncio.wait_for(body(worker, engine), 60)
         finally:
             if engine.gate:
                 engine.gate.set()
-            await asyncio.wait_for(worker.stop(), 10)
+            await asyncio.wait_for(worker.stop(), 60)
 
     result = asyncio.run(main())
     assert len(unhandled) == num_unhandled, unhandled
@@ -233,7 +233,7 @@ def test_a_client_that_disconnects_does_not_harm_its_batch() -> None:
     async def body(worker: Worker, engine: SumEngine) -> list[Any]:
         engine.gate = threading.Event()
         tasks = [asyncio.create_task(run(worker, ones(20, value))) for value in (1, 2, 3)]
-        await asyncio.to_thread(engine.entered.wait, 10)
+        await asyncio.to_thread(engine.entered.wait, 60)
         tasks[1].cancel()
         await asyncio.sleep(0)
         engine.gate.set()
@@ -397,7 +397,7 @@ def test_an_engine_that_panics_leaves_no_request_waiting(mode: Mode) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.001)
 

@@ -70,7 +70,7 @@ def ask(
     async def serve() -> None:
         gate = make_gate(answer, access_log=lines.append, is_draining=draining)
         scope = {"type": "http", "method": method, "path": path, "headers": [JSON, *headers]}
-        await asyncio.wait_for(AsgiAdapter(gate)(scope, client.receive, client.send), 10)
+        await asyncio.wait_for(AsgiAdapter(gate)(scope, client.receive, client.send), 60)
         assert gate.num_running == 0
 
     asyncio.run(serve())
