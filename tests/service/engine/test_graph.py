@@ -30,7 +30,7 @@ def test_a_file_that_is_not_a_graph_is_refused_with_its_path(tmp_path: Path, vow
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this machine has CUDA"
 )
 def test_cuda_required_and_missing_is_refused_with_the_package_to_install() -> None:
-    with pytest.raises(StartupError, match=r"CPUExecutionProvider.*cellgate\[gpu\]"):
+    with pytest.raises(StartupError, match=r"CPUExecutionProvider.*install onnxruntime-gpu"):
         choose_provider("cuda")
     assert choose_provider("auto") == choose_provider("cpu") == "CPUExecutionProvider"
 
