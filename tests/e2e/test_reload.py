@@ -76,6 +76,8 @@ def test_a_new_version_is_loaded_and_the_old_one_retires_with_its_sessions(
     server: Server, root: Path, utterance: Steps
 ) -> None:
     one_shot = first(send(server, "POST", "/predict", sequences=[utterance]))["output"]
+    for name in ("call", "done"):  # a busy machine would let them expire
+        assert send(server, "PUT", f"/sessions/{name}", ttl_s=3600).status_code == 201
     first_request = {"sequences": [{"steps": utterance[:5], "session": "call", "at": 0}]}
     first_reply = send(server, "POST", "/predict", **first_request)
     ending_request = {"sequences": [{"steps": utterance[:2], "session": "done", "at": 0, "end": True}]}
@@ -93,7 +95,7 @@ def test_a_new_version_is_loaded_and_the_old_one_retires_with_its_sessions(
     )
     shutil.rmtree(root / "vowels" / "1")
     until(all_workers_have(server, [("1", True), ("2", False)]))
-    last = {"sequences": [{"steps": utterance[5:], "session": "call", "at": 5}]}
+    last = {"sequences": [{"steps": utterance[5:], "session": "call", "at": 5, "end": True}]}
     reply = send(server, "POST", "/predict", **last)
     assert (first(reply)["output"], reply.json()["version"]) == (one_shot, "1")
     until(all_workers_have(server, [("2", False)]))
@@ -106,8 +108,8 @@ def test_sessions_of_a_deleted_version_survive_restarts(root: Path, tmp_path: Pa
     settings = {"models_dir": str(root), "models_poll_s": "0.05", "session_ttl_s": "2"}
     with running(tmp_path, workers="2", **settings) as server:
         one_shot = first(send(server, "POST", "/predict", sequences=[utterance]))["output"]
+        assert send(server, "PUT", "/sessions/call", ttl_s=3600).status_code == 201
         step(server, utterance[:3], at=0)
-        assert send(server, "PATCH", "/sessions/call", ttl_s=3600).status_code == 200
         shutil.copytree(root / "vowels" / "1", root / "vowels" / ".new")
         (root / "vowels" / ".new").rename(root / "vowels" / "2")
         shutil.rmtree(root / "vowels" / "1")
@@ -252,6 +254,8 @@ def test_a_session_does_not_continue_on_other_weights(server: Server, root: Path
         session = {"steps": [[1.0]], "session": "sum"}
         return send(server, "POST", "/predict", model="scaled", sequences=[session]).json()
 
+    created = send(server, "PUT", "/sessions/sum", model="scaled", ttl_s=3600)
+    assert created.status_code == 201
     expected = 1.0
     assert add_one()["predictions"][0]["output"] == [[expected]]
     exported = send(server, "GET", "/sessions/sum").json()
