@@ -207,6 +207,8 @@ def test_a_running_server_survives_a_directory_without_a_valid_model(
     graph = root / "vowels" / "1" / "model.onnx"
     valid = graph.read_bytes()
     graph.write_bytes(b"no graph")
+    (copies,) = server.folder.rglob("retained-models")
+    shutil.rmtree(copies)  # with its copy, the version would be served
     died = server.workers()[0]
     os.kill(died, signal.SIGKILL)
     server.wait_for_log("could not start; again in 2 s")

@@ -211,7 +211,7 @@ def test_the_next_version_is_the_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished.folder, tmp_path / "run", ignore=shutil.ignore_patterns("export.json"))
-    (tmp_path / "models" / "vowels" / "9").mkdir(parents=True)
+    (tmp_path / "my-models" / "vowels" / "9").mkdir(parents=True)
     result = call("run", "--quantize", "fp16", "--max-drop", "1", "--report", tmp_path / "report")
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "models" / "vowels" / "10" / "model.onnx").exists()
+    assert (tmp_path / "my-models" / "vowels" / "10" / "model.onnx").exists()
