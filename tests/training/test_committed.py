@@ -55,5 +55,5 @@ def test_its_example_is_that_of_the_readme_and_long_enough_to_cut(
 ) -> None:
     assert manifest.example is not None
     utterance = json.loads((repository / "docs" / "examples" / "utterance.json").read_text())
-    assert utterance == {"sequences": [manifest.example.steps]}
+    assert utterance == {"model": "vowels", "sequences": [manifest.example.steps]}
     assert 15 <= len(manifest.example.steps) <= 25
