@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from service import api
-from service.background import repeat
+from service.background import repeat, start
 from service.codec.stored import regenerate
 from service.http import (
     ApplicationHandler,
@@ -115,8 +115,9 @@ async def running(
         aside = Aside()
         stack.callback(aside.stop)
         shadows = Shadows(repository, sessions, metrics)
-        stack.callback(asyncio.get_running_loop().create_task(shadows.run()).cancel)
-        turns = _watch_turns(stack)
+        start(stack, shadows.run())
+        turns = Turns()
+        start(stack, turns.watch())
         sampler = Sampler(
             metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
         )
@@ -174,12 +175,6 @@ async def _open_sessions(
     )
     repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
     return sessions
-
-
-def _watch_turns(stack: contextlib.AsyncExitStack) -> Turns:
-    turns = Turns()
-    stack.callback(asyncio.get_running_loop().create_task(turns.watch()).cancel)
-    return turns
 
 
 def _idempotency(

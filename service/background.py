@@ -3,19 +3,25 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from service.errors import CellgateError
 
 logger = logging.getLogger(__name__)
 
 
+def start(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work in the background, until it or the server ends."""
+    task = asyncio.get_running_loop().create_task(work)
+    stack.callback(task.cancel)
+
+
 def repeat(
     stack: contextlib.AsyncExitStack, every_s: float, work: Callable[[], Awaitable[object]], failure: str
 ) -> None:
     """Do some work in the background, every `every_s` seconds, until the stop."""
-    task = asyncio.get_running_loop().create_task(_repeated(every_s, work, failure))
-    stack.callback(task.cancel)
+    start(stack, _repeated(every_s, work, failure))
 
 
 async def _repeated(every_s: float, work: Callable[[], Awaitable[object]], failure: str) -> None:

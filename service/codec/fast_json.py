@@ -39,42 +39,32 @@ def loads(body: bytes, *, max_sequences: float = inf, small_body: int = SMALL_BO
     """
     if len(body) < small_body:
         return orjson.loads(body)
-
-    def read(document: dict[str, Any]) -> None:
-        sequences = document.get("sequences")
-        if not isinstance(sequences, simdjson.Array) or len(sequences) > max_sequences:
-            raise _Refused
-        document["sequences"] = [_sequence(entry) for entry in sequences]
-        for name, value in document.items():
-            if name != "sequences":
-                document[name] = _plain(value)
-
-    return _loads(body, read)
+    return _loads(body, "sequences", max_sequences, _sequence, _plain)
 
 
 def loads_tensors(body: bytes, *, small_body: int = SMALL_BODY) -> Any:
     """The same, of a document whose `inputs` are objects: each rectangle of numbers in `data` is an array."""
     if len(body) < small_body:
         return orjson.loads(body)
-
-    def read(document: dict[str, Any]) -> None:
-        inputs = document.get("inputs")
-        if not isinstance(inputs, simdjson.Array) or len(inputs) > MAX_MEMBERS:
-            raise _Refused
-        document["inputs"] = [_tensor(entry) for entry in inputs]
-        for name, value in document.items():
-            if name != "inputs":
-                document[name] = _small(value)
-
-    return _loads(body, read)
+    return _loads(body, "inputs", MAX_MEMBERS, _tensor, _small)
 
 
-def _loads(body: bytes, read: Callable[[dict[str, Any]], None]) -> Any:
-    """The document, whose members `read` makes Python's or numpy's."""
+def _loads(
+    body: bytes,
+    listed: str,
+    max_entries: float,
+    read_entry: Callable[[Any], Any],
+    read_other: Callable[[Any], Any],
+) -> Any:
+    """The document. `listed` is its member that is a list of at most `max_entries`; the others are small."""
     bounds.check_values(body)
     try:
         document = _members(simdjson.Parser().parse(body))
-        read(document)
+        entries = document.get(listed)
+        if not isinstance(entries, simdjson.Array) or len(entries) > max_entries:
+            raise _Refused
+        for name, value in document.items():
+            document[name] = [read_entry(entry) for entry in entries] if name == listed else read_other(value)
         # simdjson reads deeper lists as if they were flat; the number of brackets shows an additional list.
         if body.count(b"[") != _num_brackets(document):
             raise _Refused

@@ -110,28 +110,21 @@ class Predictor:
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
         deadline = self._clock() + min(timeout_s, self._timeout_s)
         origin = Origin(request.tenant, deadline, request.num_sequences, trace.current.get())
-        return Run(request, self.repository, self._sessions, origin, self.aside, self._shadows)
+        in_session = SessionRun(request, self.repository, self._sessions, origin, self.aside, self._shadows)
+        return Run(request, origin, in_session, self.aside)
 
 
 class Run:
     """One request while it is answered."""
 
-    def __init__(
-        self,
-        request: Request,
-        repository: Repository,
-        sessions: Sessions,
-        origin: Origin,
-        aside: Aside,
-        shadows: Shadows | None,
-    ) -> None:
+    def __init__(self, request: Request, origin: Origin, in_session: SessionRun, aside: Aside) -> None:
         self.origin = origin  # its deadline is on the event loop's clock
         self.steps = 0  # computed so far, for the access log
         self.step: int | None = None  # of the session after it, of a request with one sequence
         self.version = request.model.version  # that answered; a session may be on an older one
         self._request = request
         self._aside = aside
-        self._in_session = SessionRun(request, repository, sessions, origin, aside, shadows)
+        self._in_session = in_session
 
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence. A sequence that fails does not fail the others: its entry is the error."""

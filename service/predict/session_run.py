@@ -125,7 +125,7 @@ class SessionRun:
             model.keep(key, written.revision, sequence.state)
         if self._repository.has_shadows and self._shadows is not None:
             self._shadows.offer(Committed(model, request, index, item, sequence, opened, written))
-        return Answer(reply, model.version, steps, opened.step + steps)
+        return Answer(reply, model.version, steps, step)
 
     def _model_of(self, record: Record | None, item: Item, session: str) -> Model:
         """A session stays with its version; `open` refuses a request that names another."""

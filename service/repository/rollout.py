@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from service import shared_memory
 from service.repository.agreement import Agreement, Report, Reports
 from service.repository.choice import Agreed
 from service.repository.policy import Policies, Policy
@@ -160,7 +161,7 @@ def _is_alive(pid: int) -> bool:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Whether the lock was free. It is never waited for: its holder may be stopped."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fd = shared_memory.open_file(path)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from service import memory
 from service.engine.content import GraphContent
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, MANIFEST_FILE
@@ -20,7 +21,6 @@ from service.repository.graph_file import GraphFile
 
 CHUNK = 1 << 20
 MISSING = ((errno.ENOENT,), (errno.ENOTDIR,))
-MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
 # Of one file: device, inode, size, time of modification, time of any change; or why there is none (errno).
 FileSignature = tuple[int, ...]
@@ -44,7 +44,7 @@ class Snapshot:
         """Read a folder. Raises StartupError if a file is missing, too large, or is no graph."""
         described = GraphFile.read(folder / GRAPH_FILE)
         files = described.external_files
-        if (total := _total(folder, files)) > memory_bytes():
+        if (total := _total(folder, files)) > memory.usable():
             raise StartupError(f"{folder}: its files have {total} bytes, more than this machine's memory")
         content = {name: _read(folder / name) for name in (MANIFEST_FILE, GRAPH_FILE, *files)}
         digests = {name: hashed for name, (_, hashed) in content.items()}
@@ -91,16 +91,6 @@ def signature(folder: Path) -> Signature | None:
 def num_bytes(folder: Path) -> int:
     """The size of a version's graph and of the files that it names. Raises StartupError."""
     return _total(folder, _external_files(folder))
-
-
-def memory_bytes() -> int:
-    """The memory of this machine, or the limit of its container."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = MEMORY_LIMIT.read_text().strip()
-    except OSError:
-        return total
-    return min(total, int(limit)) if limit.isdecimal() else total
 
 
 def _external_files(folder: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from service import parent
+from service import memory, parent
 from service.engine import CPU, Batching, choose_provider
 from service.engine.graph import load_session
 from service.errors import StartupError
@@ -21,7 +21,7 @@ from service.manifest import GRAPH_FILE
 from service.repository.limits import limit_memory, prefer_to_end
 from service.repository.load import Hardware, Loader
 from service.repository.opening import prepare_snapshot
-from service.repository.snapshot import Snapshot, memory_bytes, num_bytes
+from service.repository.snapshot import Snapshot, num_bytes
 from service.repository.trial import Request, Verdict
 
 NICENESS = 5  # the server's own processes come first
@@ -93,7 +93,7 @@ def _limit(request: Request) -> None:
     signal.alarm(math.ceil(request.seconds) + 1)  # should the parent not do it
     os.nice(NICENESS)
     prefer_to_end()
-    most = min(request.max_bytes + 4 * num_bytes(Path(request.folder)), memory_bytes())
+    most = min(request.max_bytes + 4 * num_bytes(Path(request.folder)), memory.usable())
     limit_memory(most if choose_provider(request.provider) == CPU else None)
 
 

@@ -16,6 +16,7 @@ from typing import cast, get_args
 
 import onnxruntime as ort
 
+from service import shared_memory
 from service.engine.graph import Optimization
 
 CPU_FIELDS = ("model name", "flags", "Features", "CPU part")  # of /proc/cpuinfo
@@ -65,7 +66,7 @@ class Tried:
         with contextlib.ExitStack() as stack:
             if self._shared is not None:
                 with contextlib.suppress(OSError):  # then every worker tries it
-                    fd = os.open(self._shared / f"{key}{LOCK_SUFFIX}", os.O_RDWR | os.O_CREAT, 0o600)
+                    fd = shared_memory.open_file(self._shared / f"{key}{LOCK_SUFFIX}")
                     stack.callback(os.close, fd)
                     fcntl.flock(fd, fcntl.LOCK_EX)
             yield
