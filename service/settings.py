@@ -36,8 +36,8 @@ GROUPS = {  # heading of `serve --help`: the first setting of the group
 }
 MAX_AUTO_WORKERS = 16  # each worker loads every model; set `workers` explicitly for more
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*A-Z]+")  # scheme://host[:port], as browsers send it
-# Variables with the prefix that are not settings: the settings file, and training's data cache.
-NOT_SETTINGS = {"CELLGATE_CONFIG", "CELLGATE_DATA_DIR"}
+# Variables with the prefix that are not settings: the settings file, training's data cache, and the client's.
+NOT_SETTINGS = {"CELLGATE_CONFIG", "CELLGATE_DATA_DIR", "CELLGATE_URL", "CELLGATE_API_KEY"}
 
 
 class Settings(BaseModel):

@@ -1,8 +1,9 @@
-"""Print the requirements of the image: dependencies in pyproject.toml, and those of the chosen extras.
+"""Print the requirements of the image: those of the extra `serve` in pyproject.toml, and of chosen extras.
 
     python requirements.py pyproject.toml "redis gpu"
 
-Cellgate itself is not among them, so a change of its code does not reinstall its dependencies.
+Cellgate itself is not among them, so a change of its code does not reinstall its dependencies. Nor are the
+dependencies of the Python client, which the server does not import.
 `gpu` replaces `onnxruntime`: both wheels unpack into the same folder, and the last one installed would win.
 """
 
@@ -24,10 +25,21 @@ def requirements(pyproject: Path, extras: list[str]) -> list[str]:
     unknown = [extra for extra in extras if extra not in optional]
     if unknown:
         raise SystemExit(f"no such extra: {', '.join(unknown)}; extras: {', '.join(sorted(optional))}")
-    all_lines = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
+    all_lines = _expand(optional, ["serve", *extras])
     names = {name(requirement) for requirement in all_lines}
     replaced = {"onnxruntime"} if "onnxruntime-gpu" in names else set()
     return [requirement for requirement in all_lines if name(requirement) not in replaced]
+
+
+def _expand(optional: dict[str, list[str]], extras: list[str]) -> list[str]:
+    """The requirements of the extras and of the extras that they include, each once."""
+    lines: dict[str, None] = {}
+    for extra in extras:
+        for line in optional[extra]:
+            included = re.fullmatch(r"cellgate\[([\w,]+)\]", line)
+            inner = _expand(optional, included[1].split(",")) if included else [line]
+            lines |= dict.fromkeys(inner)
+    return list(lines)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ def test_an_extra_adds_its_dependencies() -> None:
     assert names("redis") == names() | {"redis"}
 
 
+def test_the_image_has_nothing_of_the_client() -> None:
+    assert not names("redis", "otel") & {"httpx", "websockets", "cellgate"}
+
+
 def test_gpu_replaces_the_cpu_runtime_because_both_unpack_into_one_folder() -> None:
     assert "onnxruntime-gpu" in names("gpu")
     assert "onnxruntime" not in names("gpu", "redis")
