@@ -21,15 +21,12 @@ Command = Callable[..., Any]
 
 
 class GroupedCommand(click.Command):
-    """A command whose help shows the settings in the groups of `settings.GROUPS`."""
+    """A command whose help shows the settings in their groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group, and the other options first."""
         records: dict[str, list[tuple[str, str]]] = {"Options": []}
-        group_of, heading = {}, "Options"
-        headings = {first: heading for heading, first in GROUPS.items()}
-        for name in Settings.model_fields:
-            group_of[name] = heading = headings.get(name, heading)
+        group_of = {name: heading for heading, group in GROUPS.items() for name in group.model_fields}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
             if record is not None:

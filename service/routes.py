@@ -1,0 +1,81 @@
+"""The use cases behind the inference routes, and the documented application behind all others."""
+
+import asyncio
+from dataclasses import dataclass
+
+from service import api
+from service.codec.stored import regenerate
+from service.http import ApplicationHandler, Readiness, Router, Tenants
+from service.metrics import Scrape
+from service.predict import Aside, Generator, Idempotency, OpenInference, Predictor, Shadows
+from service.repository import Repository, Steering
+from service.sampler import Sampler
+from service.sessions import Resources, Sessions
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backends:
+    """The started parts that requests are answered from."""
+
+    repository: Repository
+    steering: Steering
+    sessions: Sessions
+    tenants: Tenants
+    readiness: Readiness
+    sampler: Sampler
+    aside: Aside
+    shadows: Shadows
+    idempotency: Idempotency
+
+
+def create_router(settings: Settings, backends: Backends) -> Router:
+    """The routes of a server. To be called on its event loop, whose clock deadlines are compared with."""
+    predictor = _predictor(settings, backends)
+    return Router(
+        predictor,
+        Generator(predictor),
+        OpenInference(predictor, always_restarts=settings.v2_restart == "always"),
+        _documented(settings, backends),
+        metrics_need_key=settings.metrics_access == "key",
+        root_path=settings.root_path,
+        idempotency=backends.idempotency,
+    )
+
+
+def _predictor(settings: Settings, backends: Backends) -> Predictor:
+    return Predictor(
+        backends.repository,
+        backends.sessions,
+        max_sequences=settings.max_sequences,
+        max_steps=settings.max_steps,
+        timeout_s=settings.request_timeout_s,
+        clock=asyncio.get_running_loop().time,
+        max_reply_bytes=settings.max_reply_bytes,
+        aside=backends.aside,
+        shadows=backends.shadows,
+    )
+
+
+def _documented(settings: Settings, backends: Backends) -> ApplicationHandler:
+    repository, tenants, sampler = backends.repository, backends.tenants, backends.sampler
+    resources = Resources(
+        backends.sessions,
+        repository.get,
+        max_ttl_s=settings.session_max_ttl_s,
+        take_reply=regenerate,
+        canary_for=repository.canary_for,
+    )
+    application = api.build(
+        repository=repository,
+        resources=resources,
+        readiness=backends.readiness,
+        steering=backends.steering,
+        is_admin=tenants.is_admin if tenants.by_name else lambda _: settings.admin_access == "open",
+        max_sequences=settings.max_sequences,
+        max_reply_bytes=settings.max_reply_bytes,
+        scrape=Scrape(sampler.metrics, sampler.sample),
+    )
+    return ApplicationHandler(
+        application, root_path=settings.root_path, reads_prefix=settings.forwarded_prefix
+    )
