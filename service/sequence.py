@@ -40,7 +40,6 @@ class Sequence:
     inputs: tuple[Array, ...]  # one per input with time steps (`Manifest.step_inputs`), each [time, *dims]
     state: State  # after the steps done so far, with the values of the inputs that have no time axis
     keep_all: bool = False  # keep the output of every step, not only of the last
-    deadline: float = inf  # seconds, by the clock of `Scheduler.schedule`
     done: int = 0  # steps consumed so far
     cancelled: bool = False
     outputs: list[Array] = field(default_factory=list)  # of the first output, each [steps of a chunk, *dims]

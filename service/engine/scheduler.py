@@ -187,7 +187,7 @@ class Scheduler:
         longest, room = 0, float(self.max_batch)
         while (not ready or len(ready) + 1 <= room) and (sequence := queue.take()) is not None:
             left = len(sequence.inputs[0]) - sequence.done
-            if not sequence.cancelled and sequence.deadline >= now:
+            if not sequence.cancelled and sequence.origin.deadline >= now:
                 if longest < left and longest < MIN_CHUNK:
                     longest = min(left, MIN_CHUNK)
                     room = min(room, self.cost.rows_within(self.target_s, longest))

@@ -153,7 +153,7 @@ class Worker:
             sequence = batch.chunks[0].sequence
             if sequence.cancelled:
                 continue
-            if sequence.deadline >= now:
+            if sequence.origin.deadline >= now:
                 return batch
             self._settle(sequence, _late())
         return None

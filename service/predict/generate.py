@@ -109,7 +109,7 @@ async def _compute(
 
 
 async def _feed(model: Model, tokens: Array, state: State, origin: Origin) -> Sequence:
-    sequence = Sequence((tokens,), state, deadline=origin.deadline, origin=origin)
+    sequence = Sequence((tokens,), state, origin=origin)
     await model.worker.predict(sequence)
     return sequence
 

@@ -195,7 +195,6 @@ class Run:
                     item.inputs,
                     opening_state(model, item),
                     keep_all=keep_all,
-                    deadline=self.origin.deadline,
                     extra=item.extra,
                     origin=self.origin,
                 )

@@ -57,7 +57,6 @@ async def compute_steps(
         item.inputs,
         state,
         keep_all=keep_all,
-        deadline=origin.deadline,
         extra=item.extra,
         origin=origin,
     )

@@ -27,7 +27,7 @@ from pathlib import Path
 from service.engine import Batching
 from service.manifest import Manifest
 from service.repository.compare import QUANTIZED, Difference
-from service.repository.findings import CUT_HINT, LENGTHS_HINT, ROWS_HINT, Findings
+from service.repository.findings import CUT_HINT, LENGTHS_HINT, ROWS_HINT, Findings, Measurement
 from service.repository.growth import fill
 from service.repository.rows import Answer, Bench, Row, RowSource
 from service.repository.strangers import INFLUENCE, try_ahead, try_neighbours
@@ -41,15 +41,6 @@ MANY_CHUNKS = 3  # of the longest sequence that is tried
 BUDGET_S = 0.1  # of CPU time, so that a busy machine is not less thorough
 ESSENTIAL_KINDS = 2  # of values
 MANY_ROWS_S = 0.5  # of CPU time: for one call of as many rows as possible of a slow graph
-
-
-@dataclass(slots=True, frozen=True)
-class Measurement:
-    """What an examination found."""
-
-    difference: float  # the largest that batching and cutting make; 0: equal bits
-    ragged: bool  # whether rows of different lengths may share a call
-    max_rows: int  # the most rows that were tried in a call
 
 
 @dataclass(slots=True, frozen=True)

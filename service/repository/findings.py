@@ -5,6 +5,7 @@ A fault raises StartupError, which says what differs and which field of the mani
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,15 @@ AHEAD_HINT = "is it causal?"
 ROWS_HINT = 'does the graph fix the batch ("batch_size")?'
 GROWTH_HINT = 'is that the largest size ("shape") of what grows ("grows")?'
 LENGTHS_HINT = 'is the time axis the right one, or does the graph fix its length ("time_size")?'
+
+
+@dataclass(slots=True, frozen=True)
+class Measurement:
+    """What an examination found."""
+
+    difference: float  # the largest that batching and cutting make; 0: equal bits
+    ragged: bool  # whether rows of different lengths may share a call
+    max_rows: int  # the most rows that were tried in a call
 
 
 class Findings:

@@ -36,7 +36,8 @@ from service.manifest import GRAPH_FILE, Manifest
 from service.metrics import Calls, Metrics
 from service.repository.binding import bind
 from service.repository.compare import draws_random_numbers, is_quantized, rounding
-from service.repository.examine import Examination, Measurement
+from service.repository.examine import Examination
+from service.repository.findings import Measurement
 from service.repository.folders import read_manifest
 from service.repository.graph_file import GraphFile
 from service.repository.model import Model, ModelEngine, OpenEngine

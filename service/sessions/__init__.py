@@ -6,8 +6,9 @@ not know HTTP, JSON, models in memory or ONNX Runtime: a state is bytes, with th
 
 from service.sessions.clock import SteadyClock
 from service.sessions.exported import MEDIA_TYPE
+from service.sessions.home import Home
 from service.sessions.migration import migrate_all
-from service.sessions.resources import Home, Page, Resources
+from service.sessions.resources import Page, Resources
 from service.sessions.rules import Binding, Opened, session_key, shadow_key
 from service.sessions.sessions import Sessions
 from service.sessions.store import Limits, Quota, Record, Store

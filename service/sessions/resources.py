@@ -9,39 +9,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from service.errors import (
-    CorruptRecord,
-    InvalidField,
-    SessionMismatch,
-    SessionNotSupported,
-)
+from service.errors import InvalidField, SessionMismatch
 from service.manifest import Manifest
 from service.sequence import Array
 from service.sessions import exported, rules
+from service.sessions.changes import Changes
+from service.sessions.home import Home, require_same, require_states
 from service.sessions.rules import Binding, session_key
 from service.sessions.sessions import SCAN_LIMIT, Sessions
 from service.sessions.store.base import tenant_of
-from service.sessions.store.record import Record, new_revision
-from service.state import StateLayout, StateTensor, describe
+from service.sessions.store.record import Record
 
 LARGE_FILE = 64 << 10  # bytes; a larger one is read in a thread, and others are answered meanwhile
 MAX_SCANNED = 10  # pages of the store read for one page of a single model's sessions
-
-
-class Home(Protocol):
-    """The model version that a session runs on, loaded or on disk."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """The contract of the graph."""
-
-    @property
-    def binding(self) -> Binding:
-        """The version, by name and fingerprint."""
-
-    @property
-    def layout(self) -> StateLayout:
-        """The tensors of a state."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,6 +64,7 @@ class Resources:
     ) -> None:
         """`canary_for`: the version of a new session by model, tenant and name; None: the default version."""
         self._sessions = sessions
+        self._changes = Changes(sessions)
         self._find_home = find_home  # by model and version; raises UnknownModel or UnknownVersion
         self._max_ttl_s = max_ttl_s
         self._take_reply = take_reply
@@ -135,7 +116,7 @@ class Resources:
         def delete(existing: Record | None) -> None:
             rules.require_live(existing, self.now_ms())
 
-        await self._change(tenant, name, delete, even_damaged=True)
+        await self._changes.change(tenant, name, delete, even_damaged=True)
 
     async def create(
         self,
@@ -157,7 +138,7 @@ class Resources:
         if version is None and state is None:
             canary = self._canary_for(home.binding.model, tenant, name)
             home = home if canary is None else self._find_home(home.binding.model, canary)
-        _require_states(home)
+        require_states(home)
         layout, without = home.layout, home.manifest.sequence_inputs
         if state is None and step and without:  # at step 0 the first request has their values
             raise InvalidField(
@@ -169,7 +150,7 @@ class Resources:
         packed = layout.pack(layout.initial()) if state is None else layout.parse(state, allows_null=nulls)
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
-        return await self._put(tenant, name, record, replace_live=replace_live)
+        return await self._changes.put(tenant, name, record, replace_live=replace_live)
 
     async def fork(self, tenant: str, name: str, to: str, *, ttl_s: float | None = None) -> Record:
         """A second session that continues from the current step of this one. Raises SessionExists."""
@@ -181,12 +162,12 @@ class Resources:
             step=record.step,
             ttl_ms=record.ttl_ms if ttl_s is None else self._ttl_ms(ttl_s),
         )
-        return await self._put(tenant, to, copy, replace_live=False)
+        return await self._changes.put(tenant, to, copy, replace_live=False)
 
     async def set_ttl(self, tenant: str, name: str, ttl_s: float) -> Record:
         """Change the idle time after which it expires, counted from now. Raises InvalidField."""
         ttl_ms, touched_ms = self._ttl_ms(ttl_s), self._sessions.now_ms()
-        return await self._update(
+        return await self._changes.update(
             tenant, name, lambda live: replace(live, ttl_ms=ttl_ms, touched_ms=touched_ms)
         )
 
@@ -198,10 +179,10 @@ class Resources:
 
         def move(live: Record) -> Record:
             old, new = self._find_home(live.model, live.version), self._find_home(live.model, version)
-            _require_same(old.layout.tensors, new)
+            require_same(old.layout.tensors, new)
             return replace(live, version=new.binding.version, graph=new.binding.graph)
 
-        return await self._update(tenant, name, move)
+        return await self._changes.update(tenant, name, move)
 
     async def scan(self, after: bytes) -> list[tuple[bytes, Record]]:
         """Live records of all tenants by key, in order from the one behind `after`; none: the end."""
@@ -224,7 +205,7 @@ class Resources:
         read = partial(exported.read, blob)
         header, record = await asyncio.to_thread(read) if len(blob) > LARGE_FILE else read()
         home = self._find_home(header.model, version or header.version)
-        _require_same(header.tensors, home)
+        require_same(header.tensors, home)
         if version is None and home.binding.graph != record.graph:
             raise SessionMismatch(
                 f"the graph of {header.model} version {header.version} here is not the one that the session "
@@ -242,7 +223,7 @@ class Resources:
             reply = self._take_reply(record.reply, session=name, step=record.step, manifest=home.manifest)
             if reply is not None:  # else a retry of the last request gets 409
                 new.at, new.digest, new.reply = record.at, record.digest, reply
-        return await self._put(tenant, name, new, replace_live=replace_live)
+        return await self._changes.put(tenant, name, new, replace_live=replace_live)
 
     def state_of(self, record: Record) -> dict[str, Array]:
         """Its recurrent tensors by name. Raises SessionMismatch when its model's layout is another one."""
@@ -256,71 +237,9 @@ class Resources:
             raise rules.graph_changed(record)
         return home
 
-    async def _put(self, tenant: str, name: str, record: Record, *, replace_live: bool) -> Record:
-        def put(existing: Record | None) -> Record:
-            if existing is not None and rules.is_live(existing, self.now_ms()) and not replace_live:
-                raise rules.exists(existing)
-            return record
-
-        await self._change(tenant, name, put, even_damaged=replace_live)
-        return record
-
-    async def _update(self, tenant: str, name: str, change: Callable[[Record], Record]) -> Record:
-        changed: list[Record] = []
-
-        def update(existing: Record | None) -> Record:
-            live = rules.require_live(existing, self.now_ms())
-            changed[:] = [replace(change(live), revision=new_revision())]
-            return changed[0]
-
-        await self._change(tenant, name, update)
-        return changed[0]
-
-    async def _change(
-        self,
-        tenant: str,
-        name: str,
-        change: Callable[[Record | None], Record | None],
-        *,
-        even_damaged: bool = False,
-    ) -> None:
-        """Replace the record with what `change` returns (None: delete), until no other writer was first."""
-        key = session_key(tenant, name)
-        await self._sessions.turns.take(key)
-        try:
-            is_done = False
-            while not is_done:
-                existing = await self._find(key, even_damaged=even_damaged)
-                is_done = await self._sessions.put(key, existing, change(existing))
-        finally:
-            self._sessions.turns.release(key)
-
-    async def _find(self, key: bytes, *, even_damaged: bool) -> Record | None:
-        try:
-            return await self._sessions.find(key)
-        except CorruptRecord as error:
-            if not even_damaged:
-                raise
-            return Record.unreadable(error, self._sessions.now_ms())
-
     def _ttl_ms(self, ttl_s: float) -> int:
         if not 0 < ttl_s <= self._max_ttl_s:
             raise InvalidField(
                 f"expected more than 0 and at most {self._max_ttl_s:g} seconds", pointer="/ttl_s"
             )
         return max(1, round(ttl_s * 1000))
-
-
-def _require_states(home: Home) -> None:
-    if not home.manifest.chunkable:
-        raise SessionNotSupported(f"{home.binding.model} cannot be run in pieces, so it has no sessions")
-
-
-def _require_same(tensors: tuple[StateTensor, ...], home: Home) -> None:
-    _require_states(home)
-    own = home.layout.tensors
-    if tensors != own:
-        raise SessionMismatch(
-            f"the session's state is {describe(tensors)}; {home.binding.model} version "
-            f"{home.binding.version} has {describe(own)}"
-        )

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.engine import Cost, GraphContent, OnnxEngine, Optimization, Provider
 from service.manifest import Manifest
-from service.sequence import Array, Batch, Result, Sequence, State
+from service.sequence import NO_ORIGIN, Array, Batch, Origin, Result, Sequence, State
 from service.state import StateLayout
 
 
@@ -100,7 +100,8 @@ class WrappedEngine:
 
 def sequence_of(values: Array | list[float], *, keep_all: bool = False, deadline: float = np.inf) -> Sequence:
     x = np.asarray(values, np.float64).reshape(-1, 1)  # [time, 1]
-    return Sequence((x,), (np.zeros(1),), keep_all=keep_all, deadline=deadline)
+    origin = NO_ORIGIN if deadline == np.inf else Origin(deadline=deadline)
+    return Sequence((x,), (np.zeros(1),), keep_all=keep_all, origin=origin)
 
 
 def ones(steps: int, value: float = 1.0) -> Sequence:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from service.engine.cost import Cost, TwoCosts
 from service.engine.scheduler import MIN_CHUNK, TAIL, Scheduler
 from service.errors import Overloaded
+from service.sequence import Origin
 from tests.service.fakes import SumEngine, learn, ones
 
 
@@ -76,7 +77,7 @@ def test_cancelled_and_late_sequences_no_longer_count_as_work() -> None:
     s.add(dropped)
     dropped.cancelled = True
     assert s.schedule(0.0) is None and s.wait_s == 0
-    late.deadline = 1.0
+    late.origin = Origin(deadline=1.0)
     s.add(late)
     assert s.schedule(2.0) is None and s.wait_s == 0
 

@@ -339,7 +339,7 @@ class SlowEngine(SumEngine):
     def run(self, batch: Batch) -> list[Result]:
         if len(batch.chunks) > 1:
             _, late, gone = [chunk.sequence for chunk in batch.chunks]
-            late.deadline, gone.cancelled = -1.0, True
+            late.origin, gone.cancelled = Origin(deadline=-1.0), True
             raise RuntimeError("boom")
         return super().run(batch)
 
@@ -632,7 +632,7 @@ def test_after_everything_at_once_it_still_answers(mode: Mode) -> None:
         past = asyncio.get_running_loop().time() - 1
         crowd = [ones(7, 13.0 if n % 7 == 0 else 1.0) for n in range(60)]
         for sequence in crowd[::5]:
-            sequence.deadline = past
+            sequence.origin = Origin(deadline=past)
         tasks = [asyncio.create_task(run(worker, sequence)) for sequence in crowd]
         await asyncio.sleep(0)
         for task in tasks[::3]:

@@ -12,7 +12,8 @@ from service.engine import Batching
 from service.errors import InternalError, StartupError
 from service.manifest import Manifest
 from service.repository.compare import FLOAT32, QUANTIZED
-from service.repository.examine import LONG, MANY_CHUNKS, ROWS, SHORT, Examination, Measurement
+from service.repository.examine import LONG, MANY_CHUNKS, ROWS, SHORT, Examination
+from service.repository.findings import Measurement
 from service.sequence import Batch, Engine, Result, Sequence
 from service.state import StateLayout
 from tests.service.fakes import SumEngine

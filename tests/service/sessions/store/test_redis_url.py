@@ -42,7 +42,7 @@ def test_an_invalid_url_is_refused_without_quoting_it(url: str, fault: str) -> N
 
     with pytest.raises(StartupError, match=f"redis_url.*{fault}") as raised:
         asyncio.run(start())
-    trace = "".join(traceback.format_exception(raised.value)).partition("service.errors.StartupError")[2]
+    trace = "".join(traceback.format_exception(raised.value)).partition("errors.root.StartupError")[2]
     assert not any(part in trace for part in ("hunter2", "secret", "1234", "6379"))
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
 

@@ -1,0 +1,27 @@
+"""What a model lacks, or cannot do."""
+
+from service.errors.root import BadInput, CellgateError, NotFound
+
+
+class GenerationNotSupported(
+    BadInput, status=422, code="generation_not_supported", title="Generation not supported"
+):
+    """The model does not generate: its task is not language, or it has no probabilities."""
+
+
+class UnknownModel(NotFound, code="unknown_model", title="Unknown model"):
+    """No model of that name is loaded."""
+
+
+class UnknownVersion(NotFound, code="unknown_version", title="Unknown version"):
+    """The model is loaded, but not in that version."""
+
+
+class ReadOnlyModels(
+    CellgateError, status=409, code="models_read_only", title="Models directory is read-only"
+):
+    """The server cannot write the model's policy; nothing has changed."""
+
+
+class NonFiniteOutput(CellgateError, code="non_finite_output", title="Output is not finite"):
+    """The model gave NaN or an infinity; the session is as it was. A manifest may allow them."""
