@@ -1,5 +1,7 @@
 """Fixtures of the end-to-end tests: shared servers, a client, and an utterance."""
 
+import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,23 @@ from tests.e2e.server import Server, running
 Predict = Callable[..., httpx.Response]
 
 
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+    """The shared servers by number of workers, each started on first use."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def start(workers: str) -> Server:
+            folder = tmp_path_factory.mktemp("server")
+            return stack.enter_context(running(folder, workers=workers, max_steps="2000"))
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=["1", "2"], ids=["one worker", "two workers"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, started: Callable[[str], Server]) -> Server:
     """A server that all tests share and none kills; each test uses its own session names."""
-    with running(tmp_path_factory.mktemp("server"), workers=request.param, max_steps="2000") as started:
-        yield started
+    return started(request.param)
 
 
 @pytest.fixture

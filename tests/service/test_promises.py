@@ -1,19 +1,17 @@
-"""Every promise of docs/sessions.md is proven in this session, by tests that ran and passed.
+"""Every promise of docs/sessions.md has tests, and a session of pytest that runs some must prove it.
 
-The file runs last, see `tests/promises.py`. In a session that runs no test of a promise, the promise is
-skipped; that some test exists is then read from the source.
+Which tests there are is read from the source.
 """
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-
-from tests.promises import Promises
 
 TESTS = Path(__file__).parents[1]
 TABLE = (
@@ -45,52 +43,57 @@ def test_the_table_names_exactly_the_marked_tests() -> None:
     assert {int(n): set(re.findall(r"`(test_\w+\.py::test_\w+)`", cell)) for n, cell in ROWS} == marked
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_a_promise_is_kept(request: pytest.FixtureRequest, number: int) -> None:
-    promises = request.config.pluginmanager.get_plugin("promises")
-    assert isinstance(promises, Promises)
-    if not promises.is_selected(number):
-        pytest.skip(f"no test of promise {number} was selected")
-    assert promises.fault(number) is None
+TESTS_OF_A_SESSION = """
+import pytest
+
+@pytest.mark.promise(1)
+@pytest.mark.parametrize("n", range(6))
+def test_passes(n): ...
+
+@pytest.mark.promise(1, 2, 4)
+@pytest.mark.skip
+def test_is_skipped(): ...
+
+@pytest.mark.promise(2)
+@pytest.mark.xfail(strict=False)
+def test_is_expected_to_fail(): ...
+
+@pytest.mark.promise(3)
+def test_also_passes(): ...
+
+@pytest.mark.promise(3)
+def test_fails(): assert FAILS
+"""
+FAULTS = [
+    "promise 2: none of its 2 tests passed",
+    "promise 4: none of its 1 tests passed",
+]
 
 
-def session_of(*results: tuple[str, int, str]) -> Promises:
-    """What a pytest session with these tests reports: name, promise, outcome of the call."""
-    promises = Promises()
-    items: list[Any] = [
-        SimpleNamespace(nodeid=name, iter_markers=lambda _, n=number: [pytest.mark.promise(n).mark])
-        for name, number, _ in results
-    ]
-    session: Any = SimpleNamespace(items=items)
-    promises.pytest_collection_finish(session)
-    for name, _, outcome in results:
-        report: Any = SimpleNamespace(
-            nodeid=name, when="call", failed=outcome == "failed", passed=outcome == "passed"
-        )
-        if outcome == "xpassed":
-            report.passed, report.wasxfail = True, ""
-        promises.pytest_runtest_logreport(report)
-    return promises
+def run(folder: Path, fails: bool, *options: str) -> tuple[int, list[str]]:
+    """A pytest session of these tests: its exit status, and the promises it calls not proven."""
+    (folder / "test_it.py").write_text(TESTS_OF_A_SESSION.replace("FAILS", str(not fails)))
+    (folder / "conftest.py").write_text(
+        "from tests.promises import MARKER, Promises\n\n"
+        "def pytest_configure(config):\n"
+        "    config.addinivalue_line('markers', MARKER)\n"
+        "    config.pluginmanager.register(Promises())\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder), *options]
+    environ = os.environ | {"PYTHONPATH": str(TESTS.parent)}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
+    return done.returncode, re.findall(r"^promise \d+: .*", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "fault"),
-    [
-        (["passed"], None),
-        (["passed", "skipped"], None),
-        (["passed", "failed"], "failed: t1"),
-        (["skipped"], "none of its 1 selected tests ran and passed"),
-        (["xpassed"], "none of its 1 selected tests ran and passed"),
-        (["not run", "not run"], "none of its 2 selected tests ran and passed"),
-    ],
-)
-def test_a_promise_without_a_passed_test_or_with_a_failed_one_is_not_kept(
-    outcomes: list[str], fault: str | None
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_session_fails_for_a_promise_without_a_passed_test_or_with_a_failed_one(
+    tmp_path: Path, processes: str
 ) -> None:
-    promises = session_of(*((f"t{i}", 3, outcome) for i, outcome in enumerate(outcomes)), ("x", 4, "passed"))
-    assert promises.fault(3) == fault
-    assert promises.fault(4) is None
-    assert not promises.is_selected(5)
+    workers = f"--numprocesses={processes}"
+    failed = ["promise 3: failed: test_it.py::test_fails"]
+    assert run(tmp_path, True, workers) == (1, [FAULTS[0], *failed, FAULTS[1]])
+    assert run(tmp_path, False, workers) == (1, FAULTS)
+    assert run(tmp_path, False, workers, "-k", "passes") == (0, []), "no test of 2 and 4 was selected"
 
 
 def test_marks_are_read_from_the_source() -> None:
