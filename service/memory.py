@@ -36,8 +36,7 @@ class MemoryBudget:
 
     def take(self, num_bytes: int) -> None:
         """Use so many bytes more, until they are given back. Raises MemoryExhausted."""
-        if self.used + num_bytes > self.max_bytes:  # in every request, so without a call
-            self.check(num_bytes)
+        self.check(num_bytes)
         self.used += num_bytes
 
     def give_back(self, num_bytes: int) -> None:

@@ -87,11 +87,22 @@ class FairQueue:
     def push(self, sequence: Sequence, most: float) -> None:
         """Queue a new sequence, at most `most` of virtual time behind the clock or its request's last one."""
         origin = sequence.origin
-        row = None if origin.num_sequences == 1 else self._rows.get(origin)
-        start = self.clock if row is None or row.last < self.clock else row.last
-        self._count((sequence,), 1)
-        requests = self._shares[origin.tenant].requests
-        tag = start + min((len(sequence.inputs[0]) + START) * requests, most)
+        work = len(sequence.inputs[0]) + START
+        if origin.num_sequences == 1:  # without calls, for speed
+            share = self._shares.get(origin.tenant) or self.share_of(sequence)
+            share.single_work += work
+            share.requests += 1
+            if share.requests == 1:
+                self.num_tenants += 1
+            self.work += work
+            start = self.clock
+        else:
+            row = self._rows.get(origin)
+            start = self.clock if row is None or row.last < self.clock else row.last
+            self._count((sequence,), 1)
+            share = self._shares[origin.tenant]
+        ahead = work * share.requests
+        tag = start + (ahead if ahead < most else most)
         if origin.num_sequences > 1:
             self._rows[origin].last = tag
         sequence.tag = tag
@@ -112,9 +123,27 @@ class FairQueue:
         """Return a sequence that was taken, and still counts as waiting."""
         heappush(self._heap, (sequence.tag, sequence.number, sequence))
 
-    def leave(self, sequences: Collection[Sequence]) -> None:
-        """Sequences that were taken wait no longer."""
-        self._count(sequences, -1)
+    def leave(self, sequences: Collection[Sequence], work: int | None = None) -> None:
+        """Sequences that were taken wait no longer. `work`: of all of them, if it is known already."""
+        share = None if work is None else self._share_of_singles(sequences)
+        if share is None or work is None:
+            self._count(sequences, -1)
+            return
+        share.single_work -= work
+        share.requests -= len(sequences)
+        if not share.requests:
+            self.num_tenants -= 1
+        self.work -= work
+
+    def _share_of_singles(self, sequences: Collection[Sequence]) -> Share | None:
+        """The share of a batch in which each sequence is a request of the same tenant; else None."""
+        tenant = None
+        for sequence in sequences:
+            origin = sequence.origin
+            if origin.num_sequences > 1 or (tenant is not None and origin.tenant != tenant):
+                return None
+            tenant = origin.tenant
+        return None if tenant is None else self._shares[tenant]
 
     def advance(self, work: int, first: float) -> None:
         """Advance the clock by the work of one call. To be called before those that it takes leave.

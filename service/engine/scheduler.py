@@ -176,7 +176,7 @@ class Scheduler:
         if rest:  # what goes on after its chunk keeps its share of the queue during the call
             self._unfinished[id(batch)] = [each for each in ready if each.remaining > steps]
             ready = [each for each in ready if each.remaining <= steps]
-        self._queue.leave(ready)
+        self._queue.leave(ready, None if rest else work)
         return batch
 
     def _take_ready(self, now: float) -> tuple[list[Sequence], list[int]]:

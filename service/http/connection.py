@@ -55,6 +55,8 @@ class Connection(TimedProtocol):
         self._gate: Gate = cast(Any, self.app).gate
         self._extensions = {WHOLE_RESPONSE: self._respond_by_asgi}
         self._hosts = [b""]  # the last valid Host: that of all requests, as a rule
+        self._dated: Headers = []  # the headers of `_date_lines`
+        self._date_lines = b""
         self._is_in_head = False
         self._head_bytes = 0
         self._read_bytes = 0  # of the read under way
@@ -226,8 +228,12 @@ class Connection(TimedProtocol):
 
     def _write(self, response: Response) -> None:
         lines = [b"%b: %b\r\n" % header for header in response.headers]
-        lines += [b"%b: %b\r\n" % header for header in self.server_state.default_headers]  # Date
-        self.transport.write(b"".join((STATUS_LINE[response.status], *lines, b"\r\n", response.body)))
+        dated = self.server_state.default_headers  # Date: uvicorn makes a list of it each second
+        if dated is not self._dated:
+            self._dated, self._date_lines = dated, b"".join([b"%b: %b\r\n" % header for header in dated])
+        self.transport.write(
+            b"".join((STATUS_LINE[response.status], *lines, self._date_lines, b"\r\n", response.body))
+        )
 
     def _refuse(self, error: CellgateError) -> None:
         """Read nothing more. The client gets the error, or the responses that it still waits for."""

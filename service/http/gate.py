@@ -32,6 +32,8 @@ from service.stages import Stages
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+BODY_HEADERS = frozenset({b"content-type", b"content-encoding", b"content-length", b"idempotency-key"})
+NAMING_HEADERS = frozenset({b"x-request-id", trace.HEADER})
 DISCONNECTED: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number; nobody receives it
 
 
@@ -145,7 +147,7 @@ class Gate:
 
     async def _respond(self, request: Request, route: Route, read_part: ReadPart | None) -> Response:
         """Whatever happens, a response; or ClientDisconnected."""
-        held = 0  # bytes of the budget
+        budget, held = self._budget, 0  # bytes
         try:
             if self._cors is not None and (answer := self._cors.preflight(request)) is not None:
                 return answer
@@ -156,7 +158,9 @@ class Gate:
                 else:
                     self._limits.check_size(len(request.body))
                 needed = len(request.body) * BYTES_PER_BODY_BYTE
-                self._budget.take(needed)
+                if budget.used + needed > budget.max_bytes:  # `take`, in every request, so without a call
+                    budget.check(needed)
+                budget.used += needed
                 held = needed
                 if request.coding:
                     held += await self._decode(request)
@@ -169,7 +173,7 @@ class Gate:
             logger.exception("request %s failed", request.id.decode())
             return render(InternalError(), route.dialect)
         finally:
-            self._budget.give_back(held)
+            budget.used -= held
 
     async def _decode(self, request: Request) -> int:
         """Undo the coding of the body; the further bytes of the budget that it now takes.
@@ -200,7 +204,7 @@ class Gate:
             request.tenant = self._guard.admit(request.headers)
         if not route.reads_body:
             return
-        for name, value in request.headers:
+        for name, value in request.of_body:
             if name == b"content-type":
                 route.check_type(value)
             elif name == b"content-encoding" and (coding := value.strip().lower()) != b"identity":
@@ -224,15 +228,18 @@ class Gate:
             response.body = b""
 
     def _identify(self, request: Request) -> None:
-        """Set the id: the client's X-Request-ID if it is fit to be logged, else a new one. Set the trace."""
-        num_traces = 0
-        for name, value in request.headers:
-            if name == b"x-request-id":
-                if not request.id and REQUEST_ID.fullmatch(value):
-                    request.id = value
-            elif name == trace.HEADER:
-                num_traces += 1
-                request.trace = trace.parse(value) if num_traces == 1 else None  # several are malformed
+        """Set the id: the client's X-Request-ID if it is fit to be logged, else a new one. Set the trace.
+
+        And `of_body`: so the headers are gone through once.
+        """
+        is_named = False
+        for header in request.headers:
+            if header[0] in BODY_HEADERS:
+                request.of_body.append(header)
+            elif header[0] in NAMING_HEADERS:
+                is_named = True
+        if is_named:
+            _read_names(request)
         if not request.id:
             request.id = b"%b-%x" % (self._id_prefix, next(self._ids))
 
@@ -270,3 +277,15 @@ class Gate:
         if request.trace is not None:
             line |= request.trace.fields
         self._access_log(line)
+
+
+def _read_names(request: Request) -> None:
+    """Set the id and the trace that the headers of a request name."""
+    num_traces = 0
+    for name, value in request.headers:
+        if name == b"x-request-id":
+            if not request.id and REQUEST_ID.fullmatch(value):
+                request.id = value
+        elif name == trace.HEADER:
+            num_traces += 1
+            request.trace = trace.parse(value) if num_traces == 1 else None  # several are malformed

@@ -27,10 +27,10 @@ class ClientDisconnected(Exception):
 class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
-    The gate sets `id`, the request's id in logs; `tenant`, whose key it carries; `coding`, the content
-    coding that its body arrived in; `idempotency_key`; and `trace`, which its client names, or the one that
-    `span` is in, where spans are recorded. The documented application sets `route`: the template of the path,
-    as in OpenAPI.
+    The gate sets `of_body`, the headers about the body; `id`, the request's id in logs; `tenant`, whose key
+    it carries; `coding`, the content coding that its body arrived in; `idempotency_key`; and `trace`, which
+    its client names, or the one that `span` is in, where spans are recorded. The documented application sets
+    `route`: the template of the path, as in OpenAPI.
     """
 
     method: str
@@ -45,6 +45,7 @@ class Request:
     trace: Trace | None = None
     span: RequestSpan | None = None
     idempotency_key: bytes = b""
+    of_body: Headers = field(default_factory=list)
 
 
 @dataclass(slots=True)  # not frozen, for speed

@@ -6,10 +6,10 @@ The label values of a metric are bounded by the code that sets them: a client ca
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,9 @@ SECONDS = (
 )
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+Observed = TypeVar("Observed")
 
 
 class Counter:
@@ -73,12 +76,13 @@ class Histogram:
     An observation is only put into a list; `flush` counts them all together, at a tenth of the cost.
     """
 
-    __slots__ = ("_bounds", "_pending", "_place", "_values", "observe")
+    __slots__ = ("_bounds", "_pending", "_place", "_values", "extend", "observe")
 
     def __init__(self, values: "memoryview[float]", place: int, *, bounds: Sequence[float]) -> None:
         self._values, self._place, self._bounds = values, place, np.array(bounds, np.float64)
         self._pending: list[float] = []
         self.observe: Callable[[float], None] = self._pending.append  # a value equal to a bound is below it
+        self.extend: Callable[[Iterable[float]], None] = self._pending.extend
 
     def flush(self) -> None:
         """Count what has been observed."""
@@ -90,6 +94,29 @@ class Histogram:
         found = np.bincount(np.searchsorted(self._bounds, observed), minlength=len(self._bounds) + 1)
         for place, count in enumerate([*found.tolist(), float(observed.sum())], self._place):
             self._values[place] += count
+
+
+class Row(Generic[Observed]):
+    """Histograms that are observed together. `observe` only lists an object that has all their values."""
+
+    __slots__ = ("_histograms", "_pending", "_read", "observe")
+
+    def __init__(
+        self, histograms: Sequence[Histogram], read: Callable[[Observed], tuple[float, ...]]
+    ) -> None:
+        """`read`: the value of each histogram, in their order."""
+        self._histograms, self._read = histograms, read
+        self._pending: list[Observed] = []
+        self.observe: Callable[[Observed], None] = self._pending.append
+
+    def flush(self) -> None:
+        """Let the histograms observe what has been observed. To be called before they are flushed."""
+        pending = self._pending[:]
+        del self._pending[: len(pending)]
+        for histogram, values in zip(
+            self._histograms, zip(*map(self._read, pending), strict=True), strict=False
+        ):
+            histogram.extend(values)
 
 
 Child = TypeVar("Child")
@@ -150,6 +177,7 @@ class Registry:
         self._values = Values(folder)
         self._described: dict[str, Description] = {}
         self._histograms: list[Family[Histogram]] = []
+        self._rows: list[Row[Any]] = []
 
     def counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Family[Counter]:
         """A new counter; its name is shown with the suffix _total."""
@@ -169,8 +197,18 @@ class Registry:
         self._histograms.append(self._family(Description("histogram", name, text, labels, bounds), create))
         return self._histograms[-1]
 
+    def row(
+        self, histograms: Sequence[Histogram], read: Callable[[Observed], tuple[float, ...]]
+    ) -> Row[Observed]:
+        """Observe these histograms together; see `Row`."""
+        row = Row(histograms, read)
+        self._rows.append(row)
+        return row
+
     def flush(self) -> None:
         """Count what the histograms have observed. To be called some times a second."""
+        for row in list(self._rows):
+            row.flush()
         for family in self._histograms:
             for histogram in family.children():
                 histogram.flush()

@@ -56,8 +56,9 @@ class SessionRun:
     async def answer(self, index: int, item: Item, session: str, stages: Stages) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
         key = session_key(self._request.tenant, session)
-        await self._sessions.turns.take(key, self._origin.deadline)
-        stages.queued()
+        if not self._sessions.turns.take_free(key):  # mostly it is: no coroutine then
+            await self._sessions.turns.take(key, self._origin.deadline)
+            stages.queued()
         try:
             while True:
                 record = await self._sessions.find(key)

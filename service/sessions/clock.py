@@ -5,6 +5,7 @@ clock is read once, and from then on the time since boot is added, which cannot 
 the server, the offset between the two is stored beside them until the next boot.
 """
 
+import functools
 import json
 import os
 import time
@@ -18,9 +19,8 @@ FILE = "clock.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def since_boot() -> float:
-    """Seconds since boot, with the time in suspend; the same for all processes."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+# Seconds since boot, with the time in suspend; the same for all processes.
+since_boot = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:

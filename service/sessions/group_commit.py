@@ -20,13 +20,17 @@ class GroupCommit:
         self._pending: list[tuple[Write, asyncio.Future[Outcome]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    async def write(self, write: Write) -> Outcome:
-        """One compare-and-set; returns once the store holds it. Raises StoreUnavailable."""
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def write(self, write: Write) -> asyncio.Future[Outcome]:
+        """One compare-and-set; done once the store holds it, or with StoreUnavailable.
+
+        Not a coroutine, for speed.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Outcome] = loop.create_future()
         self._pending.append((write, done))
         if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
-        return await done
+            self._flushing = loop.create_task(self._flush())
+        return done
 
     async def _flush(self) -> None:
         try:

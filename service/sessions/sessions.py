@@ -111,10 +111,12 @@ class Sessions:
         if end:
             record.status = Status.ENDED
         record.at, record.digest, record.reply = step, digest, reply
-        if await self.put(opened.key, opened.existing, record):
-            return record
-        self._counts.lost_race.add()
-        return None
+        if not _is_done(await self._write(opened.key, opened.existing, record)):
+            self._counts.lost_race.add()
+            return None
+        if old is None or end:  # else it continues
+            self._count(opened.key, opened.existing, record)
+        return record
 
     def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
         """A live session as of now. `ttl_ms` None: the configured TTL."""
@@ -165,23 +167,19 @@ class Sessions:
 
         Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable.
         """
-        quota = self._quotas.get(tenant_of(key)) if self._quotas else None
-        write = Write(key, existing.revision if existing else None, record, quota)
-        outcome = await self._commits.write(write)
-        if outcome is Outcome.FULL:
-            raise SessionCapacity(
-                "the session store or its disk is full, and no session has been idle long enough to evict"
-            )
-        if outcome is Outcome.OVER_QUOTA:
-            raise SessionQuota("the tenant has reached its limit of sessions or of session bytes")
-        if outcome is not Outcome.DONE:
+        if not _is_done(await self._write(key, existing, record)):
             return False
-        if not rules.is_shadow_key(key):
-            self._count(existing, record)
+        self._count(key, existing, record)
         return True
 
-    def _count(self, existing: Record | None, record: Record | None) -> None:
+    def _write(self, key: bytes, existing: Record | None, record: Record | None) -> asyncio.Future[Outcome]:
+        quota = self._quotas.get(tenant_of(key)) if self._quotas else None
+        return self._commits.write(Write(key, existing.revision if existing else None, record, quota))
+
+    def _count(self, key: bytes, existing: Record | None, record: Record | None) -> None:
         """Count a session that a write has created or ended."""
+        if rules.is_shadow_key(key):
+            return
         was_live = existing is not None and existing.status is Status.LIVE
         is_live = record is not None and record.status is Status.LIVE
         if was_live and is_live and existing and record and record.created_ms == existing.created_ms:
@@ -191,3 +189,16 @@ class Sessions:
             (self._counts.expired if is_expired else self._counts.ended).add()
         if is_live:
             self._counts.created.add()
+
+
+def _is_done(outcome: Outcome) -> bool:
+    """Whether a write was applied; else another was first. Raises SessionCapacity or SessionQuota."""
+    if outcome is Outcome.DONE:
+        return True
+    if outcome is Outcome.FULL:
+        raise SessionCapacity(
+            "the session store or its disk is full, and no session has been idle long enough to evict"
+        )
+    if outcome is Outcome.OVER_QUOTA:
+        raise SessionQuota("the tenant has reached its limit of sessions or of session bytes")
+    return False

@@ -18,16 +18,22 @@ class Turns:
         self._max_waiting = max_waiting
         self._queues: dict[bytes, deque[asyncio.Future[None]]] = {}
 
+    def take_free(self, key: bytes) -> bool:
+        """Take the turn if no other request of this process works on the session; whether that was so."""
+        if key in self._queues:
+            return False
+        self._queues[key] = deque()
+        return True
+
     async def take(self, key: bytes, deadline: float | None = None) -> None:
         """Wait until no other request of this process works on the session; first come, first served.
 
         Raises Overloaded when too many wait already, DeadlineExceeded after the deadline, which is a time of
         the event loop's clock.
         """
-        queue = self._queues.get(key)
-        if queue is None:
-            self._queues[key] = deque()
+        if self.take_free(key):
             return
+        queue = self._queues[key]
         if len(queue) >= self._max_waiting:
             raise Overloaded(f"{self._max_waiting} requests wait for this session already")
         turn = asyncio.get_running_loop().create_future()
