@@ -14,7 +14,7 @@ from service.logs import AccessLog, open_access_log
 from service.memory import MemoryBudget
 from service.metrics import Metrics, Registry, Tracer
 from service.repository import Hardware, RetainedCopies, Trials, Tried
-from service.sessions import SteadyClock
+from service.sessions import MIN_SECRET_BYTES, StateTokens, SteadyClock
 from service.sessions.store import Limits, Store
 from service.sessions.store.lmdb import LmdbStore
 from service.sessions.store.memory import MemoryStore
@@ -67,6 +67,21 @@ def create_clock(settings: Settings) -> SteadyClock:
 def tenants_of(settings: Settings) -> Tenants:
     """The tenants and their API keys. Raises StartupError."""
     return Tenants.load(settings.keys_file, settings.keys.get_secret_value())
+
+
+def state_tokens_of(settings: Settings, tenants: Tenants) -> StateTokens:
+    """Writes and reads the states that clients keep. Raises StartupError for a secret that is too short."""
+    secrets: list[str] = []
+    if settings.state_secret_file is not None:
+        try:
+            secrets += settings.state_secret_file.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartupError(f"state_secret_file {settings.state_secret_file}: {error}") from error
+    secrets += settings.state_secret.get_secret_value().split(",")
+    found = [secret.strip().encode() for secret in secrets if secret.strip()]
+    if any(len(secret) < MIN_SECRET_BYTES for secret in found):
+        raise StartupError(f"state_secret: each secret needs at least {MIN_SECRET_BYTES} characters")
+    return StateTokens(found, needs_secret=bool(tenants.by_name))
 
 
 def batching_of(settings: Settings) -> Batching:

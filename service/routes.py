@@ -7,10 +7,11 @@ from service import api
 from service.codec.stored import regenerate
 from service.http import ApplicationHandler, Readiness, Router, Tenants
 from service.metrics import Scrape
+from service.parts import state_tokens_of
 from service.predict import Aside, Generator, Idempotency, OpenInference, Predictor, Shadows
 from service.repository import Repository, Steering
 from service.sampler import Sampler
-from service.sessions import Resources, Sessions
+from service.sessions import Resources, Sessions, StateTokens
 from service.settings import Settings
 
 
@@ -31,7 +32,8 @@ class Backends:
 
 def create_router(settings: Settings, backends: Backends) -> Router:
     """The routes of a server. To be called on its event loop, whose clock deadlines are compared with."""
-    predictor = _predictor(settings, backends)
+    tokens = state_tokens_of(settings, backends.tenants)
+    predictor = _predictor(settings, backends, tokens)
     return Router(
         predictor,
         Generator(predictor),
@@ -43,7 +45,7 @@ def create_router(settings: Settings, backends: Backends) -> Router:
     )
 
 
-def _predictor(settings: Settings, backends: Backends) -> Predictor:
+def _predictor(settings: Settings, backends: Backends, tokens: StateTokens) -> Predictor:
     return Predictor(
         backends.repository,
         backends.sessions,
@@ -54,6 +56,7 @@ def _predictor(settings: Settings, backends: Backends) -> Predictor:
         max_reply_bytes=settings.max_reply_bytes,
         aside=backends.aside,
         shadows=backends.shadows,
+        tokens=tokens,
     )
 
 

@@ -16,8 +16,9 @@ from service.trace import Trace
 Array = NDArray[Any]
 State = tuple[Array, ...]  # one array per tensor of `StateLayout`, without the batch axis
 
-# Whether a request starts its session: if there is none; never; only if there is none; even if there is one.
-Start = Literal["auto", "no", "new", "restart"]
+# Whether a request starts its session: if there is none; never; only if there is none; even if there is one;
+# only if there is none, from a state that the client gives.
+Start = Literal["auto", "no", "new", "restart", "given"]
 
 
 @dataclass(slots=True, eq=False)

@@ -125,6 +125,21 @@ class StateLayout:
         sizes = [size * dtype.itemsize for dtype, size, _, _ in self._place(shapes)]
         return len(packed) == sum(sizes) + self._num_size_bytes
 
+    def fault(self, packed: bytes) -> str | None:
+        """Why no server wrote these bytes as a state; None if one can have."""
+        if not self.fits(packed):
+            return f"the state has {len(packed)} bytes, its tensors {self.num_bytes}"
+        for tensor, array in zip(self.tensors, self.unpack(packed), strict=True):
+            if array.dtype == np.bool_ and (array.view(np.uint8) > 1).any():
+                return f"the state {tensor.name!r} has a byte that is neither true nor false"
+        return None
+
+    def check_finite(self, packed: bytes) -> None:
+        """Refuse NaN and infinities in a state without a `fault`. Raises NonFinite."""
+        for tensor, array in zip(self.tensors, self.unpack(packed), strict=True):
+            if not np.isfinite(array).all():
+                raise NonFinite(f"the state {tensor.name!r} contains NaN or an infinity")
+
     def initial(self) -> State:
         """The state at step 0: one array per tensor. What is kept of inputs is 0."""
         return (

@@ -16,6 +16,7 @@ _ERRORS: tuple[CellgateError, ...] = (
     ),
     errors.UnknownModel("no model 'vowel'; there are vowels"),
     errors.UnknownVersion("no version '7' of vowels; there are 1"),
+    errors.UnknownState("vowels version 1 has no initial state 'warm'; there are none"),
     errors.UnknownSession("no session of that name"),
     errors.BodyTimeout("the body did not arrive within 10 s"),
     errors.SessionConflict("the session is at step 145, the request says 144", members={"step": 145}),
@@ -23,6 +24,10 @@ _ERRORS: tuple[CellgateError, ...] = (
     errors.SessionMismatch(
         "the session runs on vowels version 1, not on vowels version 2",
         members={"model": "vowels", "version": "1"},
+    ),
+    errors.StateMismatch(
+        "the state token was made on version 2, not 1",
+        members={"reason": "version", "model": "vowels", "version": "2"},
     ),
     errors.ReadOnlyModels("models/vowels: Read-only file system"),
     errors.IdempotencyInProgress("the first request with this Idempotency-Key is still in progress"),
@@ -50,6 +55,8 @@ _ERRORS: tuple[CellgateError, ...] = (
     errors.GenerationNotSupported("the model's task is classify, not language"),
     errors.IdempotencyMismatch("this Idempotency-Key belongs to a request with another body or path"),
     errors.BadExport("the file does not match its checksum: it is incomplete or was changed"),
+    errors.InvalidState("the token does not match its checksum: it is incomplete or was changed"),
+    errors.StateSecretMissing("state tokens need the setting state_secret, since this server has API keys"),
     errors.RateLimited("more than 50 requests per second", retry_after_s=1),
     errors.SessionQuota("the tenant has reached its limit of sessions or of session bytes"),
     errors.InternalError(),

@@ -19,12 +19,17 @@ from service.errors import (
     IdempotencyInProgress,
     IdempotencyMismatch,
     InvalidField,
+    InvalidState,
     NonFinite,
     SequenceTooLong,
+    SessionExists,
     SessionGone,
     SessionNotSupported,
+    StateMismatch,
+    StateSecretMissing,
     TooManySequences,
     UnknownModel,
+    UnknownState,
     UnknownVersion,
     WrongShape,
 )
@@ -38,6 +43,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 KEYED = (IdempotencyInProgress, IdempotencyMismatch)
+STATES = (InvalidState, StateMismatch, StateSecretMissing, UnknownState, SessionExists)
 GONE = SessionGone(
     "the session expired at step 145; to start it again, send at: 0",
     members={"reason": "expired", "step": 145},
@@ -71,7 +77,7 @@ def build() -> APIRouter:
     @router.post(
         "/predict",
         response_model=PredictReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, *OF_PREDICT, has_body=True),
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, *STATES, *KEYED, *OF_PREDICT, has_body=True),
     )
     async def predict(
         body: Annotated[PredictBody, Body(openapi_examples=PREDICT_EXAMPLES)],  # noqa: ARG001
@@ -87,7 +93,7 @@ def build() -> APIRouter:
     @router.post(
         "/generate",
         response_model=GenerateReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, *KEYED, *OF_GENERATE, has_body=True),
+        responses=errors(*SEQUENCES, *MODEL, *STEPS, *STATES, *KEYED, *OF_GENERATE, has_body=True),
     )
     async def generate(
         body: Annotated[GenerateBody, Body(openapi_examples=GENERATE_EXAMPLES)],  # noqa: ARG001

@@ -9,7 +9,7 @@ from fastapi.openapi.models import Example
 from pydantic import BaseModel, Field, GetJsonSchemaHandler, RootModel, StrictBool, StrictInt, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from service.api.samples import STEPS
+from service.api.samples import STATE_TOKEN, STEPS
 from service.api.schemas import ModelName, ModelVersion, Problem, Schema
 from service.codec.generation import DEFAULT_STEPS, MAX_STOP_TOKENS, MAX_TEMPERATURE
 from service.names import MAX_STEP, SESSION_NAME
@@ -76,10 +76,33 @@ At = Annotated[
 End = Annotated[bool, Field(description="true: the session ends with this request, and its state is deleted")]
 
 
+Token = Annotated[str, Field(description="a state token: the `state` of an earlier reply")]
+
+
+class InitialState(Schema):
+    """A named initial state of the version, see `states` in `GET /models/{name}`."""
+
+    name: str
+
+
+GivenState = Annotated[
+    Token | InitialState | SkipJsonSchema[None],
+    Field(
+        None,
+        description="begin from this state; in a session, only with its first request. Default: the "
+        "session's state, or the model's initial one",
+    ),
+]
+ReturnState = Annotated[
+    bool, Field(description="true: return the state after the last step as a token, in `state`")
+]
+
+
 class _SessionFields(Schema):
     session: Session = None
     at: At = None
     end: End = False
+    state: GivenState = None
 
     @model_validator(mode="after")
     def _need_a_session(self) -> "_SessionFields":
@@ -124,6 +147,7 @@ class PredictBody(Schema):
     trim_padding: bool = Field(
         False, description="true: ignore the steps at the end of each sequence that are zero in every input"
     )
+    return_state: ReturnState = False
 
     @model_validator(mode="after")
     def _outputs_differ(self) -> "PredictBody":
@@ -144,6 +168,14 @@ PREDICT_EXAMPLES: dict[str, Example] = {
     "many": {
         "summary": "Sequences of different lengths, an output for every step",
         "value": {"model": "vowels", "sequences": [STEPS, STEPS[:1]], "return": "all"},
+    },
+    "a state": {
+        "summary": "Begin from the state of an earlier reply, without a session, and return the next one",
+        "value": {
+            "model": "vowels",
+            "sequences": [{"steps": STEPS, "state": STATE_TOKEN}],
+            "return_state": True,
+        },
     },
     "named outputs": {
         "summary": "Outputs by name, of a model that has several",
@@ -183,6 +215,7 @@ class GenerateBody(_SessionFields):
     stop: list[StrictInt | str] = Field(
         default=[], max_length=MAX_STOP_TOKENS, description="tokens, by id or name, that end the text"
     )
+    return_state: ReturnState = False
 
 
 GENERATE_EXAMPLES: dict[str, Example] = {
@@ -215,6 +248,7 @@ class GenerateReply(BaseModel):
     seed: int
     session: str | None = None
     step: int | None = Field(None, description="the session's step: all prompts and generated tokens")
+    state: str | None = Field(None, description="the token of the state after the text, if requested")
 
 
 class Prediction(BaseModel):
@@ -233,8 +267,9 @@ class Prediction(BaseModel):
     probability: float | list[float | None] | None = None
     session: str | None = None
     step: int | None = Field(
-        None, description="the steps that the session has consumed, this request included"
+        None, description="the steps that the session, or the state, has consumed, this request included"
     )
+    state: str | None = Field(None, description="the token of the state after the last step, if requested")
 
 
 class FailedSequence(BaseModel):

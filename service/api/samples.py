@@ -10,6 +10,8 @@ STEPS = [
 PROBABILITIES = [0.0001, 0.0002, 0.9982, 0.0003, 0.0001, 0.0002, 0.0004, 0.0003, 0.0002]
 LOGITS = [-3.2, -2.5, 6.0, -2.1, -3.2, -2.5, -1.8, -2.1, -2.5]
 
+STATE_TOKEN = "AQA5eU8b0wJkVt4mZ1xq"  # real ones have a character for each 6 bits of state
+
 _MODEL: dict[str, Any] = {
     "name": "vowels",
     "version": "1",
@@ -64,6 +66,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982},
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "session": "call-42", "step": 2},
             {"outputs": {"y": PROBABILITIES, "logits": LOGITS}, "label": "3", "probability": 0.9982},
+            {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "step": 4, "state": STATE_TOKEN},
         ],
     },
     "GenerateReply": {

@@ -94,7 +94,12 @@ def _sequence(entry: Any) -> Any:
         members["steps"] = {name: _input(value) for name, value in _members(steps).items()}
     elif not isinstance(steps, str) and "steps" in members:
         raise _Refused
-    return {name: value if name == "steps" else _scalar(value) for name, value in members.items()}
+    return {name: value if name == "steps" else _member(name, value) for name, value in members.items()}
+
+
+def _member(name: str, value: Any) -> Any:
+    """A scalar; or, of a "state", an object that names one."""
+    return _small(value) if name == "state" else _scalar(value)
 
 
 def _tensor(entry: Any) -> dict[str, Any]:

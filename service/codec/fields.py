@@ -5,7 +5,7 @@ the rules of names; it knows nothing of models.
 """
 
 from collections.abc import Callable, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -22,6 +22,14 @@ _KINDS = {
     bool: "a boolean",
     type(None): "null",
 }
+
+
+class GivenState(NamedTuple):
+    """The state that a sequence begins from: a token, or the name of an initial state of the version."""
+
+    value: str
+    is_name: bool
+    pointer: str  # to the field
 
 
 def parse_object(body: bytes, loads: Callable[[bytes], Any] = bounds.loads) -> dict[str, Any]:
@@ -91,6 +99,23 @@ def read_session(members: dict[str, Any], pointer: str = "") -> tuple[str | None
     if session is None and (at is not None or end):
         raise InvalidField('"at" and "end" need a "session"', pointer=pointer)
     return session, at, end
+
+
+def read_state(members: dict[str, Any], pointer: str = "") -> GivenState | None:
+    """The field "state"; what a token holds is not examined."""
+    state = members.get("state")
+    if state is None:
+        return None
+    pointer = f"{pointer}/state"
+    if isinstance(state, str):
+        return GivenState(state, False, pointer)
+    if not isinstance(state, dict):
+        raise InvalidField(f'expected a state token, or {{"name": …}}, got {kind(state)}', pointer=pointer)
+    refuse_unknown(state, {"name"}, pointer)
+    if not isinstance(name := state.get("name"), str):
+        actual = kind(name) if "name" in state else "nothing"
+        raise InvalidField(f"expected a string, got {actual}", pointer=f"{pointer}/name")
+    return GivenState(name, True, pointer)
 
 
 def kind(value: Any) -> str:

@@ -10,8 +10,17 @@ from typing import Any
 import orjson
 
 from service.codec.arrays import decode_inputs
-from service.codec.fields import kind, parse_object, read_session, read_string, refuse_unknown
-from service.codec.request import Item
+from service.codec.fields import (
+    GivenState,
+    kind,
+    parse_object,
+    read_flag,
+    read_session,
+    read_state,
+    read_string,
+    refuse_unknown,
+)
+from service.codec.request import Item, state_digest
 from service.errors import GenerationNotSupported, InvalidField, SequenceTooLong
 from service.manifest import InputSpec, Manifest
 from service.names import MAX_STEP
@@ -23,7 +32,7 @@ MAX_STOP_TOKENS = 64
 _FIELDS = frozenset(
     {
         "model", "version", "prompt", "max_steps", "temperature", "top_k", "seed", "stop",
-        "session", "at", "end",
+        "session", "at", "end", "state", "return_state",
     }
 )  # fmt: skip
 
@@ -43,6 +52,8 @@ class Generation:
     session: str | None = None
     at: int | None = None
     end: bool = False
+    state: GivenState | None = None
+    returns_state: bool = False
 
     def digest(self, prompt: Array) -> bytes:
         """16 bytes (BLAKE2b, RFC 7693) that tell this request of a session from any other."""
@@ -58,6 +69,8 @@ class Generation:
         digest = hashlib.blake2b(b"generate", digest_size=16)
         digest.update(prompt.tobytes())
         digest.update(orjson.dumps(options))
+        if self.state is not None or self.returns_state:
+            digest.update(state_digest(self.state, self.returns_state))
         return digest.digest()
 
 
@@ -78,6 +91,8 @@ def parse(body: bytes) -> Generation:
         session,
         at,
         end,
+        read_state(document),
+        read_flag(document, "return_state"),
     )
 
 
@@ -92,7 +107,15 @@ def decode_prompt(generation: Generation, manifest: Manifest, *, max_steps: int)
             pointer="/max_steps",
         )
     stop_ids(generation, manifest)
-    return Item(inputs, generation.session, generation.at, generation.end)
+    return Item(
+        inputs,
+        generation.session,
+        generation.at,
+        generation.end,
+        "auto" if generation.state is None else "given",
+        state=generation.state,
+        returns_state=generation.returns_state,
+    )
 
 
 def stop_ids(generation: Generation, manifest: Manifest) -> frozenset[int]:

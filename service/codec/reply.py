@@ -35,6 +35,15 @@ def encode_outputs(
     return _dump(prediction, session, step)
 
 
+def add_state(answer: bytes, token: str, step: int | None = None) -> bytes:
+    """An encoded prediction or generation, with the token of the state after it.
+
+    `step`: that of the token, if the answer does not have it as a session's.
+    """
+    added = b"" if step is None else b',"step":%d' % step
+    return b'%b%b,"state":"%b"}' % (answer[:-1], added, token.encode())
+
+
 def encode_error(error: CellgateError) -> bytes:
     """The entry of "predictions" for a sequence that failed."""
     return orjson.dumps({"error": error.problem()})

@@ -15,11 +15,13 @@ from service.codec import bounds
 from service.codec.arrays import check_window, decode_inputs, is_rounded
 from service.codec.fast_json import SMALL_BODY, loads
 from service.codec.fields import (
+    GivenState,
     kind,
     parse_object,
     read_flag,
     read_names,
     read_session,
+    read_state,
     read_string,
     refuse_unknown,
 )
@@ -27,8 +29,8 @@ from service.errors import EmptySequence, InvalidField, TooManySequences
 from service.manifest import Manifest
 from service.sequence import Array, Start
 
-_FIELDS = frozenset({"model", "version", "sequences", "return", "outputs", "trim_padding"})
-_ITEM_FIELDS = frozenset({"steps", "text", "session", "at", "end"})
+_FIELDS = frozenset({"model", "version", "sequences", "return", "outputs", "trim_padding", "return_state"})
+_ITEM_FIELDS = frozenset({"steps", "text", "session", "at", "end", "state"})
 
 
 @dataclass(slots=True)  # not frozen: that would triple the time to make one, and each request makes many
@@ -42,6 +44,7 @@ class Document:
     trims: bool = False  # steps of nothing but zeros at the end of a sequence are padding
     outputs: tuple[str, ...] = ()  # requested by name; none = the first
     body: bytes = b""  # of a request whose numbers may be rounded
+    returns_state: bool = False  # each answer has the state after it, as a token
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Item:
     kept: tuple[Array | None, ...] = ()  # one per input without a time axis, each [*dims]; None: omitted
     outputs: tuple[str, ...] = ()  # requested by name; none = the default of the API
     extra: tuple[int, ...] = ()  # indexes of the outputs to compute beside the first
+    state: GivenState | None = None  # that it begins from; None: that of its session, or the initial one
+    returns_state: bool = False
 
     @property
     def steps(self) -> int:
@@ -72,7 +77,15 @@ class Item:
                 digest.update(b"omitted" if kept is None else b"kept" + kept.tobytes())
         if self.outputs:
             digest.update("\0".join(("outputs", *self.outputs)).encode())
+        if self.state is not None or self.returns_state:
+            digest.update(b"states" + state_digest(self.state, self.returns_state))
         return digest.digest()
+
+
+def state_digest(state: GivenState | None, returns_state: bool) -> bytes:
+    """What a request says of states, for its digest."""
+    given = [] if state is None else [state.is_name, state.value]
+    return orjson.dumps([returns_state, *given])
 
 
 def parse(body: bytes, *, max_sequences: int) -> Document:
@@ -100,6 +113,7 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
         read_flag(document, "trim_padding"),
         read_names(document, "outputs"),
         body if is_large else b"",
+        "return_state" in document and read_flag(document, "return_state"),
     )
 
 
@@ -113,6 +127,7 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
     if manifest.axes.time_size is not None:
         check_window(item.steps, manifest, at)
     item.outputs = document.outputs
+    item.returns_state = document.returns_state
     return item
 
 
@@ -138,12 +153,13 @@ def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int
         actual = "both" if "steps" in sequence else "neither"
         raise InvalidField(f'expected either "steps" or "text", got {actual}', pointer=pointer)
     session, at, end = read_session(sequence, pointer)
+    state = read_state(sequence, pointer) if "state" in sequence else None
     field = "steps" if "steps" in sequence else "text"
     if field == "text" and not isinstance(sequence[field], str):
         raise InvalidField(f"expected a string, got {kind(sequence[field])}", pointer=f"{pointer}/text")
     pointer = f"{pointer}/{field}"
     inputs, kept = decode_inputs(sequence[field], manifest, pointer, max_steps)
-    return Item(inputs, session, at, end, "auto", kept), pointer
+    return Item(inputs, session, at, end, "auto" if state is None else "given", kept, state=state), pointer
 
 
 def _trim(inputs: tuple[Array, ...], pointer: str) -> tuple[Array, ...]:

@@ -17,8 +17,9 @@ from service.manifest import Manifest
 from service.names import MODEL_NAME, MODEL_VERSION
 
 _V2_PREFIX = "v2/"  # of the sessions of `/v2`, see `names`
-_PREDICTION = {"output", "outputs", "label", "probability", "session", "step"}
-_GENERATION = {"model", "version", "ids", "seed", "tokens", "text", "session", "step"}
+_PREDICTION = {"output", "outputs", "label", "probability", "session", "step", "state"}
+_GENERATION = {"model", "version", "ids", "seed", "tokens", "text", "session", "step", "state"}
+_TOKEN = re.compile(r"[A-Za-z0-9_-]*")  # of a state; its signature is checked when it is used
 _MAX_AXES = 8  # of an output
 
 
@@ -42,6 +43,7 @@ def _document(document: Any, session: str, step: int) -> bytes | None:
         is_ours = len(names & {"output", "outputs"}) == 1 and _is_prediction(document)
     else:
         is_ours = names <= _GENERATION and _is_generation(document)
+    is_ours = is_ours and _matches(_TOKEN, document.get("state", ""))
     return orjson.dumps(document) if is_ours else None
 
 

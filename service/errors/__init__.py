@@ -22,15 +22,18 @@ CellgateError
 │   ├── SessionNotSupported      422  the model needs the whole sequence, or has no state
 │   ├── GenerationNotSupported   422  the model's task is not language, or it has no probabilities
 │   ├── IdempotencyMismatch      422  an Idempotency-Key that belongs to another request
-│   └── BadExport                422  not an exported session, or a modified one
+│   ├── BadExport                422  not an exported session, or a modified one
+│   ├── InvalidState             422  not a state token of this server and tenant, or a modified one
+│   └── StateSecretMissing       422  state tokens need a secret on a server with API keys
 ├── Unauthorized                 401  no API key, or an unknown one
 ├── Forbidden                    403  an API key without administration rights
 ├── NotFound                     404  no such resource
-│   ├── UnknownModel  ├── UnknownVersion  └── UnknownSession
+│   ├── UnknownModel  ├── UnknownVersion  ├── UnknownState  └── UnknownSession
 ├── MethodNotAllowed             405  the path exists, for other methods
 ├── SessionConflict              409  `at` is not the session's step
 ├── SessionExists                409  a new session's name belongs to a live one
 ├── SessionMismatch              409  the session belongs to another model, version or graph
+├── StateMismatch                409  the state token belongs to another model, version or graph
 ├── ReadOnlyModels               409  the models directory cannot be written
 ├── IdempotencyInProgress        409  the first request with this Idempotency-Key is still in progress
 ├── SessionGone                  410  ended, expired or evicted
@@ -92,6 +95,7 @@ from service.errors.sessions import (
     SessionQuota,
     UnknownSession,
 )
+from service.errors.states import InvalidState, StateMismatch, StateSecretMissing, UnknownState
 from service.errors.unavailable import (
     DeadlineExceeded,
     Draining,
@@ -125,6 +129,7 @@ __all__ = [
     "InternalError",
     "InvalidField",
     "InvalidJson",
+    "InvalidState",
     "MemoryExhausted",
     "MethodNotAllowed",
     "ModelLoading",
@@ -144,6 +149,8 @@ __all__ = [
     "SessionNotSupported",
     "SessionQuota",
     "StartupError",
+    "StateMismatch",
+    "StateSecretMissing",
     "StoreUnavailable",
     "TooManySequences",
     "TooManyValues",
@@ -151,6 +158,7 @@ __all__ = [
     "Unavailable",
     "UnknownModel",
     "UnknownSession",
+    "UnknownState",
     "UnknownVersion",
     "UnsupportedEncoding",
     "UnsupportedMediaType",

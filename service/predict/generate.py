@@ -26,7 +26,9 @@ from service.predict.request import Decode, Decoded, Reply, Request
 from service.predict.sampling import draw
 from service.repository import Model
 from service.sequence import Array, Origin, Sequence, State
+from service.sessions import token_chars
 from service.stages import Stages
+from service.state import StateLayout
 
 
 class Generator:
@@ -42,6 +44,8 @@ class Generator:
         parse = functools.partial(generations.parse, body)
         generation = await self._predictor.aside.run(parse, len(body)) if is_large else parse()
         model = self._predictor.repository.get(generation.model, generation.version)
+        if generation.returns_state:
+            self._predictor.tokens.check_usable("/return_state")
         seed = generation.seed if generation.seed is not None else secrets.randbits(32)
         decode: Decode = functools.partial(self._decode, generation)
         if is_large:
@@ -59,6 +63,7 @@ class Generator:
             is_free=generation.version is None,
             is_keyed=is_keyed,
             tenant=tenant,
+            returns_state=generation.returns_state,
             stages=stages,
         )
         run = self._predictor.start(request)
@@ -69,6 +74,8 @@ class Generator:
     def _decode(self, generation: Generation, _: int, manifest: Manifest) -> Item:
         item = generations.decode_prompt(generation, manifest, max_steps=self._predictor.max_steps)
         size = generation_bytes(manifest.inputs[0], generation.max_steps)
+        if generation.returns_state:
+            size += token_chars(StateLayout(manifest.states, manifest.kept_inputs).num_bytes)
         check_reply(size, self._predictor.max_reply_bytes, "/max_steps")
         return item
 

@@ -15,6 +15,7 @@ from service.codec import request as requests
 from service.errors import CellgateError
 from service.names import names_number
 from service.predict.aside import LARGE_BODY, Aside, is_large
+from service.predict.beginning import Beginnings
 from service.predict.kept import opening_state
 from service.predict.request import (
     Decode,
@@ -24,11 +25,12 @@ from service.predict.request import (
     first_output,
     outputs_named,
 )
-from service.predict.session_run import SessionRun
+from service.predict.session_run import Answer, SessionRun
 from service.predict.shadow import Shadows
+from service.predict.state_run import StateRun
 from service.repository import Model, Repository
 from service.sequence import Origin, Sequence
-from service.sessions import Sessions
+from service.sessions import Sessions, StateTokens
 from service.stages import Stages
 
 STARTED_AT_ONCE = 128  # sequences of one request, before the event loop answers others
@@ -49,16 +51,19 @@ class Predictor:
         max_reply_bytes: int = 64 << 20,
         aside: Aside | None = None,
         shadows: Shadows | None = None,
+        tokens: StateTokens | None = None,
     ) -> None:
         """`aside`: reads and writes what is large; None: one of its own, which is never stopped.
 
-        `shadows`: None: no version is a shadow.
+        `shadows`: None: no version is a shadow. `tokens`: None: state tokens are not signed.
         """
         self.repository = repository
         self.max_sequences = max_sequences
         self.max_steps = max_steps
         self.max_reply_bytes = max_reply_bytes
         self.aside = aside or Aside()
+        self.tokens = tokens or StateTokens()
+        self._beginnings = Beginnings(repository, self.tokens, self.aside)
         self._sessions = sessions
         self._shadows = shadows
         self._timeout_s = timeout_s
@@ -77,6 +82,8 @@ class Predictor:
         else:
             document = requests.parse(body, max_sequences=self.max_sequences)
         model = self.repository.get(document.model, document.version)
+        if document.returns_state:
+            self.tokens.check_usable("/return_state")
         num_sequences = len(document.sequences)
         decode: Decode = partial(requests.decode_item, document, max_steps=self.max_steps)
         if is_large:
@@ -94,6 +101,7 @@ class Predictor:
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
             max_reply_bytes=self.max_reply_bytes,
+            returns_state=document.returns_state,
             stages=stages,
         )
         run = self.start(request)
@@ -110,14 +118,23 @@ class Predictor:
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
         deadline = self._clock() + min(timeout_s, self._timeout_s)
         origin = Origin(request.tenant, deadline, request.num_sequences, trace.current.get())
-        in_session = SessionRun(request, self.repository, self._sessions, origin, self.aside, self._shadows)
-        return Run(request, origin, in_session, self.aside)
+        in_session = SessionRun(
+            request, self.repository, self._sessions, origin, self.aside, self._shadows, self._beginnings
+        )
+        return Run(request, origin, in_session, self.aside, self._beginnings)
 
 
 class Run:
     """One request while it is answered."""
 
-    def __init__(self, request: Request, origin: Origin, in_session: SessionRun, aside: Aside) -> None:
+    def __init__(
+        self,
+        request: Request,
+        origin: Origin,
+        in_session: SessionRun,
+        aside: Aside,
+        beginnings: Beginnings,
+    ) -> None:
         self.origin = origin  # its deadline is on the event loop's clock
         self.steps = 0  # computed so far, for the access log
         self.step: int | None = None  # of the session after it, of a request with one sequence
@@ -125,6 +142,7 @@ class Run:
         self._request = request
         self._aside = aside
         self._in_session = in_session
+        self._beginnings = beginnings
 
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence. A sequence that fails does not fail the others: its entry is the error."""
@@ -161,12 +179,10 @@ class Run:
             item = request.decode_for(model, index)
             stages.decoded()
             if item.session is not None:
-                answer = await self._in_session.answer(index, item, item.session, stages)
-                self.steps += answer.steps
-                # The sequences of a request may be on many versions; the reply then names a new session's.
-                if request.num_sequences == 1:
-                    self.version, self.step = answer.version, answer.step
-                return answer.body
+                return self._note(await self._in_session.answer(index, item, item.session, stages))
+            if item.state is not None or request.returns_state:
+                run = StateRun(request, self.origin, self._aside, self._beginnings)
+                return self._note(await run.answer(index, item, stages))
             sequence = await request.compute(
                 model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
             )
@@ -180,6 +196,14 @@ class Run:
         except CellgateError as error:
             error.model = model.name, self.version
             raise
+
+    def _note(self, answer: Answer) -> bytes:
+        """Count an answer whose steps continue others."""
+        self.steps += answer.steps
+        # The sequences of a request may be on many versions; the reply then names a new session's.
+        if self._request.num_sequences == 1:
+            self.version, self.step = answer.version, answer.step
+        return answer.body
 
     async def compute_all(self) -> list[Sequence]:
         """The computed sequences of a request without sessions. The first error fails the whole request.

@@ -10,6 +10,7 @@ from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
+from service.sessions import token_chars
 from service.stages import Stages
 
 
@@ -109,6 +110,7 @@ class Request:
     tenant: str = ""
     outputs: ChooseOutputs = first_output
     max_reply_bytes: int | None = None  # None: the API bounds its reply itself
+    returns_state: bool = False  # whether each answer has the state after it, as a token
     stages: Stages = field(default_factory=Stages)  # measured since the request was there
     _budget: "ReplyBudget | None" = None  # made when it is needed: not for the last step of one sequence
 
@@ -124,9 +126,8 @@ class Request:
         item = self.decode(index, manifest)
         if self.outputs is not first_output:
             item.extra = tuple([index for index in self.outputs(manifest) if index])
-        if item.session is not None and not manifest.chunkable:
-            reason = "has no state" if manifest.causal else "reads each sequence from both ends"
-            raise SessionNotSupported(f"{model.name} {reason}", pointer=f"/sequences/{index}/session")
+        if not manifest.chunkable:
+            self._refuse_states(model, item, index)
         if self.is_keyed and item.session is not None and item.at is None:
             raise InvalidField(
                 'with an Idempotency-Key, a sequence in a session needs "at": only that makes its retry safe',
@@ -135,12 +136,27 @@ class Request:
         keeps_all = self.keeps_all(model)
         if keeps_all and not self._has_steps(manifest):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
-        if self.max_reply_bytes is not None and (keeps_all or self.num_sequences > 1):
+        if self.max_reply_bytes is not None and (keeps_all or self.num_sequences > 1 or self.returns_state):
             if self._budget is None:
                 self._budget = ReplyBudget(self.max_reply_bytes)
             outputs = [(manifest.outputs[i], model.output_dtypes[i]) for i in self.outputs(manifest)]
-            self._budget.reserve(index, prediction_bytes(outputs, item.steps if keeps_all else 1))
+            size = prediction_bytes(outputs, item.steps if keeps_all else 1)
+            if self.returns_state:
+                size += token_chars(model.layout.num_bytes)
+            self._budget.reserve(index, size)
         return item
+
+    def _refuse_states(self, model: Model, item: Item, index: int) -> None:
+        """Of a model that cannot be run in pieces. Raises SessionNotSupported if the request needs that."""
+        uses = {
+            f"/sequences/{index}/session": item.session is not None,
+            f"/sequences/{index}/state": item.state is not None,
+            "/return_state": self.returns_state,
+        }
+        for field_pointer, is_used in uses.items():
+            if is_used:
+                reason = "has no state" if model.manifest.causal else "reads each sequence from both ends"
+                raise SessionNotSupported(f"{model.name} {reason}", pointer=field_pointer)
 
     def _has_steps(self, manifest: Manifest) -> bool:
         """Whether some output is there for every step; the others are the last step's then."""

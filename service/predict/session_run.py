@@ -11,9 +11,11 @@ import logging
 from functools import partial
 from typing import NamedTuple
 
+from service.codec.reply import add_state
 from service.codec.request import Item
 from service.errors import ModelLoading, NotFound, SessionMismatch
 from service.predict.aside import Aside, is_large
+from service.predict.beginning import Beginning, Beginnings
 from service.predict.kept import check_unchanged, opening_state
 from service.predict.request import Request
 from service.predict.shadow import Committed, Shadows
@@ -45,6 +47,7 @@ class SessionRun:
         origin: Origin,
         aside: Aside,
         shadows: Shadows | None,
+        beginnings: Beginnings,
     ) -> None:
         self._request = request
         self._repository = repository
@@ -52,10 +55,13 @@ class SessionRun:
         self._origin = origin
         self._aside = aside
         self._shadows = shadows
+        self._beginnings = beginnings
 
     async def answer(self, index: int, item: Item, session: str, stages: Stages) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
         key = session_key(self._request.tenant, session)
+        given = item.state
+        beginning = None if given is None else await self._beginnings.find(self._request.tenant, given)
         if not self._sessions.turns.take_free(key):  # mostly it is: no coroutine then
             await self._sessions.turns.take(key, self._origin.deadline)
             stages.queued()
@@ -63,10 +69,10 @@ class SessionRun:
             while True:
                 record = await self._sessions.find(key)
                 stages.committed()
-                model = self._model_of(record, item, session)
+                model = self._model_of(record, item, session, beginning)
                 if model is not self._request.model:
                     item = self._request.decode_for(model, index)
-                answer = await self._step(model, index, item, session, key, record, stages)
+                answer = await self._step(model, index, item, session, key, record, stages, beginning)
                 if answer is not None:
                     return answer
                 logger.debug("another worker committed first; running again from the session's new state")
@@ -82,23 +88,16 @@ class SessionRun:
         key: bytes,
         record: Record | None,
         stages: Stages,
+        beginning: Beginning | None,
     ) -> Answer | None:
         """Open, compute, commit. None if another worker committed first: then nothing was applied."""
-        request, sessions = self._request, self._sessions
+        request = self._request
         keep_all = request.keeps_all(model)
         digest = request.digest(item, keep_all)
-        opened = sessions.open(
-            key,
-            record,
-            model.binding,
-            at=item.at,
-            digest=digest,
-            start=item.start,
-            is_pinned=request.is_pinned,
-        )
+        opened = self._open(model, item, key, record, digest, beginning)
         if opened.reply is not None:
             return Answer(opened.reply, opened.version, 0, opened.replied_step)
-        state = _state_of(model, item, opened)
+        state = _state_of(model, item, opened) if beginning is None else beginning.state(model, item)
         stages.decoded()
         sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
         stages.computed(sequence.run_s)
@@ -109,12 +108,15 @@ class SessionRun:
             reply = await self._aside.run(encode)
         else:
             reply = request.encode(model, sequence, session=session, step=step)
+        packed = model.pack_state(sequence.state)
+        if request.returns_state:
+            reply = add_state(reply, self._beginnings.write(request.tenant, model, step, packed))
         stages.encoded()
-        written = await sessions.commit(
+        written = await self._sessions.commit(
             opened,
             model.binding,
             steps=steps,
-            state=model.pack_state(sequence.state),
+            state=packed,
             digest=digest,
             reply=reply,
             end=item.end,
@@ -124,16 +126,40 @@ class SessionRun:
             return None
         if written.is_live:
             model.keep(key, written.revision, sequence.state)
-        if self._repository.has_shadows and self._shadows is not None:
+        if self._repository.has_shadows and self._shadows is not None and beginning is None:
             self._shadows.offer(Committed(model, request, index, item, sequence, opened, written))
         return Answer(reply, model.version, steps, step)
 
-    def _model_of(self, record: Record | None, item: Item, session: str) -> Model:
+    def _open(
+        self,
+        model: Model,
+        item: Item,
+        key: bytes,
+        record: Record | None,
+        digest: bytes,
+        beginning: Beginning | None,
+    ) -> Opened:
+        return self._sessions.open(
+            key,
+            record,
+            model.binding,
+            at=item.at,
+            digest=digest,
+            start=item.start,
+            is_pinned=self._request.is_pinned,
+            begin=0 if beginning is None else beginning.step,
+        )
+
+    def _model_of(
+        self, record: Record | None, item: Item, session: str, beginning: Beginning | None
+    ) -> Model:
         """A session stays with its version; `open` refuses a request that names another."""
         request, model = self._request, self._request.model
+        if beginning is not None and beginning.token is not None:
+            return self._beginnings.model_of(beginning, request)
         if request.is_pinned:
             return model
-        if record is None or not record.is_live or item.start in ("new", "restart"):
+        if record is None or not record.is_live or item.start in ("new", "restart", "given"):
             if request.is_free:
                 return self._repository.get_for_session(model, request.tenant, session)
             return model

@@ -1,13 +1,14 @@
 """One loaded version of a model: what it is, the worker that runs it, and the states of its sessions."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from service.engine import Provider, Worker
 from service.engine.content import GraphContent
 from service.engine.graph import Optimization
+from service.errors import UnknownState
 from service.manifest import Manifest
 from service.sequence import Engine, State
 from service.sessions import Binding
@@ -81,6 +82,7 @@ class Model:
     engine: ModelEngine
     difference: float  # the largest that batching and cutting made in trials; 0 = exact
     optimization: Optimization = "all"  # of ONNX Runtime
+    states: Mapping[str, State] = field(default_factory=dict)  # named initial states, never written to
 
     @property
     def is_exact(self) -> bool:
@@ -111,6 +113,15 @@ class Model:
     def initial_state(self) -> State:
         """The state at step 0. It is shared: never write to it."""
         return self.engine.initial_state
+
+    def named_state(self, name: str) -> State:
+        """The initial state of that name. It is shared: never write to it. Raises UnknownState."""
+        if name not in self.states:
+            known = ", ".join(map(repr, self.states)) or "none"
+            raise UnknownState(
+                f"{self.name} version {self.version} has no initial state {name!r}; there are {known}"
+            )
+        return self.states[name]
 
     def pack_state(self, state: State) -> bytes:
         """The recurrent tensors as bytes, as a store holds them."""

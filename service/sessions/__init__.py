@@ -12,9 +12,11 @@ from service.sessions.resources import Page, Resources
 from service.sessions.rules import Binding, Opened, session_key, shadow_key
 from service.sessions.sessions import Sessions
 from service.sessions.store import Limits, Quota, Record, Store
+from service.sessions.token import MIN_SECRET_BYTES, StateToken, StateTokens, token_chars
 
 __all__ = [
     "MEDIA_TYPE",
+    "MIN_SECRET_BYTES",
     "Binding",
     "Home",
     "Limits",
@@ -24,9 +26,12 @@ __all__ = [
     "Record",
     "Resources",
     "Sessions",
+    "StateToken",
+    "StateTokens",
     "SteadyClock",
     "Store",
     "migrate_all",
     "session_key",
     "shadow_key",
+    "token_chars",
 ]

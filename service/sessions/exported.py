@@ -11,10 +11,9 @@ import hashlib
 import struct
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
-from service.errors import BadExport, NonFinite
+from service.errors import BadExport
 from service.names import MAX_STEP
 from service.sessions.store.record import Record, Status
 from service.state import StateLayout, StateTensor
@@ -120,10 +119,7 @@ def check(record: Record, layout: StateLayout, *, allows_non_finite: bool = Fals
             f"the file is at step {record.step}, its last request began at {record.at}: "
             f"a session has at most {MAX_STEP} steps, and a request begins before its end"
         )
-    if not layout.fits(record.state):
-        raise BadExport(f"the state has {len(record.state)} bytes, its tensors {layout.num_bytes}")
-    for name, array in layout.unpack_named(record.state).items():
-        if not allows_non_finite and not np.isfinite(array).all():
-            raise NonFinite(f"the state {name!r} contains NaN or an infinity")
-        if array.dtype == np.bool_ and (array.view(np.uint8) > 1).any():
-            raise BadExport(f"the state {name!r} has a byte that is neither true nor false")
+    if fault := layout.fault(record.state):
+        raise BadExport(fault)
+    if not allows_non_finite:
+        layout.check_finite(record.state)

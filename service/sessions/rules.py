@@ -33,6 +33,7 @@ class Opened:
     existing: Record | None  # what the commit replaces: a session, a tombstone, or nothing
     resumed: Record | None = None  # the live session; None when this request starts a new one
     reply: bytes | None = None  # the stored reply, when this is the last request again
+    begin: int = 0  # the step at which a new session starts
 
     @property
     def version(self) -> str:
@@ -42,7 +43,7 @@ class Opened:
     @property
     def step(self) -> int:
         """Steps consumed so far."""
-        return self.resumed.step if self.resumed else 0
+        return self.resumed.step if self.resumed else self.begin
 
     @property
     def replied_step(self) -> int:
@@ -89,24 +90,26 @@ def decide(
     digest: bytes,
     start: Start,
     is_pinned: bool,
+    begin: int = 0,
 ) -> Opened:
     """Whether a request may run on the session that is stored as `record`, and from where.
 
     `is_pinned`: whether the request names the version. If not, its retry gets the stored reply even if
     another version has become the default meanwhile.
-    `start`: "auto" of `/predict`; the others are of `/v2`, whose sequences say when they start.
+    `start`: "auto" of `/predict`, or "given" with a state of the client's own, which begins at the step
+    `begin`; the others are of `/v2`, whose sequences say when they start.
     Raises UnknownSession, SessionGone, SessionConflict, SessionExists or SessionMismatch.
     """
     answered: Record | None = None  # the record, if the request is its last one again
     last_at = at
-    if at is None and start == "new" and record is not None and is_live(record, now_ms):
-        last_at = 0  # a start that is sent twice would be refused, so it is a retry where it can be one
+    if at is None and start in ("new", "given") and record is not None and is_live(record, now_ms):
+        last_at = begin  # a start that is sent twice would be refused, so it is a retry where it can be one
     if record is not None and last_at is not None and _is_last(record, binding, last_at, digest, is_pinned):
         answered = record
-    if start in ("new", "restart"):
-        if answered is not None and last_at == 0:
+    if start in ("new", "restart", "given"):
+        if answered is not None and last_at == begin:
             return Opened(key, answered, reply=answered.reply)
-        return _start(key, record, now_ms, at, may_replace=start == "restart")
+        return _start(key, record, now_ms, at, start, begin)
     live = record if record is not None and is_live(record, now_ms) else None
     if live is not None:
         _check_binding(live, binding)
@@ -121,13 +124,18 @@ def decide(
     )
 
 
-def _start(key: bytes, record: Record | None, now_ms: int, at: int | None, *, may_replace: bool) -> Opened:
+def _start(
+    key: bytes, record: Record | None, now_ms: int, at: int | None, start: Start, begin: int
+) -> Opened:
     """An explicit first step: in place of any record, unless that is a live session."""
-    if at:
-        raise SessionConflict(f"a session starts at step 0, the request says {at}", members={"step": 0})
-    if record is not None and is_live(record, now_ms) and not may_replace:
-        raise exists(record, "restart: true replaces it")
-    return Opened(key, record)
+    if at is not None and at != begin:
+        raise SessionConflict(
+            f"a session starts at step {begin}, the request says {at}", members={"step": begin}
+        )
+    if start != "restart" and record is not None and is_live(record, now_ms):
+        given = start == "given"
+        raise exists(record, 'to continue it, leave out "state"' if given else "restart: true replaces it")
+    return Opened(key, record, begin=begin)
 
 
 def _begin(key: bytes, record: Record | None, at: int | None, *, must_exist: bool) -> Opened:

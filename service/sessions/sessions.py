@@ -67,6 +67,7 @@ class Sessions:
         digest: bytes,
         start: Start = "auto",
         is_pinned: bool = True,
+        begin: int = 0,
     ) -> Opened:
         """Decide whether a request may run on the session that `find` returned, within its turn.
 
@@ -74,7 +75,15 @@ class Sessions:
         """
         try:
             opened = rules.decide(
-                key, record, binding, self.now_ms(), at=at, digest=digest, start=start, is_pinned=is_pinned
+                key,
+                record,
+                binding,
+                self.now_ms(),
+                at=at,
+                digest=digest,
+                start=start,
+                is_pinned=is_pinned,
+                begin=begin,
             )
         except SessionConflict:
             self._counts.conflict.add()

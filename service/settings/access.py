@@ -41,6 +41,14 @@ class Authentication(Group):
         description="who may change which versions answer: tenants with admin = true in the keys file; open: "
         "also every client of a server without keys",
     )
+    state_secret: SecretStr = Field(
+        SecretStr(""),
+        description="secrets that sign state tokens, the same on all replicas, separated by commas, each of "
+        "at least 32 characters; the first signs, all are accepted; with API keys, tokens need one",
+    )
+    state_secret_file: Path | None = Field(
+        None, description="file with such secrets, one a line, which come before those of state_secret"
+    )
 
 
 class Browsers(Group):

@@ -30,6 +30,9 @@ BY_TOPIC = {
     "curl -s localhost:8000/generate": "tests/e2e/test_examples.py",
     "curl -s http://127.0.0.1:8000/models": "tests/e2e/test_pages.py",
     "python -m tests.conformance": "tests/conformance/__main__.py",
+    "import json, urllib.request\n\n\ndef predict(steps, state)": "tests/e2e/test_state_tokens.py",
+    "openssl rand -base64 32 > state-secret": "tests/service/test_parts.py",
+    "CELLGATE_STATE_SECRET_FILE=": "tests/service/test_parts.py",
     "import numpy as np\nimport tritonclient": "tests/e2e/test_oip.py",
 }
 DOCUMENTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if steps(path)]

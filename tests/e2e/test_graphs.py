@@ -217,6 +217,27 @@ def test_a_cache_grows_in_a_session_however_it_is_kept_and_moved(client: httpx.C
     assert whole["output"] == [[sum_] for sum_ in expected]
 
 
+@pytest.mark.parametrize(
+    ("model", "pieces", "outputs"),
+    [
+        ("recent", [[[1]], [[2], [3]], [[4]], [[5], [6]]], [[[1]], [[3], [6]], [[10]], [[14], [18]]]),
+        ("look", [[0], [1, 2], [2]], [[[1]], [[11], [111]], [[211]]]),
+        ("voice", [{"x": [[1, 2]], "speaker": [10, 1]}, [[3, 4]]], [[[12]], [[46]]]),
+        ("buttons", [{"pressed": [[True, True]] * 2, "level": [[200, 50]] * 2}] * 2,
+         [[[1, 0], [2, 0]], [[3, 0], [4, 0]]]),
+    ],
+)  # fmt: skip
+def test_a_client_keeps_caches_integers_and_inputs_given_once(
+    client: httpx.Client, model: str, pieces: list[Any], outputs: list[Any]
+) -> None:
+    token = None
+    for steps, output in zip(pieces, outputs, strict=True):
+        sequence = {"steps": steps, "state": token}
+        (answer,) = answers(client, model, sequence, return_state=True, **{"return": "all"})
+        assert answer["output"] == output
+        token = answer["state"]
+
+
 def test_sessions_of_different_age_are_batched_by_the_size_of_their_caches(client: httpx.Client) -> None:
     for age in range(6):
         sent = [[1]] * (age + 1)

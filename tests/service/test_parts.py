@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from service.errors import StartupError
-from service.parts import create_reply_store, create_store, open_tracer_of
+from service.errors import StartupError, StateSecretMissing
+from service.http.keys import new_key
+from service.parts import create_reply_store, create_store, open_tracer_of, state_tokens_of, tenants_of
+from service.sessions import Binding, StateToken, StateTokens
 from service.sessions.store import Outcome, Record, Status, Write
 from service.sessions.store.record import new_revision
 from service.settings import Settings
@@ -92,3 +95,46 @@ def test_replies_to_keys_are_kept_apart_from_sessions_and_never_evict_one(kind: 
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(redis_server(tmp_path / "redis")).url if kind == "redis" else "redis://none"
         asyncio.run(work(url))
+
+
+SECRETS = ["a" * 32, "b" * 40]
+
+
+def tokens_of(
+    tmp_path: Path, *, has_keys: bool = True, file: str | None = None, inline: str = ""
+) -> StateTokens:
+    path = None
+    if file is not None:
+        path = tmp_path / "secrets"
+        path.write_text(file)
+    settings = Settings(
+        state_secret=SecretStr(inline),
+        state_secret_file=path,
+        keys=SecretStr(f"acme={new_key()[1]}" if has_keys else ""),
+    )
+    return state_tokens_of(settings, tenants_of(settings))
+
+
+def test_the_secrets_of_a_file_come_before_those_of_the_setting(tmp_path: Path) -> None:
+    token = StateToken(Binding("m", "1", bytes(8)), 1, b"")
+    both = tokens_of(tmp_path, file=f"{SECRETS[0]}\n\n", inline=f" {SECRETS[1]},")
+    written = both.write("acme", token)
+    assert StateTokens([SECRETS[0].encode()]).read("acme", written, max_state_bytes=0) == token
+    assert (
+        both.read("acme", StateTokens([SECRETS[1].encode()]).write("acme", token), max_state_bytes=0) == token
+    )
+
+
+def test_tokens_need_a_secret_only_with_keys(tmp_path: Path) -> None:
+    tokens_of(tmp_path, has_keys=False).check_usable()
+    with pytest.raises(StateSecretMissing):
+        tokens_of(tmp_path).check_usable()
+
+
+def test_a_short_secret_or_a_missing_file_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="at least 32 characters") as raised:
+        tokens_of(tmp_path, inline=f"{SECRETS[0]},{'short' * 3}")
+    assert "short" not in raised.value.detail
+    with pytest.raises(StartupError, match="No such file"):
+        settings = Settings(state_secret_file=tmp_path / "none")
+        state_tokens_of(settings, tenants_of(settings))

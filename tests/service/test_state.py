@@ -252,3 +252,16 @@ def test_null_is_read_as_nan_where_a_model_may_answer_it() -> None:
         integers.parse({"n": [None]}, allows_null=True)
     with pytest.raises(NonFinite):
         LAYOUT.parse(shown | {"n": [1e9]}, allows_null=True)
+
+
+def test_a_fault_is_what_no_server_packs() -> None:
+    flags = StateLayout([StateSpec(input="f", output="f_out", shape=("batch", 2), dtype="bool")])
+    assert flags.fault(b"\x00\x01") is None
+    assert flags.fault(b"\x00\x02") == "the state 'f' has a byte that is neither true nor false"
+    assert flags.fault(b"\x00") == "the state has 1 bytes, its tensors 2"
+    assert GROWING.fault(GROWING.pack(GROWING.initial())) is None and GROWING.fault(b"") is not None
+    flags.check_finite(b"\x00\x01")
+    LAYOUT.check_finite(LAYOUT.pack(LAYOUT.initial()))
+    with pytest.raises(NonFinite, match="the state 'c' contains NaN or an infinity"):
+        h, c, n = LAYOUT.initial()
+        LAYOUT.check_finite(LAYOUT.pack((h, c * np.inf, n)))

@@ -60,6 +60,7 @@ SESSION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "session": SESSION,
     "at": st.one_of(st.integers(-1, 3), st.just(2**53), JUNK),
     "end": JUNK,
+    "state": st.one_of(st.fixed_dictionaries({"name": st.one_of(st.just("idle"), JUNK)}), JUNK),
     "z": JUNK,
 }
 OBJECT = st.fixed_dictionaries(
@@ -82,6 +83,7 @@ PREDICT = st.fixed_dictionaries(
         "return": st.one_of(st.sampled_from(["last", "all", "some"]), JUNK),
         "extra": JUNK,
         "trim_padding": st.one_of(st.booleans(), JUNK),
+        "return_state": st.one_of(st.booleans(), JUNK),
         "outputs": st.one_of(st.lists(st.sampled_from(["y", "z", "", 1, None]), max_size=2), JUNK),
     },
 )
@@ -98,6 +100,7 @@ GENERATE = st.fixed_dictionaries(
         "stop": st.one_of(
             st.lists(st.sampled_from(["a", 1, True, None]), max_size=3), st.just(["a"] * 65), JUNK
         ),
+        "return_state": st.one_of(st.booleans(), JUNK),
         **SESSION_FIELDS,
     },
 )
@@ -194,6 +197,19 @@ VALUES: dict[str, list[Any]] = {
     "temperature": [0, 100, 100.1, -0.1, 1, None, True, "1"],
     "top_k": [0, 1, 2**53 - 1, 2**53, None, True, 1.0],
     "seed": [-1, 0, 2**53 - 1, 2**53, None, True, 1.0],
+    "state": [
+        None,
+        "",
+        "token",
+        {"name": "idle"},
+        {"name": ""},
+        {"name": 1},
+        {},
+        {"name": "a", "b": 1},
+        1,
+        [],
+    ],
+    "return_state": [True, False, None, 1, "true"],
     "stop": [[], ["a"] * 64, ["a"] * 65, [1, "a"], [None], [True], [1.0], None, "a"],
 }
 
@@ -237,6 +253,11 @@ FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"session": "s", "at": -1}, "/at"),
     ({"session": "s", "at": "0"}, "/at"),
     ({"session": "s", "end": None}, "/end"),
+    ({"state": 1}, "/state"),
+    ({"state": {}}, "/state/name"),
+    ({"state": {"name": 1}}, "/state/name"),
+    ({"state": {"h": 1}}, "/state/h"),
+    ({"return_state": 1}, "/return_state"),
     ({"at": 0}, ""),
     ({"end": True}, ""),
 ]
@@ -248,7 +269,7 @@ def test_predict_and_generate_report_the_same_mistake_in_the_same_words(
 ) -> None:
     with pytest.raises(BadInput) as of_generate:
         generation.parse(json.dumps({"prompt": "a"} | fields).encode())
-    in_item = fields.keys() & {"session", "at", "end"}
+    in_item = fields.keys() & {"session", "at", "end", "state"}
     if in_item:
         body: dict[str, Any] = {"sequences": [{"steps": [[1, 2]]} | fields]}
         prefix = "/sequences/0"

@@ -31,7 +31,9 @@ SEQUENCES = st.one_of(
     RECTANGLES,
     FLAT,
     ANYTHING,
-    st.fixed_dictionaries({}, optional={"steps": STEPS, "session": ANYTHING, "at": ANYTHING}),
+    st.fixed_dictionaries(
+        {}, optional={"steps": STEPS, "session": ANYTHING, "at": ANYTHING, "state": ANYTHING}
+    ),
 )
 DOCUMENTS = st.fixed_dictionaries(
     {},

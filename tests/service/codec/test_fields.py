@@ -52,6 +52,21 @@ def test_the_fields_of_a_session_need_one() -> None:
         assert raised.value.pointer == "/sequences/1"
 
 
+def test_a_state_is_a_token_or_a_name() -> None:
+    assert fields.read_state({}) is fields.read_state({"state": None}) is None
+    assert fields.read_state({"state": "AQ"}, "/x") == fields.GivenState("AQ", False, "/x/state")
+    assert fields.read_state({"state": {"name": "idle"}}) == fields.GivenState("idle", True, "/state")
+    for state, pointer, message in [
+        ([], "/x/state", 'expected a state token, or {"name": …}, got an empty list'),
+        ({}, "/x/state/name", "expected a string, got nothing"),
+        ({"name": None}, "/x/state/name", "expected a string, got null"),
+        ({"h": [1]}, "/x/state/h", "unknown field; expected one of name"),
+    ]:
+        with pytest.raises(InvalidField) as raised:
+            fields.read_state({"state": state}, "/x")
+        assert (raised.value.pointer, raised.value.detail) == (pointer, message)
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [

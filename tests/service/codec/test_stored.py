@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.reply import encode_outputs, encode_prediction
+from service.codec.reply import add_state, encode_outputs, encode_prediction
 from service.codec.stored import regenerate
 from service.codec.v2 import pack_outputs
 from service.manifest import Manifest, OutputSpec
@@ -24,6 +24,7 @@ PREDICTIONS = [
     encode_outputs([(SPECS[0], ONE), (SPECS[1], np.int64(2**60))], session="call", step=7),  # type: ignore[list-item]
     b'{"model":"m","version":"1","ids":[1,2],"seed":3,"tokens":["x","y"],"text":"xy","session":"call","step":7}',
 ]
+PREDICTIONS += [add_state(PREDICTIONS[0], "AQ-_x"), add_state(PREDICTIONS[-1], "AQ")]
 TENSORS = [
     pack_outputs("1", 7, {"y": ALL[np.newaxis]}),
     pack_outputs("1", 7, {"y": ALL[np.newaxis], "value": np.zeros((1, 1), np.int64)}),
@@ -51,6 +52,8 @@ def test_our_own_replies_are_kept_byte_by_byte(session: str, reply: bytes) -> No
         ("call", b'{"output":"text","session":"call","step":7}'),
         ("call", b'{"output":{"a":1},"session":"call","step":7}'),
         ("call", b'{"output":[1],"more":1,"session":"call","step":7}'),
+        ("call", b'{"output":[1],"session":"call","step":7,"state":"<script>"}'),
+        ("call", b'{"output":[1],"session":"call","step":7,"state":null}'),
         ("call", b'{"output":[1],"outputs":{},"session":"call","step":7}'),
         ("call", b'{"output":[[[[[[[[[1]]]]]]]]],"session":"call","step":7}'),
         ("call", b"[" * 100_000),

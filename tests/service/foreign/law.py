@@ -19,6 +19,7 @@ from service.manifest import GRAPH_FILE, Manifest
 from service.repository import Hardware, Loader, Options, PreparedModel, propose
 from service.repository.proposal.options import NO_AXIS
 from service.sequence import Array, Sequence, State
+from service.sessions import StateToken, StateTokens
 from tests.service.foreign import manifests
 from tests.service.foreign.graph import build
 from tests.service.foreign.kind import Kind
@@ -189,8 +190,8 @@ def hold(kind: Kind, truth: Truth, prepared: PreparedModel, random: np.random.Ge
         _run(prepared, sequences)
         for client, sequence in zip(waiting, sequences, strict=True):
             client.answers.append([sequence.output(index) for index in range(len(roles))])
-            client.state = layout.unpack(layout.pack(sequence.state))
             client.done = client.ends.pop(0)
+            client.state = _kept_by_client(prepared, client.done, layout.pack(sequence.state))
     for client in clients:
         expected = truth.answer(client.steps)
         for index, role in roles.items():
@@ -217,6 +218,15 @@ def _client(kind: Kind, prepared: PreparedModel, random: np.random.Generator) ->
 def _next_piece(client: Client, manifest: Manifest) -> Sequence:
     x = client.steps.x[client.done : client.ends[0]]
     return Sequence((x,), client.state, keep_all=True, extra=tuple(range(1, len(manifest.outputs))))
+
+
+def _kept_by_client(prepared: PreparedModel, step: int, packed: bytes) -> State:
+    """The state after a token, or a session: both hold these bytes."""
+    tokens, layout = StateTokens(), prepared.engine.layout
+    token = StateToken(prepared.binding, step, packed)
+    read = tokens.read("", tokens.write("", token), max_state_bytes=layout.num_bytes)
+    assert read == token and layout.fault(read.state) is None
+    return layout.unpack(read.state)
 
 
 def _run(prepared: PreparedModel, sequences: Items[Sequence]) -> None:

@@ -17,7 +17,7 @@ from service.predict import Predictor
 from service.repository import Model, Repository
 from service.sequence import Result, State
 from service.sequence import Sequence as Steps
-from service.sessions import Binding, Limits, Sessions, SteadyClock
+from service.sessions import Binding, Limits, Sessions, StateTokens, SteadyClock
 from service.sessions.store import Outcome, Write
 from service.sessions.store.memory import MemoryStore
 from service.sessions.store.record import new_revision
@@ -139,7 +139,11 @@ class Parts:
     """A predictor, and all that is behind it. To be built on an event loop."""
 
     def __init__(
-        self, *versions: str, engine: type[SessionSums] = SessionSums, manifest: Manifest = SUMS
+        self,
+        *versions: str,
+        engine: type[SessionSums] = SessionSums,
+        manifest: Manifest = SUMS,
+        tokens: StateTokens | None = None,
     ) -> None:
         self.engines = {version: engine() for version in versions or ("1",)}
         self.repository = Repository(
@@ -154,6 +158,7 @@ class Parts:
             max_steps=20,
             timeout_s=10,
             clock=asyncio.get_running_loop().time,
+            tokens=tokens,
         )
 
     async def predict(self, *sequences: Any, tenant: str = "", **fields: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pytest
 from service.errors import (
     CellgateError,
     SessionConflict,
+    SessionExists,
     SessionGone,
     SessionMismatch,
     UnknownSession,
@@ -127,3 +128,61 @@ def test_a_stored_reply_is_only_for_the_model_that_computed_it(other: Binding, s
 
     opened = run(body)
     assert opened.reply is None and opened.step == 0, "a new session of the other model"
+
+
+GIVEN = [
+    # the session is …, at, digest → where it begins, its stored reply, or the error; the state's step is 145
+    (unknown, None, FIRST, 145), (unknown, 145, FIRST, 145), (unknown, 0, FIRST, SessionConflict),
+    (live, None, FIRST, SessionExists), (live, 145, FIRST, SessionExists), (live, 4, FIRST, SessionConflict),
+    (ended, None, FIRST, 145), (ended, 145, FIRST, 145), (expired, None, FIRST, 145),
+    (swept, 145, FIRST, 145), (evicted, None, FIRST, 145), (evicted, 2, SECOND, SessionConflict),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "at", "digest", "expected"), GIVEN, ids=[f"{row[0].__name__}, at {row[1]}" for row in GIVEN]
+)
+def test_a_given_state_begins_a_session_and_replaces_no_live_one(
+    make: Callable[[World], Awaitable[None]],
+    at: int | None,
+    digest: bytes,
+    expected: int | type[CellgateError],
+) -> None:
+    async def body(world: World) -> None:
+        await make(world)
+        record = await world.sessions.find(KEY)
+
+        def open_given() -> Opened:
+            return world.sessions.open(KEY, record, BINDING, at=at, digest=digest, start="given", begin=145)
+
+        if isinstance(expected, type):
+            with pytest.raises(expected):
+                open_given()
+        else:
+            opened = open_given()
+            assert (opened.step, opened.resumed, opened.reply) == (expected, None, None)
+
+    run(body)
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_the_request_that_began_a_session_from_a_state_is_answered_once(end: bool) -> None:
+    async def body(world: World) -> None:
+        async def opened(at: int | None, digest: bytes = FIRST) -> Opened:
+            record = await world.sessions.find(KEY)
+            return world.sessions.open(KEY, record, BINDING, at=at, digest=digest, start="given", begin=145)
+
+        committed = await world.sessions.commit(
+            await opened(145), BINDING, steps=2, state=b"147", digest=FIRST, reply=b"to 147", end=end
+        )
+        assert committed is not None and (committed.at, committed.step) == (145, 147)
+        assert (await opened(145)).reply == b"to 147"
+        if end:
+            assert (await opened(None)).reply is None, "its client ended it, and may begin again"
+            return
+        assert (await opened(None)).reply == b"to 147"
+        with pytest.raises(SessionExists) as raised:
+            await opened(145, SECOND)
+        assert raised.value.members == {"step": 147} and 'leave out "state"' in raised.value.detail
+
+    run(body)
