@@ -1,1 +1,51 @@
-"""The Python client of Cellgate."""
+"""The Python client of Cellgate: predictions, and sessions whose every step is applied exactly once.
+
+    from cellgate import Client
+
+    with Client("http://127.0.0.1:8000").session("call-42", model="vowels") as session:
+        print(session.step(x).label)
+
+It knows HTTP and arrays; it knows nothing of the server's code. `AsyncClient` is the same for asyncio;
+`cellgate.errors` has every error; `cellgate.testing` a fake server for your own tests.
+"""
+
+from cellgate.async_client import AsyncClient
+from cellgate.async_session import AsyncSession
+from cellgate.client import Client
+from cellgate.errors import (
+    CellgateError,
+    ConnectionFailed,
+    ResponseError,
+    SessionConflict,
+    SessionExists,
+    SessionGone,
+    Unavailable,
+    UnknownSession,
+)
+from cellgate.models import Input, Model, Output
+from cellgate.predictions import Generation, Prediction
+from cellgate.resources import StoredSession
+from cellgate.session import Session
+from cellgate.settings import Settings
+
+__all__ = [
+    "AsyncClient",
+    "AsyncSession",
+    "CellgateError",
+    "Client",
+    "ConnectionFailed",
+    "Generation",
+    "Input",
+    "Model",
+    "Output",
+    "Prediction",
+    "ResponseError",
+    "Session",
+    "SessionConflict",
+    "SessionExists",
+    "SessionGone",
+    "Settings",
+    "StoredSession",
+    "Unavailable",
+    "UnknownSession",
+]

@@ -1,0 +1,244 @@
+"""The asynchronous client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+import httpx
+
+from cellgate import resources
+from cellgate.async_session import AsyncSession
+from cellgate.catalog import list_models
+from cellgate.core import Core, Timing, check_health, predictions_of
+from cellgate.drivers import drive_async
+from cellgate.flow import Flow
+from cellgate.generate import Prompt, Sampling, generate
+from cellgate.inputs import Steps
+from cellgate.models import Model, Return
+from cellgate.predict import Options, Result, predict
+from cellgate.predictions import Generation, Prediction
+from cellgate.resources import StoredSession
+from cellgate.settings import Settings, key_or_default, url_or_default
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A client of one server, for any number of tasks of one event loop.
+
+        async with AsyncClient("http://127.0.0.1:8000") as client:
+            print((await client.predict_one(x, model="vowels")).label)
+
+    It opens connections when they are needed; `close()`, or the end of its `with` block, closes them.
+    Every call sends its request again after a lost connection, and after a 429, 502, 503 or 504, for at most
+    `max_retry_s`. Raises a CellgateError.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = Settings.timeout_s,
+        max_retry_s: float = Settings.max_retry_s,
+        transport: httpx.AsyncBaseTransport | None = None,
+        settings: Settings | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        timing: Timing | None = None,
+    ) -> None:
+        """`url`, `api_key`: default: `CELLGATE_URL`, `CELLGATE_API_KEY`, and a server on this machine.
+
+        `settings`: all options at once, in place of the four before. `transport`: of httpx, or a fake server.
+        `sleep`, `timing`: for tests.
+        """
+        self.core = Core(
+            settings
+            or Settings(
+                url=url_or_default(url),
+                api_key=key_or_default(api_key),
+                timeout_s=timeout_s,
+                max_retry_s=max_retry_s,
+            ),
+            timing or Timing(),
+        )
+        self._transport = transport
+        self._sleep = sleep
+        self._http: httpx.AsyncClient | None = None
+        self._holders = 0
+
+    async def __aenter__(self) -> Self:
+        """Keep connections open until the end of the block."""
+        self.hold()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections, unless another block uses them."""
+        await self.release()
+
+    def __repr__(self) -> str:
+        """The server; never the key."""
+        return f"{type(self).__name__}({self.core.settings.url!r})"
+
+    async def predict_one(
+        self,
+        steps: Steps,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        returns: Return | None = None,
+        outputs: Sequence[str] = (),
+        trim_padding: bool = False,
+    ) -> Prediction:
+        """The answer to one whole sequence, [time, *dims]."""
+        options = Options(model, version, returns, tuple(outputs), trim_padding)
+        results = await self.run(predict([steps], options, self.core.catalog, self.core.retry))
+        return predictions_of(results)[0]
+
+    @overload
+    async def predict(
+        self,
+        sequences: Iterable[Steps],
+        *,
+        model: str | None = ...,
+        version: str | None = ...,
+        returns: Return | None = ...,
+        outputs: Sequence[str] = ...,
+        trim_padding: bool = ...,
+        return_exceptions: Literal[False] = ...,
+    ) -> list[Prediction]: ...
+
+    @overload
+    async def predict(
+        self,
+        sequences: Iterable[Steps],
+        *,
+        model: str | None = ...,
+        version: str | None = ...,
+        returns: Return | None = ...,
+        outputs: Sequence[str] = ...,
+        trim_padding: bool = ...,
+        return_exceptions: Literal[True],
+    ) -> list[Result]: ...
+
+    async def predict(
+        self,
+        sequences: Iterable[Steps],
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        returns: Return | None = None,
+        outputs: Sequence[str] = (),
+        trim_padding: bool = False,
+        return_exceptions: bool = False,
+    ) -> list[Prediction] | list[Result]:
+        """The answers to many whole sequences, each [time, *dims], of any lengths, in order.
+
+        `return_exceptions`: an invalid sequence gives its error in place of a prediction; else it is raised.
+        """
+        options = Options(model, version, returns, tuple(outputs), trim_padding)
+        results = await self.run(predict(sequences, options, self.core.catalog, self.core.retry))
+        return results if return_exceptions else predictions_of(results)
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        max_steps: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[int | str] | None = None,
+    ) -> Generation:
+        """Continue a prompt: a text, or tokens by id or name."""
+        sampling = Sampling(max_steps, temperature, top_k, seed, stop)
+        return await self.run(generate(prompt, sampling, self.core.retry, model, version))
+
+    async def models(self) -> tuple[Model, ...]:
+        """Every version of every loaded model."""
+        return await self.run(list_models(self.core.retry))
+
+    async def model(self, name: str | None = None, version: str | None = None) -> Model:
+        """One model; None: the only one, in its default version. Raises UnknownModel, UnknownVersion."""
+        return await self.run(self.core.catalog.find(name, version))
+
+    def session(
+        self, name: str, *, model: str | None = None, version: str | None = None, at: int | None = None
+    ) -> AsyncSession:
+        """A session to start or to continue. It sends nothing by itself.
+
+        `at`: the step that it is at; 0 starts it, also where it has expired. None: ask the server.
+        """
+        return AsyncSession(self, self.core.cursor(name, model=model, version=version, at=at))
+
+    async def sessions(self, *, model: str | None = None, after: str = "") -> AsyncIterator[StoredSession]:
+        """All live sessions in order of name, or those of a model, page by page."""
+        following: str | None = after
+        while following is not None:
+            page = await self.run(resources.list_page(self.core.retry, after=following, model=model))
+            for stored in page.sessions:
+                yield stored
+            following = page.next
+
+    async def create_session(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        state: Mapping[str, Any] | None = None,
+        step: int = 0,
+        ttl_s: float | None = None,
+        replace: bool = False,
+    ) -> AsyncSession:
+        """A session with a state, a step or a time to live of its own. Raises SessionExists."""
+        creation = resources.Creation(model, version, state, step, ttl_s, replace)
+        made = await self.run(resources.create(name, creation, self.core.retry))
+        return self.session(name, model=made.model, at=made.step)
+
+    async def import_session(
+        self, name: str, exported: bytes | str | Path, *, version: str | None = None, replace: bool = False
+    ) -> AsyncSession:
+        """A session from the bytes of an export, or from the file at a path. Raises BadExport."""
+        content = exported
+        if not isinstance(content, bytes):
+            content = await asyncio.to_thread(Path(content).read_bytes)
+        made = await self.run(
+            resources.import_(name, content, self.core.retry, version=version, replace=replace)
+        )
+        return self.session(name, model=made.model, at=made.step)
+
+    async def is_live(self) -> bool:
+        """Whether the server's process answers. One attempt."""
+        return await self.run(check_health("/health/live"))
+
+    async def is_ready(self) -> bool:
+        """Whether `predict` would be answered. One attempt."""
+        return await self.run(check_health("/health/ready"))
+
+    async def close(self) -> None:
+        """Close all connections. A later call opens new ones."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    def hold(self) -> None:
+        """Begin a block that uses the connections."""
+        self._holders += 1
+
+    async def release(self) -> None:
+        """End such a block; the last one closes the connections."""
+        self._holders -= 1
+        if self._holders == 0:
+            await self.close()
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a call."""
+        if self._http is None:
+            self._http = httpx.AsyncClient(transport=self._transport, **self.core.http_options())
+        return await drive_async(flow, self._http, self._sleep)

@@ -1,0 +1,131 @@
+"""A session of the asynchronous client."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from cellgate import resources
+from cellgate.cursor import Cursor
+from cellgate.generate import Prompt, Sampling
+from cellgate.inputs import Steps
+from cellgate.models import Return
+from cellgate.predict import Options
+from cellgate.predictions import Generation, Prediction
+from cellgate.resources import StoredSession
+
+if TYPE_CHECKING:
+    from cellgate.async_client import AsyncClient
+
+
+class AsyncSession:
+    """A named sequence whose state the server keeps. Made by `AsyncClient.session`.
+
+    Each part carries the step that it continues from, so it is applied once however often it is sent. If a
+    call raises, `at` is unchanged: the same part may be sent again, also by another process.
+    Leaving a `with` block does not end the session; `delete()` does, and so does `end=True`.
+    For one task at a time.
+    """
+
+    def __init__(self, client: "AsyncClient", cursor: Cursor) -> None:
+        self._client = client
+        self._cursor = cursor
+
+    @property
+    def name(self) -> str:
+        """Its name, unique for the tenant of the API key."""
+        return self._cursor.name
+
+    @property
+    def at(self) -> int | None:
+        """Steps consumed, as far as this client knows; None: not yet asked."""
+        return self._cursor.at
+
+    async def __aenter__(self) -> Self:
+        """Ask the server where the session is, unless `at` says it. Raises SessionGone."""
+        self._client.hold()
+        try:
+            if self.at is None:
+                await self.locate()
+        except BaseException:
+            await self._client.release()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections if no other block uses the client. The session stays."""
+        await self._client.release()
+
+    def __repr__(self) -> str:
+        """Name and step."""
+        return f"AsyncSession({self.name!r}, at={self.at})"
+
+    async def locate(self) -> int:
+        """Ask the server where the session is, and continue there; 0 if the name is free.
+
+        Raises SessionGone if it expired or was evicted.
+        """
+        return await self._client.run(self._cursor.locate())
+
+    async def step(
+        self,
+        steps: Steps,
+        *,
+        end: bool = False,
+        returns: Return | None = None,
+        outputs: Sequence[str] = (),
+        trim_padding: bool = False,
+    ) -> Prediction:
+        """Send the next part, one step or several; the answer at its last step.
+
+        `end`: the session ends with this part. `returns="all"`: the answer at every step.
+        Raises SessionConflict if another client has moved the session, SessionGone if it is no more.
+        """
+        options = Options(returns=returns, outputs=tuple(outputs), trim_padding=trim_padding)
+        return await self._client.run(self._cursor.step(steps, options, end=end))
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_steps: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[int | str] | None = None,
+        end: bool = False,
+    ) -> Generation:
+        """Continue a prompt, in the session: prompt and generated tokens are steps of it."""
+        sampling = Sampling(max_steps, temperature, top_k, seed, stop)
+        return await self._client.run(self._cursor.generate(prompt, sampling, end=end))
+
+    async def stored(self, *, state: bool = False) -> StoredSession:
+        """What the server's store says of it; `state`: with the recurrent tensors."""
+        return await self._client.run(resources.read(self.name, self._client.core.retry, state=state))
+
+    async def fork(self, to: str, *, ttl_s: float | None = None) -> "AsyncSession":
+        """A second session that continues from the same state. Raises SessionExists."""
+        made = await self._client.run(resources.fork(self.name, to, self._client.core.retry, ttl_s=ttl_s))
+        return self._client.session(to, model=made.model, at=made.step)
+
+    async def migrate(self, version: str | None = None) -> StoredSession:
+        """Continue with another version of the model; None: the default one. Raises SessionMismatch."""
+        return await self._client.run(self._cursor.migrate(version))
+
+    async def set_ttl(self, ttl_s: float) -> StoredSession:
+        """Change the idle time after which it expires (s)."""
+        return await self._client.run(resources.set_ttl(self.name, ttl_s, self._client.core.retry))
+
+    async def export(self, path: str | Path | None = None) -> bytes:
+        """The session as a file with a checksum; written to `path`, if there is one."""
+        exported = await self._client.run(resources.export(self.name, self._client.core.retry))
+        if path is not None:
+            await asyncio.to_thread(Path(path).write_bytes, exported)
+        return exported
+
+    async def delete(self) -> None:
+        """End the session: delete its state. The name is free again, and no session of it is no error."""
+        await self._client.run(self._cursor.delete())

@@ -1,0 +1,247 @@
+"""The synchronous client."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+import httpx
+
+from cellgate import resources
+from cellgate.catalog import list_models
+from cellgate.core import Core, Timing, check_health, predictions_of
+from cellgate.drivers import drive
+from cellgate.flow import Flow
+from cellgate.generate import Prompt, Sampling, generate
+from cellgate.inputs import Steps
+from cellgate.models import Model, Return
+from cellgate.predict import Options, Result, predict
+from cellgate.predictions import Generation, Prediction
+from cellgate.resources import StoredSession
+from cellgate.session import Session
+from cellgate.settings import Settings, key_or_default, url_or_default
+
+T = TypeVar("T")
+
+
+class Client:
+    """A client of one server, for any number of threads.
+
+        with Client("http://127.0.0.1:8000") as client:
+            print(client.predict_one(x, model="vowels").label)
+
+    It opens connections when they are needed; `close()`, or the end of its `with` block, closes them.
+    Every call sends its request again after a lost connection, and after a 429, 502, 503 or 504, for at most
+    `max_retry_s`. Raises a CellgateError.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = Settings.timeout_s,
+        max_retry_s: float = Settings.max_retry_s,
+        transport: httpx.BaseTransport | None = None,
+        settings: Settings | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        timing: Timing | None = None,
+    ) -> None:
+        """`url`, `api_key`: default: `CELLGATE_URL`, `CELLGATE_API_KEY`, and a server on this machine.
+
+        `settings`: all options at once, in place of the four before. `transport`: of httpx, or a fake server.
+        `sleep`, `timing`: for tests.
+        """
+        self.core = Core(
+            settings
+            or Settings(
+                url=url_or_default(url),
+                api_key=key_or_default(api_key),
+                timeout_s=timeout_s,
+                max_retry_s=max_retry_s,
+            ),
+            timing or Timing(),
+        )
+        self._transport = transport
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._http: httpx.Client | None = None
+        self._holders = 0
+
+    def __enter__(self) -> Self:
+        """Keep connections open until the end of the block."""
+        self.hold()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections, unless another block uses them."""
+        self.release()
+
+    def __repr__(self) -> str:
+        """The server; never the key."""
+        return f"{type(self).__name__}({self.core.settings.url!r})"
+
+    def predict_one(
+        self,
+        steps: Steps,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        returns: Return | None = None,
+        outputs: Sequence[str] = (),
+        trim_padding: bool = False,
+    ) -> Prediction:
+        """The answer to one whole sequence, [time, *dims]."""
+        options = Options(model, version, returns, tuple(outputs), trim_padding)
+        results = self.run(predict([steps], options, self.core.catalog, self.core.retry))
+        return predictions_of(results)[0]
+
+    @overload
+    def predict(
+        self,
+        sequences: Iterable[Steps],
+        *,
+        model: str | None = ...,
+        version: str | None = ...,
+        returns: Return | None = ...,
+        outputs: Sequence[str] = ...,
+        trim_padding: bool = ...,
+        return_exceptions: Literal[False] = ...,
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self,
+        sequences: Iterable[Steps],
+        *,
+        model: str | None = ...,
+        version: str | None = ...,
+        returns: Return | None = ...,
+        outputs: Sequence[str] = ...,
+        trim_padding: bool = ...,
+        return_exceptions: Literal[True],
+    ) -> list[Result]: ...
+
+    def predict(
+        self,
+        sequences: Iterable[Steps],
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        returns: Return | None = None,
+        outputs: Sequence[str] = (),
+        trim_padding: bool = False,
+        return_exceptions: bool = False,
+    ) -> list[Prediction] | list[Result]:
+        """The answers to many whole sequences, each [time, *dims], of any lengths, in order.
+
+        `return_exceptions`: an invalid sequence gives its error in place of a prediction; else it is raised.
+        """
+        options = Options(model, version, returns, tuple(outputs), trim_padding)
+        results = self.run(predict(sequences, options, self.core.catalog, self.core.retry))
+        return results if return_exceptions else predictions_of(results)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        max_steps: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[int | str] | None = None,
+    ) -> Generation:
+        """Continue a prompt: a text, or tokens by id or name."""
+        sampling = Sampling(max_steps, temperature, top_k, seed, stop)
+        return self.run(generate(prompt, sampling, self.core.retry, model, version))
+
+    def models(self) -> tuple[Model, ...]:
+        """Every version of every loaded model."""
+        return self.run(list_models(self.core.retry))
+
+    def model(self, name: str | None = None, version: str | None = None) -> Model:
+        """One model; None: the only one, in its default version. Raises UnknownModel, UnknownVersion."""
+        return self.run(self.core.catalog.find(name, version))
+
+    def session(
+        self, name: str, *, model: str | None = None, version: str | None = None, at: int | None = None
+    ) -> Session:
+        """A session to start or to continue. It sends nothing by itself.
+
+        `at`: the step that it is at; 0 starts it, also where it has expired. None: ask the server.
+        """
+        return Session(self, self.core.cursor(name, model=model, version=version, at=at))
+
+    def sessions(self, *, model: str | None = None, after: str = "") -> Iterator[StoredSession]:
+        """All live sessions in order of name, or those of a model, page by page."""
+        following: str | None = after
+        while following is not None:
+            page = self.run(resources.list_page(self.core.retry, after=following, model=model))
+            yield from page.sessions
+            following = page.next
+
+    def create_session(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        state: Mapping[str, Any] | None = None,
+        step: int = 0,
+        ttl_s: float | None = None,
+        replace: bool = False,
+    ) -> Session:
+        """A session with a state, a step or a time to live of its own. Raises SessionExists."""
+        creation = resources.Creation(model, version, state, step, ttl_s, replace)
+        made = self.run(resources.create(name, creation, self.core.retry))
+        return self.session(name, model=made.model, at=made.step)
+
+    def import_session(
+        self, name: str, exported: bytes | str | Path, *, version: str | None = None, replace: bool = False
+    ) -> Session:
+        """A session from the bytes of an export, or from the file at a path. Raises BadExport."""
+        content = exported if isinstance(exported, bytes) else Path(exported).read_bytes()
+        made = self.run(resources.import_(name, content, self.core.retry, version=version, replace=replace))
+        return self.session(name, model=made.model, at=made.step)
+
+    def is_live(self) -> bool:
+        """Whether the server's process answers. One attempt."""
+        return self.run(check_health("/health/live"))
+
+    def is_ready(self) -> bool:
+        """Whether `predict` would be answered. One attempt."""
+        return self.run(check_health("/health/ready"))
+
+    def close(self) -> None:
+        """Close all connections. A later call opens new ones."""
+        with self._lock:
+            http, self._http = self._http, None
+        if http is not None:
+            http.close()
+
+    def hold(self) -> None:
+        """Begin a block that uses the connections."""
+        with self._lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """End such a block; the last one closes the connections."""
+        with self._lock:
+            self._holders -= 1
+            is_last = self._holders == 0
+        if is_last:
+            self.close()
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a call."""
+        with self._lock:
+            if self._http is None:
+                self._http = httpx.Client(transport=self._transport, **self.core.http_options())
+            http = self._http
+        return drive(flow, http, self._sleep)

@@ -1,0 +1,77 @@
+"""What the synchronous and the asynchronous client share: settings, the catalog of models, health."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import httpx
+
+from cellgate.catalog import Catalog
+from cellgate.cursor import Cursor
+from cellgate.errors import CellgateError
+from cellgate.flow import Flow, Send
+from cellgate.predict import Result
+from cellgate.predictions import Prediction
+from cellgate.retry import Retry
+from cellgate.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time and chance of the retries; tests replace them."""
+
+    clock: Callable[[], float] = time.monotonic
+    chance: Callable[[], float] = random.random
+    """In [0, 1)."""
+
+
+class Core:
+    """The parts of a client that do no I/O."""
+
+    def __init__(self, settings: Settings, timing: Timing) -> None:
+        self.settings = settings
+        self.retry = Retry(settings, timing.clock, timing.chance)
+        self.catalog = Catalog(self.retry)
+
+    def http_options(self) -> dict[str, Any]:
+        """Arguments of an httpx client."""
+        headers = {"user-agent": f"cellgate-python/{_version()}", "accept-encoding": "identity"}
+        if self.settings.api_key:
+            headers["authorization"] = f"Bearer {self.settings.api_key}"
+        limits = httpx.Limits(max_connections=self.settings.max_connections)
+        return {
+            "base_url": self.settings.url,
+            "headers": headers,
+            "limits": limits,
+            "timeout": self.settings.timeout_s,
+        }
+
+    def cursor(self, name: str, *, model: str | None, version: str | None, at: int | None) -> Cursor:
+        """A place in a session."""
+        return Cursor(name, self.catalog, self.retry, model=model, version=version, at=at)
+
+
+def check_health(path: str) -> Flow[bool]:
+    """Whether a health route answers 200. One attempt."""
+    outcome = yield Send("GET", path)
+    return isinstance(outcome, httpx.Response) and outcome.status_code == 200
+
+
+def predictions_of(results: Iterable[Result]) -> list[Prediction]:
+    """The predictions; raises the error of the first sequence that has none."""
+    predictions: list[Prediction] = []
+    for result in results:
+        if isinstance(result, CellgateError):
+            raise result
+        predictions.append(result)
+    return predictions
+
+
+def _version() -> str:
+    try:
+        return version("cellgate")
+    except PackageNotFoundError:  # a copy of the folder
+        return "0"

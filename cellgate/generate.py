@@ -1,0 +1,56 @@
+"""`generate`: a language model continues a prompt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cellgate.flow import Flow, Send
+from cellgate.predict import JSON_HEADERS, dumps
+from cellgate.predictions import Generation, generation_from
+from cellgate.replies import parse
+from cellgate.retry import Retry, exchange
+
+Prompt = str | Sequence[int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next tokens are drawn. None: the server's default."""
+
+    max_steps: int | None = None
+    """Tokens to generate."""
+    temperature: float | None = None
+    """0: always the most likely token."""
+    top_k: int | None = None
+    """Draw from the so many most likely tokens."""
+    seed: int | None = None
+    """Repeats a text; the reply has it."""
+    stop: Sequence[int | str] | None = None
+    """The text ends with the first of these tokens."""
+
+    def fields(self) -> dict[str, Any]:
+        """Those of the request."""
+        stop = None if self.stop is None else list(self.stop)
+        return {
+            "max_steps": self.max_steps,
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "seed": self.seed,
+            "stop": stop,
+        }
+
+
+def generate(
+    prompt: Prompt,
+    sampling: Sampling,
+    retry: Retry,
+    model: str | None = None,
+    version: str | None = None,
+    session: Mapping[str, Any] | None = None,
+) -> Flow[Generation]:
+    """Continue a prompt. `session`: the fields session, at and end of a part of a session."""
+    steps = prompt if isinstance(prompt, str) else list(prompt)
+    fields = {"model": model, "version": version, "prompt": steps} | sampling.fields() | dict(session or {})
+    body = dumps({name: value for name, value in fields.items() if value is not None})
+    response = yield from exchange(Send("POST", "/generate", body, JSON_HEADERS), retry)
+    return generation_from(parse(response))
