@@ -93,12 +93,13 @@ async def running(
             sessions=sessions,
             tenants=tenants,
             readiness=readiness,
+            budget=budget,
             sampler=sampler,
             aside=_aside(stack),
             shadows=_shadows(stack, repository, sessions, metrics),
             idempotency=_idempotency(stack, settings, clock),
         )
-        gate = _gate(stack, settings, backends, shared, budget, access_log)
+        gate = _gate(stack, settings, backends, shared, access_log)
         sampler.watch(gate, access_log)
         _start_upkeep(stack, sampler, budget)
         _tune_interpreter()
@@ -162,7 +163,6 @@ def _gate(
     settings: Settings,
     backends: Backends,
     shared: Path | None,
-    budget: MemoryBudget,
     access_log: AccessLog | None,
 ) -> Gate:
     """What all requests pass, on their way to the routes."""
@@ -170,7 +170,7 @@ def _gate(
     return Gate(
         create_router(settings, backends),
         backends.readiness,
-        BodyLimits(settings.max_body_bytes, settings.body_timeout_s, budget),
+        BodyLimits(settings.max_body_bytes, settings.body_timeout_s, backends.budget),
         guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
         access_log=None if access_log is None else access_log.write,
         requests=Requests(backends.sampler.metrics),

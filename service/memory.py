@@ -16,6 +16,12 @@ OF_PROCESS = Path("/proc/self/cgroup")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TRIM_BYTES = 64 << 20  # growth of the process that is worth handing back
 LITTLE_BYTES = 8 << 20
+# Bytes that a request in progress counts as, for each byte of its body: the body and its parts while they are
+# joined (2), decoded (4: an int64 of a JSON integer and its comma; or 8 for floats of large sequences),
+# a call's inputs (2). What parsing takes beside is of one large body at a time, `codec.fast_json`.
+BYTES_PER_BODY_BYTE = 8
+# And for each byte that its reply can have: the outputs of its chunks, those joined, as bytes, and the reply.
+BYTES_PER_REPLY_BYTE = 4
 BUSY_CHECKS = 10  # that are skipped after one that handed back little although requests are in progress
 
 
@@ -37,6 +43,10 @@ class MemoryBudget:
     def take(self, num_bytes: int) -> None:
         """Use so many bytes more, until they are given back. Raises MemoryExhausted."""
         self.check(num_bytes)
+        self.used += num_bytes
+
+    def hold(self, num_bytes: int) -> None:
+        """Count bytes that are there already, until they are given back."""
         self.used += num_bytes
 
     def give_back(self, num_bytes: int) -> None:

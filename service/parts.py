@@ -9,9 +9,9 @@ from pathlib import Path
 
 from service.engine import Batching, WorkerSlot, choose_provider
 from service.errors import StartupError
-from service.http import BYTES_PER_BODY_BYTE, Rates, Tenants
+from service.http import Rates, Tenants
 from service.logs import AccessLog, open_access_log
-from service.memory import MemoryBudget
+from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
 from service.metrics import Metrics, Registry, Tracer
 from service.repository import Hardware, RetainedCopies, Trials, Tried
 from service.sessions import MIN_SECRET_BYTES, StateTokens, SteadyClock

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from service import api
 from service.codec.stored import regenerate
 from service.http import ApplicationHandler, Readiness, Router, Tenants
+from service.memory import MemoryBudget
 from service.metrics import Scrape
 from service.parts import state_tokens_of
 from service.predict import Aside, Generator, Idempotency, OpenInference, Predictor, Shadows
@@ -24,6 +25,7 @@ class Backends:
     sessions: Sessions
     tenants: Tenants
     readiness: Readiness
+    budget: MemoryBudget
     sampler: Sampler
     aside: Aside
     shadows: Shadows
@@ -54,6 +56,7 @@ def _predictor(settings: Settings, backends: Backends, tokens: StateTokens) -> P
         timeout_s=settings.request_timeout_s,
         clock=asyncio.get_running_loop().time,
         max_reply_bytes=settings.max_reply_bytes,
+        memory=backends.budget,
         aside=backends.aside,
         shadows=backends.shadows,
         tokens=tokens,

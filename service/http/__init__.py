@@ -6,7 +6,7 @@ nothing of JSON bodies, models or sessions: those are `service.predict`'s and th
 """
 
 from service.http.asgi import AsgiAdapter
-from service.http.body import BYTES_PER_BODY_BYTE, BodyLimits
+from service.http.body import BodyLimits
 from service.http.codings import Codings
 from service.http.cors import Cors
 from service.http.dialects import PROBLEM, V2, Dialect
@@ -19,7 +19,6 @@ from service.http.readiness import Readiness
 from service.http.router import Router, check_query
 
 __all__ = [
-    "BYTES_PER_BODY_BYTE",
     "PROBLEM",
     "V2",
     "App",

@@ -36,7 +36,10 @@ class AsgiAdapter:
             if not self._gate.is_draining:
                 raise
             response = self._gate.interrupt(request)
-        await _send(scope, send, response)
+        try:
+            await _send(scope, send, response)
+        finally:
+            self._gate.release(response)
 
 
 async def _send(scope: Scope, send: Send, response: Response) -> None:

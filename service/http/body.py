@@ -5,16 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from service.codec.headers import read_length
 from service.errors import BadHeader, BodyTimeout, BodyTooLarge, UnsupportedMediaType
-from service.memory import MemoryBudget
+from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
 
 ReadPart = Callable[[], Awaitable[tuple[bytes, bool]]]  # the next part of a body, and whether more follow
 CheckType = Callable[[bytes], None]  # of a content-type header; raises UnsupportedMediaType
-
-
-# Bytes that a request in progress counts as, for each byte of its body: the body and its parts while they are
-# joined (2), decoded (4: an int64 of a JSON integer and its comma; or 8 for floats of large sequences),
-# a call's inputs (2). What parsing takes beside is of one large body at a time, `codec.fast_json`.
-BYTES_PER_BODY_BYTE = 8
 
 
 class BodyLimits:

@@ -8,11 +8,14 @@ import zlib
 from functools import partial
 
 from service.errors import BadHeader, BodyTooLarge, UnsupportedEncoding
+from service.http.body import BodyLimits
 from service.http.messages import Headers, Response
+from service.memory import BYTES_PER_BODY_BYTE
 from service.predict import LARGE_BODY, Aside
 
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # zlib's parameter that selects the format; the preferred first
 ALIASES = {b"x-gzip": b"gzip"}  # RFC 9110, 8.4.1.3
+PIECE = 1 << 20  # bytes that are inflated before they are counted
 LEVEL = 1  # of JSON numbers, level 6 makes 5 % less in three times the time
 _PACKED_TYPE = re.compile(rb"(image|audio|video|font)/|application/(gzip|zip)")
 _WEIGHT = re.compile(rb"q=(0(\.\d{0,3})?|1(\.0{0,3})?)", re.IGNORECASE)
@@ -26,9 +29,27 @@ class Codings:
         self._aside = aside
         self.min_bytes = min_bytes or 1 << 62
 
-    async def decode(self, body: bytes, coding: bytes, *, max_bytes: int) -> bytes:
-        """A request's body. Raises UnsupportedEncoding, BodyTooLarge or BadHeader."""
-        return await self._aside.run(partial(decompress, body, coding, max_bytes=max_bytes), len(body))
+    async def decode(self, body: bytes, coding: bytes, limits: BodyLimits) -> bytes:
+        """A request's body. What it has more than `body` is taken from the budget; the caller gives it back.
+
+        Raises UnsupportedEncoding, BodyTooLarge, BadHeader or MemoryExhausted.
+        """
+        inflation = Inflation(body, coding)
+        parts: list[bytes] = []
+        size, held = 0, 0
+        try:
+            while not inflation.is_complete:
+                parts.append(await self._aside.run(inflation.inflate, len(body)))
+                size += len(parts[-1])
+                if size > limits.max_bytes:
+                    raise BodyTooLarge(f"the decompressed body has more than {limits.max_bytes} bytes")
+                further = max(0, size - len(body)) * BYTES_PER_BODY_BYTE - held
+                limits.budget.take(further)
+                held += further
+        except BaseException:
+            limits.budget.give_back(held)
+            raise
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def encode(self, headers: Headers, response: Response) -> None:
         """Compress a response of `min_bytes` or more if the client accepts it and it gets smaller.
@@ -49,24 +70,34 @@ class Codings:
             response.headers.append((b"content-encoding", coding))
 
 
-def decompress(body: bytes, coding: bytes, *, max_bytes: int) -> bytes:
-    """Undo a content coding; of more than `max_bytes` no more is computed.
+class Inflation:
+    """A compressed body that is inflated piece by piece, so that a small one cannot become a large one."""
 
-    Raises UnsupportedEncoding, BodyTooLarge or BadHeader.
-    """
-    coding = ALIASES.get(coding, coding)
-    if coding not in WINDOW_BITS:
-        raise UnsupportedEncoding(f"content-encoding {coding.decode('latin-1')!r}: expected gzip or deflate")
-    inflater = zlib.decompressobj(WINDOW_BITS[coding])
-    try:
-        plain = inflater.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise BadHeader(f"the body does not match its content-encoding: {error}") from error
-    if len(plain) > max_bytes:
-        raise BodyTooLarge(f"the decompressed body has more than {max_bytes} bytes")
-    if not inflater.eof or inflater.unused_data:
-        raise BadHeader("the compressed body is incomplete, or bytes follow it")
-    return plain
+    def __init__(self, body: bytes, coding: bytes) -> None:
+        """Raises UnsupportedEncoding."""
+        coding = ALIASES.get(coding, coding)
+        if coding not in WINDOW_BITS:
+            raise UnsupportedEncoding(
+                f"content-encoding {coding.decode('latin-1')!r}: expected gzip or deflate"
+            )
+        self._inflater = zlib.decompressobj(WINDOW_BITS[coding])
+        self._rest = body
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all has been inflated."""
+        return self._inflater.eof
+
+    def inflate(self) -> bytes:
+        """The next bytes, at most `PIECE`. Raises BadHeader."""
+        try:
+            piece = self._inflater.decompress(self._rest, PIECE)
+        except zlib.error as error:
+            raise BadHeader(f"the body does not match its content-encoding: {error}") from error
+        self._rest = self._inflater.unconsumed_tail
+        if self._inflater.unused_data or not (piece or self._inflater.eof):
+            raise BadHeader("the compressed body is incomplete, or bytes follow it")
+        return piece
 
 
 def choose(accepted: list[bytes]) -> bytes | None:

@@ -61,6 +61,7 @@ class Connection(TimedProtocol):
         self._head_bytes = 0
         self._read_bytes = 0  # of the read under way
         self._is_lingering = False
+        self._num_unread = 0  # bytes of responses that count as memory until the client has read them
         self._is_extra = False  # more than the maximum were open when it was made
         self._is_refused = False  # nothing is read any more; pending requests are answered
 
@@ -81,7 +82,18 @@ class Connection(TimedProtocol):
         # A reference cycle would keep all that the connection read and wrote until the next collection.
         self._extensions.clear()
         self._gate.num_connections -= 1
+        self._count_unread(0)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as responses are written: what waits for it takes memory."""
+        super().pause_writing()
+        self._count_unread(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        self._count_unread(0)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests. After a refusal they are discarded."""
@@ -267,6 +279,10 @@ class Connection(TimedProtocol):
         self.transport.write_eof()
         self.flow.resume_reading()
         self._check()
+
+    def _count_unread(self, num_bytes: int) -> None:
+        self._gate.hold(num_bytes - self._num_unread)
+        self._num_unread = num_bytes
 
     def _is_beyond_limit(self) -> bool:
         return self._max_connections is not None and len(self.connections) > self._max_connections

@@ -138,8 +138,12 @@ class CellgateProtocol(Connection):
         request = Request("POST", exchange.path, exchange.headers, body)
         del body
         response = await self._gate.answer(request, exchange.route)
-        while not self._respond(exchange, response):
-            await self.flow.drain()
+        try:
+            while not self._respond(exchange, response):
+                await self.flow.drain()
+        finally:
+            if response.held:
+                self._gate.release(response)
 
     def _end_answering(self, task: asyncio.Task[None]) -> None:
         """The connection is closed, a stop did not wait, or the server has a bug."""

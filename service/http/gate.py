@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from service import trace
 from service.errors import CellgateError, Draining, InternalError
-from service.http.body import BYTES_PER_BODY_BYTE, BodyLimits, ReadPart
+from service.http.body import BodyLimits, ReadPart
 from service.http.codings import Codings
 from service.http.cors import Cors
 from service.http.dialects import dialect_of, render
@@ -26,6 +26,7 @@ from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
 from service.http.readiness import Readiness
 from service.http.router import Route, Router
+from service.memory import BYTES_PER_BODY_BYTE
 from service.metrics import OTHER, Requests, Tracer
 from service.stages import Stages
 
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 BODY_HEADERS = frozenset({b"content-type", b"content-encoding", b"content-length", b"idempotency-key"})
 NAMING_HEADERS = frozenset({b"x-request-id", trace.HEADER})
+COUNTED_REPLY = 16 << 10  # bytes; what is smaller is written at once, as a rule
 DISCONNECTED: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number; nobody receives it
 
 
@@ -69,7 +71,7 @@ class Gate:
         self._guard = guard
         self._access_log = access_log
         self._codings = codings
-        self._min_encoded = codings.min_bytes
+        self._large = min(codings.min_bytes, COUNTED_REPLY)
         self._cors = cors
         self._server_timing = server_timing
         self._tracer = tracer
@@ -101,8 +103,8 @@ class Gate:
         self.num_running += 1
         try:
             response = await self._respond(request, route, read_part)
-            if len(response.body) >= self._min_encoded and request.method != "HEAD":
-                await self._codings.encode(request.headers, response)
+            if len(response.body) >= self._large and request.method != "HEAD":
+                await self._count_large(request, response)
         except (asyncio.CancelledError, ClientDisconnected) as error:
             is_interrupted = self.is_draining and isinstance(error, asyncio.CancelledError)
             if not is_interrupted or DISCONNECT in error.args:
@@ -138,6 +140,15 @@ class Gate:
             response.headers.append(CLOSE)
         self._end(time.perf_counter(), request, route, response.status, response.log)
         return response
+
+    def hold(self, num_bytes: int) -> None:
+        """Count memory that connections use, or no longer use if it is negative."""
+        self._budget.hold(num_bytes)
+
+    def release(self, response: Response) -> None:
+        """A response whose memory is counted (`held`) has been written, or will not be."""
+        self._budget.give_back(response.held)
+        response.held = 0
 
     def interrupt(self, request: Request) -> Response:
         """The response to a request whose task was cancelled although its client is still connected."""
@@ -175,17 +186,25 @@ class Gate:
         finally:
             budget.used -= held
 
+    async def _count_large(self, request: Request, response: Response) -> None:
+        """Count the memory of a large response, until `release`; compress it if its client accepts that."""
+        response.held = len(response.body)
+        self._budget.hold(response.held)
+        try:
+            if response.held >= self._codings.min_bytes:
+                await self._codings.encode(request.headers, response)
+        except BaseException:
+            self.release(response)
+            raise
+
     async def _decode(self, request: Request) -> int:
         """Undo the coding of the body; the further bytes of the budget that it now takes.
 
         Raises UnsupportedEncoding, BodyTooLarge, BadHeader or MemoryExhausted.
         """
         size = len(request.body)
-        request.body = await self._codings.decode(
-            request.body, request.coding, max_bytes=self._limits.max_bytes
-        )
+        request.body = await self._codings.decode(request.body, request.coding, self._limits)
         further = max(0, len(request.body) - size) * BYTES_PER_BODY_BYTE
-        self._budget.take(further)
         coded = (b"content-encoding", b"content-length")
         request.headers = [header for header in request.headers if header[0] not in coded]
         return further

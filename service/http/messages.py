@@ -52,7 +52,8 @@ class Request:
 class Response:
     """One response. `headers` are complete, their names in lower case; `log` is for the access log.
 
-    `stages`: of an inference request that was answered.
+    `stages`: of an inference request that was answered. `held`: bytes of it that count as memory, until
+    `Gate.release`.
     """
 
     status: int
@@ -60,3 +61,4 @@ class Response:
     body: bytes
     log: Fields = field(default_factory=dict)
     stages: Stages | None = None
+    held: int = 0

@@ -37,7 +37,7 @@ class Metrics:
         self.connections = gauge("cellgate_connections", "Open connections.")
         self.requests_running = gauge("cellgate_requests_running", "Requests that are being answered.")
         self.request_memory = gauge(
-            "cellgate_request_memory_bytes", "Memory reserved for requests in progress."
+            "cellgate_request_memory_bytes", "Memory reserved for requests in progress and their replies."
         )
         self.request_memory_limit = gauge(
             "cellgate_request_memory_limit_bytes", "The most memory that requests in progress may reserve."

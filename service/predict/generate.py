@@ -22,6 +22,7 @@ from service.manifest import Manifest
 from service.names import names_number
 from service.predict.aside import LARGE_BODY
 from service.predict.predictor import Predictor
+from service.predict.reply_budget import ReplyBudget
 from service.predict.request import Decode, Decoded, Reply, Request
 from service.predict.sampling import draw
 from service.repository import Model
@@ -51,12 +52,13 @@ class Generator:
         if is_large:
             read = functools.partial(Decoded, decode, 1, model.manifest)
             decode = await self._predictor.aside.run(read, len(body))
+        budget = self._predictor.reply_budget(len(body))
         request = Request(
             model,
             1,
             decode,
             functools.partial(_encode, seed),
-            functools.partial(_compute, generation, seed),
+            functools.partial(_compute, generation, seed, budget),
             lambda item, _: generation.digest(item.inputs[0]),
             returns="last",
             is_pinned=names_number(generation.version),
@@ -67,7 +69,8 @@ class Generator:
             stages=stages,
         )
         run = self._predictor.start(request)
-        body = await run.answer_only()
+        with budget:
+            body = await run.answer_only()
         stages.encoded()
         return Reply(body, model.name, run.version, 1, run.steps, step=run.step, stages=stages)
 
@@ -83,6 +86,7 @@ class Generator:
 async def _compute(
     generation: Generation,
     seed: int,
+    budget: ReplyBudget,
     model: Model,
     item: Item,
     state: State,
@@ -91,6 +95,7 @@ async def _compute(
     origin: Origin,
 ) -> Sequence:
     """Feed the prompt, then each drawn token. The returned sequence's output is the drawn tokens."""
+    budget.reserve(0, generation_bytes(model.manifest.inputs[0], generation.max_steps))
     (prompt,) = item.inputs
     stop = generations.stop_ids(generation, model.manifest)
     random = np.random.default_rng(seed)

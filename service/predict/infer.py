@@ -14,16 +14,25 @@ import numpy as np
 
 from service.codec import classification, tensors, v2
 from service.codec.request import Item
-from service.codec.sizes import check_reply, tensor_bytes
+from service.codec.sizes import tensor_bytes
 from service.codec.v2 import Inference, SequenceId
 from service.errors import InvalidField, SessionConflict
 from service.manifest import Manifest
 from service.names import is_stateless, model_name, names_number, v2_session_name
 from service.predict.aside import LARGE_BODY
 from service.predict.predictor import Predictor
-from service.predict.request import ChooseOutputs, Decoded, Reply, Request, every_output, outputs_named
+from service.predict.reply_budget import ReplyBudget
+from service.predict.request import (
+    ChooseOutputs,
+    Decoded,
+    Reply,
+    Request,
+    compute_steps,
+    every_output,
+    outputs_named,
+)
 from service.repository import Model
-from service.sequence import Array, Sequence
+from service.sequence import Array, Origin, Sequence, State
 from service.stages import Stages
 
 LARGE_REPLY = 256 << 10  # bytes, above which it is written aside
@@ -56,26 +65,36 @@ class OpenInference:
             raise InvalidField(f"{name} has no sequences: send the sequence_id to {model.name}")
         if self._always_restarts and inference.start == "new":
             inference.start = "restart"
-        if inference.sequence_id is None:
-            return await self._infer_rows(model, inference, tenant, stages, num_bytes=len(body))
-        return await self._infer_in_session(
-            model,
-            inference,
-            inference.sequence_id,
-            tenant,
-            version,
-            stages,
-            num_bytes=len(body),
-        )
+        num_bytes = len(body)
+        with self._predictor.reply_budget(num_bytes) as budget:
+            if inference.sequence_id is None:
+                return await self._infer_rows(model, inference, tenant, stages, budget, num_bytes=num_bytes)
+            return await self._infer_in_session(
+                model,
+                inference,
+                inference.sequence_id,
+                tenant,
+                version,
+                stages,
+                budget,
+                num_bytes=num_bytes,
+            )
 
     async def _infer_rows(
-        self, model: Model, inference: Inference, tenant: str, stages: Stages, *, num_bytes: int
+        self,
+        model: Model,
+        inference: Inference,
+        tenant: str,
+        stages: Stages,
+        budget: ReplyBudget,
+        *,
+        num_bytes: int,
     ) -> Reply:
         read = partial(self._rows, inference, model.manifest)
         rows, steps = await self._aside.run(read, num_bytes) if num_bytes > LARGE_BODY else read()
         outputs = _choose(inference)
         returns = _returns(inference, outputs, model.manifest)
-        size = self._check_size(model, inference, outputs, len(rows), steps if returns == "all" else 1)
+        size = self._reply_bytes(model, inference, outputs, len(rows), steps if returns == "all" else 1)
 
         def decode(index: int, _: Manifest) -> Item:
             return Item(rows[index].steps, kept=rows[index].kept)
@@ -90,6 +109,7 @@ class OpenInference:
             outputs=outputs,
             stages=stages,
         )
+        budget.reserve(0, size)
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         sequences = await run.compute_all()
 
@@ -107,17 +127,19 @@ class OpenInference:
         tenant: str,
         version: str | None,
         stages: Stages,
+        budget: ReplyBudget,
         *,
         num_bytes: int,
     ) -> Reply:
         session = v2_session_name(model.name, sequence_id)
         outputs = _choose(inference)
+        sizes = [0]  # of the reply, once the sequence is decoded
 
         def decode(_: int, manifest: Manifest) -> Item:
             rows, steps = self._rows(inference, manifest)
             if len(rows) != 1:
                 raise InvalidField(f"a request with a sequence_id needs a batch of 1, got {len(rows)}")
-            self._check_size(model, inference, outputs, 1, steps)
+            sizes[0] = self._reply_bytes(model, inference, outputs, 1, steps)
             (row,) = rows
             return Item(
                 row.steps,
@@ -129,6 +151,12 @@ class OpenInference:
                 _distinguishing(inference.outputs, manifest),
             )
 
+        async def compute(
+            model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
+        ) -> Sequence:
+            budget.reserve(0, sizes[0])
+            return await compute_steps(model, item, state, keep_all=keep_all, origin=origin)
+
         returns = _returns(inference, outputs, model.manifest)
         read = partial(Decoded, decode, 1, model.manifest)
         request = Request(
@@ -136,6 +164,7 @@ class OpenInference:
             1,
             await self._aside.run(read, num_bytes) if num_bytes > LARGE_BODY else decode,
             partial(_pack, outputs),
+            compute,
             returns=returns,
             is_pinned=names_number(version),
             is_free=version is None,
@@ -168,10 +197,10 @@ class OpenInference:
             max_steps=self._predictor.max_steps,
         )
 
-    def _check_size(
+    def _reply_bytes(
         self, model: Model, inference: Inference, outputs: ChooseOutputs, rows: int, steps: int
     ) -> int:
-        """The bytes that the reply can have. Raises ReplyTooLarge if they are too many."""
+        """The bytes that the reply can have."""
         specs, dtypes = model.manifest.outputs, model.output_dtypes
         size = 0
         for index in outputs(model.manifest):
@@ -182,7 +211,6 @@ class OpenInference:
             else:
                 as_bytes = inference.writes_bytes(spec.name)
                 size += tensor_bytes(dtype, rows * steps * math.prod(spec.dims), as_bytes=as_bytes)
-        check_reply(size, self._predictor.max_reply_bytes)
         return size
 
 

@@ -13,10 +13,12 @@ from service import trace
 from service.codec import reply as replies
 from service.codec import request as requests
 from service.errors import CellgateError
+from service.memory import MemoryBudget
 from service.names import names_number
 from service.predict.aside import LARGE_BODY, Aside, is_large
 from service.predict.beginning import Beginnings
 from service.predict.kept import opening_state
+from service.predict.reply_budget import ReplyBudget
 from service.predict.request import (
     Decode,
     Decoded,
@@ -49,18 +51,21 @@ class Predictor:
         timeout_s: float,
         clock: Callable[[], float],
         max_reply_bytes: int = 64 << 20,
+        memory: MemoryBudget | None = None,
         aside: Aside | None = None,
         shadows: Shadows | None = None,
         tokens: StateTokens | None = None,
     ) -> None:
-        """`aside`: reads and writes what is large; None: one of its own, which is never stopped.
+        """`memory`: what replies are counted in, if given. `shadows`: None: no version is a shadow.
 
-        `shadows`: None: no version is a shadow. `tokens`: None: state tokens are not signed.
+        `tokens`: None: state tokens are not signed.
+        `aside`: reads and writes what is large; None: one of its own, which is never stopped.
         """
         self.repository = repository
         self.max_sequences = max_sequences
         self.max_steps = max_steps
         self.max_reply_bytes = max_reply_bytes
+        self.memory = memory or MemoryBudget(1 << 62)
         self.aside = aside or Aside()
         self.tokens = tokens or StateTokens()
         self._beginnings = Beginnings(repository, self.tokens, self.aside)
@@ -100,19 +105,27 @@ class Predictor:
             is_keyed=is_keyed,
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
-            max_reply_bytes=self.max_reply_bytes,
             returns_state=document.returns_state,
+            reply_budget=self.reply_budget,
+            body_bytes=len(body),
             stages=stages,
         )
         run = self.start(request)
-        if request.num_sequences == 1:
-            predictions = [await run.answer(0)]
-        else:
-            predictions = await run.answer_all()
-        name = request.model.name
-        reply = replies.encode_reply(name, run.version, predictions)
+        try:
+            if request.num_sequences == 1:
+                predictions = [await run.answer(0)]
+            else:
+                predictions = await run.answer_all()
+            name = request.model.name
+            reply = replies.encode_reply(name, run.version, predictions)
+        finally:
+            request.close()
         stages.encoded()
         return Reply(reply, name, run.version, len(predictions), run.steps, step=run.step, stages=stages)
+
+    def reply_budget(self, body_bytes: int) -> ReplyBudget:
+        """What the reply to a request whose body has `body_bytes` may take."""
+        return ReplyBudget(self.max_reply_bytes, self.memory, body_bytes)
 
     def start(self, request: Request, *, timeout_s: float = inf) -> "Run":
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.codec.request import Item
-from service.codec.sizes import check_reply, prediction_bytes
+from service.codec.sizes import prediction_bytes
 from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
+from service.predict.reply_budget import ReplyBudget
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
 from service.sessions import token_chars
@@ -109,10 +110,11 @@ class Request:
     is_keyed: bool = False  # whether it has an Idempotency-Key: its reply is stored, but apart from sessions
     tenant: str = ""
     outputs: ChooseOutputs = first_output
-    max_reply_bytes: int | None = None  # None: the API bounds its reply itself
     returns_state: bool = False  # whether each answer has the state after it, as a token
+    reply_budget: Callable[[int], ReplyBudget] | None = None  # None: the API bounds its reply itself
+    body_bytes: int = 0
     stages: Stages = field(default_factory=Stages)  # measured since the request was there
-    _budget: "ReplyBudget | None" = None  # made when it is needed: not for the last step of one sequence
+    _budget: ReplyBudget | None = None  # made when it is needed: not for the last step of one sequence
 
     def keeps_all(self, model: Model) -> bool:
         """Whether the answer holds the output of every step."""
@@ -136,9 +138,9 @@ class Request:
         keeps_all = self.keeps_all(model)
         if keeps_all and not self._has_steps(manifest):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
-        if self.max_reply_bytes is not None and (keeps_all or self.num_sequences > 1 or self.returns_state):
+        if self.reply_budget is not None and (keeps_all or self.num_sequences > 1 or self.returns_state):
             if self._budget is None:
-                self._budget = ReplyBudget(self.max_reply_bytes)
+                self._budget = self.reply_budget(self.body_bytes)
             outputs = [(manifest.outputs[i], model.output_dtypes[i]) for i in self.outputs(manifest)]
             size = prediction_bytes(outputs, item.steps if keeps_all else 1)
             if self.returns_state:
@@ -158,25 +160,14 @@ class Request:
                 reason = "has no state" if model.manifest.causal else "reads each sequence from both ends"
                 raise SessionNotSupported(f"{model.name} {reason}", pointer=field_pointer)
 
+    def close(self) -> None:
+        """The reply is written, or will not be: its memory is no longer counted."""
+        if self._budget is not None:
+            self._budget.close()
+
     def _has_steps(self, manifest: Manifest) -> bool:
         """Whether some output is there for every step; the others are the last step's then."""
         return any(manifest.outputs[index].steps == "all" for index in self.outputs(manifest))
-
-
-class ReplyBudget:
-    """The bytes that all predictions of one reply can have together."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._reserved: dict[int, int] = {}  # by the index of the sequence
-        self._total = 0
-
-    def reserve(self, index: int, size: int) -> None:
-        """Reserve the bytes of a prediction that is about to be computed. Raises ReplyTooLarge."""
-        total = self._total + size - self._reserved.get(index, 0)
-        check_reply(total, self._max_bytes)
-        self._reserved[index] = size
-        self._total = total
 
 
 class Decoded:

@@ -15,7 +15,7 @@ class Requests(Group):
     request_memory_bytes: int = Field(
         0,
         ge=0,
-        description="memory of requests in progress, for each worker, at 8 times the size of their bodies; "
+        description="memory of requests in progress and their replies, for each worker; see docs/limits.md; "
         "above it: 503; 0 = half of the container's or machine's memory, divided by the workers",
     )
     max_sequences: int = Field(1024, ge=1, description="maximum sequences in one request")

@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from service.errors import BadHeader, BodyTimeout, BodyTooLarge, MemoryExhausted, UnsupportedMediaType
 from service.http.body import (
-    BYTES_PER_BODY_BYTE,
     BodyLimits,
     check_json_type,
     check_nothing,
     check_tensor_type,
 )
-from service.memory import MemoryBudget
+from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
 
 LIMITS = BodyLimits(10, 0.02, MemoryBudget(1 << 30))
 

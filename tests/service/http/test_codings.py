@@ -7,25 +7,59 @@ import zlib
 
 import pytest
 
-from service.errors import BadHeader, BodyTooLarge, UnsupportedEncoding
-from service.http.codings import Codings, choose, decompress
+from service.errors import BadHeader, BodyTooLarge, MemoryExhausted, UnsupportedEncoding
+from service.http.body import BodyLimits
+from service.http.codings import PIECE, Codings, choose
 from service.http.messages import Header, Headers, Response
+from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
 from service.predict import LARGE_BODY, Aside
 
 JSON = (b"content-type", b"application/json")
 
 
-def test_gzip_and_deflate_are_undone_within_the_limit() -> None:
-    plain = b"x" * 100
+def decode(body: bytes, coding: bytes, *, max_bytes: int, budget: MemoryBudget | None = None) -> bytes:
+    limits = BodyLimits(max_bytes, 1.0, budget or MemoryBudget(1 << 40))
+    return asyncio.run(Codings(Aside(), min_bytes=1).decode(body, coding, limits))
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, PIECE, PIECE + 1, 2 * PIECE])
+def test_gzip_and_deflate_are_undone_within_the_limit(size: int) -> None:
+    plain = os.urandom(size)
     for coding, packed in ((b"gzip", gzip.compress(plain)), (b"deflate", zlib.compress(plain))):
-        assert decompress(packed, coding, max_bytes=100) == plain
-        with pytest.raises(BodyTooLarge):
-            decompress(packed, coding, max_bytes=99)
+        assert decode(packed, coding, max_bytes=size) == plain
+        if size:
+            with pytest.raises(BodyTooLarge):
+                decode(packed, coding, max_bytes=size - 1)
         for damaged in (packed[:-1], packed + b"!", b"?" + packed):
             with pytest.raises(BadHeader):
-                decompress(damaged, coding, max_bytes=1000)
+                decode(damaged, coding, max_bytes=2 * size + 1000)
     with pytest.raises(UnsupportedEncoding):
-        decompress(plain, b"br", max_bytes=100)
+        decode(plain, b"br", max_bytes=100)
+
+
+def test_a_body_that_grows_is_counted_while_it_grows() -> None:
+    """16 kB of gzip are 16 MB of zeros, which were made before they were counted."""
+    packed = gzip.compress(bytes(8 * PIECE))
+    budget = MemoryBudget(8 * PIECE * BYTES_PER_BODY_BYTE)
+    assert len(decode(packed, b"gzip", max_bytes=8 * PIECE, budget=budget)) == 8 * PIECE
+    assert budget.used == (8 * PIECE - len(packed)) * BYTES_PER_BODY_BYTE  # the caller gives it back
+    inflated: list[int] = []
+    with pytest.raises(MemoryExhausted):
+        decode(packed, b"gzip", max_bytes=8 * PIECE, budget=Shrinking(budget.max_bytes, inflated))
+    assert inflated == [PIECE * BYTES_PER_BODY_BYTE - len(packed) * BYTES_PER_BODY_BYTE]
+
+
+class Shrinking(MemoryBudget):
+    """Another request takes the rest as soon as this one has taken something."""
+
+    def __init__(self, max_bytes: int, taken: list[int]) -> None:
+        super().__init__(max_bytes)
+        self._taken = taken
+
+    def take(self, num_bytes: int) -> None:
+        super().take(num_bytes)
+        self._taken.append(num_bytes)
+        self.used = self.max_bytes
 
 
 @pytest.mark.parametrize(

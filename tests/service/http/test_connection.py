@@ -7,7 +7,11 @@ import pytest
 
 from service.http.connection import MAX_HEAD_BYTES, MAX_PIPELINED, SPARE
 from service.http.fast_path import CellgateProtocol
+from service.http.gate import COUNTED_REPLY
+from service.http.messages import Request, Response
+from service.memory import MemoryBudget
 from service.predict import Reply
+from tests.service.http.gates import make_gate
 from tests.service.http.listening import listening, read_all, run, until
 from tests.service.http.wire import HEAD, App, echoed, post, serve
 
@@ -253,3 +257,32 @@ def test_a_forced_stop_answers_in_the_apis_words_with_the_requests_id(path: byte
     assert b"retry-after: 1" in head and b"connection: close" in head
     assert json.loads(body)["code"] == "draining" and (b"problem+json" in head) != (b"v2" in path)
     assert [(line["status"], line["code"], line["id"]) for line in app.log] == [(503, "draining", "r7")]
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/other"])
+def test_a_response_that_its_client_does_not_read_counts_as_memory(path: bytes) -> None:
+    """Thousands of connections that read nothing held 64 MB each, which counted nowhere."""
+    budget = MemoryBudget(1 << 40)
+    used: list[int] = []
+    large = b"1" * COUNTED_REPLY
+
+    def stop_reading(protocol: CellgateProtocol) -> None:
+        wire = protocol.transport
+        wire.get_write_buffer_size = lambda: 1234  # type: ignore[method-assign]
+        write = wire.write
+
+        def write_and_pause(data: bytes) -> None:
+            write(data)
+            used.append(budget.used)
+            protocol.pause_writing()
+
+        wire.write = write_and_pause  # type: ignore[method-assign,assignment]
+        protocol.loop.call_later(0.05, lambda: used.append(budget.used))
+
+    async def application(request: Request) -> Response:
+        return Response(200, [(b"content-length", b"%d" % len(request.body))], request.body)
+
+    gate = make_gate(application=application, budget=budget, max_body_bytes=len(large))
+    writes = serve(App(gate=gate), post(large, path=path), act=stop_reading, turns=10, pause_s=0.01)
+    assert len(writes) == 1 and writes[0].endswith(large)
+    assert used == [len(large), 1234] and budget.used == 0

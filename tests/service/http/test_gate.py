@@ -11,15 +11,14 @@ from fastapi import FastAPI
 
 from service import trace
 from service.errors import HeadTooLarge, InvalidField, MethodNotAllowed, NotFound, Overloaded
-from service.http.body import BYTES_PER_BODY_BYTE
 from service.http.fastapi_bridge import ApplicationHandler
-from service.http.gate import Gate
+from service.http.gate import COUNTED_REPLY, Gate
 from service.http.keys import Guard, Tenants, new_key
 from service.http.messages import DISCONNECT, ClientDisconnected, Headers, Request, Response
 from service.http.rates import Rates
-from service.memory import MemoryBudget
+from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
 from service.metrics import Metrics, Registry, Requests, RequestSpan, add_up
-from service.predict import Reply
+from service.predict import LARGE_BODY, Reply
 from service.stages import Stages
 from service.trace import Trace
 from tests.service.http.gates import make_gate
@@ -282,6 +281,34 @@ def test_requests_in_progress_share_a_budget_of_memory() -> None:
         release.set()
         assert (await first).status == 200 and budget.used == 0
         assert (await send(100)).status == 200 and budget.used == 0
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("min_encoded", [0, COUNTED_REPLY])
+def test_a_large_response_counts_until_it_is_released(min_encoded: int) -> None:
+    body = b"1" * COUNTED_REPLY
+    budget = MemoryBudget(1 << 40)
+    gate = make_gate(budget=budget, min_encoded=min_encoded, max_body_bytes=len(body))
+    small, large = ask(gate, body=body[:-1]), ask(gate, body=body)
+    assert (small.held, large.held, budget.used) == (0, len(body), len(body))
+    gate.release(large)
+    gate.release(large)
+    assert budget.used == 0
+
+
+def test_a_response_whose_client_disconnects_while_it_is_compressed_does_not_count() -> None:
+    async def work() -> None:
+        body = b"1" * (LARGE_BODY + 1)
+        budget = MemoryBudget(1 << 40)
+        gate = make_gate(budget=budget, min_encoded=1, max_body_bytes=len(body))
+        request = Request("POST", "/predict", [(b"accept-encoding", b"gzip")], body)
+        task = asyncio.create_task(gate.answer(request, gate.router.find("POST", "/predict")))
+        while budget.used != len(body):  # no longer the body's, but the response's
+            await asyncio.sleep(0)
+        task.cancel(DISCONNECT)
+        await asyncio.wait([task])
+        assert task.cancelled() and budget.used == 0
 
     asyncio.run(work())
 
