@@ -22,6 +22,7 @@ from service.parts import (
     create_clock,
     create_reply_store,
     create_store,
+    history_limits_of,
     memory_budget_of,
     metrics_of,
     open_access_log_of,
@@ -125,6 +126,7 @@ async def _open_sessions(
         clock=clock,
         quotas=tenants.quotas,
         counts=SessionCounts(metrics),
+        history_limits=history_limits_of(settings),
     )
     repeat(stack, SWEEP_EVERY_S, sessions.sweep, "expired sessions are not removed")
     return sessions

@@ -14,7 +14,7 @@ from service.logs import AccessLog, open_access_log
 from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
 from service.metrics import Metrics, Registry, Tracer
 from service.repository import Hardware, RetainedCopies, Trials, Tried
-from service.sessions import MIN_SECRET_BYTES, StateTokens, SteadyClock
+from service.sessions import MIN_SECRET_BYTES, HistoryLimits, StateTokens, SteadyClock
 from service.sessions.store import Limits, Store
 from service.sessions.store.lmdb import LmdbStore
 from service.sessions.store.memory import MemoryStore
@@ -37,6 +37,11 @@ def create_store(settings: Settings) -> Store:
         max_tombstones=settings.max_tombstones,
     )
     return _create_store(settings, limits, settings.sessions_dir, "cellgate")
+
+
+def history_limits_of(settings: Settings) -> HistoryLimits:
+    """The bounds on the earlier states of one session."""
+    return HistoryLimits(settings.max_checkpoints, settings.max_history_bytes)
 
 
 def create_reply_store(settings: Settings) -> Store:

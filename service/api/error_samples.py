@@ -20,6 +20,10 @@ _ERRORS: tuple[CellgateError, ...] = (
     errors.UnknownSession("no session of that name"),
     errors.BodyTimeout("the body did not arrive within 10 s"),
     errors.SessionConflict("the session is at step 145, the request says 144", members={"step": 145}),
+    errors.UnknownCheckpoint(
+        "the session keeps the steps 120, 130, 140, 145, not 100",
+        members={"step": 145, "kept": [120, 130, 140, 145]},
+    ),
     errors.SessionExists("the session is live, at step 145", members={"step": 145}),
     errors.SessionMismatch(
         "the session runs on vowels version 1, not on vowels version 2",

@@ -96,11 +96,21 @@ GivenState = Annotated[
 ReturnState = Annotated[
     bool, Field(description="true: return the state after the last step as a token, in `state`")
 ]
+Rewinds = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=MAX_STEP,
+        description="how often the session was rewound, as the client believes; a request from before a "
+        "rewind is refused",
+    ),
+]
 
 
 class _SessionFields(Schema):
     session: Session = None
     at: At = None
+    rewinds: Rewinds = None
     end: End = False
     state: GivenState = None
 
@@ -108,6 +118,8 @@ class _SessionFields(Schema):
     def _need_a_session(self) -> "_SessionFields":
         if self.session is None and (self.at is not None or self.end):
             raise ValueError('"at" and "end" need a "session"')
+        if self.session is None and self.rewinds is not None:
+            raise ValueError('"rewinds" needs a "session"')
         return self
 
 

@@ -48,6 +48,8 @@ _SESSION: dict[str, Any] = {
     "idle_s": 4.2,
     "expires_in_s": 3595.8,
     "state_bytes": 1024,
+    "rewinds": 0,
+    "history": {"last": 10, "every": 10, "checkpoints": [120, 130, 140], "bytes": 3072},
 }
 _X: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [-1, -1, 12]}
 _OUTPUTS: list[dict[str, Any]] = [
@@ -89,10 +91,16 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
     },
     "ModelReply": _MODEL,
     "ModelsReply": {"models": [_MODEL]},
-    "CreateSessionBody": {"model": "vowels", "version": "1", "ttl_s": 600},
-    "ForkSessionBody": {"to": "call-42-what-if", "ttl_s": 600},
+    "CreateSessionBody": {
+        "model": "vowels",
+        "version": "1",
+        "ttl_s": 600,
+        "history": {"last": 10, "every": 10},
+    },
+    "ForkSessionBody": {"to": "call-42-what-if", "at": 140, "ttl_s": 600},
+    "RewindSessionBody": {"step": 140, "at": 145, "rewinds": 0},
     "MigrateSessionBody": {"version": "1"},
-    "PatchSessionBody": {"ttl_s": 600},
+    "PatchSessionBody": {"ttl_s": 600, "history": {"last": 10, "every": 10}},
     "SessionReply": _SESSION,
     "SessionsReply": {"sessions": [_SESSION], "next": "call-42"},
     "Policy": _POLICY,

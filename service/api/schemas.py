@@ -105,6 +105,20 @@ TtlS = Annotated[
 ]
 
 
+class HistoryBody(Schema):
+    """Which earlier states a session keeps, so that it can be rewound to them."""
+
+    last: int = Field(
+        ge=0, le=2**32 - 1, description="how many, at most `max_checkpoints`; 0: none. The oldest are dropped"
+    )
+    every: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_STEP,
+        description="the state at each multiple of so many steps; default: the state before each request",
+    )
+
+
 class CreateSessionBody(Schema):
     """A new session. All fields are optional."""
 
@@ -115,13 +129,23 @@ class CreateSessionBody(Schema):
     )
     step: int = Field(0, ge=0, le=MAX_STEP, description="the number of steps that led to this state")
     ttl_s: TtlS | None = None
+    history: HistoryBody | None = Field(None, description="default: no earlier states are kept")
 
 
 class ForkSessionBody(Schema):
     """The copy of a session."""
 
     to: str = Field(description="the name of the new session; no live session may have it")
+    at: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_STEP,
+        description="the step to continue from, one that is kept; default: the current",
+    )
     ttl_s: TtlS | None = Field(None, description="default: that of the original")
+    history: HistoryBody | None = Field(
+        None, description="default: that of the original, with its checkpoints before the step"
+    )
 
 
 class MigrateSessionBody(Schema):
@@ -130,10 +154,32 @@ class MigrateSessionBody(Schema):
     version: str | None = Field(None, description="a version or an alias; default: the default version")
 
 
-class PatchSessionBody(Schema):
-    """The changes to a session."""
+class RewindSessionBody(Schema):
+    """A step to return to. The same rewind, sent again, changes nothing."""
 
-    ttl_s: TtlS
+    step: int = Field(ge=0, le=MAX_STEP, description="the session's own, or one of `history.checkpoints`")
+    at: int | None = Field(None, ge=0, le=MAX_STEP, description="the step that the session is at before")
+    rewinds: int | None = Field(
+        None, ge=0, le=MAX_STEP, description="how often it was rewound before; makes a late copy harmless"
+    )
+
+
+class PatchSessionBody(Schema):
+    """The changes to a session, at least one."""
+
+    ttl_s: TtlS | None = None
+    history: HistoryBody | None = Field(
+        None, description="what is kept from now on; checkpoints beyond `last` are dropped"
+    )
+
+
+class HistoryReply(BaseModel):
+    """What a session keeps of its past."""
+
+    last: int = Field(description="how many earlier states, at most")
+    every: int | None = Field(description="at multiples of so many steps; null: before each request")
+    checkpoints: list[int] = Field(description="the earlier steps that it can be rewound to")
+    bytes: int = Field(description="of these states")
 
 
 class SessionReply(BaseModel):
@@ -147,6 +193,8 @@ class SessionReply(BaseModel):
     idle_s: float
     expires_in_s: float
     state_bytes: int
+    rewinds: int = Field(0, description="how often it was rewound")
+    history: HistoryReply | None = Field(None, description="null: it keeps no earlier states")
     state: dict[str, Any] | None = Field(None, description="only with `state=true`")
 
 

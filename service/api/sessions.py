@@ -1,6 +1,7 @@
-"""`/sessions`: list, show, create, fork, migrate, export, import and delete. `/predict` runs their steps.
+"""`/sessions`: list, show, create, fork, rewind, migrate, export, import and delete.
 
-The sessions of `/v2` are named `v2/<model>/<sequence id>`, so a name in a path may contain "/" here.
+`/predict` runs their steps. Those of `/v2` are named `v2/<model>/<sequence id>`, so a name in a path may
+contain "/" here.
 """
 
 from datetime import UTC, datetime
@@ -14,8 +15,11 @@ from service.api.errors import LIVE_SESSION, MODEL, NEW_SESSION, VALUES, errors
 from service.api.schemas import (
     CreateSessionBody,
     ForkSessionBody,
+    HistoryBody,
+    HistoryReply,
     MigrateSessionBody,
     PatchSessionBody,
+    RewindSessionBody,
     SessionReply,
     SessionsReply,
 )
@@ -24,14 +28,16 @@ from service.errors import (
     BadExport,
     InvalidField,
     ReplyTooLarge,
+    SessionConflict,
     SessionExists,
     SessionMismatch,
     SessionNotSupported,
     StoreUnavailable,
+    UnknownCheckpoint,
 )
 from service.names import SESSION_NAME_RULE, check_session_name, file_of_session
 from service.sequence import Array
-from service.sessions import MEDIA_TYPE, Record, Resources
+from service.sessions import MEDIA_TYPE, History, HistoryRule, Record, Resources
 
 JSON_OF_A_BYTE = 7  # characters, at most: "false," of a boolean; 26 of the 8 bytes of a float64
 LAST_MS = 253_402_300_799_000  # the last second of the year 9999, the latest that `datetime` can express
@@ -128,13 +134,36 @@ def _add_copies(router: APIRouter, resources: Resources) -> None:
     @router.post(
         "/sessions/{session:path}/fork",
         status_code=201,
-        responses=errors(*VALUES, *LIVE_SESSION, *NEW_SESSION, SessionExists, has_body=True),
+        responses=errors(
+            *VALUES, *LIVE_SESSION, *NEW_SESSION, SessionExists, UnknownCheckpoint, has_body=True
+        ),
     )
     async def fork_session(tenant: Tenant, session: Name, body: ForkSessionBody) -> SessionReply:
-        """Create a second session that continues from this one's current step."""
+        """Create a second session that continues from this one's current step, or from a kept one."""
         to = check_session_name(body.to, "/to")
-        record = await resources.fork(tenant, check_session_name(session), to, ttl_s=body.ttl_s)
+        record = await resources.fork(
+            tenant,
+            check_session_name(session),
+            to,
+            at=body.at,
+            ttl_s=body.ttl_s,
+            history=_rule(body.history),
+        )
         return describe(to, record, resources.now_ms())
+
+    @router.post(
+        "/sessions/{session:path}/rewind",
+        responses=errors(*VALUES, *LIVE_SESSION, SessionConflict, UnknownCheckpoint, has_body=True),
+    )
+    async def rewind_session(tenant: Tenant, session: Name, body: RewindSessionBody) -> SessionReply:
+        """Return to an earlier step that is kept; the checkpoints after it are dropped.
+
+        The steps after it are forgotten: fork the session first to keep them.
+        """
+        record = await resources.rewind(
+            tenant, check_session_name(session), body.step, at=body.at, rewinds=body.rewinds
+        )
+        return describe(session, record, resources.now_ms())
 
     @router.post(
         "/sessions/{session:path}/migrate",
@@ -188,6 +217,7 @@ def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) 
             state=body.state,
             step=body.step,
             ttl_s=body.ttl_s,
+            history=_rule(body.history),
             replace_live=replace,
         )
         return describe(session, record, resources.now_ms())
@@ -196,8 +226,12 @@ def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) 
 def _add_changes(router: APIRouter, resources: Resources) -> None:
     @router.patch("/sessions/{session:path}", responses=errors(*VALUES, *LIVE_SESSION, has_body=True))
     async def change_session(tenant: Tenant, session: Name, body: PatchSessionBody) -> SessionReply:
-        """Change the time to live; the idle time restarts at zero."""
-        record = await resources.set_ttl(tenant, check_session_name(session), body.ttl_s)
+        """Change the time to live, or which earlier states are kept; the idle time restarts at zero."""
+        if body.ttl_s is None and body.history is None:
+            raise InvalidField('expected "ttl_s" or "history"', pointer="")
+        record = await resources.change(
+            tenant, check_session_name(session), ttl_s=body.ttl_s, history=_rule(body.history)
+        )
         return describe(session, record, resources.now_ms())
 
     @router.delete("/sessions/{session:path}", status_code=204, responses=errors(BAD_NAME, *LIVE_SESSION))
@@ -220,7 +254,24 @@ def describe(name: str, record: Record, now_ms: int) -> SessionReply:
         idle_s=round(idle_s, 3),
         expires_in_s=round(record.ttl_ms / 1000 - idle_s, 3),
         state_bytes=len(record.state),
+        rewinds=record.rewinds,
+        history=_describe_history(record.history),
     )
+
+
+def _describe_history(history: History | None) -> HistoryReply | None:
+    if history is None or not history.last:
+        return None
+    return HistoryReply(
+        last=history.last,
+        every=history.every or None,
+        checkpoints=[checkpoint.step for checkpoint in history.checkpoints],
+        bytes=history.num_bytes,
+    )
+
+
+def _rule(body: HistoryBody | None) -> HistoryRule | None:
+    return None if body is None else HistoryRule(body.last, body.every or 0)
 
 
 def _nested_list(array: Array) -> Any:

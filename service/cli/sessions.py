@@ -5,24 +5,24 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from service.cli.options import CONTEXT, settings_options
 from service.errors import BodyTooLarge, StartupError
-from service.names import TENANT_NAME, TENANT_NAME_RULE, check_session_name, file_of_session
+from service.names import MAX_STEP, TENANT_NAME, TENANT_NAME_RULE, check_session_name, file_of_session
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.sessions import Page, Quota, Resources
+    from service.sessions import History, Page, Quota, Resources
 
 T = TypeVar("T")
 STORE = ("store", "sessions_dir", "redis_url", "redis_shards", "redis_allow_eviction")
 # An import also obeys these, as it does in the server.
 BOUNDS = (
     "session_ttl_s", "session_max_ttl_s", "max_sessions", "max_session_bytes", "session_min_idle_s",
-    "max_tombstones", "max_body_bytes", "keys_file", "keys",
+    "max_tombstones", "max_checkpoints", "max_history_bytes", "max_body_bytes", "keys_file", "keys",
 )  # fmt: skip
 MAX_TENANTS_SHOWN = 10
 COLUMNS = ("session", "model", "version", "step", "last_request")
@@ -46,12 +46,13 @@ TENANT = click.option(
 
 @click.group(context_settings=CONTEXT)
 def sessions() -> None:
-    """List, show, export, import and delete sessions. The server may be running or not.
+    """List, show, rewind, export, import and delete sessions. The server may be running or not.
 
     \b
     Examples:
       cellgate sessions list
       cellgate sessions show call-42
+      cellgate sessions rewind call-42 120
       cellgate sessions export call-42 -o call-42.cgs
       cellgate sessions import call-42 call-42.cgs
       cellgate sessions rm call-42
@@ -128,8 +129,38 @@ def show_session(settings: Settings, tenant: str, name: str) -> None:
         "touched_ms": record.touched_ms,
         "ttl_ms": record.ttl_ms,
         "state_bytes": len(record.state),
+        "rewinds": record.rewinds,
+        "history": None if record.history is None else _history(record.history),
     }
     click.echo(json.dumps(fields, indent=1))
+
+
+def _history(history: "History") -> dict[str, Any]:
+    return {
+        "last": history.last,
+        "every": history.every or None,
+        "checkpoints": [checkpoint.step for checkpoint in history.checkpoints],
+        "bytes": history.num_bytes,
+    }
+
+
+@sessions.command("rewind", context_settings=CONTEXT)
+@settings_options(*STORE)
+@TENANT
+@NAME
+@click.argument("step", type=click.IntRange(0, MAX_STEP))
+@click.option("--at", type=click.IntRange(0, MAX_STEP), help="refuse if the session is at another step")
+def rewind_session(settings: Settings, tenant: str, name: str, step: int, at: int | None) -> None:
+    """Return to an earlier step that the session keeps: `show` lists them under `checkpoints`.
+
+    \b
+    Example:
+      cellgate sessions rewind call-42 120
+    """
+    record = _with_store(
+        settings, lambda resources: resources.rewind(tenant, check_session_name(name), step, at=at)
+    )
+    click.echo(f"{name} is at step {record.step} of {record.model} version {record.version}")
 
 
 @sessions.command("export", context_settings=CONTEXT)
@@ -217,7 +248,7 @@ def _with_store(
     Raises StartupError if there is no store to open.
     """
     from service.codec.stored import regenerate
-    from service.parts import create_clock, create_store
+    from service.parts import create_clock, create_store, history_limits_of
     from service.repository import ModelFolders
     from service.sessions import Resources, Sessions
 
@@ -231,7 +262,13 @@ def _with_store(
         await store.open()
         try:
             clock = create_clock(settings)
-            rules = Sessions(store, ttl_s=settings.session_ttl_s, clock=clock, quotas=quotas or {})
+            rules = Sessions(
+                store,
+                ttl_s=settings.session_ttl_s,
+                clock=clock,
+                quotas=quotas or {},
+                history_limits=history_limits_of(settings),
+            )
             home_of = ModelFolders(settings.models_dir).get
             max_ttl_s = settings.session_max_ttl_s
             return await use(Resources(rules, home_of, max_ttl_s=max_ttl_s, take_reply=regenerate))

@@ -93,8 +93,7 @@ def read_session(members: dict[str, Any], pointer: str = "") -> tuple[str | None
     if session is not None and not (isinstance(session, str) and SESSION_NAME.fullmatch(session)):
         raise InvalidField(SESSION_NAME_RULE, pointer=f"{pointer}/session")
     if at is not None and (type(at) is not int or not 0 <= at <= MAX_STEP):
-        actual = str(at) if type(at) is int else kind(at)
-        raise InvalidField(f"expected an integer from 0 to 2^53-1, got {actual}", pointer=f"{pointer}/at")
+        raise _not_a_count(at, f"{pointer}/at")
     end = read_flag(members, "end", pointer)
     if session is None and (at is not None or end):
         raise InvalidField('"at" and "end" need a "session"', pointer=pointer)
@@ -116,6 +115,23 @@ def read_state(members: dict[str, Any], pointer: str = "") -> GivenState | None:
         actual = kind(name) if "name" in state else "nothing"
         raise InvalidField(f"expected a string, got {actual}", pointer=f"{pointer}/name")
     return GivenState(name, True, pointer)
+
+
+def read_rewinds(members: dict[str, Any], pointer: str = "") -> int | None:
+    """The field "rewinds": how often the client believes that the session was rewound."""
+    rewinds = members.get("rewinds")
+    if rewinds is None:
+        return None
+    if type(rewinds) is not int or not 0 <= rewinds <= MAX_STEP:
+        raise _not_a_count(rewinds, f"{pointer}/rewinds")
+    if members.get("session") is None:
+        raise InvalidField('"rewinds" needs a "session"', pointer=pointer)
+    return rewinds
+
+
+def _not_a_count(value: Any, pointer: str) -> InvalidField:
+    actual = str(value) if type(value) is int else kind(value)
+    return InvalidField(f"expected an integer from 0 to 2^53-1, got {actual}", pointer=pointer)
 
 
 def kind(value: Any) -> str:

@@ -15,6 +15,7 @@ from service.codec.fields import (
     kind,
     parse_object,
     read_flag,
+    read_rewinds,
     read_session,
     read_state,
     read_string,
@@ -32,7 +33,7 @@ MAX_STOP_TOKENS = 64
 _FIELDS = frozenset(
     {
         "model", "version", "prompt", "max_steps", "temperature", "top_k", "seed", "stop",
-        "session", "at", "end", "state", "return_state",
+        "session", "at", "end", "rewinds", "state", "return_state",
     }
 )  # fmt: skip
 
@@ -54,6 +55,7 @@ class Generation:
     end: bool = False
     state: GivenState | None = None
     returns_state: bool = False
+    rewinds: int | None = None
 
     def digest(self, prompt: Array) -> bytes:
         """16 bytes (BLAKE2b, RFC 7693) that tell this request of a session from any other."""
@@ -93,6 +95,7 @@ def parse(body: bytes) -> Generation:
         end,
         read_state(document),
         read_flag(document, "return_state"),
+        read_rewinds(document),
     )
 
 
@@ -115,6 +118,7 @@ def decode_prompt(generation: Generation, manifest: Manifest, *, max_steps: int)
         "auto" if generation.state is None else "given",
         state=generation.state,
         returns_state=generation.returns_state,
+        rewinds=generation.rewinds,
     )
 
 

@@ -20,6 +20,7 @@ from service.codec.fields import (
     parse_object,
     read_flag,
     read_names,
+    read_rewinds,
     read_session,
     read_state,
     read_string,
@@ -30,7 +31,7 @@ from service.manifest import Manifest
 from service.sequence import Array, Start
 
 _FIELDS = frozenset({"model", "version", "sequences", "return", "outputs", "trim_padding", "return_state"})
-_ITEM_FIELDS = frozenset({"steps", "text", "session", "at", "end", "state"})
+_ITEM_FIELDS = frozenset({"steps", "text", "session", "at", "end", "rewinds", "state"})
 
 
 @dataclass(slots=True)  # not frozen: that would triple the time to make one, and each request makes many
@@ -61,6 +62,7 @@ class Item:
     extra: tuple[int, ...] = ()  # indexes of the outputs to compute beside the first
     state: GivenState | None = None  # that it begins from; None: that of its session, or the initial one
     returns_state: bool = False
+    rewinds: int | None = None  # of the session so far, as the client believes
 
     @property
     def steps(self) -> int:
@@ -141,6 +143,7 @@ def _read_exactly(document: Document, index: int, manifest: Manifest) -> Any:
 
 def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int) -> tuple[Item, str]:
     """The sequence, and the pointer to its steps."""
+    envelope = pointer
     if isinstance(sequence, list | np.ndarray):
         inputs, kept = decode_inputs(sequence, manifest, pointer, max_steps)
         return Item(inputs, kept=kept), pointer
@@ -159,7 +162,10 @@ def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int
         raise InvalidField(f"expected a string, got {kind(sequence[field])}", pointer=f"{pointer}/text")
     pointer = f"{pointer}/{field}"
     inputs, kept = decode_inputs(sequence[field], manifest, pointer, max_steps)
-    return Item(inputs, session, at, end, "auto" if state is None else "given", kept, state=state), pointer
+    item = Item(inputs, session, at, end, "auto" if state is None else "given", kept, state=state)
+    if "rewinds" in sequence:
+        item.rewinds = read_rewinds(sequence, envelope)
+    return item, pointer
 
 
 def _trim(inputs: tuple[Array, ...], pointer: str) -> tuple[Array, ...]:

@@ -31,6 +31,7 @@ CellgateError
 │   ├── UnknownModel  ├── UnknownVersion  ├── UnknownState  └── UnknownSession
 ├── MethodNotAllowed             405  the path exists, for other methods
 ├── SessionConflict              409  `at` is not the session's step
+├── UnknownCheckpoint            409  the session does not keep that step
 ├── SessionExists                409  a new session's name belongs to a live one
 ├── SessionMismatch              409  the session belongs to another model, version or graph
 ├── StateMismatch                409  the state token belongs to another model, version or graph
@@ -93,6 +94,7 @@ from service.errors.sessions import (
     SessionMismatch,
     SessionNotSupported,
     SessionQuota,
+    UnknownCheckpoint,
     UnknownSession,
 )
 from service.errors.states import InvalidState, StateMismatch, StateSecretMissing, UnknownState
@@ -156,6 +158,7 @@ __all__ = [
     "TooManyValues",
     "Unauthorized",
     "Unavailable",
+    "UnknownCheckpoint",
     "UnknownModel",
     "UnknownSession",
     "UnknownState",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+Member = int | str | list[int]  # of a problem document
 MAX_CHARACTERS = 1000  # of a detail or a pointer, which may quote what a client sent
 
 
@@ -30,13 +31,13 @@ class CellgateError(Exception):
         *,
         pointer: str | None = None,
         retry_after_s: int | None = None,
-        members: Mapping[str, int | str] | None = None,
+        members: Mapping[str, Member] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = _clip(detail)
         self.pointer = None if pointer is None else _clip(pointer)
         self.retry_after_s = retry_after_s
-        self.members = dict(members or {})
+        self.members: dict[str, Member] = dict(members or {})
         self.model: tuple[str, str] | None = None  # name and version that the request was for, once known
 
     @classmethod
@@ -48,9 +49,9 @@ class CellgateError(Exception):
         """The HTTP headers that belong to this error: Retry-After (RFC 9110, 10.2.3) where it has one."""
         return [] if self.retry_after_s is None else [(b"retry-after", b"%d" % self.retry_after_s)]
 
-    def problem(self) -> dict[str, int | str]:
+    def problem(self) -> dict[str, Member]:
         """The RFC 9457 problem details object, with `code`, `pointer` and the further members."""
-        problem: dict[str, int | str] = {
+        problem: dict[str, Member] = {
             "type": "about:blank",
             "title": self.title,
             "status": self.status,

@@ -19,6 +19,10 @@ class SessionConflict(CellgateError, status=409, code="session_conflict", title=
     """`at` is neither the session's step nor that of its last request; `step` is the session's."""
 
 
+class UnknownCheckpoint(CellgateError, status=409, code="unknown_checkpoint", title="Step is not kept"):
+    """The session does not keep its state at that step; `kept` lists the steps that it keeps."""
+
+
 class SessionExists(CellgateError, status=409, code="session_exists", title="Session exists"):
     """A live session has that name, and the request does not ask to restart it; `step` is its step."""
 

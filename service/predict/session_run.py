@@ -8,6 +8,7 @@ It knows the session rules and the models; it knows nothing of HTTP or JSON.
 """
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,12 +18,15 @@ from service.errors import ModelLoading, NotFound, SessionMismatch
 from service.predict.aside import Aside, is_large
 from service.predict.beginning import Beginning, Beginnings
 from service.predict.kept import check_unchanged, opening_state
-from service.predict.request import Request
+from service.predict.pieces import compute_pieces
+from service.predict.request import Request, compute_steps
 from service.predict.shadow import Committed, Shadows
 from service.repository import Model, Repository
 from service.sequence import Origin, State
-from service.sessions import Opened, Record, Sessions, session_key
+from service.sessions import Checkpoint, Opened, Record, Sessions, session_key
 from service.stages import Stages
+
+NO_CHECKPOINTS: Sequence[Checkpoint] = ()
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +103,13 @@ class SessionRun:
             return Answer(opened.reply, opened.version, 0, opened.replied_step)
         state = _state_of(model, item, opened) if beginning is None else beginning.state(model, item)
         stages.decoded()
-        sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
+        history, passed = opened.history, NO_CHECKPOINTS
+        if history is None or request.compute is not compute_steps:
+            sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
+        else:
+            sequence, passed = await compute_pieces(
+                model, item, state, history, opened.step, keep_all=keep_all, origin=self._origin
+            )
         stages.computed(sequence.run_s)
         steps = sequence.steps
         step = opened.step + steps
@@ -120,6 +130,7 @@ class SessionRun:
             digest=digest,
             reply=reply,
             end=item.end,
+            passed=passed,
         )
         stages.committed()
         if written is None:
@@ -148,6 +159,7 @@ class SessionRun:
             start=item.start,
             is_pinned=self._request.is_pinned,
             begin=0 if beginning is None else beginning.step,
+            rewinds=item.rewinds,
         )
 
     def _model_of(

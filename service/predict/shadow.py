@@ -20,7 +20,7 @@ from service.predict.kept import opening_state
 from service.predict.request import Request, compute_steps
 from service.repository import Model, Repository
 from service.sequence import Array, Origin, Sequence, State
-from service.sessions import Opened, Record, Sessions, shadow_key
+from service.sessions import History, Opened, Record, Sessions, shadow_key
 
 MAX_WAITING = 64
 MAX_BYTES = 16 << 20  # of the inputs and outputs that wait
@@ -122,6 +122,7 @@ class Shadows:
                 ttl_ms=written.ttl_ms,
             )
             new.created_ms = written.created_ms
+            new.history = History(rewinds=written.rewinds) if written.rewinds else None
         if (new or record) and not await sessions.put(key, record, new):
             counts.dropped.add()  # another worker was first
 
@@ -163,7 +164,8 @@ def _is_fork(record: Record, shadow: Model, session: Record) -> bool:
         binding.version,
         binding.graph,
     )
-    return is_of_shadow and record.created_ms == session.created_ms
+    is_of_session = record.created_ms == session.created_ms and record.rewinds == session.rewinds
+    return is_of_shadow and is_of_session
 
 
 def _inputs_of(committed: Committed, shadow: Model) -> tuple[Array, ...]:

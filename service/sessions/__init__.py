@@ -12,12 +12,17 @@ from service.sessions.resources import Page, Resources
 from service.sessions.rules import Binding, Opened, session_key, shadow_key
 from service.sessions.sessions import Sessions
 from service.sessions.store import Limits, Quota, Record, Store
+from service.sessions.store.history import Checkpoint, History, HistoryLimits, HistoryRule
 from service.sessions.token import MIN_SECRET_BYTES, StateToken, StateTokens, token_chars
 
 __all__ = [
     "MEDIA_TYPE",
     "MIN_SECRET_BYTES",
     "Binding",
+    "Checkpoint",
+    "History",
+    "HistoryLimits",
+    "HistoryRule",
     "Home",
     "Limits",
     "Opened",

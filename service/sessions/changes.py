@@ -28,12 +28,16 @@ class Changes:
         return record
 
     async def update(self, tenant: str, name: str, change: Callable[[Record], Record]) -> Record:
-        """Replace a live record with what `change` makes of it. Raises UnknownSession or SessionGone."""
+        """Replace a live record with what `change` makes of it, unless that is the record itself.
+
+        Raises UnknownSession or SessionGone.
+        """
         changed: list[Record] = []
 
         def update(existing: Record | None) -> Record:
             live = rules.require_live(existing, self._sessions.now_ms())
-            changed[:] = [replace(change(live), revision=new_revision())]
+            new = change(live)
+            changed[:] = [live if new is live else replace(new, revision=new_revision())]
             return changed[0]
 
         await self.change(tenant, name, update)
@@ -54,7 +58,9 @@ class Changes:
             is_done = False
             while not is_done:
                 existing = await self._find(key, even_damaged=even_damaged)
-                is_done = await self._sessions.put(key, existing, change(existing))
+                new = change(existing)
+                is_unchanged = existing is not None and new is existing
+                is_done = is_unchanged or await self._sessions.put(key, existing, new)
         finally:
             self._sessions.turns.release(key)
 

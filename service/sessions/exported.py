@@ -1,6 +1,6 @@
 """A session as a file: `export` writes it and `import` reads it.
 
-    magic  format  header length  SHA-256  header (JSON)  state   reply
+    magic  format  header length  SHA-256  header (JSON)  state   reply   states of checkpoints
     4      2       4              32       variable, lengths in the header
 
 Numbers are little-endian. The checksum covers everything after it. The header describes the state, tensor by
@@ -9,12 +9,14 @@ tensor, so that a server with another graph refuses the file instead of misreadi
 
 import hashlib
 import struct
+from itertools import accumulate, pairwise
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from service.errors import BadExport
 from service.names import MAX_STEP
+from service.sessions.store.history import Checkpoint, History
 from service.sessions.store.record import Record, Status
 from service.state import StateLayout, StateTensor
 
@@ -27,6 +29,26 @@ _PREFIX = struct.Struct("<4sHI32s")
 Hex8 = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Hex16 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class KeptState(BaseModel):
+    """A checkpoint, whose state is behind the reply."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: Count
+    state_bytes: Count
+
+
+class KeptHistory(BaseModel):
+    """What the session keeps of its past."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    last: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    every: Count
+    rewinds: Count
+    checkpoints: Annotated[tuple[KeptState, ...], FailFast()]
 
 
 class Header(BaseModel):
@@ -46,6 +68,7 @@ class Header(BaseModel):
     digest: Hex16
     state_bytes: Count
     reply_bytes: Count
+    history: KeptHistory | None = None
 
 
 def write(session: str, record: Record, tensors: tuple[StateTensor, ...]) -> bytes:
@@ -63,9 +86,11 @@ def write(session: str, record: Record, tensors: tuple[StateTensor, ...]) -> byt
         digest=record.digest.hex(),
         state_bytes=len(record.state),
         reply_bytes=len(record.reply),
+        history=None if record.history is None else _describe(record.history),
     )
     text = header.model_dump_json(exclude_none=True).encode()  # as before there was `grows`
-    rest = b"".join((text, record.state, record.reply))
+    kept = () if record.history is None else record.history.checkpoints
+    rest = b"".join((text, record.state, record.reply, *[checkpoint.state for checkpoint in kept]))
     return _PREFIX.pack(MAGIC, FORMAT, len(text), hashlib.sha256(rest).digest()) + rest
 
 
@@ -88,9 +113,11 @@ def read(blob: bytes) -> tuple[Header, Record]:
         raise BadExport(
             f"the header's {'.'.join(map(str, fault['loc'])) or 'JSON'}: {fault['msg']}"
         ) from error
-    state, reply = rest[length : length + header.state_bytes], rest[length + header.state_bytes :]
-    if len(state) != header.state_bytes or len(reply) != header.reply_bytes:
+    kept = () if header.history is None else header.history.checkpoints
+    sizes = [header.state_bytes, header.reply_bytes, *[each.state_bytes for each in kept]]
+    if length + sum(sizes) != len(rest):
         raise BadExport("the lengths in the header do not match the file")
+    state, reply, *states = _cut(rest, length, sizes)
     return header, Record(
         status=Status.LIVE,
         model=header.model,
@@ -105,6 +132,7 @@ def read(blob: bytes) -> tuple[Header, Record]:
         at=header.at,
         digest=bytes.fromhex(header.digest),
         reply=reply,
+        history=None if header.history is None else _history(header.history, states),
     )
 
 
@@ -119,7 +147,35 @@ def check(record: Record, layout: StateLayout, *, allows_non_finite: bool = Fals
             f"the file is at step {record.step}, its last request began at {record.at}: "
             f"a session has at most {MAX_STEP} steps, and a request begins before its end"
         )
-    if fault := layout.fault(record.state):
+    _check_state(record.state, layout, allows_non_finite=allows_non_finite)
+    before = -1
+    for step, state in () if record.history is None else record.history.checkpoints:
+        if not before < step < record.step:
+            raise BadExport(f"a checkpoint is at step {step}: they are in order, and before {record.step}")
+        _check_state(state, layout, allows_non_finite=allows_non_finite)
+        before = step
+
+
+def _describe(history: History) -> KeptHistory:
+    checkpoints = tuple(KeptState(step=step, state_bytes=len(state)) for step, state in history.checkpoints)
+    return KeptHistory(
+        last=history.last, every=history.every, rewinds=history.rewinds, checkpoints=checkpoints
+    )
+
+
+def _history(kept: KeptHistory, states: list[bytes]) -> History:
+    steps = [each.step for each in kept.checkpoints]
+    return History(kept.last, kept.every, kept.rewinds, tuple(map(Checkpoint, steps, states)))
+
+
+def _cut(packed: bytes, at: int, sizes: list[int]) -> list[bytes]:
+    """Pieces of these sizes, one after the other, from `at` on."""
+    ends = list(accumulate(sizes, initial=at))
+    return [packed[start:stop] for start, stop in pairwise(ends)]
+
+
+def _check_state(packed: bytes, layout: StateLayout, *, allows_non_finite: bool) -> None:
+    if fault := layout.fault(packed):
         raise BadExport(fault)
     if not allows_non_finite:
-        layout.check_finite(record.state)
+        layout.check_finite(packed)

@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from service.errors import InvalidField, SessionMismatch
 from service.manifest import Manifest
 from service.sequence import Array
-from service.sessions import exported, rules
+from service.sessions import exported, rewind, rules
 from service.sessions.changes import Changes
 from service.sessions.home import Home, require_same, require_states
 from service.sessions.rules import Binding, session_key
 from service.sessions.sessions import SCAN_LIMIT, Sessions
 from service.sessions.store.base import tenant_of
+from service.sessions.store.history import HistoryRule
 from service.sessions.store.record import Record
 
 LARGE_FILE = 64 << 10  # bytes; a larger one is read in a thread, and others are answered meanwhile
@@ -128,6 +129,7 @@ class Resources:
         state: Mapping[str, Any] | None = None,
         step: int = 0,
         ttl_s: float | None = None,
+        history: HistoryRule | None = None,
         replace_live: bool = False,
     ) -> Record:
         """Create a session, with the client's own state or the model's initial one.
@@ -150,25 +152,63 @@ class Resources:
         packed = layout.pack(layout.initial()) if state is None else layout.parse(state, allows_null=nulls)
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
+        self._set_history(record, history)
         return await self._changes.put(tenant, name, record, replace_live=replace_live)
 
-    async def fork(self, tenant: str, name: str, to: str, *, ttl_s: float | None = None) -> Record:
-        """A second session that continues from the current step of this one. Raises SessionExists."""
+    async def fork(
+        self,
+        tenant: str,
+        name: str,
+        to: str,
+        *,
+        at: int | None = None,
+        ttl_s: float | None = None,
+        history: HistoryRule | None = None,
+    ) -> Record:
+        """A second session that continues from a kept step of this one, by default from the current one.
+
+        It has the checkpoints before that step, too, as far as `history` leaves them.
+        Raises SessionExists or UnknownCheckpoint.
+        """
         record = await self.read(tenant, name)
+        step = record.step if at is None else at
         # The stored reply names the other session, so the copy has none.
         copy = self._sessions.new_record(
             Binding(record.model, record.version, record.graph),
-            state=record.state,
-            step=record.step,
+            state=rewind.state_at(record, step, "/at"),
+            step=step,
             ttl_ms=record.ttl_ms if ttl_s is None else self._ttl_ms(ttl_s),
         )
+        copy.history = rewind.history_at(record, step)
+        self._set_history(copy, history)
         return await self._changes.put(tenant, to, copy, replace_live=False)
 
-    async def set_ttl(self, tenant: str, name: str, ttl_s: float) -> Record:
-        """Change the idle time after which it expires, counted from now. Raises InvalidField."""
-        ttl_ms, touched_ms = self._ttl_ms(ttl_s), self._sessions.now_ms()
+    async def change(
+        self, tenant: str, name: str, *, ttl_s: float | None = None, history: HistoryRule | None = None
+    ) -> Record:
+        """Change the idle time after which it expires, counted from now, or what it keeps of its past.
+
+        Raises InvalidField.
+        """
+        ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
+
+        def change(live: Record) -> Record:
+            changed = replace(live, touched_ms=self.now_ms())
+            if ttl_ms is not None:
+                changed.ttl_ms = ttl_ms
+            self._set_history(changed, history)
+            return changed
+
+        return await self._changes.update(tenant, name, change)
+
+    async def rewind(
+        self, tenant: str, name: str, step: int, *, at: int | None = None, rewinds: int | None = None
+    ) -> Record:
+        """Return to a kept step. The same rewind again changes nothing. Errors: see `rewind.rewind`."""
         return await self._changes.update(
-            tenant, name, lambda live: replace(live, ttl_ms=ttl_ms, touched_ms=touched_ms)
+            tenant,
+            name,
+            lambda live: rewind.rewind(live, step, at=at, rewinds=rewinds, now_ms=self.now_ms()),
         )
 
     async def migrate(self, tenant: str, name: str, version: str | None) -> Record:
@@ -219,6 +259,8 @@ class Resources:
             ttl_ms=min(record.ttl_ms, self._ttl_ms(self._max_ttl_s)),
         )
         new.created_ms = min(record.created_ms, new.created_ms)  # another host's clock may be ahead
+        if record.history is not None:
+            new.history = rewind.within(record.history, self._sessions.history_limits)
         if name == header.session:  # the stored reply names it
             reply = self._take_reply(record.reply, session=name, step=record.step, manifest=home.manifest)
             if reply is not None:  # else a retry of the last request gets 409
@@ -236,6 +278,12 @@ class Resources:
         if home.binding.graph != record.graph:
             raise rules.graph_changed(record)
         return home
+
+    def _set_history(self, record: Record, rule: HistoryRule | None) -> None:
+        """Let a new record keep what the client asks for, if anything. Raises InvalidField."""
+        if rule is not None:
+            limits = self._sessions.history_limits
+            record.history = rewind.with_rule(record.history, rewind.check_rule(rule, limits), limits)
 
     def _ttl_ms(self, ttl_s: float) -> int:
         if not 0 < ttl_s <= self._max_ttl_s:

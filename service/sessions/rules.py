@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from service.errors import SessionConflict, SessionExists, SessionGone, SessionMismatch, UnknownSession
 from service.sequence import Start
+from service.sessions.store.history import History
 from service.sessions.store.record import Record, Status
 
 _SHADOW = b"\1"
@@ -44,6 +45,11 @@ class Opened:
     def step(self) -> int:
         """Steps consumed so far."""
         return self.resumed.step if self.resumed else self.begin
+
+    @property
+    def history(self) -> History | None:
+        """What the session keeps of its past."""
+        return self.resumed.history if self.resumed else None
 
     @property
     def replied_step(self) -> int:
@@ -91,21 +97,27 @@ def decide(
     start: Start,
     is_pinned: bool,
     begin: int = 0,
+    rewinds: int | None = None,
 ) -> Opened:
     """Whether a request may run on the session that is stored as `record`, and from where.
 
+    `rewinds`: how often the session was rewound when the request was made; None: the request does not say.
     `is_pinned`: whether the request names the version. If not, its retry gets the stored reply even if
     another version has become the default meanwhile.
     `start`: "auto" of `/predict`, or "given" with a state of the client's own, which begins at the step
     `begin`; the others are of `/v2`, whose sequences say when they start.
     Raises UnknownSession, SessionGone, SessionConflict, SessionExists or SessionMismatch.
     """
+    if rewinds is not None and record is not None and is_live(record, now_ms):
+        check_rewinds(record, rewinds)
     answered: Record | None = None  # the record, if the request is its last one again
     last_at = at
     if at is None and start in ("new", "given") and record is not None and is_live(record, now_ms):
         last_at = begin  # a start that is sent twice would be refused, so it is a retry where it can be one
     if record is not None and last_at is not None and _is_last(record, binding, last_at, digest, is_pinned):
         answered = record
+    elif rewinds and (record is None or not is_live(record, now_ms)):  # a new session was never rewound
+        raise UnknownSession("no session of that name") if record is None else _gone(record)
     if start in ("new", "restart", "given"):
         if answered is not None and last_at == begin:
             return Opened(key, answered, reply=answered.reply)
@@ -119,9 +131,25 @@ def decide(
         return Opened(key, answered, reply=answered.reply)
     if live is None:
         return _begin(key, record, at if start == "auto" else None, must_exist=start == "no")
-    raise SessionConflict(
-        f"the session is at step {live.step}, the request says {at}", members={"step": live.step}
-    )
+    raise at_other_step(live, at)
+
+
+def at_other_step(live: Record, at: int | None) -> SessionConflict:
+    """The error of a request that expects the session at another step."""
+    members = {"step": live.step}
+    if live.rewinds:
+        members["rewinds"] = live.rewinds
+    return SessionConflict(f"the session is at step {live.step}, the request says {at}", members=members)
+
+
+def check_rewinds(live: Record, rewinds: int) -> None:
+    """Refuse a request that was made before the session was rewound."""
+    if rewinds != live.rewinds:
+        raise SessionConflict(
+            f"the session was rewound {live.rewinds} times, the request says {rewinds}; it is at step "
+            f"{live.step}",
+            members={"step": live.step, "rewinds": live.rewinds},
+        )
 
 
 def _start(

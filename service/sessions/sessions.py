@@ -8,7 +8,7 @@ Knows records, stores and the clock; knows nothing of HTTP, JSON or ONNX Runtime
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from time import perf_counter
 
 from service.errors import SessionCapacity, SessionConflict, SessionQuota
@@ -19,6 +19,7 @@ from service.sessions.group_commit import GroupCommit
 from service.sessions.rules import Binding, Opened
 from service.sessions.store import Outcome, Quota, Record, Status, Store, Write
 from service.sessions.store.base import tenant_of
+from service.sessions.store.history import Checkpoint, HistoryLimits
 from service.sessions.store.record import new_revision
 from service.sessions.turns import Turns
 
@@ -37,8 +38,10 @@ class Sessions:
         clock: Callable[[], float],
         quotas: Mapping[str, Quota] | None = None,  # by tenant
         counts: SessionCounts | None = None,
+        history_limits: HistoryLimits | None = None,
     ) -> None:
         self.store = store
+        self.history_limits = history_limits or HistoryLimits()
         self.turns = Turns()
         self._counts = counts = counts or SessionCounts(Metrics(Registry()))
         self._commits = GroupCommit(store, self.now_ms, counts.observe_commit)
@@ -68,6 +71,7 @@ class Sessions:
         start: Start = "auto",
         is_pinned: bool = True,
         begin: int = 0,
+        rewinds: int | None = None,
     ) -> Opened:
         """Decide whether a request may run on the session that `find` returned, within its turn.
 
@@ -84,6 +88,7 @@ class Sessions:
                 start=start,
                 is_pinned=is_pinned,
                 begin=begin,
+                rewinds=rewinds,
             )
         except SessionConflict:
             self._counts.conflict.add()
@@ -102,8 +107,11 @@ class Sessions:
         digest: bytes,
         reply: bytes,
         end: bool,
+        passed: Iterable[Checkpoint] = (),
     ) -> Record | None:
         """Make a computed request part of the session. None: another worker was first, nothing was applied.
+
+        `passed`: states between the session's and `state`, for its history.
 
         Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable; nothing was
         applied then.
@@ -117,6 +125,9 @@ class Sessions:
         )
         if old is not None:
             record.created_ms = old.created_ms
+            if old.history is not None and not end:
+                states = (Checkpoint(old.step, old.state), *passed)
+                record.history = old.history.add(states, self.history_limits.max_bytes)
         if end:
             record.status = Status.ENDED
         record.at, record.digest, record.reply = step, digest, reply

@@ -54,6 +54,14 @@ class Sessions(Group):
         ge=0,
         description="ended, expired and evicted sessions to remember, which answer 410, not 404",
     )
+    max_checkpoints: int = Field(
+        64, ge=0, le=2**32 - 1, description="maximum earlier states that a client may let a session keep"
+    )
+    max_history_bytes: int = Field(
+        4 << 20,
+        ge=0,
+        description="maximum bytes of the earlier states of one session; the oldest are dropped",
+    )
 
     # Requests without a session that have an Idempotency-Key
     idempotency_ttl_s: float = Field(

@@ -75,7 +75,9 @@ def tenant_of(key: bytes) -> bytes:
 
 def tombstone(record: Record, status: Status, now_ms: int) -> Record:
     """What remains of a session: why and when it ended, and at which step; no state."""
-    return replace(record, status=status, touched_ms=now_ms, state=b"", reply=b"", digest=bytes(16))
+    return replace(
+        record, status=status, touched_ms=now_ms, state=b"", reply=b"", digest=bytes(16), history=None
+    )
 
 
 def is_expired(record: Record, now_ms: int) -> bool:

@@ -1,7 +1,10 @@
 """A stored session: its state, its step, and its last request with the reply to it.
 
-    magic  CRC-32  sizes, times, revision, graph, digest   model  version  state  reply  bond
-    4      4       86                                      sizes in the header           4
+    magic  CRC-32  sizes, times, revision, graph, digest   model  version  state  reply  parts  bond
+    4      4       86                                      sizes in the header           below  4
+
+Most records have no parts. Otherwise these are their size (4), then for each part its tag (4), its size (4)
+and its bytes. A server that is older than a part refuses the record as damaged, so that it never drops it.
 
 The bond is CRC-32 of the key, from the step as its start value. It ties a record to its key, so that a
 flipped bit of a stored key cannot hand a session to another name or tenant; and Redis can verify it without
@@ -18,6 +21,7 @@ from enum import IntEnum
 from typing import NamedTuple, Self
 
 from service.errors import CorruptRecord
+from service.sessions.store.history import History
 
 MAGIC = b"CGR1"
 # The fixed fields in order, with their `struct` formats: little-endian, without padding.
@@ -43,6 +47,9 @@ _PREFIX = struct.Struct("<" + "".join(_FORMATS[:2]))
 _HEADER = struct.Struct("<" + "".join(_FORMATS[2:]))
 HEADER_SIZE = _PREFIX.size + _HEADER.size
 BOND_SIZE = 4
+_SIZE = struct.Struct("<I")
+_PART = struct.Struct("<4sI")
+_HISTORY = b"HIST"
 
 
 def offset_of(field: str) -> int:
@@ -107,6 +114,12 @@ class Record:
     at: int = 0  # the step before the last request
     digest: bytes = bytes(16)  # of the last request
     reply: bytes = b""  # to the last request
+    history: History | None = None  # None: it keeps no earlier states and was never rewound
+
+    @property
+    def rewinds(self) -> int:
+        """How often the session was rewound."""
+        return 0 if self.history is None else self.history.rewinds
 
     @property
     def is_live(self) -> bool:
@@ -121,7 +134,8 @@ class Record:
             self.step, self.at, self.created_ms, self.touched_ms, self.ttl_ms,
             self.revision, self.graph, self.digest,
         )  # fmt: skip
-        body = b"".join((header, model, version, self.state, self.reply, _bond(key, self.step)))
+        parts = b"" if self.history is None else _pack_parts({_HISTORY: self.history.pack()})
+        body = b"".join((header, model, version, self.state, self.reply, parts, _bond(key, self.step)))
         return _PREFIX.pack(MAGIC, zlib.crc32(body)) + body
 
     def head_of(self, size: int) -> Head:
@@ -162,12 +176,48 @@ class Record:
         state_at = version_at + version
         reply_at = state_at + state
         end = reply_at + reply
-        if end != len(packed) and packed[end:] != _bond(key, step):
-            raise CorruptRecord("a session record was stored under another key", revision)
+        history = None
+        if end != len(packed) and packed[end:] != (bond := _bond(key, step)):
+            if packed[-BOND_SIZE:] != bond:
+                raise CorruptRecord("a session record was stored under another key", revision)
+            history = _read_history(packed[end:-BOND_SIZE], revision)
         return cls(
             _STATUSES[status],
             packed[HEADER_SIZE:version_at].decode(),
             packed[version_at:state_at].decode(),
             graph, revision, step, created, touched, ttl,
-            packed[state_at:reply_at], at, digest, packed[reply_at:end],
+            packed[state_at:reply_at], at, digest, packed[reply_at:end], history,
         )  # fmt: skip
+
+
+def _pack_parts(parts: dict[bytes, bytes]) -> bytes:
+    packed = b"".join([_PART.pack(tag, len(part)) + part for tag, part in parts.items()])
+    return _SIZE.pack(len(packed)) + packed
+
+
+def _unpack_parts(packed: bytes) -> dict[bytes, bytes]:
+    """Undo `_pack_parts`. Raises ValueError."""
+    try:
+        if _SIZE.unpack_from(packed)[0] != len(packed) - _SIZE.size:
+            raise ValueError("their size differs from that in the record")
+        parts, at = {}, _SIZE.size
+        while at < len(packed):
+            tag, size = _PART.unpack_from(packed, at)
+            at += _PART.size
+            parts[tag] = packed[at : at + size]
+            at += size
+    except struct.error as error:
+        raise ValueError("one of them is too short") from error
+    if at != len(packed):
+        raise ValueError("the last one is too short")
+    return parts
+
+
+def _read_history(packed: bytes, revision: bytes) -> History | None:
+    try:
+        parts = _unpack_parts(packed)
+        if parts.keys() - {_HISTORY}:
+            raise ValueError("one of them is of a newer server")
+        return History.unpack(parts[_HISTORY]) if parts else None
+    except ValueError as error:
+        raise CorruptRecord(f"the parts of a session record cannot be read: {error}", revision) from error

@@ -93,8 +93,11 @@ local function is_whole(key, packed)
   if #packed < HEADER_SIZE then return false end
   local model, version, state, reply = struct.unpack(SIZES, packed, MODEL_SIZE_AT)
   local size = HEADER_SIZE + model + version + state + reply
-  return #packed == size  -- of an older server
-    or (#packed == size + BOND_SIZE and packed:sub(size + 1) == bond(key, packed))
+  if #packed == size then return true end  -- of an older server
+  if #packed > size + BOND_SIZE + 4 then  -- there are parts
+    size = size + 4 + struct.unpack(CHECKSUM, packed, size + 1)
+  end
+  return #packed == size + BOND_SIZE and packed:sub(size + 1) == bond(key, packed)
 end
 
 -- The same bytes as base.tombstone, see test_redis_scripts.py. A damaged record becomes an empty tombstone.

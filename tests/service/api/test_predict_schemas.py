@@ -61,6 +61,7 @@ SESSION_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "at": st.one_of(st.integers(-1, 3), st.just(2**53), JUNK),
     "end": JUNK,
     "state": st.one_of(st.fixed_dictionaries({"name": st.one_of(st.just("idle"), JUNK)}), JUNK),
+    "rewinds": st.one_of(st.integers(-1, 3), st.just(2**53), JUNK),
     "z": JUNK,
 }
 OBJECT = st.fixed_dictionaries(
@@ -73,7 +74,11 @@ OBJECT = st.fixed_dictionaries(
 )
 GOOD = st.fixed_dictionaries(
     {"steps": st.lists(ROW, min_size=1, max_size=3), "session": st.just("s")},
-    optional={"at": st.one_of(st.none(), st.integers(0, 2**53)), "end": st.booleans()},
+    optional={
+        "at": st.one_of(st.none(), st.integers(0, 2**53)),
+        "end": st.booleans(),
+        "rewinds": st.one_of(st.none(), st.integers(0, 2**53)),
+    },
 )
 PREDICT = st.fixed_dictionaries(
     {"sequences": st.one_of(st.lists(st.one_of(STEPS, OBJECT, GOOD), max_size=3), JUNK)},

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from service.api.sessions import LAST_MS, describe
-from service.errors import BadExport, InvalidField, ReplyTooLarge, SessionExists, UnknownSession
+from service.errors import (
+    BadExport,
+    InvalidField,
+    ReplyTooLarge,
+    SessionExists,
+    UnknownCheckpoint,
+    UnknownSession,
+)
 from service.repository import Repository
 from service.sessions import Record
 from service.sessions.store import Status
@@ -75,6 +82,32 @@ def test_the_time_to_live_is_changed(api: Api) -> None:
     create(api, ttl_s=5)
     changed = api.request("PATCH", "/sessions/call", json={"ttl_s": 50}).json()
     assert 40 < changed["expires_in_s"] <= 50
+
+
+def test_what_a_session_keeps_is_set_and_shown(api: Api) -> None:
+    nothing: dict[str, object] = {"every": None, "checkpoints": [], "bytes": 0}
+    assert create(api, history={"last": 3})["history"] == {"last": 3} | nothing
+    changed = api.request("PATCH", "/sessions/call", json={"history": {"last": 2, "every": 10}}).json()
+    assert changed["history"] == {"last": 2} | nothing | {"every": 10}
+    assert api.request("PATCH", "/sessions/call", json={"history": {"last": 0}}).json()["history"] is None
+    with pytest.raises(InvalidField, match='expected "ttl_s" or "history"'):
+        api.request("PATCH", "/sessions/call", json={})
+    with pytest.raises(InvalidField) as raised:
+        api.request("PUT", "/sessions/other", json={"history": {"last": 2, "every": 0}})
+    assert raised.value.pointer == "/history/every"
+
+
+def test_a_session_is_rewound_and_forked_at_a_step(api: Api) -> None:
+    create(api, step=7)
+    for _ in range(2):
+        rewound = api.request("POST", "/sessions/call/rewind", json={"step": 7, "at": 7, "rewinds": 0})
+        assert (rewound.json()["step"], rewound.json()["rewinds"]) == (7, 1)
+    with pytest.raises(UnknownCheckpoint):
+        api.request("POST", "/sessions/call/rewind", json={"step": 6})
+    with pytest.raises(UnknownCheckpoint):
+        api.request("POST", "/sessions/call/fork", json={"to": "twin", "at": 6})
+    twin = api.request("POST", "/sessions/call/fork", json={"to": "twin", "at": 7, "history": {"last": 1}})
+    assert (twin.json()["step"], twin.json()["history"]["last"]) == (7, 1)
 
 
 @pytest.mark.parametrize("name", ["a%20b", "a%7F", "a" * 129])

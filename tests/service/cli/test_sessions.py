@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from service.repository import ModelFolders
-from service.sessions import Sessions
+from service.sessions import Checkpoint, HistoryRule, Sessions, session_key
 from service.sessions.clock import SteadyClock
 from service.sessions.resources import Resources
 from service.sessions.store import Limits
@@ -93,6 +94,28 @@ def test_show_and_rm_use_the_tenants_own_session(run: Run) -> None:
     assert "no session of that name" in run("show", "call", "--tenant", "beta").stderr
     assert json.loads(run("show", "call").stdout)["step"] == 0
     assert json.loads(run("show", "call", "--tenant", "acme").stdout)["step"] == 10
+
+
+def test_a_session_is_rewound_to_a_step_that_show_lists(run: Run, tmp_path: Path) -> None:
+    async def step() -> None:
+        store = LmdbStore(tmp_path / "sessions", Limits())
+        await store.open()
+        sessions = Sessions(store, ttl_s=3600, clock=SteadyClock(tmp_path / "sessions"))
+        resources = Resources(sessions, ModelFolders(tmp_path).get, max_ttl_s=3600)
+        before = await resources.change("", "ours", history=HistoryRule(5))
+        history = before.history and before.history.add([Checkpoint(1, before.state)], 1 << 20)
+        after = replace(before, step=7, history=history, revision=b"revision")
+        assert await sessions.put(session_key("", "ours"), before, after)
+        await store.close()
+
+    asyncio.run(step())
+    shown = json.loads(run("show", "ours").stdout)
+    assert shown["history"] == {"last": 5, "every": None, "checkpoints": [1], "bytes": 1024}
+    assert "at step 7, the request says 6" in run("rewind", "ours", "1", "--at", "6").stderr
+    assert run("rewind", "ours", "1", "--at", "7").stdout == "ours is at step 1 of vowels version 1\n"
+    shown = json.loads(run("show", "ours").stdout)
+    assert (shown["step"], shown["rewinds"], shown["history"]["checkpoints"]) == (1, 1, [])
+    assert "keeps the steps 1, not 7" in run("rewind", "ours", "7").stderr
 
 
 def test_a_session_moves_from_tenant_to_tenant(run: Run, tmp_path: Path) -> None:

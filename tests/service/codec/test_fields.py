@@ -67,6 +67,18 @@ def test_a_state_is_a_token_or_a_name() -> None:
         assert (raised.value.pointer, raised.value.detail) == (pointer, message)
 
 
+def test_the_number_of_rewinds_is_optional_and_needs_a_session() -> None:
+    assert fields.read_rewinds({"session": "s"}) is fields.read_rewinds({"rewinds": None}) is None
+    assert fields.read_rewinds({"session": "s", "rewinds": 2**53 - 1}) == 2**53 - 1
+    for value, actual in ((-1, "-1"), (2**53, str(2**53)), (True, "a boolean"), (1.0, "a number")):
+        with pytest.raises(InvalidField, match=f"from 0 to 2\\^53-1, got {actual}") as raised:
+            fields.read_rewinds({"session": "s", "rewinds": value}, "/sequences/1")
+        assert raised.value.pointer == "/sequences/1/rewinds"
+    with pytest.raises(InvalidField, match='"rewinds" needs a "session"') as raised:
+        fields.read_rewinds({"rewinds": 0}, "/sequences/1")
+    assert raised.value.pointer == "/sequences/1"
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [

@@ -18,11 +18,13 @@ FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 def test_the_envelope_is_read() -> None:
-    body = {"model": "m", "version": "2", "return": "all"} | one([ROW], session="s~1", at=7, end=True)
+    body = {"model": "m", "version": "2", "return": "all"} | one(
+        [ROW], session="s~1", at=7, rewinds=2, end=True
+    )
     document = codec.parse(json.dumps(body).encode(), max_sequences=1)
     item = codec.decode_item(document, 0, NUMBERS, max_steps=1)
     assert (document.model, document.version, document.returns) == ("m", "2", "all")
-    assert (item.session, item.at, item.end) == ("s~1", 7, True)
+    assert (item.session, item.at, item.rewinds, item.end) == ("s~1", 7, 2, True)
 
 
 ENVELOPES: list[tuple[bytes, str, str | None]] = [

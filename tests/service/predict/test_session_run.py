@@ -18,6 +18,7 @@ from service.errors import (
 )
 from service.manifest import Manifest, StateSpec
 from service.repository.choice import Agreed, Choice
+from service.sessions import Resources
 from service.state import StateLayout
 from tests.service.predict.parts import SUMS, Parts, run
 
@@ -75,6 +76,21 @@ def test_a_retry_gets_the_stored_reply_and_computes_nothing() -> None:
         with pytest.raises(SessionConflict) as raised:
             await parts.predict(step(at=0, steps=[[5.0]]))
         assert raised.value.members == {"step": 2} and raised.value.pointer == "/sequences/0"
+
+    run(body)
+
+
+def test_a_request_from_before_a_rewind_is_refused() -> None:
+    async def body() -> None:
+        parts = Parts()
+        await parts.predict(step())
+        resources = Resources(parts.sessions, parts.repository.get, max_ttl_s=60)
+        assert (await resources.rewind("", "s", 2)).rewinds == 1
+        with pytest.raises(SessionConflict) as raised:
+            await parts.predict(step(at=2, rewinds=0))
+        assert raised.value.members == {"step": 2, "rewinds": 1}
+        (answer,) = await parts.predict(step(at=2, rewinds=1))
+        assert answer["output"] == [6.0]
 
     run(body)
 

@@ -14,7 +14,7 @@ from service.predict import shadow as shadow_module
 from service.repository.choice import Agreed, Choice
 from service.sequence import Result
 from service.sequence import Sequence as Steps
-from service.sessions import Record, Resources, migrate_all, session_key, shadow_key
+from service.sessions import HistoryRule, Record, Resources, migrate_all, session_key, shadow_key
 from service.sessions.store import Write
 from tests.service.api.parts import sample_nothing
 from tests.service.predict.parts import LETTERS, SUMS, LetterSums, Parts, SessionSums, build_model, run
@@ -141,6 +141,26 @@ def test_a_new_session_of_the_same_name_has_a_new_fork() -> None:
         assert fork is not None and np.frombuffer(fork.state, np.float32) == [2.0]
 
     shadowed(work)
+
+
+def test_a_session_that_is_rewound_is_forked_again() -> None:
+    """The fork had the steps that the session has forgotten."""
+
+    async def body(world: Shadowed) -> None:
+        resources = Resources(world.parts.sessions, world.parts.repository.get, max_ttl_s=60)
+        await world.step(1)
+        await resources.change("", "s", history=HistoryRule(2))
+        await world.step(10)
+        await resources.rewind("", "s", 1)
+        await world.step(100)
+        fork = await world.fork()
+        assert fork and (fork.step, fork.rewinds) == (2, 1)
+        assert np.frombuffer(fork.state, np.float32).tolist() == [1 + 2 * 100]
+        await world.step(1)
+        fork = await world.fork()
+        assert fork and np.frombuffer(fork.state, np.float32).tolist() == [1 + 2 * 101]
+
+    shadowed(body)
 
 
 def test_a_fork_that_another_worker_has_moved_on_is_left_alone() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from service.errors import BadExport, NonFinite
 from service.manifest import InputSpec, StateSpec
 from service.names import MAX_STEP
 from service.sessions import exported
+from service.sessions.store.history import Checkpoint, History
 from service.sessions.store.record import Record, Status
 from service.state import StateLayout
+from tests.service.sessions.store.test_history import HISTORIES
 from tests.service.sessions.world import LAYOUT
 
 TENSORS = LAYOUT.tensors
@@ -33,6 +36,7 @@ RECORDS = st.builds(
     at=COUNT,
     digest=st.binary(min_size=16, max_size=16),
     reply=st.binary(max_size=40),
+    history=st.none() | HISTORIES,
 )
 
 
@@ -95,6 +99,26 @@ def test_a_record_that_no_server_can_have_written_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         exported.check(live(step, at, state), LAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "error", "message"),
+    [
+        ([(0, bytes(20)), (1, bytes(20))], None, ""),
+        ([(1, bytes(20)), (1, bytes(20))], BadExport, "in order, and before 2"),
+        ([(2, bytes(20))], BadExport, "a checkpoint is at step 2"),
+        ([(1, bytes(16))], BadExport, "16 bytes, its tensors 20"),
+        ([(1, np.float32(np.inf).tobytes() + bytes(16))], NonFinite, "'h' contains NaN"),
+    ],
+    ids=["as written", "twice", "not earlier", "size", "infinity"],
+)
+def test_checkpoints_are_checked_like_the_state(
+    checkpoints: list[tuple[int, bytes]], error: type[Exception] | None, message: str
+) -> None:
+    record = live(2, 1, bytes(20))
+    record.history = History(4, checkpoints=tuple(Checkpoint(*each) for each in checkpoints))
+    with pytest.raises(error, match=message) if error else nullcontext():
+        exported.check(record, LAYOUT)
 
 
 def record_of(state: bytes) -> Record:

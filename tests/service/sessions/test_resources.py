@@ -19,7 +19,18 @@ from service.errors import (
     UnknownVersion,
 )
 from service.manifest import InputSpec, Manifest, StateSpec
-from service.sessions import Binding, Home, Limits, Record, Resources, session_key
+from service.sessions import (
+    Binding,
+    Checkpoint,
+    History,
+    HistoryLimits,
+    HistoryRule,
+    Home,
+    Limits,
+    Record,
+    Resources,
+    session_key,
+)
 from service.sessions.store import Outcome, Write
 from service.sessions.store.memory import MemoryStore
 from service.state import StateLayout
@@ -177,13 +188,13 @@ def test_a_new_ttl_counts_from_now() -> None:
     async def body(world: World) -> None:
         await live(world)
         world.clock.now += TTL_S - 1
-        changed = await world.resources.set_ttl("", NAME, 50)
+        changed = await world.resources.change("", NAME, ttl_s=50)
         assert (changed.ttl_ms, changed.step) == (50_000, 4)
         world.clock.now += 50
         assert await world.resources.read("", NAME) == changed
         world.clock.now += 0.1
         with pytest.raises(SessionGone):
-            await world.resources.set_ttl("", NAME, 50)
+            await world.resources.change("", NAME, ttl_s=50)
 
     homes(body)
 
@@ -233,6 +244,25 @@ def test_an_exported_session_is_imported_with_its_reply_only_under_its_own_name(
     homes(body)
 
 
+def test_the_past_of_a_session_moves_with_it() -> None:
+    """Onto another version, into a file and back; within the bounds of the server that reads it."""
+
+    async def body(world: World) -> None:
+        created = await world.resources.create("", NAME, history=HistoryRule(2, 3))
+        past = History(2, 3, 1, (Checkpoint(0, created.state), Checkpoint(3, created.state)))
+        later = replace(created, step=4, history=past, revision=bytes(8))
+        assert await world.sessions.put(KEY, created, later)
+        assert (await world.resources.migrate("", NAME, "2")).history == past
+        blob = await world.resources.export("", NAME)
+        assert (await world.resources.import_("", "copy", blob)).history == past
+        for bounds, kept in ((HistoryLimits(1), past.checkpoints[1:]), (HistoryLimits(9, 1), ())):
+            world.sessions.history_limits = bounds
+            imported = await world.resources.import_("", "copy", blob, replace_live=True)
+            assert imported.history and imported.history.checkpoints == kept
+
+    homes(body)
+
+
 def test_a_session_whose_graph_has_changed_is_not_exported() -> None:
     async def body(world: World) -> None:
         binding = Binding("vowels", "1", b"replaced")
@@ -268,7 +298,7 @@ def test_a_change_is_repeated_when_another_worker_was_first() -> None:
         await live(world)
         record = await world.resources.read("", NAME)
         store.meanwhile = replace(record, step=5, revision=b"theirs!!")
-        changed = await world.resources.set_ttl("", NAME, 50)
+        changed = await world.resources.change("", NAME, ttl_s=50)
         assert (changed.step, changed.ttl_ms) == (5, 50_000)
         assert changed.revision not in (record.revision, b"theirs!!")
 
@@ -295,7 +325,7 @@ def test_a_damaged_session_can_only_be_deleted_or_replaced() -> None:
             await world.resources.create("", name, step=4)
         for attempt in (
             world.resources.read("", NAME),
-            world.resources.set_ttl("", NAME, 1),
+            world.resources.change("", NAME, ttl_s=1),
             world.resources.create("", NAME),
         ):
             with pytest.raises(CorruptRecord):

@@ -19,6 +19,7 @@ from tests.service.sessions.world import (
     BINDING,
     FIRST,
     KEY,
+    NAME,
     OTHER,
     SECOND,
     TTL_S,
@@ -84,6 +85,10 @@ def test_errors_contain_the_current_step_and_the_reason() -> None:
         with pytest.raises(SessionConflict) as conflict:
             await world.open(1)
         assert conflict.value.members == {"step": 4}
+        await world.resources.rewind("", NAME, 4)
+        with pytest.raises(SessionConflict) as conflict:
+            await world.open(1)
+        assert conflict.value.members == {"step": 4, "rewinds": 1}
         world.clock.now += TTL_S + 1
         with pytest.raises(SessionGone) as gone:
             await world.open()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from service.manifest import Manifest, StateSpec
-from service.sessions import Binding, Home, Limits, Opened, Resources, Sessions, session_key
+from service.sessions import Binding, HistoryLimits, Home, Limits, Opened, Resources, Sessions, session_key
 from service.sessions.store.memory import MemoryStore
 from service.state import StateLayout
 
@@ -50,9 +50,12 @@ class World:
     clock: Clock = field(default_factory=Clock)
     store: MemoryStore = field(default_factory=lambda: MemoryStore(Limits(min_idle_ms=0, max_sessions=2)))
     find_home: Callable[[str | None, str | None], Home] = no_home
+    history_limits: HistoryLimits | None = None
 
     def __post_init__(self) -> None:
-        self.sessions = Sessions(self.store, ttl_s=TTL_S, clock=self.clock)
+        self.sessions = Sessions(
+            self.store, ttl_s=TTL_S, clock=self.clock, history_limits=self.history_limits
+        )
         self.resources = Resources(self.sessions, self.find_home, max_ttl_s=TTL_S, take_reply=keep_reply)
 
     async def open(

@@ -1,14 +1,25 @@
 """A record at rest: whole, or refused."""
 
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import CorruptRecord
-from service.sessions.store.record import FIELDS, HEADER_SIZE, Head, Record, Status, new_revision, offset_of
+from service.sessions.store.record import (
+    BOND_SIZE,
+    FIELDS,
+    HEADER_SIZE,
+    Head,
+    Record,
+    Status,
+    new_revision,
+    offset_of,
+)
 from tests.service.sessions.store.records import record
+from tests.service.sessions.store.test_history import HISTORIES
 
 KEY = b"acme\0call-42"
 UINT64 = st.integers(0, 2**64 - 1)
@@ -27,6 +38,7 @@ RECORDS = st.builds(
     at=UINT64,
     digest=st.binary(min_size=16, max_size=16),
     reply=st.binary(max_size=40),
+    history=st.none() | HISTORIES,
 )
 
 
@@ -47,6 +59,30 @@ def test_a_record_of_which_a_bit_differs_is_refused(position: int) -> None:
         Record.unpack(bytes(packed), KEY)
     with pytest.raises(CorruptRecord):
         Record.unpack(bytes(packed[:20]), KEY)
+
+
+def with_parts(parts: bytes) -> bytes:
+    """A record with other parts than `record` has, and with the right checksum."""
+    packed = record().pack(KEY)
+    body = packed[8:-BOND_SIZE] + parts + packed[-BOND_SIZE:]
+    return packed[:4] + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+@pytest.mark.parametrize(
+    ("parts", "fault"),
+    [
+        ("0c000000 484f5345 04000000 00000000", "one of them is of a newer server"),
+        ("08000000 48495354 00000000", "the history has 0 bytes"),
+        ("08000000 48495354 01000000", "the last one is too short"),
+        ("04000000 48495354", "one of them is too short"),
+        ("09000000 48495354 00000000", "their size differs"),
+    ],
+)
+def test_a_record_with_parts_that_cannot_be_read_is_refused(parts: str, fault: str) -> None:
+    """An older server would drop a part that it does not know at the next step."""
+    with pytest.raises(CorruptRecord, match=fault):
+        Record.unpack(with_parts(bytes.fromhex(parts)), KEY)
+    assert Record.unpack(with_parts(bytes(4)), KEY).history is None
 
 
 @given(st.binary(max_size=120))

@@ -8,6 +8,7 @@ import pytest
 from service.errors import CorruptRecord, StoreUnavailable
 from service.sessions.store import Limits, Outcome, Status, Write
 from service.sessions.store.base import tombstone
+from service.sessions.store.history import Checkpoint, History
 from tests.redis_server import RedisServer, needs_redis
 from tests.service.sessions.store.records import counters, size_of
 from tests.service.sessions.store.redis_stores import opened, put, record
@@ -19,6 +20,7 @@ def test_a_tombstone_written_by_lua_equals_that_of_python(server: RedisServer) -
     async def work() -> None:
         async with opened(server.url, Limits(max_sessions=1, min_idle_ms=0)) as store:
             evicted, expired = record(7, touched_ms=11), record(2**40, touched_ms=12, ttl_ms=3)
+            evicted.history = History(last=2, checkpoints=(Checkpoint(5, b"state"),))
             await put(store, b"\0evicted", evicted)
             await put(store, b"\0expired", expired)
             assert await store.get(b"\0evicted") == tombstone(evicted, Status.EVICTED, 12)

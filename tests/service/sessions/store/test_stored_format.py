@@ -18,6 +18,7 @@ import redis.asyncio
 from service.manifest import StateSpec
 from service.sessions import exported
 from service.sessions.store import Limits, Outcome, Quota, Record, Status, Store, Write
+from service.sessions.store.history import Checkpoint, History
 from service.sessions.store.lmdb import LmdbStore
 from service.sessions.store.memory import MemoryStore
 from service.sessions.store.redis import RedisStore
@@ -32,6 +33,15 @@ LIMITS = Limits(**stored.LIMITS)
 KEY = b"acme\0call-42"
 RECORD = Record(
     Status.LIVE, "größe", "12", b"\0\xff" * 4, b"\xff" * 8, 7, 1, 2, 3, b"\0s" * 9, 5, b"d" * 16, b"{}"
+)
+RECORD_WITH_A_PAST = replace(
+    RECORD, history=History(2, 10, 3, (Checkpoint(5, b"state5"), Checkpoint(2**40, b"")))
+)
+PARTS = (
+    "3e000000 48495354 36000000"  # their size; HIST, its size
+    "0300000000000000 0a00000000000000 02000000 02000000"  # rewinds, every, last, number
+    "0500000000000000 06000000 0000000000010000 00000000"  # step and size of each
+    "737461746535"
 )
 EXPORTED = Record(
     Status.LIVE, "vowels", "1", b"graph678", bytes(8), 7, 1, 0, 3_600_000, bytes(range(28)), 5, b"d" * 16,
@@ -101,6 +111,13 @@ def read_by_an_older_server(packed: bytes) -> Record:
 def test_a_record_has_the_same_bytes() -> None:
     assert RECORD.pack(KEY).hex() == NOW["record"]
     assert Record.unpack(bytes.fromhex(NOW["record"]), KEY) == RECORD
+
+
+def test_a_record_with_a_past_has_the_same_bytes_and_an_older_server_leaves_it_alone() -> None:
+    """It reads the record as damaged: else its next step would drop the past, and the count of rewinds."""
+    parts = RECORD_WITH_A_PAST.pack(KEY)[len(RECORD.pack(KEY)) - 4 : -4]
+    assert parts.hex() == PARTS.replace(" ", "")
+    assert Record.unpack(RECORD_WITH_A_PAST.pack(KEY), KEY) == RECORD_WITH_A_PAST
 
 
 def test_a_record_of_an_older_server_is_read_under_any_key_and_ours_by_an_older_server() -> None:

@@ -1,10 +1,13 @@
 """The suite that every store passes: compare-and-set, order, expiry, bounds. It specifies `Store`."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from service.sessions.store import Limits, Outcome, Quota, Record, Status, Store, Write
+from service.sessions.store.base import tombstone
+from service.sessions.store.history import Checkpoint, History
 from tests.service.sessions.store.records import (
     ROOMY,
     Counters,
@@ -41,6 +44,41 @@ def test_a_committed_record_is_read_whole(create: Create) -> None:
         assert await store.get(b"\0k") is None
         assert await put(store, b"\0k", new) is Outcome.DONE
         assert await store.get(b"\0k") == new
+
+    run(create(ROOMY), body)
+
+
+def test_the_past_of_a_session_is_stored_counted_and_dropped_with_it(create: Create) -> None:
+    """An expired one leaves a tombstone without it, and a deleted one nothing."""
+
+    async def body(store: Store) -> None:
+        history = History(2, 10, 1, (Checkpoint(0, b"a" * 300), Checkpoint(10, b"b" * 300)))
+        first, second = (replace(record(12, ttl_ms=5), history=history) for _ in range(2))
+        for key, new in ((b"\0a", first), (b"\0b", second)):
+            assert await put(store, key, new) is Outcome.DONE
+            assert await store.get(key) == new
+        assert dict(await store.scan(b"", b"", 9)) == {b"\0a": first, b"\0b": second}
+        assert size_of(first) > 700 and (await counters(store)).bytes == 2 * size_of(first)
+        shorter = replace(record(13, ttl_ms=5), history=replace(history, checkpoints=history.checkpoints[1:]))
+        assert await put(store, b"\0a", shorter, first) is Outcome.DONE
+        assert (await counters(store)).bytes == size_of(first) + size_of(shorter)
+        assert await put(store, b"\0b", None, second) is Outcome.DONE
+        assert await store.sweep(6, 9) == 1
+        assert await store.get(b"\0a") == tombstone(shorter, Status.EXPIRED, 6)
+        assert (await counters(store)).bytes == 0
+
+    run(create(ROOMY), body)
+
+
+def test_a_checkpoint_counts_against_the_quota_of_its_tenant(create: Create) -> None:
+    async def body(store: Store) -> None:
+        quota = Quota(9, 1000)
+        small = record(1)
+        large = replace(record(2), history=History(1, 0, 0, (Checkpoint(1, bytes(900)),)))
+        assert await store.commit([Write(b"acme\0a", None, small, quota)], 0) == [Outcome.DONE]
+        write = Write(b"acme\0a", small.revision, large, quota)
+        assert await store.commit([write], 0) == [Outcome.OVER_QUOTA]
+        assert await store.get(b"acme\0a") == small
 
     run(create(ROOMY), body)
 

@@ -1,0 +1,70 @@
+"""Computes a request of a session in pieces, so that the states that its history keeps are seen in between.
+
+It knows models and histories; it knows nothing of stores or HTTP.
+"""
+
+from itertools import pairwise
+
+from service.codec.request import Item
+from service.predict.request import compute_steps
+from service.repository import Model
+from service.sequence import Origin, Sequence, State
+from service.sessions import Checkpoint, History
+
+
+async def compute_pieces(
+    model: Model,
+    item: Item,
+    state: State,
+    history: History,
+    start: int,
+    *,
+    keep_all: bool,
+    origin: Origin,
+) -> tuple[Sequence, list[Checkpoint]]:
+    """The item's steps from step `start` of a session on, and the states within them that are to be kept.
+
+    A model with a fixed time axis is cut at multiples of its size only.
+    """
+    multiple = model.manifest.step_multiple
+    kept = history.multiples(start, start + item.steps)
+    cuts = [step - start for step in kept if (step - start) % multiple == 0]
+    pieces: list[Sequence] = []
+    checkpoints: list[Checkpoint] = []
+    for first, last in pairwise((0, *cuts, item.steps)):
+        piece = Item(tuple([x[first:last] for x in item.inputs]), extra=item.extra)
+        computed = await compute_steps(model, piece, state, keep_all=keep_all, origin=origin)
+        pieces.append(computed)
+        state = computed.state
+        if last < item.steps:
+            _drop_last_outputs(model, computed)
+            checkpoints.append(Checkpoint(start + last, model.pack_state(state)))
+    return _joined(item, pieces), checkpoints
+
+
+def _drop_last_outputs(model: Model, piece: Sequence) -> None:
+    """Leave out the outputs that a graph has for the last step only: that of the whole sequence counts."""
+    is_last = [spec.steps == "last" for spec in model.manifest.outputs]
+    if piece.keep_all and is_last[0]:
+        piece.outputs = [output[:0] for output in piece.outputs]
+    if piece.keep_all and piece.extra:
+        piece.extras = [
+            tuple(x[:0] if is_last[index] else x for index, x in zip(piece.extra, outputs, strict=True))
+            for outputs in piece.extras
+        ]
+
+
+def _joined(item: Item, pieces: list[Sequence]) -> Sequence:
+    """One computed sequence of consecutive ones."""
+    last = pieces[-1]
+    return Sequence(
+        item.inputs,
+        last.state,
+        keep_all=last.keep_all,
+        done=item.steps,
+        outputs=[output for piece in pieces for output in piece.outputs],
+        extra=item.extra,
+        extras=[outputs for piece in pieces for outputs in piece.extras],
+        run_s=sum([piece.run_s for piece in pieces]),
+        origin=last.origin,
+    )
