@@ -6,12 +6,16 @@ from collections.abc import MutableMapping
 TEXT = ("LANG", "LANGUAGE", "LC_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "TTY_", "TZ")
 TOOLS = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "HOST", "PORT", "MASTER_ADDR", "LOCAL_RANK", "WORLD_SIZE")
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")  # those that pip obeys for an index
-KEPT = ("CELLGATE_DATA_DIR", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+KEPT = ("CELLGATE_DATA_DIR", "PYTHONPATH", "PYTHONHOME", "PYTHONPYCACHEPREFIX")
 PREFIXES = ("CELLGATE_", "PYTHON", "REDIS_", "KERAS_", "OTEL_", *TEXT)
 
 
 def isolate(environ: MutableMapping[str, str]) -> None:
-    """Remove what would change a test. Downloads by pip keep their proxy: tests speak to this host only."""
+    """Remove what would change or slow down a test: each process would compile `service`, and the threads
+    of PyTorch would wait for each other in small networks.
+
+    Downloads by pip keep their proxy: tests speak to this host only.
+    """
     proxy = next((environ[name] for name in PROXIES if environ.get(name)), None)
     for name in list(environ):
         is_proxy = name.lower().endswith("_proxy") and not name.startswith("PIP_")
@@ -20,3 +24,4 @@ def isolate(environ: MutableMapping[str, str]) -> None:
     if proxy:
         environ.setdefault("PIP_PROXY", proxy)
     environ["LC_ALL"] = "C.UTF-8"
+    environ["OMP_NUM_THREADS"] = "1"

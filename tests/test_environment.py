@@ -16,6 +16,7 @@ HOSTILE = {
     "CELLGATE_NO_SUCH_SETTING": "1",
     "HTTP_PROXY": "http://127.0.0.1:9",
     "ALL_PROXY": "socks5h://127.0.0.1:9",
+    "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
     "PYTHONWARNINGS": "default",
     "LC_ALL": "C",
@@ -40,7 +41,8 @@ def test_what_would_change_a_test_is_removed_and_downloads_keep_their_proxy() ->
     kept = {"PATH": "/bin", "HOME": "/root", "CELLGATE_DATA_DIR": "/data", "PYTHONPATH": "/here"}
     environ = kept | HOSTILE | {"https_proxy": "http://proxy:3128"}
     isolate(environ)
-    assert environ == kept | {"PIP_PROXY": environ["PIP_PROXY"], "LC_ALL": "C.UTF-8"}
+    added = {"PIP_PROXY": environ["PIP_PROXY"], "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    assert environ == kept | added
 
 
 def test_the_users_own_setting_of_pip_wins() -> None:

@@ -11,8 +11,6 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 TESTS = Path(__file__).parents[1]
 TABLE = (
     (TESTS.parent / "docs" / "sessions.md").read_text().partition("## The promises")[2].partition("\n## ")[0]
@@ -80,20 +78,16 @@ def run(folder: Path, fails: bool, *options: str) -> tuple[int, list[str]]:
         "    config.pluginmanager.register(Promises())\n"
     )
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder), *options]
-    environ = os.environ | {"PYTHONPATH": str(TESTS.parent)}
+    environ = os.environ | {"PYTHONPATH": str(TESTS.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
     return done.returncode, re.findall(r"^promise \d+: .*", done.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("processes", ["0", "2"])
-def test_a_session_fails_for_a_promise_without_a_passed_test_or_with_a_failed_one(
-    tmp_path: Path, processes: str
-) -> None:
-    workers = f"--numprocesses={processes}"
+def test_a_session_fails_for_a_promise_without_a_passed_test_or_with_a_failed_one(tmp_path: Path) -> None:
     failed = ["promise 3: failed: test_it.py::test_fails"]
-    assert run(tmp_path, True, workers) == (1, [FAULTS[0], *failed, FAULTS[1]])
-    assert run(tmp_path, False, workers) == (1, FAULTS)
-    assert run(tmp_path, False, workers, "-k", "passes") == (0, []), "no test of 2 and 4 was selected"
+    assert run(tmp_path, True) == (1, [FAULTS[0], *failed, FAULTS[1]])
+    assert run(tmp_path, False, "-p", "xdist", "--numprocesses=2") == (1, FAULTS)
+    assert run(tmp_path, False, "-k", "passes") == (0, []), "no test of 2 and 4 was selected"
 
 
 def test_marks_are_read_from_the_source() -> None:

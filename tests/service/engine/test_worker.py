@@ -189,7 +189,9 @@ def with_worker(
             calls=calls,
         )
         try:
-            return await asyncio.wait_for(body(worker, engine), 60)
+            result = await asyncio.wait_for(body(worker, engine), 60)
+            await until(lambda: len(unhandled) >= num_unhandled)  # of a call that another has outrun
+            return result
         finally:
             if engine.gate:
                 engine.gate.set()
@@ -203,6 +205,18 @@ def with_worker(
 
 async def outcomes(tasks: list[asyncio.Task[Sequence]]) -> list[Any]:
     return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+async def turns() -> None:
+    """Let the event loop run everything that is due, and what follows from it."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 @MODES
@@ -396,12 +410,6 @@ def test_an_engine_that_panics_leaves_no_request_waiting(mode: Mode) -> None:
     assert isinstance(error, InternalError) and failures == ["failed"]
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.001)
-
-
 @pytest.mark.parametrize("after", [0, 4])
 def test_a_second_call_runs_beside_the_first_for_added_and_for_remaining_sequences(after: int) -> None:
     place = FakePlace()
@@ -455,7 +463,7 @@ def test_a_place_borrowed_for_cancelled_sequences_is_released() -> None:
         cancelled = ones(3)
         cancelled.cancelled = True
         second = asyncio.create_task(run(worker, cancelled))
-        await asyncio.sleep(0.02)
+        await turns()
         assert not place.is_borrowed and engine.inside == 1
         second.cancel()
         engine.gate.set()
@@ -490,7 +498,7 @@ def test_the_rest_of_a_second_call_is_computed_though_the_first_ended_before_it(
         engine.gates[1.0].set()
         await outcomes(first)
         stopping = asyncio.create_task(worker.stop())
-        await asyncio.sleep(0.02)
+        await turns()
         assert not stopping.done(), "the second call is still under way"
         engine.gates[2.0].set()
         await stopping
@@ -530,7 +538,7 @@ def test_without_a_free_place_the_waiting_sequences_join_the_next_call() -> None
         tasks = [asyncio.create_task(run(worker, ones(3)))]
         await until(lambda: engine.inside == 1)
         tasks.append(asyncio.create_task(run(worker, ones(3))))
-        await asyncio.sleep(0.02)
+        await turns()
         assert engine.inside == 1
         engine.gate.set()
         done = await outcomes(tasks)
@@ -554,9 +562,7 @@ def test_the_same_bug_in_both_calls_is_reported_once() -> None:
         await until(lambda: 2.0 in engine.inside)
         for gate in engine.gates.values():
             gate.set()
-        done = await outcomes(tasks)
-        await asyncio.sleep(0.02)  # for the other call to end
-        return done
+        return await outcomes(tasks)
 
     done, failures = with_worker(body, mode="two at once", engine=Forgetful(), num_unhandled=2)
     assert all(isinstance(error, InternalError) for error in done) and failures == ["failed"]
