@@ -1,6 +1,9 @@
 """Shared fixtures: the committed model, repeatable Hypothesis examples, and an environment of its own."""
 
+import functools
 import os
+import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker that ties tests to the promises of docs/sessions.md."""
     config.addinivalue_line("markers", MARKER)
     config.pluginmanager.register(Promises(), "promises")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_once() -> Iterator[None]:
+    """Read the certificates once: httpx reads them for each client, which takes longer than a request."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")

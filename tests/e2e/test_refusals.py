@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,16 @@ def test_a_bad_sequence_among_many_fails_alone(client: httpx.Client) -> None:
     assert (answers[1]["error"]["code"], answers[1]["error"]["pointer"]) == ("wrong_shape", "/sequences/1/0")
 
 
-def test_a_body_too_large_is_refused_whether_announced_or_not(tmp_path: Path) -> None:
-    with running(tmp_path, max_body_bytes="1000") as server, httpx.Client(base_url=server.url) as client:
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with small bounds, of which each test reaches its own."""
+    bounds = {"max_body_bytes": "1000", "max_sessions": "2", "body_timeout_s": "2"}
+    with running(tmp_path_factory.mktemp("bounded"), **bounds) as server:
+        yield server
+
+
+def test_a_body_too_large_is_refused_whether_announced_or_not(bounded: Server) -> None:
+    with httpx.Client(base_url=bounded.url, timeout=30) as client:
         announced = client.post("/predict", content=b" " * 2000, headers=JSON)
         streamed = client.post("/predict", content=iter([b" " * 600] * 3), headers=JSON)
         for response in (announced, streamed):
@@ -99,18 +108,17 @@ def test_a_body_too_large_is_refused_whether_announced_or_not(tmp_path: Path) ->
         assert first(client.post("/predict", json={"sequences": [[ROW]]}))
 
 
-def test_a_body_that_does_not_arrive_in_time_is_408(tmp_path: Path) -> None:
-    with running(tmp_path, body_timeout_s="0.2") as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as slow:
-            slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
-                         b"content-type: application/json\r\n\r\n{")  # fmt: skip
-            answer = slow.makefile("rb").read()  # until the server closes the connection
-        assert b" 408 " in answer.partition(b"\r\n")[0] and b"body_timeout" in answer
+def test_a_body_that_does_not_arrive_in_time_is_408(bounded: Server) -> None:
+    with socket.create_connection(("127.0.0.1", bounded.port), timeout=30) as slow:
+        slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
+                     b"content-type: application/json\r\n\r\n{")  # fmt: skip
+        answer = slow.makefile("rb").read()  # until the server closes the connection
+    assert b" 408 " in answer.partition(b"\r\n")[0] and b"body_timeout" in answer
 
 
 @pytest.mark.promise(8)
-def test_at_capacity_a_new_session_is_refused_and_live_ones_continue(tmp_path: Path) -> None:
-    with running(tmp_path, max_sessions="2") as server, httpx.Client(base_url=server.url) as client:
+def test_at_capacity_a_new_session_is_refused_and_live_ones_continue(bounded: Server) -> None:
+    with httpx.Client(base_url=bounded.url, timeout=30) as client:
         assert [predict(client, [ROW], session=name).status_code for name in ("a", "b")] == [200, 200]
         refused = predict(client, [ROW], session="c")
         assert (refused.status_code, refused.json()["code"]) == (503, "session_capacity")
@@ -120,18 +128,14 @@ def test_at_capacity_a_new_session_is_refused_and_live_ones_continue(tmp_path: P
         assert predict(client, [ROW], session="c").status_code == 200
 
 
-def test_an_expired_session_is_410_and_starts_again_only_with_at_0(tmp_path: Path) -> None:
-    with running(tmp_path, session_ttl_s="0.05") as server, httpx.Client(base_url=server.url) as client:
-        predict(client, [ROW], session="idle")
-        while client.get("/sessions/idle").status_code == 200:
-            pass
-        expired = predict(client, [ROW], session="idle")
-        assert (expired.status_code, expired.json()["code"], expired.json()["reason"]) == (
-            410,
-            "session_gone",
-            "expired",
-        )
-        assert first(predict(client, [ROW], session="idle", at=0))["step"] == 1
+def test_an_expired_session_is_410_and_starts_again_only_with_at_0(client: httpx.Client) -> None:
+    assert client.put("/sessions/idle", json={"ttl_s": 0.05}).status_code == 201
+    while client.get("/sessions/idle").status_code == 200:
+        time.sleep(0.05)
+    expired = predict(client, [ROW], session="idle")
+    problem = expired.json()
+    assert (expired.status_code, problem["code"], problem["reason"]) == (410, "session_gone", "expired")
+    assert first(predict(client, [ROW], session="idle", at=0))["step"] == 1
 
 
 @pytest.mark.parametrize(
@@ -162,8 +166,8 @@ def test_a_start_with_an_invalid_setting_fails_with_its_reason(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_ends_the_start(server: Server, tmp_path: Path, workers: str) -> None:
-    second = Server(tmp_path, {"CELLGATE_WORKERS": workers}, port=server.port)
+def test_a_port_in_use_ends_the_start(started: Callable[[str], Server], tmp_path: Path, workers: str) -> None:
+    second = Server(tmp_path, {"CELLGATE_WORKERS": workers}, port=started(workers).port)
     second.launch()
     try:
         assert second.process.wait(60) != 0

@@ -1,5 +1,6 @@
 """The real data sets are read as published, and no test value is in another part."""
 
+import functools
 import gzip
 import pickle
 import shutil
@@ -37,6 +38,7 @@ SIZES = {
 FROM_NPM = {"moby", "moby_subwords"}
 
 
+@functools.cache
 def load(name: str) -> DataSet:
     if name in FROM_NPM and shutil.which("npm") is None:
         pytest.skip(f"{name} is in an npm package, and npm is not installed")
