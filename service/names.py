@@ -13,6 +13,8 @@ _STATELESS = ":stateless"  # ":" is in no model's name
 MODEL_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 MODEL_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")  # it stands for a version, so it is none
 
+STATE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # of an initial state: a file's name
+
 ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")  # a prefix of paths; none is ""
 
 TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -59,9 +61,10 @@ def check_session_name(name: str, pointer: str | None = None) -> str:
     return name
 
 
-def file_of_session(name: str) -> str:
+def file_of_session(name: str, *, is_state: bool = False) -> str:
     """The name of the file that a session is exported to: no folder, no hidden file, nothing to quote.
 
-    It has at most 255 characters, the most that file systems take.
+    It has at most 255 characters, the most that file systems take. `is_state`: of its state alone.
     """
-    return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", name)[:251] + ".cgs"
+    suffix = ".safetensors" if is_state else ".cgs"
+    return re.sub(r"^\.|[^A-Za-z0-9._-]", "_", name)[: 255 - len(suffix)] + suffix

@@ -9,6 +9,7 @@ HTTP.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -156,6 +157,30 @@ class StateLayout:
                 self.tensors[position].shape
             )
         return tuple(arrays)
+
+    @cached_property
+    def recurrent(self) -> dict[str, int]:
+        """The positions, by tensor name, of all but the inputs that are given once a sequence."""
+        given = set(self._positions.values())
+        return {tensor.name: at for at, tensor in enumerate(self.tensors) if at not in given}
+
+    def with_recurrent(self, arrays: Mapping[str, Array]) -> State:
+        """The initial state with other recurrent tensors, by name. Raises InvalidField or WrongShape."""
+        if set(arrays) != set(self.recurrent):
+            expected, found = (", ".join(map(repr, sorted(names))) for names in (self.recurrent, arrays))
+            raise InvalidField(f"expected exactly the states {expected}, got {found or 'none'}")
+        state = list(self.initial())
+        for name, at in self.recurrent.items():
+            tensor, array = self.tensors[at], arrays[name]
+            if array.dtype != tensor.dtype:
+                raise InvalidField(f"the state {name!r} is {array.dtype.name}, the graph's {tensor.dtype}")
+            if not _has_shape(tensor, array.shape):
+                expected = f"[{', '.join(tensor.words)}]"
+                raise WrongShape(f"the state {name!r} has the shape {list(array.shape)}, not {expected}")
+            state[at] = array
+        if fault := self.fault(self.pack(tuple(state))):
+            raise InvalidField(fault)
+        return tuple(state)
 
     def pack(self, state: State) -> bytes:
         """The arrays as bytes."""

@@ -76,6 +76,7 @@ def describe(
         max_difference=model.difference,
         fingerprint=model.binding.graph.hex(),
         optimization=model.optimization,
+        states=list(model.states),
         batching=BatchingReply(
             calls=calls,
             sequences_per_call=round(totals.sequences / calls, 3) if calls else 0.0,

@@ -34,6 +34,7 @@ _MODEL: dict[str, Any] = {
     "max_difference": 0.0,
     "fingerprint": "9d4c1f0a7be25836",
     "optimization": "all",
+    "states": ["warm"],
     "batching": {"calls": 1200, "sequences_per_call": 6.4, "steps": 153_600, "padding": 0.021, "waiting": 0},
     "metrics": {"test_accuracy": 0.9622},
     "example": {"steps": STEPS, "output": PROBABILITIES, "label": "3"},

@@ -88,6 +88,10 @@ class ModelReply(BaseModel):
     optimization: str = Field(
         "all", description="of ONNX Runtime: all; basic or none if it crashes with more on this graph"
     )
+    states: list[str] = Field(
+        description="named initial states, from `states/<name>.safetensors`; a sequence begins from one with "
+        '`"state": {"name": …}`'
+    )
     batching: BatchingReply
     metrics: dict[str, float]
     example: Example | None = None
@@ -125,7 +129,9 @@ class CreateSessionBody(Schema):
     model: ModelName = None
     version: str | None = Field(None, description="a version or an alias; default: the default version")
     state: dict[str, Any] | None = Field(
-        None, description="each recurrent tensor by name, without the batch axis; default: the initial state"
+        None,
+        description='each recurrent tensor by name, without the batch axis; or `{"name": …}`, a named state; '
+        "default: the initial state",
     )
     step: int = Field(0, ge=0, le=MAX_STEP, description="the number of steps that led to this state")
     ttl_s: TtlS | None = None

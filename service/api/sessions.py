@@ -5,7 +5,7 @@ contain "/" here.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
@@ -34,6 +34,7 @@ from service.errors import (
     SessionNotSupported,
     StoreUnavailable,
     UnknownCheckpoint,
+    UnknownState,
 )
 from service.names import SESSION_NAME_RULE, check_session_name, file_of_session
 from service.sequence import Array
@@ -100,10 +101,21 @@ def _add_files(router: APIRouter, resources: Resources) -> None:
         response_class=Response,
         responses=errors(BAD_NAME, *LIVE_SESSION, *MODEL, SessionMismatch) | {200: DOWNLOAD},
     )
-    async def export_session(tenant: Tenant, session: Name) -> Response:
+    async def export_session(
+        tenant: Tenant,
+        session: Name,
+        format: Annotated[
+            Literal["session", "safetensors"],
+            Query(
+                description="safetensors: only the recurrent tensors, as the file of a named initial state"
+            ),
+        ] = "session",
+    ) -> Response:
         """The session as a file with a checksum; it includes the reply to the last request."""
-        exported = await resources.export(tenant, check_session_name(session))
-        disposition = f'attachment; filename="{file_of_session(session)}"'
+        is_state = format == "safetensors"
+        export = resources.export_state if is_state else resources.export
+        exported = await export(tenant, check_session_name(session))
+        disposition = f'attachment; filename="{file_of_session(session, is_state=is_state)}"'
         return Response(exported, media_type=MEDIA_TYPE, headers={"content-disposition": disposition})
 
     @router.put(
@@ -200,7 +212,9 @@ def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) 
     @router.put(
         "/sessions/{session:path}",
         status_code=201,
-        responses=errors(*VALUES, *MODEL, *NEW_SESSION, SessionExists, SessionNotSupported, has_body=True),
+        responses=errors(
+            *VALUES, *MODEL, UnknownState, *NEW_SESSION, SessionExists, SessionNotSupported, has_body=True
+        ),
     )
     async def create_session(
         tenant: Tenant,

@@ -18,8 +18,8 @@ from service.settings import Settings
 def models(settings: Settings, as_json: bool) -> None:
     """Load every model as the server would, run its example, and list them.
 
-    One line for each version: name, version, task, exact or inexact, metrics. "exact" means that batching
-    and chunking change no bit of an output.
+    One line for each version: name, version, task, exact or inexact, metrics, named initial states. "exact"
+    means that batching and chunking change no bit of an output.
 
     \b
     Examples:
@@ -59,6 +59,7 @@ async def _load(settings: Settings) -> list[dict[str, Any]]:
             "exact": model.is_exact,
             "fingerprint": model.binding.graph.hex(),
             "optimization": model.optimization,
+            "states": list(model.states),
             "metrics": model.manifest.metrics,
         }
         for model in repository
@@ -68,4 +69,6 @@ async def _load(settings: Settings) -> list[dict[str, Any]]:
 def _line(row: dict[str, Any]) -> str:
     exact = "exact" if row["exact"] else "inexact"
     metrics = ", ".join(f"{name} {value:g}" for name, value in row["metrics"].items())
-    return f"{row['name']:20} {row['version']:>4}  {row['task']:10} {exact:8} {metrics}".rstrip()
+    states = f"states: {', '.join(row['states'])}" if row["states"] else ""
+    notes = "  ".join(filter(None, (metrics, states)))
+    return f"{row['name']:20} {row['version']:>4}  {row['task']:10} {exact:8} {notes}".rstrip()

@@ -168,18 +168,30 @@ def rewind_session(settings: Settings, tenant: str, name: str, step: int, at: in
 @TENANT
 @NAME
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="file to write [NAME.cgs]"
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="file to write [NAME.cgs; with --state NAME.safetensors]",
 )
-def export_session(settings: Settings, tenant: str, name: str, output: Path | None) -> None:
-    """Write a session to a file with a checksum.
+@click.option("--state", "is_state", is_flag=True, help="write only the state, as a named initial state")
+def export_session(settings: Settings, tenant: str, name: str, output: Path | None, is_state: bool) -> None:
+    """Write a session to a file with a checksum; or its state to a file from which new sequences can begin.
 
     \b
-    Example:
+    Examples:
       cellgate sessions export call-42 -o call-42.cgs
+      cellgate sessions export call-42 --state -o models/vowels/1/states/warm.safetensors
     """
-    blob = _with_store(settings, lambda resources: resources.export(tenant, check_session_name(name)))
-    path = output or Path(file_of_session(name))
+
+    def export(resources: "Resources") -> Awaitable[bytes]:
+        write = resources.export_state if is_state else resources.export
+        return write(tenant, check_session_name(name))
+
+    blob = _with_store(settings, export)
+    path = output or Path(file_of_session(name, is_state=is_state))
     try:
+        if is_state:
+            path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(blob)
     except OSError as error:
         raise click.FileError(str(path), error.strerror) from error

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from service.errors import StartupError, UnknownModel, UnknownVersion
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from service.names import MODEL_NAME, MODEL_VERSION
+from service.repository import initial_states
 from service.repository.binding import bind
 from service.repository.graph_file import GraphFile
 from service.repository.proposal.open_fields import open_fields
 from service.repository.snapshot import fingerprint
+from service.sequence import State
 from service.sessions import Binding
 from service.state import StateLayout
 
@@ -104,11 +106,19 @@ class StoredModel:
 
     manifest: Manifest
     binding: Binding
+    folder: Path
 
     @property
     def layout(self) -> StateLayout:
         """The tensors of its state."""
         return StateLayout(self.manifest.states, self.manifest.kept_inputs)
+
+    def named_state(self, name: str) -> State:
+        """The initial state of that name. Raises UnknownState, or StartupError for a faulty file."""
+        states = initial_states.parse(
+            initial_states.read_files(self.folder), self.layout, self.manifest, self.folder
+        )
+        return initial_states.choose(states, name, self.binding)
 
 
 class ModelFolders:
@@ -129,4 +139,4 @@ class ModelFolders:
         if not matching:
             raise UnknownVersion(f"no version {version!r} of {name} in {self._root.resolve()}")
         folder = matching[-1]
-        return StoredModel(read_manifest(folder), read_binding(folder))
+        return StoredModel(read_manifest(folder), read_binding(folder), folder)

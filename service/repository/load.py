@@ -4,7 +4,7 @@ A version is served only if its manifest fits its graph and its example gives th
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from service.engine.graph import Optimization
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
 from service.metrics import Calls, Metrics
+from service.repository import initial_states
 from service.repository.binding import bind
 from service.repository.compare import draws_random_numbers, is_quantized, rounding
 from service.repository.examine import Examination
@@ -46,7 +47,7 @@ from service.repository.rehearsal import Rehearsal
 from service.repository.sizes import with_fixed_sizes
 from service.repository.snapshot import fingerprint
 from service.repository.widths import step_bytes
-from service.sequence import Engine
+from service.sequence import Engine, State
 from service.sessions import Binding
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class PreparedModel:
     difference: float
     optimization: Optimization = "all"
     seconds: float = 0.0  # that the load took, without a trial
+    states: Mapping[str, State] = field(default_factory=dict)  # named initial states
 
     def start(self, on_failure: Callable[[], None] | None = None, metrics: Metrics | None = None) -> Model:
         """Serve it on the running event loop. `on_failure`: see `Worker`; `metrics`: count its calls."""
@@ -96,6 +98,7 @@ class PreparedModel:
             engine=self.engine,
             difference=self.difference,
             optimization=self.optimization,
+            states=self.states,
         )
 
 
@@ -118,10 +121,13 @@ class Loader:
         """Serve a prepared version on the running event loop."""
         return prepared.start(self.on_failure, self.metrics)
 
-    def prepare(self, folder: Path, files: bytes | None = None) -> PreparedModel:
+    def prepare(
+        self, folder: Path, files: bytes | None = None, states: Mapping[str, bytes] | None = None
+    ) -> PreparedModel:
         """Load a version folder and try it on its example; may run in a thread.
 
         `files`: the fingerprint of the files that are loaded; None: they are read again for it.
+        `states`: the files of named initial states; None: they are read.
 
         Raises StartupError, or OSError if the folder is being deleted.
         """
@@ -129,6 +135,8 @@ class Loader:
         _check_repeatable(folder, graph)
         manifest = with_fixed_sizes(manifest, graph.inputs)
         engine = self._open_engine(folder, manifest)
+        states = initial_states.read_files(folder) if states is None else states
+        named = initial_states.parse(states, engine.layout, manifest, folder)
         rehearsal = Rehearsal(manifest, engine.initial_state, folder)
         rehearsal.check(engine)
         examination = self._examination(rehearsal, engine, graph)
@@ -144,7 +152,7 @@ class Loader:
         rehearsal.calibrate(cost, runner.run_in_thread)
         scheduler = scheduler_for(manifest, batching, cost, ragged=ragged)
         binding = bind(folder, files or fingerprint(folder), manifest, graph.graph)
-        prepared = PreparedModel(binding, manifest, engine, scheduler, runner, difference)
+        prepared = PreparedModel(binding, manifest, engine, scheduler, runner, difference, states=named)
         _log(prepared, 0 if paired is None else paired.max_rows)
         return prepared
 

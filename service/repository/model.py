@@ -8,8 +8,8 @@ from typing import Protocol
 from service.engine import Provider, Worker
 from service.engine.content import GraphContent
 from service.engine.graph import Optimization
-from service.errors import UnknownState
 from service.manifest import Manifest
+from service.repository import initial_states
 from service.sequence import Engine, State
 from service.sessions import Binding
 from service.state import StateLayout
@@ -116,12 +116,7 @@ class Model:
 
     def named_state(self, name: str) -> State:
         """The initial state of that name. It is shared: never write to it. Raises UnknownState."""
-        if name not in self.states:
-            known = ", ".join(map(repr, self.states)) or "none"
-            raise UnknownState(
-                f"{self.name} version {self.version} has no initial state {name!r}; there are {known}"
-            )
-        return self.states[name]
+        return initial_states.choose(self.states, name, self.binding)
 
     def pack_state(self, state: State) -> bytes:
         """The recurrent tensors as bytes, as a store holds them."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.manifest import MANIFEST_FILE
+from service.repository import initial_states
 from service.repository.folders import find_versions
 from service.repository.snapshot import Snapshot
 from service.sessions import Binding
@@ -40,6 +41,7 @@ class RetainedCopies:
                 version.mkdir(mode=0o700)
                 snapshot.content.write(version)
                 (version / MANIFEST_FILE).write_bytes(snapshot.manifest)
+                initial_states.write_files(snapshot.states, version)
                 folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 version.rename(folder)
         except OSError as error:

@@ -9,14 +9,15 @@ import functools
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service import memory
 from service.engine.content import GraphContent
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, MANIFEST_FILE
+from service.repository import initial_states
 from service.repository.graph_file import GraphFile
 
 CHUNK = 1 << 20
@@ -38,6 +39,7 @@ class Snapshot:
     content: GraphContent
     fingerprint: bytes  # 8, of the graph and all its weights: what ties sessions to them
     digest: str  # of these and the manifest
+    states: Mapping[str, bytes] = field(default_factory=dict)  # the files of named initial states
 
     @classmethod
     def read(cls, folder: Path) -> "Snapshot":
@@ -58,6 +60,7 @@ class Snapshot:
             ),
             fingerprint=_combine(digests, files),
             digest=_join(digests),
+            states=initial_states.read_files(folder),
         )
 
 
@@ -79,13 +82,13 @@ def digest(folder: Path) -> str:
 def signature(folder: Path) -> Signature | None:
     """A value that changes whenever a file of a version changes; None if it has no graph or no manifest.
 
-    A file that its graph names and that is not there counts too.
+    A file that its graph names and that is not there counts too, and so do its initial states.
     """
     own = [(name, _sign(folder / name)) for name in (MANIFEST_FILE, GRAPH_FILE)]
     if any(signed in MISSING for _, signed in own):
         return None
     files = _named_files(folder, own[1][1])
-    return (*own, *((name, _sign(folder / name)) for name in files))
+    return (*own, *((name, _sign(folder / name)) for name in (*files, *_state_files(folder))))
 
 
 def num_bytes(folder: Path) -> int:
@@ -104,6 +107,14 @@ def _named_files(folder: Path, _signed: FileSignature) -> tuple[str, ...]:
         return _external_files(folder)
     except StartupError:
         return ()
+
+
+def _state_files(folder: Path) -> list[str]:
+    """The initial states, relative to the folder; of a folder that is refused, only the folder itself."""
+    try:
+        return [f"{path.parent.name}/{path.name}" for path in initial_states.find_files(folder).values()]
+    except StartupError:
+        return [initial_states.FOLDER]
 
 
 def _sign(path: Path) -> FileSignature:

@@ -1,9 +1,11 @@
 """The model version that a session runs on."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from service.errors import SessionMismatch, SessionNotSupported
+from service.errors import InvalidField, SessionMismatch, SessionNotSupported, UnknownState
 from service.manifest import Manifest
+from service.sequence import State
 from service.sessions.rules import Binding
 from service.state import StateLayout, StateTensor, describe
 
@@ -23,6 +25,9 @@ class Home(Protocol):
     def layout(self) -> StateLayout:
         """The tensors of a state."""
 
+    def named_state(self, name: str) -> State:
+        """The version's initial state of that name, which is never written to. Raises UnknownState."""
+
 
 def require_states(home: Home) -> None:
     """Raises SessionNotSupported where a model has no states to continue from."""
@@ -39,3 +44,21 @@ def require_same(tensors: tuple[StateTensor, ...], home: Home) -> None:
             f"the session's state is {describe(tensors)}; {home.binding.model} version "
             f"{home.binding.version} has {describe(own)}"
         )
+
+
+def names_state(state: Mapping[str, Any]) -> bool:
+    """Whether a client's state is `{"name": …}`, not tensors by name: no tensor is a string."""
+    return set(state) == {"name"} and isinstance(state["name"], str)
+
+
+def pack_given(home: Home, state: Mapping[str, Any], step: int) -> bytes:
+    """A client's state as bytes. Raises UnknownState or an InvalidField."""
+    if not names_state(state):
+        return home.layout.parse(state, allows_null=home.manifest.non_finite == "allow")
+    if step:
+        raise InvalidField(f"a named initial state is at step 0, not {step}", pointer="/step")
+    try:
+        return home.layout.pack(home.named_state(state["name"]))
+    except UnknownState as error:
+        error.pointer = "/state/name"
+        raise

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from service.errors import InvalidField, SessionMismatch
 from service.manifest import Manifest
 from service.sequence import Array
-from service.sessions import exported, rewind, rules
+from service.sessions import exported, initial, rewind, rules
 from service.sessions.changes import Changes
-from service.sessions.home import Home, require_same, require_states
+from service.sessions.home import Home, names_state, pack_given, require_same, require_states
 from service.sessions.rules import Binding, session_key
 from service.sessions.sessions import SCAN_LIMIT, Sessions
 from service.sessions.store.base import tenant_of
@@ -132,12 +132,13 @@ class Resources:
         history: HistoryRule | None = None,
         replace_live: bool = False,
     ) -> Record:
-        """Create a session, with the client's own state or the model's initial one.
+        """Create a session, with the client's own state, a named one, or the model's initial one.
 
-        Raises UnknownModel, UnknownVersion, SessionNotSupported, SessionExists or an InvalidField.
+        `state`: tensors by name, or `{"name": …}`; no tensor is a string.
+        Raises UnknownModel, UnknownVersion, UnknownState, SessionNotSupported, SessionExists or InvalidField.
         """
         home = self._find_home(model, version)
-        if version is None and state is None:
+        if version is None and (state is None or names_state(state)):
             canary = self._canary_for(home.binding.model, tenant, name)
             home = home if canary is None else self._find_home(home.binding.model, canary)
         require_states(home)
@@ -148,8 +149,7 @@ class Resources:
                 f"{without[0].name!r}",
                 pointer="/state",
             )
-        nulls = home.manifest.non_finite == "allow"
-        packed = layout.pack(layout.initial()) if state is None else layout.parse(state, allows_null=nulls)
+        packed = layout.pack(layout.initial()) if state is None else pack_given(home, state, step)
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
         self._set_history(record, history)
@@ -232,6 +232,13 @@ class Resources:
         """The session as a file. Raises SessionMismatch when its graph is not loaded."""
         record = await self.read(tenant, name)
         return exported.write(name, record, self._home_of(record).layout.tensors)
+
+    async def export_state(self, tenant: str, name: str) -> bytes:
+        """The recurrent tensors as a named initial state's file. Raises SessionMismatch, as `export`."""
+        record = await self.read(tenant, name)
+        home = self._home_of(record)
+        home.layout.check_size(record.state)
+        return initial.write(record.state, home.layout, initial.metadata_of(home.binding, record.step))
 
     async def import_(
         self, tenant: str, name: str, blob: bytes, *, version: str | None = None, replace_live: bool = False

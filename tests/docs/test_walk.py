@@ -32,6 +32,7 @@ BY_TOPIC = {
     "curl -s http://127.0.0.1:8000/models": "tests/e2e/test_pages.py",
     "python -m tests.conformance": "tests/conformance/__main__.py",
     "import json, urllib.request\n\n\ndef predict(steps, state)": "tests/e2e/test_state_tokens.py",
+    "cellgate sessions export call-42 --state": "tests/service/cli/test_sessions.py",
     "openssl rand -base64 32 > state-secret": "tests/service/test_parts.py",
     "CELLGATE_STATE_SECRET_FILE=": "tests/service/test_parts.py",
     "import numpy as np\nimport tritonclient": "tests/e2e/test_oip.py",

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,17 @@ def test_at_most_ten_tenants_are_named(run: Run, tmp_path: Path) -> None:
         assert run("import", "--tenant", f"t{number}", "call", str(tmp_path / "call.cgs")).exit_code == 0
     named = run("list").stderr
     assert named.count("--tenant") == 10 and named.endswith(", …\n")
+
+
+def test_a_state_is_exported_for_a_version_to_begin_from(run: Run, models_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "vowels" / "1"
+    shutil.copytree(models_dir / "vowels" / "1", folder)
+    path = folder / "states" / "warm.safetensors"
+    assert run("export", "call", "--state", "-o", str(path)).output.startswith(f"wrote {path}: ")
+    shown = json.loads(command.run("models", "--models-dir", str(tmp_path / "models"), "--json").output)
+    assert shown[0]["states"] == ["warm"]
+    line = command.run("models", "--models-dir", str(tmp_path / "models")).output
+    assert line.rstrip().endswith("  states: warm")
 
 
 def test_show_and_rm_use_the_tenants_own_session(run: Run) -> None:

@@ -1,5 +1,6 @@
 """Where a sequence begins: the version and the step that its token names, with a session or without."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from service.errors import (
     CellgateError,
+    InvalidField,
     InvalidState,
     ModelLoading,
     NonFinite,
@@ -15,8 +17,9 @@ from service.errors import (
     StateMismatch,
 )
 from service.manifest import Manifest
+from service.sequence import State
 from service.sessions import Binding, StateToken, StateTokens
-from tests.service.predict.parts import SUMS, Parts, run
+from tests.service.predict.parts import SPEAKERS, SUMS, Parts, SpeakerSums, run
 
 TWO = [[1.0], [2.0]]
 BINDING = Binding("m", "1", b"graph--1")
@@ -155,12 +158,50 @@ def test_a_session_from_a_token_stays_on_the_tokens_version() -> None:
     run(body)
 
 
+def with_states(**states: State) -> Parts:
+    parts = Parts("1", "2")
+    for model in list(parts.repository):
+        parts.repository.add(replace(model, states=states if model.version == "2" else {}))
+    return parts
+
+
+def test_a_sequence_begins_from_a_named_state_in_a_session_or_without() -> None:
+    async def body() -> None:
+        parts = with_states(warm=(np.array([100], np.float32),))
+        item = {"steps": TWO, "state": {"name": "warm"}}
+        (alone,) = await parts.predict(item, return_state=True)
+        assert (alone["output"], alone["step"]) == ([103.0], 2)
+        first = await parts.predict(item | {"session": "s", "at": 0})
+        assert first == await parts.predict(item | {"session": "s", "at": 0})
+        (answer,) = await parts.predict({"steps": TWO, "session": "s", "at": 2})
+        assert (first[0]["output"], answer["output"], answer["step"]) == ([103.0], [106.0], 4)
+        with pytest.raises(SessionExists):
+            await parts.predict(item | {"session": "s"})
+
+    run(body)
+
+
+def test_a_named_state_leaves_the_inputs_of_a_sequence_to_the_request() -> None:
+    async def body() -> None:
+        parts = Parts(engine=SpeakerSums, manifest=SPEAKERS)
+        (model,) = parts.repository
+        state = (np.array([100], np.float32), np.zeros(2, np.float32))
+        parts.repository.add(replace(model, states={"warm": state}))
+        steps = {"x": [[1.0]], "speaker": [1.0, 1.0]}
+        (answer,) = await parts.predict({"steps": steps, "state": {"name": "warm"}})
+        assert answer["output"] == [[103.0]]
+        with pytest.raises(InvalidField, match="'speaker' is missing"):
+            await parts.predict({"steps": {"x": [[1.0]]}, "state": {"name": "warm"}})
+
+    run(body)
+
+
 def test_a_named_state_that_the_version_does_not_have_is_unknown() -> None:
     async def body() -> None:
         with pytest.raises(
             CellgateError, match="m version 1 has no initial state 'idle'; there are none"
         ) as e:
-            await Parts().predict({"steps": TWO, "state": {"name": "idle"}})
+            await with_states().predict({"steps": TWO, "state": {"name": "idle"}}, version="1")
         assert (e.value.status, e.value.code, e.value.pointer) == (404, "unknown_state", "/sequences/0/state")
 
     run(body)

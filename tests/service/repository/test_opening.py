@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,11 @@ def test_the_content_of_a_snapshot_is_what_is_opened(tmp_path: Path) -> None:
     opened: list[Any] = []
 
     class Recording(Loader):
-        def prepare(self, folder: Path, files: bytes | None = None) -> PreparedModel:
+        def prepare(
+            self, folder: Path, files: bytes | None = None, states: Mapping[str, bytes] | None = None
+        ) -> PreparedModel:
             opened.append(self.open_engine)
-            return super().prepare(folder, files)
+            return super().prepare(folder, files, states)
 
     safe(loader=Recording(BATCHING, HARDWARE)).prepare(folder)
     assert opened[0].keywords["content"] == Snapshot.read(folder).content

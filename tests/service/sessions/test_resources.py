@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 
 from service.errors import (
@@ -16,9 +17,11 @@ from service.errors import (
     SessionNotSupported,
     UnknownModel,
     UnknownSession,
+    UnknownState,
     UnknownVersion,
 )
 from service.manifest import InputSpec, Manifest, StateSpec
+from service.sequence import State
 from service.sessions import (
     Binding,
     Checkpoint,
@@ -29,6 +32,7 @@ from service.sessions import (
     Limits,
     Record,
     Resources,
+    initial,
     session_key,
 )
 from service.sessions.store import Outcome, Write
@@ -93,6 +97,11 @@ class FakeHome:
             task="label", inputs=self.inputs, outputs=(), causal=self.chunkable, states=STATES
         )
 
+    def named_state(self, name: str) -> State:
+        if name != "warm":
+            raise UnknownState(f"no {name}")
+        return tuple(np.full(tensor.shape, 2, tensor.dtype) for tensor in self.layout.tensors)
+
 
 OTHER_LAYOUT = StateLayout([StateSpec(input="h", output="h_out", shape=(1, "batch", 4))])
 SPEAKER = InputSpec(name="speaker", dims=(2,), per="sequence")
@@ -137,6 +146,36 @@ def test_a_created_session_has_the_initial_state_or_the_clients_own() -> None:
             await world.resources.create("", "second")
         replaced = await world.resources.create("", "second", replace_live=True)
         assert (await world.resources.read("", "second")).revision == replaced.revision
+
+    homes(body)
+
+
+def test_a_created_session_may_begin_from_a_named_state() -> None:
+    async def body(world: World) -> None:
+        record = await world.resources.create("", "warm", state={"name": "warm"})
+        state = world.resources.state_of(await world.resources.read("", "warm"))
+        assert record.step == 0 and all((array == 2).all() for array in state.values())
+        with pytest.raises(UnknownState) as unknown:
+            await world.resources.create("", "cold", state={"name": "cold"})
+        assert unknown.value.pointer == "/state/name"
+        with pytest.raises(InvalidField, match="is at step 0, not 7") as later:
+            await world.resources.create("", "late", state={"name": "warm"}, step=7)
+        assert later.value.pointer == "/step"
+        for tensors in ({"name": [1]}, {"name": "warm", "h": [[1, 2]]}):
+            with pytest.raises(InvalidField, match="expected exactly the states 'h', 'c'"):
+                await world.resources.create("", "no", state=tensors)
+
+    homes(body)
+
+
+def test_a_state_is_exported_alone_as_a_named_state_is_read() -> None:
+    async def body(world: World) -> None:
+        own: dict[str, Any] = {"h": [[1, 2]], "c": [3, 4, 5.5]}
+        await world.resources.create("", NAME, state=own, step=7)
+        state = initial.read(await world.resources.export_state("", NAME), LAYOUT)
+        assert [np.asarray(array).tolist() for array in state] == list(own.values())
+        with pytest.raises(UnknownSession):
+            await world.resources.export_state("", "none")
 
     homes(body)
 
