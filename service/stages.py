@@ -47,6 +47,10 @@ class Stages:
         self.run_s += run_s
         self._since = now
 
+    def exclude(self, seconds: float) -> None:
+        """So much of the time since the last call was spent on waiting for the client: it is in no stage."""
+        self._since += seconds
+
     def committed(self) -> None:
         """It was an operation of the session store."""
         now = perf_counter()

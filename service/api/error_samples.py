@@ -35,6 +35,10 @@ _ERRORS: tuple[CellgateError, ...] = (
     ),
     errors.ReadOnlyModels("models/vowels: Read-only file system"),
     errors.IdempotencyInProgress("the first request with this Idempotency-Key is still in progress"),
+    errors.EventMismatch(
+        "Last-Event-ID belongs to another request, or this server computes other outputs than the one that "
+        "sent it; without it, all events are sent from the start"
+    ),
     errors.SessionGone(
         "the session expired at step 145",
         members={"reason": "expired", "step": 145},

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Header
 
+from service.api import event_samples
 from service.api.errors import MODEL, SEQUENCES, STEPS, errors
 from service.api.predict_schemas import (
     GENERATE_EXAMPLES,
@@ -15,6 +16,7 @@ from service.api.predict_schemas import (
 )
 from service.errors import (
     EmptySequence,
+    EventMismatch,
     GenerationNotSupported,
     IdempotencyInProgress,
     IdempotencyMismatch,
@@ -42,7 +44,16 @@ IdempotencyKey = Annotated[
         max_length=257,
     ),
 ]
-KEYED = (IdempotencyInProgress, IdempotencyMismatch)
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        description="with `Accept: text/event-stream`: the id of the last event received of the same "
+        "request; the events after it are sent",
+        max_length=64,
+    ),
+]
+KEYED = (IdempotencyInProgress, IdempotencyMismatch, EventMismatch)
 STATES = (InvalidState, StateMismatch, StateSecretMissing, UnknownState, SessionExists)
 GONE = SessionGone(
     "the session expired at step 145; to start it again, send at: 0",
@@ -77,31 +88,40 @@ def build() -> APIRouter:
     @router.post(
         "/predict",
         response_model=PredictReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, *STATES, *KEYED, *OF_PREDICT, has_body=True),
+        responses=event_samples.response(event_samples.PREDICT_EVENTS)
+        | errors(*SEQUENCES, *MODEL, *STEPS, *STATES, *KEYED, *OF_PREDICT, has_body=True),
     )
     async def predict(
         body: Annotated[PredictBody, Body(openapi_examples=PREDICT_EXAMPLES)],  # noqa: ARG001
         idempotency_key: IdempotencyKey = None,  # noqa: ARG001
+        last_event_id: LastEventId = None,  # noqa: ARG001
     ) -> None:
         """Predict from sequences of any lengths. Each is stateless, or the next part of a session.
 
         One bad sequence among many does not fail the others: its entry is `{"error": …}`.
         An error in a request with a single sequence is the response's HTTP status.
+
+        With `Accept: text/event-stream` and `return: all`, the output of one sequence comes step by step, in
+        server-sent events, while it is computed.
         """
         raise AssertionError(ANSWERED_BY_THE_GATE)
 
     @router.post(
         "/generate",
         response_model=GenerateReply,
-        responses=errors(*SEQUENCES, *MODEL, *STEPS, *STATES, *KEYED, *OF_GENERATE, has_body=True),
+        responses=event_samples.response(event_samples.GENERATE_EVENTS)
+        | errors(*SEQUENCES, *MODEL, *STEPS, *STATES, *KEYED, *OF_GENERATE, has_body=True),
     )
     async def generate(
         body: Annotated[GenerateBody, Body(openapi_examples=GENERATE_EXAMPLES)],  # noqa: ARG001
         idempotency_key: IdempotencyKey = None,  # noqa: ARG001
+        last_event_id: LastEventId = None,  # noqa: ARG001
     ) -> None:
         """Continue a prompt with a language model, token by token, stateless or within a session.
 
         The same seed gives the same text. In a session, prompt and generated tokens all count as steps.
+
+        With `Accept: text/event-stream`, each token is a server-sent event, sent when it is drawn.
         """
         raise AssertionError(ANSWERED_BY_THE_GATE)
 

@@ -44,6 +44,27 @@ def add_state(answer: bytes, token: str, step: int | None = None) -> bytes:
     return b'%b%b,"state":"%b"}' % (answer[:-1], added, token.encode())
 
 
+def state_of(answer: bytes) -> str:
+    """The token that `add_state` has added."""
+    return answer.rpartition(b'"state":"')[2].removesuffix(b'"}').decode()
+
+
+def encode_rows(start: int, outputs: list[tuple[OutputSpec, Array]], *, is_named: bool) -> bytes:
+    """A piece of a prediction with `return: all`; `start`: its first row in the whole, from 0.
+
+    `outputs`: all of the prediction. Those that exist for the last step only are left out.
+    """
+    rows = {spec.name: writable(output) for spec, output in outputs if spec.steps == "all"}
+    piece: dict[str, Any] = {"start": start}
+    piece |= {"outputs": rows} if is_named else {"output": rows[outputs[0][0].name]}
+    for spec, output in outputs:
+        if spec.kind == "probabilities":
+            if spec.steps == "all":
+                _add_label(piece, spec, output)
+            break
+    return _dump(piece, None, None)
+
+
 def encode_error(error: CellgateError) -> bytes:
     """The entry of "predictions" for a sequence that failed."""
     return orjson.dumps({"error": error.problem()})

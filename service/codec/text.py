@@ -64,6 +64,33 @@ def decode(spec: InputSpec, ids: list[int]) -> str | None:
     return text
 
 
+class TextPieces:
+    """The text of generated tokens, piece by piece: some characters take several tokens."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        """Of an input with a tokenizer. `tokenizers` knows which bytes are a whole character."""
+        from tokenizers.decoders import DecodeStream  # an optional dependency
+
+        self._spec = spec
+        self._stream = DecodeStream(skip_special_tokens=False)
+        self._written = ""
+
+    def add(self, token: int) -> str:
+        """The text that a further token completes; often that of the token, sometimes none."""
+        try:
+            with _library_errors():
+                piece: str = self._stream.step(_load(self._spec.tokenizer or ""), token) or ""
+        except TokenizerError:  # the text so far has changed with it; `rest` has what can be added
+            return ""
+        self._written += piece
+        return piece
+
+    def rest(self, ids: list[int]) -> str:
+        """What the pieces lack of the whole text; nothing if that does not begin with them."""
+        whole = decode(self._spec, ids) or ""
+        return whole.removeprefix(self._written) if whole.startswith(self._written) else ""
+
+
 @functools.lru_cache(maxsize=32)
 def _load(tokenizer: str) -> Any:
     from tokenizers import Tokenizer  # an optional dependency

@@ -37,6 +37,7 @@ CellgateError
 ├── StateMismatch                409  the state token belongs to another model, version or graph
 ├── ReadOnlyModels               409  the models directory cannot be written
 ├── IdempotencyInProgress        409  the first request with this Idempotency-Key is still in progress
+├── EventMismatch                409  a Last-Event-ID that belongs to another reply
 ├── SessionGone                  410  ended, expired or evicted
 ├── RateLimited                  429  too many requests of this tenant
 ├── SessionQuota                 429  too many sessions, or bytes of them, of this tenant
@@ -66,6 +67,7 @@ from service.errors.http import (
     BadRequest,
     BodyTimeout,
     BodyTooLarge,
+    EventMismatch,
     Forbidden,
     HeadTooLarge,
     IdempotencyInProgress,
@@ -123,6 +125,7 @@ __all__ = [
     "DeadlineExceeded",
     "Draining",
     "EmptySequence",
+    "EventMismatch",
     "Forbidden",
     "GenerationNotSupported",
     "HeadTooLarge",

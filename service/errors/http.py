@@ -86,5 +86,9 @@ class IdempotencyInProgress(
         super().__init__(detail, retry_after_s=1)
 
 
+class EventMismatch(CellgateError, status=409, code="event_mismatch", title="Events of another reply"):
+    """`Last-Event-ID` belongs to another request, or the outputs have changed since; send it without."""
+
+
 class RateLimited(CellgateError, status=429, code="rate_limited", title="Too many requests"):
     """The tenant has used up its request rate; nothing was applied."""

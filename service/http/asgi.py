@@ -1,7 +1,8 @@
 """The adapter from ASGI to the gate: it carries bytes, and decides nothing.
 
 Any ASGI server can be in front of it. Where the server offers the extension `WHOLE_RESPONSE`, a response
-leaves in one write instead of two.
+leaves in one write instead of two; where it offers `OUTLET`, one in parts has the form that the client's
+version of HTTP takes.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ import asyncio
 from service.http.disconnects import Disconnects
 from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
-from service.http.messages import ClientDisconnected, Request, Response
+from service.http.messages import ClientDisconnected, Outlet, Request, Response
 
+OUTLET = "cellgate.outlet"  # ASGI extension: returns an Outlet
 WHOLE_RESPONSE = "cellgate.whole_response"  # ASGI extension: takes a Response; returns whether it was written
 
 
@@ -25,7 +27,8 @@ class AsgiAdapter:
         """Serve one request."""
         query = scope.get("query_string", b"")
         path = self._gate.router.local(scope["path"])
-        request = Request(scope["method"], path, scope["headers"], query=query)
+        outlets = _Outlets(scope, send)
+        request = Request(scope["method"], path, scope["headers"], query=query, outlets=outlets)
         route = self._gate.router.find(request.method, request.path)
         try:
             with self._disconnects.watch(receive, reads_body=route.reads_body) as watch:
@@ -37,9 +40,44 @@ class AsgiAdapter:
                 raise
             response = self._gate.interrupt(request)
         try:
-            await _send(scope, send, response)
+            if not outlets.is_used:
+                await _send(scope, send, response)
         finally:
             self._gate.release(response)
+
+
+class _Outlets:
+    """Implements `Outlets`."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.is_used = False
+        self._scope = scope
+        self._send = send
+
+    def open_outlet(self) -> Outlet:
+        """The server's own, if it has any."""
+        self.is_used = True
+        outlet: Outlet | None = None
+        if extension := (self._scope.get("extensions") or {}).get(OUTLET):
+            outlet = extension()
+        return outlet or _AsgiOutlet(self._send)
+
+
+class _AsgiOutlet:
+    """Implements `Outlet` with ASGI's messages."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def start(self, head: Response, part: bytes) -> None:
+        await self._send({"type": "http.response.start", "status": head.status, "headers": head.headers})
+        await self.write(part)
+
+    async def write(self, part: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    async def end(self, part: bytes, *, closes: bool = False) -> None:  # noqa: ARG002  the server's task
+        await self._send({"type": "http.response.body", "body": part})
 
 
 async def _send(scope: Scope, send: Send, response: Response) -> None:

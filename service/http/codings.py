@@ -18,7 +18,7 @@ ALIASES = {b"x-gzip": b"gzip"}  # RFC 9110, 8.4.1.3
 PIECE = 1 << 20  # bytes that are inflated before they are counted
 LEVEL = 1  # of JSON numbers, level 6 makes 5 % less in three times the time
 _PACKED_TYPE = re.compile(rb"(image|audio|video|font)/|application/(gzip|zip)")
-_WEIGHT = re.compile(rb"q=(0(\.\d{0,3})?|1(\.0{0,3})?)", re.IGNORECASE)
+WEIGHT = re.compile(rb"q=(0(\.\d{0,3})?|1(\.0{0,3})?)", re.IGNORECASE)
 
 
 class Codings:
@@ -111,7 +111,7 @@ def choose(accepted: list[bytes]) -> bytes | None:
         if not parameter:
             weight = 1.0
         else:
-            match = _WEIGHT.fullmatch(parameter)
+            match = WEIGHT.fullmatch(parameter)
             weight = float(match[1]) if match else 0.0  # what cannot be read asks for nothing
         weights[ALIASES.get(name, name)] = weight
     others = weights.get(b"*", 0.0)

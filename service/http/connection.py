@@ -10,7 +10,6 @@
 Lingering: the response is written and the sending side closed, but the rest that the client still sends is
 read and discarded for LINGER_S. If it were closed at once, the client would see a reset and not the response.
 A client that has closed its sending side gets the responses to the requests that it has sent whole.
-
 Requests go to the gate by ASGI here; `fast_path` adds the way without ASGI's messages.
 """
 
@@ -24,7 +23,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service.errors import BadHttp, CellgateError, HeadTooLarge, Overloaded
-from service.http.asgi import WHOLE_RESPONSE
+from service.http.asgi import OUTLET, WHOLE_RESPONSE
+from service.http.chunked import ChunkedOutlet
 from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.messages import CLOSE, Headers, Response
@@ -53,7 +53,7 @@ class Connection(TimedProtocol):
         self._max_connections, self.limit_concurrency = self.limit_concurrency, None
         self._app = self.app
         self._gate: Gate = cast(Any, self.app).gate
-        self._extensions = {WHOLE_RESPONSE: self._respond_by_asgi}
+        self._extensions: dict[str, Any] = {WHOLE_RESPONSE: self._respond_by_asgi, OUTLET: self.open_outlet}
         self._hosts = [b""]  # the last valid Host: that of all requests, as a rule
         self._dated: Headers = []  # the headers of `_date_lines`
         self._date_lines = b""
@@ -220,9 +220,14 @@ class Connection(TimedProtocol):
         """Write the response to the request that an ASGI task is answering."""
         return self._asgi_cycle is None or self._respond(self._asgi_cycle, response)
 
+    def open_outlet(self) -> ChunkedOutlet:
+        """Implements `Outlets`, for the request that an ASGI task is answering."""
+        cycle = cast(RequestResponseCycle, self._asgi_cycle)
+        return ChunkedOutlet(self, cycle, cycle.scope["http_version"], self._write, self._complete)
+
     def _respond(self, cycle: Cycle, response: Response) -> bool:
         """Write a response, once. False when the client does not read: then it has to be tried again."""
-        if cycle.disconnected:
+        if cycle.disconnected or cycle.response_complete:
             return True
         if self.flow.write_paused:
             return False
@@ -231,12 +236,16 @@ class Connection(TimedProtocol):
         elif not cycle.keep_alive:
             response.headers.append(CLOSE)
         self._write(response)
+        self._complete(cycle)
+        return True
+
+    def _complete(self, cycle: Cycle) -> None:
+        """A response has been written."""
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
             self._linger() if cycle.more_body else self.transport.close()
         self.on_response_complete()
-        return True
 
     def _write(self, response: Response) -> None:
         lines = [b"%b: %b\r\n" % header for header in response.headers]

@@ -14,9 +14,10 @@ import re
 from typing import Any
 
 from service.errors import CellgateError, InternalError
+from service.http.chunked import ChunkedOutlet
 from service.http.connection import Connection
 from service.http.dialects import render
-from service.http.messages import DISCONNECT, Headers, Request, Response
+from service.http.messages import DISCONNECT, ClientDisconnected, Headers, Request, Response
 from service.http.router import Route
 
 _NOT_A_PLAIN_PATH = re.compile(rb"[%?#]")  # escaped, or more than a path
@@ -62,6 +63,7 @@ class CellgateProtocol(Connection):
         self._collecting: Exchange | None = None  # answered on the fast path if it ends in this read
         self._next: asyncio.Future[Exchange] = self.loop.create_future()
         self._answering: asyncio.Task[None] | None = None
+        self._answered: Exchange | None = None  # of the newest request on the fast path
         self._event = asyncio.Event()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,12 +85,21 @@ class CellgateProtocol(Connection):
         if exchange is None:
             super().on_message_complete()
             return
-        self.cycle = exchange
+        self.cycle = self._answered = exchange
         if self._answering is None:
             self._answering = self.loop.create_task(self._answer_all())
             self._answering.add_done_callback(self._end_answering)
             self.tasks.add(self._answering)  # a server that stops waits for it
         self._next.set_result(exchange)
+
+    def open_outlet(self) -> ChunkedOutlet:
+        """Implements `Outlets`, for the request that is being answered."""
+        exchange = self._answered
+        if exchange is None or exchange.response_complete:
+            return super().open_outlet()
+        # One that closes the connection is the last: the parser's version is its own.
+        version = "1.1" if exchange.keep_alive else self.parser.get_http_version()
+        return ChunkedOutlet(self, exchange, version, self._write, self._complete)
 
     def _start_request(self) -> None:
         self._collecting = self._exchange()
@@ -135,9 +146,12 @@ class CellgateProtocol(Connection):
         parts = exchange.parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        request = Request("POST", exchange.path, exchange.headers, body)
+        request = Request("POST", exchange.path, exchange.headers, body, outlets=self)
         del body
-        response = await self._gate.answer(request, exchange.route)
+        try:
+            response = await self._gate.answer(request, exchange.route)
+        except ClientDisconnected:
+            return
         try:
             while not self._respond(exchange, response):
                 await self.flow.drain()

@@ -22,6 +22,7 @@ from service.http.body import BodyLimits, ReadPart
 from service.http.codings import Codings
 from service.http.cors import Cors
 from service.http.dialects import dialect_of, render
+from service.http.events import EVENT_STREAM, respond, wants_events
 from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
 from service.http.readiness import Readiness
@@ -33,7 +34,10 @@ from service.stages import Stages
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-BODY_HEADERS = frozenset({b"content-type", b"content-encoding", b"content-length", b"idempotency-key"})
+# About the body, and the response to it.
+BODY_HEADERS = frozenset(
+    {b"content-type", b"content-encoding", b"content-length", b"idempotency-key", b"accept"}
+)
 NAMING_HEADERS = frozenset({b"x-request-id", trace.HEADER})
 COUNTED_REPLY = 16 << 10  # bytes; what is smaller is written at once, as a rule
 DISCONNECTED: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number; nobody receives it
@@ -175,6 +179,8 @@ class Gate:
                 held = needed
                 if request.coding:
                     held += await self._decode(request)
+            if request.accept and route.events is not None and wants_events(request.accept):
+                return await respond(route.events, request, route.name, self._finish, self._readiness)
             return await route.handler(request)
         except CellgateError as error:
             return render(error, route.dialect)
@@ -232,6 +238,8 @@ class Gate:
                 self._limits.check_declared(value)
             elif name == b"idempotency-key":
                 request.idempotency_key = value
+            elif name == b"accept" and EVENT_STREAM in value.lower():
+                request.accept = b"%b,%b" % (request.accept, value) if request.accept else value
 
     def _finish(self, request: Request, response: Response) -> None:
         """Add what every response has."""

@@ -1,7 +1,7 @@
 """A whole HTTP request and a whole HTTP response, as values. They know no server and no framework."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from service.metrics import RequestSpan
 from service.stages import Stages
@@ -23,14 +23,41 @@ class ClientDisconnected(Exception):
     """The client closed the connection before it had the response; there is nothing to send."""
 
 
+class Outlet(Protocol):
+    """Where a response is written part by part; each method returns when the client reads fast enough.
+
+    It may raise ClientDisconnected.
+    """
+
+    async def start(self, head: "Response", part: bytes) -> None:
+        """Send the head, and the first part, which may be empty."""
+        ...
+
+    async def write(self, part: bytes) -> None:
+        """Send a further part."""
+        ...
+
+    async def end(self, part: bytes, *, closes: bool = False) -> None:
+        """Send the last part, without waiting for the client; `closes`: the connection too."""
+        ...
+
+
+class Outlets(Protocol):
+    """Where a request came from."""
+
+    def open_outlet(self) -> Outlet:
+        """The outlet for the response to the request that is being answered."""
+        ...
+
+
 @dataclass(slots=True)  # not frozen, for speed
 class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
-    The gate sets `of_body`, the headers about the body; `id`, the request's id in logs; `tenant`, whose key
-    it carries; `coding`, the content coding that its body arrived in; `idempotency_key`; and `trace`, which
-    its client names, or the one that `span` is in, where spans are recorded. The documented application sets
-    `route`: the template of the path, as in OpenAPI.
+    The gate sets `of_body`, the headers about it; `id`, the request's id in logs; `tenant`, whose key
+    it carries; `coding`, the content coding that its body arrived in; `idempotency_key`; `accept`,
+    if it names server-sent events; and `trace`, which its client names, or the one that `span` is in, where
+    spans are recorded. The documented application sets `route`: the template of the path, as in OpenAPI.
     """
 
     method: str
@@ -46,6 +73,8 @@ class Request:
     span: RequestSpan | None = None
     idempotency_key: bytes = b""
     of_body: Headers = field(default_factory=list)
+    accept: bytes = b""
+    outlets: Outlets | None = None  # None: a response is sent as a whole
 
 
 @dataclass(slots=True)  # not frozen, for speed

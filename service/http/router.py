@@ -10,15 +10,27 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
+from service.codec.events import END, EventId
 from service.codec.v2 import JSON_LENGTH_HEADER
-from service.errors import InvalidField
+from service.errors import BadHeader, InvalidField
 from service.http.body import CheckType, check_json_type, check_nothing, check_tensor_type
 from service.http.dialects import PROBLEM, V2, Dialect, dialect_of
+from service.http.events import EventHandler, last_event_id
 from service.http.messages import JSON, OCTETS, Request, Response
 from service.metrics import OTHER
-from service.predict import Generator, Idempotency, OpenInference, Predictor, Reply
+from service.predict import (
+    Emit,
+    Generator,
+    Idempotency,
+    OpenInference,
+    PredictionEvents,
+    Predictor,
+    Reply,
+    TextEvents,
+)
 
 Handler = Callable[[Request], Awaitable[Response]]
+OpenEvents = Callable[[Emit, EventId | None], PredictionEvents | TextEvents]
 UseCase = Callable[..., Awaitable[Reply]]  # `Predictor.predict` or `Generator.generate`
 
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -45,6 +57,7 @@ class Route:
     needs_key: bool = True
     answers_while_draining: bool = False
     is_inference: bool = False
+    events: EventHandler | None = None  # of requests that accept server-sent events
     name: str = OTHER  # in metrics; the documented application sets that of its routes in `Request.route`
 
 
@@ -72,9 +85,15 @@ class Router:
         self._application = application
         self._metrics_need_key = metrics_need_key
         self._by_path = {
-            "/predict": _json_route("/predict", functools.partial(_answer, predictor.predict, idempotency)),
+            "/predict": _json_route(
+                "/predict",
+                functools.partial(_answer, predictor.predict, idempotency),
+                functools.partial(_answer_in_events, functools.partial(PredictionEvents, predictor)),
+            ),
             "/generate": _json_route(
-                "/generate", functools.partial(_answer, generator.generate, idempotency)
+                "/generate",
+                functools.partial(_answer, generator.generate, idempotency),
+                functools.partial(_answer_in_events, functools.partial(TextEvents, generator)),
             ),
         }
 
@@ -111,8 +130,8 @@ class Router:
         return self._metrics_need_key if path == METRICS_PATH else OPEN_PATH.match(path) is None
 
 
-def _json_route(name: str, handler: Handler) -> Route:
-    return Route(handler, PROBLEM, check_json_type, is_inference=True, name=name)
+def _json_route(name: str, handler: Handler, events: EventHandler) -> Route:
+    return Route(handler, PROBLEM, check_json_type, is_inference=True, name=name, events=events)
 
 
 def check_query(query: bytes) -> None:
@@ -137,6 +156,17 @@ async def _answer(use_case: UseCase, idempotency: Idempotency | None, request: R
     content = request.path.encode() + b"\0" + request.body
     reply = await idempotency.answer(request.idempotency_key, content, run, tenant=request.tenant)
     return _response(reply)
+
+
+async def _answer_in_events(open_events: OpenEvents, request: Request, emit: Emit) -> Response:
+    check_query(request.query)
+    if request.idempotency_key:
+        raise BadHeader("Idempotency-Key: an event stream is resumed with Last-Event-ID")
+    last = last_event_id(request.headers)
+    if last == END:  # it has them all; 204 tells it not to connect again (HTML, 9.2.3)
+        return Response(204, [], b"")
+    events = open_events(emit, EventId.parse(last) if last else None)
+    return _response(await events.answer(request.body, tenant=request.tenant))
 
 
 async def _infer(open_inference: OpenInference, name: str, version: str | None, request: Request) -> Response:

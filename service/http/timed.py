@@ -32,6 +32,7 @@ class TimedProtocol(HttpToolsProtocol):
     cycle: Cycle | None  # type: ignore[assignment]  # of the newest request
     _asgi_cycle: RequestResponseCycle | None = None  # answered by an ASGI task; later requests wait
     _peer: Peer
+    is_in_parts = False  # a response is being written part by part
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,5 +101,5 @@ class TimedProtocol(HttpToolsProtocol):
         """Whether nobody waits for the response."""
         begun = self._asgi_cycle
         is_in_response = begun is not None and begun.response_started and not begun.response_complete
-        is_writable = not (is_in_response or self.flow.write_paused)
+        is_writable = not (is_in_response or self.is_in_parts or self.flow.write_paused)
         return self._peer.is_lost(can_probe=is_writable and self.parser.get_http_version() != "1.0")

@@ -5,20 +5,26 @@ Runtime.
 """
 
 from service.predict.aside import LARGE_BODY, Aside
+from service.predict.events import PredictionEvents, TextEvents
 from service.predict.generate import Generator
 from service.predict.idempotency import Idempotency
 from service.predict.infer import OpenInference
 from service.predict.predictor import Predictor
+from service.predict.progress import Emit, Event
 from service.predict.request import Reply
 from service.predict.shadow import Shadows
 
 __all__ = [
     "LARGE_BODY",
     "Aside",
+    "Emit",
+    "Event",
     "Generator",
     "Idempotency",
     "OpenInference",
+    "PredictionEvents",
     "Predictor",
     "Reply",
     "Shadows",
+    "TextEvents",
 ]

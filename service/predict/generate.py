@@ -7,6 +7,7 @@ same text. It knows nothing of HTTP.
 
 import functools
 import secrets
+from collections.abc import Awaitable, Callable
 from math import isfinite
 from time import perf_counter
 
@@ -31,34 +32,51 @@ from service.sessions import token_chars
 from service.stages import Stages
 from service.state import StateLayout
 
+Respond = Callable[[Request, Generation, int, ReplyBudget], Awaitable[Reply]]
+OnToken = Callable[[int, bool], Awaitable[None]]  # a drawn token's id, and whether it is the last
+
 
 class Generator:
     """Answers requests for text."""
 
     def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
 
-    async def generate(self, body: bytes, *, tenant: str = "", is_keyed: bool = False) -> Reply:
-        """Answer a body of `POST /generate`; `is_keyed`: with an Idempotency-Key. Raises a CellgateError."""
+    async def generate(
+        self,
+        body: bytes,
+        *,
+        tenant: str = "",
+        is_keyed: bool = False,
+        seed: int | None = None,
+        respond: Respond | None = None,
+    ) -> Reply:
+        """Answer a body of `POST /generate`; `is_keyed`: with an Idempotency-Key. Raises a CellgateError.
+
+        `seed`: of a request that names none; None: random. `respond`: answers the request, with its seed,
+        once it is read; None: with one reply, when the whole text is there.
+        """
         stages = Stages()
         is_large = len(body) > LARGE_BODY
         parse = functools.partial(generations.parse, body)
-        generation = await self._predictor.aside.run(parse, len(body)) if is_large else parse()
-        model = self._predictor.repository.get(generation.model, generation.version)
+        generation = await self.predictor.aside.run(parse, len(body)) if is_large else parse()
+        model = self.predictor.repository.get(generation.model, generation.version)
         if generation.returns_state:
-            self._predictor.tokens.check_usable("/return_state")
-        seed = generation.seed if generation.seed is not None else secrets.randbits(32)
+            self.predictor.tokens.check_usable("/return_state")
+        seed = generation.seed if generation.seed is not None else seed
+        if seed is None:
+            seed = secrets.randbits(32)
         decode: Decode = functools.partial(self._decode, generation)
         if is_large:
             read = functools.partial(Decoded, decode, 1, model.manifest)
-            decode = await self._predictor.aside.run(read, len(body))
-        budget = self._predictor.reply_budget(len(body))
+            decode = await self.predictor.aside.run(read, len(body))
+        budget = self.predictor.reply_budget(len(body))
         request = Request(
             model,
             1,
             decode,
             functools.partial(_encode, seed),
-            functools.partial(_compute, generation, seed, budget),
+            functools.partial(compute_tokens, generation, seed, budget),
             lambda item, _: generation.digest(item.inputs[0]),
             returns="last",
             is_pinned=names_number(generation.version),
@@ -66,24 +84,27 @@ class Generator:
             is_keyed=is_keyed,
             tenant=tenant,
             returns_state=generation.returns_state,
+            draws=True,
             stages=stages,
         )
-        run = self._predictor.start(request)
         with budget:
+            if respond is not None:
+                return await respond(request, generation, seed, budget)
+            run = self.predictor.start(request)
             body = await run.answer_only()
         stages.encoded()
         return Reply(body, model.name, run.version, 1, run.steps, step=run.step, stages=stages)
 
     def _decode(self, generation: Generation, _: int, manifest: Manifest) -> Item:
-        item = generations.decode_prompt(generation, manifest, max_steps=self._predictor.max_steps)
+        item = generations.decode_prompt(generation, manifest, max_steps=self.predictor.max_steps)
         size = generation_bytes(manifest.inputs[0], generation.max_steps)
         if generation.returns_state:
             size += token_chars(StateLayout(manifest.states, manifest.kept_inputs).num_bytes)
-        check_reply(size, self._predictor.max_reply_bytes, "/max_steps")
+        check_reply(size, self.predictor.max_reply_bytes, "/max_steps")
         return item
 
 
-async def _compute(
+async def compute_tokens(
     generation: Generation,
     seed: int,
     budget: ReplyBudget,
@@ -93,16 +114,20 @@ async def _compute(
     *,
     keep_all: bool,  # noqa: ARG001  a sequence of one step has one output
     origin: Origin,
+    on_token: OnToken | None = None,
 ) -> Sequence:
-    """Feed the prompt, then each drawn token. The returned sequence's output is the drawn tokens."""
+    """Feed the prompt, then each drawn token. The returned sequence's output is the drawn tokens.
+
+    `on_token`: called with each token; the next is computed when it returns.
+    """
     budget.reserve(0, generation_bytes(model.manifest.inputs[0], generation.max_steps))
     (prompt,) = item.inputs
     stop = generations.stop_ids(generation, model.manifest)
     random = np.random.default_rng(seed)
     sequence = await _feed(model, prompt, state, origin)
     drawn: list[int] = []
-    run_s = sequence.run_s
-    while len(drawn) < generation.max_steps and not (drawn and drawn[-1] in stop):
+    run_s, is_last = sequence.run_s, False
+    while not is_last:
         started = perf_counter()
         drawn.append(
             draw(
@@ -113,6 +138,9 @@ async def _compute(
             )
         )
         run_s += perf_counter() - started
+        is_last = len(drawn) == generation.max_steps or drawn[-1] in stop
+        if on_token is not None:
+            await on_token(drawn[-1], is_last)
         sequence = await _feed(model, np.array(drawn[-1:], prompt.dtype), sequence.state, origin)
         run_s += sequence.run_s
     tokens = np.array(drawn, prompt.dtype)

@@ -5,7 +5,7 @@ for all JSON.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from math import inf
 
@@ -34,6 +34,8 @@ from service.repository import Model, Repository
 from service.sequence import Origin, Sequence
 from service.sessions import Sessions, StateTokens
 from service.stages import Stages
+
+Respond = Callable[[Request], Awaitable[Reply]]
 
 STARTED_AT_ONCE = 128  # sequences of one request, before the event loop answers others
 
@@ -74,9 +76,12 @@ class Predictor:
         self._timeout_s = timeout_s
         self._clock = clock  # the event loop's: deadlines are compared with it
 
-    async def predict(self, body: bytes, *, tenant: str = "", is_keyed: bool = False) -> Reply:
+    async def predict(
+        self, body: bytes, *, tenant: str = "", is_keyed: bool = False, respond: Respond | None = None
+    ) -> Reply:
         """Answer a body of `POST /predict`; `is_keyed`: with an Idempotency-Key.
 
+        `respond`: answers the request once it is read; None: with one reply, when all is computed.
         Raises a CellgateError if there is no answer to any sequence.
         """
         stages = Stages()
@@ -110,8 +115,10 @@ class Predictor:
             body_bytes=len(body),
             stages=stages,
         )
-        run = self.start(request)
         try:
+            if respond is not None:
+                return await respond(request)
+            run = self.start(request)
             if request.num_sequences == 1:
                 predictions = [await run.answer(0)]
             else:

@@ -11,7 +11,7 @@ from service.manifest import Manifest
 from service.predict.reply_budget import ReplyBudget
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
-from service.sessions import token_chars
+from service.sessions import Opened, token_chars
 from service.stages import Stages
 
 
@@ -105,6 +105,7 @@ class Request:
     compute: Compute = compute_steps
     digest: Callable[[Item, bool], bytes] = Item.digest  # tells a request of a session from any other
     returns: str | None = None  # "last", "all", or None: by task
+    on_open: Callable[[Opened], None] | None = None  # called when the request may run in its session
     is_pinned: bool = False  # whether the request names a version's number: a session must be on it
     is_free: bool = False  # whether it names neither that nor an alias: a new session may start on a canary
     is_keyed: bool = False  # whether it has an Idempotency-Key: its reply is stored, but apart from sessions
@@ -113,6 +114,7 @@ class Request:
     returns_state: bool = False  # whether each answer has the state after it, as a token
     reply_budget: Callable[[int], ReplyBudget] | None = None  # None: the API bounds its reply itself
     body_bytes: int = 0
+    draws: bool = False  # whether outputs are drawn from the model's, and not the model's themselves
     stages: Stages = field(default_factory=Stages)  # measured since the request was there
     _budget: ReplyBudget | None = None  # made when it is needed: not for the last step of one sequence
 

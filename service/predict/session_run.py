@@ -101,6 +101,8 @@ class SessionRun:
         opened = self._open(model, item, key, record, digest, beginning)
         if opened.reply is not None:
             return Answer(opened.reply, opened.version, 0, opened.replied_step)
+        if request.on_open is not None:
+            request.on_open(opened)
         state = _state_of(model, item, opened) if beginning is None else beginning.state(model, item)
         stages.decoded()
         history, passed = opened.history, NO_CHECKPOINTS

@@ -17,7 +17,7 @@ from service.codec.request import Item
 from service.errors import CellgateError
 from service.metrics import Metrics, ShadowCounts
 from service.predict.kept import opening_state
-from service.predict.request import Request, compute_steps
+from service.predict.request import Request
 from service.repository import Model, Repository
 from service.sequence import Array, Origin, Sequence, State
 from service.sessions import History, Opened, Record, Sessions, shadow_key
@@ -111,7 +111,7 @@ class Shadows:
             return
         theirs = Sequence(_inputs_of(committed, shadow), state, keep_all=ours.keep_all, origin=self._origin)
         await shadow.worker.predict(theirs)
-        if committed.request.compute is compute_steps:  # else the output is drawn tokens
+        if not committed.request.draws:
             _compare(ours, theirs, shadow, counts)
         new = None
         if written.is_live:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from service.api import predict_schemas, samples, schemas, steering, v2_schemas
+from service.api import event_samples, predict_schemas, samples, schemas, steering, v2_schemas
 from service.api.v2 import EXTENSIONS
+from service.codec.events import END, EventId
 from service.repository import policy
 from tests.service.api.parts import Api
+from tests.service.events import joined
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,6 +36,17 @@ def test_a_sample_fits_its_schema_with_every_field(name: str) -> None:
 
 def test_the_sample_of_the_server_has_its_extensions() -> None:
     assert samples.BY_SCHEMA["ServerMetadata"]["extensions"] == EXTENSIONS
+
+
+@pytest.mark.parametrize("sample", [event_samples.PREDICT_EVENTS, event_samples.GENERATE_EVENTS])
+def test_the_events_of_a_sample_amount_to_a_reply(sample: str) -> None:
+    events = [dict(line.split(": ", 1) for line in event.split("\n")) for event in sample.split("\n\n")[:-1]]
+    reply = joined([(event["event"], event["data"].encode()) for event in events])
+    predict_schemas.PredictReply.model_validate(reply) if "predictions" in reply else (
+        predict_schemas.GenerateReply.model_validate(reply)
+    )
+    ids = [event["id"] for event in events]
+    assert [EventId.parse(each).done for each in ids[:-1]] == list(range(1, len(ids))) and ids[-1] == END
 
 
 @pytest.mark.parametrize("path", samples.BY_PATH)

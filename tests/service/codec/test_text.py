@@ -4,7 +4,9 @@ import base64
 import json
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from service.codec import text
 from service.errors import InvalidField, StartupError
@@ -92,3 +94,28 @@ def test_padding_and_truncation_of_a_tokenizer_are_ignored() -> None:
     words = spec(with_fields(padding=padding, truncation=truncation), unknown=2)
     text.check(words)
     assert text.encode(words, "cat the cat", "/text") == [1, 0, 1]
+
+
+def byte_tokenizer() -> InputSpec:
+    """One token a byte, so that most characters take several."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = Tokenizer(models.BPE({letter: number for number, letter in enumerate(alphabet)}, []))
+    tokens.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokens.decoder = decoders.ByteLevel()
+    return InputSpec(
+        name="x", kind="token", dtype="int64", vocabulary=tuple(alphabet), tokenizer=tokens.to_str()
+    )
+
+
+BYTES = byte_tokenizer()
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8), st.integers(0, 3))
+def test_pieces_of_a_text_are_whole_characters_and_amount_to_it(written: str, cut: int) -> None:
+    """Also of one that ends within a character."""
+    ids = text.encode(BYTES, written, "")
+    ids = ids[: max(1, len(ids) - cut)]
+    pieces = text.TextPieces(BYTES)
+    parts = [pieces.add(token) for token in ids]
+    assert all("\ufffd" not in part or "\ufffd" in written for part in parts)
+    assert "".join(parts) + pieces.rest(ids) == text.decode(BYTES, ids)

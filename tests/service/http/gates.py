@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from service.http.body import BodyLimits
 from service.http.codings import Codings
 from service.http.cors import Cors
+from service.http.events import EventHandler
 from service.http.fastapi_bridge import ApplicationHandler, Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.keys import Guard
@@ -77,9 +78,12 @@ def make_gate(
     requests: Requests | None = None,
     min_encoded: int = 0,
     origins: str = "",
+    events: EventHandler | None = None,
 ) -> Gate:
     predictor = cast(Any, FakePredictor(answer))
     router = Router(predictor, predictor, predictor, application or ApplicationHandler(no_content))
+    if events is not None:
+        router._by_path["/predict"] = replace(router._by_path["/predict"], events=events)
     gate = Gate(
         router,
         readiness(),

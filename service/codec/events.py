@@ -1,0 +1,107 @@
+"""The events of one reply: what an id says, and how the rows of a stored reply are found again.
+
+    id = 120.3.9f86d081.1c291ca3      the session's step before the request, or - without a session
+           │ │ │        └ CRC-32 of the request and of all outputs up to here
+           │ │ └ the seed, or -
+           │ └ steps of the reply that the client has with this event
+
+So a server needs to remember nothing for a client that comes back: it computes the same steps again, or reads
+the stored reply, and compares the checksum. It knows arrays and JSON; it knows nothing of HTTP or sessions.
+"""
+
+import re
+import zlib
+from collections.abc import Sequence as Several
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import orjson
+
+from service.errors import BadHeader, InternalError
+from service.manifest import Manifest
+from service.names import MAX_STEP
+from service.sequence import Array, Sequence
+
+END = "end"  # the id and the name of the last event
+_ID = re.compile(r"(-|\d{1,16})\.([1-9]\d{0,15})\.(-|[0-9a-f]{1,14})\.([0-9a-f]{8})", re.ASCII)
+
+
+class EventId(NamedTuple):
+    """How far a client has come in a reply."""
+
+    at: int | None  # the session's step before the request; None: no session
+    done: int  # steps, or generated tokens, of the reply
+    seed: int | None  # of a generated text
+    check: int  # CRC-32
+
+    def __str__(self) -> str:
+        """As it is sent."""
+        at = "-" if self.at is None else self.at
+        seed = "-" if self.seed is None else f"{self.seed:x}"
+        return f"{at}.{self.done}.{seed}.{self.check:08x}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The id that a client has sent back. Raises BadHeader if no server can have sent it."""
+        match = _ID.fullmatch(text)
+        at = None if match is None or match[1] == "-" else int(match[1])
+        seed = None if match is None or match[3] == "-" else int(match[3], 16)
+        if match is None or max(at or 0, seed or 0) > MAX_STEP:
+            raise BadHeader("Last-Event-ID: expected the id of an event of this request, as it was received")
+        return cls(at, int(match[2]), seed, int(match[4], 16))
+
+
+def content_of(outputs: Several[Array]) -> bytes:
+    """Bytes that are the same however the rows are cut: those of each row [*dims] of each output, in turn.
+
+    NaN and infinities count as one value, as in JSON.
+    """
+    return np.hstack([_bytes_of(output) for output in outputs]).tobytes()
+
+
+def _bytes_of(output: Array) -> Array:
+    """[rows, bytes of a row]"""
+    if output.dtype.kind == "f" and not np.isfinite(output).all():
+        output = np.where(np.isfinite(output), output, np.array(np.nan, output.dtype))
+    rows = np.ascontiguousarray(output).reshape(len(output), -1)
+    return rows.view(np.uint8).reshape(len(output), -1)
+
+
+def checksum(content: bytes, before: int = 0) -> int:
+    """CRC-32 of what preceded and this."""
+    return zlib.crc32(content, before)
+
+
+def encode_tokens(start: int, token: int, name: str | None, text: str | None) -> bytes:
+    """The data of the event of one generated token, in the form of the reply; `start`: its place, from 0."""
+    piece: dict[str, Any] = {"start": start, "ids": [token]}
+    if name is not None:
+        piece["tokens"] = [name]
+    if text is not None:
+        piece["text"] = text
+    return orjson.dumps(piece)
+
+
+def read_stored(
+    reply: bytes, manifest: Manifest, dtypes: Several[str], indexes: Several[int], steps: int
+) -> Sequence:
+    """The computed sequence that a stored prediction was made from; `indexes`: of its outputs, in order.
+
+    It has no inputs and no state. Raises InternalError if it is not a prediction of so many steps.
+    """
+    try:
+        document = orjson.loads(reply)
+        arrays = []
+        for index in indexes:
+            spec = manifest.outputs[index]
+            rows = document["outputs"][spec.name] if "outputs" in document else document["output"]
+            is_single = spec.steps == "last"
+            arrays.append(np.array([rows] if is_single else rows, dtypes[index]))
+            if len(arrays[-1]) != (1 if is_single else steps):
+                raise ValueError("another number of steps")
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise InternalError("the stored reply is not one of this model") from error
+    extra = tuple([index for index in indexes if index])
+    extras = tuple([array for index, array in zip(indexes, arrays, strict=True) if index])
+    first = [array for index, array in zip(indexes, arrays, strict=True) if not index]
+    return Sequence((np.empty(0),), (), keep_all=True, outputs=first, extra=extra, extras=[extras])
