@@ -201,7 +201,7 @@ def _state_of(model: Model, item: Item, opened: Opened) -> State:
         return opening_state(model, item)
     model.layout.check_size(opened.resumed.state)
     state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
-    if opened.step == 0:  # created without a request
+    if opened.step == 0 and not opened.resumed.is_begun:  # created without a request
         return opening_state(model, item, state)
     check_unchanged(model, item, state)
     return state

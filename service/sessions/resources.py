@@ -19,7 +19,7 @@ from service.sessions.rules import Binding, session_key
 from service.sessions.sessions import SCAN_LIMIT, Sessions
 from service.sessions.store.base import tenant_of
 from service.sessions.store.history import HistoryRule
-from service.sessions.store.record import Record
+from service.sessions.store.record import COMPLETE, Record
 
 LARGE_FILE = 64 << 10  # bytes; a larger one is read in a thread, and others are answered meanwhile
 MAX_SCANNED = 10  # pages of the store read for one page of a single model's sessions
@@ -153,6 +153,8 @@ class Resources:
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
         self._set_history(record, history)
+        if state is not None:
+            record.digest = COMPLETE
         return await self._changes.put(tenant, name, record, replace_live=replace_live)
 
     async def fork(
@@ -181,6 +183,8 @@ class Resources:
         )
         copy.history = rewind.history_at(record, step)
         self._set_history(copy, history)
+        if record.digest == COMPLETE:
+            copy.digest = COMPLETE
         return await self._changes.put(tenant, to, copy, replace_live=False)
 
     async def change(
@@ -268,6 +272,8 @@ class Resources:
         new.created_ms = min(record.created_ms, new.created_ms)  # another host's clock may be ahead
         if record.history is not None:
             new.history = rewind.within(record.history, self._sessions.history_limits)
+        if record.digest == COMPLETE:
+            new.digest = COMPLETE
         if name == header.session:  # the stored reply names it
             reply = self._take_reply(record.reply, session=name, step=record.step, manifest=home.manifest)
             if reply is not None:  # else a retry of the last request gets 409

@@ -50,6 +50,7 @@ BOND_SIZE = 4
 _SIZE = struct.Struct("<I")
 _PART = struct.Struct("<4sI")
 _HISTORY = b"HIST"
+COMPLETE = b"created complete"  # the digest of a session that was created with its own state, until a request
 
 
 def offset_of(field: str) -> int:
@@ -125,6 +126,11 @@ class Record:
     def is_live(self) -> bool:
         """Whether this is a session, not a tombstone."""
         return self.status is Status.LIVE
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether its state has the values of the inputs per sequence. If not, the first steps bring them."""
+        return self.step > 0 or self.digest == COMPLETE
 
     def pack(self, key: bytes) -> bytes:
         """The record as bytes that are readable under that key only, with a checksum over all of it."""

@@ -112,6 +112,29 @@ def test_a_session_that_was_created_without_steps_takes_it_with_the_first() -> N
     run(body)
 
 
+def test_a_session_that_was_created_with_its_state_has_it_already() -> None:
+    """At step 0 its first request had to send the speaker again, and could replace it without a word."""
+
+    async def body() -> None:
+        from service.sessions import Resources
+
+        parts = Speakers()
+        resources = Resources(parts.sessions, parts.repository.get, max_ttl_s=60)
+        await resources.create("", "s", state={"sum": [5], "speaker": [10, 20]})
+        await resources.fork("", "s", "copy")
+        exported = await resources.export("", "s")
+        for name in ("s", "other"):
+            await resources.import_("", name, exported, replace_live=True)
+        for name in ("s", "copy", "other"):
+            with pytest.raises(InvalidField, match="'speaker' differs"):
+                await parts.step([10, 21], session=name, at=0)
+            assert await parts.step(session=name, at=0) == [[36], [38]]
+            assert await parts.step(session=name, at=0) == [[36], [38]], "a retry"
+            assert await parts.step(session=name, at=2) == [[39], [41]]
+
+    run(body)
+
+
 def test_a_tensor_of_v2_has_one_value_a_row() -> None:
     async def body() -> None:
         server = OpenInference(Speakers().predictor)
