@@ -13,6 +13,7 @@ from service.http.gate import Gate
 from service.http.messages import ClientDisconnected, Outlet, Request, Response
 
 OUTLET = "cellgate.outlet"  # ASGI extension: returns an Outlet
+REFUSED = "cellgate.refused"  # ASGI extension: there once the rest of the body is refused, and answered
 WHOLE_RESPONSE = "cellgate.whole_response"  # ASGI extension: takes a Response; returns whether it was written
 
 
@@ -30,9 +31,17 @@ class AsgiAdapter:
         outlets = _Outlets(scope, send)
         request = Request(scope["method"], path, scope["headers"], query=query, outlets=outlets)
         route = self._gate.router.find(request.method, request.path)
+
+        async def read_part() -> tuple[bytes, bool]:
+            try:
+                return await watch.read_part()
+            except ClientDisconnected as error:
+                error.is_refused = REFUSED in scope.get("extensions", ())
+                raise
+
         try:
             with self._disconnects.watch(receive, reads_body=route.reads_body) as watch:
-                response = await self._gate.answer(request, route, watch.read_part)
+                response = await self._gate.answer(request, route, read_part)
         except ClientDisconnected:
             return
         except asyncio.CancelledError:

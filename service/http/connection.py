@@ -23,7 +23,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service.errors import BadHttp, CellgateError, HeadTooLarge, Overloaded
-from service.http.asgi import OUTLET, WHOLE_RESPONSE
+from service.http.asgi import OUTLET, REFUSED, WHOLE_RESPONSE
 from service.http.chunked import ChunkedOutlet
 from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
@@ -261,14 +261,16 @@ class Connection(TimedProtocol):
         if self._is_refused:
             return
         self._is_refused = True
-        method = path = ""
-        is_pending = self._is_busy()
-        if is_pending and not self._drop_broken_request():
-            method, path = self.scope["method"], self.scope["path"]
-            is_pending = False
-        if not is_pending:
-            self._write(self._gate.refuse(error, method, path))
-            self._linger()
+        if not self._is_busy():
+            response = self._gate.refuse(error)
+        elif self._drop_broken_request():
+            return  # the requests before it are answered first
+        else:
+            scope = self.scope
+            scope["extensions"] = cast(Any, self._extensions | {REFUSED: {}})
+            response = self._gate.refuse(error, scope["method"], scope["path"], list(scope["headers"]))
+        self._write(response)
+        self._linger()
 
     def _drop_broken_request(self) -> bool:
         """Drop the newest request if the rest of it will not come. Returns whether others are pending."""

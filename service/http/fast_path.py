@@ -13,10 +13,9 @@ import logging
 import re
 from typing import Any
 
-from service.errors import CellgateError, InternalError
+from service.errors import CellgateError
 from service.http.chunked import ChunkedOutlet
 from service.http.connection import Connection
-from service.http.dialects import render
 from service.http.messages import DISCONNECT, ClientDisconnected, Headers, Request, Response
 from service.http.router import Route
 
@@ -174,6 +173,7 @@ class CellgateProtocol(Connection):
         self.transport.close()
 
     def _failure_of(self, exchange: Exchange, *, is_interrupted: bool) -> Response:
-        if is_interrupted:
-            return self._gate.interrupt(Request("POST", exchange.path, exchange.headers))
-        return render(InternalError(), exchange.route.dialect)
+        request = Request("POST", exchange.path, exchange.headers)
+        return (
+            self._gate.interrupt(request) if is_interrupted else self._gate.failure(request, exchange.route)
+        )

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 from service import trace
-from service.errors import CellgateError, Draining, InternalError
+from service.errors import BadHttp, CellgateError, Draining, InternalError
 from service.http.body import BodyLimits, ReadPart
 from service.http.codings import Codings
 from service.http.cors import Cors
@@ -110,11 +110,7 @@ class Gate:
             if len(response.body) >= self._large and request.method != "HEAD":
                 await self._count_large(request, response)
         except (asyncio.CancelledError, ClientDisconnected) as error:
-            is_interrupted = self.is_draining and isinstance(error, asyncio.CancelledError)
-            if not is_interrupted or DISCONNECT in error.args:
-                self._end(started, request, route.name, *DISCONNECTED)
-            elif request.span is not None:
-                request.span.end(route.name, 503, {"code": Draining.code})  # `interrupt` answers
+            self._end_unanswered(started, request, route, error)
             raise
         finally:
             self.num_running -= 1
@@ -159,6 +155,13 @@ class Gate:
         error = Draining("the server stopped before it had an answer")
         route = self.router.find(request.method, request.path).name
         return self.refuse(error, request.method, request.path, request.headers, request.route or route)
+
+    def failure(self, request: Request, route: Route) -> Response:
+        """The response to a request that failed in the gate itself: not logged, for that may have failed."""
+        response = render(InternalError(), route.dialect)
+        self._identify(request)
+        self._finish(request, response)
+        return response
 
     async def _respond(self, request: Request, route: Route, read_part: ReadPart | None) -> Response:
         """Whatever happens, a response; or ClientDisconnected."""
@@ -253,6 +256,18 @@ class Gate:
             headers.append(CLOSE)
         if request.method == "HEAD":
             response.body = b""
+
+    def _end_unanswered(self, started: float, request: Request, route: Route, error: BaseException) -> None:
+        """Count and log a request whose client has disconnected, unless `refuse` or `interrupt` does."""
+        answer: type[CellgateError] | None = None
+        if isinstance(error, ClientDisconnected):
+            answer = BadHttp if error.is_refused else None
+        elif self.is_draining and DISCONNECT not in error.args:
+            answer = Draining
+        if answer is None:
+            self._end(started, request, route.name, *DISCONNECTED)
+        elif request.span is not None:
+            request.span.end(route.name, answer.status, {"code": answer.code})
 
     def _identify(self, request: Request) -> None:
         """Set the id: the client's X-Request-ID if it is fit to be logged, else a new one. Set the trace.

@@ -20,7 +20,12 @@ DISCONNECT = "the client has disconnected"  # the message of the cancellation of
 
 
 class ClientDisconnected(Exception):
-    """The client closed the connection before it had the response; there is nothing to send."""
+    """The client closed the connection before it had the response; there is nothing to send.
+
+    `is_refused`: the server closed it, for a body that is not HTTP, and has answered and logged that.
+    """
+
+    is_refused = False
 
 
 class Outlet(Protocol):

@@ -6,8 +6,6 @@ An increment writes to shared memory: a worker that is killed loses none, and ev
 numbers of all. A worker that replaces a dead one continues the dead one's file: counters never decrease.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
 import mmap
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service import shared_memory
+from service.file_lock import try_lock
 
 PREFIX = "metrics-"
 INDEX_BYTES = 1 << 19
@@ -119,8 +118,7 @@ def _take_file(folder: Path) -> tuple[Path, int]:
     for number in range(MAX_FILES):
         path = folder / f"{PREFIX}{number}"
         fd = shared_memory.open_file(path)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if try_lock(fd):
             return path, fd
         os.close(fd)
     raise OSError(f"{folder}: too many workers")
@@ -128,8 +126,4 @@ def _take_file(folder: Path) -> tuple[Path, int]:
 
 def _is_free(fd: int) -> bool:
     """Whether no worker holds the file."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return try_lock(fd, shared=True)

@@ -1,6 +1,6 @@
 """Proposes in a child process: a graph that crashes ONNX Runtime, hangs or eats memory gets a draft too.
 
-    python -m service.repository.apart GRAPH < options        the child
+    python -m service.repository.apart GRAPH BYTES PARENT < options        the child
 
 Such a draft is made from the file alone, and says how the child ended.
 """
@@ -13,6 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from service import parent
 from service.errors import StartupError
 from service.manifest import Manifest
 from service.repository.graph_file import GraphFile
@@ -30,7 +31,14 @@ def propose_apart(
     """As `propose`, whatever the graph does. Raises StartupError only if the file is not an ONNX graph."""
     GraphFile.read(graph)
     child = subprocess.Popen(
-        [sys.executable, "-m", "service.repository.apart", str(graph.absolute()), str(max_bytes)],
+        [
+            sys.executable,
+            "-m",
+            "service.repository.apart",
+            str(graph.absolute()),
+            str(max_bytes),
+            str(os.getpid()),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -64,6 +72,7 @@ def _list(value: object) -> list[object]:
 def main(arguments: list[str]) -> None:
     """The child: options as JSON on stdin, the draft as JSON on stdout."""
     graph, max_bytes = Path(arguments[0]), int(arguments[1])
+    parent.end_with(int(arguments[2]))
     fields = json.load(sys.stdin)
     fields["dims"] = {name: tuple(dims) for name, dims in fields["dims"].items()}
     limit_memory(max_bytes)

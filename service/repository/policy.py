@@ -7,7 +7,6 @@ It knows files and version numbers; it knows nothing of what is loaded: `agreeme
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import ReadOnlyModels
+from service.file_lock import locked
 from service.names import MODEL_ALIAS, MODEL_NAME, MODEL_VERSION
 from service.repository.folders import describe_faults
 
@@ -143,13 +143,11 @@ def change_policy(folder: Path, change: Callable[[Policy], Policy]) -> Policy:
 
     A faulty file counts as none. Raises ReadOnlyModels, or what `change` raises.
     """
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise ReadOnlyModels(f"{folder}: {error.strerror}") from error
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(fd, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except OSError as error:
+            raise ReadOnlyModels(f"{folder}: {error.strerror}") from error
         try:
             policy = read_policy(folder) or Policy()
         except ValueError:
@@ -157,8 +155,6 @@ def change_policy(folder: Path, change: Callable[[Policy], Policy]) -> Policy:
         changed = change(policy)
         write_policy(folder, changed)
         return changed
-    finally:
-        os.close(fd)
 
 
 def write_policy(folder: Path, policy: Policy) -> None:

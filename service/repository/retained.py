@@ -5,13 +5,14 @@
 A copy is written from the bytes that were loaded. It knows files; `retirement` decides which are needed.
 """
 
+import contextlib
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.file_lock import locked
 from service.manifest import MANIFEST_FILE
 from service.repository import initial_states
 from service.repository.folders import find_versions
@@ -36,14 +37,15 @@ class RetainedCopies:
             return
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.root, prefix=".", ignore_cleanup_errors=True) as new:
+            with _new_folder(self.root) as new:
                 version = Path(new) / binding.version
                 version.mkdir(mode=0o700)
                 snapshot.content.write(version)
                 (version / MANIFEST_FILE).write_bytes(snapshot.manifest)
                 initial_states.write_files(snapshot.states, version)
-                folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                version.rename(folder)
+                with locked(self.root):  # or another worker removes the empty parents
+                    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    version.rename(folder)
         except OSError as error:
             if not folder.is_dir():  # else another worker was first
                 logger.warning(
@@ -69,9 +71,12 @@ class RetainedCopies:
     def remove(self, binding: Binding) -> None:
         """Delete a copy, if it is there; another worker may be deleting it as well."""
         folder = self.folder(binding)
-        shutil.rmtree(folder, ignore_errors=True)
-        for empty in (folder.parent, folder.parent.parent):
-            try:
-                empty.rmdir()
-            except OSError:  # it holds another version
-                return
+        with contextlib.suppress(OSError), _new_folder(self.root) as trash, locked(self.root):
+            folder.rename(Path(trash) / folder.name)  # at once: half a copy would be taken for a whole one
+            for empty in (folder.parent, folder.parent.parent):
+                empty.rmdir()  # fails if it holds another version
+
+
+def _new_folder(root: Path) -> "tempfile.TemporaryDirectory[str]":
+    """A folder to write in, which is deleted at the end of the block."""
+    return tempfile.TemporaryDirectory(dir=root, prefix=".", ignore_cleanup_errors=True)

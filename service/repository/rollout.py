@@ -10,7 +10,6 @@ It knows names and versions; it knows nothing of sessions.
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from service import shared_memory
+from service.file_lock import try_lock
 from service.repository.agreement import Agreement, Report, Reports
 from service.repository.choice import Agreed
 from service.repository.policy import Policies, Policy
@@ -163,11 +163,6 @@ def _locked(path: Path) -> Iterator[bool]:
     """Whether the lock was free. It is never waited for: its holder may be stopped."""
     fd = shared_memory.open_file(path)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield try_lock(fd)
     finally:
         os.close(fd)

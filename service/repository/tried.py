@@ -4,7 +4,6 @@ A version that passed is remembered for as long as the file is kept; one that fa
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -16,8 +15,8 @@ from typing import cast, get_args
 
 import onnxruntime as ort
 
-from service import shared_memory
 from service.engine.graph import Optimization
+from service.file_lock import locked
 
 CPU_FIELDS = ("model name", "flags", "Features", "CPU part")  # of /proc/cpuinfo
 LOCK_SUFFIX, FAILED_SUFFIX = ".lock", ".failed"
@@ -66,9 +65,9 @@ class Tried:
         with contextlib.ExitStack() as stack:
             if self._shared is not None:
                 with contextlib.suppress(OSError):  # then every worker tries it
-                    fd = shared_memory.open_file(self._shared / f"{key}{LOCK_SUFFIX}")
-                    stack.callback(os.close, fd)
-                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    lock = self._shared / f"{key}{LOCK_SUFFIX}"
+                    lock.touch(0o600)
+                    stack.enter_context(locked(lock))
             yield
 
     def _read(self, key: str) -> Record:

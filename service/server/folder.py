@@ -1,7 +1,6 @@
 """The folder in the temporary directory that the workers of one server share. It knows not what is in it."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -9,6 +8,8 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from service.file_lock import try_lock
 
 PREFIX = "cellgate-server-"
 MARK = "in-use"  # this file exists from the moment the folder is locked
@@ -28,7 +29,7 @@ def shared_folder() -> Iterator[Path]:
         fd = os.open(folder, os.O_RDONLY)
         try:
             with contextlib.suppress(OSError):  # a file system without locks: the folder is never removed
-                fcntl.flock(fd, fcntl.LOCK_SH)
+                try_lock(fd, shared=True)
                 (folder / MARK).touch()
             yield folder
         finally:
@@ -51,7 +52,6 @@ def _is_abandoned(folder: Path) -> bool:
         is_own = status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077
         if not is_own or not (folder / MARK).is_file():
             return False
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises OSError while its server runs
-        return True
+        return try_lock(fd)  # not while its server runs
     finally:
         os.close(fd)

@@ -43,7 +43,10 @@ def test_a_body_that_breaks_off_by_asgi_ends_its_request_and_the_connection() ->
     head = HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\n"
     refused, *rest = serve(app, head, b"xyz\r\n", post(b"no"))
     assert refused.startswith(b"HTTP/1.1 400 ") and rest[0] == b"<eof>"
-    assert [line["status"] for line in app.log] == [400, 499] and app.gate.num_running == 0
+    assert b"x-request-id: r1\r\n" in refused
+    (line,) = app.log  # it was logged a second time, as a disconnection
+    assert (line["status"], line["path"], line["id"]) == (400, "/predict", "r1")
+    assert app.gate.num_running == 0
 
 
 def test_a_body_that_breaks_off_does_not_cost_the_requests_before_it_their_responses() -> None:

@@ -109,6 +109,7 @@ def test_a_connection_whose_task_failed_is_answered_500_and_closed(caplog: pytes
     app = App(access_log=fail)
     answer, *rest = serve(app, post(b"ok"))
     assert answer.startswith(b"HTTP/1.1 500 ") and rest[0] == b"<closed>"
+    assert b"\r\nx-request-id: r1\r\n" in answer
     assert "a connection's task failed" in caplog.text and "a bug" in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,27 @@ def test_copies_of_one_version_with_other_weights_are_apart(copies: RetainedCopi
     copies.remove(old)
     copies.remove(old)
     assert list(copies) == [new] and not (copies.root / bytes(8).hex()).exists()
+
+
+def test_workers_that_delete_copies_do_not_hinder_one_that_writes(
+    copies: RetainedCopies, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The empty parents of a copy were removed under the worker that had just made them for its own."""
+    snapshot = Snapshot.read(folder)
+
+    def write_and_delete(binding: Binding) -> int:
+        kept = 0
+        for _ in range(100):
+            copies.keep(snapshot, binding)
+            kept += binding in copies
+            copies.remove(binding)
+        return kept
+
+    with ThreadPoolExecutor(2) as workers:
+        versions = [Binding("scaled", version, bytes(8)) for version in ("1", "2")]
+        assert list(workers.map(write_and_delete, versions)) == [100, 100]
+    assert "no copy of it is kept" not in caplog.text
+    assert not list(copies) and not list(copies.root.iterdir()), "nothing is left"
 
 
 def test_a_copy_that_cannot_be_written_is_reported(
