@@ -24,7 +24,7 @@ from cellgate.errors import (
 )
 from cellgate.models import Input, Model, Output
 from cellgate.predictions import Generation, Prediction
-from cellgate.resources import StoredSession
+from cellgate.resources import History, StoredSession
 from cellgate.session import Session
 from cellgate.settings import Settings
 
@@ -35,6 +35,7 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "Generation",
+    "History",
     "Input",
     "Model",
     "Output",

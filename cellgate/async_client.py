@@ -15,11 +15,11 @@ from cellgate.core import Core, Timing, check_health, predictions_of
 from cellgate.drivers import drive_async
 from cellgate.flow import Flow
 from cellgate.generate import Prompt, Sampling, generate
-from cellgate.inputs import Steps
+from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
 from cellgate.predict import Options, Result, predict
 from cellgate.predictions import Generation, Prediction
-from cellgate.resources import StoredSession
+from cellgate.resources import History, StoredSession
 from cellgate.settings import Settings, key_or_default, url_or_default
 
 T = TypeVar("T")
@@ -92,10 +92,15 @@ class AsyncClient:
         returns: Return | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
+        state: GivenState | None = None,
+        return_state: bool = False,
     ) -> Prediction:
-        """The answer to one whole sequence, [time, *dims]."""
-        options = Options(model, version, returns, tuple(outputs), trim_padding)
-        results = await self.run(predict([steps], options, self.core.catalog, self.core.retry))
+        """The answer to one whole sequence, [time, *dims].
+
+        `state`: what it begins from. `return_state`: with a token of the state after it.
+        """
+        options = Options(model, version, returns, tuple(outputs), trim_padding, return_state)
+        results = await self.run(predict([steps], options, self.core.catalog, self.core.retry, [state]))
         return predictions_of(results)[0]
 
     @overload
@@ -108,6 +113,8 @@ class AsyncClient:
         returns: Return | None = ...,
         outputs: Sequence[str] = ...,
         trim_padding: bool = ...,
+        states: Iterable[GivenState | None] | None = ...,
+        return_state: bool = ...,
         return_exceptions: Literal[False] = ...,
     ) -> list[Prediction]: ...
 
@@ -121,6 +128,8 @@ class AsyncClient:
         returns: Return | None = ...,
         outputs: Sequence[str] = ...,
         trim_padding: bool = ...,
+        states: Iterable[GivenState | None] | None = ...,
+        return_state: bool = ...,
         return_exceptions: Literal[True],
     ) -> list[Result]: ...
 
@@ -133,14 +142,17 @@ class AsyncClient:
         returns: Return | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
+        states: Iterable[GivenState | None] | None = None,
+        return_state: bool = False,
         return_exceptions: bool = False,
     ) -> list[Prediction] | list[Result]:
         """The answers to many whole sequences, each [time, *dims], of any lengths, in order.
 
+        `states`: what each sequence begins from. `return_state`: with tokens of the states after them.
         `return_exceptions`: an invalid sequence gives its error in place of a prediction; else it is raised.
         """
-        options = Options(model, version, returns, tuple(outputs), trim_padding)
-        results = await self.run(predict(sequences, options, self.core.catalog, self.core.retry))
+        options = Options(model, version, returns, tuple(outputs), trim_padding, return_state)
+        results = await self.run(predict(sequences, options, self.core.catalog, self.core.retry, states))
         return results if return_exceptions else predictions_of(results)
 
     async def generate(
@@ -168,13 +180,20 @@ class AsyncClient:
         return await self.run(self.core.catalog.find(name, version))
 
     def session(
-        self, name: str, *, model: str | None = None, version: str | None = None, at: int | None = None
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        at: int | None = None,
+        state: GivenState | None = None,
     ) -> AsyncSession:
         """A session to start or to continue. It sends nothing by itself.
 
         `at`: the step that it is at; 0 starts it, also where it has expired. None: ask the server.
+        `state`: what a new session begins from; its first part raises SessionExists if the name is taken.
         """
-        return AsyncSession(self, self.core.cursor(name, model=model, version=version, at=at))
+        return AsyncSession(self, self.core.cursor(name, model=model, version=version, at=at, state=state))
 
     async def sessions(self, *, model: str | None = None, after: str = "") -> AsyncIterator[StoredSession]:
         """All live sessions in order of name, or those of a model, page by page."""
@@ -194,12 +213,13 @@ class AsyncClient:
         state: Mapping[str, Any] | None = None,
         step: int = 0,
         ttl_s: float | None = None,
+        history: History | None = None,
         replace: bool = False,
     ) -> AsyncSession:
-        """A session with a state, a step or a time to live of its own. Raises SessionExists."""
-        creation = resources.Creation(model, version, state, step, ttl_s, replace)
+        """A session with a state, a step, a time to live or a history of its own. Raises SessionExists."""
+        creation = resources.Creation(model, version, state, step, ttl_s, history, replace)
         made = await self.run(resources.create(name, creation, self.core.retry))
-        return self.session(name, model=made.model, at=made.step)
+        return AsyncSession(self, self.core.cursor_of(made))
 
     async def import_session(
         self, name: str, exported: bytes | str | Path, *, version: str | None = None, replace: bool = False
@@ -211,7 +231,7 @@ class AsyncClient:
         made = await self.run(
             resources.import_(name, content, self.core.retry, version=version, replace=replace)
         )
-        return self.session(name, model=made.model, at=made.step)
+        return AsyncSession(self, self.core.cursor_of(made))
 
     async def is_live(self) -> bool:
         """Whether the server's process answers. One attempt."""

@@ -15,11 +15,11 @@ from cellgate.core import Core, Timing, check_health, predictions_of
 from cellgate.drivers import drive
 from cellgate.flow import Flow
 from cellgate.generate import Prompt, Sampling, generate
-from cellgate.inputs import Steps
+from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
 from cellgate.predict import Options, Result, predict
 from cellgate.predictions import Generation, Prediction
-from cellgate.resources import StoredSession
+from cellgate.resources import History, StoredSession
 from cellgate.session import Session
 from cellgate.settings import Settings, key_or_default, url_or_default
 
@@ -94,10 +94,15 @@ class Client:
         returns: Return | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
+        state: GivenState | None = None,
+        return_state: bool = False,
     ) -> Prediction:
-        """The answer to one whole sequence, [time, *dims]."""
-        options = Options(model, version, returns, tuple(outputs), trim_padding)
-        results = self.run(predict([steps], options, self.core.catalog, self.core.retry))
+        """The answer to one whole sequence, [time, *dims].
+
+        `state`: what it begins from. `return_state`: with a token of the state after it.
+        """
+        options = Options(model, version, returns, tuple(outputs), trim_padding, return_state)
+        results = self.run(predict([steps], options, self.core.catalog, self.core.retry, [state]))
         return predictions_of(results)[0]
 
     @overload
@@ -110,6 +115,8 @@ class Client:
         returns: Return | None = ...,
         outputs: Sequence[str] = ...,
         trim_padding: bool = ...,
+        states: Iterable[GivenState | None] | None = ...,
+        return_state: bool = ...,
         return_exceptions: Literal[False] = ...,
     ) -> list[Prediction]: ...
 
@@ -123,6 +130,8 @@ class Client:
         returns: Return | None = ...,
         outputs: Sequence[str] = ...,
         trim_padding: bool = ...,
+        states: Iterable[GivenState | None] | None = ...,
+        return_state: bool = ...,
         return_exceptions: Literal[True],
     ) -> list[Result]: ...
 
@@ -135,14 +144,17 @@ class Client:
         returns: Return | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
+        states: Iterable[GivenState | None] | None = None,
+        return_state: bool = False,
         return_exceptions: bool = False,
     ) -> list[Prediction] | list[Result]:
         """The answers to many whole sequences, each [time, *dims], of any lengths, in order.
 
+        `states`: what each sequence begins from. `return_state`: with tokens of the states after them.
         `return_exceptions`: an invalid sequence gives its error in place of a prediction; else it is raised.
         """
-        options = Options(model, version, returns, tuple(outputs), trim_padding)
-        results = self.run(predict(sequences, options, self.core.catalog, self.core.retry))
+        options = Options(model, version, returns, tuple(outputs), trim_padding, return_state)
+        results = self.run(predict(sequences, options, self.core.catalog, self.core.retry, states))
         return results if return_exceptions else predictions_of(results)
 
     def generate(
@@ -170,13 +182,20 @@ class Client:
         return self.run(self.core.catalog.find(name, version))
 
     def session(
-        self, name: str, *, model: str | None = None, version: str | None = None, at: int | None = None
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        at: int | None = None,
+        state: GivenState | None = None,
     ) -> Session:
         """A session to start or to continue. It sends nothing by itself.
 
         `at`: the step that it is at; 0 starts it, also where it has expired. None: ask the server.
+        `state`: what a new session begins from; its first part raises SessionExists if the name is taken.
         """
-        return Session(self, self.core.cursor(name, model=model, version=version, at=at))
+        return Session(self, self.core.cursor(name, model=model, version=version, at=at, state=state))
 
     def sessions(self, *, model: str | None = None, after: str = "") -> Iterator[StoredSession]:
         """All live sessions in order of name, or those of a model, page by page."""
@@ -195,12 +214,13 @@ class Client:
         state: Mapping[str, Any] | None = None,
         step: int = 0,
         ttl_s: float | None = None,
+        history: History | None = None,
         replace: bool = False,
     ) -> Session:
-        """A session with a state, a step or a time to live of its own. Raises SessionExists."""
-        creation = resources.Creation(model, version, state, step, ttl_s, replace)
+        """A session with a state, a step, a time to live or a history of its own. Raises SessionExists."""
+        creation = resources.Creation(model, version, state, step, ttl_s, history, replace)
         made = self.run(resources.create(name, creation, self.core.retry))
-        return self.session(name, model=made.model, at=made.step)
+        return Session(self, self.core.cursor_of(made))
 
     def import_session(
         self, name: str, exported: bytes | str | Path, *, version: str | None = None, replace: bool = False
@@ -208,7 +228,7 @@ class Client:
         """A session from the bytes of an export, or from the file at a path. Raises BadExport."""
         content = exported if isinstance(exported, bytes) else Path(exported).read_bytes()
         made = self.run(resources.import_(name, content, self.core.retry, version=version, replace=replace))
-        return self.session(name, model=made.model, at=made.step)
+        return Session(self, self.core.cursor_of(made))
 
     def is_live(self) -> bool:
         """Whether the server's process answers. One attempt."""

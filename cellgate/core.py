@@ -15,6 +15,7 @@ from cellgate.errors import CellgateError
 from cellgate.flow import Flow, Send
 from cellgate.predict import Result
 from cellgate.predictions import Prediction
+from cellgate.resources import StoredSession
 from cellgate.retry import Retry
 from cellgate.settings import Settings
 
@@ -49,9 +50,15 @@ class Core:
             "timeout": self.settings.timeout_s,
         }
 
-    def cursor(self, name: str, *, model: str | None, version: str | None, at: int | None) -> Cursor:
+    def cursor(self, name: str, **options: Any) -> Cursor:
         """A place in a session."""
-        return Cursor(name, self.catalog, self.retry, model=model, version=version, at=at)
+        return Cursor(name, self.catalog, self.retry, **options)
+
+    def cursor_of(self, stored: StoredSession) -> Cursor:
+        """A place in a session that was just made."""
+        cursor = self.cursor(stored.session, model=stored.model, at=stored.step)
+        cursor.rewinds = stored.rewinds if stored.history else None
+        return cursor
 
 
 def check_health(path: str) -> Flow[bool]:

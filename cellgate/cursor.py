@@ -16,7 +16,7 @@ from cellgate.catalog import Catalog
 from cellgate.errors import BadReply, SessionGone, UnknownSession
 from cellgate.flow import Flow, Send
 from cellgate.generate import Prompt, Sampling, generate
-from cellgate.inputs import Steps, encode
+from cellgate.inputs import GivenState, Steps, encode
 from cellgate.models import Model
 from cellgate.predict import JSON_HEADERS, Options, post
 from cellgate.predictions import Generation, Prediction, from_json
@@ -35,16 +35,24 @@ class Cursor:
         model: str | None = None,
         version: str | None = None,
         at: int | None = None,
+        state: GivenState | None = None,
     ) -> None:
-        """`at`: None: ask the server before the first part."""
+        """`at`: None: ask the server before the first part. `state`: what a new session begins from."""
         self.name = name
         self.model = model
         self.version = version
         self.at = at
+        self.state = state
+        self.rewinds: int | None = None  # how often it was rewound, of a session that keeps earlier states
         self._catalog = catalog
         self._retry = retry
         self._answering: Model | None = None  # the version that the session is on, once known
         self._is_busy = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has to be asked before the first part."""
+        return self.at is None and self.state is None
 
     def locate(self) -> Flow[int]:
         """Ask the server where the session is: its step, or 0 where the name is free.
@@ -54,14 +62,15 @@ class Cursor:
         try:
             stored = yield from resources.read(self.name, self._retry)
         except UnknownSession:
-            self.at = 0
+            self.at, self.rewinds = 0, None
         except SessionGone as error:
             if error.reason != "ended":
                 raise
-            self.at = 0
+            self.at, self.rewinds = 0, None
         else:
-            self.at, self.model = stored.step, self.model or stored.model
-            self._answering = yield from self._catalog.find(stored.model, stored.version)
+            yield from self._found(stored)
+        self.state = None
+        assert self.at is not None
         return self.at
 
     def step(self, steps: Steps, options: Options, *, end: bool = False) -> Flow[Prediction]:
@@ -70,10 +79,10 @@ class Cursor:
         Raises SessionConflict if another client has moved the session, SessionGone if it is no more.
         """
         with self._alone():
-            at = self.at if self.at is not None else (yield from self.locate())
+            place = yield from self._place(end)
             model = self._answering or (yield from self._catalog.find(self.model, self.version))
             encoded = encode(steps, model, may_be_one=True)
-            part = {"steps": encoded, "session": self.name, "at": at, "end": end}
+            part = {"steps": encoded} | place
             body = replace(options, model=self.model, version=self.version).body([part])
             send = Send("POST", "/predict", body, JSON_HEADERS)
             reply, self._answering = yield from post(send, self._catalog, self._retry)
@@ -84,11 +93,29 @@ class Cursor:
     def generate(self, prompt: Prompt, sampling: Sampling, *, end: bool = False) -> Flow[Generation]:
         """Send a prompt, and continue it. The prompt and the generated tokens are steps of the session."""
         with self._alone():
-            at = self.at if self.at is not None else (yield from self.locate())
-            where = {"session": self.name, "at": at, "end": end}
-            generation = yield from generate(prompt, sampling, self._retry, self.model, self.version, where)
+            place = yield from self._place(end)
+            generation = yield from generate(prompt, sampling, self._retry, self.model, self.version, place)
             self._move_to(generation.step)
             return generation
+
+    def rewind(self, step: int) -> Flow[resources.StoredSession]:
+        """Return to a step that the session keeps: once, however often the request is sent.
+
+        Raises UnknownCheckpoint, or SessionConflict if another client has moved or rewound the session.
+        """
+        with self._alone():
+            if self.at is None or self.rewinds is None:
+                yield from self.locate()
+            at, rewinds = self.at or 0, self.rewinds or 0
+            stored = yield from resources.rewind(self.name, step, self._retry, at=at, rewinds=rewinds)
+            yield from self._found(stored)
+            return stored
+
+    def set_history(self, history: resources.History) -> Flow[resources.StoredSession]:
+        """Change which earlier states it keeps; from now on, every part names the number of rewinds."""
+        stored = yield from resources.change(self.name, self._retry, history=history)
+        self.rewinds = stored.rewinds
+        return stored
 
     def migrate(self, version: str | None) -> Flow[resources.StoredSession]:
         """Continue with another version of the model; None: the default one."""
@@ -101,13 +128,26 @@ class Cursor:
         """Delete the session on the server. A name without a session is no error: a reply may be lost."""
         with suppress(UnknownSession, SessionGone):
             yield from resources.delete(self.name, self._retry)
-        self.at = 0
-        self._answering = None
+        self.at, self.rewinds, self.state, self._answering = 0, None, None, None
+
+    def _place(self, end: bool) -> Flow[dict[str, Any]]:
+        """The fields of a part that say where it belongs. A session's first one may have a state instead."""
+        place: dict[str, Any] = {"session": self.name, "end": end}
+        if self.state is not None:
+            return place | {"state": self.state}
+        at = self.at if self.at is not None else (yield from self.locate())
+        return place | {"at": at} | ({} if self.rewinds is None else {"rewinds": self.rewinds})
+
+    def _found(self, stored: resources.StoredSession) -> Flow[None]:
+        """Continue where the server says the session is."""
+        self.at, self.model = stored.step, self.model or stored.model
+        self.rewinds = stored.rewinds if stored.rewinds or stored.history else None
+        self._answering = yield from self._catalog.find(stored.model, stored.version)
 
     def _move_to(self, step: int | None) -> None:
         if step is None:
             raise BadReply(f"the reply to a part of session {self.name!r} has no step")
-        self.at = step
+        self.at, self.state = step, None
 
     @contextmanager
     def _alone(self) -> Generator[None, Any, None]:

@@ -46,11 +46,11 @@ def generate(
     retry: Retry,
     model: str | None = None,
     version: str | None = None,
-    session: Mapping[str, Any] | None = None,
+    place: Mapping[str, Any] | None = None,
 ) -> Flow[Generation]:
-    """Continue a prompt. `session`: the fields session, at and end of a part of a session."""
+    """Continue a prompt. `place`: the fields session, at, rewinds, end and state of a request."""
     steps = prompt if isinstance(prompt, str) else list(prompt)
-    fields = {"model": model, "version": version, "prompt": steps} | sampling.fields() | dict(session or {})
+    fields = {"model": model, "version": version, "prompt": steps} | sampling.fields() | dict(place or {})
     body = dumps({name: value for name, value in fields.items() if value is not None})
     response = yield from exchange(Send("POST", "/generate", body, JSON_HEADERS), retry)
     return generation_from(parse(response))

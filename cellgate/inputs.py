@@ -26,6 +26,10 @@ Steps = Values | Mapping[str, Values]
 """[time, *dims] as an array or nested lists, a text, tokens, or these by the name of the input."""
 
 
+GivenState = str | Mapping[str, str]
+"""The token of a state, or `{"name": "warm"}`, a named initial state of the model."""
+
+
 def encode(steps: Steps, model: Model, *, may_be_one: bool = False) -> Any:
     """The value of `steps` in a request: JSON, and in it NaN as null.
 

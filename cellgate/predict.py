@@ -11,7 +11,7 @@ from cellgate import tensors
 from cellgate.catalog import Catalog
 from cellgate.errors import BadReply, CellgateError, ResponseError
 from cellgate.flow import Flow, Send
-from cellgate.inputs import Steps, encode
+from cellgate.inputs import GivenState, Steps, encode
 from cellgate.models import Model, Return
 from cellgate.predictions import Prediction, from_json
 from cellgate.replies import error_in, parse
@@ -32,6 +32,7 @@ class Options:
     outputs: tuple[str, ...] = ()
     """By name; (): the first one."""
     trim_padding: bool = False
+    return_state: bool = False
 
     def body(self, sequences: list[Any]) -> bytes:
         """The JSON of a request."""
@@ -41,6 +42,7 @@ class Options:
             "return": self.returns,
             "outputs": list(self.outputs) or None,
             "trim_padding": self.trim_padding or None,
+            "return_state": self.return_state or None,
         }
         given = {name: value for name, value in fields.items() if value is not None}
         return dumps(given | {"sequences": sequences})
@@ -52,20 +54,31 @@ def dumps(document: Any) -> bytes:
 
 
 def predict(
-    sequences: Iterable[Steps], options: Options, catalog: Catalog, retry: Retry
+    sequences: Iterable[Steps],
+    options: Options,
+    catalog: Catalog,
+    retry: Retry,
+    states: Iterable[GivenState | None] | None = None,
 ) -> Flow[list[Result]]:
     """One result per sequence, in order: a prediction, or why there is none.
 
-    Raises a CellgateError if a whole request fails.
+    `states`: where each sequence begins; None: at the model's initial state.
+    Raises a CellgateError if a whole request fails, ValueError if there are not as many states as sequences.
     """
     waiting = list(sequences)
+    begins = [None] * len(waiting) if states is None else list(states)
+    if len(begins) != len(waiting):
+        raise ValueError(f"{len(waiting)} sequences, but {len(begins)} states")
     if not waiting:
         return []
     model = yield from catalog.find(options.model, options.version)
     results: list[Result] = []
     size = retry.settings.max_sequences
     for start in range(0, len(waiting), size):
-        some = yield from _predict_some(waiting[start : start + size], model, options, catalog, retry)
+        stop = start + size
+        some = yield from _predict_some(
+            waiting[start:stop], begins[start:stop], model, options, catalog, retry
+        )
         results += [_located(result, index) for index, result in enumerate(some, start)]
     return results
 
@@ -78,17 +91,26 @@ def post(send: Send, catalog: Catalog, retry: Retry) -> Flow[tuple[dict[str, Any
 
 
 def _predict_some(
-    sequences: Sequence[Steps], model: Model, options: Options, catalog: Catalog, retry: Retry
+    sequences: Sequence[Steps],
+    states: Sequence[GivenState | None],
+    model: Model,
+    options: Options,
+    catalog: Catalog,
+    retry: Retry,
 ) -> Flow[list[Result]]:
     """The results of one request, or of two: bytes that are refused are sent as JSON, for the reasons."""
-    batch = None if options.trim_padding else tensors.arrays_of(sequences, model)
+    is_plain = not (options.trim_padding or options.return_state or any(states))
+    batch = tensors.arrays_of(sequences, model) if is_plain else None
     if batch is not None:
         try:
             return (yield from _predict_bytes(batch, model, options, catalog, retry))
         except ResponseError as error:
             if is_retryable(error):
                 raise
-    encoded = [{"steps": encode(steps, model)} for steps in sequences]
+    encoded = [
+        {"steps": encode(steps, model)} | ({} if state is None else {"state": state})
+        for steps, state in zip(sequences, states, strict=True)
+    ]
     return (yield from _predict_json(encoded, options, catalog, retry))
 
 

@@ -31,6 +31,8 @@ class Prediction:
     session: str | None = None
     step: int | None = None
     """Steps that the session has consumed, with these."""
+    state: str | None = field(default=None, repr=False)
+    """With `return_state`: a token of the state after `step`, from which another sequence can begin."""
     model: str = ""
     version: str = ""
 
@@ -74,6 +76,8 @@ class Generation:
     """Repeats this text."""
     session: str | None = None
     step: int | None = None
+    state: str | None = field(default=None, repr=False)
+    """With `return_state`: a token of the state after `step`."""
     model: str = ""
     version: str = ""
 
@@ -86,20 +90,22 @@ def from_json(entry: Mapping[str, Any], model: Model) -> Prediction:
     if not isinstance(named, Mapping) or not named:
         raise BadReply(f"a prediction without outputs: {str(dict(entry))[:200]}")
     arrays = {name: _array(value, model.output(name)) for name, value in named.items()}
-    return from_arrays(arrays, model, session=entry.get("session"), step=entry.get("step"))
+    place = {name: entry.get(name) for name in ("session", "step", "state")}
+    return from_arrays(arrays, model, **place)
 
 
-def from_arrays(
-    arrays: Mapping[str, Array], model: Model, *, session: str | None = None, step: int | None = None
-) -> Prediction:
-    """A prediction from outputs by name. The label is that of the first output of probabilities."""
+def from_arrays(arrays: Mapping[str, Array], model: Model, **place: Any) -> Prediction:
+    """A prediction from outputs by name. The label is that of the first output of probabilities.
+
+    `place`: session, step and state.
+    """
     marks: dict[str, Any] = {}
     for name, array in arrays.items():
         spec = model.output(name)
         if spec is not None and spec.kind == "probabilities":
             marks = _marks(array, spec) if len(spec.dims) == 1 else {}
             break
-    return Prediction(arrays, session=session, step=step, model=model.name, version=model.version, **marks)
+    return Prediction(arrays, model=model.name, version=model.version, **marks, **place)
 
 
 def generation_from(reply: Mapping[str, Any]) -> Generation:
@@ -114,6 +120,7 @@ def generation_from(reply: Mapping[str, Any]) -> Generation:
         seed=reply.get("seed", 0),
         session=reply.get("session"),
         step=reply.get("step"),
+        state=reply.get("state"),
         model=reply.get("model", ""),
         version=reply.get("version", ""),
     )

@@ -18,6 +18,24 @@ from cellgate.retry import Retry, exchange
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """Which earlier states a session keeps."""
+
+    last: int
+    """How many, at most; 0: none."""
+    every: int | None = None
+    """Those at multiples of so many steps; None: those before each request."""
+    checkpoints: tuple[int, ...] = ()
+    """Of a stored session: the earlier steps to which it can be rewound."""
+    bytes: int = 0
+    """Of a stored session: of these states."""
+
+    def fields(self) -> dict[str, Any]:
+        """Those of a request."""
+        return {"last": self.last} | ({} if self.every is None else {"every": self.every})
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSession:
     """A live session, as the server's store has it."""
 
@@ -32,6 +50,10 @@ class StoredSession:
     idle_s: float
     expires_in_s: float
     state_bytes: int
+    rewinds: int = 0
+    """How often it was rewound."""
+    history: History | None = None
+    """None: it keeps no earlier states."""
     state: Mapping[str, Array] | None = field(default=None, repr=False, compare=False)
     """The recurrent tensors by name, without the batch axis, if they were asked for; NaN where not finite."""
 
@@ -52,10 +74,11 @@ class Creation:
     model: str | None = None
     version: str | None = None
     state: Mapping[str, Any] | None = None
-    """Each recurrent tensor by name, without the batch axis."""
+    """Each recurrent tensor by name, without the batch axis; or `{"name": …}`, a named initial state."""
     step: int = 0
     """The number of steps that led to this state."""
     ttl_s: float | None = None
+    history: History | None = None
     replace: bool = False
     """Whether it may replace a live session."""
 
@@ -90,14 +113,30 @@ def create(session: str, creation: Creation, retry: Retry) -> Flow[StoredSession
         "state": None if state is None else {name: to_plain(value) for name, value in state.items()},
         "step": creation.step,
         "ttl_s": creation.ttl_s,
+        "history": None if creation.history is None else creation.history.fields(),
     }
     params = {"replace": "true"} if creation.replace else {}
     return (yield from _described(_json("PUT", path_of(session), fields, params), retry))
 
 
-def fork(session: str, to: str, retry: Retry, *, ttl_s: float | None = None) -> Flow[StoredSession]:
-    """A second session that continues from the same state. Raises SessionExists."""
-    return (yield from _described(_json("POST", path_of(session, "fork"), {"to": to, "ttl_s": ttl_s}), retry))
+def fork(
+    session: str,
+    to: str,
+    retry: Retry,
+    *,
+    at: int | None = None,
+    ttl_s: float | None = None,
+    history: History | None = None,
+) -> Flow[StoredSession]:
+    """A second session that continues from this one's state. Raises SessionExists or UnknownCheckpoint."""
+    fields = {"to": to, "at": at, "ttl_s": ttl_s, "history": None if history is None else history.fields()}
+    return (yield from _described(_json("POST", path_of(session, "fork"), fields), retry))
+
+
+def rewind(session: str, step: int, retry: Retry, *, at: int, rewinds: int) -> Flow[StoredSession]:
+    """Return to a step that is kept; applied once. Raises SessionConflict or UnknownCheckpoint."""
+    fields = {"step": step, "at": at, "rewinds": rewinds}
+    return (yield from _described(_json("POST", path_of(session, "rewind"), fields), retry))
 
 
 def migrate(session: str, retry: Retry, *, version: str | None = None) -> Flow[StoredSession]:
@@ -105,9 +144,12 @@ def migrate(session: str, retry: Retry, *, version: str | None = None) -> Flow[S
     return (yield from _described(_json("POST", path_of(session, "migrate"), {"version": version}), retry))
 
 
-def set_ttl(session: str, ttl_s: float, retry: Retry) -> Flow[StoredSession]:
-    """Change the idle time after which it expires."""
-    return (yield from _described(_json("PATCH", path_of(session), {"ttl_s": ttl_s}), retry))
+def change(
+    session: str, retry: Retry, *, ttl_s: float | None = None, history: History | None = None
+) -> Flow[StoredSession]:
+    """Change the idle time after which it expires, or which earlier states it keeps."""
+    fields = {"ttl_s": ttl_s, "history": None if history is None else history.fields()}
+    return (yield from _described(_json("PATCH", path_of(session), fields), retry))
 
 
 def delete(session: str, retry: Retry) -> Flow[None]:
@@ -145,7 +187,7 @@ def _described(send: Send, retry: Retry) -> Flow[StoredSession]:
 
 
 def _stored(entry: Mapping[str, Any]) -> StoredSession:
-    state = entry.get("state")
+    state, history = entry.get("state"), entry.get("history")
     return StoredSession(
         session=entry["session"],
         model=entry["model"],
@@ -155,8 +197,14 @@ def _stored(entry: Mapping[str, Any]) -> StoredSession:
         idle_s=entry["idle_s"],
         expires_in_s=entry["expires_in_s"],
         state_bytes=entry["state_bytes"],
+        rewinds=entry.get("rewinds", 0),
+        history=None if history is None else _history(history),
         state=None if state is None else {name: _tensor(value) for name, value in state.items()},
     )
+
+
+def _history(entry: Mapping[str, Any]) -> History:
+    return History(entry["last"], entry.get("every"), tuple(entry["checkpoints"]), entry["bytes"])
 
 
 def _tensor(value: Any) -> Array:

@@ -12,7 +12,7 @@ from cellgate.inputs import Steps
 from cellgate.models import Return
 from cellgate.predict import Options
 from cellgate.predictions import Generation, Prediction
-from cellgate.resources import StoredSession
+from cellgate.resources import History, StoredSession
 
 if TYPE_CHECKING:
     from cellgate.client import Client
@@ -45,7 +45,7 @@ class Session:
         """Ask the server where the session is, unless `at` says it. Raises SessionGone."""
         self._client.hold()
         try:
-            if self.at is None:
+            if self._cursor.is_lost:
                 self.locate()
         except BaseException:
             self._client.release()
@@ -77,13 +77,15 @@ class Session:
         returns: Return | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
+        return_state: bool = False,
     ) -> Prediction:
         """Send the next part, one step or several; the answer at its last step.
 
         `end`: the session ends with this part. `returns="all"`: the answer at every step.
+        `return_state`: with a token of the state after it.
         Raises SessionConflict if another client has moved the session, SessionGone if it is no more.
         """
-        options = Options(returns=returns, outputs=tuple(outputs), trim_padding=trim_padding)
+        options = Options(None, None, returns, tuple(outputs), trim_padding, return_state)
         return self._client.run(self._cursor.step(steps, options, end=end))
 
     def generate(
@@ -105,10 +107,32 @@ class Session:
         """What the server's store says of it; `state`: with the recurrent tensors."""
         return self._client.run(resources.read(self.name, self._client.core.retry, state=state))
 
-    def fork(self, to: str, *, ttl_s: float | None = None) -> "Session":
-        """A second session that continues from the same state. Raises SessionExists."""
-        made = self._client.run(resources.fork(self.name, to, self._client.core.retry, ttl_s=ttl_s))
-        return self._client.session(to, model=made.model, at=made.step)
+    def fork(
+        self,
+        to: str,
+        *,
+        at: int | None = None,
+        ttl_s: float | None = None,
+        history: History | None = None,
+    ) -> "Session":
+        """A second session that continues from this one's state, or from that `at` an earlier step it keeps.
+
+        Raises SessionExists or UnknownCheckpoint.
+        """
+        core = self._client.core
+        flow = resources.fork(self.name, to, core.retry, at=at, ttl_s=ttl_s, history=history)
+        return Session(self._client, core.cursor_of(self._client.run(flow)))
+
+    def rewind(self, step: int) -> StoredSession:
+        """Return to an earlier step that the session keeps; applied once.
+
+        Raises UnknownCheckpoint, or SessionConflict if another client has moved or rewound the session.
+        """
+        return self._client.run(self._cursor.rewind(step))
+
+    def set_history(self, history: History) -> StoredSession:
+        """Change which earlier states the session keeps."""
+        return self._client.run(self._cursor.set_history(history))
 
     def migrate(self, version: str | None = None) -> StoredSession:
         """Continue with another version of the model; None: the default one. Raises SessionMismatch."""
@@ -116,7 +140,7 @@ class Session:
 
     def set_ttl(self, ttl_s: float) -> StoredSession:
         """Change the idle time after which it expires (s)."""
-        return self._client.run(resources.set_ttl(self.name, ttl_s, self._client.core.retry))
+        return self._client.run(resources.change(self.name, self._client.core.retry, ttl_s=ttl_s))
 
     def export(self, path: str | Path | None = None) -> bytes:
         """The session as a file with a checksum; written to `path`, if there is one."""

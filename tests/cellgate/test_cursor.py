@@ -65,7 +65,7 @@ def test_a_call_that_fails_leaves_its_place_and_the_same_part_again_is_applied_o
     server, clock = fake_server(), SleepyClock()
     client = client_of(server, clock, max_retry_s=0)
     session = client.session("call-42", at=0)
-    client.model("mix")
+    client.model()  # the fault is for the step
     server.faults.append(Fault.LOSE_REPLY)
     with pytest.raises(ConnectionFailed):
         session.step([1, 2])
@@ -78,7 +78,7 @@ def test_another_part_after_a_lost_reply_is_a_conflict_with_the_true_step() -> N
     server, clock = fake_server(), SleepyClock()
     client = client_of(server, clock, max_retry_s=0)
     session = client.session("call-42", at=0)
-    client.model("mix")
+    client.model()  # the fault is for the step
     server.faults.append(Fault.LOSE_REPLY)
     with pytest.raises(ConnectionFailed):
         session.step([1, 2])
