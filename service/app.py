@@ -32,7 +32,7 @@ from service.parts import (
 )
 from service.predict import Aside, Idempotency, Shadows
 from service.repository import Repository
-from service.routes import Backends, create_router
+from service.routes import Backends, create_router, create_streams
 from service.sampler import LOOK_EVERY_S, SAMPLE_EVERY_S, Sampler
 from service.sessions import Sessions
 from service.sessions.store import Store
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_EVERY_S = 1.0
 TRIM_EVERY_S = 1.0
+CHECK_STREAMS_EVERY_S = 1.0
 # How long a thread runs while others wait: of Python's 5 ms, a step that waits several times has 20.
 SWITCH_S = 0.001
 # A request creates some hundred objects, and hardly ever a cycle of them.
@@ -169,17 +170,22 @@ def _gate(
 ) -> Gate:
     """What all requests pass, on their way to the routes."""
     tenants = backends.tenants
+    guard = Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None
+    cors = Cors(settings.allowed_origins) if settings.allowed_origins else None
+    streams = create_streams(settings, backends, guard, cors)
+    repeat(stack, CHECK_STREAMS_EVERY_S, streams.check, "streams are not checked")
     return Gate(
         create_router(settings, backends),
         backends.readiness,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_s, backends.budget),
-        guard=Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None,
+        guard=guard,
         access_log=None if access_log is None else access_log.write,
         requests=Requests(backends.sampler.metrics),
         codings=Codings(backends.aside, min_bytes=settings.compress_min_bytes),
-        cors=Cors(settings.allowed_origins) if settings.allowed_origins else None,
+        cors=cors,
         server_timing=settings.server_timing,
         tracer=open_tracer_of(stack, settings),
+        streams=streams,
     )
 
 

@@ -1,15 +1,24 @@
-"""The use cases behind the inference routes, and the documented application behind all others."""
+"""The use cases behind the inference routes and streams, and the documented application behind all others."""
 
 import asyncio
 from dataclasses import dataclass
 
 from service import api
 from service.codec.stored import regenerate
-from service.http import ApplicationHandler, Readiness, Router, Tenants
+from service.http import (
+    ApplicationHandler,
+    Cors,
+    Guard,
+    Readiness,
+    Router,
+    StreamBounds,
+    StreamSockets,
+    Tenants,
+)
 from service.memory import MemoryBudget
 from service.metrics import Scrape
 from service.parts import state_tokens_of
-from service.predict import Aside, Generator, Idempotency, OpenInference, Predictor, Shadows
+from service.predict import Aside, Generator, Idempotency, OpenInference, Predictor, Shadows, Streams
 from service.repository import Repository, Steering
 from service.sampler import Sampler
 from service.sessions import Resources, Sessions, StateTokens
@@ -44,6 +53,36 @@ def create_router(settings: Settings, backends: Backends) -> Router:
         metrics_need_key=settings.metrics_access == "key",
         root_path=settings.root_path,
         idempotency=backends.idempotency,
+    )
+
+
+def create_streams(
+    settings: Settings, backends: Backends, guard: Guard | None, cors: Cors | None
+) -> StreamSockets:
+    """The streams of this worker, and the use case behind them."""
+    streams = Streams(
+        backends.repository,
+        backends.sessions,
+        backends.aside,
+        max_in_flight=settings.max_frames_in_flight,
+        max_steps=settings.max_steps,
+        max_reply_bytes=settings.max_reply_bytes,
+        timeout_s=settings.request_timeout_s,
+        clock=asyncio.get_running_loop().time,
+    )
+    bounds = StreamBounds(
+        settings.max_stream_channels,
+        settings.max_stream_frame_bytes,
+        settings.stream_idle_s,
+        settings.stream_ping_s,
+    )
+    return StreamSockets(
+        streams,
+        bounds,
+        max_streams=settings.max_streams,
+        compresses=settings.stream_compression,
+        guard=guard,
+        cors=cors,
     )
 
 

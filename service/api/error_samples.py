@@ -14,6 +14,7 @@ _ERRORS: tuple[CellgateError, ...] = (
     errors.Forbidden(
         "an API key with `admin = true` is needed; a server without keys needs admin_access = open"
     ),
+    errors.OriginRefused("the origin 'https://app.example.org' is not one of cors_origins"),
     errors.UnknownModel("no model 'vowel'; there are vowels"),
     errors.UnknownVersion("no version '7' of vowels; there are 1"),
     errors.UnknownState("vowels version 1 has no initial state 'warm'; there are none"),
@@ -66,6 +67,8 @@ _ERRORS: tuple[CellgateError, ...] = (
     errors.InvalidState("the token does not match its checksum: it is incomplete or was changed"),
     errors.StateSecretMissing("state tokens need the setting state_secret, since this server has API keys"),
     errors.RateLimited("more than 50 requests per second", retry_after_s=1),
+    errors.UpgradeRequired("not a WebSocket handshake"),
+    errors.TooManyStreams("the tenant has 10000 streams open on this worker"),
     errors.SessionQuota("the tenant has reached its limit of sessions or of session bytes"),
     errors.InternalError(),
     errors.NonFiniteOutput("the model's y has NaN or an infinity"),

@@ -29,12 +29,32 @@ MAX_DEFERRED = 4
 logger = logging.getLogger(__name__)
 
 
+Settle = Callable[[CellgateError | None], None]  # called once, on the event loop
+
+
 @dataclass(slots=True)
 class _Reply:
     """What a request waits for: done when its last sequence is, or when the first has failed."""
 
     future: asyncio.Future[None]
     num_waiting: int
+
+    def settle(self, error: CellgateError | None) -> None:
+        """One of its sequences has ended."""
+        if self.future.done():  # the client has disconnected
+            return
+        self.num_waiting -= 1
+        if error is not None:
+            self.future.set_exception(error)
+        elif not self.num_waiting:
+            self.future.set_result(None)
+
+
+@dataclass(slots=True, frozen=True)
+class _Callback:
+    """Who is called when a sequence that `submit` queued has ended."""
+
+    settle: Settle
 
 
 class Worker:
@@ -57,7 +77,7 @@ class Worker:
         self._on_failure = on_failure
         self._calls = calls
         self._can_borrow = runner.num_threads > 1
-        self._replies: dict[Sequence, _Reply] = {}
+        self._replies: dict[Sequence, _Reply | _Callback] = {}
         self._retries: deque[Batch] = deque()  # each of one chunk, of a call that failed
         self._is_running = False  # a step is due or the first call is under way
         self._is_in_thread = False  # the first call is under way in a thread
@@ -103,6 +123,25 @@ class Worker:
                 sequence.cancelled = True
                 self._replies.pop(sequence, None)
             raise
+
+    def submit(self, sequence: Sequence, settle: Settle) -> None:
+        """Run one sequence to its end, without a task that waits for it. `settle` gets its error, or None.
+
+        Raises Overloaded, or Draining once stopped; then `settle` is not called.
+        """
+        if not self.is_alive:
+            raise Draining("the server is stopping")
+        self.scheduler.add(sequence)
+        self._replies[sequence] = _Callback(settle)
+        if not self._is_running:
+            self._start()
+        if self._is_in_thread and self._can_borrow:
+            self._loop.call_soon(self._start_second, context=self._context)
+
+    def cancel(self, sequence: Sequence) -> None:
+        """Drop a sequence of `submit` at its next chunk. It is not settled any more."""
+        sequence.cancelled = True
+        self._replies.pop(sequence, None)
 
     async def stop(self) -> None:
         """Refuse new sequences, finish those that are queued, and end the threads."""
@@ -248,13 +287,8 @@ class Worker:
     def _settle(self, sequence: Sequence, error: CellgateError | None = None) -> None:
         """The only function that answers a request."""
         reply = self._replies.pop(sequence, None)
-        if reply is None or reply.future.done():  # the client has disconnected
-            return
-        reply.num_waiting -= 1
-        if error is not None:
-            reply.future.set_exception(error)
-        elif not reply.num_waiting:
-            reply.future.set_result(None)
+        if reply is not None:
+            reply.settle(error)
 
     def _update_idle(self) -> None:
         if not self._is_running and not self._has_second:

@@ -6,6 +6,7 @@ CellgateError
 │   ├── BadRequest               400  HTTP that the framework refuses
 │   ├── HeadTooLarge             431  request line and headers too large
 │   ├── InvalidJson              400  the body is not JSON
+│   ├── BadFrame                 400  not a frame of a stream
 │   ├── BadHeader                400  a header's value is invalid
 │   ├── BodyTooLarge             413  the body is too large
 │   ├── BodyTimeout              408  the body did not arrive in time
@@ -27,8 +28,9 @@ CellgateError
 │   └── StateSecretMissing       422  state tokens need a secret on a server with API keys
 ├── Unauthorized                 401  no API key, or an unknown one
 ├── Forbidden                    403  an API key without administration rights
+├── OriginRefused                403  a stream from a page of another origin
 ├── NotFound                     404  no such resource
-│   ├── UnknownModel  ├── UnknownVersion  ├── UnknownState  └── UnknownSession
+│   ├── UnknownModel  ├── UnknownVersion  ├── UnknownState  ├── UnknownSession  └── UnknownChannel
 ├── MethodNotAllowed             405  the path exists, for other methods
 ├── SessionConflict              409  `at` is not the session's step
 ├── UnknownCheckpoint            409  the session does not keep that step
@@ -39,8 +41,10 @@ CellgateError
 ├── IdempotencyInProgress        409  the first request with this Idempotency-Key is still in progress
 ├── EventMismatch                409  a Last-Event-ID that belongs to another reply
 ├── SessionGone                  410  ended, expired or evicted
+├── UpgradeRequired              426  the path is for WebSockets
 ├── RateLimited                  429  too many requests of this tenant
 ├── SessionQuota                 429  too many sessions, or bytes of them, of this tenant
+├── TooManyStreams               429  too many streams of this tenant, or channels of one stream
 ├── InternalError                500  an error in the server or in the model's graph
 ├── NonFiniteOutput              500  the graph's answer is NaN or infinite
 ├── CorruptRecord                500  a stored session cannot be read
@@ -100,6 +104,7 @@ from service.errors.sessions import (
     UnknownSession,
 )
 from service.errors.states import InvalidState, StateMismatch, StateSecretMissing, UnknownState
+from service.errors.streams import BadFrame, OriginRefused, TooManyStreams, UnknownChannel, UpgradeRequired
 from service.errors.unavailable import (
     DeadlineExceeded,
     Draining,
@@ -114,6 +119,7 @@ from service.errors.unavailable import (
 __all__ = [
     "MAX_CHARACTERS",
     "BadExport",
+    "BadFrame",
     "BadHeader",
     "BadHttp",
     "BadInput",
@@ -141,6 +147,7 @@ __all__ = [
     "NonFinite",
     "NonFiniteOutput",
     "NotFound",
+    "OriginRefused",
     "Overloaded",
     "RateLimited",
     "ReadOnlyModels",
@@ -158,9 +165,11 @@ __all__ = [
     "StateSecretMissing",
     "StoreUnavailable",
     "TooManySequences",
+    "TooManyStreams",
     "TooManyValues",
     "Unauthorized",
     "Unavailable",
+    "UnknownChannel",
     "UnknownCheckpoint",
     "UnknownModel",
     "UnknownSession",
@@ -168,5 +177,6 @@ __all__ = [
     "UnknownVersion",
     "UnsupportedEncoding",
     "UnsupportedMediaType",
+    "UpgradeRequired",
     "WrongShape",
 ]

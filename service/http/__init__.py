@@ -17,6 +17,8 @@ from service.http.keys import Guard, Tenants, new_key
 from service.http.rates import Rates
 from service.http.readiness import Readiness
 from service.http.router import Router, check_query
+from service.http.stream_socket import StreamBounds
+from service.http.stream_sockets import StreamSockets
 
 __all__ = [
     "PROBLEM",
@@ -38,6 +40,8 @@ __all__ = [
     "Router",
     "Scope",
     "Send",
+    "StreamBounds",
+    "StreamSockets",
     "Tenants",
     "check_query",
     "new_key",

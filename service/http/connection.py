@@ -10,7 +10,7 @@
 Lingering: the response is written and the sending side closed, but the rest that the client still sends is
 read and discarded for LINGER_S. If it were closed at once, the client would see a reset and not the response.
 A client that has closed its sending side gets the responses to the requests that it has sent whole.
-Requests go to the gate by ASGI here; `fast_path` adds the way without ASGI's messages.
+Requests go to the gate by ASGI here; `upgrade` adds streams, `fast_path` the way without ASGI's messages.
 """
 
 import asyncio
@@ -183,11 +183,25 @@ class Connection(TimedProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._decline_upgrade(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
+            if not self._upgrade(rest):
+                self._decline_upgrade(rest)
         except httptools.HttpParserError as error:
             if not self._is_refused:
                 logger.info("not HTTP: %s", error)
                 self._refuse(BadHttp("Invalid HTTP request received."))
+
+    def _upgrade(self, rest: bytes) -> bool:  # noqa: ARG002
+        """Change the protocol, if the request asks for one that there is; whether that was done."""
+        return False
+
+    def _detach(self) -> None:
+        """Let go of the transport, which another protocol object takes over."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._extensions.clear()
+        self.connections.discard(self)
+        self.cycle = None
 
     def _decline_upgrade(self, rest: bytes) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
@@ -300,12 +314,15 @@ class Connection(TimedProtocol):
 
     def _check_hosts(self, hosts: list[bytes]) -> None:
         """One valid Host, as HTTP/1.1 requires: two could be routed by one, and answered by the other."""
-        is_one = len(hosts) == 1 and HOST.fullmatch(hosts[0])
+        is_one = self._is_valid_host(hosts)
         if not is_one and (hosts or self.parser.get_http_version() == "1.1"):
             self._refuse(BadHttp("expected one header Host with a host and a port (RFC 9112, 3.2)"))
             raise _Refused
         if is_one:
             self._hosts = hosts
+
+    def _is_valid_host(self, hosts: list[bytes]) -> bool:
+        return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None
 
     def _head_size(self) -> int:
         return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])

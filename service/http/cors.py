@@ -35,7 +35,7 @@ class Cors:
         origin, method = names.get(b"origin"), names.get(b"access-control-request-method")
         if request.method != "OPTIONS" or origin is None or method is None:
             return None
-        if not self._allows(origin):
+        if not self.allows(origin):
             raise BadRequest(f"the origin {origin.decode('latin-1')!r} is not one of cors_origins")
         if method not in METHODS.split(b", "):
             raise BadRequest(f"the method {method.decode('latin-1')!r} is not allowed to other origins")
@@ -53,9 +53,10 @@ class Cors:
         if not self._allows_any:
             response.append((b"vary", b"origin"))
         origin = next((value for name, value in request if name == b"origin"), None)
-        if origin is not None and self._allows(origin):
+        if origin is not None and self.allows(origin):
             response.append((b"access-control-allow-origin", b"*" if self._allows_any else origin))
             response.append((b"access-control-expose-headers", EXPOSED))
 
-    def _allows(self, origin: bytes) -> bool:
+    def allows(self, origin: bytes) -> bool:
+        """Whether pages of an origin have access."""
         return self._allows_any or origin in self._origins

@@ -15,9 +15,9 @@ from typing import Any
 
 from service.errors import CellgateError
 from service.http.chunked import ChunkedOutlet
-from service.http.connection import Connection
 from service.http.messages import DISCONNECT, ClientDisconnected, Headers, Request, Response
 from service.http.router import Route
+from service.http.upgrade import UpgradingConnection
 
 _NOT_A_PLAIN_PATH = re.compile(rb"[%?#]")  # escaped, or more than a path
 
@@ -54,7 +54,7 @@ class Exchange:
         self.response_complete = False
 
 
-class CellgateProtocol(Connection):
+class CellgateProtocol(UpgradingConnection):
     """`uvicorn.Config(http=…)`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -115,6 +115,11 @@ class CellgateProtocol(Connection):
     def _refuse(self, error: CellgateError) -> None:
         self._collecting = None
         super()._refuse(error)
+
+    def _detach(self) -> None:
+        super()._detach()
+        if self._answering is not None:
+            self._answering.cancel(DISCONNECT)
 
     def _exchange(self) -> Exchange | None:
         """The exchange of a request that can take the fast path, as far as its head shows."""

@@ -26,7 +26,9 @@ from service.http.events import EVENT_STREAM, respond, wants_events
 from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
 from service.http.readiness import Readiness
-from service.http.router import Route, Router
+from service.http.router import Route, Router, check_query
+from service.http.stream_handshake import Accepted
+from service.http.stream_sockets import StreamSockets
 from service.memory import BYTES_PER_BODY_BYTE
 from service.metrics import OTHER, Requests, Tracer
 from service.stages import Stages
@@ -59,13 +61,16 @@ class Gate:
         cors: Cors | None = None,
         server_timing: bool = True,
         tracer: Tracer | None = None,
+        streams: StreamSockets | None = None,
     ) -> None:
         """`guard`: None where the server has no API keys; `requests`: counts them, if given.
 
         `cors`: None where pages of other origins have no access.
+        `streams`: None where no request becomes a stream.
         `server_timing`: replies have the times of their stages. `tracer`: records a span of each request.
         """
         self.router = router
+        self.streams = streams
         self.num_running = 0
         self.num_connections = 0  # counted by the connections
         self._requests = requests
@@ -91,6 +96,38 @@ class Gate:
     def start_draining(self) -> None:
         """Refuse new requests from now on; those that run continue."""
         self._readiness.is_draining = True
+
+    @property
+    def num_streams(self) -> int:
+        """Streams that are open."""
+        return 0 if self.streams is None else self.streams.num_open
+
+    def drain_streams(self) -> None:
+        """Close every stream, once the frames that were read from it are answered."""
+        if self.streams is not None:
+            self.streams.drain()
+
+    def admit_stream(self, request: Request) -> Accepted:
+        """Whether a request to `/stream` becomes a stream: what the response says then.
+
+        Raises what `StreamSockets.admit` does, Draining, or InvalidField for its query.
+        """
+        self._identify(request)
+        if self._readiness.is_draining or self.streams is None:
+            raise Draining("the server is stopping")
+        check_query(request.query)
+        accepted = self.streams.admit(request)
+        accepted.headers.append((b"x-request-id", request.id))
+        return accepted
+
+    def end_stream(self, request: Request, fields: Fields) -> None:
+        """Log a stream that is closed."""
+        if self._access_log is None:
+            return
+        line = fields | {"id": request.id.decode(), "method": "GET", "path": request.path, "status": 101}
+        if request.trace is not None:
+            line |= request.trace.fields
+        self._access_log(line)
 
     async def answer(self, request: Request, route: Route, read_part: ReadPart | None = None) -> Response:
         """Answer a request. Its task is to be cancelled, with `DISCONNECT`, when the client disconnects.

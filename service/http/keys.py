@@ -18,7 +18,7 @@ import hashlib
 import hmac
 import secrets
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -116,6 +116,10 @@ class Guard:
             raise Unauthorized("this API key is unknown")
         self._rates.count(tenant)
         return tenant
+
+    def counter(self, tenant: str) -> Callable[[], None] | None:
+        """What counts one more request of a tenant, and raises RateLimited; None: it has no limit."""
+        return self._rates.counter(tenant)
 
 
 def new_key() -> tuple[str, str]:

@@ -4,6 +4,7 @@ import mmap
 import struct
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from service import shared_memory
@@ -36,6 +37,10 @@ class Rates:
         }
         size = max(1, len(rates)) * _TIME.size
         self._memory = mmap.mmap(-1, size) if file is None else shared_memory.open_memory(file, size)
+
+    def counter(self, tenant: str) -> Callable[[], None] | None:
+        """`count` for one tenant; None: it has no limit."""
+        return partial(self.count, tenant) if tenant in self._slots else None
 
     def count(self, tenant: str) -> None:
         """Count a request. Raises RateLimited, and then counts nothing."""

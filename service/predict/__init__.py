@@ -1,10 +1,11 @@
-"""The use cases: predict, generate, infer. Bytes of a request in, bytes of its reply out.
+"""The use cases: predict, generate, infer, streams. Bytes of a request in, bytes of its reply out.
 
 It knows the models, the session rules and the codec, and combines them. It knows nothing of HTTP or ONNX
 Runtime.
 """
 
 from service.predict.aside import LARGE_BODY, Aside
+from service.predict.channel import Channel
 from service.predict.events import PredictionEvents, TextEvents
 from service.predict.generate import Generator
 from service.predict.idempotency import Idempotency
@@ -13,10 +14,12 @@ from service.predict.predictor import Predictor
 from service.predict.progress import Emit, Event
 from service.predict.request import Reply
 from service.predict.shadow import Shadows
+from service.predict.stream import Streams
 
 __all__ = [
     "LARGE_BODY",
     "Aside",
+    "Channel",
     "Emit",
     "Event",
     "Generator",
@@ -26,5 +29,6 @@ __all__ = [
     "Predictor",
     "Reply",
     "Shadows",
+    "Streams",
     "TextEvents",
 ]

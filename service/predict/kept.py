@@ -5,13 +5,14 @@ It knows the layout of states; it knows nothing of sessions' rules or JSON.
 
 import numpy as np
 
+from service.codec.frames import Frame
 from service.codec.request import Item
 from service.errors import InvalidField
 from service.repository import Model
 from service.sequence import Array, State
 
 
-def opening_state(model: Model, item: Item, state: State | None = None) -> State:
+def opening_state(model: Model, item: Item | Frame, state: State | None = None) -> State:
     """The state at step 0, the initial one by default, with the item's own values of those inputs.
 
     Raises InvalidField if one is missing.
@@ -28,7 +29,7 @@ def opening_state(model: Model, item: Item, state: State | None = None) -> State
     return model.layout.with_values(state, given)
 
 
-def check_unchanged(model: Model, item: Item, state: State) -> None:
+def check_unchanged(model: Model, item: Item | Frame, state: State) -> None:
     """Refuse, in a session, values that differ from those that it was started with. Raises InvalidField."""
     if not item.kept:
         return
@@ -42,7 +43,7 @@ def check_unchanged(model: Model, item: Item, state: State) -> None:
             )
 
 
-def _given(model: Model, item: Item) -> dict[str, Array]:
+def _given(model: Model, item: Item | Frame) -> dict[str, Array]:
     specs = model.manifest.sequence_inputs
     return {spec.name: value for spec, value in zip(specs, item.kept, strict=True) if value is not None}
 

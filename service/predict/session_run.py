@@ -177,19 +177,24 @@ class SessionRun:
             if request.is_free:
                 return self._repository.get_for_session(model, request.tenant, session)
             return model
-        if record.model != model.name or record.version == model.version:
-            return model
-        try:
-            return self._repository.get(record.model, record.version)
-        except NotFound as error:
-            if self._repository.is_ahead(record.model, record.version):
-                raise ModelLoading(
-                    f"the session runs on {record.model} version {record.version}, which is not loaded yet"
-                ) from error
-            raise SessionMismatch(
-                f"the session runs on {record.model} version {record.version}, which is not loaded",
-                members={"model": record.model, "version": record.version},
+        return model_of_session(self._repository, model, record)
+
+
+def model_of_session(repository: Repository, model: Model, record: Record) -> Model:
+    """The version that a live session of `model` is on. Raises ModelLoading or SessionMismatch."""
+    if record.model != model.name or record.version == model.version:
+        return model
+    try:
+        return repository.get(record.model, record.version)
+    except NotFound as error:
+        if repository.is_ahead(record.model, record.version):
+            raise ModelLoading(
+                f"the session runs on {record.model} version {record.version}, which is not loaded yet"
             ) from error
+        raise SessionMismatch(
+            f"the session runs on {record.model} version {record.version}, which is not loaded",
+            members={"model": record.model, "version": record.version},
+        ) from error
 
 
 def _state_of(model: Model, item: Item, opened: Opened) -> State:

@@ -39,9 +39,10 @@ def drain_on_signals(gate: Gate, drain_s: float) -> None:
 
 
 async def _drain(gate: Gate, drain_s: float, stop: Callable[[], Any]) -> None:
-    logger.info("stopping: %d requests in flight", gate.num_running)
+    logger.info("stopping: %d requests in flight, %d streams", gate.num_running, gate.num_streams)
     deadline = time.monotonic() + drain_s
+    gate.drain_streams()
     await asyncio.sleep(TICK_S)
-    while gate.num_running and time.monotonic() < deadline:
+    while (gate.num_running or gate.num_streams) and time.monotonic() < deadline:
         await asyncio.sleep(TICK_S)
     stop()

@@ -9,7 +9,7 @@ from service.sessions.exported import MEDIA_TYPE
 from service.sessions.home import Home
 from service.sessions.migration import migrate_all
 from service.sessions.resources import Page, Resources
-from service.sessions.rules import Binding, Opened, session_key, shadow_key
+from service.sessions.rules import Binding, Opened, check_resumable, session_key, shadow_key
 from service.sessions.sessions import Sessions
 from service.sessions.store import Limits, Quota, Record, Store
 from service.sessions.store.history import Checkpoint, History, HistoryLimits, HistoryRule
@@ -35,6 +35,7 @@ __all__ = [
     "StateTokens",
     "SteadyClock",
     "Store",
+    "check_resumable",
     "migrate_all",
     "session_key",
     "shadow_key",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from service.errors import SessionConflict, SessionExists, SessionGone, SessionMismatch, UnknownSession
 from service.sequence import Start
+from service.sessions import replies
+from service.sessions.replies import Answered
 from service.sessions.store.history import History
 from service.sessions.store.record import Record, Status
 
@@ -110,17 +112,18 @@ def decide(
     """
     if rewinds is not None and record is not None and is_live(record, now_ms):
         check_rewinds(record, rewinds)
-    answered: Record | None = None  # the record, if the request is its last one again
+    answered: Answered | None = None  # if the request is the last one again, or one of the last of a stream
     last_at = at
     if at is None and start in ("new", "given") and record is not None and is_live(record, now_ms):
         last_at = begin  # a start that is sent twice would be refused, so it is a retry where it can be one
-    if record is not None and last_at is not None and _is_last(record, binding, last_at, digest, is_pinned):
-        answered = record
-    elif rewinds and (record is None or not is_live(record, now_ms)):  # a new session was never rewound
+    if record is not None and last_at is not None and last_at < record.step:
+        answered = _find_answered(record, binding, last_at, digest, is_pinned)
+    if answered is None and rewinds and (record is None or not is_live(record, now_ms)):
+        # A new session was never rewound.
         raise UnknownSession("no session of that name") if record is None else _gone(record)
     if start in ("new", "restart", "given"):
         if answered is not None and last_at == begin:
-            return Opened(key, answered, reply=answered.reply)
+            return Opened(key, record, reply=answered.reply)
         return _start(key, record, now_ms, at, start, begin)
     live = record if record is not None and is_live(record, now_ms) else None
     if live is not None:
@@ -128,7 +131,7 @@ def decide(
         if at is None or at == live.step:
             return Opened(key, live, live)
     if answered is not None:
-        return Opened(key, answered, reply=answered.reply)
+        return Opened(key, record, reply=answered.reply)
     if live is None:
         return _begin(key, record, at if start == "auto" else None, must_exist=start == "no")
     raise at_other_step(live, at)
@@ -150,6 +153,27 @@ def check_rewinds(live: Record, rewinds: int) -> None:
             f"{live.step}",
             members={"step": live.step, "rewinds": live.rewinds},
         )
+
+
+def check_resumable(
+    record: Record | None, binding: Binding, now_ms: int, *, at: int | None, rewinds: int | None
+) -> tuple[int, bool]:
+    """The step that a stream continues at, and whether its first frame begins the session anew.
+
+    `at`: where the client believes it is. A step before the session's is accepted where the replies from
+    there on are held. `rewinds`: as in `decide`, which it raises as.
+    """
+    if record is not None and is_live(record, now_ms):
+        _check_binding(record, binding)
+        if rewinds is not None:
+            check_rewinds(record, rewinds)
+        if at in (None, record.step) or at in replies.starts_held(record):
+            return record.step, False
+        raise at_other_step(record, at)
+    if record is not None and at is not None and at in replies.starts_held(record):
+        return record.step, False  # its end was answered, but the client may not have the reply
+    _begin(b"", record, at, must_exist=False)
+    return 0, record is not None
 
 
 def _start(
@@ -204,11 +228,15 @@ def _gone(record: Record, start: str = "at: 0") -> SessionGone:
     )
 
 
-def _is_last(record: Record, binding: Binding, at: int, digest: bytes, is_pinned: bool) -> bool:
-    """Whether a request is the last one again, so that its reply is the stored one."""
-    if at != record.at or digest != record.digest or record.model != binding.model:
-        return False
-    return not is_pinned or binding == Binding(record.model, record.version, record.graph)
+def _find_answered(
+    record: Record, binding: Binding, at: int, digest: bytes, is_pinned: bool
+) -> Answered | None:
+    """The request, if it has been applied and its reply is held."""
+    if record.model != binding.model:
+        return None
+    if is_pinned and binding != Binding(record.model, record.version, record.graph):
+        return None
+    return replies.find(record, at, digest)
 
 
 def _check_binding(record: Record, binding: Binding) -> None:

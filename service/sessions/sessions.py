@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from time import perf_counter
 
-from service.errors import SessionCapacity, SessionConflict, SessionQuota
+from service.errors import CellgateError, SessionCapacity, SessionConflict, SessionQuota, StoreUnavailable
 from service.metrics import Metrics, Registry, SessionCounts
 from service.sequence import Start
 from service.sessions import rules
@@ -111,10 +111,74 @@ class Sessions:
     ) -> Record | None:
         """Make a computed request part of the session. None: another worker was first, nothing was applied.
 
-        `passed`: states between the session's and `state`, for its history.
-
         Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable; nothing was
         applied then.
+        """
+        record = self.advance(
+            opened, binding, steps=steps, state=state, digest=digest, reply=reply, end=end, passed=passed
+        )
+        if not _is_done(await self._write(opened.key, opened.existing, record)):
+            self._counts.lost_race.add()
+            return None
+        if opened.resumed is None or end:  # else it continues
+            self._count(opened.key, opened.existing, record)
+        return record
+
+    async def commit_all(
+        self, changes: Collection[tuple[Opened, Record]]
+    ) -> Collection[bool | CellgateError]:
+        """Make many computed requests, of different sessions, part of them in one transaction.
+
+        Of each: whether it was applied; if not, another worker was first; or the error for which it was not.
+        """
+        quotas = self._quotas
+        writes = [
+            Write(
+                opened.key,
+                opened.existing.revision if opened.existing else None,
+                record,
+                quotas.get(tenant_of(opened.key)) if quotas else None,
+            )
+            for opened, record in changes
+        ]
+        started = perf_counter()
+        try:
+            outcomes = await self.store.commit(writes, self.now_ms())
+        except StoreUnavailable as error:
+            return [error] * len(writes)
+        finally:
+            self._counts.observe_commit(perf_counter() - started)
+        return [
+            self._applied(opened, record, outcome)
+            for (opened, record), outcome in zip(changes, outcomes, strict=True)
+        ]
+
+    def _applied(self, opened: Opened, record: Record, outcome: Outcome) -> bool | CellgateError:
+        try:
+            is_done = _is_done(outcome)
+        except CellgateError as error:
+            return error
+        if not is_done:
+            self._counts.lost_race.add()
+        elif opened.resumed is None or not record.is_live:  # else it continues
+            self._count(opened.key, opened.existing, record)
+        return is_done
+
+    def advance(
+        self,
+        opened: Opened,
+        binding: Binding,
+        *,
+        steps: int,
+        state: bytes,
+        digest: bytes,
+        reply: bytes,
+        end: bool,
+        passed: Iterable[Checkpoint] = (),
+    ) -> Record:
+        """The record after a computed request, to be committed in the place of `opened.existing`.
+
+        `passed`: states between the session's and `state`, for its history.
         """
         old, step = opened.resumed, opened.step
         record = self.new_record(
@@ -131,11 +195,6 @@ class Sessions:
         if end:
             record.status = Status.ENDED
         record.at, record.digest, record.reply = step, digest, reply
-        if not _is_done(await self._write(opened.key, opened.existing, record)):
-            self._counts.lost_race.add()
-            return None
-        if old is None or end:  # else it continues
-            self._count(opened.key, opened.existing, record)
         return record
 
     def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:

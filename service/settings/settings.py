@@ -15,6 +15,7 @@ from service.settings.models import Batching, Models
 from service.settings.reports import Logging, Metrics, Traces
 from service.settings.requests import Requests
 from service.settings.sessions import Sessions
+from service.settings.streams import Streams
 
 GROUPS: dict[str, type[Group]] = {  # by their headings in `serve --help`
     "Network": Network,
@@ -23,6 +24,7 @@ GROUPS: dict[str, type[Group]] = {  # by their headings in `serve --help`
     "Batching": Batching,
     "Sessions": Sessions,
     "Request limits": Requests,
+    "Streams": Streams,
     "Metrics": Metrics,
     "Browsers and proxies": Browsers,
     "Logging": Logging,
@@ -32,7 +34,7 @@ MAX_AUTO_WORKERS = 16  # each worker loads every model; set `workers` explicitly
 
 
 class Settings(
-    Traces, Logging, Browsers, Metrics, Requests, Sessions, Batching, Models, Authentication, Network
+    Traces, Logging, Browsers, Metrics, Streams, Requests, Sessions, Batching, Models, Authentication, Network
 ):
     """A frozen value. Each field is `CELLGATE_<NAME>` in the environment and `<name>` in a TOML file."""
 

@@ -1,0 +1,97 @@
+"""The replies to frames: of a computed run, of a session's record, and to a frame that is refused.
+
+It knows channels, outputs and the layout of replies; it knows nothing of sockets, turns or the worker.
+"""
+
+from typing import Any
+
+from service.codec import frames, reply
+from service.errors import CellgateError
+from service.predict.channel import Channel, Run
+from service.sequence import Array
+from service.sessions import Opened, Sessions, replies
+from service.sessions.replies import Answered
+
+
+def advance(run: Run, sessions: Sessions) -> None:
+    """Encode the reply to each frame, and make the record that the session gets."""
+    channel, opened, sequence = run.channel, run.opened, run.sequence
+    outputs = [sequence.output(index) for index in channel.outputs]
+    last = run.frames[-1]
+    if channel.max_in_flight == 1:  # the record is that of a request to `/predict`
+        stored = _encode(channel, outputs, sequence.steps, opened.step + sequence.steps, last.end)
+        run.replies = [stored]
+        digest = last.digest
+    else:
+        held = _held(channel, opened)
+        run.held = [*held, *_answered(run, outputs)][-channel.max_in_flight :]
+        stored, digest = replies.pack(run.held), replies.NO_DIGEST
+    run.record = sessions.advance(
+        opened,
+        run.model.binding,
+        steps=sequence.steps,
+        state=run.model.pack_state(sequence.state),
+        digest=digest,
+        reply=stored,
+        end=last.end,
+        passed=run.passed,
+    )
+
+
+def write(channel: Channel, stored: bytes) -> bytes:
+    """A reply as it is sent."""
+    if channel.form is None:
+        return frames.write_json(channel.number, stored)
+    return frames.write_binary(channel.number, stored)
+
+
+def replay(channel: Channel, stored: bytes) -> bytes:
+    """A stored reply as it is sent again."""
+    if channel.form is None:
+        return frames.write_json(channel.number, stored, replayed=True)
+    return frames.write_binary(channel.number, stored, replayed=True)
+
+
+def refuse(channel: Channel, error: CellgateError) -> bytes:
+    """The answer to a frame that was not applied."""
+    return frames.write_error(channel.number, error)
+
+
+def _answered(run: Run, outputs: list[Array]) -> list[bytes]:
+    """The packed reply to each frame, in order; they are in `run.replies` too."""
+    channel, is_one = run.channel, len(run.frames) == 1
+    step, start = run.opened.step, 0
+    packed: list[bytes] = []
+    for frame in run.frames:
+        stop = start + frame.steps
+        own = outputs
+        if not is_one:
+            own = [output[start:stop] if channel.keep_all else output[stop - 1] for output in outputs]
+        stored = _encode(channel, own, frame.steps, step + stop, frame.end)
+        run.replies.append(stored)
+        packed.append(Answered(step + start, step + stop, frame.digest, stored).pack())
+        start = stop
+    return packed
+
+
+def _encode(channel: Channel, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:
+    """A reply as a session stores it: each output is [time, *dims] with `return: all`, else [*dims]."""
+    if channel.form is not None:
+        return frames.store_binary(outputs[0], steps if channel.keep_all else 1, step, ended=end)
+    specs = channel.specs
+    if not channel.output_names:
+        return reply.encode_prediction(specs[0], outputs[0], session=channel.session, step=step)
+    named: list[Any] = [
+        (spec, output[-1] if channel.keep_all and spec.steps == "last" else output)
+        for spec, output in zip(specs, outputs, strict=True)
+    ]
+    return reply.encode_outputs(named, session=channel.session, step=step)
+
+
+def _held(channel: Channel, opened: Opened) -> list[bytes]:
+    """The packed replies that the session holds so far; none of a session that is begun anew."""
+    if opened.resumed is None:
+        return []
+    if opened.resumed is channel.record and channel.held:
+        return channel.held
+    return [answered.pack() for answered in replies.of(opened.resumed)]

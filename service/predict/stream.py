@@ -1,0 +1,165 @@
+"""The use case behind streams: channels opened on sessions, and frames taken in.
+
+It knows models, session rules and decoded frames; it knows nothing of sockets but what `Socket` says.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from service.codec.frames import BinaryForm, Frame, Opening, decode_frame
+from service.codec.sizes import prediction_bytes
+from service.errors import CellgateError, InvalidField, ReplyTooLarge, SessionNotSupported
+from service.names import names_number
+from service.predict.aside import Aside
+from service.predict.channel import Channel, Socket
+from service.predict.frame_runner import FrameRunner
+from service.predict.request import outputs_named
+from service.predict.session_run import model_of_session
+from service.repository import Model, Repository
+from service.sessions import Record, Sessions, check_resumable, session_key
+
+
+class Streams:
+    """Opens channels, and runs their frames."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        sessions: Sessions,
+        aside: Aside,
+        *,
+        max_in_flight: int,
+        max_steps: int,
+        max_reply_bytes: int,
+        timeout_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        """`max_in_flight`: frames of a session without a reply; `timeout_s`: for each frame."""
+        self.max_in_flight = max_in_flight
+        self._repository = repository
+        self._sessions = sessions
+        self._max_steps = max_steps
+        self._max_reply_bytes = max_reply_bytes
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self.runner = FrameRunner(repository, sessions, aside, max_steps=max_steps, clock=clock)
+
+    async def open(self, opening: Opening, tenant: str, socket: Socket) -> Channel:
+        """A channel on a session, which may not exist yet. Nothing is stored.
+
+        Raises NotFound, ModelLoading, SessionGone, SessionConflict, SessionMismatch or an InvalidField.
+        """
+        model = self._repository.get(opening.model, opening.version)
+        key = session_key(tenant, opening.session)
+        record = await self._sessions.find(key)
+        is_pinned = names_number(opening.version)
+        if not is_pinned:
+            model = self._model_of(record, model, opening, tenant)
+        channel = Channel(opening, socket, key, model, tenant)
+        channel.is_pinned = is_pinned
+        self._choose(channel, opening)
+        channel.step, channel.begins_anew = check_resumable(
+            record, model.binding, self._sessions.now_ms(), at=opening.at, rewinds=opening.rewinds
+        )
+        channel.rewinds = record.rewinds if record is not None and record.is_live else 0
+        return channel
+
+    def receive_binary(self, channel: Channel, payload: bytes) -> None:
+        """Take in a binary frame of the channel."""
+        try:
+            if channel.form is None:
+                raise InvalidField('the channel was opened with the encoding "json"', pointer="/encoding")
+            frame: Frame | CellgateError = channel.form.decode(payload)
+        except CellgateError as error:
+            frame = error
+        self._receive(channel, frame)
+
+    def receive_json(self, channel: Channel, document: dict[str, Any]) -> None:
+        """Take in a frame in JSON."""
+        try:
+            if channel.form is not None:
+                raise InvalidField('the channel was opened with the encoding "binary"', pointer="/encoding")
+            frame: Frame | CellgateError = decode_frame(
+                document,
+                channel.model.manifest,
+                keep_all=channel.keep_all,
+                outputs=channel.output_names,
+                max_steps=self._max_steps,
+            )
+        except CellgateError as error:
+            frame = error
+        self._receive(channel, frame)
+
+    def refuse(self, channel: Channel, error: CellgateError) -> None:
+        """Answer a frame, in its place among the others, with an error."""
+        self._receive(channel, error)
+
+    def call(self, channel: Channel, done: Callable[[], None]) -> None:
+        """Call `done` once all frames so far are answered."""
+        waiting = channel.waiting = channel.waiting or []
+        waiting.append(done)
+        self.runner.receive(channel)
+
+    def close(self, channel: Channel) -> None:
+        """Drop a channel, with the frames that are not computed yet."""
+        self.runner.close(channel)
+
+    def _receive(self, channel: Channel, frame: Frame | CellgateError) -> None:
+        if isinstance(frame, Frame):
+            frame.deadline = self._clock() + self._timeout_s
+            most = channel.max_reply_steps
+            if most is not None and frame.steps > most:
+                frame = ReplyTooLarge(
+                    f"the reply would have {frame.steps} steps; with {channel.max_in_flight} frames in "
+                    f"flight at most {most} are stored: send shorter frames, or set max_frames_in_flight"
+                )
+        waiting = channel.waiting
+        if waiting is None:
+            channel.waiting = [frame]
+        else:
+            waiting.append(frame)
+        self.runner.receive(channel)
+
+    def _model_of(self, record: Record | None, model: Model, opening: Opening, tenant: str) -> Model:
+        """A session stays with its version; a new one may start on a canary."""
+        if record is None or not record.is_live:
+            if opening.version is None:
+                return self._repository.get_for_session(model, tenant, opening.session)
+            return model
+        return model_of_session(self._repository, model, record)
+
+    def _choose(self, channel: Channel, opening: Opening) -> None:
+        """Set what of the model the channel uses. Raises InvalidField or SessionNotSupported."""
+        model, manifest = channel.model, channel.model.manifest
+        if not manifest.chunkable:
+            reason = "has no state" if manifest.causal else "reads each sequence from both ends"
+            raise SessionNotSupported(f"{model.name} {reason}", pointer="/session")
+        if opening.outputs:
+            channel.outputs = outputs_named(opening.outputs, manifest)
+            channel.extra = tuple([index for index in channel.outputs if index])
+        has_steps = [spec.steps == "all" for spec in channel.specs]
+        wants_all = (opening.returns or manifest.default_return) == "all"
+        channel.keep_all = wants_all and (any(has_steps) or opening.returns is not None)
+        if channel.keep_all and not any(has_steps):
+            raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
+        if opening.is_binary:
+            channel.form = BinaryForm(manifest, keep_all=channel.keep_all, max_steps=self._max_steps)
+        channel.max_in_flight = min(opening.max_in_flight or self.max_in_flight, self.max_in_flight)
+        channel.max_joined = channel.max_in_flight if all(has_steps) else 1
+        self._bound_reply(channel)
+
+    def _bound_reply(self, channel: Channel) -> None:
+        """The replies that a record holds together have at most the size of one reply to `/predict`."""
+        dtypes = channel.model.output_dtypes
+        outputs = [(channel.model.manifest.outputs[index], dtypes[index]) for index in channel.outputs]
+        of_one = prediction_bytes(outputs, 1)
+        per_step = prediction_bytes(outputs, 2) - of_one
+        most = self._max_reply_bytes // channel.max_in_flight
+        if of_one > most:
+            raise ReplyTooLarge(
+                f"a reply could have {of_one} bytes; with {channel.max_in_flight} frames in flight the "
+                f"maximum is {most}: set max_frames_in_flight",
+                pointer="/max_frames_in_flight",
+            )
+        if channel.keep_all:
+            channel.max_reply_steps = 1 + (most - of_one) // max(per_step, 1)

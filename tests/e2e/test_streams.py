@@ -1,0 +1,257 @@
+"""Streams on a real server: the rules of sessions, frame by frame."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.e2e.conftest import first, predict
+from tests.e2e.server import Server, running
+from tests.e2e.streams import Stream
+
+Steps = list[list[float]]
+
+
+@pytest.fixture
+def stream(server: Server) -> Iterator[Stream]:
+    with Stream(server.url) as opened:
+        yield opened
+
+
+def outputs(client: httpx.Client, utterance: Steps) -> list[Any]:
+    """The output after each step, computed at once."""
+    body = {"sequences": [{"steps": utterance}], "return": "all"}
+    every: list[Any] = client.post("/predict", json=body).json()["predictions"][0]["output"]
+    return every
+
+
+def test_frames_give_the_answers_of_requests(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    opened = stream.open(session, model="vowels")
+    assert opened | {"limits": 0, "version": ""} == {
+        "channel": 0, "model": "vowels", "version": "", "session": session, "step": 0, "rewinds": 0,
+        "return": "last", "encoding": "json", "width": 12, "dtype": "float32",
+        "output": {"width": 9, "dtype": "float32"}, "limits": 0,
+    }  # fmt: skip
+    every = outputs(client, utterance)
+    for at, row in enumerate(utterance):
+        answer = stream.ask(steps=[row], at=at)
+        assert (answer["channel"], answer["step"], answer["output"]) == (0, at + 1, every[at])
+    whole = first(predict(client, utterance))
+    assert (answer["label"], answer["probability"]) == (whole["label"], whole["probability"])
+
+
+def test_frames_in_flight_are_joined_and_each_is_answered(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    every = outputs(client, utterance)
+    stream.open(session)
+    for at, row in enumerate(utterance):
+        stream.send(steps=[row], at=at)
+    answers = [stream.receive() for _ in utterance]
+    assert [(each["step"], each["output"]) for each in answers] == list(enumerate(every, 1))
+
+
+def test_binary_frames_give_the_same_bits(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    every = outputs(client, utterance)
+    assert stream.open(session, encoding="binary", **{"return": "all"})["return"] == "all"
+    stream.send_binary(utterance[:3], at=0)
+    stream.send_binary(utterance[3:], at=3, end=True)
+    for expected, after, flags in ((every[:3], 3, 0), (every[3:], len(every), 1)):
+        channel, actual, step, rows = stream.receive_binary()
+        assert (channel, actual, step) == (0, flags, after)
+        assert rows.tolist() == np.array(expected, np.float32).tolist()
+
+
+def test_sessions_share_a_socket(stream: Stream, utterance: Steps, session: str) -> None:
+    for channel in range(8):
+        stream.open(
+            f"{session}{channel}"[-100:], channel=channel, encoding="binary" if channel % 2 else "json"
+        )
+    for channel in range(0, 8, 2):
+        stream.send(channel=channel, steps=utterance)
+        stream.send_binary(utterance, channel=channel + 1)
+    answers = [stream.socket.recv(30) for _ in range(8)]
+    assert sum(isinstance(answer, bytes) for answer in answers) == 4
+
+
+def test_after_a_break_unanswered_frames_are_sent_again(
+    server: Server, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    """The replies to several frames in flight are lost with the socket; all are there on the next one."""
+    every = outputs(client, utterance)
+    with Stream(server.url) as stream:
+        stream.open(session)
+        for at in range(4):
+            stream.send(steps=[utterance[at]], at=at)
+        assert stream.receive()["step"] == 1
+        for _ in range(3):
+            stream.receive()  # and suppose that they were lost
+    with Stream(server.url) as stream:
+        assert stream.open(session, at=1)["step"] == 4
+        for at in range(1, 6):
+            stream.send(steps=[utterance[at]], at=at)
+        answers = [stream.receive() for _ in range(5)]
+        assert [each["output"] for each in answers] == every[1:6]
+        assert [each.get("replayed", False) for each in answers] == [True] * 3 + [False] * 2
+
+
+def test_a_frame_and_a_request_are_each_others_retry(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    reply = first(predict(client, utterance[:2], session=session, at=0))
+    assert stream.open(session, at=0)["step"] == 2
+    assert stream.ask(steps=utterance[:2], at=0) == {"channel": 0, "replayed": True} | reply
+    for at in (2, 3):
+        stream.send(steps=[utterance[at]], at=at)
+    answers = [stream.receive() for _ in range(2)]
+    for at, answer in zip((2, 3), answers, strict=True):
+        again = first(predict(client, [utterance[at]], session=session, at=at))
+        assert {"channel": 0} | again == answer
+    conflict = predict(client, [utterance[5]], session=session, at=3)
+    assert (conflict.status_code, conflict.json()["step"]) == (409, 4)
+
+
+def test_one_bad_frame_among_many_fails_alone(stream: Stream, utterance: Steps, session: str) -> None:
+    stream.open(session)
+    stream.send(steps=[utterance[0]])
+    stream.send(steps=[[1.0]])
+    stream.send(steps=[utterance[1]])
+    answers = [stream.receive() for _ in range(3)]
+    assert answers[0]["step"] == 1 and answers[2]["step"] == 2
+    error = answers[1]["error"]
+    assert (error["status"], error["code"], error["pointer"]) == (422, "wrong_shape", "/steps/0")
+
+
+def test_a_conflict_stops_the_channel_until_it_is_opened_again(
+    stream: Stream, utterance: Steps, session: str
+) -> None:
+    stream.open(session)
+    assert stream.ask(steps=utterance[:3], at=0)["step"] == 3
+    for at in (7, 8, 3):
+        stream.send(steps=[utterance[0]], at=at)
+    for _ in range(3):
+        error = stream.receive()["error"]
+        assert (error["code"], error["step"]) == ("session_conflict", 3)
+    assert stream.open(session, at=3)["step"] == 3
+    assert stream.ask(steps=[utterance[0]], at=3)["step"] == 4
+
+
+def test_two_sockets_on_one_session_never_interleave_within_a_frame(
+    server: Server, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    with Stream(server.url) as one, Stream(server.url) as other:
+        streams = [one, other]
+        for each in streams:
+            each.open(session)
+
+        def talk(each: Stream) -> list[int]:
+            for _ in range(20):
+                each.send(steps=utterance[:2])
+            return [each.receive()["step"] for _ in range(20)]
+
+        with ThreadPoolExecutor(2) as pool:
+            steps = [step for part in pool.map(talk, streams) for step in part]
+    assert sorted(steps) == list(range(2, 82, 2))
+    assert client.get(f"/sessions/{session}").json()["step"] == 80
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"model": "vowels"}, "invalid_field"),
+        ({"session": "x", "modell": "vowels"}, "invalid_field"),
+        ({"session": "x", "model": "vowel"}, "unknown_model"),
+        ({"session": "x", "version": "99"}, "unknown_version"),
+        ({"session": "x", "at": 5}, "unknown_session"),
+        ({"session": "x", "encoding": "xml"}, "invalid_field"),
+        ({"steps": [[1]]}, "unknown_channel"),
+        ({"close": True}, "unknown_channel"),
+    ],
+)
+def test_an_opening_that_is_refused_leaves_the_socket_open(
+    stream: Stream, session: str, message: dict[str, Any], code: str
+) -> None:
+    answer = stream.ask(channel=3, **message)
+    assert (answer["channel"], answer["closed"], answer["error"]["code"]) == (3, True, code)
+    assert stream.open(session)["step"] == 0
+
+
+@pytest.mark.parametrize("message", ["{", "[]", '{"channel": -1}', b"short"])
+def test_what_is_no_message_closes_the_socket(stream: Stream, message: str | bytes) -> None:
+    stream.socket.send(message)
+    with pytest.raises(ConnectionClosed) as closed:
+        stream.socket.recv(30)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code in (4400, 4422)
+
+
+def test_a_channel_is_closed_after_its_frames(stream: Stream, utterance: Steps, session: str) -> None:
+    stream.open(session)
+    stream.send(steps=utterance[:2])
+    stream.send(close=True)
+    assert stream.receive()["step"] == 2
+    assert stream.receive() == {"channel": 0, "closed": True, "step": 2}
+    assert stream.ask(steps=[utterance[0]])["closed"] is True
+    assert stream.open(session)["step"] == 2
+
+
+def test_a_session_that_is_deleted_starts_again(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    stream.open(session)
+    assert stream.ask(steps=utterance[:2])["step"] == 2
+    assert client.delete(f"/sessions/{session}").status_code == 204
+    assert stream.ask(steps=[utterance[0]], at=2)["error"]["code"] == "unknown_session"
+    assert stream.ask(steps=utterance[:2])["step"] == 2
+
+
+def test_a_stream_ends_its_session(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    stream.open(session)
+    stream.send(steps=utterance[:2], end=True)
+    assert stream.receive()["step"] == 2
+    assert client.get(f"/sessions/{session}").status_code == 410
+    assert stream.ask(steps=[utterance[0]])["step"] == 1, "the name is free"
+
+
+def test_every_kind_of_upgrade_that_is_refused_gets_a_response(server: Server, client: httpx.Client) -> None:
+    plain = client.get("/stream")
+    assert (plain.status_code, plain.json()["code"]) == (426, "upgrade_required")
+    with pytest.raises(InvalidStatus) as refused:
+        Stream(server.url, origin="https://elsewhere.example")
+    assert refused.value.response.status_code == 403
+    assert b"origin_refused" in (refused.value.response.body or b"")
+    Stream(server.url, origin=server.url).close()
+
+
+def test_kill_9_and_continue(tmp_path: Path, utterance: Steps) -> None:
+    """Frames in flight are sent again, whether the server had committed them or not."""
+    with running(tmp_path) as server:
+        with Stream(server.url) as stream:
+            stream.open("call-42")
+            for at in range(2):
+                stream.send(steps=[utterance[at]], at=at)
+            assert stream.receive()["step"] == 1
+            for at in range(2, 8):
+                stream.send(steps=[utterance[at]], at=at)
+            server.kill()
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    stream.receive()
+        server.start()
+        with httpx.Client(base_url=server.url) as client, Stream(server.url) as stream:
+            every = outputs(client, utterance)
+            assert 1 <= stream.open("call-42", at=1)["step"] <= 8
+            for at in range(1, 9):
+                stream.send(steps=[utterance[at]], at=at)
+            answers = [stream.receive() for _ in range(1, 9)]
+    assert [each["output"] for each in answers] == every[1:9]
