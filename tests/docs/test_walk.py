@@ -17,6 +17,7 @@ ELSEWHERE = {
     "docs/inputs.md": "tests/e2e/test_inputs.py",
     "docs/your-model.md": "tests/e2e/test_your_model.py",
     "docs/own-data.md": "tests/e2e/test_own_data.py",
+    "docs/sse.md": "tests/e2e/test_events.py",
     "docs/python-client.md": "tests/cellgate/test_page.py",
 }
 TRAINING = ("docs/training.md", "docs/compress.md")

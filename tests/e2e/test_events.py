@@ -1,6 +1,7 @@
 """Server-sent events on a real server: whole, broken off, killed and resumed, they amount to one reply."""
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import orjson
 import pytest
 from httpx_sse import EventSource, ServerSentEvent
 
-from tests.committed import committed_models
+from tests.committed import ROOT, committed_models
+from tests.docs.blocks import steps
 from tests.e2e.nginx import needs_nginx, nginx
 from tests.e2e.server import Server, running
 from tests.service import text_models
@@ -195,3 +197,16 @@ def test_errors_before_the_first_event_are_those_of_any_reply(
     response = client.post("/generate", json=body, headers={"Accept": "text/event-stream"} | headers)
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_the_commands_of_the_page_work_as_typed(client: httpx.Client, server: Server) -> None:
+    curl, program = steps(ROOT / "docs/sse.md")
+    typed = curl.text.replace("localhost:8000", server.url.removeprefix("http://"))
+    done = subprocess.run(["bash", "-euc", f"{typed} --silent"], capture_output=True, timeout=60)
+    received = [event.split(b"\n") for event in done.stdout.split(b"\n\n")[:-1]]
+    pairs = [(name.decode()[7:], data[6:]) for name, _, data in received]
+    assert joined(pairs)["step"] == len("the ") + 3 and len(pairs) == 4
+    defined: dict[str, Any] = {}
+    exec(program.text, defined)
+    events = [(name, orjson.dumps(data)) for name, data in defined["events"](client, story())]
+    assert len(joined(events)["ids"]) == 25
