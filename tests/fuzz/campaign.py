@@ -18,7 +18,7 @@ from random import Random
 from tests.committed import committed_models
 from tests.e2e.server import Server, running
 from tests.fuzz.mutate import mutated
-from tests.fuzz.seeds import KEYS, Request, seeds
+from tests.fuzz.seeds import KEYS, SECRET, Request, seeds
 
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).parent / "cases"
@@ -59,6 +59,7 @@ def target(folder: Path) -> Iterator[Server]:
     (models / "words").symlink_to(ROOT / "docs" / "examples" / "models" / "moby")
     hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
     settings = {
+        "state_secret": SECRET,
         "keys": ",".join(f"{name}=sha256:{digest}" for name, digest in hashes.items()),
         "models_dir": str(models),
         "max_sessions": "500",

@@ -1,5 +1,6 @@
 """Valid requests of each route, from which the mutated ones are made."""
 
+import functools
 import gzip
 import hashlib
 import json
@@ -7,6 +8,11 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.repository import ModelFolders
+from service.sessions import Binding, StateToken, StateTokens
+from tests.committed import committed_models
+
+SECRET = "0123456789abcdef0123456789abcdef"
 KEYS = {"acme": "acme-secret", "beta": "beta-secret"}
 ROW = [round(0.1 * index - 0.5, 2) for index in range(12)]
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 2, 12]}
@@ -46,6 +52,16 @@ def exported() -> bytes:
 def seal(rest: bytes, length: int) -> bytes:
     """The file of a header of `length` bytes and what follows it, with a checksum that is right."""
     return struct.pack("<4sHI32s", b"CGSX", 1, length, hashlib.sha256(rest).digest()) + rest
+
+
+def token() -> str:
+    """A state of the committed model at step 2, as this server signs it."""
+    return StateTokens([SECRET.encode()]).write("acme", StateToken(_binding(), 2, bytes(1024)))
+
+
+@functools.cache
+def _binding() -> Binding:
+    return ModelFolders(committed_models()).get("vowels", "1").binding
 
 
 def seeds() -> list[Request]:
@@ -90,6 +106,8 @@ def _predictions() -> list[Any]:
         {"model": "vowels", "sequences": [step]},
         {"model": "vowels", "sequences": [step | {"session": "t", "end": True}, [ROW] * 9, [ROW] * 30]},
         {"model": "vowels", "sequences": [[ROW]], "outputs": ["logits", "y"], "trim_padding": True},
+        {"model": "vowels", "sequences": [{"steps": [ROW], "state": token()}], "return_state": True},
+        {"model": "vowels", "sequences": [step | {"session": "u", "state": token(), "at": 2}, [ROW]]},
         {"model": "words", "sequences": [{"text": "the cat"}, ["t", 1, "d"], [0, 1]], "return": "all"},
         {"model": "words", "sequences": [{"steps": {"x": [1, 2]}, "session": "w"}]},
     ]
