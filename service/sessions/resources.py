@@ -153,7 +153,7 @@ class Resources:
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
         self._set_history(record, history)
-        if state is not None:
+        if state is not None and not names_state(state):
             record.digest = COMPLETE
         return await self._changes.put(tenant, name, record, replace_live=replace_live)
 

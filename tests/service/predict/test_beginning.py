@@ -18,7 +18,7 @@ from service.errors import (
 )
 from service.manifest import Manifest
 from service.sequence import State
-from service.sessions import Binding, StateToken, StateTokens
+from service.sessions import Binding, Resources, StateToken, StateTokens
 from tests.service.predict.parts import SPEAKERS, SUMS, Parts, SpeakerSums, run
 
 TWO = [[1.0], [2.0]]
@@ -192,6 +192,12 @@ def test_a_named_state_leaves_the_inputs_of_a_sequence_to_the_request() -> None:
         assert answer["output"] == [[103.0]]
         with pytest.raises(InvalidField, match="'speaker' is missing"):
             await parts.predict({"steps": {"x": [[1.0]]}, "state": {"name": "warm"}})
+        resources = Resources(parts.sessions, parts.repository.get, max_ttl_s=60)
+        await resources.create("", "s", state={"name": "warm"})
+        with pytest.raises(InvalidField, match="'speaker' is missing"):
+            await parts.predict({"steps": {"x": [[1.0]]}, "session": "s"})
+        (created,) = await parts.predict({"steps": steps, "session": "s", "at": 0})
+        assert created["output"] == [[103.0]]
 
     run(body)
 
