@@ -86,7 +86,13 @@ async def running(
         turns = Turns()
         start(stack, turns.watch())
         sampler = Sampler(
-            metrics, repository=repository, sessions=sessions, readiness=readiness, budget=budget, turns=turns
+            metrics,
+            repository=repository,
+            sessions=sessions,
+            readiness=readiness,
+            budget=budget,
+            turns=turns,
+            num_policy_faults=lambda: steering.num_faults,
         )
         access_log = open_access_log_of(stack, settings)
         backends = Backends(

@@ -7,6 +7,7 @@ look     every LOOK_EVERY_S: what costs a call of the store or of the system
 import os
 import platform
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from weakref import WeakKeyDictionary
 
@@ -50,6 +51,7 @@ class Sampler:
         readiness: Readiness,
         budget: MemoryBudget,
         turns: Turns,
+        num_policy_faults: Callable[[], int],
     ) -> None:
         self.metrics = metrics
         self._repository = repository
@@ -59,6 +61,7 @@ class Sampler:
         self._access_log: AccessLog | None = None
         self._budget = budget
         self._turns = turns
+        self._num_policy_faults = num_policy_faults
         self._steps: WeakKeyDictionary[Scheduler, tuple[Growing, Growing, Gauge]] = WeakKeyDictionary()
         self._shown: dict[Labels, Model] = {}  # by the labels of `model_info`
         self._stalls = Growing(metrics.loop_stalls.labels())
@@ -85,6 +88,7 @@ class Sampler:
         if self._gate is not None:
             metrics.connections.labels().set(self._gate.num_connections)
             metrics.requests_running.labels().set(self._gate.num_running)
+        metrics.policy_faults.labels().set(self._num_policy_faults())
         metrics.request_memory.labels().set(self._budget.used)
         self._show_models()
         for model in self._shown.values():

@@ -33,6 +33,9 @@ class Row:
 
 
 WINDOW = "[$__rate_interval]"
+SHADOW = "model, version, shadow"
+SHADOW_LEGEND = "{{model}} {{version}} and {{shadow}}"
+LABEL_CHANGE = '{event="label_change"}'
 INFERENCE = '{route=~"/predict|/generate|/v2/.*infer"}'
 
 
@@ -162,6 +165,48 @@ ROWS = (
                     ),
                 ),
             ),
+        ),
+    ),
+    Row(
+        "Versions",
+        (
+            Panel(
+                "Difference of a shadow version",
+                "short",
+                (
+                    Query(
+                        f"{rate('cellgate_shadow_difference_total', by=SHADOW)} / "
+                        f"{rate('cellgate_shadow_values_total', by=SHADOW)}",
+                        f"mean, {SHADOW_LEGEND}",
+                    ),
+                    Query(f"max by ({SHADOW}) (cellgate_shadow_max_difference)", f"largest, {SHADOW_LEGEND}"),
+                ),
+                "Absolute differences between the outputs of a version and of its shadow.",
+            ),
+            Panel(
+                "Other labels by a shadow version",
+                "percentunit",
+                (
+                    Query(
+                        f"{rate('cellgate_shadow_events_total', LABEL_CHANGE, by=SHADOW)} / "
+                        f"{rate('cellgate_shadow_steps_total', by=SHADOW)}",
+                        SHADOW_LEGEND,
+                    ),
+                ),
+                "Share of the compared steps.",
+            ),
+            Panel(
+                "Requests of a shadow version",
+                "ops",
+                (
+                    Query(
+                        rate("cellgate_shadow_events_total", '{event!="label_change"}', f"{SHADOW}, event"),
+                        f"{{{{event}}}}, {SHADOW_LEGEND}",
+                    ),
+                ),
+                "Failed, dropped, or begun within a session.",
+            ),
+            Panel("Faulty policies", "short", (Query("max (cellgate_policy_faults)", "models"),)),
         ),
     ),
 )

@@ -113,6 +113,11 @@ class Metrics:
             ("cause",),
         )
         self.workers = gauge("cellgate_workers", "Workers that run.")
+        self.policy_faults = gauge(
+            "cellgate_policy_faults",
+            "Models whose policy.json is faulty: their policy stays as it was.",
+            is_common=True,
+        )
         self.shadow_steps = counter(
             "cellgate_shadow_steps", "Time steps whose outputs a shadow version was compared on.", SHADOW
         )

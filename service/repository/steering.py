@@ -52,6 +52,11 @@ class Steering:
         """What is wrong with the policy's file as it is now."""
         return self._policies.fault(name)
 
+    @property
+    def num_faults(self) -> int:
+        """The models whose policy's file is faulty now."""
+        return len(self._policies.faults)
+
     def waiting(self, name: str) -> list[str]:
         """The parts of the policy that are not in force, because a version is not loaded."""
         policy, choice = self.policy(name), self.choice(name)

@@ -76,10 +76,13 @@ def load(server: Server, end: threading.Event) -> None:
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian: prometheus)")
-def test_every_query_of_the_dashboard_has_data_under_load(tmp_path: Path) -> None:
+def test_every_query_of_the_dashboard_has_data_under_load(tmp_path: Path, models_dir: Path) -> None:
     """Also after a worker was killed; and the server's counters never decrease by it."""
+    for version in ("1", "2"):
+        shutil.copytree(models_dir / "vowels" / "1", tmp_path / "models" / "vowels" / version)
+    (tmp_path / "models" / "vowels" / "policy.json").write_text('{"default": "1", "shadow": "2"}')
     with (
-        running(tmp_path, workers="2") as server,
+        running(tmp_path, workers="2", models_dir=str(tmp_path / "models")) as server,
         prometheus(tmp_path, f"127.0.0.1:{server.port}") as url,
     ):
         end = threading.Event()

@@ -28,7 +28,7 @@ class World:
         self.loader = Loader(BATCHING, Hardware("cpu", 1))
         self.repository = Repository([self.loader.load(self.folder)])
         self.store = store or MemoryStore(Limits())
-        self.budget, self.turns = MemoryBudget(100), Turns()
+        self.budget, self.turns, self.num_policy_faults = MemoryBudget(100), Turns(), 0
         self.sampler = Sampler(
             Metrics(Registry()),
             repository=self.repository,
@@ -36,6 +36,7 @@ class World:
             readiness=readiness(store=self.store),
             budget=self.budget,
             turns=self.turns,
+            num_policy_faults=lambda: self.num_policy_faults,
         )
 
     @property
@@ -61,6 +62,16 @@ def test_the_steps_of_a_version_add_up_over_its_reloads(tmp_path: Path) -> None:
             world.repository.add(world.loader.load(world.folder))
         last = await world.shown("cellgate_last_call_timestamp_seconds", NAME, "1")
         assert last is not None and last > 1.6e9
+
+    asyncio.run(body())
+
+
+def test_faulty_policies_are_shown_until_they_are_corrected(tmp_path: Path) -> None:
+    async def body() -> None:
+        world = World(tmp_path)
+        for number in (0, 2, 0):
+            world.num_policy_faults = number
+            assert await world.shown("cellgate_policy_faults") == number
 
     asyncio.run(body())
 
