@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,13 +19,14 @@ from random import Random
 from tests.committed import committed_models
 from tests.e2e.server import Server, running
 from tests.fuzz.mutate import mutated
-from tests.fuzz.seeds import KEYS, SECRET, Request, seeds
+from tests.fuzz.seeds import KEYS, ORIGIN, SECRET, Request, seeds
 
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).parent / "cases"
 PIPELINED = 8
 ANSWER_S = 60.0  # generous: a hang has no end
 MAX_GROWTH = 96 << 20  # bytes, from the first tenth of a campaign to its end
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 # The one documented 500 that a request can bring about: numbers that make the model overflow.
 EXPECTED_500 = b'"code":"non_finite_output"'
@@ -55,12 +57,21 @@ def target(folder: Path) -> Iterator[Server]:
     """A server with a numeric model, a language model, and keys of two tenants."""
     models = folder / "models"
     models.mkdir()
-    (models / "vowels").symlink_to(committed_models() / "vowels")
+    for name in ("vowels", "steered"):  # a policy may be written beside their versions
+        shutil.copytree(committed_models() / "vowels", models / name)
     (models / "words").symlink_to(ROOT / "docs" / "examples" / "models" / "moby")
     hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
+    keys_file = folder / "keys.toml"
+    for name, digest in hashes.items():
+        with keys_file.open("a") as file:
+            admin = "admin = true\n" if name == "root" else ""
+            file.write(f'[{name}]\n{admin}keys = ["sha256:{digest}"]\n')
     settings = {
         "state_secret": SECRET,
-        "keys": ",".join(f"{name}=sha256:{digest}" for name, digest in hashes.items()),
+        "keys_file": str(keys_file),
+        "cors_origins": ORIGIN,
+        "compress_min_bytes": "1000",
+        "max_checkpoints": "8",
         "models_dir": str(models),
         "max_sessions": "500",
         "session_min_idle_s": "0",
@@ -127,7 +138,7 @@ def is_fault(answer: bytes) -> bool:
 
 async def _statuses(server: Server) -> list[int]:
     """Of the valid requests, in order, after sessions of another campaign have been deleted."""
-    for name in "spqrtwgf":
+    for name in "spqrtwgfh":
         await replay(server, Request("DELETE", f"/sessions/{name}").raw())
     return [int((await replay(server, request.raw()))[9:12] or 0) for request in seeds()]
 
@@ -148,7 +159,8 @@ async def _attack(server: Server, rng: Random, requests: int, tally: Tally) -> N
 
 
 def _may_close(request: Request) -> bool:
-    return request.framing is not None or "Connection" in request.headers or not request.path.isprintable()
+    names = {"Connection", "Upgrade"} & request.headers.keys()
+    return request.framing is not None or bool(names) or not request.path.isprintable()
 
 
 async def _exchange(
@@ -168,6 +180,9 @@ async def _exchange(
             _keep(b"".join(raws[index:]), b"no answer", tally)
             return False
         tally.statuses[int(answer[9:12])] += 1
+        if answer.startswith(b"HTTP/1.1 101"):  # what follows are frames of a stream
+            tally.unanswered += len(burst) - index - 1
+            return False
         if is_fault(answer):
             _keep(raws[index], answer, tally)
         # What follows a request with a wrong length is another request to the server than to us.
@@ -181,6 +196,12 @@ async def _read(reader: asyncio.StreamReader, *, has_body: bool = True) -> bytes
     head = await reader.readuntil(b"\r\n\r\n")
     if head.startswith(b"HTTP/1.1 100"):
         return await _read(reader, has_body=has_body)
+    if has_body and _CHUNKED.search(head):
+        parts = [head]
+        while not parts[-1].startswith(b"0\r\n"):
+            size = await reader.readuntil(b"\r\n")
+            parts.append(size + await reader.readexactly(int(size, 16) + 2))
+        return b"".join(parts)
     length = _LENGTH.search(head)
     return head + (await reader.readexactly(int(length[1])) if length and has_body else b"")
 

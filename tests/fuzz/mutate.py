@@ -27,7 +27,15 @@ HEADERS = {
     "Inference-Header-Content-Length": ["0", "-1", "99999999999", "1", "40", "\xb2", "a"],
     "Authorization": ["", "Bearer", f"Bearer {KEYS['beta']}", "Bearer \xff", "Basic a"],
     "X-Request-ID": ["", "a" * 200, "\x7f", "b"],
-    "Accept": ["text/event-stream", "*/*"],
+    "Accept": ["text/event-stream", "*/*", "text/event-stream;q=0", "application/openmetrics-text", "\xff"],
+    "Accept-Encoding": ["gzip", "deflate;q=0.1", "*;q=0", "gzip;q=x", ",,;", "\xff", "br"],
+    "Idempotency-Key": ["", '"a"', "a", '"', '"' + "k" * 300 + '"', "\xff", '"k-1"; a=1'],
+    "Last-Event-ID": ["", "0", "-1", "7", "9" * 40, "1.2", "\xff", "s:1"],
+    "Origin": ["", "null", "https://app.example.org", "https://other.example", "\xff", "*"],
+    "Access-Control-Request-Method": ["", "POST", "X", "\xff"],
+    "Sec-WebSocket-Key": ["", "a", "\xff", "dGhlIHNhbXBsZSBub25jZQ=="],
+    "Sec-WebSocket-Version": ["", "8", "13, 8", "x"],
+    "Sec-WebSocket-Extensions": ["permessage-deflate", ";;", "x; y=\xff"],
     "Expect": ["100-continue", "x"],
     "Connection": ["close", "upgrade"],
     "Upgrade": ["websocket", "h2c"],
@@ -72,9 +80,24 @@ def _structure(rng: Random, request: Request, _: list[Request]) -> None:
     elif change == 5 and isinstance(holder, list):
         holder.insert(place, rng.choice(ODD))
     elif isinstance(holder, dict):
-        holder[rng.choice(["", "steps", "text", "x", "session", "at", "data", "parameters", "\x00"])] = (
-            holder[place]
-        )
+        holder[
+            rng.choice(
+                [
+                    "",
+                    "steps",
+                    "text",
+                    "x",
+                    "session",
+                    "at",
+                    "data",
+                    "parameters",
+                    "state",
+                    "return_state",
+                    "history",
+                    "\x00",
+                ]
+            )
+        ] = holder[place]
     top = holders[0]
     request.body = json.dumps(top[0] if top else None, ensure_ascii=rng.random() < 0.5).encode(
         errors="replace"

@@ -13,10 +13,17 @@ from service.sessions import Binding, StateToken, StateTokens
 from tests.committed import committed_models
 
 SECRET = "0123456789abcdef0123456789abcdef"
-KEYS = {"acme": "acme-secret", "beta": "beta-secret"}
+KEYS = {"acme": "acme-secret", "beta": "beta-secret", "root": "root-secret"}  # root may steer versions
 ROW = [round(0.1 * index - 0.5, 2) for index in range(12)]
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 2, 12]}
 DATA = ROW + ROW
+ORIGIN = "https://app.example.org"
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 STATES = [{"name": name, "dtype": "float32", "shape": [1, 128]} for name in ("h", "c")]
 
 
@@ -89,9 +96,59 @@ def seeds() -> list[Request]:
             for path in ("/v2", "/health/ready?sessions=false", "/v2/models/vowels/config")
         ],
         _json("POST", "/v2/repository/index", {}),
+        Request(
+            "GET", "/metrics", headers={"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"}
+        ),
+        Request("GET", "/v2/models/stats"),
+        Request("GET", "/v2/models/vowels/versions/1/stats"),
+        Request("GET", "/sessions/h", headers={"Origin": ORIGIN}),
+        Request("OPTIONS", "/predict", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}),
+        Request("GET", "/stream", headers=HANDSHAKE, framing="X-Body: none"),
         Request("DELETE", "/sessions/r"),
     ]
-    return requests + _binary()
+    return _rewinds() + requests + _steering() + _events() + _keyed() + _binary()
+
+
+def _rewinds() -> list[Request]:
+    kept = {"model": "vowels", "step": 3, "state": {"h": [[0.5] * 128], "c": [[0] * 128]}}
+    return [
+        _json("PUT", "/sessions/h?replace=true", kept | {"history": {"last": 3, "every": 2}}),
+        _json("PATCH", "/sessions/h", {"history": {"last": 2}}),
+        _json("POST", "/sessions/h/rewind", {"step": 3, "at": 3, "rewinds": 0}),
+    ]
+
+
+def _steering() -> list[Request]:
+    """Of a model of their own, whose policy they leave as it is."""
+    admin = {"Authorization": f"Bearer {KEYS['root']}", "Content-Type": "application/json"}
+    policy = {"default": "1", "aliases": {"live": "1"}, "canary": {"version": "live", "weight": 0.5}}
+    bodies = [("PUT", "policy", policy), ("POST", "promote", {"version": "1"})]
+    return [
+        Request("GET", "/models/steered/policy", headers=admin),
+        *[
+            Request(method, f"/models/steered/{route}", json.dumps(body).encode(), admin)
+            for method, route, body in bodies
+        ],
+        Request("POST", "/v2/repository/models/steered/load", b"{}", admin),
+    ]
+
+
+def _events() -> list[Request]:
+    """Answered in server-sent events."""
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+    bodies = [
+        ("/predict", {"model": "vowels", "sequences": [[ROW] * 5], "return": "all"}),
+        ("/generate", {"model": "words", "prompt": "the cat", "max_steps": 3, "seed": 1}),
+    ]
+    return [Request("POST", path, json.dumps(body).encode(), dict(headers)) for path, body in bodies]
+
+
+def _keyed() -> list[Request]:
+    """With the headers that change how a reply is kept or sent."""
+    body = {"model": "vowels", "sequences": [[ROW] * 40], "return": "all"}
+    keyed = _json("POST", "/predict", body)
+    keyed.headers |= {"Idempotency-Key": '"k-1"', "Accept-Encoding": "gzip;q=0.5, deflate", "Origin": ORIGIN}
+    return [keyed]
 
 
 def _json(method: str, path: str, body: Any) -> Request:
