@@ -16,7 +16,7 @@ Predict = Callable[..., httpx.Response]
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
     """The shared servers by number of workers, each started on first use."""
     with contextlib.ExitStack() as stack:
 
@@ -29,9 +29,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
 
 @pytest.fixture(scope="session", params=["1", "2"], ids=["one worker", "two workers"])
-def server(request: pytest.FixtureRequest, started: Callable[[str], Server]) -> Server:
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Server:
     """A server that all tests share and none kills; each test uses its own session names."""
-    return started(request.param)
+    return servers(request.param)
 
 
 @pytest.fixture

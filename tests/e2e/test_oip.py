@@ -250,7 +250,7 @@ def test_an_empty_sequence_id_means_no_session(client: httpx.Client, empty: int 
     assert answer.status_code == 200 and "parameters" not in answer.json()
 
 
-def test_a_sequence_survives_kill_9(server: Server, tmp_path: Any, x: Array) -> None:
+def test_a_sequence_survives_kill_9(tmp_path: Any, x: Array) -> None:
     with running(tmp_path, workers="2") as killed:
         steps = x[0].tolist()
         begin = body(steps[:3], sequence_id="call", sequence_start=True, at=0)
@@ -259,7 +259,7 @@ def test_a_sequence_survives_kill_9(server: Server, tmp_path: Any, x: Array) -> 
         killed.start()
         assert httpx.post(killed.url + INFER, json=begin).content == before.content
         rest = httpx.post(killed.url + INFER, json=body(steps[3:], sequence_id="call", at=3))
-    whole = httpx.post(server.url + INFER, json=body(steps))
+        whole = httpx.post(killed.url + INFER, json=body(steps))
     assert np.concatenate([y_of(before), y_of(rest)], axis=1).tobytes() == y_of(whole).tobytes()
 
 

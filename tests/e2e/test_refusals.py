@@ -166,8 +166,8 @@ def test_a_start_with_an_invalid_setting_fails_with_its_reason(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_ends_the_start(started: Callable[[str], Server], tmp_path: Path, workers: str) -> None:
-    second = Server(tmp_path, {"CELLGATE_WORKERS": workers}, port=started(workers).port)
+def test_a_port_in_use_ends_the_start(servers: Callable[[str], Server], tmp_path: Path, workers: str) -> None:
+    second = Server(tmp_path, {"CELLGATE_WORKERS": workers}, port=servers(workers).port)
     second.launch()
     try:
         assert second.process.wait(60) != 0

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +11,15 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+from click.testing import Result
 
 from service.sessions import exported
 from service.sessions.rules import session_key
 from tests.e2e.conftest import first, predict
-from tests.e2e.server import ROOT, Server, running
+from tests.e2e.server import Server, running
+from tests.service.cli.command import run
 from tests.service.sessions.store.records import damage
+from training.export import export, random_network
 
 ROW = [0.1] * 12
 Steps = list[list[float]]
@@ -41,11 +42,8 @@ def two_versions(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     changed = json.loads(manifest.read_text())
     changed["example"]["tolerance"] = 0.05
     manifest.write_text(json.dumps(changed))
-    command = [sys.executable, "-m", "training", "export", str(root / "narrow" / "1"), "--random"]
-    subprocess.run(
-        [*command, "--hidden", "8", "--layers", "1", "--features", "12", "--classes", "9"],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+    network, data = random_network(cell="lstm", features=12, hidden=8, layers=1, classes=9, seed=0)
+    export(network, data, root / "narrow" / "1", metrics={}, command="", seed=0)
     return root
 
 
@@ -251,27 +249,19 @@ def test_bodies_of_every_route_are_limited(api: httpx.Client) -> None:
 def test_the_command_line_exports_and_imports_sessions(
     two_versions: Path, utterance: Steps, tmp_path: Path
 ) -> None:
-    def cli(*arguments: str, store: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "service",
-            "sessions",
-            arguments[0],
-            "--sessions-dir",
-            str(tmp_path / store),
-        ]
-        command += ["--models-dir", str(two_versions)] if arguments[0] in ("export", "import") else []
-        return subprocess.run([*command, *arguments[1:]], cwd=ROOT, capture_output=True, text=True)
+    def cli(*arguments: str, store: str) -> Result:
+        models = ["--models-dir", str(two_versions)] if arguments[0] in ("export", "import") else []
+        where = ["--sessions-dir", str(tmp_path / store), *models]
+        return run("sessions", arguments[0], *where, *arguments[1:])
 
     (tmp_path / "a").mkdir()
     with running(tmp_path / "a", models_dir=str(two_versions), sessions_dir=str(tmp_path / "one")) as server:
         with httpx.Client(base_url=server.url) as client:
             step(client, utterance[:4], "call")
         exported = cli("export", "call", "-o", str(tmp_path / "call.cgs"), store="one")
-        assert exported.returncode == 0, exported.stderr
+        assert exported.exit_code == 0, exported.stderr
     imported = cli("import", "call", str(tmp_path / "call.cgs"), store="two")
-    assert imported.returncode == 0 and "step 4 of vowels version 2" in imported.stdout, imported.stderr
+    assert imported.exit_code == 0 and "step 4 of vowels version 2" in imported.stdout, imported.stderr
     assert "session is live" in cli("import", "call", str(tmp_path / "call.cgs"), store="two").stderr
     assert "\ncall\tvowels\t2\t4\t" in cli("list", store="two").stdout
     settings = {"models_dir": str(two_versions), "sessions_dir": str(tmp_path / "two")}
@@ -303,9 +293,7 @@ def test_a_damaged_session_is_refused_and_can_be_removed(utterance: Steps, tmp_p
         assert code_of(client.put("/sessions/replaced", json={})) == (500, "corrupt_session")
         assert client.put("/sessions/replaced?replace=true", json={}).status_code == 201
         assert step(client, utterance, "replaced", at=0)["step"] == len(utterance)
-        command = [sys.executable, "-m", "service", "sessions", "rm", "removed"]
-        command += ["--sessions-dir", str(tmp_path / "sessions")]
-        removed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        removed = run("sessions", "rm", "removed", "--sessions-dir", str(tmp_path / "sessions"))
         assert removed.stdout == "removed removed\n", removed.stderr
         assert client.get("/sessions/removed").status_code == 404
 

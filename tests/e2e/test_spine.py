@@ -82,12 +82,14 @@ def test_killing_everything_between_the_pieces_changes_nothing(
 
 
 def test_a_killed_worker_is_replaced_and_no_session_is_lost(tmp_path: Path, utterance: Steps) -> None:
-    with running(tmp_path, workers="2") as server:
-        with httpx.Client(base_url=server.url) as client:
+    with running(tmp_path, workers="2", log_level="warning") as server:
+        with httpx.Client(base_url=server.url, timeout=30) as client:
             one_shot = first(predict(client, utterance))
         for at, piece in pieces(utterance):
             with httpx.Client(base_url=server.url, timeout=30) as client:
                 answer = first(predict(client, piece, session="moves", at=at))
+            if at + len(piece) == len(utterance):
+                break
             before = server.workers()
             os.kill(before[0], signal.SIGKILL)
             deadline = time.monotonic() + 60
@@ -95,6 +97,8 @@ def test_a_killed_worker_is_replaced_and_no_session_is_lost(tmp_path: Path, utte
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         assert answer["output"] == one_shot["output"]
+        deaths = [line for line in server.log_lines() if " died (SIGKILL)" in line["message"]]
+        assert [line["level"] for line in deaths] == ["warning"] * (PIECES - 1)
 
 
 def test_concurrent_clients_with_sequences_of_all_lengths_get_their_own_answers(

@@ -10,7 +10,7 @@ from tests.faults.campaign import CLUSTERS, run
 from tests.redis_server import needs_redis
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
-HISTORIES = int(os.environ.get("FAULTS_HISTORIES", "400"))
+HISTORIES = int(os.environ.get("FAULTS_HISTORIES", "240"))
 STORES = [pytest.param(name, marks=needs_redis) if name == "redis" else name for name in sorted(CLUSTERS)]
 
 

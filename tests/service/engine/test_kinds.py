@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.batching import Batching, scheduler_for
@@ -69,6 +69,7 @@ def assert_equal(ours: Array, theirs: Array) -> None:
 
 
 @each(KINDS)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=7),
     max_batch=st.integers(1, 9),
@@ -97,6 +98,7 @@ def test_any_batch_and_cut_answers_as_bare_onnx_runtime(
 
 
 @each([kind for kind in KINDS if kind.manifest.chunkable])
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(1, 5), min_size=1, max_size=5), seed=st.integers(0, 2**32 - 1))
 def test_a_session_cut_anywhere_answers_as_bare_onnx_runtime(
     opened: Opened, cuts: list[int], seed: int
