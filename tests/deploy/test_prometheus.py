@@ -98,7 +98,7 @@ def test_every_query_of_the_dashboard_has_data_under_load(tmp_path: Path, models
                         wait_for(url, each.expression.replace("$__rate_interval", "30s"))
             assert query(url, "resets(cellgate_steps_total[10m]) > 0") == []
             assert query(url, "resets(cellgate_request_duration_seconds_count[10m]) > 0") == []
-            rules = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
+            rules = httpx.get(f"{url}/api/v1/rules", timeout=60).json()["data"]["groups"]
             assert {rule["health"] for group in rules for rule in group["rules"]} == {"ok"}
         finally:
             end.set()

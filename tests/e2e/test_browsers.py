@@ -35,7 +35,7 @@ def test_a_page_may_ask_without_a_key_and_read_the_refusal(server: Server, path:
     )
     assert preflight.status_code == 204
     assert preflight.headers["access-control-allow-headers"] == "x-api-key"
-    refused = httpx.post(server.url + path, json=BODY, headers={"origin": ORIGIN})
+    refused = httpx.post(server.url + path, json=BODY, headers={"origin": ORIGIN}, timeout=60)
     assert refused.status_code == 401
     for response in (preflight, refused):
         assert response.headers["access-control-allow-origin"] == ORIGIN
@@ -48,10 +48,13 @@ def test_a_page_may_ask_without_a_key_and_read_the_refusal(server: Server, path:
 def test_bodies_are_compressed_both_ways(keyless: Server, query: str) -> None:
     url = f"{keyless.url}/predict{query}"
     headers = {"content-type": "application/json", "origin": ORIGIN}
-    plain = httpx.post(url, json=BODY, headers=headers | {"accept-encoding": "identity"})
+    plain = httpx.post(url, json=BODY, headers=headers | {"accept-encoding": "identity"}, timeout=60)
     packed = gzip.compress(plain.request.content)
     answer = httpx.post(
-        url, content=packed, headers=headers | {"content-encoding": "gzip", "accept-encoding": "gzip"}
+        url,
+        content=packed,
+        headers=headers | {"content-encoding": "gzip", "accept-encoding": "gzip"},
+        timeout=60,
     )
     assert answer.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
     assert int(answer.headers["content-length"]) < len(plain.content)

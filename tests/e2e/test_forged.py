@@ -82,7 +82,7 @@ def test_a_session_from_the_future_is_as_old_as_its_import(client: httpx.Client,
 
 def test_sessions_with_invalid_records_can_be_listed(tmp_path: Path, utterance: Steps) -> None:
     """Such files were once imported, and each GET /sessions of their tenant was a 500."""
-    with running(tmp_path) as server, httpx.Client(base_url=server.url) as client:
+    with running(tmp_path) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         predict(client, utterance[:4], session="sound")
         _, record = export(client, "sound")
         now_ms = int(time.time() * 1000)

@@ -161,10 +161,10 @@ def test_a_body_that_is_not_json_is_refused(client: httpx.Client) -> None:
 
 
 def test_a_model_of_another_task_is_refused(server: Server) -> None:
-    response = httpx.post(f"{server.url}/generate", json={"prompt": [1]})
+    response = httpx.post(f"{server.url}/generate", json={"prompt": [1]}, timeout=60)
     assert (response.status_code, response.json()["code"]) == (422, "generation_not_supported")
     assert "classify" in response.json()["detail"]
-    assert "/generate" in httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    assert "/generate" in httpx.get(f"{server.url}/openapi.json", timeout=60).json()["paths"]
 
 
 def test_a_generation_past_its_deadline_leaves_the_session_unchanged(writer: Server, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_client_that_sends_too_much_gets_413_not_a_reset(server: Server, size:
 def test_long_client_values_are_neither_repeated_in_full_nor_logged(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         replies = [
-            httpx.post(f"{server.url}/predict", json=body)
+            httpx.post(f"{server.url}/predict", json=body, timeout=60)
             for body in (
                 {"model": "m" * 1_000_000, "sequences": [[ROW]]},
                 {"k" * 1_000_000: 1, "sequences": [[ROW]]},
@@ -96,7 +96,9 @@ def test_an_object_with_very_many_members_is_refused_quickly(server: Server, pla
 
 @pytest.mark.parametrize("name", [".", ".."])
 def test_session_names_that_no_path_can_hold_are_refused(server: Server, name: str) -> None:
-    reply = httpx.post(f"{server.url}/predict", json={"sequences": [{"steps": [ROW], "session": name}]})
+    reply = httpx.post(
+        f"{server.url}/predict", json={"sequences": [{"steps": [ROW], "session": name}]}, timeout=60
+    )
     assert (reply.status_code, reply.json()["pointer"]) == (422, "/sequences/0/session")
 
 
@@ -113,9 +115,9 @@ def test_a_server_of_one_process_survives_the_shell_that_started_it(tmp_path: Pa
     try:
         server.wait_for_log("ready: ")
         body = {"sequences": [{"steps": [ROW], "session": "s", "at": 0}]}
-        first(httpx.post(f"{server.url}/predict", json=body))
+        first(httpx.post(f"{server.url}/predict", json=body, timeout=60))
         status = Path(f"/proc/{process}/status").read_text()
         assert f"\nPPid:\t{parent}\n" not in status, "it has ended"
-        first(httpx.post(f"{server.url}/predict", json=body))
+        first(httpx.post(f"{server.url}/predict", json=body, timeout=60))
     finally:
         subprocess.run(["kill", "-9", str(process)], check=False)

@@ -55,7 +55,7 @@ def test_in_a_session_only_a_step_makes_a_retry_safe(
     first = ask(server, key, body)
     assert first.json()["predictions"][0]["step"] == 2
     assert ask(server, key, body).content == first.content
-    assert httpx.get(f"{server.url}/sessions/{session}").json()["step"] == 2
+    assert httpx.get(f"{server.url}/sessions/{session}", timeout=60).json()["step"] == 2
 
 
 def test_a_key_that_is_none_is_refused(server: Server, utterance: Steps) -> None:

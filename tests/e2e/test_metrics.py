@@ -51,7 +51,7 @@ def total(found: Samples, name: str, **labels: str) -> float:
 def step(server: Server, session: str) -> None:
     """One step over a connection of its own, which the kernel gives to any worker."""
     body = {"model": "vowels", "sequences": [{"steps": [[0.0] * 12], "session": session}]}
-    httpx.post(f"{server.url}/predict", json=body, headers={"x-api-key": KEY}).raise_for_status()
+    httpx.post(f"{server.url}/predict", json=body, headers={"x-api-key": KEY}, timeout=60).raise_for_status()
 
 
 def wait_for(url: str, name: str, value: float, **labels: str) -> Samples:
@@ -65,11 +65,11 @@ def wait_for(url: str, name: str, value: float, **labels: str) -> Samples:
 
 
 def test_only_those_with_a_key_read_the_metrics_on_the_servers_port(server: Server) -> None:
-    assert httpx.get(f"{server.url}/metrics").status_code == 401
-    reply = httpx.get(f"{server.url}/metrics", headers={"x-api-key": KEY})
+    assert httpx.get(f"{server.url}/metrics", timeout=60).status_code == 401
+    reply = httpx.get(f"{server.url}/metrics", headers={"x-api-key": KEY}, timeout=60)
     assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/plain; version=")
     accept = {"x-api-key": KEY, "accept": "application/openmetrics-text; version=1.0.0"}
-    reply = httpx.get(f"{server.url}/metrics", headers=accept)
+    reply = httpx.get(f"{server.url}/metrics", headers=accept, timeout=60)
     assert reply.headers["content-type"].startswith("application/openmetrics-text")
     assert reply.text.endswith("# EOF\n")
 
@@ -77,7 +77,7 @@ def test_only_those_with_a_key_read_the_metrics_on_the_servers_port(server: Serv
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
 def test_promtool_has_nothing_to_object(server: Server, metrics_url: str) -> None:
     step(server, "promtool")
-    text = httpx.get(metrics_url).text
+    text = httpx.get(metrics_url, timeout=60).text
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
@@ -85,7 +85,7 @@ def test_promtool_has_nothing_to_object(server: Server, metrics_url: str) -> Non
 
 
 def test_no_count_is_lost_or_decreases_when_a_worker_is_killed(server: Server, metrics_url: str) -> None:
-    before = samples(httpx.get(metrics_url).text)
+    before = samples(httpx.get(metrics_url, timeout=60).text)
     done = total(before, "cellgate_request_duration_seconds_count", route="/predict", code="ok")
     for number in range(20):
         step(server, f"s{number}")

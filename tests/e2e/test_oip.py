@@ -99,9 +99,9 @@ def test_the_triton_client_reads_the_statistics_of_all_workers(
         body = {
             "inputs": [{"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}]
         }
-        httpx.post(f"{server.url}/v2/models/vowels/infer", json=body).raise_for_status()
+        httpx.post(f"{server.url}/v2/models/vowels/infer", json=body, timeout=60).raise_for_status()
     body["inputs"][0]["shape"] = [1, 1, 11]
-    assert httpx.post(f"{server.url}/v2/models/vowels/infer", json=body).status_code == 400
+    assert httpx.post(f"{server.url}/v2/models/vowels/infer", json=body, timeout=60).status_code == 400
     deadline = time.monotonic() + START_S  # until the other worker has written its numbers
     while (after := stats("1"))["inference_stats"]["success"]["count"] < (
         before["inference_stats"]["success"]["count"] + 4
@@ -254,12 +254,12 @@ def test_a_sequence_survives_kill_9(tmp_path: Any, x: Array) -> None:
     with running(tmp_path, workers="2") as killed:
         steps = x[0].tolist()
         begin = body(steps[:3], sequence_id="call", sequence_start=True, at=0)
-        before = httpx.post(killed.url + INFER, json=begin)
+        before = httpx.post(killed.url + INFER, json=begin, timeout=60)
         killed.kill()
         killed.start()
-        assert httpx.post(killed.url + INFER, json=begin).content == before.content
-        rest = httpx.post(killed.url + INFER, json=body(steps[3:], sequence_id="call", at=3))
-        whole = httpx.post(killed.url + INFER, json=body(steps))
+        assert httpx.post(killed.url + INFER, json=begin, timeout=60).content == before.content
+        rest = httpx.post(killed.url + INFER, json=body(steps[3:], sequence_id="call", at=3), timeout=60)
+        whole = httpx.post(killed.url + INFER, json=body(steps), timeout=60)
     assert np.concatenate([y_of(before), y_of(rest)], axis=1).tobytes() == y_of(whole).tobytes()
 
 

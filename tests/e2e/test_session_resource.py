@@ -146,7 +146,10 @@ def test_export_and_import_move_a_session_to_another_server(
     file = api.get(f"/sessions/{session}/export")
     assert file.headers["content-type"] == "application/octet-stream"
     api.delete(f"/sessions/{session}")
-    with running(tmp_path, models_dir=str(two_versions)) as other, httpx.Client(base_url=other.url) as there:
+    with (
+        running(tmp_path, models_dir=str(two_versions)) as other,
+        httpx.Client(base_url=other.url, timeout=60) as there,
+    ):
         imported = there.put(f"/sessions/{session}/import", content=file.content)
         assert imported.status_code == 201 and imported.json()["step"] == 9, imported.text
         assert step(there, utterance[6:9], session, at=6) == last, "a retry gets the stored reply"
@@ -256,7 +259,7 @@ def test_the_command_line_exports_and_imports_sessions(
 
     (tmp_path / "a").mkdir()
     with running(tmp_path / "a", models_dir=str(two_versions), sessions_dir=str(tmp_path / "one")) as server:
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
             step(client, utterance[:4], "call")
         exported = cli("export", "call", "-o", str(tmp_path / "call.cgs"), store="one")
         assert exported.exit_code == 0, exported.stderr
@@ -265,7 +268,10 @@ def test_the_command_line_exports_and_imports_sessions(
     assert "session is live" in cli("import", "call", str(tmp_path / "call.cgs"), store="two").stderr
     assert "\ncall\tvowels\t2\t4\t" in cli("list", store="two").stdout
     settings = {"models_dir": str(two_versions), "sessions_dir": str(tmp_path / "two")}
-    with running(tmp_path / "a", **settings) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        running(tmp_path / "a", **settings) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
         assert step(client, utterance[4:], "call", at=4)["output"] == one_shot(client, utterance)
     assert cli("rm", "call", store="two").stdout == "removed call\n"
     (tmp_path / "empty").touch()

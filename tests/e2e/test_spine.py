@@ -16,7 +16,7 @@ import pytest
 
 from service.manifest import Manifest
 from tests.e2e.conftest import first, predict
-from tests.e2e.server import Server, running
+from tests.e2e.server import START_S, Server, running
 
 ROOT = Path(__file__).parents[2]
 PIECES = 3
@@ -66,7 +66,7 @@ def test_killing_everything_between_the_pieces_changes_nothing(
     tmp_path: Path, utterance: Steps, workers: str
 ) -> None:
     with running(tmp_path, workers=workers) as server:
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
             one_shot = first(predict(client, utterance))
         for at, piece in pieces(utterance):
             with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -92,7 +92,7 @@ def test_a_killed_worker_is_replaced_and_no_session_is_lost(tmp_path: Path, utte
                 break
             before = server.workers()
             os.kill(before[0], signal.SIGKILL)
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + START_S
             while before[0] in server.workers() or len(server.workers()) < 2 or not server.is_ready():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -157,18 +157,19 @@ def test_a_session_that_ends_frees_its_name_and_keeps_its_last_reply(
 
 
 def test_a_stop_finishes_running_requests_and_refuses_new_ones(tmp_path: Path, utterance: Steps) -> None:
-    body = {"sequences": [utterance * 100] * 20}
-    with running(tmp_path, max_batch="1", chunk_steps="1", max_wait_ms="60000") as server:
+    body = {"sequences": [utterance * 80] * 20}
+    slow = {"max_batch": "1", "chunk_steps": "1", "max_wait_ms": "1000000000"}
+    with running(tmp_path, request_timeout_s="600", drain_s="600", **slow) as server:
         answers: list[httpx.Response] = []
 
         def send() -> None:
-            answers.append(httpx.post(f"{server.url}/predict", json=body, timeout=120))
+            answers.append(httpx.post(f"{server.url}/predict", json=body, timeout=600))
 
         with httpx.Client(base_url=server.url, timeout=30) as waiting:
             waiting.get("/health/live")  # a connection from before the stop
             sending = threading.Thread(target=send)
             sending.start()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + START_S
             while not waiting.get("/models/vowels").json()["models"][0]["batching"]["waiting"]:
                 assert time.monotonic() < deadline and not answers, (
                     "the long request must still be in progress"
@@ -177,12 +178,12 @@ def test_a_stop_finishes_running_requests_and_refuses_new_ones(tmp_path: Path, u
             server.wait_for_log("stopping")
             refused = waiting.post("/predict", json={"sequences": [utterance]})
             others = [
-                httpx.put(f"{server.url}/sessions/new", json={"model": "vowels"}),
-                httpx.get(f"{server.url}/models"),
+                httpx.put(f"{server.url}/sessions/new", json={"model": "vowels"}, timeout=60),
+                httpx.get(f"{server.url}/models", timeout=60),
             ]
-            alive = httpx.get(f"{server.url}/health/live")
-        sending.join(120)
-        assert server.process.wait(60) == 0
+            alive = httpx.get(f"{server.url}/health/live", timeout=60)
+        sending.join(600)
+        assert server.process.wait(START_S) == 0
         assert (refused.status_code, refused.json()["code"]) == (503, "draining")
         assert int(refused.headers["retry-after"]) >= 1 and refused.headers["connection"] == "close"
         assert [(other.status_code, other.json()["code"]) for other in others] == [(503, "draining")] * 2
@@ -204,7 +205,7 @@ def test_a_client_that_hangs_up_leaves_the_server_answering(
 
 def test_every_request_has_one_line_in_the_log(tmp_path: Path, utterance: Steps) -> None:
     with running(tmp_path) as server:
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
             with_id = client.post(
                 "/predict", json={"sequences": [utterance]}, headers={"x-request-id": "mine-1"}
             )

@@ -225,7 +225,7 @@ def test_control_c_counts_as_one_signal_in_the_workers(tmp_path: Path) -> None:
         server.wait_for_log("Finished server process")  # the idle worker
         server.wait_for_log("(?s)Terminated child.*Terminated child")
         for _ in range(100):  # a worker that stopped waiting for its request would no longer listen
-            assert httpx.get(f"{server.url}/health/ready").status_code == 503
+            assert httpx.get(f"{server.url}/health/ready", timeout=60).status_code == 503
         slow.sendall(b"{}")
         assert slow.recv(1000).startswith(b"HTTP/1.1 422 ")
         assert server.process.wait(STOP_S) == 0

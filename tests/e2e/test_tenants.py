@@ -40,7 +40,7 @@ def step(client: httpx.Client, session: str, **fields: Any) -> httpx.Response:
 
 
 def test_only_health_and_documentation_need_no_key(guarded: Server) -> None:
-    with httpx.Client(base_url=guarded.url) as anonymous:
+    with httpx.Client(base_url=guarded.url, timeout=60) as anonymous:
         for path in (
             "/health/live",
             "/health/ready",

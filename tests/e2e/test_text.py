@@ -131,7 +131,7 @@ def test_a_text_of_too_many_tokens_is_refused_even_before_it_is_tokenized(client
 
 
 def test_a_model_of_numbers_refuses_text(server: Server) -> None:
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         assert refusal(client, "vowels", text="the cat")[:2] == (422, "/sequences/0/text")
 
 

@@ -157,13 +157,16 @@ def test_a_stock_client_unloads_and_loads_a_model(server: Server, root: Path) ->
 
 def test_without_keys_only_a_setting_opens_the_administration(root: Path, tmp_path: Path) -> None:
     with running(tmp_path, models_dir=str(root)) as server:
-        refused = httpx.put(f"{server.url}/models/vowels/policy", json={"default": "1"})
+        refused = httpx.put(f"{server.url}/models/vowels/policy", json={"default": "1"}, timeout=60)
         assert refused.status_code == 403 and "admin_access = open" in refused.json()["detail"]
         assert server.stop() == 0
     with running(tmp_path, models_dir=str(root), admin_access="open") as server:
         reply = httpx.put(f"{server.url}/models/vowels/policy", json={"default": "1"}, timeout=60)
         assert reply.status_code == 200
-        assert httpx.post(f"{server.url}/predict", json={"sequences": [[ROW]]}).json()["version"] == "1"
+        assert (
+            httpx.post(f"{server.url}/predict", json={"sequences": [[ROW]]}, timeout=60).json()["version"]
+            == "1"
+        )
 
 
 def test_a_shadow_computes_a_fork_of_each_session_and_its_differences_are_counted(

@@ -28,7 +28,7 @@ class SumEngine:
     def run(self, batch: Batch) -> list[Result]:
         self.entered.set()
         if self.gate is not None:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
         sequences = [chunk.sequence for chunk in batch.chunks]
         assert len(set(map(id, sequences))) == len(sequences), "a sequence is in the batch twice"
         assert all(chunk.steps > 0 and chunk.start == chunk.sequence.done for chunk in batch.chunks)

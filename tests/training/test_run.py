@@ -215,7 +215,7 @@ def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp
     assert not run.is_finished(broken)
 
     second = start(config, broken)
-    output, _ = second.communicate(timeout=120)
+    output, _ = second.communicate(timeout=600)
     assert second.returncode == 0, output
     _, _, resumed = output.partition("epoch ")  # behind a line that says that PyTorch is being loaded
     assert int(resumed.split("/")[0]) in (5, 6)
@@ -229,7 +229,7 @@ def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp
 def assert_two_processes_train_the_same_network(config: Config, folder: Path) -> None:
     run.train(config, folder / "one")
     two = start(config.model_copy(update={"devices": 2}), folder / "two")
-    output, _ = two.communicate(timeout=120)
+    output, _ = two.communicate(timeout=600)
     assert two.returncode == 0, output
     assert output.count("epoch 1/2") == 1
     ours, theirs = weights_of(folder / "one"), weights_of(folder / "two")

@@ -57,11 +57,11 @@ class Holder(threading.Thread):
     def run(self) -> None:
         with self.cores.hold_both() if self.both else self.cores.hold_own():
             self.has_cores.set()
-            assert self.is_finished.wait(10)
+            assert self.is_finished.wait(60)
 
     def finish(self) -> None:
         self.is_finished.set()
-        self.join(10)
+        self.join(60)
         assert not self.is_alive()
 
 
@@ -71,8 +71,8 @@ def is_waiting(holder: Holder) -> bool:
 
 def test_each_computes_on_its_own_core_beside_the_other(tmp_path: Path) -> None:
     mine, theirs = (Holder(cores, both=False) for cores in open_pair(tmp_path))
-    assert mine.has_cores.wait(10)
-    assert theirs.has_cores.wait(10)
+    assert mine.has_cores.wait(60)
+    assert theirs.has_cores.wait(60)
     mine.finish()
     theirs.finish()
 
@@ -81,11 +81,11 @@ def test_each_computes_on_its_own_core_beside_the_other(tmp_path: Path) -> None:
 def test_a_call_on_both_cores_is_alone(tmp_path: Path, first: bool, second: bool) -> None:
     mine, theirs = open_pair(tmp_path)
     holder = Holder(mine, both=first)
-    assert holder.has_cores.wait(10)
+    assert holder.has_cores.wait(60)
     waiter = Holder(theirs, both=second)
     assert is_waiting(waiter)
     holder.finish()
-    assert waiter.has_cores.wait(10)
+    assert waiter.has_cores.wait(60)
     waiter.finish()
 
 
@@ -94,7 +94,7 @@ def test_a_waiting_worker_is_next_however_soon_the_other_returns(tmp_path: Path,
     mine, theirs = open_pair(tmp_path)
     for _ in range(20):
         holder = Holder(mine, both=True)
-        assert holder.has_cores.wait(10)
+        assert holder.has_cores.wait(60)
         waiter = Holder(theirs, both=both)
         while not is_queue_locked(
             tmp_path, 1 - int(both)
@@ -102,10 +102,10 @@ def test_a_waiting_worker_is_next_however_soon_the_other_returns(tmp_path: Path,
             pass
         again = Holder(mine, both=True)
         holder.finish()
-        assert waiter.has_cores.wait(10)
+        assert waiter.has_cores.wait(60)
         assert not again.has_cores.is_set()
         waiter.finish()
-        assert again.has_cores.wait(10)
+        assert again.has_cores.wait(60)
         again.finish()
 
 
@@ -143,7 +143,7 @@ def test_a_killed_worker_releases_its_cores_and_its_slot(tmp_path: Path, what: s
     assert is_waiting(waiter)
     killed.kill()
     killed.communicate()
-    assert waiter.has_cores.wait(10)
+    assert waiter.has_cores.wait(60)
     waiter.finish()
     successor = WorkerSlot(tmp_path, 2).open_cores()
     assert successor is not None
@@ -161,7 +161,7 @@ def test_a_core_is_borrowed_only_while_its_owner_is_idle(tmp_path: Path) -> None
         owner = Holder(theirs, both=False)
         assert is_waiting(owner)
         assert mine.borrow() is None
-    assert owner.has_cores.wait(10)
+    assert owner.has_cores.wait(60)
     assert mine.borrow() is None, "its owner computes"
     owner.finish()
     theirs.mark_busy()
@@ -218,7 +218,7 @@ def test_an_owner_that_waits_for_its_borrowed_core_is_next(tmp_path: Path) -> No
     with core.in_use():
         pass
     assert mine.borrow() is None
-    assert owner.has_cores.wait(10)
+    assert owner.has_cores.wait(60)
     owner.finish()
 
 
@@ -230,7 +230,7 @@ def test_holding_both_cores_waits_for_a_core_that_the_same_worker_borrowed(tmp_p
     assert is_waiting(holder)
     with core.in_use():
         pass
-    assert holder.has_cores.wait(10)
+    assert holder.has_cores.wait(60)
     holder.finish()
 
 
@@ -239,8 +239,8 @@ def test_workers_are_paired_two_by_two_and_the_last_of_an_odd_number_is_alone(tm
     cores = [slot.open_cores() for slot in slots]
     assert cores[4] is None
     first, second, third, fourth = (Holder(each, both=True) for each in cores if each is not None)
-    assert first.has_cores.wait(10)
-    assert third.has_cores.wait(10)
+    assert first.has_cores.wait(60)
+    assert third.has_cores.wait(60)
     assert is_waiting(second)
     assert is_waiting(fourth)
     for holder in (first, second, third, fourth):
@@ -253,7 +253,7 @@ def test_models_of_one_worker_wait_for_each_other_too(tmp_path: Path) -> None:
     assert one is not None
     assert other is not None
     holder = Holder(one, both=True)
-    assert holder.has_cores.wait(10)
+    assert holder.has_cores.wait(60)
     waiter = Holder(other, both=True)
     assert is_waiting(waiter)
     holder.finish()

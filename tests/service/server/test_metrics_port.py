@@ -17,10 +17,10 @@ def test_it_shows_the_metrics_of_now_until_the_end() -> None:
     with metrics_port(Settings(metrics_port=port), metrics):
         for number in (1, 2):
             metrics.worker_deaths.labels("hung").add()
-            reply = httpx.get(f"http://127.0.0.1:{port}/metrics")
+            reply = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
             assert f'cellgate_worker_deaths_total{{cause="hung"}} {number}.0\n' in reply.text
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{port}/metrics")
+        httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
 
 
 def test_a_port_in_use_is_named_and_none_is_opened_by_default() -> None:

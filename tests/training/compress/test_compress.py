@@ -180,7 +180,7 @@ def test_the_command_writes_a_version_that_is_served_and_a_report(
     assert "--force replaces it" in call(*words).output
     with running(tmp_path, models_dir=str(tmp_path / "models")) as server:
         body = {"sequences": [manifest.example.steps]}
-        [prediction] = httpx.post(f"{server.url}/predict", json=body).json()["predictions"]
+        [prediction] = httpx.post(f"{server.url}/predict", json=body, timeout=60).json()["predictions"]
         assert prediction["label"] == manifest.example.label
         assert prediction["output"] == pytest.approx(manifest.example.output, abs=manifest.example.tolerance)
 
