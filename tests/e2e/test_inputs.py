@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+from httpx_sse import EventSource
 
 from tests.e2e import graphs
 from tests.e2e.server import ROOT, Server, running
 from tests.service import input_models
+from tests.service.events import joined
 from tests.service.input_models import NUMBERS, WORDS
 
 PAGE = (ROOT / "docs" / "inputs.md").read_text()
@@ -64,6 +66,26 @@ def test_every_example_of_the_page_is_answered_as_shown(client: httpx.Client) ->
             assert response.status_code == 200, (body, response.text)
             assert "error" not in response.text
     assert {*NUMBERS, *WORDS, "buttons", "look", "scalar", "voice", "week"} == models
+
+
+def test_every_kind_is_answered_in_events_as_without(client: httpx.Client) -> None:
+    num_events = 0
+    for route, text, problem in EXAMPLES:
+        body = json.loads(text)
+        if problem is not None or len(body.get("sequences", [0])) > 1:
+            continue
+        body |= {"seed": 1} if route == "/generate" else {"return": "all"}
+        for sequence in body.get("sequences", ()):
+            if isinstance(sequence, dict):
+                sequence.pop("session", None)
+        expected = client.post(route, json=body)
+        with client.stream("POST", route, json=body, headers={"Accept": "text/event-stream"}) as response:
+            assert response.status_code == expected.status_code, response.read()
+            if expected.status_code == 200:
+                events = [(event.event, event.data.encode()) for event in EventSource(response).iter_sse()]
+                assert joined(events) == expected.json()
+                num_events += len(events)
+    assert num_events > 30
 
 
 def cut(steps: Any, start: int, stop: int) -> Any:
