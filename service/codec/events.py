@@ -1,6 +1,7 @@
 """The events of one reply: what an id says, and how the rows of a stored reply are found again.
 
-    id = 120.3.9f86d081.1c291ca3      the session's step before the request, or - without a session
+    id = 120.3.9f86d081.1c291ca3      the session's step before the request, or - without a session; of one
+           │ │ │        │              that was rewound, 120r2: how often
            │ │ │        └ CRC-32 of the request and of all outputs up to here
            │ │ └ the seed, or -
            │ └ steps of the reply that the client has with this event
@@ -23,7 +24,9 @@ from service.names import MAX_STEP
 from service.sequence import Array, Sequence
 
 END = "end"  # the id and the name of the last event
-_ID = re.compile(r"(-|\d{1,16})\.([1-9]\d{0,15})\.(-|[0-9a-f]{1,14})\.([0-9a-f]{8})", re.ASCII)
+_ID = re.compile(
+    r"(?:-|(\d{1,16})(?:r([1-9]\d{0,15}))?)\.([1-9]\d{0,15})\.(?:-|([0-9a-f]{1,14}))\.([0-9a-f]{8})", re.ASCII
+)
 
 
 class EventId(NamedTuple):
@@ -33,10 +36,11 @@ class EventId(NamedTuple):
     done: int  # steps, or generated tokens, of the reply
     seed: int | None  # of a generated text
     check: int  # CRC-32
+    rewinds: int = 0  # how often the session was rewound before the request
 
     def __str__(self) -> str:
         """As it is sent."""
-        at = "-" if self.at is None else self.at
+        at = "-" if self.at is None else f"{self.at}r{self.rewinds}" if self.rewinds else self.at
         seed = "-" if self.seed is None else f"{self.seed:x}"
         return f"{at}.{self.done}.{seed}.{self.check:08x}"
 
@@ -44,11 +48,23 @@ class EventId(NamedTuple):
     def parse(cls, text: str) -> Self:
         """The id that a client has sent back. Raises BadHeader if no server can have sent it."""
         match = _ID.fullmatch(text)
-        at = None if match is None or match[1] == "-" else int(match[1])
-        seed = None if match is None or match[3] == "-" else int(match[3], 16)
-        if match is None or max(at or 0, seed or 0) > MAX_STEP:
-            raise BadHeader("Last-Event-ID: expected the id of an event of this request, as it was received")
-        return cls(at, int(match[2]), seed, int(match[4], 16))
+        if match is None:
+            raise _not_an_id()
+        at, rewinds, done, seed, check = match.groups()
+        found = cls(
+            None if at is None else int(at),
+            int(done),
+            None if seed is None else int(seed, 16),
+            int(check, 16),
+            int(rewinds or 0),
+        )
+        if max(found.at or 0, found.seed or 0, found.rewinds) > MAX_STEP:
+            raise _not_an_id()
+        return found
+
+
+def _not_an_id() -> BadHeader:
+    return BadHeader("Last-Event-ID: expected the id of an event of this request, as it was received")
 
 
 def content_of(outputs: Several[Array]) -> bytes:

@@ -9,8 +9,8 @@ are read from the stored reply. It knows nothing of HTTP or of how events are wr
 """
 
 from functools import partial
+from itertools import pairwise
 
-import numpy as np
 import orjson
 
 from service.codec import reply as replies
@@ -22,12 +22,14 @@ from service.errors import InvalidField, NotFound
 from service.manifest import InputSpec, Manifest
 from service.predict.aside import LARGE_BODY, LARGE_OUTPUT, Aside
 from service.predict.generate import Generator, compute_tokens
+from service.predict.pieces import cuts_of, joined
 from service.predict.predictor import Predictor, Run
 from service.predict.progress import Emit, Event, Progress
 from service.predict.reply_budget import ReplyBudget
 from service.predict.request import Reply, Request, first_output
 from service.repository import Model
-from service.sequence import Array, Origin, Sequence, State
+from service.sequence import Origin, Sequence, State
+from service.sessions import Checkpoint, History, Opened
 
 
 class PredictionEvents:
@@ -62,7 +64,7 @@ class PredictionEvents:
             return self._item
 
         pieces = _Pieces(request, progress, self._predictor.aside)
-        request.decode, request.compute, request.on_open = place, pieces.compute, progress.open
+        request.decode, request.compute, request.on_open = place, pieces.compute, pieces.open
         run = self._predictor.start(request)
         body, item = await run.answer(0), self._item
         assert item is not None
@@ -81,7 +83,6 @@ class PredictionEvents:
             model = self._predictor.repository.get(pieces.request.model.name, run.version)
         except NotFound:  # not loaded any more: an ended session
             model = pieces.request.model
-        pieces.progress.at = item.at
         await pieces.replay(model, item, body, run.origin)
 
 
@@ -93,7 +94,13 @@ class _Pieces:
         self.progress = progress
         self._aside = aside
         self._model = request.model
+        self._history: History | None = None
         self._last: Sequence | None = None
+
+    def open(self, opened: Opened) -> None:
+        """The session that the sequence runs in. Raises SessionConflict."""
+        self.progress.open(opened)
+        self._history = opened.history
 
     async def compute(
         self, model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
@@ -101,21 +108,32 @@ class _Pieces:
         """Implements `Compute`. In a session the sequence has all outputs, else those of the last step."""
         self._model = model
         self.progress.begin(self.request.digest(item, keep_all), most=item.steps)
+        kept = [] if self._history is None else cuts_of(model, item, self._history, self.progress.at or 0)
+        ends = {*range(0, item.steps, model.worker.scheduler.chunk_steps), *kept, item.steps}
         chunks: list[Sequence] = []
+        checkpoints: list[Checkpoint] = []
         run_s = 0.0
-        for start in range(0, item.steps, model.worker.scheduler.chunk_steps):
-            chunk = _chunk_of(item, start, model, state, origin)
+        for start, stop in pairwise(sorted(ends)):
+            chunk = Sequence(
+                tuple([each[start:stop] for each in item.inputs]),
+                state,
+                keep_all=True,
+                extra=item.extra,
+                origin=origin,
+            )
             await model.worker.predict(chunk)
             state = chunk.state
             run_s += chunk.run_s
             if item.session is None:
                 chunks.clear()
             chunks.append(chunk)
-            await self._send(chunk, start, start + chunk.steps, origin)
+            if stop in kept:
+                checkpoints.append(Checkpoint((self.progress.at or 0) + stop, model.pack_state(state)))
+            await self._send(chunk, start, stop, origin)
         self._last = _last_of(chunks[-1], item)
-        whole = self._last if item.session is None else _join(model.manifest, item, state, chunks)
-        whole.run_s = run_s
-        return whole
+        self._last.run_s = run_s
+        self.request.passed = tuple(checkpoints)
+        return self._last if item.session is None else joined(model, item, chunks)
 
     async def replay(self, model: Model, item: Item, body: bytes, origin: Origin) -> None:
         """Send a stored prediction."""
@@ -148,34 +166,6 @@ class _Pieces:
             content = content_of([output for spec, output in rows if spec.steps == "all"])
             encode = partial(replies.encode_rows, outputs=rows, is_named=is_named)
             await progress.add(end - start, content, encode, origin.deadline)
-
-
-def _chunk_of(item: Item, start: int, model: Model, state: State, origin: Origin) -> Sequence:
-    stop = start + model.worker.scheduler.chunk_steps
-    return Sequence(
-        tuple([each[start:stop] for each in item.inputs]),
-        state,
-        keep_all=True,
-        extra=item.extra,
-        origin=origin,
-    )
-
-
-def _join(manifest: Manifest, item: Item, state: State, chunks: list[Sequence]) -> Sequence:
-    """The whole sequence. Of an output for the last step only, that of the last chunk counts."""
-
-    def joined(index: int) -> Array:
-        is_single = manifest.outputs[index].steps == "last"
-        return chunks[-1].output(index) if is_single else np.concatenate([c.output(index) for c in chunks])
-
-    return Sequence(
-        item.inputs,
-        state,
-        keep_all=True,
-        outputs=[joined(0)],
-        extra=item.extra,
-        extras=[tuple([joined(index) for index in item.extra])],
-    )
 
 
 def _last_of(chunk: Sequence, item: Item) -> Sequence:
@@ -220,7 +210,6 @@ class TextEvents:
         body = await run.answer_only()
         if not run.steps:
             assert self._item is not None
-            progress.at = self._item.at
             await _replay(progress, generation, request.model, self._item, body, run.origin)
         await self._emit(Event(END, END, body))
         return Reply(b"", request.model.name, run.version, 1, run.steps, step=run.step, stages=request.stages)

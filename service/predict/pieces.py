@@ -26,9 +26,7 @@ async def compute_pieces(
 
     A model with a fixed time axis is cut at multiples of its size only.
     """
-    multiple = model.manifest.step_multiple
-    kept = history.multiples(start, start + item.steps)
-    cuts = [step - start for step in kept if (step - start) % multiple == 0]
+    cuts = cuts_of(model, item, history, start)
     pieces: list[Sequence] = []
     checkpoints: list[Checkpoint] = []
     for first, last in pairwise((0, *cuts, item.steps)):
@@ -37,9 +35,15 @@ async def compute_pieces(
         pieces.append(computed)
         state = computed.state
         if last < item.steps:
-            _drop_last_outputs(model, computed)
             checkpoints.append(Checkpoint(start + last, model.pack_state(state)))
-    return _joined(item, pieces), checkpoints
+    return joined(model, item, pieces), checkpoints
+
+
+def cuts_of(model: Model, item: Item, history: History, start: int) -> list[int]:
+    """After how many of the item's steps there is a state that is to be kept."""
+    multiple = model.manifest.step_multiple
+    kept = history.multiples(start, start + item.steps)
+    return [step - start for step in kept if (step - start) % multiple == 0]
 
 
 def _drop_last_outputs(model: Model, piece: Sequence) -> None:
@@ -54,9 +58,11 @@ def _drop_last_outputs(model: Model, piece: Sequence) -> None:
         ]
 
 
-def _joined(item: Item, pieces: list[Sequence]) -> Sequence:
+def joined(model: Model, item: Item, pieces: list[Sequence]) -> Sequence:
     """One computed sequence of consecutive ones."""
     last = pieces[-1]
+    for piece in pieces[:-1]:
+        _drop_last_outputs(model, piece)
     return Sequence(
         item.inputs,
         last.state,

@@ -47,6 +47,7 @@ class Progress:
         self._resumed = resumed
         self._stages = stages
         self._session = ""
+        self._rewinds = 0  # of the session before the request
         self._seed: int | None = None
         self._check = 0
         self._num_sent = 0
@@ -54,21 +55,28 @@ class Progress:
     def place(self, item: Item) -> Item:
         """The same sequence at the step where the client's events began. Raises EventMismatch."""
         if self._resumed is not None:
-            at = self._resumed.at
-            if (item.session is None) != (at is None) or item.at not in (None, at):
+            at, rewinds = self._resumed.at, None if self._resumed.at is None else self._resumed.rewinds
+            is_same = item.at in (None, at) and item.rewinds in (None, rewinds)
+            if (item.session is None) != (at is None) or not is_same:
                 raise EventMismatch('Last-Event-ID belongs to a request with another "session" or "at"')
-            item.at = at
-        self._session = item.session or ""
+            item.at, item.rewinds = at, rewinds
+        self.at, self._session = item.at, item.session or ""
         return item
 
     def open(self, opened: Opened) -> None:
-        """The session may run from there. Raises SessionConflict if events from elsewhere have been sent."""
+        """The session before the request, or with its reply.
+
+        Raises SessionConflict if events from another step have been sent.
+        """
+        if opened.reply is not None:
+            self._rewinds = 0 if opened.existing is None else opened.existing.rewinds
+            return
         if self._num_sent:
             raise SessionConflict(
                 f"another request moved the session to step {opened.step} while this one was computed",
                 members={"step": opened.step},
             )
-        self.at = opened.step
+        self.at, self._rewinds = opened.step, 0 if opened.resumed is None else opened.resumed.rewinds
 
     def begin(self, digest: bytes, *, most: int, seed: int | None = None) -> None:
         """Compute, or read a stored reply, from the start; what has been sent is not sent again.
@@ -76,9 +84,9 @@ class Progress:
         `digest`: of the request; `most`: the steps that it can have. Raises EventMismatch.
         """
         if self._num_sent:
-            self._resumed = EventId(self.at, self.done, self._seed, self._check)
+            self._resumed = self._id()
         self.done, self._seed = 0, seed
-        place = f"{self._session}.{self.at}.{seed}"
+        place = f"{self._session}.{self.at}.{self._rewinds}.{seed}"
         self._check = checksum(digest + place.encode())
         if self._resumed is not None and self._resumed.done > most:
             raise _mismatch()
@@ -102,7 +110,7 @@ class Progress:
             if self.done == resumed.done and self._check != resumed.check:
                 raise _mismatch()
             return
-        event = Event(self._name, str(EventId(self.at, self.done, self._seed, self._check)), encode(start))
+        event = Event(self._name, str(self._id()), encode(start))
         self._num_sent += 1
         started = perf_counter()
         try:
@@ -111,6 +119,9 @@ class Progress:
         except TimeoutError as error:
             raise DeadlineExceeded("the client did not read the events before the deadline") from error
         self._stages.exclude(perf_counter() - started)
+
+    def _id(self) -> EventId:
+        return EventId(self.at, self.done, self._seed, self._check, self._rewinds)
 
     def end(self) -> None:
         """All has been computed. Raises EventMismatch if the client claims to have more."""

@@ -11,7 +11,7 @@ from service.manifest import Manifest
 from service.predict.reply_budget import ReplyBudget
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
-from service.sessions import Opened, token_chars
+from service.sessions import Checkpoint, Opened, token_chars
 from service.stages import Stages
 
 
@@ -105,7 +105,8 @@ class Request:
     compute: Compute = compute_steps
     digest: Callable[[Item, bool], bytes] = Item.digest  # tells a request of a session from any other
     returns: str | None = None  # "last", "all", or None: by task
-    on_open: Callable[[Opened], None] | None = None  # called when the request may run in its session
+    on_open: Callable[[Opened], None] | None = None  # called with the session, before it runs in it
+    passed: tuple[Checkpoint, ...] = ()  # the states within the request that its own `compute` has kept
     is_pinned: bool = False  # whether the request names a version's number: a session must be on it
     is_free: bool = False  # whether it names neither that nor an alias: a new session may start on a canary
     is_keyed: bool = False  # whether it has an Idempotency-Key: its reply is stored, but apart from sessions

@@ -99,15 +99,17 @@ class SessionRun:
         keep_all = request.keeps_all(model)
         digest = request.digest(item, keep_all)
         opened = self._open(model, item, key, record, digest, beginning)
-        if opened.reply is not None:
-            return Answer(opened.reply, opened.version, 0, opened.replied_step)
         if request.on_open is not None:
             request.on_open(opened)
+        if opened.reply is not None:
+            return Answer(opened.reply, opened.version, 0, opened.replied_step)
         state = _state_of(model, item, opened) if beginning is None else beginning.state(model, item)
         stages.decoded()
         history, passed = opened.history, NO_CHECKPOINTS
         if history is None or request.compute is not compute_steps:
             sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
+            if history is not None:
+                passed = request.passed
         else:
             sequence, passed = await compute_pieces(
                 model, item, state, history, opened.step, keep_all=keep_all, origin=self._origin

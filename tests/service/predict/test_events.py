@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.manifest import Manifest
 from service.predict import Event, Generator, PredictionEvents, Predictor, TextEvents
-from service.sessions import Sessions, SteadyClock, session_key
+from service.sessions import HistoryRule, Resources, Sessions, SteadyClock, session_key
 from tests.service.events import joined
 from tests.service.predict.parts import (
     LETTERS,
@@ -255,6 +255,67 @@ def test_the_last_event_has_the_state_token(is_text: bool, session: str | None) 
         reply = client.reply()
         assert reply == expected
         assert (reply if is_text else reply["predictions"][0])["step"] == (12 if is_text else 10)
+
+    run(body)
+
+
+async def with_history(server: Server, rule: HistoryRule) -> Resources:
+    """A session `s` that keeps its past, at step 0."""
+    resources = Resources(server.sessions, server.repository.get, max_ttl_s=60)
+    await resources.create("", "s", history=rule)
+    return resources
+
+
+def test_states_within_the_request_are_kept_as_without_events() -> None:
+    async def body() -> None:
+        kept = []
+        for is_stream in (False, True):
+            server = Server(SpeakerSums, SPEAKERS)
+            server.cut(5)
+            resources = await with_history(server, HistoryRule(3, 3))
+            fields = speaker(11, "s", NAMED)
+            if is_stream:
+                client = Client()
+                await server.until_broken(fields, client)
+                await server.stream(fields, client)
+                assert client.reply() == await Server(SpeakerSums, SPEAKERS).once(fields)
+            else:
+                await server.once(fields)
+            history = (await resources.read("", "s")).history
+            assert history is not None
+            kept.append(history.checkpoints)
+        assert kept[0] == kept[1] and [step for step, _ in kept[0]] == [3, 6, 9]
+
+    run(body)
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_a_session_that_was_rewound_is_not_moved_by_a_stream_from_before(commits: bool) -> None:
+    """It is at the step where the stream began, so that `at` alone would let it in."""
+
+    async def body() -> None:
+        server = Server()
+        resources = await with_history(server, HistoryRule(3))
+        await server.once(numbers(1, session="s"))
+        client, fields = Client(), numbers(1, 2, 3, session="s")
+        await server.until_broken(fields, client)
+        if commits:
+            await server.once(fields)
+        else:
+            await server.once(numbers(5, session="s"))
+        await resources.rewind("", "s", 1)
+        with pytest.raises(SessionConflict) as raised:
+            await server.stream(fields, client)
+        assert raised.value.members == {"step": 1, "rewinds": 1}
+        again = Client()  # a new stream knows of the rewind
+        await server.until_broken(fields, again)
+        assert again.last_id is not None and again.last_id.rewinds == 1
+        await server.stream(fields, again)
+        assert again.reply()["predictions"][0]["output"] == [[2.0], [4.0], [7.0]]
+        replayed = Client()
+        await server.until_broken(numbers(1, 2, 3, session="s", at=1), replayed)
+        await server.stream(numbers(1, 2, 3, session="s", at=1), replayed)
+        assert replayed.reply() == again.reply()
 
     run(body)
 
