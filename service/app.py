@@ -28,6 +28,7 @@ from service.parts import (
     open_access_log_of,
     open_tracer_of,
     rates_of,
+    state_tokens_of,
     tenants_of,
 )
 from service.predict import Aside, Idempotency, Shadows
@@ -106,6 +107,7 @@ async def running(
             aside=_aside(stack),
             shadows=_shadows(stack, repository, sessions, metrics),
             idempotency=_idempotency(stack, settings, clock),
+            tokens=state_tokens_of(settings, tenants),
         )
         gate = _gate(stack, settings, backends, shared, access_log)
         sampler.watch(gate, access_log)

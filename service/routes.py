@@ -17,8 +17,16 @@ from service.http import (
 )
 from service.memory import MemoryBudget
 from service.metrics import Scrape
-from service.parts import state_tokens_of
-from service.predict import Aside, Generator, Idempotency, OpenInference, Predictor, Shadows, Streams
+from service.predict import (
+    Aside,
+    Beginnings,
+    Generator,
+    Idempotency,
+    OpenInference,
+    Predictor,
+    Shadows,
+    Streams,
+)
 from service.repository import Repository, Steering
 from service.sampler import Sampler
 from service.sessions import Resources, Sessions, StateTokens
@@ -39,12 +47,12 @@ class Backends:
     aside: Aside
     shadows: Shadows
     idempotency: Idempotency
+    tokens: StateTokens
 
 
 def create_router(settings: Settings, backends: Backends) -> Router:
     """The routes of a server. To be called on its event loop, whose clock deadlines are compared with."""
-    tokens = state_tokens_of(settings, backends.tenants)
-    predictor = _predictor(settings, backends, tokens)
+    predictor = _predictor(settings, backends)
     return Router(
         predictor,
         Generator(predictor),
@@ -64,6 +72,7 @@ def create_streams(
         backends.repository,
         backends.sessions,
         backends.aside,
+        Beginnings(backends.repository, backends.tokens, backends.aside),
         max_in_flight=settings.max_frames_in_flight,
         max_steps=settings.max_steps,
         max_reply_bytes=settings.max_reply_bytes,
@@ -86,7 +95,7 @@ def create_streams(
     )
 
 
-def _predictor(settings: Settings, backends: Backends, tokens: StateTokens) -> Predictor:
+def _predictor(settings: Settings, backends: Backends) -> Predictor:
     return Predictor(
         backends.repository,
         backends.sessions,
@@ -98,7 +107,7 @@ def _predictor(settings: Settings, backends: Backends, tokens: StateTokens) -> P
         memory=backends.budget,
         aside=backends.aside,
         shadows=backends.shadows,
-        tokens=tokens,
+        tokens=backends.tokens,
     )
 
 

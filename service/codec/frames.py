@@ -19,15 +19,17 @@ import orjson
 
 from service.codec.arrays import check_num_steps, check_window, decode_inputs, fit
 from service.codec.fields import (
+    GivenState,
     kind,
     read_flag,
     read_names,
     read_rewinds,
     read_session,
+    read_state,
     read_string,
     refuse_unknown,
 )
-from service.codec.request import Item
+from service.codec.request import Item, begun_digest
 from service.errors import BadFrame, CellgateError, InvalidField, WrongShape
 from service.manifest import InputSpec, Manifest
 from service.names import MAX_STEP
@@ -51,6 +53,8 @@ _OPENING_FIELDS = frozenset(
         "outputs",
         "encoding",
         "max_frames_in_flight",
+        "state",
+        "return_state",
     }
 )
 _FRAME_FIELDS = frozenset({"channel", "steps", "text", "at", "end"})
@@ -70,6 +74,8 @@ class Opening:
     outputs: tuple[str, ...] = ()  # requested by name; none = the first
     is_binary: bool = False
     max_in_flight: int | None = None  # frames without a reply that the client will have at most
+    state: GivenState | None = None  # that the session begins from
+    returns_state: bool = False  # each reply has the state after it, as a token
 
 
 @dataclass(slots=True)
@@ -82,6 +88,12 @@ class Frame:
     digest: bytes  # 16, tells it from any other request of the session
     kept: tuple[Array | None, ...] = ()  # one per input without a time axis, as in `Item`
     deadline: float = 0.0  # on the event loop's clock
+    begins: bool = False  # whether `digest` is that of a frame which begins its session from a given state
+
+    def begin_from(self, state: GivenState) -> None:
+        """Make it the frame that begins its session from a state; no change if it is that already."""
+        if not self.begins:
+            self.begins, self.digest = True, begun_digest(self.digest, state)
 
     @property
     def steps(self) -> int:
@@ -159,6 +171,9 @@ def parse_opening(document: dict[str, Any]) -> Opening:
     outputs = read_names(document, "outputs")
     if outputs and encoding == "binary":
         raise InvalidField("binary replies hold the first output; use JSON", pointer="/outputs")
+    returns_state = read_flag(document, "return_state")
+    if returns_state and encoding == "binary":
+        raise InvalidField("binary replies hold no state; use JSON", pointer="/return_state")
     most = document.get("max_frames_in_flight")
     if most is not None and (type(most) is not int or most < 1):
         raise InvalidField("expected an integer from 1", pointer="/max_frames_in_flight")
@@ -173,6 +188,8 @@ def parse_opening(document: dict[str, Any]) -> Opening:
         outputs,
         encoding == "binary",
         most,
+        read_state(document),
+        returns_state,
     )
 
 
@@ -192,7 +209,13 @@ def channel_of_binary(payload: bytes) -> int:
 
 
 def decode_frame(
-    document: dict[str, Any], manifest: Manifest, *, keep_all: bool, outputs: tuple[str, ...], max_steps: int
+    document: dict[str, Any],
+    manifest: Manifest,
+    *,
+    keep_all: bool,
+    outputs: tuple[str, ...],
+    max_steps: int,
+    returns_state: bool = False,
 ) -> Frame:
     """A frame in JSON. Raises a BadInput that points at the fault.
 
@@ -210,7 +233,7 @@ def decode_frame(
         raise InvalidField(f"expected an integer from 0 to 2^53-1, got {actual}", pointer="/at")
     end = read_flag(document, "end") if "end" in document else False
     inputs, kept = decode_inputs(document[field], manifest, f"/{field}", max_steps)
-    item = Item(inputs, end=end, kept=kept, outputs=outputs)
+    item = Item(inputs, end=end, kept=kept, outputs=outputs, returns_state=returns_state)
     if manifest.axes.time_size is not None:
         check_window(item.steps, manifest, f"/{field}")
     return Frame(inputs, at, end, item.digest(keep_all), kept)

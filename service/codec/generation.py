@@ -21,7 +21,7 @@ from service.codec.fields import (
     read_string,
     refuse_unknown,
 )
-from service.codec.request import Item, state_digest
+from service.codec.request import Item, begun_digest
 from service.errors import GenerationNotSupported, InvalidField, SequenceTooLong
 from service.manifest import InputSpec, Manifest
 from service.names import MAX_STEP
@@ -71,9 +71,9 @@ class Generation:
         digest = hashlib.blake2b(b"generate", digest_size=16)
         digest.update(prompt.tobytes())
         digest.update(orjson.dumps(options))
-        if self.state is not None or self.returns_state:
-            digest.update(state_digest(self.state, self.returns_state))
-        return digest.digest()
+        if self.returns_state:
+            digest.update(b"return_state")
+        return digest.digest() if self.state is None else begun_digest(digest.digest(), self.state)
 
 
 def parse(body: bytes) -> Generation:

@@ -79,15 +79,15 @@ class Item:
                 digest.update(b"omitted" if kept is None else b"kept" + kept.tobytes())
         if self.outputs:
             digest.update("\0".join(("outputs", *self.outputs)).encode())
-        if self.state is not None or self.returns_state:
-            digest.update(b"states" + state_digest(self.state, self.returns_state))
-        return digest.digest()
+        if self.returns_state:
+            digest.update(b"return_state")
+        return digest.digest() if self.state is None else begun_digest(digest.digest(), self.state)
 
 
-def state_digest(state: GivenState | None, returns_state: bool) -> bytes:
-    """What a request says of states, for its digest."""
-    given = [] if state is None else [state.is_name, state.value]
-    return orjson.dumps([returns_state, *given])
+def begun_digest(digest: bytes, state: GivenState) -> bytes:
+    """The digest of a request that begins from a state, from that of the same request without it."""
+    given = orjson.dumps([state.is_name, state.value])
+    return hashlib.blake2b(digest + given, digest_size=16).digest()
 
 
 def parse(body: bytes, *, max_sequences: int) -> Document:

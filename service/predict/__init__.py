@@ -5,6 +5,7 @@ Runtime.
 """
 
 from service.predict.aside import LARGE_BODY, Aside
+from service.predict.beginning import Beginnings
 from service.predict.channel import Channel
 from service.predict.events import PredictionEvents, TextEvents
 from service.predict.generate import Generator
@@ -19,6 +20,7 @@ from service.predict.stream import Streams
 __all__ = [
     "LARGE_BODY",
     "Aside",
+    "Beginnings",
     "Channel",
     "Emit",
     "Event",

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from service.codec.fields import GivenState
+from service.codec.frames import Frame
 from service.codec.request import Item
 from service.errors import CellgateError, InvalidState, ModelLoading, NotFound, StateMismatch
 from service.predict.aside import LARGE_BODY, Aside
 from service.predict.kept import check_unchanged, opening_state
-from service.predict.request import Request
 from service.repository import Model, Repository
 from service.sequence import State
 from service.sessions import StateToken, StateTokens
@@ -32,8 +32,9 @@ class Beginning:
         """The steps that the state has consumed."""
         return 0 if self.token is None else self.token.step
 
-    def state(self, model: Model, item: Item) -> State:
+    def state(self, model: Model, item: Item | Frame) -> State:
         """The state, for the version that the token names. Raises an error that points at the field."""
+        self.check_graph(model)
         try:
             if self.token is None:
                 return opening_state(model, item, model.named_state(self.given.value))
@@ -41,6 +42,11 @@ class Beginning:
         except CellgateError as error:
             error.pointer = error.pointer or self.given.pointer
             raise
+
+    def check_graph(self, model: Model) -> None:
+        """Refuse a token of the version as it was before it changed. Raises StateMismatch."""
+        if self.token is not None and self.token.binding.graph != model.binding.graph:
+            raise _mismatch(self, "graph", f"before {model.name} version {model.version} was changed")
 
 
 class Beginnings:
@@ -60,23 +66,23 @@ class Beginnings:
         is_large = len(given.value) > LARGE_BODY
         return Beginning(given, await self._aside.run(read) if is_large else read())
 
-    def model_of(self, beginning: Beginning, request: Request) -> Model:
-        """The version that continues: the token's own, unless the request names another.
+    def model_of(self, beginning: Beginning, model: Model, *, is_pinned: bool) -> Model:
+        """The version that continues: the token's own. `model`: what the request names or defaults to.
 
+        `is_pinned`: whether it names a version's number.
         Raises StateMismatch, or ModelLoading if another worker has the version already.
         """
-        token, model = beginning.token, request.model
+        token = beginning.token
         if token is None:
             return model
-        name, version, graph = token.binding.model, token.binding.version, token.binding.graph
+        name, version = token.binding.model, token.binding.version
         if name != model.name:
             raise _mismatch(beginning, "model", f"on model {name}, not {model.name}")
         if version != model.version:
-            if request.is_pinned:
+            if is_pinned:
                 raise _mismatch(beginning, "version", f"on version {version}, not {model.version}")
             model = self._find(beginning, name, version)
-        if graph != model.binding.graph:
-            raise _mismatch(beginning, "graph", f"before {name} version {version} was changed")
+        beginning.check_graph(model)
         return model
 
     def _find(self, beginning: Beginning, name: str, version: str) -> Model:
@@ -104,7 +110,7 @@ def _mismatch(beginning: Beginning, reason: str, how: str) -> StateMismatch:
     )
 
 
-def _unpack(token: StateToken, model: Model, item: Item) -> State:
+def _unpack(token: StateToken, model: Model, item: Item | Frame) -> State:
     """The token's state, with the inputs without a time axis that it was started with."""
     if fault := model.layout.fault(token.state):
         raise InvalidState(fault)

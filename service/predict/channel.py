@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from service.codec.frames import BinaryForm, Frame, Opening, number_type
 from service.errors import CellgateError
 from service.manifest import OutputSpec
+from service.predict.beginning import Beginning
 from service.repository import Model
 from service.sequence import Sequence
 from service.sessions import Checkpoint, Opened, Record
@@ -15,6 +16,9 @@ from service.sessions import Checkpoint, Opened, Record
 # What has its place among the frames of a channel: a frame; one that is refused, so that answers keep their
 # order; or what is called once all before it are answered.
 Waiting = Frame | CellgateError | Callable[[], None]
+
+
+WriteToken = Callable[[Model, int, bytes], str]  # of a model's packed state at a step
 
 
 class Socket(Protocol):
@@ -33,6 +37,7 @@ class Channel:
     """The state of a channel. Idle, it holds no array and no state of its session."""
 
     __slots__ = (
+        "beginning",
         "begins_anew",
         "extra",
         "form",
@@ -60,6 +65,7 @@ class Channel:
         "step",
         "tenant",
         "waiting",
+        "write_token",
     )
 
     def __init__(self, opening: Opening, socket: Socket, key: bytes, model: Model, tenant: str) -> None:
@@ -80,6 +86,8 @@ class Channel:
         self.max_joined = 1  # frames in one chunk
         self.max_reply_steps: int | None = None  # of one frame, where a reply grows with them
         self.begins_anew = False  # the first frame replaces what remains of an ended session
+        self.beginning: Beginning | None = None  # the state that the session's first frame begins from
+        self.write_token: WriteToken | None = None  # of the state after each frame, where replies have it
         self.rewinds = 0  # how often the session was rewound before the channel was opened
         self.step = 0  # after the last commit that this channel has seen
         self.waiting: list[Waiting] | None = None  # frames that do not run yet; None: no frame at all

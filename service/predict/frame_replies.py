@@ -17,20 +17,23 @@ def advance(run: Run, sessions: Sessions) -> None:
     """Encode the reply to each frame, and make the record that the session gets."""
     channel, opened, sequence = run.channel, run.opened, run.sequence
     outputs = [sequence.output(index) for index in channel.outputs]
-    last = run.frames[-1]
+    last, packed = run.frames[-1], run.model.pack_state(sequence.state)
     if channel.max_in_flight == 1:  # the record is that of a request to `/predict`
-        stored = _encode(channel, outputs, sequence.steps, opened.step + sequence.steps, last.end)
+        step = opened.step + sequence.steps
+        stored = _encode(channel, outputs, sequence.steps, step, last.end)
+        if channel.write_token is not None:
+            stored = reply.add_state(stored, channel.write_token(run.model, step, packed))
         run.replies = [stored]
         digest = last.digest
     else:
         held = _held(channel, opened)
-        run.held = [*held, *_answered(run, outputs)][-channel.max_in_flight :]
+        run.held = [*held, *_answered(run, outputs, packed)][-channel.max_in_flight :]
         stored, digest = replies.pack(run.held), replies.NO_DIGEST
     run.record = sessions.advance(
         opened,
         run.model.binding,
         steps=sequence.steps,
-        state=run.model.pack_state(sequence.state),
+        state=packed,
         digest=digest,
         reply=stored,
         end=last.end,
@@ -57,21 +60,26 @@ def refuse(channel: Channel, error: CellgateError) -> bytes:
     return frames.write_error(channel.number, error)
 
 
-def _answered(run: Run, outputs: list[Array]) -> list[bytes]:
-    """The packed reply to each frame, in order; they are in `run.replies` too."""
+def _answered(run: Run, outputs: list[Array], packed: bytes) -> list[bytes]:
+    """The packed reply to each frame, in order; they are in `run.replies` too.
+
+    `packed`: the state after the last of them; where replies have their state, there is one frame.
+    """
     channel, is_one = run.channel, len(run.frames) == 1
     step, start = run.opened.step, 0
-    packed: list[bytes] = []
+    answered: list[bytes] = []
     for frame in run.frames:
         stop = start + frame.steps
         own = outputs
         if not is_one:
             own = [output[start:stop] if channel.keep_all else output[stop - 1] for output in outputs]
         stored = _encode(channel, own, frame.steps, step + stop, frame.end)
+        if channel.write_token is not None:
+            stored = reply.add_state(stored, channel.write_token(run.model, step + stop, packed))
         run.replies.append(stored)
-        packed.append(Answered(step + start, step + stop, frame.digest, stored).pack())
+        answered.append(Answered(step + start, step + stop, frame.digest, stored).pack())
         start = stop
-    return packed
+    return answered
 
 
 def _encode(channel: Channel, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:

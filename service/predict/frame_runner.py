@@ -172,22 +172,15 @@ class FrameRunner:
         if channel.has_conflict:
             raise _conflict(channel)
         model = self._model_of(channel)
-        at = 0 if channel.begins_anew and first.at is None else first.at
-        opened = self._sessions.open(
-            channel.key,
-            record,
-            model.binding,
-            at=at,
-            digest=first.digest,
-            is_pinned=channel.is_pinned,
-            rewinds=channel.rewinds,
-        )
+        opened = self._open(channel, first, record, model)
+        beginning = channel.beginning
         if opened.reply is not None:
+            channel.beginning = None
             del channel.waiting[0]
             channel.socket.put(frame_replies.replay(channel, opened.reply), is_text=channel.form is None)
             self._touched.add(channel.socket)
             return False
-        state = _state_of(model, first, opened)
+        state = _state_of(model, first, opened) if beginning is None else beginning.state(model, first)
         frames = [first] if opened.history is not None else _joined(channel, opened.step, self._max_steps)
         run = Run(channel, frames, model, opened)
         run.sequence = _sequence_of(channel, frames, state)
@@ -199,6 +192,23 @@ class FrameRunner:
         del channel.waiting[: len(frames)]
         channel.running = run
         return True
+
+    def _open(self, channel: Channel, first: Frame, record: Record | None, model: Model) -> Opened:
+        """Whether a frame may run. Raises CellgateError."""
+        beginning = channel.beginning
+        if beginning is not None:
+            first.begin_from(beginning.given)
+        return self._sessions.open(
+            channel.key,
+            record,
+            model.binding,
+            at=0 if channel.begins_anew and first.at is None else first.at,
+            digest=first.digest,
+            start="auto" if beginning is None else "given",
+            is_pinned=channel.is_pinned,
+            begin=0 if beginning is None else beginning.step,
+            rewinds=channel.rewinds,
+        )
 
     def _submit(self, run: Run) -> None:
         """Compute a run; `_end_run` follows. Raises Overloaded or Draining."""
@@ -294,7 +304,7 @@ class FrameRunner:
             self._recent.add(channel)
         else:
             channel.record = None
-        channel.begins_anew = False
+        channel.begins_anew, channel.beginning = False, None
         channel.step = record.step
         is_text = channel.form is None
         for reply in run.replies:
@@ -365,7 +375,7 @@ def _state_of(model: Model, frame: Frame, opened: Opened) -> State:
     model.layout.check_size(opened.resumed.state)
     state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
     if frame.kept:
-        if opened.step == 0:  # created without a request
+        if opened.step == 0 and not opened.resumed.is_begun:  # created without a request
             return opening_state(model, frame, state)
         check_unchanged(model, frame, state)
     return state

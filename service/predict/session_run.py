@@ -172,7 +172,7 @@ class SessionRun:
         """A session stays with its version; `open` refuses a request that names another."""
         request, model = self._request, self._request.model
         if beginning is not None and beginning.token is not None:
-            return self._beginnings.model_of(beginning, request)
+            return self._beginnings.model_of(beginning, model, is_pinned=request.is_pinned)
         if request.is_pinned:
             return model
         if record is None or not record.is_live or item.start in ("new", "restart", "given"):

@@ -10,7 +10,7 @@ from functools import partial
 from service.codec.reply import add_state
 from service.codec.request import Item
 from service.predict.aside import LARGE_BODY, Aside, is_large
-from service.predict.beginning import Beginnings
+from service.predict.beginning import Beginning, Beginnings
 from service.predict.kept import opening_state
 from service.predict.request import Request
 from service.predict.session_run import Answer
@@ -36,7 +36,7 @@ class StateRun:
             state = opening_state(model, item)
         else:
             beginning = await self._beginnings.find(request.tenant, given)
-            model, begin = self._beginnings.model_of(beginning, request), beginning.step
+            model, begin = self._model_of(beginning), beginning.step
             if model is not request.model:
                 item = request.decode_for(model, index)
             state = beginning.state(model, item)
@@ -50,6 +50,10 @@ class StateRun:
         has_large_state = request.returns_state and model.layout.num_bytes > LARGE_BODY
         body = await self._aside.run(encode) if has_large_state or is_large(sequence) else encode()
         return Answer(body, model.version, sequence.steps, step)
+
+    def _model_of(self, beginning: Beginning) -> Model:
+        request = self._request
+        return self._beginnings.model_of(beginning, request.model, is_pinned=request.is_pinned)
 
     def _encode(self, model: Model, sequence: Sequence, step: int) -> bytes:
         request = self._request

@@ -4,6 +4,7 @@ It knows models, session rules and decoded frames; it knows nothing of sockets b
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from service.codec.frames import BinaryForm, Frame, Opening, decode_frame
@@ -11,12 +12,13 @@ from service.codec.sizes import prediction_bytes
 from service.errors import CellgateError, InvalidField, ReplyTooLarge, SessionNotSupported
 from service.names import names_number
 from service.predict.aside import Aside
+from service.predict.beginning import Beginnings
 from service.predict.channel import Channel, Socket
 from service.predict.frame_runner import FrameRunner
 from service.predict.request import outputs_named
 from service.predict.session_run import model_of_session
 from service.repository import Model, Repository
-from service.sessions import Record, Sessions, check_resumable, session_key
+from service.sessions import Record, Sessions, check_resumable, session_key, token_chars
 
 
 class Streams:
@@ -27,6 +29,7 @@ class Streams:
         repository: Repository,
         sessions: Sessions,
         aside: Aside,
+        beginnings: Beginnings,
         *,
         max_in_flight: int,
         max_steps: int,
@@ -38,6 +41,7 @@ class Streams:
         self.max_in_flight = max_in_flight
         self._repository = repository
         self._sessions = sessions
+        self._beginnings = beginnings
         self._max_steps = max_steps
         self._max_reply_bytes = max_reply_bytes
         self._timeout_s = timeout_s
@@ -47,20 +51,31 @@ class Streams:
     async def open(self, opening: Opening, tenant: str, socket: Socket) -> Channel:
         """A channel on a session, which may not exist yet. Nothing is stored.
 
-        Raises NotFound, ModelLoading, SessionGone, SessionConflict, SessionMismatch or an InvalidField.
+        Raises NotFound, ModelLoading, SessionGone, SessionConflict, SessionMismatch, SessionExists,
+        StateMismatch, InvalidState or an InvalidField.
         """
         model = self._repository.get(opening.model, opening.version)
         key = session_key(tenant, opening.session)
+        beginning = None if opening.state is None else await self._beginnings.find(tenant, opening.state)
         record = await self._sessions.find(key)
         is_pinned = names_number(opening.version)
-        if not is_pinned:
+        if beginning is not None and beginning.token is not None:
+            model = self._beginnings.model_of(beginning, model, is_pinned=is_pinned)
+        elif not is_pinned:
             model = self._model_of(record, model, opening, tenant)
         channel = Channel(opening, socket, key, model, tenant)
         channel.is_pinned = is_pinned
         self._choose(channel, opening)
         channel.step, channel.begins_anew = check_resumable(
-            record, model.binding, self._sessions.now_ms(), at=opening.at, rewinds=opening.rewinds
+            record,
+            model.binding,
+            self._sessions.now_ms(),
+            at=opening.at,
+            rewinds=opening.rewinds,
+            begin=None if beginning is None else beginning.step,
         )
+        if beginning is not None and opening.at in (None, beginning.step):
+            channel.beginning = beginning
         channel.rewinds = record.rewinds if record is not None and record.is_live else 0
         return channel
 
@@ -85,6 +100,7 @@ class Streams:
                 keep_all=channel.keep_all,
                 outputs=channel.output_names,
                 max_steps=self._max_steps,
+                returns_state=channel.write_token is not None,
             )
         except CellgateError as error:
             frame = error
@@ -142,10 +158,13 @@ class Streams:
         channel.keep_all = wants_all and (any(has_steps) or opening.returns is not None)
         if channel.keep_all and not any(has_steps):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
+        if opening.returns_state:
+            channel.write_token = partial(self._beginnings.write, channel.tenant)
         if opening.is_binary:
             channel.form = BinaryForm(manifest, keep_all=channel.keep_all, max_steps=self._max_steps)
         channel.max_in_flight = min(opening.max_in_flight or self.max_in_flight, self.max_in_flight)
-        channel.max_joined = channel.max_in_flight if all(has_steps) else 1
+        can_join = all(has_steps) and not opening.returns_state  # whose frames each need their own state
+        channel.max_joined = channel.max_in_flight if can_join else 1
         self._bound_reply(channel)
 
     def _bound_reply(self, channel: Channel) -> None:
@@ -153,7 +172,9 @@ class Streams:
         dtypes = channel.model.output_dtypes
         outputs = [(channel.model.manifest.outputs[index], dtypes[index]) for index in channel.outputs]
         of_one = prediction_bytes(outputs, 1)
-        per_step = prediction_bytes(outputs, 2) - of_one
+        if channel.write_token is not None:
+            of_one += token_chars(channel.model.layout.num_bytes)
+        per_step = prediction_bytes(outputs, 2) - prediction_bytes(outputs, 1)
         most = self._max_reply_bytes // channel.max_in_flight
         if of_one > most:
             raise ReplyTooLarge(

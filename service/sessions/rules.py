@@ -156,9 +156,17 @@ def check_rewinds(live: Record, rewinds: int) -> None:
 
 
 def check_resumable(
-    record: Record | None, binding: Binding, now_ms: int, *, at: int | None, rewinds: int | None
+    record: Record | None,
+    binding: Binding,
+    now_ms: int,
+    *,
+    at: int | None,
+    rewinds: int | None,
+    begin: int | None = None,
 ) -> tuple[int, bool]:
     """The step that a stream continues at, and whether its first frame begins the session anew.
+
+    `begin`: the step of the state that the client gives; None: it gives none.
 
     `at`: where the client believes it is. A step before the session's is accepted where the replies from
     there on are held. `rewinds`: as in `decide`, which it raises as.
@@ -167,11 +175,15 @@ def check_resumable(
         _check_binding(record, binding)
         if rewinds is not None:
             check_rewinds(record, rewinds)
+        if begin is not None and at is None:
+            raise exists(record, 'to continue it, leave out "state"')
         if at in (None, record.step) or at in replies.starts_held(record):
             return record.step, False
         raise at_other_step(record, at)
     if record is not None and at is not None and at in replies.starts_held(record):
         return record.step, False  # its end was answered, but the client may not have the reply
+    if begin is not None:
+        return _start(b"", record, now_ms, at, "given", begin).step, False
     _begin(b"", record, at, must_exist=False)
     return 0, record is not None
 

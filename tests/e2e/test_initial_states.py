@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import START_S, Server, running
+from tests.e2e.streams import Stream
 
 Steps = list[list[float]]
 
@@ -48,7 +49,7 @@ def add(client: httpx.Client, folder: Path, name: str, content: bytes) -> None:
 
 
 def test_a_state_exported_from_a_session_is_where_others_begin(
-    client: httpx.Client, folder: Path, utterance: Steps
+    server: Server, client: httpx.Client, folder: Path, utterance: Steps
 ) -> None:
     whole = first(predict(client, utterance))
     assert names_of(client) == []
@@ -63,6 +64,11 @@ def test_a_state_exported_from_a_session_is_where_others_begin(
     created = client.put("/sessions/made", json={"model": "vowels", **begin})
     assert (created.status_code, created.json()["step"]) == (201, 0)
     assert first(predict(client, utterance[7:], session="made", at=0))["output"] == whole["output"]
+    with Stream(server.url) as stream:
+        assert stream.open("streamed", model="vowels", **begin)["step"] == 0
+        assert stream.ask(steps=utterance[7:], at=0)["output"] == whole["output"]
+        unknown = stream.ask(channel=1, session="never", model="vowels", state={"name": "../warm"})
+        assert (unknown["error"]["code"], unknown["closed"]) == ("unknown_state", True)
     assert first(predict(client, utterance[7:], session="warm-up", at=7))["output"] == whole["output"], (
         "a session of before the file was added continues"
     )
