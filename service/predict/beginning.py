@@ -12,7 +12,7 @@ from functools import partial
 from service.codec.fields import GivenState
 from service.codec.frames import Frame
 from service.codec.request import Item
-from service.errors import CellgateError, InvalidState, ModelLoading, NotFound, StateMismatch
+from service.errors import CellgateError, InvalidState, ModelLoading, NotFound, StateMismatch, UnknownState
 from service.predict.aside import LARGE_BODY, Aside
 from service.predict.kept import check_unchanged, opening_state
 from service.repository import Model, Repository
@@ -34,7 +34,7 @@ class Beginning:
 
     def state(self, model: Model, item: Item | Frame) -> State:
         """The state, for the version that the token names. Raises an error that points at the field."""
-        self.check_graph(model)
+        self.check(model)
         try:
             if self.token is None:
                 return opening_state(model, item, model.named_state(self.given.value))
@@ -43,9 +43,18 @@ class Beginning:
             error.pointer = error.pointer or self.given.pointer
             raise
 
-    def check_graph(self, model: Model) -> None:
-        """Refuse a token of the version as it was before it changed. Raises StateMismatch."""
-        if self.token is not None and self.token.binding.graph != model.binding.graph:
+    def check(self, model: Model) -> None:
+        """Refuse a name that the version does not have, or a token of the version before it changed.
+
+        Raises UnknownState or StateMismatch.
+        """
+        if self.token is None:
+            try:
+                model.named_state(self.given.value)
+            except UnknownState as error:
+                error.pointer = self.given.pointer
+                raise
+        elif self.token.binding.graph != model.binding.graph:
             raise _mismatch(self, "graph", f"before {model.name} version {model.version} was changed")
 
 
@@ -82,7 +91,7 @@ class Beginnings:
             if is_pinned:
                 raise _mismatch(beginning, "version", f"on version {version}, not {model.version}")
             model = self._find(beginning, name, version)
-        beginning.check_graph(model)
+        beginning.check(model)
         return model
 
     def _find(self, beginning: Beginning, name: str, version: str) -> Model:

@@ -63,6 +63,8 @@ class Streams:
             model = self._beginnings.model_of(beginning, model, is_pinned=is_pinned)
         elif not is_pinned:
             model = self._model_of(record, model, opening, tenant)
+        if beginning is not None:
+            beginning.check(model)
         channel = Channel(opening, socket, key, model, tenant)
         channel.is_pinned = is_pinned
         self._choose(channel, opening)
