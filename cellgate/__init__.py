@@ -27,10 +27,12 @@ from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
 from cellgate.session import Session
 from cellgate.settings import Settings
+from cellgate.stream import AsyncStream, Stream
 
 __all__ = [
     "AsyncClient",
     "AsyncSession",
+    "AsyncStream",
     "CellgateError",
     "Client",
     "ConnectionFailed",
@@ -47,6 +49,7 @@ __all__ = [
     "SessionGone",
     "Settings",
     "StoredSession",
+    "Stream",
     "Unavailable",
     "UnknownSession",
 ]

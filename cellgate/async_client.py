@@ -12,8 +12,8 @@ from cellgate import resources
 from cellgate.async_session import AsyncSession
 from cellgate.catalog import list_models
 from cellgate.core import Core, Timing, check_health, predictions_of
-from cellgate.drivers import drive_async
-from cellgate.flow import Flow
+from cellgate.drivers import attempt_async, drive_async
+from cellgate.flow import Flow, Outcome, Send
 from cellgate.generate import Prompt, Sampling, generate
 from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
@@ -21,6 +21,8 @@ from cellgate.predict import Options, Result, predict
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
 from cellgate.settings import Settings, key_or_default, url_or_default
+from cellgate.stream import AsyncSocket, AsyncStream, AsyncStreamTransport, StreamCursor, StreamOptions
+from cellgate.stream.sockets import connect_async
 
 T = TypeVar("T")
 
@@ -64,7 +66,7 @@ class AsyncClient:
             timing or Timing(),
         )
         self._transport = transport
-        self._sleep = sleep
+        self.sleep = sleep
         self._http: httpx.AsyncClient | None = None
         self._holders = 0
 
@@ -195,6 +197,25 @@ class AsyncClient:
         """
         return AsyncSession(self, self.core.cursor(name, model=model, version=version, at=at, state=state))
 
+    def stream(
+        self,
+        session: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        at: int | None = None,
+        returns: Return | None = None,
+        outputs: Sequence[str] = (),
+        encoding: Literal["json", "binary"] | None = None,
+        in_flight: int = 1,
+    ) -> AsyncStream:
+        """A session over a WebSocket, frame by frame. It connects at its first use.
+
+        `in_flight`: frames without a reply, at most. `encoding`: default: binary for one input of numbers.
+        """
+        options = StreamOptions(model, version, returns, tuple(outputs), encoding, in_flight)
+        return AsyncStream(self, StreamCursor(session, options, self.core.catalog, self.core.retry, at=at))
+
     async def sessions(self, *, model: str | None = None, after: str = "") -> AsyncIterator[StoredSession]:
         """All live sessions in order of name, or those of a model, page by page."""
         following: str | None = after
@@ -259,6 +280,20 @@ class AsyncClient:
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a call."""
+        return await drive_async(flow, self._opened(), self.sleep)
+
+    async def attempt(self, send: Send) -> Outcome:
+        """Send one request."""
+        return await attempt_async(send, self._opened())
+
+    async def connect(self) -> AsyncSocket:
+        """Open a socket for a stream. Raises ConnectionFailed, or a ResponseError that refuses it."""
+        address = self.core.address()
+        if isinstance(self._transport, AsyncStreamTransport):
+            return await self._transport.connect_async(address.url)
+        return await connect_async(address)
+
+    def _opened(self) -> httpx.AsyncClient:
         if self._http is None:
             self._http = httpx.AsyncClient(transport=self._transport, **self.core.http_options())
-        return await drive_async(flow, self._http, self._sleep)
+        return self._http

@@ -12,8 +12,8 @@ import httpx
 from cellgate import resources
 from cellgate.catalog import list_models
 from cellgate.core import Core, Timing, check_health, predictions_of
-from cellgate.drivers import drive
-from cellgate.flow import Flow
+from cellgate.drivers import attempt, drive
+from cellgate.flow import Flow, Outcome, Send
 from cellgate.generate import Prompt, Sampling, generate
 from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
@@ -22,6 +22,8 @@ from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
 from cellgate.session import Session
 from cellgate.settings import Settings, key_or_default, url_or_default
+from cellgate.stream import Socket, Stream, StreamCursor, StreamOptions, StreamTransport
+from cellgate.stream.sockets import connect
 
 T = TypeVar("T")
 
@@ -65,7 +67,7 @@ class Client:
             timing or Timing(),
         )
         self._transport = transport
-        self._sleep = sleep
+        self.sleep = sleep
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
         self._holders = 0
@@ -197,6 +199,25 @@ class Client:
         """
         return Session(self, self.core.cursor(name, model=model, version=version, at=at, state=state))
 
+    def stream(
+        self,
+        session: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        at: int | None = None,
+        returns: Return | None = None,
+        outputs: Sequence[str] = (),
+        encoding: Literal["json", "binary"] | None = None,
+        in_flight: int = 1,
+    ) -> Stream:
+        """A session over a WebSocket, frame by frame. It connects at its first use.
+
+        `in_flight`: frames without a reply, at most. `encoding`: default: binary for one input of numbers.
+        """
+        options = StreamOptions(model, version, returns, tuple(outputs), encoding, in_flight)
+        return Stream(self, StreamCursor(session, options, self.core.catalog, self.core.retry, at=at))
+
     def sessions(self, *, model: str | None = None, after: str = "") -> Iterator[StoredSession]:
         """All live sessions in order of name, or those of a model, page by page."""
         following: str | None = after
@@ -260,8 +281,21 @@ class Client:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a call."""
+        return drive(flow, self._opened(), self.sleep)
+
+    def attempt(self, send: Send) -> Outcome:
+        """Send one request."""
+        return attempt(send, self._opened())
+
+    def connect(self) -> Socket:
+        """Open a socket for a stream. Raises ConnectionFailed, or a ResponseError that refuses it."""
+        address = self.core.address()
+        if isinstance(self._transport, StreamTransport):
+            return self._transport.connect(address.url)
+        return connect(address)
+
+    def _opened(self) -> httpx.Client:
         with self._lock:
             if self._http is None:
                 self._http = httpx.Client(transport=self._transport, **self.core.http_options())
-            http = self._http
-        return drive(flow, http, self._sleep)
+            return self._http

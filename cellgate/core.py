@@ -18,6 +18,7 @@ from cellgate.predictions import Prediction
 from cellgate.resources import StoredSession
 from cellgate.retry import Retry
 from cellgate.settings import Settings
+from cellgate.stream.sockets import Address, address_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class Core:
             "limits": limits,
             "timeout": self.settings.timeout_s,
         }
+
+    def address(self) -> Address:
+        """Where streams are."""
+        return address_of(self.settings, self.http_options()["headers"])
 
     def cursor(self, name: str, **options: Any) -> Cursor:
         """A place in a session."""

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import TypeVar
 
 import httpx
@@ -16,39 +17,51 @@ FATAL = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedir
 def drive(flow: Flow[T], http: httpx.Client, sleep: Callable[[float], None]) -> T:
     """Run a flow to its end. The result, or the flow's error."""
     outcome: Outcome = None
-    while True:
-        try:
-            effect = flow.send(outcome)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        if isinstance(effect, Pause):
-            sleep(effect.seconds)
-            outcome = None
-            continue
-        try:
-            outcome = http.send(_request(http, effect))
-        except httpx.TransportError as error:
-            outcome = failure_of(error)
+    with closing(flow):  # also where an interrupt ends it
+        while True:
+            try:
+                effect = flow.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(effect, Pause):
+                sleep(effect.seconds)
+                outcome = None
+            else:
+                outcome = attempt(effect, http)
 
 
 async def drive_async(flow: Flow[T], http: httpx.AsyncClient, sleep: Callable[[float], Awaitable[None]]) -> T:
     """The same, with a client of asyncio."""
     outcome: Outcome = None
-    while True:
-        try:
-            effect = flow.send(outcome)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        if isinstance(effect, Pause):
-            await sleep(effect.seconds)
-            outcome = None
-            continue
-        try:
-            outcome = await http.send(_request(http, effect))
-        except httpx.TransportError as error:
-            outcome = failure_of(error)
+    with closing(flow):
+        while True:
+            try:
+                effect = flow.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(effect, Pause):
+                await sleep(effect.seconds)
+                outcome = None
+            else:
+                outcome = await attempt_async(effect, http)
+
+
+def attempt(send: Send, http: httpx.Client) -> Outcome:
+    """One request: its response, or why there is none."""
+    try:
+        return http.send(_request(http, send))
+    except httpx.TransportError as error:
+        return failure_of(error)
+
+
+async def attempt_async(send: Send, http: httpx.AsyncClient) -> Outcome:
+    """The same, with a client of asyncio."""
+    try:
+        return await http.send(_request(http, send))
+    except httpx.TransportError as error:
+        return failure_of(error)
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, send: Send) -> httpx.Request:
@@ -57,12 +70,15 @@ def _request(http: httpx.Client | httpx.AsyncClient, send: Send) -> httpx.Reques
     )
 
 
-def failure_of(error: httpx.TransportError) -> ConnectionFailed:
-    """The error of a request without a reply. Raises CellgateError where another attempt would not help."""
+def failure_of(error: httpx.TransportError) -> CellgateError:
+    """The error of a request without a reply: a ConnectionFailed if another attempt may help."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    kind: type[CellgateError] = ConnectionFailed
     if isinstance(error, FATAL) or _is_untrusted(error):
-        raise CellgateError(text) from error
-    failure = (ReplyTimeout if isinstance(error, httpx.TimeoutException) else ConnectionFailed)(text)
+        kind = CellgateError
+    elif isinstance(error, httpx.TimeoutException):
+        kind = ReplyTimeout
+    failure = kind(text)
     failure.__cause__ = error
     return failure
 

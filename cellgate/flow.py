@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from cellgate.errors import ConnectionFailed
+from cellgate.errors import CellgateError
 
 T = TypeVar("T")
 
@@ -34,5 +34,5 @@ class Pause:
     seconds: float
 
 
-Outcome = httpx.Response | ConnectionFailed | None
+Outcome = httpx.Response | CellgateError | None
 Flow = Generator[Send | Pause, Outcome, T]

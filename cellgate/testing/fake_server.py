@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx
-import numpy as np
 
-from cellgate.errors import InvalidField, NotFound, ResponseError, UnknownModel, WrongShape
+from cellgate.errors import ConnectionFailed, InvalidField, NotFound, ResponseError, UnknownModel
 from cellgate.testing import fake_resources
 from cellgate.testing.fake_model import FakeModel
+from cellgate.testing.fake_replies import document, prediction, problem, read_steps, refusal
 from cellgate.testing.fake_sessions import FakeSession, FakeSessions
+from cellgate.testing.fake_stream import AsyncFakeSocket, FakeChannel, FakeSocket
 from cellgate.testing.faults import Fault
 
 SESSION_PATH = re.compile(r"/sessions/(.+?)(?:/(fork|export|import|migrate))?")
@@ -35,6 +36,20 @@ class FakeServer(httpx.BaseTransport, httpx.AsyncBaseTransport):
     def sessions(self) -> dict[str, FakeSession]:
         """All sessions by name, also those that have ended."""
         return self._sessions.by_name
+
+    def connect(self, url: str) -> FakeSocket:
+        """Open a socket of the synchronous client. Raises ConnectionFailed by a fault."""
+        return FakeSocket(self._channel(url))
+
+    async def connect_async(self, url: str) -> AsyncFakeSocket:
+        """Open a socket of the asynchronous client. Raises ConnectionFailed by a fault."""
+        return AsyncFakeSocket(self._channel(url))
+
+    def _channel(self, url: str) -> FakeChannel:
+        fault = self.faults.popleft() if self.faults else None
+        if fault is not None and fault is not Fault.DUPLICATE:
+            raise ConnectionFailed(f"fault: {url} refuses the connection")
+        return FakeChannel(self.models, self._sessions, self._name, self.faults)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Answer a request of the synchronous client. Raises httpx.TransportError by a fault."""
@@ -119,66 +134,12 @@ class FakeServer(httpx.BaseTransport, httpx.AsyncBaseTransport):
         model, session = self.models[name], item.get("session")
         x = read_steps(item.get("steps", item.get("text")), model)
         if session is None:
-            return _prediction(model, model.function(x, None)[0], keeps_all)
+            return prediction(model, model.function(x, None)[0], keeps_all)
 
         def compute(of: FakeSession) -> dict[str, Any]:
             y, state = model.function(x, of.state)
             of.state, of.step = state, of.step + len(x)
-            return _prediction(model, y, keeps_all) | {"session": session, "step": of.step}
+            return prediction(model, y, keeps_all) | {"session": session, "step": of.step}
 
         content = (x.tobytes(), keeps_all, item.get("end", False))
         return self._sessions.apply(session, name, item.get("at"), content, item.get("end", False), compute)
-
-
-def read_steps(steps: Any, model: FakeModel) -> np.ndarray[Any, Any]:
-    """[time, *dims] in the model's dtype. Raises InvalidField or WrongShape."""
-    if isinstance(steps, dict):
-        steps = next(iter(steps.values()))
-    if isinstance(steps, str):
-        steps = [ord(character) for character in steps]
-    try:
-        x = np.asarray(steps, model.dtype)
-    except (TypeError, ValueError) as error:
-        raise InvalidField(f"expected numbers: {error}", status=422) from error
-    if x.ndim != 1 + len(model.dims) or x.shape[1:] != model.dims or not len(x):
-        raise WrongShape(
-            f"expected [time, {', '.join(map(str, model.dims))}], got {list(x.shape)}", status=422
-        )
-    return x
-
-
-def _prediction(model: FakeModel, y: np.ndarray[Any, Any], keeps_all: bool) -> dict[str, Any]:
-    shown = y if keeps_all else y[-1]
-    entry: dict[str, Any] = {"output": shown.tolist()}
-    if model.labels and not keeps_all:
-        entry |= {"label": model.labels[int(shown.argmax())], "probability": float(shown.max())}
-    return entry
-
-
-def document(error: ResponseError) -> dict[str, Any]:
-    """The problem document (RFC 9457) of an error."""
-    return {
-        "type": "about:blank",
-        "title": type(error).__name__,
-        "status": error.status,
-        "code": error.code,
-    } | {
-        "detail": error.detail,
-        **error.members,
-    }
-
-
-def problem(error: ResponseError, headers: Mapping[str, str] | None = None) -> httpx.Response:
-    """The response of an error."""
-    content = json.dumps(document(error)).encode()
-    return httpx.Response(
-        error.status,
-        content=content,
-        headers={"content-type": "application/problem+json"} | dict(headers or {}),
-    )
-
-
-def refusal(status: int, code: str, *, retry_after_s: int | None = None) -> httpx.Response:
-    """A response of a fault."""
-    error = ResponseError.by_code()[code](f"fault: {code}", status=status)
-    return problem(error, {} if retry_after_s is None else {"retry-after": str(retry_after_s)})

@@ -19,8 +19,14 @@ class FakeSession:
     status: Literal["live", "ended", "expired", "evicted"] = "live"
     applied: list[tuple[int, Any]] = field(default_factory=list)
     """Every part that was applied, with the step before it: for assertions."""
-    last: tuple[int, Any, Reply] | None = None
-    """`at`, content and reply of the last part."""
+    replies: list[tuple[int, Any, Reply]] = field(default_factory=list)
+    """`at`, content and reply of the last parts."""
+
+    def reply_to(self, at: int | None, content: Any) -> Reply | None:
+        """The stored reply to a part that is sent again; an expired session has none."""
+        if self.status not in ("live", "ended"):
+            return None
+        return next((reply for when, what, reply in self.replies if (when, what) == (at, content)), None)
 
 
 class FakeSessions:
@@ -56,23 +62,38 @@ class FakeSessions:
         content: Any,
         end: bool,
         compute: Callable[[FakeSession], Reply],
+        *,
+        num_replies: int = 1,
     ) -> Reply:
-        """Run one part, or repeat its stored reply. `compute` moves the session. Raises a ResponseError."""
+        """Run one part, or repeat its stored reply. `compute` moves the session. Raises a ResponseError.
+
+        `num_replies`: how many are stored.
+        """
         session = self.by_name.get(name)
         if session is not None and session.status == "live" and at in (None, session.step):
             if session.model != model:
                 raise SessionMismatch(f"the session belongs to the model {session.model!r}", status=409)
-        elif session is not None and session.last is not None and session.last[:2] == (at, content):
-            return session.last[2]
+        elif session is not None and (stored := session.reply_to(at, content)) is not None:
+            return stored
         else:
             session = self._begin(model, at, session)
         before = session.step
         reply = compute(session)
         session.applied.append((before, content))
-        session.last = (before, content, reply)
+        session.replies = [*session.replies, (before, content, reply)][-num_replies:]
         session.status = "ended" if end else "live"
         self.by_name[name] = session
         return reply
+
+    def resume(self, name: str, at: int | None) -> int:
+        """The step at which a stream continues. Raises a ResponseError."""
+        session = self.by_name.get(name)
+        if session is not None and session.status == "live" and at in (None, session.step):
+            return session.step
+        is_held = session is not None and at in [when for when, _, _ in session.replies]
+        if session is not None and is_held and session.status in ("live", "ended"):
+            return session.step
+        return self._begin("", at, session).step
 
     def _begin(self, model: str, at: int | None, session: FakeSession | None) -> FakeSession:
         if session is not None and session.status == "live":
