@@ -100,14 +100,15 @@ def encode_tokens(start: int, token: int, name: str | None, text: str | None) ->
 
 def read_stored(
     reply: bytes, manifest: Manifest, dtypes: Several[str], indexes: Several[int], steps: int
-) -> Sequence:
-    """The computed sequence that a stored prediction was made from; `indexes`: of its outputs, in order.
+) -> tuple[Sequence, int]:
+    """The computed sequence that a stored prediction was made from, and the session's step after it.
 
-    It has no inputs and no state. Raises InternalError if it is not a prediction of so many steps.
+    `indexes`: of its outputs, in order. The sequence has no inputs and no state. Raises InternalError if the
+    reply is not a prediction of so many steps.
     """
     try:
         document = orjson.loads(reply)
-        arrays = []
+        arrays, step = [], int(document["step"])
         for index in indexes:
             spec = manifest.outputs[index]
             rows = document["outputs"][spec.name] if "outputs" in document else document["output"]
@@ -120,4 +121,5 @@ def read_stored(
     extra = tuple([index for index in indexes if index])
     extras = tuple([array for index, array in zip(indexes, arrays, strict=True) if index])
     first = [array for index, array in zip(indexes, arrays, strict=True) if not index]
-    return Sequence((np.empty(0),), (), keep_all=True, outputs=first, extra=extra, extras=[extras])
+    sequence = Sequence((np.empty(0),), (), keep_all=True, outputs=first, extra=extra, extras=[extras])
+    return sequence, step

@@ -96,6 +96,7 @@ class _Pieces:
         self._model = request.model
         self._history: History | None = None
         self._last: Sequence | None = None
+        self._step: int | None = None  # of the session after a stored reply, which may be one of several
 
     def open(self, opened: Opened) -> None:
         """The session that the sequence runs in. Raises SessionConflict."""
@@ -140,14 +141,15 @@ class _Pieces:
         self._model = model
         indexes = self.request.outputs(model.manifest)
         read = partial(read_stored, body, model.manifest, model.output_dtypes, indexes, item.steps)
-        stored = await self._aside.run(read) if len(body) > LARGE_BODY else read()
+        stored, self._step = await self._aside.run(read) if len(body) > LARGE_BODY else read()
         self.progress.begin(self.request.digest(item, True), most=item.steps)
         await self._send(stored, 0, item.steps, origin)
         self._last = _last_of(stored, item)
 
     def encode_last(self, session: str, step: int | None) -> bytes:
-        """The prediction as with `return: last`."""
+        """The prediction as with `return: last`; `step`: of the session, unless an older reply was read."""
         assert self._last is not None
+        step = step if self._step is None else self._step
         return self.request.encode(self._model, self._last, session=session, step=step)
 
     async def _send(self, chunk: Sequence, first: int, stop: int, origin: Origin) -> None:

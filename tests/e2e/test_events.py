@@ -11,6 +11,7 @@ import httpx
 import orjson
 import pytest
 from httpx_sse import EventSource, ServerSentEvent
+from websockets.sync.client import connect
 
 from tests.committed import ROOT, committed_models
 from tests.docs.blocks import steps
@@ -197,6 +198,26 @@ def test_errors_before_the_first_event_are_those_of_any_reply(
     response = client.post("/generate", json=body, headers={"Accept": "text/event-stream"} | headers)
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_an_older_reply_of_a_websocket_is_sent_in_events(
+    client: httpx.Client, server: Server, utterance: list[list[float]], session: str
+) -> None:
+    """The session holds the replies to several frames; each is the reply to the same request."""
+    opening = {"model": "vowels", "session": session, "return": "all"}
+    frames = [utterance[:7], utterance[7:9], utterance[9:]]
+    with connect(server.url.replace("http", "ws") + "/stream") as socket:
+        socket.send(orjson.dumps(opening).decode())
+        at = orjson.loads(socket.recv())["step"]
+        for steps_ in frames:
+            socket.send(orjson.dumps({"steps": steps_, "at": at}).decode())
+            at = orjson.loads(socket.recv())["step"]
+    events = Events()
+    sequence = {"steps": frames[0], "session": session, "at": 0}
+    events.receive(client, "/predict", {"model": "vowels", "sequences": [sequence], "return": "all"})
+    (prediction,) = events.reply()["predictions"]
+    assert (prediction["step"], len(prediction["output"])) == (7, 7)
+    assert client.get(f"/sessions/{session}").json()["step"] == len(utterance)
 
 
 def test_the_commands_of_the_page_work_as_typed(client: httpx.Client, server: Server) -> None:
