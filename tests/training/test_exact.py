@@ -65,7 +65,7 @@ def cuts(draw: st.DrawFn, steps: int) -> list[int]:
 
 
 @pytest.mark.promise(5)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)  # of each graph
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.integers(0, 99), st.data())
 def test_any_batching_and_any_chunking_gives_the_same_bits(
     runner: Runner, lengths: list[int], seed: int, data: st.DataObject

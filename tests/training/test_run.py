@@ -195,7 +195,7 @@ def test_several_seeds_make_a_table_and_are_not_repeated(small: Config, tmp_path
 
 
 def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp_path: Path) -> None:
-    recipe = small.recipe.model_copy(update={"epochs": 40, "patience": 35})
+    recipe = small.recipe.model_copy(update={"epochs": 24, "patience": 20})
     config, whole, broken = (
         small.model_copy(update={"recipe": recipe}),
         tmp_path / "whole",
@@ -206,7 +206,7 @@ def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp
     with start(config, broken) as first:
         assert first.stdout is not None
         for line in first.stdout:
-            if line.startswith("epoch 5/40"):
+            if line.startswith("epoch 5/24"):
                 break
         os.killpg(first.pid, signal.SIGINT)
         output = first.stdout.read()

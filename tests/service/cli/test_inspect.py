@@ -17,10 +17,8 @@ def test_a_proposed_manifest_serves_a_foreign_graph(kind: graphs.Kind, tmp_path:
     folder = kind.write(tmp_path)
     (folder / MANIFEST_FILE).unlink()
     graph, options = str(folder / "model.onnx"), OPTIONS.get(kind.name, ())
-    shown = run("inspect", graph, *options)
-    assert shown.exit_code == 0, shown.output
-    assert json.loads(shown.stdout)["inputs"][0]["name"]
-    assert run("inspect", graph, *options, "-o", str(folder)).exit_code == 0
+    written = run("inspect", graph, *options, "-o", str(folder))
+    assert written.exit_code == 0, written.output
     listed = json.loads(run("models", "--models-dir", str(tmp_path), "--json").output)
     assert listed[0]["name"] == kind.name
 

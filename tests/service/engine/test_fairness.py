@@ -38,6 +38,12 @@ COSTS = st.builds(
 )
 
 
+def of_origin(origin: Origin, steps: int = 1) -> Sequence:
+    sequence = ones(steps)
+    sequence.origin = origin
+    return sequence
+
+
 @dataclass(eq=False)
 class Request:
     """A request in the simulation."""
@@ -89,10 +95,8 @@ class Simulation:
             self.active.append(request)
             self.requests[origin] = request
             for length in request.lengths:
-                sequence = ones(length)
-                sequence.origin = origin
-                request.sequences.append(sequence)
-                self.scheduler.add(sequence)
+                request.sequences.append(of_origin(origin, length))
+                self.scheduler.add(request.sequences[-1])
         tenants = [request.tenant for request in self.active]
         for request in self.active:
             shares = len(set(tenants)) * tenants.count(request.tenant)
@@ -185,62 +189,49 @@ def test_a_tenant_with_one_request_is_not_delayed_by_another_with_many() -> None
     assert probe.most_shares == 2 and worst(simulation, [probe]) <= SLOWDOWN
 
 
-def of_tenant(name: str, steps: int = 1) -> Sequence:
-    sequence = ones(steps)
-    sequence.origin = Origin(name)
-    return sequence
-
-
 def fill(scheduler: Scheduler, name: str, steps: int = 1) -> int:
     """Add sequences until one is refused; how many were added."""
     for count in range(10**4):
         try:
-            scheduler.add(of_tenant(name, steps))
+            scheduler.add(of_origin(Origin(name), steps))
         except Overloaded:
             return count
     raise AssertionError("no bound")
 
 
-@pytest.mark.parametrize("bound", ["sequences", "seconds"])
-def test_a_tenant_with_less_than_its_share_is_admitted_to_a_full_queue(bound: str) -> None:
-    scheduler = Scheduler(
+def new_bounded(bound: str) -> Scheduler:
+    """Full at a hundred sequences, or at what takes a second; a step takes 1 ms."""
+    return Scheduler(
         max_batch=1,
         chunk_steps=8,
         max_waiting=100 if bound == "sequences" else 10**6,
         max_wait_s=10.0 if bound == "sequences" else 1.0,
         cost=cost_of(1e-6, 5e-4, 5e-4),
     )
+
+
+@pytest.mark.parametrize("bound", ["sequences", "seconds"])
+def test_a_tenant_with_less_than_its_share_is_admitted_to_a_full_queue(bound: str) -> None:
+    scheduler = new_bounded(bound)
     alone = fill(scheduler, "a")
     second, third = fill(scheduler, "b"), fill(scheduler, "c")
     assert alone == pytest.approx(2 * second, rel=0.05) and alone == pytest.approx(3 * third, rel=0.1)
     with pytest.raises(Overloaded):
-        scheduler.add(of_tenant("a"))
+        scheduler.add(of_origin(Origin("a")))
 
 
 @pytest.mark.parametrize("bound", ["sequences", "seconds"])
 def test_a_small_request_is_admitted_though_large_ones_of_its_tenant_fill_the_queue(bound: str) -> None:
-    scheduler = Scheduler(
-        max_batch=1,
-        chunk_steps=8,
-        max_waiting=100 if bound == "sequences" else 10**6,
-        max_wait_s=10.0 if bound == "sequences" else 1.0,
-        cost=cost_of(1e-6, 5e-4, 5e-4),
-    )
-
-    def add_large(origin: Origin) -> None:
-        sequence = ones(1)
-        sequence.origin = origin
-        scheduler.add(sequence)
-
+    scheduler = new_bounded(bound)
     large, other = Origin(num_sequences=10**6), Origin(num_sequences=10**6)
     for _ in range(100 if bound == "sequences" else 1000):
-        add_large(large)
+        scheduler.add(of_origin(large))
     with pytest.raises(Overloaded):
-        add_large(other)
+        scheduler.add(of_origin(other))
     num_small = fill(scheduler, "")
     assert 5 < num_small <= 120, "in their turn they are bounded"
     with pytest.raises(Overloaded):
-        add_large(other)
+        scheduler.add(of_origin(other))
 
 
 def test_a_request_is_not_refused_for_its_own_work() -> None:
@@ -248,14 +239,10 @@ def test_a_request_is_not_refused_for_its_own_work() -> None:
     scheduler = new_loaded()
     large = Origin(num_sequences=500)
     for _ in range(500):
-        sequence = ones(1000)
-        sequence.origin = large
-        scheduler.add(sequence)
+        scheduler.add(of_origin(large, 1000))
     assert scheduler.wait_s > 10 * scheduler.max_wait_s
-    second = ones(1000)
-    second.origin = Origin(num_sequences=500)
     with pytest.raises(Overloaded):
-        scheduler.add(second)
+        scheduler.add(of_origin(Origin(num_sequences=500), 1000))
 
 
 @pytest.mark.parametrize("num_sequences", [1, 2])
@@ -265,9 +252,7 @@ def test_a_few_long_sequences_do_not_refuse_a_short_one(num_sequences: int, is_i
     scheduler = new_loaded()
     origin = Origin(num_sequences=num_sequences)
     for _ in range(num_sequences):
-        sequence = ones(20_000)
-        sequence.origin = origin
-        scheduler.add(sequence)
+        scheduler.add(of_origin(origin, 20_000))
     batch = scheduler.schedule(0.0) if is_in_call else None
     assert len(scheduler) == (0 if is_in_call else num_sequences)
     scheduler.add(ones(1))

@@ -13,7 +13,7 @@ from tests.service.foreign.manifests import LIES
 from tests.service.foreign.strategy import cases, kinds
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases(), st.integers(0, 2**16))
 def test_a_graph_is_served_right_or_refused_with_the_reason(case: tuple[Kind, str], seed: int) -> None:
     kind, lie = case
