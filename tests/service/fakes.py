@@ -117,3 +117,17 @@ def learn(cost: Cost, observations: Iterable[tuple[int, int, float]]) -> None:
     """Observe many calls: rows, steps, seconds."""
     for observation in observations:
         cost.observe(*observation)
+
+
+def cost_of(call: float, step: float, row: float) -> Cost:
+    """A cost model that has learnt these coefficients (s)."""
+    cost = Cost()
+    sizes = [(batch, steps) for batch in (1, 4, 16, 64) for steps in (1, 8, 64)]
+    learn(cost, ((batch, steps, call + steps * (step + batch * row)) for batch, steps in sizes))
+    return cost
+
+
+def of_origin(origin: Origin, steps: int = 1) -> Sequence:
+    sequence = ones(steps)
+    sequence.origin = origin
+    return sequence
