@@ -17,6 +17,7 @@ from service.specs import (
     Axis,
     Dim,
     DType,
+    ForecastSpec,
     InputKind,
     InputSpec,
     OutputKind,
@@ -34,6 +35,7 @@ __all__ = [
     "DType",
     "Dim",
     "Example",
+    "ForecastSpec",
     "InputKind",
     "InputSpec",
     "Manifest",
@@ -112,6 +114,19 @@ class Manifest(Spec):
             duplicates = {name for name in names if names.count(name) > 1}
             if duplicates:
                 raise ValueError(f"named twice: {', '.join(sorted(duplicates))}")
+        return self
+
+    @model_validator(mode="after")
+    def _forecasts_are_of_features(self) -> Self:
+        features = [name for spec in self.step_inputs for name in spec.features]
+        for output in self.outputs:
+            for forecast in output.forecasts:
+                if features.count(forecast.feature) != 1:
+                    known = ", ".join(map(repr, features)) or "none is named"
+                    raise ValueError(
+                        f"output {output.name!r}: a forecast of {forecast.feature!r}, which must be one of "
+                        f"the features ({known})"
+                    )
         return self
 
     @model_validator(mode="after")

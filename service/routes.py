@@ -20,6 +20,7 @@ from service.metrics import Scrape
 from service.predict import (
     Aside,
     Beginnings,
+    Forecaster,
     Generator,
     Idempotency,
     OpenInference,
@@ -61,6 +62,12 @@ def create_router(settings: Settings, backends: Backends) -> Router:
         metrics_need_key=settings.metrics_access == "key",
         root_path=settings.root_path,
         idempotency=backends.idempotency,
+        forecaster=Forecaster(
+            predictor,
+            backends.sessions,
+            timeout_s=settings.request_timeout_s,
+            clock=asyncio.get_running_loop().time,
+        ),
     )
 
 

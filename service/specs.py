@@ -5,6 +5,7 @@ Runtime or of HTTP.
 """
 
 import json
+import math
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -247,6 +248,16 @@ class StateSpec(Spec):
         )
 
 
+class ForecastSpec(Spec):
+    """What one number of an output forecasts."""
+
+    feature: str = Field(description="a feature of an input with time steps, by its name")
+    steps: int = Field(1, ge=1, description="how many steps ahead; 1: the next input's value")
+    quantile: float | None = Field(
+        None, gt=0, lt=1, description="the probability that the value is below; null: it is the value itself"
+    )
+
+
 class OutputSpec(Spec):
     """An output of a time step."""
 
@@ -259,6 +270,9 @@ class OutputSpec(Spec):
     )
     labels: tuple[str, ...] = Field((), description="probabilities: entry i names class i")
     units: tuple[str, ...] = Field((), description="a unit for each number, in order; empty: not stated")
+    forecasts: tuple[ForecastSpec, ...] = Field(
+        (), description="what each number forecasts, in order; empty: not stated"
+    )
     steps: Literal["all", "last"] = Field("all", description="last: the graph keeps only the final step")
 
     @model_validator(mode="after")
@@ -271,6 +285,17 @@ class OutputSpec(Spec):
     def _labels_fit(self) -> Self:
         if self.labels and self.dims != (len(self.labels),):
             raise ValueError(f"output {self.name!r}: {len(self.labels)} labels for dims {list(self.dims)}")
+        return self
+
+    @model_validator(mode="after")
+    def _forecasts_fit(self) -> Self:
+        width, count = math.prod(self.dims), len(self.forecasts)
+        if self.forecasts and (self.kind != "values" or count != width):
+            raise ValueError(f"output {self.name!r}: {count} forecasts for {width} {self.kind}")
+        named = [(forecast.feature, forecast.steps, forecast.quantile) for forecast in self.forecasts]
+        twice = {(feature, steps) for feature, steps, quantile in named if quantile is None}
+        if len(set(named)) < len(named) or any(each[:2] in twice and each[2] for each in named):
+            raise ValueError(f"output {self.name!r}: two forecasts are of the same value")
         return self
 
     @cached_property

@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from service.manifest import Axes, Example, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
+from service.manifest import (
+    Axes,
+    Example,
+    ForecastSpec,
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    Provenance,
+    StateSpec,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "your-model.md"
 BEGIN, END = "<!-- fields: begin -->\n", "<!-- fields: end -->\n"
@@ -18,6 +27,7 @@ MODELS: dict[type[BaseModel], str] = {
     Axes: "axes",
     StateSpec: "states",
     OutputSpec: "outputs",
+    ForecastSpec: "forecasts",
     Example: "example",
     Provenance: "provenance",
 }

@@ -75,6 +75,10 @@ class GenerationNotSupported(BadInput, code="generation_not_supported"):
     """The model does not generate text."""
 
 
+class ForecastNotSupported(BadInput, code="forecast_not_supported"):
+    """The model does not forecast a value ahead that is needed, or has no quantiles of it to draw from."""
+
+
 class IdempotencyMismatch(BadInput, code="idempotency_mismatch"):
     """The `Idempotency-Key` has been used with another request."""
 

@@ -72,6 +72,20 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "step": 4, "state": STATE_TOKEN},
         ],
     },
+    "ForecastBody": {"horizon": 2, "inputs": STEPS},
+    "ForecastReply": {
+        "model": "vowels",
+        "version": "1",
+        "session": "call-42",
+        "step": 145,
+        "forecasts": [
+            {
+                "output": [PROBABILITIES, PROBABILITIES],
+                "label": ["3", "3"],
+                "probability": [0.9982, 0.9982],
+            }
+        ],
+    },
     "GenerateReply": {
         "model": "letters",
         "version": "1",

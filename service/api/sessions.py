@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
-from service.api.bodies import BoundedRoute
 from service.api.errors import LIVE_SESSION, MODEL, NEW_SESSION, VALUES, errors
 from service.api.schemas import (
     CreateSessionBody,
@@ -23,6 +22,7 @@ from service.api.schemas import (
     SessionReply,
     SessionsReply,
 )
+from service.api.session_paths import SessionRoute
 from service.codec.sizes import check_reply
 from service.errors import (
     BadExport,
@@ -70,7 +70,7 @@ BAD_NAME = InvalidField(SESSION_NAME_RULE)  # of a route that has no body
 
 def build(resources: Resources, *, max_reply_bytes: int) -> APIRouter:
     """The routes below /sessions."""
-    router = APIRouter(tags=["sessions"], route_class=BoundedRoute)
+    router = APIRouter(tags=["sessions"], route_class=SessionRoute)
     _add_list(router, resources)
     _add_files(router, resources)  # before the others, whose names in a path may contain anything
     _add_copies(router, resources)

@@ -129,9 +129,19 @@ def read_rewinds(members: dict[str, Any], pointer: str = "") -> int | None:
     return rewinds
 
 
-def _not_a_count(value: Any, pointer: str) -> InvalidField:
+def read_count(members: dict[str, Any], name: str, smallest: int) -> int | None:
+    """An optional integer that is not less than `smallest`, 0 or 1."""
+    value = members.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not smallest <= value <= MAX_STEP:
+        raise _not_a_count(value, f"/{name}", smallest)
+    return value
+
+
+def _not_a_count(value: Any, pointer: str, smallest: int = 0) -> InvalidField:
     actual = str(value) if type(value) is int else kind(value)
-    return InvalidField(f"expected an integer from 0 to 2^53-1, got {actual}", pointer=pointer)
+    return InvalidField(f"expected an integer from {smallest} to 2^53-1, got {actual}", pointer=pointer)
 
 
 def kind(value: Any) -> str:

@@ -14,6 +14,7 @@ from service.codec.fields import (
     GivenState,
     kind,
     parse_object,
+    read_count,
     read_flag,
     read_rewinds,
     read_session,
@@ -24,7 +25,6 @@ from service.codec.fields import (
 from service.codec.request import Item, begun_digest
 from service.errors import GenerationNotSupported, InvalidField, SequenceTooLong
 from service.manifest import InputSpec, Manifest
-from service.names import MAX_STEP
 from service.sequence import Array
 
 DEFAULT_STEPS = 100
@@ -85,10 +85,10 @@ def parse(body: bytes) -> Generation:
         _read_prompt(document),
         read_string(document, "model"),
         read_string(document, "version"),
-        _read_integer(document.get("max_steps", DEFAULT_STEPS), "/max_steps", 1),
+        _read_max_steps(document),
         _read_temperature(document),
-        _read_optional_integer(document, "top_k", 1),
-        _read_optional_integer(document, "seed", 0),
+        read_count(document, "top_k", 1),
+        read_count(document, "seed", 0),
         _read_stop(document),
         session,
         at,
@@ -157,6 +157,13 @@ def _read_prompt(document: dict[str, Any]) -> str | list[int | str]:
     return prompt
 
 
+def _read_max_steps(document: dict[str, Any]) -> int:
+    steps = read_count({"max_steps": DEFAULT_STEPS} | document, "max_steps", 1)
+    if steps is None:
+        raise InvalidField("expected an integer from 1 to 2^53-1, got null", pointer="/max_steps")
+    return steps
+
+
 def _read_stop(document: dict[str, Any]) -> tuple[int | str, ...]:
     stop = document.get("stop", [])
     if not isinstance(stop, list) or len(stop) > MAX_STOP_TOKENS:
@@ -184,18 +191,6 @@ def _read_temperature(document: dict[str, Any]) -> float:
             f"expected a number from 0 to {MAX_TEMPERATURE}, got {actual}", pointer="/temperature"
         )
     return float(value)
-
-
-def _read_optional_integer(document: dict[str, Any], name: str, smallest: int) -> int | None:
-    value = document.get(name)
-    return None if value is None else _read_integer(value, f"/{name}", smallest)
-
-
-def _read_integer(value: Any, pointer: str, smallest: int) -> int:
-    if type(value) is not int or not smallest <= value <= MAX_STEP:
-        actual = str(value) if type(value) is int else kind(value)
-        raise InvalidField(f"expected an integer from {smallest} to 2^53-1, got {actual}", pointer=pointer)
-    return value
 
 
 def _stop_id(spec: InputSpec, token: int | str, pointer: str) -> int:

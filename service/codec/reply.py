@@ -96,6 +96,31 @@ def encode_generation(
     return orjson.dumps(reply)
 
 
+def encode_forecast(
+    model: str,
+    version: str,
+    session: str,
+    step: int,
+    spec: OutputSpec,
+    output: Array,
+    values: dict[str, Array],
+    seed: int | None,
+) -> bytes:
+    """The body of the reply to a forecast: `output` [samples, horizon, *dims], `values` without dims."""
+    reply: dict[str, Any] = {"model": model, "version": version, "session": session, "step": step}
+    if seed is not None:
+        reply["seed"] = seed
+    reply["forecasts"] = []
+    for sample, steps in enumerate(output):
+        forecast: dict[str, Any] = {"output": writable(steps)}
+        if spec.kind == "probabilities":
+            _add_label(forecast, spec, steps)
+        if values:
+            forecast["values"] = {name: writable(series[sample]) for name, series in values.items()}
+        reply["forecasts"].append(forecast)
+    return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
 def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> None:
     """Add "label" and "probability" of the likeliest class: neither, or null, where it is not a number."""
     if len(spec.dims) != 1:

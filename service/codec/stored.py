@@ -13,8 +13,9 @@ import orjson
 
 from service.codec.tensor import DATATYPES
 from service.codec.v2 import pack_outputs, unpack_outputs
-from service.manifest import Manifest
+from service.manifest import Manifest, OutputSpec
 from service.names import MODEL_NAME, MODEL_VERSION
+from service.sequence import Array
 
 _V2_PREFIX = "v2/"  # of the sessions of `/v2`, see `names`
 _PREDICTION = {"output", "outputs", "label", "probability", "session", "step", "state"}
@@ -31,6 +32,36 @@ def regenerate(reply: bytes, *, session: str, step: int, manifest: Manifest) -> 
         return _document(orjson.loads(reply), session, step)
     except Exception:  # noqa: BLE001  of bytes of any kind, in numpy too
         return None
+
+
+def last_outputs(reply: bytes, session: str, step: int, manifest: Manifest) -> dict[int, Array]:
+    """The outputs of the last step in a stored reply that has them, by index, each [1, *dims]."""
+    try:
+        if session.startswith(_V2_PREFIX):
+            _, stored_step, named = unpack_outputs(reply, manifest.outputs[0].name)
+        else:
+            document = orjson.loads(reply)
+            stored_step = document["step"]
+            named = document.get("outputs") or {manifest.outputs[0].name: document["output"]}
+    except Exception:  # noqa: BLE001  no reply, or one of another kind, such as a generated text
+        return {}
+    if stored_step != step:
+        return {}
+    outputs = {
+        index: _last_step(named[spec.name], spec)
+        for index, spec in enumerate(manifest.outputs)
+        if spec.name in named
+    }
+    return {index: output for index, output in outputs.items() if output is not None}
+
+
+def _last_step(value: Any, spec: OutputSpec) -> Array | None:
+    """[1, *dims] of an output of one step or of several; None if a number is missing."""
+    output = np.array(value, np.float64)
+    steps = output.reshape(-1, *spec.dims) if output.size else output
+    if not output.size or not np.isfinite(steps[-1]).all():
+        return None
+    return steps[-1:].astype(spec.dtype)
 
 
 def _document(document: Any, session: str, step: int) -> bytes | None:

@@ -22,6 +22,7 @@ CellgateError
 │   ├── ReplyTooLarge            422  the reply would be too large
 │   ├── SessionNotSupported      422  the model needs the whole sequence, or has no state
 │   ├── GenerationNotSupported   422  the model's task is not language, or it has no probabilities
+│   ├── ForecastNotSupported     422  the model does not forecast its own inputs, or no quantiles of them
 │   ├── IdempotencyMismatch      422  an Idempotency-Key that belongs to another request
 │   ├── BadExport                422  not an exported session, or a modified one
 │   ├── InvalidState             422  not a state token of this server and tenant, or a modified one
@@ -84,6 +85,7 @@ from service.errors.http import (
     UnsupportedMediaType,
 )
 from service.errors.models import (
+    ForecastNotSupported,
     GenerationNotSupported,
     NonFiniteOutput,
     ReadOnlyModels,
@@ -133,6 +135,7 @@ __all__ = [
     "EmptySequence",
     "EventMismatch",
     "Forbidden",
+    "ForecastNotSupported",
     "GenerationNotSupported",
     "HeadTooLarge",
     "IdempotencyInProgress",

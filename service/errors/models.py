@@ -23,5 +23,9 @@ class ReadOnlyModels(
     """The server cannot write the model's policy; nothing has changed."""
 
 
+class ForecastNotSupported(BadInput, status=422, code="forecast_not_supported", title="Cannot forecast"):
+    """The model does not forecast a value ahead that is needed, or has no quantiles of it to draw from."""
+
+
 class NonFiniteOutput(CellgateError, code="non_finite_output", title="Output is not finite"):
     """The model gave NaN or an infinity; the session is as it was. A manifest may allow them."""

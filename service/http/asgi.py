@@ -30,6 +30,8 @@ class AsgiAdapter:
         path = self._gate.router.local(scope["path"])
         outlets = _Outlets(scope, send)
         request = Request(scope["method"], path, scope["headers"], query=query, outlets=outlets)
+        if raw := scope.get("raw_path"):
+            request.raw_path = self._gate.router.local(raw.decode("latin-1"))
         route = self._gate.router.find(request.method, request.path)
 
         async def read_part() -> tuple[bytes, bool]:

@@ -97,6 +97,7 @@ def _scope(request: Request, root_path: str) -> Scope:
         "method": "GET" if request.method == "HEAD" else request.method,
         "scheme": "http",
         "path": root_path + request.path,
+        "raw_path": (root_path + (request.raw_path or request.path)).encode("latin-1", "replace"),
         "query_string": request.query,
         "root_path": root_path,
         "headers": request.headers,

@@ -80,6 +80,7 @@ class Request:
     of_body: Headers = field(default_factory=list)
     accept: bytes = b""
     outlets: Outlets | None = None  # None: a response is sent as a whole
+    raw_path: str = ""  # `path` as the client sent it, percent-encoded; empty: nothing in it is
 
 
 @dataclass(slots=True)  # not frozen, for speed

@@ -1,7 +1,7 @@
 """Which handler answers a path, and what the gate has to know of it before the handler runs.
 
-The inference routes (`POST /predict`, `POST /generate`, `POST /v2/models/…/infer`) are answered here, without
-a framework; every other path is answered by the documented application.
+The inference routes (`POST /predict`, `/generate`, `/v2/models/…/infer`, `/sessions/…/forecast`) are answered
+here, without a framework; every other path is answered by the documented application.
 """
 
 import functools
@@ -20,6 +20,7 @@ from service.http.messages import JSON, OCTETS, Request, Response
 from service.metrics import OTHER
 from service.predict import (
     Emit,
+    Forecaster,
     Generator,
     Idempotency,
     OpenInference,
@@ -35,6 +36,8 @@ UseCase = Callable[..., Awaitable[Reply]]  # `Predictor.predict` or `Generator.g
 
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 INFER_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+FORECAST_PATH = re.compile(r"/sessions/(.+)/forecast")
+FORECAST = "/sessions/{session}/forecast"
 INFER, INFER_VERSION = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 # Answered without an API key.
 OPEN_PATH = re.compile(
@@ -74,6 +77,7 @@ class Router:
         metrics_need_key: bool = True,
         root_path: str = "",
         idempotency: Idempotency | None = None,
+        forecaster: Forecaster | None = None,
     ) -> None:
         """`metrics_need_key`: whether `GET /metrics` is answered only to those with an API key.
 
@@ -82,6 +86,7 @@ class Router:
         """
         self.root_path = root_path
         self._open_inference = open_inference
+        self._forecaster = forecaster
         self._application = application
         self._metrics_need_key = metrics_need_key
         self._by_path = {
@@ -115,6 +120,8 @@ class Router:
             handler = functools.partial(_infer, self._open_inference, match[1], match[2])
             name = INFER if match[2] is None else INFER_VERSION
             return Route(handler, V2, check_tensor_type, is_inference=True, name=name)
+        if route is None and self._forecaster and (match := FORECAST_PATH.fullmatch(path)):
+            return _json_route(FORECAST, functools.partial(_forecast, self._forecaster, match[1]))
         return route
 
     def _application_route(self, method: str, path: str) -> Route:
@@ -130,7 +137,7 @@ class Router:
         return self._metrics_need_key if path == METRICS_PATH else OPEN_PATH.match(path) is None
 
 
-def _json_route(name: str, handler: Handler, events: EventHandler) -> Route:
+def _json_route(name: str, handler: Handler, events: EventHandler | None = None) -> Route:
     return Route(handler, PROBLEM, check_json_type, is_inference=True, name=name, events=events)
 
 
@@ -173,6 +180,11 @@ async def _infer(open_inference: OpenInference, name: str, version: str | None, 
     check_query(request.query)
     headers = dict(request.headers)
     return _response(await open_inference.infer(name, version, headers, request.body, request.tenant))
+
+
+async def _forecast(forecaster: Forecaster, session: str, request: Request) -> Response:
+    check_query(request.query)
+    return _response(await forecaster.forecast(session, request.body, tenant=request.tenant))
 
 
 def _response(reply: Reply) -> Response:

@@ -1,4 +1,4 @@
-"""The use cases: predict, generate, infer, streams. Bytes of a request in, bytes of its reply out.
+"""The use cases: predict, generate, forecast, infer, streams. Bytes of a request in, bytes of its reply out.
 
 It knows the models, the session rules and the codec, and combines them. It knows nothing of HTTP or ONNX
 Runtime.
@@ -8,6 +8,7 @@ from service.predict.aside import LARGE_BODY, Aside
 from service.predict.beginning import Beginnings
 from service.predict.channel import Channel
 from service.predict.events import PredictionEvents, TextEvents
+from service.predict.forecast import Forecaster
 from service.predict.generate import Generator
 from service.predict.idempotency import Idempotency
 from service.predict.infer import OpenInference
@@ -24,6 +25,7 @@ __all__ = [
     "Channel",
     "Emit",
     "Event",
+    "Forecaster",
     "Generator",
     "Idempotency",
     "OpenInference",

@@ -186,6 +186,11 @@ def model_of_session(repository: Repository, model: Model, record: Record) -> Mo
     """The version that a live session of `model` is on. Raises ModelLoading or SessionMismatch."""
     if record.model != model.name or record.version == model.version:
         return model
+    return find_model(repository, record)
+
+
+def find_model(repository: Repository, record: Record) -> Model:
+    """The version that a session runs on. Raises SessionMismatch, or ModelLoading if it is not loaded yet."""
     try:
         return repository.get(record.model, record.version)
     except NotFound as error:

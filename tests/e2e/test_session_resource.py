@@ -244,6 +244,17 @@ def test_a_sequence_of_v2_is_also_a_session(api: httpx.Client) -> None:
     assert api.get("/sessions/v2/vowels/77").status_code == 404
 
 
+def test_a_session_named_like_a_route_is_reached_by_its_encoded_name(api: httpx.Client) -> None:
+    path = "/sessions/v2%2Fvowels%2Fs%2Fx%2Fexport"
+    assert api.put(path, json={"model": "vowels", "step": 4}).json()["session"] == "v2/vowels/s/x/export"
+    assert api.get(path).json()["step"] == 4
+    assert code_of(api.get("/sessions/v2/vowels/s/x/export")) == (404, "unknown_session")
+    assert api.put("/sessions/copy/import", content=api.get(f"{path}/export").content).json()["step"] == 4
+    ahead = api.post(f"{path}/forecast", json={"horizon": 1, "inputs": [ROW]})
+    assert ahead.json()["session"] == "v2/vowels/s/x/export"
+    assert api.delete(path).status_code == api.delete("/sessions/copy").status_code == 204
+
+
 def test_bodies_of_every_route_are_limited(api: httpx.Client) -> None:
     large = api.put("/sessions/x/import", content=b"x" * ((16 << 20) + 1))
     assert code_of(large) == (413, "body_too_large")

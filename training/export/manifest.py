@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from service.manifest import Axes, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
+from service.manifest import Axes, ForecastSpec, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
 from training.cells.cell import state_out
 from training.data.dataset import DataSet, Input
 from training.export.example import example
@@ -86,4 +86,10 @@ def _outputs(data: DataSet) -> tuple[OutputSpec, ...]:
         for horizon in forecast.names
         for quantile in forecast.quantiles
     )
-    return (OutputSpec(name=OUTPUT, kind="values", dims=(len(labels),), labels=labels),)
+    forecasts = tuple(
+        ForecastSpec(feature=data.inputs[0].features[column], steps=steps, quantile=quantile)
+        for column in forecast.columns
+        for steps in forecast.horizons
+        for quantile in forecast.quantiles
+    )
+    return (OutputSpec(name=OUTPUT, kind="values", dims=(len(labels),), labels=labels, forecasts=forecasts),)

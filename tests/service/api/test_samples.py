@@ -74,7 +74,7 @@ def test_every_sample_of_the_committed_model_names_the_session_of_the_readme() -
     text = json.dumps([body for body in bodies if body and "letters" not in body.values()])
     named = re.findall(r'"(?:session|sequence_id|to|next)": "([^"]+)"', text)
     assert set(named) == {"call-42", "call-42-what-if"} and len(named) > 6
-    assert '"session": "call-42"' in (ROOT / "README.md").read_text()
+    assert 'session("call-42"' in (ROOT / "README.md").read_text()
 
 
 def form_of(value: Any) -> Any:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.reply import add_state, encode_outputs, encode_prediction
-from service.codec.stored import regenerate
+from service.codec.stored import last_outputs, regenerate
 from service.codec.v2 import pack_outputs
 from service.manifest import Manifest, OutputSpec
 
@@ -91,3 +91,32 @@ def test_no_changed_byte_is_an_error_or_passed_on(case: tuple[str, bytes], data:
         assert regenerate(taken, session=session, step=7, manifest=MANIFEST) == taken
         head = orjson.loads(taken.partition(b"\n")[0])
         assert head["step"] == 7 if session == "call" else head[1] == 7
+
+
+LAST = [
+    (PREDICTIONS[0], {0: ONE}),
+    (PREDICTIONS[1], {0: ALL[-1]}),
+    (PREDICTIONS[2], {}),
+    (encode_outputs([(SPECS[0], ALL), (SPECS[1], ONE)], session="call", step=7), {0: ALL[-1], 1: ONE[-1]}),
+    (PREDICTIONS[4], {}),
+    (PREDICTIONS[5], {0: ONE}),
+    (b"", {}),
+]
+
+
+@pytest.mark.parametrize(("reply", "outputs"), LAST)
+def test_the_outputs_of_the_last_step_are_read_with_each_bit(
+    reply: bytes, outputs: dict[int, np.ndarray]
+) -> None:
+    found = last_outputs(reply, "call", 7, MANIFEST)
+    assert found.keys() == outputs.keys()
+    for index, output in outputs.items():
+        assert found[index].dtype == np.float32 and found[index].tolist() == [output.tolist()]
+    assert last_outputs(reply, "call", 8, MANIFEST) == {}
+
+
+@pytest.mark.parametrize("reply", TENSORS)
+def test_the_outputs_of_the_last_step_are_read_from_tensors(reply: bytes) -> None:
+    found = last_outputs(reply, "v2/m/1", 7, MANIFEST)
+    assert found[0].tolist() == [ALL[-1].tolist()]
+    assert last_outputs(reply, "v2/m/1", 6, MANIFEST) == {}

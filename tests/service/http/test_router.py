@@ -43,6 +43,36 @@ def test_infer_reads_json_and_tensors(path: str) -> None:
     assert route.reads_body and route.needs_key and not route.answers_while_draining
 
 
+@pytest.mark.parametrize("session", ["call-42", "v2/vowels/s/x", "export"])
+def test_a_forecast_is_of_the_session_in_its_path(session: str) -> None:
+    forecaster = FakeForecaster()
+    part = cast(Any, FakePredictor(echo))
+    router = Router(part, part, part, application, forecaster=cast(Any, forecaster))
+    path = f"/sessions/{session}/forecast"
+    route = router.find("POST", path)
+    assert (route.name, route.is_inference) == ("/sessions/{session}/forecast", True)
+
+    async def call(query: bytes) -> Response:
+        return await route.handler(Request("POST", path, [], b"{}", query=query, tenant="acme"))
+
+    response = asyncio.run(call(b""))
+    assert (response.status, forecaster.calls) == (200, [(session, b"{}", "acme")])
+    assert router.find("GET", path).handler is application
+    with pytest.raises(InvalidField, match="'at' is not read"):
+        asyncio.run(call(b"at=3"))
+
+
+class FakeForecaster:
+    """Notes what it is called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, bytes, str]] = []
+
+    async def forecast(self, session: str, body: bytes, *, tenant: str = "") -> Reply:
+        self.calls.append((session, body, tenant))
+        return Reply(b"{}")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

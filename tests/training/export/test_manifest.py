@@ -49,6 +49,9 @@ def test_a_forecast_has_a_named_value_for_each_quantile() -> None:
         for horizon in ("+1 step", "+3 steps")
         for quantile in ("0.05", "0.5", "0.95")
     )
+    assert [(one.feature, one.steps, one.quantile) for one in output.forecasts] == [
+        ("a", steps, quantile) for steps in (1, 3) for quantile in (0.05, 0.5, 0.95)
+    ]
 
 
 def test_every_kind_of_input_is_described() -> None:
