@@ -62,6 +62,9 @@ class ChunkedOutlet:
 
     def _check(self) -> None:
         if self._connection.transport.is_closing():
+            self._cycle.disconnected = (
+                True  # which uvicorn is told later: it would log an unfinished response
+            )
             raise ClientDisconnected
 
     def _framed(self, part: bytes) -> bytes:

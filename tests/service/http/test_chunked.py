@@ -99,7 +99,9 @@ def test_a_client_that_reads_nothing_is_disconnected_and_the_work_ends(
 
 @WAYS
 @pytest.mark.parametrize("resets", [False, True], ids=["closes", "resets"])
-def test_a_client_that_hangs_up_stops_the_work_at_the_next_event(path: bytes, resets: bool) -> None:
+def test_a_client_that_hangs_up_stops_the_work_at_the_next_event(
+    path: bytes, resets: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def body() -> None:
         source = Source()
         app = app_of(source)
@@ -117,6 +119,7 @@ def test_a_client_that_hangs_up_stops_the_work_at_the_next_event(path: bytes, re
         assert app.gate.num_running == 0
 
     run(body)
+    assert not caplog.records
 
 
 @WAYS
