@@ -92,20 +92,32 @@ def test_a_server_writes_what_the_library_writes(opcode: Opcode, payload: bytes,
     assert websocket.write(opcode, payload) == Frame(opcode, payload).serialize(mask=False)
 
 
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (b"\x82\x00", 1002),  # not masked
-        (write(Frame(Opcode.BINARY, b"x" * 101)), 1009),
-        (write(Frame(Opcode.BINARY, b"x" * 60, fin=False)) + write(Frame(Opcode.CONT, b"x" * 60)), None),
-        (write(Frame(Opcode.CONT, b"x")), 1002),  # of no message
-        (write(Frame(Opcode.TEXT, b"x", fin=False)) + write(Frame(Opcode.TEXT, b"x")), 1002),
-        (b"\xc2\x80\0\0\0\0", 1002),  # RSV1 without an extension
-        (b"\x83\x80\0\0\0\0", 1002),  # an opcode that is reserved
-        (b"\x09\x80\0\0\0\0", 1002),  # a ping in fragments
-        (write(Frame(Opcode.TEXT, b"", fin=False)) + 2000 * write(Frame(Opcode.CONT, b"", fin=False)), 1009),
-    ],
-)
+FRAMES: list[tuple[str, bytes, int | None]] = [  # masked at random: no names for tests
+    ("not masked", b"\x82\x00", 1002),
+    ("too large", write(Frame(Opcode.BINARY, b"x" * 101)), 1009),
+    (
+        "too large in pieces",
+        write(Frame(Opcode.BINARY, b"x" * 60, fin=False)) + write(Frame(Opcode.CONT, b"x" * 60)),
+        None,
+    ),
+    ("a piece of no message", write(Frame(Opcode.CONT, b"x")), 1002),
+    (
+        "a message inside another",
+        write(Frame(Opcode.TEXT, b"x", fin=False)) + write(Frame(Opcode.TEXT, b"x")),
+        1002,
+    ),
+    ("RSV1 without an extension", b"\xc2\x80\0\0\0\0", 1002),
+    ("a reserved opcode", b"\x83\x80\0\0\0\0", 1002),
+    ("a ping in pieces", b"\x09\x80\0\0\0\0", 1002),
+    (
+        "pieces without end",
+        write(Frame(Opcode.TEXT, b"", fin=False)) + 2000 * write(Frame(Opcode.CONT, b"", fin=False)),
+        1009,
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "code"), [f[1:] for f in FRAMES], ids=[f[0] for f in FRAMES])
 def test_what_breaks_the_protocol_is_a_violation(data: bytes, code: int | None) -> None:
     if code is None:
         assert read_all(Reader(120), data) == [(Opcode.BINARY, b"x" * 120)]
