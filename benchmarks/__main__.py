@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cache, loads, plot, profiling, report, soaking
+from benchmarks import cache, idle_streams, loads, plot, profiling, report, soaking, streams
 from benchmarks import gpu as gpu_bench
 from benchmarks import sessions as sessions_bench
 from benchmarks.cache import HERE, Unavailable
@@ -14,10 +14,11 @@ from benchmarks.contest import Options, terminal
 from benchmarks.results import Result
 
 OUT = click.Path(path_type=Path, file_okay=False)
+LOADS = loads.LOADS | {"h": streams.one_in_flight, "i": streams.eight_in_flight}
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--only", "only", metavar="LOADS", default="abcdefg", show_default=True, help="Loads to run.")
+@click.option("--only", "only", metavar="LOADS", default="abcdefghi", show_default=True, help="Loads to run.")
 @click.option(
     "--peers",
     default="",
@@ -49,14 +50,14 @@ def main(
     """
     if context.invoked_subcommand:
         return
-    unknown = set(only) - loads.LOADS.keys()
+    unknown = set(only) - LOADS.keys()
     if unknown:
-        raise click.BadParameter(f"no load {', '.join(sorted(unknown))}; there are {', '.join(loads.LOADS)}")
+        raise click.BadParameter(f"no load {', '.join(sorted(unknown))}; there are {', '.join(LOADS)}")
     words = frozenset(word.strip().lower() for word in peers.split(",") if word.strip())
     options = Options(1 if quick else rounds, 2.0 if quick else seconds, words, quick)
     with _tidy_errors():
         cache.tool("wrk", "wrk")
-    _compare(options, [key for key in loads.LOADS if key in only], out)
+    _compare(options, [key for key in LOADS if key in only], out)
 
 
 def _compare(options: Options, keys: list[str], out: Path) -> None:
@@ -64,8 +65,8 @@ def _compare(options: Options, keys: list[str], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     for key in keys:
-        console.print(f"[bold]({key})[/] {(loads.LOADS[key].__doc__ or '').partition(') ')[2]}")
-        results.append(loads.LOADS[key](options))
+        console.print(f"[bold]({key})[/] {(LOADS[key].__doc__ or '').partition(') ')[2]}")
+        results.append(LOADS[key](options))
         about = report.versions(options.versions)
         report.write_json(
             out / "benchmarks.json", results, about
@@ -119,6 +120,17 @@ def soak(minutes: float, times: float, out: Path) -> None:
     with _tidy_errors():
         if not soaking.run(terminal(), minutes=minutes, times=times, out=out):
             raise SystemExit(1)
+
+
+@main.command()
+@click.option("--sockets", default=10_000, show_default=True, type=click.IntRange(64))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=4.0, show_default=True)
+@click.option("--out", default=HERE / "out", type=OUT, help="Folder for JSON.  [default: benchmarks/out]")
+def idle(sockets: int, rounds: int, seconds: float, out: Path) -> None:
+    """Measure the memory of idle streams, and the latency of active ones beside them."""
+    with _tidy_errors():
+        idle_streams.run(terminal(), sockets=sockets, seconds=seconds, rounds=rounds, out=out)
 
 
 @contextlib.contextmanager

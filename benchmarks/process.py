@@ -71,9 +71,15 @@ class Server:
 
 
 def start(
-    command: Sequence[str | Path], env: Mapping[str, str], *, port: int, ready: str, log: Path
+    command: Sequence[str | Path],
+    env: Mapping[str, str],
+    *,
+    port: int,
+    ready: str,
+    log: Path,
+    status: int = 200,
 ) -> Server:
-    """Start a server and wait until `GET ready` is 200. Raises Unavailable with the end of its log."""
+    """Start a server and wait until `GET ready` has the status. Raises Unavailable: the end of its log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -82,7 +88,7 @@ def start(
     server = Server(port, process, log)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
-        if _is_ready(port, ready):
+        if _status_of(port, ready) == status:
             return server
         time.sleep(0.1)
     server.stop()
@@ -97,13 +103,13 @@ def free_port() -> int:
         return port
 
 
-def _is_ready(port: int, path: str) -> bool:
+def _status_of(port: int, path: str) -> int | None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == 200
+        return connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -40,8 +40,8 @@ sequence_batching {
 }
 
 
-def start(model: Model, batcher: str, work: Path, *, instances: int) -> Server:
-    """Run Triton with the model under one batcher. Raises Unavailable."""
+def start(model: Model, batcher: str, work: Path, *, instances: int, grpc_port: int | None = None) -> Server:
+    """Run Triton with the model under one batcher, over HTTP and, with a port, gRPC. Raises Unavailable."""
     home, libraries = _install()
     repository = work / f"triton-{batcher}"
     _write_repository(repository, model, batcher, instances)
@@ -53,7 +53,7 @@ def start(model: Model, batcher: str, work: Path, *, instances: int) -> Server:
         f"--backend-directory={home / 'backends'}",
         "--http-address=127.0.0.1",
         f"--http-port={port}",
-        "--allow-grpc=false",
+        *(["--allow-grpc=false"] if grpc_port is None else _grpc(grpc_port)),
         "--allow-metrics=false",
         "--exit-timeout-secs=1",
     ]
@@ -64,6 +64,10 @@ def start(model: Model, batcher: str, work: Path, *, instances: int) -> Server:
     }
     ready = f"/v2/models/{batcher}/ready"
     return process.start(command, paths, port=port, ready=ready, log=work / f"triton-{batcher}.log")
+
+
+def _grpc(port: int) -> list[str]:
+    return ["--allow-grpc=true", "--grpc-address=127.0.0.1", f"--grpc-port={port}"]
 
 
 def _python() -> str:
