@@ -208,12 +208,17 @@ class AsyncClient:
         outputs: Sequence[str] = (),
         encoding: Literal["json", "binary"] | None = None,
         in_flight: int = 1,
+        state: GivenState | None = None,
+        return_state: bool = False,
     ) -> AsyncStream:
         """A session over a WebSocket, frame by frame. It connects at its first use.
 
         `in_flight`: frames without a reply, at most. `encoding`: default: binary for one input of numbers.
+        `state`: what a new session begins from. `return_state`: each reply has a token of the state after it.
         """
-        options = StreamOptions(model, version, returns, tuple(outputs), encoding, in_flight)
+        options = StreamOptions(
+            model, version, returns, tuple(outputs), encoding, in_flight, state, return_state
+        )
         return AsyncStream(self, StreamCursor(session, options, self.core.catalog, self.core.retry, at=at))
 
     async def sessions(self, *, model: str | None = None, after: str = "") -> AsyncIterator[StoredSession]:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self, TypeVar
 
 from cellgate import resources
+from cellgate.core import Core
 from cellgate.cursor import Cursor
+from cellgate.flow import Flow
 from cellgate.generate import Prompt, Sampling
 from cellgate.inputs import Steps
 from cellgate.models import Return
@@ -15,8 +17,22 @@ from cellgate.predict import Options
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
 
-if TYPE_CHECKING:
-    from cellgate.async_client import AsyncClient
+T = TypeVar("T")
+
+
+class AsyncRunner(Protocol):
+    """What a session needs of its client."""
+
+    core: Core
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a call."""
+
+    def hold(self) -> None:
+        """Begin to use the client's connections."""
+
+    async def release(self) -> None:
+        """End it."""
 
 
 class AsyncSession:
@@ -28,7 +44,7 @@ class AsyncSession:
     For one task at a time.
     """
 
-    def __init__(self, client: "AsyncClient", cursor: Cursor) -> None:
+    def __init__(self, client: AsyncRunner, cursor: Cursor) -> None:
         self._client = client
         self._cursor = cursor
 

@@ -210,12 +210,17 @@ class Client:
         outputs: Sequence[str] = (),
         encoding: Literal["json", "binary"] | None = None,
         in_flight: int = 1,
+        state: GivenState | None = None,
+        return_state: bool = False,
     ) -> Stream:
         """A session over a WebSocket, frame by frame. It connects at its first use.
 
         `in_flight`: frames without a reply, at most. `encoding`: default: binary for one input of numbers.
+        `state`: what a new session begins from. `return_state`: each reply has a token of the state after it.
         """
-        options = StreamOptions(model, version, returns, tuple(outputs), encoding, in_flight)
+        options = StreamOptions(
+            model, version, returns, tuple(outputs), encoding, in_flight, state, return_state
+        )
         return Stream(self, StreamCursor(session, options, self.core.catalog, self.core.retry, at=at))
 
     def sessions(self, *, model: str | None = None, after: str = "") -> Iterator[StoredSession]:

@@ -16,6 +16,7 @@ from cellgate.errors import (
     ResponseError,
     SessionQuota,
     TooMany,
+    TooManyStreams,
     Unavailable,
 )
 from cellgate.flow import Flow, Outcome, Pause, Send
@@ -44,7 +45,7 @@ class Retry:
 def is_retryable(error: CellgateError) -> bool:
     """Whether the same request may succeed later. A quota of sessions does not refill by itself."""
     passing = ConnectionFailed | Unavailable | TooMany | BodyTimeout
-    return isinstance(error, passing) and not isinstance(error, SessionQuota)
+    return isinstance(error, passing) and not isinstance(error, SessionQuota | TooManyStreams)
 
 
 def exchange(send: Send, retry: Retry) -> Flow[httpx.Response]:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self, TypeVar
 
 from cellgate import resources
+from cellgate.core import Core
 from cellgate.cursor import Cursor
+from cellgate.flow import Flow
 from cellgate.generate import Prompt, Sampling
 from cellgate.inputs import Steps
 from cellgate.models import Return
@@ -14,8 +16,22 @@ from cellgate.predict import Options
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
 
-if TYPE_CHECKING:
-    from cellgate.client import Client
+T = TypeVar("T")
+
+
+class Runner(Protocol):
+    """What a session needs of its client."""
+
+    core: Core
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a call."""
+
+    def hold(self) -> None:
+        """Begin to use the client's connections."""
+
+    def release(self) -> None:
+        """End it."""
 
 
 class Session:
@@ -27,7 +43,7 @@ class Session:
     For one thread at a time.
     """
 
-    def __init__(self, client: "Client", cursor: Cursor) -> None:
+    def __init__(self, client: Runner, cursor: Cursor) -> None:
         self._client = client
         self._cursor = cursor
 

@@ -75,6 +75,14 @@ from cellgate.errors.sessions import (
     UnknownSession,
 )
 from cellgate.errors.states import InvalidState, StateMismatch, StateSecretMissing, UnknownState
+from cellgate.errors.streams import (
+    BadFrame,
+    EventMismatch,
+    OriginRefused,
+    TooManyStreams,
+    UnknownChannel,
+    UpgradeRequired,
+)
 from cellgate.errors.unavailable import (
     DeadlineExceeded,
     Draining,
@@ -90,6 +98,7 @@ from cellgate.errors.unavailable import (
 
 __all__ = [
     "BadExport",
+    "BadFrame",
     "BadHeader",
     "BadHttp",
     "BadInput",
@@ -104,6 +113,7 @@ __all__ = [
     "DeadlineExceeded",
     "Draining",
     "EmptySequence",
+    "EventMismatch",
     "Forbidden",
     "ForecastNotSupported",
     "GenerationNotSupported",
@@ -120,6 +130,7 @@ __all__ = [
     "NonFinite",
     "NonFiniteOutput",
     "NotFound",
+    "OriginRefused",
     "Overloaded",
     "RateLimited",
     "ReadOnlyModels",
@@ -142,9 +153,11 @@ __all__ = [
     "StoreUnavailable",
     "TooMany",
     "TooManySequences",
+    "TooManyStreams",
     "TooManyValues",
     "Unauthorized",
     "Unavailable",
+    "UnknownChannel",
     "UnknownCheckpoint",
     "UnknownModel",
     "UnknownSession",
@@ -152,5 +165,6 @@ __all__ = [
     "UnknownVersion",
     "UnsupportedEncoding",
     "UnsupportedMediaType",
+    "UpgradeRequired",
     "WrongShape",
 ]

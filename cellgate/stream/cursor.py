@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from cellgate.catalog import Catalog
 from cellgate.errors import BadReply, CellgateError, ConnectionFailed, ResponseError
 from cellgate.flow import Flow, Outcome, Pause, Send
-from cellgate.inputs import Steps
+from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
 from cellgate.predict import dumps
 from cellgate.predictions import Prediction
@@ -40,6 +40,17 @@ class StreamOptions:
     """None: binary, where the model has one input of numbers and no outputs are named."""
     in_flight: int = 1
     """Frames without a reply, at most; the server may allow fewer."""
+    state: GivenState | None = None
+    """What a new session begins from."""
+    return_state: bool = False
+    """Whether each reply has a token of the state after it; then in JSON."""
+
+    def encoding_for(self, model: Model) -> Literal["json", "binary"]:
+        """The encoding of the frames."""
+        if self.encoding is not None:
+            return self.encoding
+        needs_json = bool(self.outputs) or self.return_state or not frames.takes_binary(model)
+        return "json" if needs_json else "binary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,7 @@ class StreamCursor:
         self._returns: Return = "last"
         self._is_binary = False
         self._is_open = False
+        self._has_begun = False  # a frame is answered: the session is there
         self._unanswered: deque[Frame] = deque()
         self._num_posted = 0  # of the unanswered frames, on this socket
         self._attempts = 0  # that failed since the last reply
@@ -155,7 +167,7 @@ class StreamCursor:
         """Ask the server where the session is, and continue there; frames without a reply are dropped."""
         self._unanswered.clear()
         self.at = self._rewinds = None
-        self.has_ended = False
+        self.has_ended, self._has_begun = False, True
         yield from self._recover(None)
         assert self.at is not None
         return self.at
@@ -172,7 +184,7 @@ class StreamCursor:
         frame = self._unanswered.popleft()
         self._num_posted -= 1
         self.at, self.has_ended = prediction.step, frame.end
-        self._attempts = 0
+        self._attempts, self._has_begun = 0, True
         return prediction
 
     def _fail(self, error: ResponseError) -> StreamFlow[None]:
@@ -225,7 +237,6 @@ class StreamCursor:
     def _opening(self, model: Model) -> str:
         """The first message: where the oldest frame without a reply belongs."""
         options = self.options
-        is_binary = frames.takes_binary(model) and not options.outputs
         fields = {
             "model": options.model,
             "version": options.version,
@@ -234,8 +245,10 @@ class StreamCursor:
             "rewinds": self._rewinds,
             "return": options.returns,
             "outputs": list(options.outputs) or None,
-            "encoding": options.encoding or ("binary" if is_binary else "json"),
+            "encoding": options.encoding_for(model),
             "max_frames_in_flight": options.in_flight,
+            "state": None if self._has_begun else options.state,
+            "return_state": options.return_state or None,
         }
         given = {name: value for name, value in fields.items() if value is not None}
         return dumps({"channel": CHANNEL} | given).decode()

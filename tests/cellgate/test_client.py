@@ -20,11 +20,12 @@ Steps = list[list[float]]
 
 def test_the_first_lines_of_the_readme(server: Server, utterance: Steps, name: str) -> None:
     """Without a block of its own, the client closes its connections with the session's."""
-    with Client(server.url).session(name, model="vowels") as session:
+    client = Client(server.url)
+    with client.session(name, model="vowels") as session:
         for row in utterance:
             y = session.step(row)
     assert (y.label, y.step) == ("3", 20)
-    assert session._client._http is None
+    assert client._http is None
 
 
 def test_a_session_equals_one_shot_bit_for_bit(client: Client, utterance: Steps, name: str) -> None:

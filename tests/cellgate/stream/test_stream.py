@@ -1,7 +1,7 @@
 """Streams of the client with a real server, which is killed, and whose sockets break."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +55,16 @@ def test_sockets_that_break_lose_and_repeat_nothing(
         assert session.at == 20
 
 
-def test_a_killed_server_changes_nothing(tmp_path: Path, utterance: Steps) -> None:
-    with running(tmp_path) as server, Client(server.url) as client:
+KEY = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"  # SHA-256 of "secret"
+
+
+def test_a_killed_server_changes_nothing_and_no_key_is_lost(tmp_path: Path, utterance: Steps) -> None:
+    with (
+        running(tmp_path, keys=f"acme=sha256:{KEY}") as server,
+        Client(server.url, api_key="secret") as client,
+    ):
+        with pytest.raises(Unauthorized), Client(server.url, api_key="other").stream("s", model="vowels"):
+            pass
         whole = client.predict_one(utterance).output.tobytes()
         with client.stream("stream", in_flight=3) as stream, client.session("session") as session:
             for row in utterance[:3]:
@@ -136,6 +144,22 @@ def test_texts_and_named_inputs_are_frames_in_json(client: Client, name: str) ->
         assert stream.step([3, 4]).step == 2
 
 
+def test_a_stream_begins_from_a_state_and_returns_states(
+    client: Client, utterance: Steps, every: list[bytes], name: str
+) -> None:
+    token = client.predict_one(utterance[:5], model="vowels", return_state=True).state
+    with client.stream(name, model="vowels", state=token, return_state=True) as stream:
+        stream.send(utterance[5])
+        assert stream._socket is not None
+        stream._socket.close()
+        assert stream.receive().step == 6
+        reply = stream.step(utterance[6])
+        stream._socket.close()
+        assert stream.step(utterance[7]).output.tobytes() == every[7]
+    rest = client.predict_one(utterance[7:], model="vowels", state=reply.state)
+    assert rest.output.tobytes() == every[-1]
+
+
 def test_what_is_refused(client: Client, utterance: Steps, name: str) -> None:
     with pytest.raises(UnknownModel), client.stream(name, model="none"):
         pass
@@ -143,17 +167,3 @@ def test_what_is_refused(client: Client, utterance: Steps, name: str) -> None:
         with pytest.raises(WrongShape, match="expected 12 numbers"):
             stream.step([1.0])
         assert stream.step(utterance[0]).step == 1
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    key = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"  # of "secret"
-    with running(tmp_path_factory.mktemp("guarded"), keys=f"acme=sha256:{key}") as started:
-        yield started
-
-
-def test_the_key_of_a_client_opens_its_streams(guarded: Server, utterance: Steps) -> None:
-    with Client(guarded.url, api_key="secret") as client, client.stream("s") as stream:
-        assert stream.step(utterance[0]).step == 1
-    with pytest.raises(Unauthorized), Client(guarded.url, api_key="other").stream("s", model="vowels"):
-        pass
