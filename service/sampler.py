@@ -68,6 +68,10 @@ class Sampler:
         self._dropped = Growing(metrics.log_lines_dropped.labels())
         self._evicted = Growing(metrics.session_events.labels("evicted"))
         self._cpu = Growing(metrics.cpu_seconds.labels())
+        self._of_streams = [
+            Growing(metrics.stream_frames.labels()),
+            *(Growing(metrics.stream_bytes.labels(direction)) for direction in ("read", "written")),
+        ]
         metrics.workers.labels().set(1)
         metrics.build_info.labels(version("cellgate"), version("onnxruntime"), platform.python_version()).set(
             1
@@ -88,6 +92,8 @@ class Sampler:
         if self._gate is not None:
             metrics.connections.labels().set(self._gate.num_connections)
             metrics.requests_running.labels().set(self._gate.num_running)
+            metrics.streams.labels().set(self._gate.num_streams)
+            self._count_streams(self._gate)
         metrics.policy_faults.labels().set(self._num_policy_faults())
         metrics.request_memory.labels().set(self._budget.used)
         self._show_models()
@@ -100,6 +106,11 @@ class Sampler:
                 last_call.set(now)
             padded_steps.set(scheduler.counts.padded_steps)
         metrics.registry.flush()
+
+    def _count_streams(self, gate: Gate) -> None:
+        if gate.streams is not None:
+            for growing, total in zip(self._of_streams, gate.streams.totals, strict=True):
+                growing.set(total)
 
     async def look(self) -> None:
         """Set what the store and the system know. Raises StoreUnavailable: then the values are the last."""

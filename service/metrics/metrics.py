@@ -17,6 +17,7 @@ class Metrics:
         """`registry`: where the numbers are."""
         self.registry = registry
         self._name_requests(registry)
+        self._name_streams(registry)
         self._name_calls(registry)
         self._name_sessions(registry)
         self._name_models(registry)
@@ -41,6 +42,15 @@ class Metrics:
         )
         self.request_memory_limit = gauge(
             "cellgate_request_memory_limit_bytes", "The most memory that requests in progress may reserve."
+        )
+
+    def _name_streams(self, registry: Registry) -> None:
+        """Streams; their connections and engine calls are counted as those of all requests."""
+        counter, gauge = registry.counter, registry.gauge
+        self.streams = gauge("cellgate_streams", "Open streams.")
+        self.stream_frames = counter("cellgate_stream_frames", "Frames that streams have received.")
+        self.stream_bytes = counter(
+            "cellgate_stream_bytes", "Bytes of streams: read or written.", ("direction",)
         )
 
     def _name_calls(self, registry: Registry) -> None:

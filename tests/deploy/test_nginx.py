@@ -8,7 +8,9 @@ import pytest
 from service.settings import Settings
 from tests.e2e.nginx import CONF, Nginx, needs_nginx
 
-CONFIG = (CONF / "nginx.conf").read_text()
+WHOLE = (CONF / "nginx.conf").read_text()
+STREAM = re.search(r"location = /stream \{.*?\}", WHOLE, re.DOTALL)
+CONFIG = re.sub(r"location = /stream \{.*?\}", "", WHOLE, flags=re.DOTALL)
 UPSTREAM = (CONF / "upstream.conf").read_text()
 SETTINGS = Settings()
 
@@ -29,6 +31,16 @@ def test_nginx_accepts_the_configuration(tmp_path: Path) -> None:
 def test_nginx_waits_longer_than_a_replica_may_take() -> None:
     longest_s = SETTINGS.request_timeout_s + 2 * SETTINGS.redis_timeout_s  # the state is read and written
     assert seconds("proxy_read_timeout") > longest_s
+
+
+def test_nginx_carries_a_stream_for_longer_than_it_may_be_idle() -> None:
+    assert STREAM is not None
+    assert seconds("proxy_read_timeout", STREAM[0]) > SETTINGS.stream_idle_s
+    assert seconds("proxy_send_timeout", STREAM[0]) > SETTINGS.stream_idle_s
+    inherited = set(re.findall(r"^        proxy_set_header (\S+) ", CONFIG, re.MULTILINE))
+    assert inherited <= set(re.findall(r"proxy_set_header (\S+) ", STREAM[0])), (
+        "a location inherits none or all"
+    )
 
 
 def test_nginx_closes_idle_connections_before_a_replica_does() -> None:
