@@ -180,14 +180,15 @@ def _gate(
     tenants = backends.tenants
     guard = Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None
     cors = Cors(settings.allowed_origins) if settings.allowed_origins else None
-    streams = create_streams(settings, backends, guard, cors)
+    log = None if access_log is None else access_log.write
+    streams = create_streams(settings, backends, guard, cors, log)
     repeat(stack, CHECK_STREAMS_EVERY_S, streams.check, "streams are not checked")
     return Gate(
         create_router(settings, backends),
         backends.readiness,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_s, backends.budget),
         guard=guard,
-        access_log=None if access_log is None else access_log.write,
+        access_log=log,
         requests=Requests(backends.sampler.metrics),
         codings=Codings(backends.aside, min_bytes=settings.compress_min_bytes),
         cors=cors,

@@ -1,6 +1,7 @@
 """The use cases behind the inference routes and streams, and the documented application behind all others."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service import api
@@ -8,6 +9,7 @@ from service.codec.stored import regenerate
 from service.http import (
     ApplicationHandler,
     Cors,
+    Fields,
     Guard,
     Readiness,
     Router,
@@ -72,7 +74,11 @@ def create_router(settings: Settings, backends: Backends) -> Router:
 
 
 def create_streams(
-    settings: Settings, backends: Backends, guard: Guard | None, cors: Cors | None
+    settings: Settings,
+    backends: Backends,
+    guard: Guard | None,
+    cors: Cors | None,
+    access_log: Callable[[Fields], None] | None,
 ) -> StreamSockets:
     """The streams of this worker, and the use case behind them."""
     streams = Streams(
@@ -80,6 +86,8 @@ def create_streams(
         backends.sessions,
         backends.aside,
         Beginnings(backends.repository, backends.tokens, backends.aside),
+        backends.shadows,
+        backends.budget,
         max_in_flight=settings.max_frames_in_flight,
         max_steps=settings.max_steps,
         max_reply_bytes=settings.max_reply_bytes,
@@ -99,6 +107,7 @@ def create_streams(
         compresses=settings.stream_compression,
         guard=guard,
         cors=cors,
+        access_log=access_log,
     )
 
 

@@ -14,10 +14,11 @@ from service.http.fast_path import CellgateProtocol
 from service.http.fastapi_bridge import App, ApplicationHandler, Message, Receive, Scope, Send
 from service.http.gate import Gate
 from service.http.keys import Guard, Tenants, new_key
+from service.http.messages import Fields
 from service.http.rates import Rates
 from service.http.readiness import Readiness
 from service.http.router import Router, check_query
-from service.http.stream_socket import StreamBounds
+from service.http.stream_bounds import StreamBounds
 from service.http.stream_sockets import StreamSockets
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Codings",
     "Cors",
     "Dialect",
+    "Fields",
     "Gate",
     "Guard",
     "Message",

@@ -120,15 +120,6 @@ class Gate:
         accepted.headers.append((b"x-request-id", request.id))
         return accepted
 
-    def end_stream(self, request: Request, fields: Fields) -> None:
-        """Log a stream that is closed."""
-        if self._access_log is None:
-            return
-        line = fields | {"id": request.id.decode(), "method": "GET", "path": request.path, "status": 101}
-        if request.trace is not None:
-            line |= request.trace.fields
-        self._access_log(line)
-
     async def answer(self, request: Request, route: Route, read_part: ReadPart | None = None) -> Response:
         """Answer a request. Its task is to be cancelled, with `DISCONNECT`, when the client disconnects.
 

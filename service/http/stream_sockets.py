@@ -17,12 +17,13 @@ from service.http import stream_handshake
 from service.http.cors import Cors
 from service.http.keys import Guard
 from service.http.messages import Fields, Request
+from service.http.stream_bounds import StreamBounds
 from service.http.stream_handshake import Accepted
-from service.http.stream_socket import StreamBounds, StreamSocket
+from service.http.stream_socket import StreamSocket
 from service.predict import Streams
 
 PATH = "/stream"
-End = Callable[[StreamSocket, Fields], None]  # of a stream that is closed, with the fields of its log line
+End = Callable[[StreamSocket], None]
 
 
 class StreamSockets:
@@ -37,6 +38,7 @@ class StreamSockets:
         compresses: bool,
         guard: Guard | None,
         cors: Cors | None,
+        access_log: Callable[[Fields], None] | None = None,
     ) -> None:
         """`max_streams`: of one tenant; `compresses`: whether permessage-deflate is offered."""
         self._streams = streams
@@ -45,6 +47,7 @@ class StreamSockets:
         self._compresses = compresses
         self._guard = guard
         self._cors = cors
+        self._access_log = access_log
         self._sockets: set[StreamSocket] = set()
         self._by_tenant: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
@@ -61,7 +64,7 @@ class StreamSockets:
         """Frames, bytes read and bytes written so far."""
         sockets = self._sockets
         return (
-            self._frames + sum([each.num_frames for each in sockets]),
+            self._frames + sum([each.channels.num_frames for each in sockets]),
             self._bytes_read + sum([each.bytes_read for each in sockets]),
             self._bytes_written + sum([each.bytes_written for each in sockets]),
         )
@@ -105,11 +108,11 @@ class StreamSockets:
             socket.drain()
 
     async def check(self) -> None:
-        """Look at every stream. To be called once a second."""
+        """Look at every stream, and drop what idle ones hold. To be called once a second."""
         now = self._loop.time()
         for socket in list(self._sockets):
             socket.check(now)
-        self._streams.runner.forget()
+        self._streams.forget()
 
     def _check_origin(self, request: Request) -> None:
         """Refuse pages of other origins: a browser does not. Raises OriginRefused."""
@@ -126,17 +129,26 @@ class StreamSockets:
         self._by_tenant[tenant] -= 1
         if not self._by_tenant[tenant]:
             del self._by_tenant[tenant]
-        self._frames += socket.num_frames
+        self._frames += socket.channels.num_frames
         self._bytes_read += socket.bytes_read
         self._bytes_written += socket.bytes_written
-        end(
-            socket,
-            {
-                "ms": (time.perf_counter() - started) * 1e6 // 1 / 1e3,
-                "close_code": socket.close_code,
-                "channels": socket.num_opened,
-                "frames": socket.num_frames,
-                "bytes_read": socket.bytes_read,
-                "bytes_written": socket.bytes_written,
-            },
-        )
+        end(socket)
+        if self._access_log is not None:
+            self._access_log(_fields(socket, time.perf_counter() - started))
+
+
+def _fields(socket: StreamSocket, seconds: float) -> Fields:
+    """The line of the access log of a stream that is closed."""
+    request = socket.request
+    return {
+        "close_code": socket.close_code,
+        "channels": socket.channels.num_opened,
+        "frames": socket.channels.num_frames,
+        "bytes_read": socket.bytes_read,
+        "bytes_written": socket.bytes_written,
+        "ms": seconds * 1e6 // 1 / 1e3,
+        "id": request.id.decode(),
+        "method": request.method,
+        "path": request.path,
+        "status": 101,
+    } | (request.trace.fields if request.trace is not None else {})

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from service.errors import CellgateError
 from service.http.connection import MAX_HEAD_BYTES, Connection
 from service.http.gate import Gate
-from service.http.messages import Fields, Request
+from service.http.messages import Request
 from service.http.stream_socket import StreamSocket
 from service.http.stream_sockets import PATH
 
@@ -66,8 +66,7 @@ class UpgradingConnection(Connection):
         )
 
 
-def _end(gate: Gate, connections: set[Any], socket: StreamSocket, fields: Fields) -> None:
+def _end(gate: Gate, connections: set[Any], socket: StreamSocket) -> None:
     """A stream is closed. (It must not keep the connection's first protocol object in memory.)"""
     connections.discard(socket)
     gate.num_connections -= 1
-    gate.end_stream(socket.request, fields)

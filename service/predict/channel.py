@@ -54,6 +54,7 @@ class Channel:
         "max_reply_steps",
         "model",
         "num_alone",
+        "num_bytes",
         "number",
         "output_names",
         "outputs",
@@ -95,6 +96,7 @@ class Channel:
         self.held: list[bytes] = []  # the replies in `record`, packed
         self.running: Run | None = None  # in the worker
         self.num_alone = 0  # frames that are not joined with others: one of them may be at fault
+        self.num_bytes = 0  # of the frames that are not answered yet, as counted in the budget
         self.is_busy = False
         self.is_closed = False  # nobody waits for replies
         self.has_conflict = False  # a frame's `at` was wrong; those behind it are refused

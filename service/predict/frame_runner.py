@@ -9,31 +9,31 @@ compared at the commit. It knows the session rules and the models; it knows noth
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from service.codec.frames import Frame
-from service.codec.request import Item
 from service.errors import (
     CellgateError,
     DeadlineExceeded,
     Draining,
+    InternalError,
     SessionConflict,
     SessionMismatch,
 )
-from service.predict import frame_replies
-from service.predict.aside import Aside, is_large
+from service.memory import MemoryBudget
+from service.predict import frame_chunk, frame_replies
+from service.predict.aside import Aside
 from service.predict.channel import Channel, Run, Socket
-from service.predict.kept import check_unchanged, opening_state
-from service.predict.pieces import compute_pieces
+from service.predict.frame_commits import FrameCommits, Outcomes
+from service.predict.recent_records import RecentRecords
+from service.predict.shadow import Shadows
 from service.repository import Model, Repository
-from service.sequence import Origin, Sequence, State
 from service.sessions import History, Opened, Record, Sessions
 
-FORGET_S = 2.0  # after which the record of a session that is not used is dropped
+logger = logging.getLogger(__name__)
 
 
 class FrameRunner:
@@ -44,25 +44,26 @@ class FrameRunner:
         repository: Repository,
         sessions: Sessions,
         aside: Aside,
+        shadows: Shadows | None,
+        memory: MemoryBudget,
         *,
         max_steps: int,
         clock: Callable[[], float],
     ) -> None:
         """`max_steps`: of one chunk; `clock`: the event loop's; `aside`: writes large replies."""
-        self._aside = aside
+        self._commits = FrameCommits(sessions, aside, self._end_commit)
         self._repository = repository
+        self._shadows = shadows
+        self._memory = memory
         self._sessions = sessions
         self._turns = sessions.turns
         self._max_steps = max_steps
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._ready: list[Channel] = []  # to be started in the next turn of the event loop
-        self._computed: list[Run] = []
-        self._committing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._touched: set[Socket] = set()  # with messages to be flushed
-        self._recent: set[Channel] = set()  # that hold a record, and were used since the last `forget`
-        self._older: set[Channel] = set()
+        self.records = RecentRecords()
 
     def receive(self, channel: Channel) -> None:
         """Something new waits in a channel."""
@@ -73,7 +74,8 @@ class FrameRunner:
     def close(self, channel: Channel) -> None:
         """The client has disconnected: what is not computed yet is dropped at its next chunk."""
         channel.is_closed = True
-        channel.waiting = channel.record = None
+        channel.waiting = None
+        self.records.drop(channel)
         run, channel.running = channel.running, None
         if run is not None:
             if run.task is None:
@@ -82,13 +84,7 @@ class FrameRunner:
                 run.task.cancel()
             self._turns.release(channel.key)
             channel.is_busy = False
-
-    def forget(self) -> None:
-        """Drop the records of sessions that were not used since the last call."""
-        for channel in self._older - self._recent:
-            channel.record = None
-            channel.held = []
-        self._older, self._recent = self._recent, set()
+        self._count_bytes(channel)
 
     def _schedule(self, channel: Channel) -> None:
         if not self._ready:
@@ -160,6 +156,9 @@ class FrameRunner:
                     return
             except CellgateError as error:
                 channel.waiting[0] = error
+            except Exception:  # a bug; the frame is answered all the same
+                logger.exception("a frame of session %r failed", channel.session)
+                channel.waiting[0] = InternalError()
             self._answer_first(channel)
         self._end_turn(channel)
 
@@ -180,10 +179,13 @@ class FrameRunner:
             channel.socket.put(frame_replies.replay(channel, opened.reply), is_text=channel.form is None)
             self._touched.add(channel.socket)
             return False
-        state = _state_of(model, first, opened) if beginning is None else beginning.state(model, first)
-        frames = [first] if opened.history is not None else _joined(channel, opened.step, self._max_steps)
+        if beginning is None:
+            state = frame_chunk.state_of(model, first, opened)
+        else:
+            state = beginning.state(model, first)
+        frames = frame_chunk.join(channel, opened, self._max_steps)
         run = Run(channel, frames, model, opened)
-        run.sequence = _sequence_of(channel, frames, state)
+        run.sequence = frame_chunk.sequence_of(channel, frames, state)
         try:
             self._submit(run)
         except CellgateError as error:
@@ -218,19 +220,9 @@ class FrameRunner:
             run.task = self._spawn(self._compute_pieces(run, run.opened.history))
 
     async def _compute_pieces(self, run: Run, history: History) -> None:
-        """Compute a run of a session that keeps states within it."""
-        sequence, error = run.sequence, None
-        item = Item(sequence.inputs, extra=sequence.extra)
+        error = None
         try:
-            run.sequence, run.passed = await compute_pieces(
-                run.model,
-                item,
-                sequence.state,
-                history,
-                run.opened.step,
-                keep_all=sequence.keep_all,
-                origin=sequence.origin,
-            )
+            await frame_chunk.compute_in_pieces(run, history)
         except CellgateError as raised:
             error = raised
         self._end_run(run, error)
@@ -248,9 +240,7 @@ class FrameRunner:
         if error is not None:
             self._loop.call_soon(self._rerun, run, error)
             return
-        self._computed.append(run)
-        if self._committing is None:
-            self._committing = self._loop.create_task(self._commit_all())
+        self._commits.add(run)
 
     def _rerun(self, run: Run, error: CellgateError) -> None:
         """Of frames that were joined, only one may be at fault: run each alone."""
@@ -267,23 +257,8 @@ class FrameRunner:
         self._start(channel, run.opened.existing)
         self._flush()
 
-    async def _commit_all(self) -> None:
-        try:
-            while self._computed:
-                runs, self._computed = self._computed, []
-                await self._commit(runs)
-        finally:
-            self._committing = None
-
-    async def _commit(self, runs: list[Run]) -> None:
-        """Make computed frames part of their sessions, in one transaction, and answer them."""
-        for run in runs:
-            if is_large(run.sequence):
-                await self._aside.run(partial(frame_replies.advance, run, self._sessions))
-            else:
-                frame_replies.advance(run, self._sessions)
-        outcomes = await self._sessions.commit_all([(run.opened, run.record) for run in runs])
-        for run, outcome in zip(runs, outcomes, strict=True):
+    def _end_commit(self, outcomes: Outcomes) -> None:
+        for run, outcome in outcomes:
             if outcome is True:
                 self._committed(run)
             elif outcome is False:
@@ -295,15 +270,16 @@ class FrameRunner:
     def _committed(self, run: Run) -> None:
         channel, record = run.channel, run.record
         self._turns.release(channel.key)
+        if self._repository.has_shadows and self._shadows is not None:
+            self._shadows.offer(frame_chunk.committed(run))
         if channel.is_closed:
             channel.is_busy = False
             return
         if record.is_live:
             run.model.keep(channel.key, record.revision, run.sequence.state)
-            channel.record, channel.held = record, run.held
-            self._recent.add(channel)
+            self.records.keep(channel, record, run.held)
         else:
-            channel.record = None
+            self.records.drop(channel)
         channel.begins_anew, channel.beginning = False, None
         channel.step = record.step
         is_text = channel.form is None
@@ -315,7 +291,7 @@ class FrameRunner:
     def _lost(self, run: Run) -> None:
         """Another worker committed first: run again from the session's new state."""
         channel = run.channel
-        channel.record = None
+        self.records.drop(channel)
         if channel.waiting is not None:
             channel.waiting[:0] = run.frames
         self._end_turn(channel)
@@ -333,10 +309,18 @@ class FrameRunner:
 
     def _settle(self, channel: Channel) -> None:
         """Nothing of the channel runs: start what waits meanwhile."""
+        self._count_bytes(channel)
         if channel.waiting and not channel.is_closed:
             self._schedule(channel)
         else:
             channel.is_busy = False
+
+    def _count_bytes(self, channel: Channel) -> None:
+        """Give back the memory of frames that do not wait any more."""
+        waiting = [each for each in channel.waiting or () if isinstance(each, Frame)]
+        left = sum([array.nbytes for frame in waiting for array in frame.inputs])
+        self._memory.give_back(channel.num_bytes - left)
+        channel.num_bytes = left
 
     def _fail(self, channel: Channel, error: CellgateError) -> None:
         if isinstance(error, SessionConflict | SessionMismatch):
@@ -362,56 +346,4 @@ def _conflict(channel: Channel) -> SessionConflict:
     return SessionConflict(
         f"an earlier frame did not fit the session, which is at step {channel.step}: open the channel again",
         members={"step": channel.step},
-    )
-
-
-def _state_of(model: Model, frame: Frame, opened: Opened) -> State:
-    """The initial state, or that of the session as it was last committed.
-
-    Raises InvalidField or SessionMismatch.
-    """
-    if opened.resumed is None:
-        return opening_state(model, frame)
-    model.layout.check_size(opened.resumed.state)
-    state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
-    if frame.kept:
-        if opened.step == 0 and not opened.resumed.is_begun:  # created without a request
-            return opening_state(model, frame, state)
-        check_unchanged(model, frame, state)
-    return state
-
-
-def _joined(channel: Channel, step: int, max_steps: int) -> list[Frame]:
-    """The first frames that wait, as many as can be one chunk."""
-    waiting = channel.waiting
-    assert waiting and isinstance(waiting[0], Frame)
-    frames = [waiting[0]]
-    if channel.num_alone:
-        channel.num_alone -= 1
-        return frames
-    if len(waiting) == 1:
-        return frames
-    steps = frames[0].steps
-    for frame in waiting[1 : channel.max_joined]:
-        if not isinstance(frame, Frame) or frames[-1].end or frame.at not in (None, step + steps):
-            break
-        if any(kept is not None for kept in frame.kept) or steps + frame.steps > max_steps:
-            break
-        frames.append(frame)
-        steps += frame.steps
-    return frames
-
-
-def _sequence_of(channel: Channel, frames: list[Frame], state: State) -> Sequence:
-    inputs = frames[0].inputs
-    if len(frames) > 1:
-        inputs = tuple(
-            [np.concatenate(parts) for parts in zip(*[frame.inputs for frame in frames], strict=True)]
-        )
-    return Sequence(
-        inputs,
-        state,
-        keep_all=channel.keep_all or len(frames) > 1,
-        extra=channel.extra,
-        origin=Origin(channel.tenant, frames[0].deadline),
     )

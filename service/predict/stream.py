@@ -10,6 +10,7 @@ from typing import Any
 from service.codec.frames import BinaryForm, Frame, Opening, decode_frame
 from service.codec.sizes import prediction_bytes
 from service.errors import CellgateError, InvalidField, ReplyTooLarge, SessionNotSupported
+from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
 from service.names import names_number
 from service.predict.aside import Aside
 from service.predict.beginning import Beginnings
@@ -17,6 +18,7 @@ from service.predict.channel import Channel, Socket
 from service.predict.frame_runner import FrameRunner
 from service.predict.request import outputs_named
 from service.predict.session_run import model_of_session
+from service.predict.shadow import Shadows
 from service.repository import Model, Repository
 from service.sessions import Record, Sessions, check_resumable, session_key, token_chars
 
@@ -30,6 +32,8 @@ class Streams:
         sessions: Sessions,
         aside: Aside,
         beginnings: Beginnings,
+        shadows: Shadows | None,
+        memory: MemoryBudget,
         *,
         max_in_flight: int,
         max_steps: int,
@@ -37,7 +41,10 @@ class Streams:
         timeout_s: float,
         clock: Callable[[], float],
     ) -> None:
-        """`max_in_flight`: frames of a session without a reply; `timeout_s`: for each frame."""
+        """`max_in_flight`: frames of a session without a reply; `timeout_s`: for each frame.
+
+        `memory`: of frames that are not answered yet. `shadows`: None: no version is a shadow.
+        """
         self.max_in_flight = max_in_flight
         self._repository = repository
         self._sessions = sessions
@@ -46,7 +53,10 @@ class Streams:
         self._max_reply_bytes = max_reply_bytes
         self._timeout_s = timeout_s
         self._clock = clock
-        self.runner = FrameRunner(repository, sessions, aside, max_steps=max_steps, clock=clock)
+        self._memory = memory
+        self._runner = FrameRunner(
+            repository, sessions, aside, shadows, memory, max_steps=max_steps, clock=clock
+        )
 
     async def open(self, opening: Opening, tenant: str, socket: Socket) -> Channel:
         """A channel on a session, which may not exist yet. Nothing is stored.
@@ -84,6 +94,7 @@ class Streams:
     def receive_binary(self, channel: Channel, payload: bytes) -> None:
         """Take in a binary frame of the channel."""
         try:
+            self._memory.check(len(payload) * BYTES_PER_BODY_BYTE)
             if channel.form is None:
                 raise InvalidField('the channel was opened with the encoding "json"', pointer="/encoding")
             frame: Frame | CellgateError = channel.form.decode(payload)
@@ -91,9 +102,10 @@ class Streams:
             frame = error
         self._receive(channel, frame)
 
-    def receive_json(self, channel: Channel, document: dict[str, Any]) -> None:
-        """Take in a frame in JSON."""
+    def receive_json(self, channel: Channel, document: dict[str, Any], num_bytes: int) -> None:
+        """Take in a frame in JSON of so many bytes."""
         try:
+            self._memory.check(num_bytes * BYTES_PER_BODY_BYTE)
             if channel.form is not None:
                 raise InvalidField('the channel was opened with the encoding "binary"', pointer="/encoding")
             frame: Frame | CellgateError = decode_frame(
@@ -116,15 +128,22 @@ class Streams:
         """Call `done` once all frames so far are answered."""
         waiting = channel.waiting = channel.waiting or []
         waiting.append(done)
-        self.runner.receive(channel)
+        self._runner.receive(channel)
+
+    def forget(self) -> None:
+        """Drop the records of sessions that were not used since the last call."""
+        self._runner.records.forget()
 
     def close(self, channel: Channel) -> None:
         """Drop a channel, with the frames that are not computed yet."""
-        self.runner.close(channel)
+        self._runner.close(channel)
 
     def _receive(self, channel: Channel, frame: Frame | CellgateError) -> None:
         if isinstance(frame, Frame):
             frame.deadline = self._clock() + self._timeout_s
+            held = sum([array.nbytes for array in frame.inputs])
+            self._memory.hold(held)
+            channel.num_bytes += held
             most = channel.max_reply_steps
             if most is not None and frame.steps > most:
                 frame = ReplyTooLarge(
@@ -136,7 +155,7 @@ class Streams:
             channel.waiting = [frame]
         else:
             waiting.append(frame)
-        self.runner.receive(channel)
+        self._runner.receive(channel)
 
     def _model_of(self, record: Record | None, model: Model, opening: Opening, tenant: str) -> Model:
         """A session stays with its version; a new one may start on a canary."""

@@ -15,7 +15,7 @@ class Streams(Group):
         256, ge=1, le=65536, description="maximum channels of one stream: sessions that share its socket"
     )
     max_stream_frame_bytes: int = Field(
-        1 << 20, ge=1 << 10, description="maximum size of a message to a stream; above it: closed with 1009"
+        256 << 10, ge=1 << 10, description="maximum size of a message to a stream; above it: closed with 1009"
     )
     max_frames_in_flight: int = Field(
         16,
