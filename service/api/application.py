@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service.api import health, metrics, models, openapi, predict, sessions, stream, v2
+from service.api import forecast, health, metrics, models, openapi, predict, sessions, stream, v2
 from service.api import repository as repository_routes
 from service.api import steering as steering_routes
 from service.api.health import Readiness
@@ -65,6 +65,7 @@ def build(
     )
     openapi.add_docs(app)
     app.include_router(predict.build())
+    app.include_router(forecast.build())
     app.include_router(stream.build())
     app.include_router(models.build(repository, scrape, steering))
     app.include_router(steering_routes.build(steering, resources, is_admin))

@@ -2,42 +2,34 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Path
+from fastapi import APIRouter, Body, Header
 
 from service.api import event_samples
-from service.api.errors import LIVE_SESSION, MODEL, SEQUENCES, STEPS, errors
+from service.api.errors import MODEL, SEQUENCES, STEPS, errors
 from service.api.predict_schemas import (
     GENERATE_EXAMPLES,
     PREDICT_EXAMPLES,
-    ForecastBody,
-    ForecastReply,
     GenerateBody,
     GenerateReply,
     PredictBody,
     PredictReply,
 )
 from service.errors import (
-    DeadlineExceeded,
     EmptySequence,
     EventMismatch,
-    ForecastNotSupported,
     GenerationNotSupported,
     IdempotencyInProgress,
     IdempotencyMismatch,
     InvalidField,
     InvalidState,
-    ModelLoading,
     NonFinite,
-    NonFiniteOutput,
     SequenceTooLong,
     SessionExists,
     SessionGone,
-    SessionMismatch,
     SessionNotSupported,
     StateMismatch,
     StateSecretMissing,
     TooManySequences,
-    UnknownCheckpoint,
     UnknownModel,
     UnknownState,
     UnknownVersion,
@@ -86,22 +78,6 @@ OF_GENERATE = (
         "10 steps of the prompt and 20000 to generate, the maximum is 20000", pointer="/max_steps"
     ),
 )
-OF_FORECAST = (
-    GONE,
-    ForecastNotSupported(
-        "no output of the model forecasts its input 'x' one step ahead, so \"inputs\" needs a row for each "
-        "of the 7 steps, and has 0 of 'x'",
-        pointer="/inputs",
-    ),
-    WrongShape("8 rows, but the horizon is 7", pointer="/inputs"),
-    SequenceTooLong("365 steps of 100 samples are 36500, the maximum is 20000", pointer="/horizon"),
-    TooManySequences("2000 samples, the maximum is 1024", pointer="/samples"),
-    UnknownCheckpoint,
-    SessionMismatch,
-    ModelLoading,
-    NonFiniteOutput,
-    DeadlineExceeded,
-)
 ANSWERED_BY_THE_GATE = "the gate answers this route"
 
 
@@ -146,21 +122,6 @@ def build() -> APIRouter:
         The same seed gives the same text. In a session, prompt and generated tokens all count as steps.
 
         With `Accept: text/event-stream`, each token is a server-sent event, sent when it is drawn.
-        """
-        raise AssertionError(ANSWERED_BY_THE_GATE)
-
-    @router.post(
-        "/sessions/{session:path}/forecast",
-        response_model=ForecastReply,
-        responses=errors(*SEQUENCES, *LIVE_SESSION, *OF_FORECAST, has_body=True),
-    )
-    async def forecast(
-        session: Annotated[str, Path(description="the session's name")],  # noqa: ARG001
-        body: ForecastBody,  # noqa: ARG001
-    ) -> None:
-        """Run a model ahead of a session, on a copy of its state. The session does not move.
-
-        A value that is not given is the model's own forecast of it, made one step before.
         """
         raise AssertionError(ANSWERED_BY_THE_GATE)
 

@@ -263,56 +263,6 @@ class GenerateReply(BaseModel):
     state: str | None = Field(None, description="the token of the state after the text, if requested")
 
 
-class ForecastBody(Schema):
-    """How far to run ahead of a session, and what is known of the steps ahead."""
-
-    horizon: int = Field(ge=1, le=MAX_STEP, description="steps; times `samples`, at most `max_steps`")
-    inputs: list[Any] | dict[str, Any] | None = Field(
-        None,
-        description="the rows ahead, as `steps` of `/predict`; null in the place of a value, or a row, that "
-        "the model's own outputs fill; missing rows at the end are such rows",
-    )
-    samples: int = Field(
-        1,
-        ge=1,
-        description="1: the middle quantile is fed back; more: each feeds back values drawn from them",
-    )
-    seed: int | None = Field(
-        None,
-        ge=0,
-        le=MAX_STEP,
-        description="the same seed gives the same samples; default: random, and part of the reply",
-    )
-    at: int | None = Field(
-        None,
-        ge=0,
-        le=MAX_STEP,
-        description="begin at a step that the session keeps; default: its current step",
-    )
-
-
-class OneForecast(BaseModel):
-    """One sample: the outputs after each step ahead, and the values that were fed back."""
-
-    output: list[Any] = Field(description="the model's first output after each step: [horizon][D]")
-    label: list[str | None] | None = None
-    probability: list[float | None] | None = None
-    values: dict[str, list[float | None]] | None = Field(
-        None, description="by feature that can be fed back: its value in each step ahead, fed back or given"
-    )
-
-
-class ForecastReply(BaseModel):
-    """What the model computes ahead of a session, which stays as it is."""
-
-    model: str
-    version: str
-    session: str
-    step: int = Field(description="from which the forecast begins")
-    seed: int | None = Field(None, description="only with several samples")
-    forecasts: list[OneForecast] = Field(description="one for each sample")
-
-
 class Prediction(BaseModel):
     """The answer to one sequence. With `return: all`, `label` and `probability` are lists.
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from service.http.messages import Header, Headers, Request, Response
 from service.names import ROOT_PATH
@@ -97,7 +97,7 @@ def _scope(request: Request, root_path: str) -> Scope:
         "method": "GET" if request.method == "HEAD" else request.method,
         "scheme": "http",
         "path": root_path + request.path,
-        "raw_path": (root_path + (request.raw_path or request.path)).encode("latin-1", "replace"),
+        "raw_path": (root_path + (request.raw_path or quote(request.path))).encode("latin-1"),
         "query_string": request.query,
         "root_path": root_path,
         "headers": request.headers,

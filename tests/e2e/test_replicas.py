@@ -174,6 +174,23 @@ def test_a_session_step_by_step_over_all_replicas_equals_one_shot(
     assert {step_of(replica, session) for replica in cluster.replicas} == {len(utterance)}
 
 
+@pytest.mark.promise(12)
+def test_a_rewind_on_one_replica_is_answered_by_each_and_replayed_over_all(
+    cluster: Cluster, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    client.put(f"/sessions/{session}", json={"model": "vowels", "history": {"last": 4}})
+    outputs = [first(predict(client, [row], session=session))["output"] for row in utterance[:8]]
+    rewind = {"step": 5, "at": 8, "rewinds": 0}
+    for replica in cluster.replicas:
+        reply = httpx.post(f"{replica.url}/sessions/{session}/rewind", json=rewind).json()
+        assert (reply["step"], reply["rewinds"], reply["history"]["checkpoints"]) == (5, 1, [4])
+    replayed = [
+        first(predict(client, [row], session=session, at=at, rewinds=1))["output"]
+        for at, row in enumerate(utterance[5:8], 5)
+    ]
+    assert replayed == outputs[5:]
+
+
 @pytest.mark.promise(2)
 def test_duplicates_that_race_through_all_replicas_are_one_step(
     cluster: Cluster, client: httpx.Client, utterance: Steps, session: str

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from service.api import event_samples, predict_schemas, samples, schemas, steering, v2_schemas
+from service.api import event_samples, forecast, predict_schemas, samples, schemas, steering, v2_schemas
 from service.api.v2 import EXTENSIONS
 from service.codec.events import END, EventId
 from service.repository import policy
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def schema_of(name: str) -> type[BaseModel]:
-    for module in (predict_schemas, schemas, steering, policy, v2_schemas):
+    for module in (forecast, predict_schemas, schemas, steering, policy, v2_schemas):
         if hasattr(module, name):
             schema: type[BaseModel] = getattr(module, name)
             return schema

@@ -31,6 +31,18 @@ def test_the_application_sees_the_request_and_its_response_has_a_length() -> Non
     assert scope["state"] == {"tenant": "acme", "request_id": "r-1"}
 
 
+@pytest.mark.parametrize(("raw", "expected"), [("/a%2Fb", b"/ml/a%2Fb"), ("", b"/ml/a/b%20c")])
+def test_the_application_sees_the_path_as_it_was_encoded(raw: str, expected: bytes) -> None:
+    seen: list[bytes] = []
+
+    async def application(scope: Scope, _receive: Receive, send: Send) -> None:
+        seen.append(scope["raw_path"])
+        await send({"type": "http.response.start", "status": 200})
+
+    call(ApplicationHandler(application, root_path="/ml"), Request("GET", "/a/b c", [], raw_path=raw))
+    assert seen == [expected]
+
+
 def test_a_head_is_answered_as_a_get() -> None:
     """The gate leaves the body out, so that every GET has a HEAD."""
 
