@@ -132,14 +132,3 @@ def test_the_program_of_the_page_keeps_its_state(server: Server) -> None:
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert done.stdout.splitlines() == ["5 3", "10 3", "15 3", "20 3"]
-
-
-def test_with_keys_and_without_a_secret_tokens_are_off(
-    tmp_path_factory: pytest.TempPathFactory, utterance: Steps
-) -> None:
-    keys = f"acme=sha256:{hashlib.sha256(KEYS['acme'].encode()).hexdigest()}"
-    with running(tmp_path_factory.mktemp("off"), store="memory", keys=keys) as server:
-        refused = post(server, utterance)
-        assert code_of(refused) == (422, "state_secret_missing")
-        assert "state_secret" in refused.json()["detail"]
-        assert post(server, utterance, return_state=False).status_code == 200

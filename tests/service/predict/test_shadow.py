@@ -97,6 +97,19 @@ def test_a_fork_runs_beside_its_session_from_step_0() -> None:
     shadowed(work)
 
 
+def test_a_session_from_a_clients_state_is_forked_at_its_second_request() -> None:
+    async def work(world: Shadowed) -> None:
+        (first,) = await world.parts.predict([[5.0]], version="1", return_state=True)
+        begun = await world.step(2.0, state=first["state"])
+        assert (begun["output"], begun["step"]) == ([7.0], 2)
+        assert await world.fork() is None, "the shadow has computed nothing that led to the state"
+        await world.step(4.0)
+        fork = await world.fork()
+        assert fork is not None and np.frombuffer(fork.state, np.float32) == [15.0], "7 + 2 * 4"
+
+    shadowed(work)
+
+
 def test_a_fork_expires_with_its_session_and_no_client_can_name_it() -> None:
     async def work(world: Shadowed) -> None:
         await world.step(1.0)
