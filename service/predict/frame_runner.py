@@ -165,13 +165,17 @@ class FrameRunner:
     def _run(self, channel: Channel, first: Frame, record: Record | None) -> bool:
         """Submit the first frame and those that join it, or answer it. Raises CellgateError.
 
-        Returns whether it runs.
+        Returns whether it keeps the turn.
         """
         assert channel.waiting is not None
         if channel.has_conflict:
             raise _conflict(channel)
         model = self._model_of(channel)
         opened = self._open(channel, first, record, model)
+        if opened is None:
+            channel.record = None
+            self._spawn(self._read_all([channel]))
+            return True
         beginning = channel.beginning
         if opened.reply is not None:
             channel.beginning = None
@@ -195,22 +199,32 @@ class FrameRunner:
         channel.running = run
         return True
 
-    def _open(self, channel: Channel, first: Frame, record: Record | None, model: Model) -> Opened:
-        """Whether a frame may run. Raises CellgateError."""
+    def _open(self, channel: Channel, first: Frame, record: Record | None, model: Model) -> Opened | None:
+        """The session with the frame, by its rules; None: the record has to be read. Raises CellgateError.
+
+        A commit finds out that the record at hand is behind the store. A refusal or a stored reply has none.
+        """
+        is_at_hand = record is not None and record is channel.record
         beginning = channel.beginning
         if beginning is not None:
             first.begin_from(beginning.given)
-        return self._sessions.open(
-            channel.key,
-            record,
-            model.binding,
-            at=0 if channel.begins_anew and first.at is None else first.at,
-            digest=first.digest,
-            start="auto" if beginning is None else "given",
-            is_pinned=channel.is_pinned,
-            begin=0 if beginning is None else beginning.step,
-            rewinds=channel.rewinds,
-        )
+        try:
+            opened = self._sessions.open(
+                channel.key,
+                record,
+                model.binding,
+                at=0 if channel.begins_anew and first.at is None else first.at,
+                digest=first.digest,
+                start="auto" if beginning is None else "given",
+                is_pinned=channel.is_pinned,
+                begin=0 if beginning is None else beginning.step,
+                rewinds=channel.rewinds,
+            )
+        except CellgateError:
+            if is_at_hand:
+                return None
+            raise
+        return None if is_at_hand and opened.reply is not None else opened
 
     def _submit(self, run: Run) -> None:
         """Compute a run; `_end_run` follows. Raises Overloaded or Draining."""

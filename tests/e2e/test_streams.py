@@ -145,6 +145,33 @@ def test_a_conflict_stops_the_channel_until_it_is_opened_again(
     assert stream.ask(steps=[utterance[0]], at=3)["step"] == 4
 
 
+def test_a_frame_after_a_request_that_moved_the_session_runs(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    """The stream's own record of the session was behind, and the frame was refused with the old step."""
+    every = outputs(client, utterance)
+    stream.open(session, max_frames_in_flight=1)
+    assert stream.ask(steps=[utterance[0]], at=0)["step"] == 1
+    assert first(predict(client, [utterance[1]], session=session, at=1))["step"] == 2
+    answer = stream.ask(steps=[utterance[2]], at=2)
+    assert (answer.get("step"), answer.get("output")) == (3, every[2])
+
+
+def test_a_frame_is_not_the_retry_of_one_before_a_rewind(
+    stream: Stream, client: httpx.Client, utterance: Steps, session: str
+) -> None:
+    """The stream's own record of the session was behind, and the frame had the reply of the one before."""
+    client.put(f"/sessions/{session}", json={"model": "vowels", "history": {"last": 4}}).raise_for_status()
+    stream.open(session)
+    assert [stream.ask(steps=[utterance[at]], at=at)["step"] for at in range(3)] == [1, 2, 3]
+    client.post(f"/sessions/{session}/rewind", json={"step": 2, "at": 3}).raise_for_status()
+    error = stream.ask(steps=[utterance[2]], at=2)["error"]
+    assert (error["code"], error["step"]) == ("session_conflict", 2)
+    assert stream.open(session, at=2)["step"] == 2
+    answer = stream.ask(steps=[utterance[2]], at=2)
+    assert (answer["step"], answer.get("replayed")) == (3, None)
+
+
 def test_two_sockets_on_one_session_never_interleave_within_a_frame(
     server: Server, client: httpx.Client, utterance: Steps, session: str
 ) -> None:
