@@ -48,8 +48,8 @@ bench: $(VENV)/.dev ## compare speed with other servers; see benchmarks/README.m
 loadtest: $(VENV)/.loadtest ## load testing with Locust: URL= (default: starts a server), USERS=50, TIME=30s
 	$(BIN)/python -m benchmarks.loadtest --users $(or $(USERS),50) --time $(or $(TIME),30s) $(if $(URL),--url $(URL))
 
-faults: $(VENV)/.dev ## long fault-injection test on real servers: HISTORIES=2000, SEED= (default: random)
-	$(BIN)/python -m tests.faults --histories $(or $(HISTORIES),2000) $(if $(SEED),--seed $(SEED))
+faults: $(VENV)/.dev ## long fault-injection test on real servers: HISTORIES=2000, SEED=, DRIVERS=http,stream,…
+	$(BIN)/python -m tests.faults --histories $(or $(HISTORIES),2000) $(if $(SEED),--seed $(SEED)) $(if $(DRIVERS),--drivers $(DRIVERS))
 
 graphs: $(VENV)/.dev ## long test of foreign graphs against ONNX Runtime: GRAPHS=1000, DRAFTS=300, SEED=0
 	$(BIN)/python -m tests.service.foreign --graphs $(or $(GRAPHS),1000) --drafts $(or $(DRAFTS),300) --seed $(or $(SEED),0)

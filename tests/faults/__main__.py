@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tests.faults.campaign import CLUSTERS, Tally, run
+from tests.faults.history import DriverName
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,7 +29,20 @@ from tests.faults.campaign import CLUSTERS, Tally, run
     type=click.Choice(sorted(CLUSTERS)),
     help="Store to test.  [default: all]",
 )
-def main(histories: int, seed: int | None, first: int, stores: tuple[str, ...]) -> None:
+@click.option(
+    "--drivers",
+    default=",".join(DriverName),
+    show_default=True,
+    callback=lambda _context, _option, text: _drivers_of(text),
+    help="What sends the histories, chosen at random for each.",
+)
+def main(
+    histories: int,
+    seed: int | None,
+    first: int,
+    stores: tuple[str, ...],
+    drivers: tuple[DriverName, ...],
+) -> None:
     """Run random histories against real servers under faults; each must equal its one-shot run."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     numbers = range(first, first + histories)
@@ -36,12 +50,22 @@ def main(histories: int, seed: int | None, first: int, stores: tuple[str, ...]) 
     for store in stores or sorted(CLUSTERS):
         click.echo(f"{store}: {histories:,} histories from {first:,}, seed {seed}")
         with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-            tally = asyncio.run(run(store, Path(folder), seed=seed, numbers=numbers, progress=_show))
+            tally = asyncio.run(
+                run(store, Path(folder), seed=seed, numbers=numbers, drivers=drivers, progress=_show)
+            )
         click.echo(f"\r{tally}")
         violations += tally.violations
     for line in violations:
         click.echo(line, err=True)
     sys.exit(bool(violations))
+
+
+def _drivers_of(text: str) -> tuple[DriverName, ...]:
+    """Names, separated by commas."""
+    try:
+        return tuple(DriverName(name) for name in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; expected some of {', '.join(DriverName)}") from error
 
 
 def _show(tally: Tally) -> None:

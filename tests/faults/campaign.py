@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import numpy as np
 import orjson
 
+from cellgate import CellgateError
 from service.manifest import Manifest
 from service.sequence import Array
 from tests.committed import committed_models
@@ -20,7 +22,9 @@ from tests.faults import wire
 from tests.faults.checker import Log, check
 from tests.faults.client import Client
 from tests.faults.cluster import Cluster, lmdb_cluster, redis_cluster, single
-from tests.faults.history import Fault, History, draw
+from tests.faults.cutter import cutting
+from tests.faults.drivers.base import Network, WrongAnswerError
+from tests.faults.history import DriverName, Fault, History, draw
 from tests.faults.proxy import proxies
 from tests.faults.witness import Witness
 
@@ -70,18 +74,21 @@ class Tally:
     sent: int = 0
     steps: int = 0
     statuses: Counter[int] = field(default_factory=Counter)  # of the servers' replies
-    faults: Counter[str] = field(default_factory=Counter)
+    drivers: Counter[str] = field(default_factory=Counter)  # histories of each
+    faults: Counter[str] = field(default_factory=Counter)  # of requests
+    cuts: Counter[str] = field(default_factory=Counter)  # of connections, at any byte
     outages: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        kinds = (self.outages, self.faults, self.statuses)
+        kinds = (self.outages, self.drivers, self.faults, self.cuts, self.statuses)
         lines = ["; ".join(f"{name} {count:,}" for name, count in sorted(kind.items())) for kind in kinds]
         return (
             f"{self.histories:,} histories, {self.pieces:,} pieces, {self.steps:,} steps, "
-            f"{self.sent:,} requests in {self.seconds:.0f} s; {len(self.violations)} violations\n"
-            f"  {lines[0]}\n  per request: {lines[1]}\n  replies: {lines[2]}"
+            f"{self.sent:,} requests and frames in {self.seconds:.0f} s; {len(self.violations)} violations\n"
+            f"  {lines[0]}\n  drivers: {lines[1]}\n  per request: {lines[2]}\n  cuts: {lines[3]}\n"
+            f"  replies: {lines[4]}"
         )
 
 
@@ -91,6 +98,7 @@ async def run(
     *,
     seed: int,
     numbers: range,
+    drivers: Sequence[DriverName] = tuple(DriverName),
     progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
     """Run histories `numbers` of `seed` on the named cluster. Raises only if the cluster itself fails."""
@@ -101,8 +109,7 @@ async def run(
         reference = await stack.enter_async_context(single(folder / "reference", store="memory"))
         cluster = await stack.enter_async_context(CLUSTERS[name](folder))
         witness = Witness()
-        fronts = await stack.enter_async_context(proxies(cluster.ports, witness))
-        ports = [proxy.port for proxy in fronts]
+        network = await _network(stack, cluster, witness, random.Random(seed))
         tally.outages.update(dict.fromkeys(cluster.outages, 0))
         first = Round(cluster.outages, numbers)
         await stack.enter_async_context(_outages(cluster, witness, tally, first, random.Random(seed)))
@@ -111,30 +118,46 @@ async def run(
         async def run_histories() -> None:
             for number in waiting:  # shared: each task takes the next one
                 await first.admit(number)
-                history = draw(seed, number, example)
-                await _run_one(history, Client(history, ports, witness), witness, reference, tally)
+                history = draw(seed, number, example, drivers)
+                await _run_one(history, network, reference, tally)
                 tally.seconds = time.monotonic() - started
                 progress(tally)
 
         await asyncio.gather(*(run_histories() for _ in range(CONCURRENCY)))
         tally.statuses = witness.statuses
         tally.faults.update({fault.value: witness.faults[fault] for fault in Fault})
+        tally.cuts.update({f"towards the {side}": num for side, num in network.cutter.cuts.items()})
         if tally.violations:
             tally.violations.append(cluster.logs())
     return tally
 
 
-async def _run_one(
-    history: History, client: Client, witness: Witness, reference: Server, tally: Tally
-) -> None:
+async def _network(
+    stack: contextlib.AsyncExitStack, cluster: Cluster, witness: Witness, rng: random.Random
+) -> Network:
+    """The proxies in front of the cluster, started."""
+    fronts = await stack.enter_async_context(proxies(cluster.ports, witness))
+    cutter = await stack.enter_async_context(cutting(cluster.ports, rng))
+    limits = httpx.Limits(max_connections=CONCURRENCY)
+    transport = await stack.enter_async_context(httpx.AsyncHTTPTransport(limits=limits))
+    return Network([proxy.port for proxy in fronts], cutter, witness, transport)
+
+
+async def _run_one(history: History, network: Network, reference: Server, tally: Tally) -> None:
     one_shots = [await one_shot(reference, life.utterance) for life in history.lives]
+    client = Client(history, network)
     try:
         await client.run()
     except TimeoutError:
-        tally.violations.append(f"history {history.number} did not end in time")
-    log = Log(witness.take(history.number), client.received)
+        tally.violations.append(f"history {history.number} ({history.driver}) did not end in time")
+    except (WrongAnswerError, CellgateError) as error:
+        tally.violations.append(
+            f"history {history.number} ({history.driver}): {type(error).__name__}: {error}"
+        )
+    log = Log(network.witness.take(history.number), client.received)
     tally.violations += check(history, one_shots, log)
     tally.histories += 1
+    tally.drivers[history.driver] += 1
     tally.pieces += sum(len(life.pieces) for life in history.lives)
     tally.steps += sum(len(life.utterance) for life in history.lives)
     tally.sent += client.received.num_sent

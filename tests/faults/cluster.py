@@ -1,4 +1,4 @@
-"""Real processes and their outages: two workers on LMDB, or three servers on Redis.
+"""Real processes and their outages: two servers on one LMDB directory, or three on one Redis.
 
 An outage ends when everything that it killed runs again.
 """
@@ -9,7 +9,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ async def single(folder: Path, **settings: str) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
-    """One server, two workers, one LMDB file, on a small disk where one can be mounted."""
+    """Two servers, of two workers and one, on one LMDB file, on a small disk where one can be mounted."""
     async with contextlib.AsyncExitStack() as stack:
         sessions = folder / "disk" / "sessions"
         can_fill = _has_small_disk(stack, sessions.parent)
@@ -86,12 +86,14 @@ async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
         server = await stack.enter_async_context(
             single(folder / "server", store="lmdb", workers="2", **settings)
         )
+        second = await stack.enter_async_context(single(folder / "second", store="lmdb", **settings))
+        servers = [server, second]
         outages: dict[str, Outage] = {
             "kill -9 of a worker": lambda rng: _signal_worker(server, signal.SIGKILL, rng),
             "SIGTERM of a worker": lambda rng: _signal_worker(server, signal.SIGTERM, rng),
             "signals without a meaning": lambda rng: _signal_all(server, rng),
-            "kill -9 of all, LMDB reopened": lambda rng: _kill(server, rng),
-            "stop and start": lambda _: _restart(server),
+            "kill -9 of all, LMDB reopened": lambda rng: _kill(servers, rng),
+            "rolling restart": lambda rng: _restart(servers, rng),
             "lock.mdb removed, a worker killed": lambda rng: remove_lock_file(server, sessions, rng),
             "a worker stopped": lambda rng: stop_worker(server, rng),
             "a writer stopped": lambda _: stop_writer(server, sessions),
@@ -100,7 +102,7 @@ async def lmdb_cluster(folder: Path) -> AsyncIterator[Cluster]:
         if can_fill:
             outages["disk full"] = lambda _: fill_disk(server, sessions)
             outages["disk full, sessions expire"] = lambda _: expire_on_full_disk(server, sessions)
-        yield Cluster([server], outages)
+        yield Cluster(servers, outages)
 
 
 def _has_small_disk(stack: contextlib.AsyncExitStack, folder: Path) -> bool:
@@ -124,8 +126,8 @@ async def redis_cluster(folder: Path) -> AsyncIterator[Cluster]:
             for number in range(REPLICAS)
         ]
         outages: dict[str, Outage] = {
-            "kill -9 of a replica": lambda rng: _kill(rng.choice(servers), rng),
-            "stop and start of a replica": lambda rng: _restart(rng.choice(servers)),
+            "kill -9 of a replica": lambda rng: _kill([rng.choice(servers)], rng),
+            "rolling restart of two replicas": lambda rng: _restart(rng.sample(servers, 2), rng),
             "kill -9 of Redis": lambda rng: _kill_redis(redis, rng),
             "replies of Redis dropped": lambda rng: _drop_replies(front, rng),
         }
@@ -148,16 +150,20 @@ async def _signal_all(server: Server, rng: random.Random) -> None:
     assert server.process.poll() is None, server.log.read_text()[-1500:]
 
 
-async def _kill(server: Server, rng: random.Random) -> None:
-    server.kill()
+async def _kill(servers: Sequence[Server], rng: random.Random) -> None:
+    """Kill all of them at once, and start them again."""
+    for server in servers:
+        server.kill()
     await asyncio.sleep(rng.random() * DOWN_S)
-    await asyncio.to_thread(server.start)
+    await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
 
 
-async def _restart(server: Server) -> None:
-    status = await asyncio.to_thread(server.stop)
-    assert status == 0, f"exit status {status} after SIGTERM:\n{server.log.read_text()[-1500:]}"
-    await asyncio.to_thread(server.start)
+async def _restart(servers: Sequence[Server], rng: random.Random) -> None:
+    """Stop and start one after the other, as an upgrade does; the others answer meanwhile."""
+    for server in rng.sample(servers, len(servers)):
+        status = await asyncio.to_thread(server.stop)
+        assert status == 0, f"exit status {status} after SIGTERM:\n{server.log.read_text()[-1500:]}"
+        await asyncio.to_thread(server.start)
 
 
 async def _retire_version(server: Server, folder: Path) -> None:

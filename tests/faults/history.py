@@ -8,9 +8,10 @@ A plan only: it knows no servers. `draw(seed, number)` is the same on every mach
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +19,16 @@ from service.sequence import Array
 
 FEATURES = 12
 MAX_PIECES, MAX_DELAY_S = 8, 0.03
+
+
+class DriverName(StrEnum):
+    """What sends a history; see `drivers`."""
+
+    HTTP = "http"
+    CLIENT = "client"
+    STREAM = "stream"
+    TOKENS = "tokens"
+    REWINDS = "rewinds"
 
 
 class Fault(StrEnum):
@@ -78,9 +89,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """A session from its first step to its last."""
+    """A session from its first step to its last, or from a step that it was rewound to."""
 
-    utterance: Array  # [time, features]
+    utterance: Array  # [time, features], also what was kept before its first piece
     pieces: tuple[Piece, ...]
 
     @property
@@ -94,7 +105,9 @@ class History:
     """All lives of one session name."""
 
     number: int
-    api: Literal["predict", "v2"]
+    driver: DriverName
+    api: Literal["predict", "v2"]  # of requests by hand
+    is_cut: bool  # it goes through the proxy that cuts connections at any byte
     lives: tuple[Life, ...]
 
     @property
@@ -111,10 +124,33 @@ class History:
         return f"v2/vowels/{kind}{self.sequence_id}"
 
 
-def draw(seed: int, number: int, example: Array) -> History:
+def draw(
+    seed: int, number: int, example: Array, drivers: Sequence[DriverName] = tuple(DriverName)
+) -> History:
     """History `number` of a seed. `example`: the model's example, [time, features]."""
     rng = random.Random(f"{seed}/{number}")
-    api: Literal["predict", "v2"] = rng.choice(("predict", "v2"))
+    driver = rng.choice(drivers)
+    api: Literal["predict", "v2"] = rng.choice(("predict", "v2")) if driver is DriverName.HTTP else "predict"
+    is_cut = driver is DriverName.STREAM or (driver is DriverName.CLIENT and rng.random() < 0.5)
+    if driver is DriverName.REWINDS:
+        lives = _draw_rewound(rng, example)
+    elif driver is DriverName.TOKENS or (is_cut and driver is DriverName.CLIENT):  # see `_draw_life`
+        lives = [_draw_life(rng, example, ends=False, is_only=True)]
+    else:
+        lives = _draw_lives(rng, example, api)
+    if driver is DriverName.STREAM:
+        lives = [_replace(life, keep_all=life.pieces[0].keep_all) for life in lives]
+    if driver is DriverName.TOKENS:  # its successor needs the reply, and an older request is a branch
+        lives = [_replace(life, brings_next=False, stale=None) for life in lives]
+    return History(number, driver, api, is_cut, tuple(lives))
+
+
+def _replace(life: Life, **changes: Any) -> Life:
+    return Life(life.utterance, tuple(replace(piece, **changes) for piece in life.pieces))
+
+
+def _draw_lives(rng: random.Random, example: Array, api: Literal["predict", "v2"]) -> list[Life]:
+    """Each life but the last ends, or is replaced by the next."""
     num_lives = rng.choices((1, 2, 3), (70, 20, 10))[0]
     lives: list[Life] = []
     for index in range(num_lives):
@@ -124,21 +160,39 @@ def draw(seed: int, number: int, example: Array) -> History:
         start: Literal["auto", "new", "restart"] = "auto"
         if api == "v2":
             start = "new" if not lives or lives[-1].ends else "restart"
-        lives.append(_draw_life(rng, example, start, ends=ends, is_only=num_lives == 1))
-    return History(number, api, tuple(lives))
+        lives.append(_draw_life(rng, example, start=start, ends=ends, is_only=num_lives == 1))
+    return lives
+
+
+def _draw_rewound(rng: random.Random, example: Array) -> list[Life]:
+    """Each life but the first continues from the begin or end of some piece before."""
+    lives = [_draw_life(rng, example, ends=False, is_only=True)]
+    steps = [piece.at for piece in lives[0].pieces]
+    for _ in range(rng.choices((1, 2, 3), (50, 30, 20))[0]):
+        before = lives[-1]
+        step = rng.choice([*steps, before.pieces[-1].end])
+        life = _draw_life(rng, example, ends=False, is_only=True, kept=before.utterance[:step])
+        steps = [kept for kept in steps if kept < step] + [piece.at for piece in life.pieces]
+        lives.append(life)
+    return lives
 
 
 def _draw_life(
     rng: random.Random,
     example: Array,
-    start: Literal["auto", "new", "restart"],
     *,
     ends: bool,
     is_only: bool,
+    start: Literal["auto", "new", "restart"] = "auto",
+    kept: Array | None = None,
 ) -> Life:
-    utterance = _draw_utterance(rng, example)
-    num_pieces = rng.randint(1, min(MAX_PIECES, len(utterance)))
-    cuts = [0, *sorted(rng.sample(range(1, len(utterance)), num_pieces - 1)), len(utterance)]
+    """`kept`: the steps before its first piece, [time, features]."""
+    steps = _draw_utterance(rng, example)
+    num_kept = 0 if kept is None else len(kept)
+    utterance = steps if kept is None else np.concatenate((kept, steps))
+    num_pieces = rng.randint(1, min(MAX_PIECES, len(steps)))
+    inner = rng.sample(range(num_kept + 1, len(utterance)), num_pieces - 1)
+    cuts = [num_kept, *sorted(inner), len(utterance)]
     # An untracked copy could arrive after the end, where its `at: 0` starts a new session. With one number no
     # protocol can distinguish it from a client that wants to start again, so a history leaves none.
     kinds = TRACKED if ends or not is_only else (*TRACKED, Fault.HANG_UP)

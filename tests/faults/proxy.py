@@ -9,14 +9,14 @@ otherwise, a proxy waits for the server's reply even if it drops it, so it knows
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from tests.faults import wire
+from tests.faults.answer import from_http
 from tests.faults.history import Fault, TimedFault
+from tests.faults.listening import close, listening
 from tests.faults.wire import Message
 from tests.faults.witness import Sending, Witness
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 BAD_GATEWAY = wire.reply("502 Bad Gateway", {"Retry-After": "0", "Connection": "close"})
 
@@ -57,7 +57,7 @@ class Proxy:
             return
         writer.write(reply.raw[: len(reply.raw) // 2] if fault.fault is Fault.HALVE_REPLY else reply.raw)
         await writer.drain()
-        await _close(writer)
+        await close(writer)
 
     async def _forward(self, request: Message, server: int) -> Message | None:
         """The server's reply; None if the server died meanwhile."""
@@ -68,7 +68,7 @@ class Proxy:
             except OSError:
                 return BAD_GATEWAY
         if reply is not None:
-            self._witness.record(sending, reply)
+            self._witness.record(sending, from_http(reply))
         return reply
 
     async def _disconnect(self, request: Message, fault: TimedFault) -> None:
@@ -82,44 +82,13 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def _listening(serve: Serve) -> AsyncIterator[int]:
-    """A listener; its port. Connections that are open at the end are cut, and their tasks awaited.
-
-    Otherwise asyncio cancels the tasks when its loop ends, and Python 3.11 logs a traceback for each.
-    """
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=1024)
-    try:
-        yield listener.sockets[0].getsockname()[1]
-    finally:
-        listener.close()
-        open_tasks = list(tasks)
-        for task in open_tasks:
-            task.cancel()
-        await asyncio.gather(*open_tasks, return_exceptions=True)
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    """Close the connection after everything is sent."""
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
-
-
-@contextlib.asynccontextmanager
 async def proxies(servers: Sequence[int], witness: Witness) -> AsyncIterator[list[Proxy]]:
     """One proxy for each server port."""
     async with contextlib.AsyncExitStack() as stack:
         started = []
         for index in range(len(servers)):
             proxy = Proxy([*servers[index:], *servers[:index]], witness)
-            proxy.port = await stack.enter_async_context(_listening(proxy._serve))
+            proxy.port = await stack.enter_async_context(listening(proxy._serve))
             started.append(proxy)
         yield started
 
@@ -175,5 +144,5 @@ class StoreProxy:
 async def store_proxy(redis: int) -> AsyncIterator[StoreProxy]:
     """A proxy of the Redis at that port."""
     proxy = StoreProxy(redis)
-    async with _listening(proxy._serve) as proxy.port:
+    async with listening(proxy._serve) as proxy.port:
         yield proxy

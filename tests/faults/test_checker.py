@@ -4,15 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.faults.answer import Answer
 from tests.faults.checker import Log, check
 from tests.faults.client import Received
-from tests.faults.history import FEATURES, History, Piece, draw
-from tests.faults.wire import Message, reply
+from tests.faults.history import FEATURES, DriverName, History, Piece, draw
 from tests.faults.witness import Sending
 
 CLASSES = 3
@@ -28,28 +27,22 @@ def one_shots_of(history: History) -> OneShots:
     return [list(map(bytes, rng.random((len(life.utterance), CLASSES), "<f4"))) for life in history.lives]
 
 
-def answer(history: History, piece: Piece, one_shot: list[bytes], step: int | None = None) -> Message:
+def answer(piece: Piece, one_shot: list[bytes], step: int | None = None) -> Answer:
     """A 200 to a piece; `step`: the step that the reply states."""
     end = piece.end if step is None else step
     begin = end - len(piece.steps) if piece.keep_all else end - 1
-    output = np.stack([np.frombuffer(row, "<f4") for row in one_shot[begin:end]])
-    if history.api == "predict":
-        shown = output if piece.keep_all else output[0]
-        body = {"predictions": [{"output": shown.astype(float).tolist(), "step": end}]}
-        return reply("200 OK", {}, orjson.dumps(body))
-    tensor = {"shape": [1, *output.shape], "parameters": {"binary_data_size": output.nbytes}}
-    head = orjson.dumps({"outputs": [tensor], "parameters": {"step": end}})
-    return reply("200 OK", {"Inference-Header-Content-Length": str(len(head))}, head + output.tobytes())
+    outputs = tuple(one_shot[begin:end])
+    return Answer(200, end, "", outputs, "http", b"".join(outputs))
 
 
-def refusal(status: int, step: int, code: str = "") -> Message:
-    return reply(f"{status} No", {}, orjson.dumps({"step": step, "code": code}))
+def refusal(status: int, step: int, code: str = "") -> Answer:
+    return Answer(status, step, code, (), "http")
 
 
 def correct_log(history: History, one_shots: OneShots) -> Log:
     """The log of a server without faults: each piece is sent once and answered."""
     sent = [
-        (Sending(history.number, number, index, "main"), answer(history, piece, one_shots[number]))
+        (Sending(history.number, number, index, "main"), answer(piece, one_shots[number]))
         for number, life in enumerate(history.lives)
         for index, piece in enumerate(life.pieces)
     ]
@@ -94,7 +87,7 @@ def _moved(history: History, one_shots: OneShots, log: Log, *, by: int) -> Log:
     life = history.lives[sending.life]
     piece = life.pieces[1]
     padded = [*one_shots[sending.life], one_shots[sending.life][0]]
-    moved = answer(history, piece, padded, piece.end + by)
+    moved = answer(piece, padded, piece.end + by)
     pairs = [(other, moved if other == sending else message) for other, message in log.sent]
     return Log(pairs, replace(log.received, answers=pairs))
 
@@ -118,8 +111,8 @@ def _failed(history: History, one_shots: OneShots, log: Log) -> Log:  # noqa: AR
 def _two_answers(history: History, one_shots: OneShots, log: Log) -> Log:  # noqa: ARG001
     """The repeated stored reply has other bytes: an extra space."""
     sending, message = log.sent[-1]
-    body = message.body.replace(b'"', b' "', 1)
-    return Log([*log.sent, (replace(sending, kind="again"), Message(message.head, body))], log.received)
+    other = replace(message, raw=message.raw + b" ")
+    return Log([*log.sent, (replace(sending, kind="again"), other)], log.received)
 
 
 def _stale(history: History, one_shots: OneShots, log: Log) -> Log:  # noqa: ARG001
@@ -161,7 +154,7 @@ def test_each_violation_is_reported(change: Callable[[History, OneShots, Log], L
         history = next(
             drawn
             for shift in range(100)
-            if (drawn := draw(0, 100 * number + shift, EXAMPLE)).api == "predict"
+            if (drawn := draw(0, 100 * number + shift, EXAMPLE, [DriverName.HTTP])).api == "predict"
             and any(len(life.pieces) > 1 for life in drawn.lives)
         )
         one_shots = one_shots_of(history)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.campaign import CLUSTERS, run
+from tests.faults.history import DriverName
 from tests.redis_server import needs_redis
 
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
@@ -14,7 +15,7 @@ HISTORIES = int(os.environ.get("FAULTS_HISTORIES", "240"))
 STORES = [pytest.param(name, marks=needs_redis) if name == "redis" else name for name in sorted(CLUSTERS)]
 
 
-@pytest.mark.promise(2, 5)
+@pytest.mark.promise(2, 4, 5, 12)
 @pytest.mark.parametrize("store", STORES)
 def test_under_faults_no_step_is_lost_or_applied_twice_and_no_bit_differs(store: str, tmp_path: Path) -> None:
     print(f"FAULTS_SEED={SEED} FAULTS_HISTORIES={HISTORIES}")  # noqa: T201  shown if the test fails
@@ -23,3 +24,4 @@ def test_under_faults_no_step_is_lost_or_applied_twice_and_no_bit_differs(store:
     assert not tally.violations, "\n".join(tally.violations)
     assert tally.histories == HISTORIES
     assert all(tally.outages.values()) and all(tally.faults.values()), f"some did not occur:\n{tally}"
+    assert len(tally.drivers) == len(DriverName) and len(tally.cuts) == 2, f"some did not occur:\n{tally}"

@@ -23,6 +23,11 @@ class Message:
         """Status of a reply."""
         return int(self.head[9:12])
 
+    def with_headers(self, headers: dict[str, str]) -> "Message":
+        """The same with further headers."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return Message(self.head[:-2] + lines.encode() + b"\r\n", self.body)
+
     def header(self, name: str) -> str | None:
         match = re.search(rb"\r\n%b: *([^\r]*)\r\n" % re.escape(name.encode()), self.head, re.IGNORECASE)
         return None if match is None else match[1].decode()

@@ -3,9 +3,9 @@
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.faults.wire import Message
+from tests.faults.answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +15,19 @@ class Sending:
     history: int
     life: int
     piece: int
-    kind: str  # main, copy, early, again or stale: see `client`
+    kind: str  # main, copy, early, again, stale, begin or look: see `client`
     number: int = 0  # distinguishes sendings of one kind
 
     def __str__(self) -> str:
         return f"{self.history}.{self.life}.{self.piece}.{self.kind}.{self.number}"
+
+    def numbered(self, number: int) -> "Sending":
+        """The same, as one of several."""
+        return replace(self, number=number)
+
+    def looking(self) -> "Sending":
+        """A request beside it that moves no session."""
+        return replace(self, kind="look")
 
     @classmethod
     def parse(cls, text: str) -> "Sending":
@@ -34,7 +42,7 @@ class Witness:
         self.num_replies = 0
         self.statuses: Counter[int] = Counter()
         self.faults: Counter[str] = Counter()
-        self._replies: defaultdict[int, list[tuple[Sending, Message]]] = defaultdict(list)
+        self._replies: defaultdict[int, list[tuple[Sending, Answer]]] = defaultdict(list)
         self._running: Counter[int] = Counter()
 
     @contextlib.contextmanager
@@ -46,17 +54,17 @@ class Witness:
         finally:
             self._running[sending.history] -= 1
 
-    def record(self, sending: Sending, reply: Message) -> None:
+    def record(self, sending: Sending, answer: Answer) -> None:
         """Record the reply of a server."""
         self.num_replies += 1
-        self.statuses[reply.status] += 1
-        self._replies[sending.history].append((sending, reply))
+        self.statuses[answer.status] += 1
+        self._replies[sending.history].append((sending, answer))
 
     def is_quiet(self, history: int) -> bool:
         """Whether no server works on a request of the history."""
         return not self._running[history]
 
-    def take(self, history: int) -> list[tuple[Sending, Message]]:
+    def take(self, history: int) -> list[tuple[Sending, Answer]]:
         """Remove and return all replies of the history, in order."""
         del self._running[history]
         return self._replies.pop(history, [])
