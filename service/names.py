@@ -6,6 +6,7 @@ from service.errors import InvalidField
 
 # Printable ASCII but "/", and neither "." nor "..", so that it fits into a URL's path.
 SESSION_NAME = re.compile(r"(?:[!-\-0-~][!-.0-~]{0,127}|\.[!-\-0-~][!-.0-~]{0,126}|\.\.[!-.0-~]{1,126})")
+IDEMPOTENCY_KEY = re.compile(r'"[ !#-~]{1,255}"|[!#-~]{1,255}')  # a string of RFC 9651, or without its quotes
 SESSION_NAME_RULE = 'expected 1 to 128 printable ASCII characters without "/"'
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -27,6 +28,7 @@ MAX_STEP = 2**53 - 1  # the largest integer every JSON implementation keeps (RFC
 
 # "/" keeps these names apart from those of `POST /predict`.
 _V2_SESSION_NAME = re.compile(r"v2/[!-.0-~]{1,128}/(s/)?[ -~]{1,128}")
+SESSION_NAME_PATTERN = f"^({SESSION_NAME.pattern}|{_V2_SESSION_NAME.pattern})$"  # for the documentation
 
 
 def names_number(version: str | None) -> bool:

@@ -35,13 +35,14 @@ from service.errors import (
     UnknownVersion,
     WrongShape,
 )
+from service.names import IDEMPOTENCY_KEY
 
 IdempotencyKey = Annotated[
     str | None,
     Header(
         description="for a request without a session: sent again with the same key and body, it gets the "
         "stored reply, with `Idempotent-Replayed: true`",
-        max_length=257,
+        pattern=f"^({IDEMPOTENCY_KEY.pattern})$",
     ),
 ]
 LastEventId = Annotated[

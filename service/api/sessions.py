@@ -36,7 +36,7 @@ from service.errors import (
     UnknownCheckpoint,
     UnknownState,
 )
-from service.names import SESSION_NAME_RULE, check_session_name, file_of_session
+from service.names import SESSION_NAME_PATTERN, SESSION_NAME_RULE, check_session_name, file_of_session
 from service.sequence import Array
 from service.sessions import MEDIA_TYPE, History, HistoryRule, Record, Resources
 
@@ -51,7 +51,10 @@ def _tenant(request: Request) -> str:
 
 
 Tenant = Annotated[str, Depends(_tenant)]
-Name = Annotated[str, Path(description="the session's name")]
+# The pattern is documented, not checked by FastAPI: `check_session_name` says more of a wrong name.
+Name = Annotated[
+    str, Path(description="the session's name", json_schema_extra={"pattern": SESSION_NAME_PATTERN})
+]
 Replace = Annotated[bool, Query(description="true: replace a live session of that name")]
 BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 DOWNLOAD: dict[str, Any] = BINARY | {

@@ -13,7 +13,8 @@ import numpy as np
 import orjson
 import simdjson
 
-from service.codec import bounds
+from service.codec import bounds, pieces
+from service.codec.pieces import Refused
 
 SMALL_BODY = 512  # bytes below which orjson and numpy's own conversion are faster
 MAX_MEMBERS = (
@@ -23,10 +24,6 @@ MAX_DIMS = 4  # of a rectangle beside the first
 FEW_ROWS = 4096  # examined at once, during which no other thread runs
 _PLAIN = (str, int, float, type(None))  # bool is an int
 _NUMBERS_OR_NULL = frozenset({int, float, type(None)})
-
-
-class _Refused(Exception):
-    """A document that simdjson reads differently from orjson, or not at all."""
 
 
 def loads(body: bytes, *, max_sequences: float = inf, small_body: int = SMALL_BODY) -> Any:
@@ -57,29 +54,102 @@ def _loads(
     read_other: Callable[[Any], Any],
 ) -> Any:
     """The document. `listed` is its member that is a list of at most `max_entries`; the others are small."""
-    bounds.check_values(body)
+    if bounds.has_many(body):
+        try:
+            return _in_pieces(body, listed, max_entries, read_entry, read_other)
+        except (ValueError, RuntimeError, Refused):
+            bounds.check_values(body)
     try:
-        document = _members(simdjson.Parser().parse(body))
-        entries = document.get(listed)
-        if not isinstance(entries, simdjson.Array) or len(entries) > max_entries:
-            raise _Refused
-        for name, value in document.items():
-            document[name] = [read_entry(entry) for entry in entries] if name == listed else read_other(value)
-        # simdjson reads deeper lists as if they were flat; the number of brackets shows an additional list.
-        if body.count(b"[") != _num_brackets(document):
-            raise _Refused
-    except (ValueError, RuntimeError, _Refused):
+        return _at_once(body, listed, max_entries, read_entry, read_other)
+    except (ValueError, RuntimeError, Refused):
         return bounds.loads(body)
+
+
+def _at_once(
+    body: bytes,
+    listed: str,
+    max_entries: float,
+    read_entry: Callable[[Any], Any],
+    read_other: Callable[[Any], Any],
+) -> Any:
+    """The document as simdjson reads it. Raises Refused, ValueError or RuntimeError."""
+    document = _members(simdjson.Parser().parse(body))
+    entries = document.get(listed)
+    if not isinstance(entries, simdjson.Array) or len(entries) > max_entries:
+        raise Refused
+    for name, value in document.items():
+        document[name] = [read_entry(entry) for entry in entries] if name == listed else read_other(value)
+    # simdjson reads deeper lists as if they were flat; the number of brackets shows an additional list.
+    if body.count(b"[") != _num_brackets(document):
+        raise Refused
     return document
 
 
+def _in_pieces(
+    body: bytes,
+    listed: str,
+    max_entries: float,
+    read_entry: Callable[[Any], Any],
+    read_other: Callable[[Any], Any],
+) -> Any:
+    """The same, of a document without its rectangles, which are then read and put into their places."""
+    cut = pieces.cut(body)
+    if bounds.has_many(cut.rest):
+        raise Refused
+    arrays: dict[int, Any] = {}
+
+    def restored(value: Any) -> Any:
+        index = cut.index(value)
+        if index is None:
+            return value
+        arrays[index] = pieces.read(cut.lists[index], _text_rectangle)
+        return arrays[index]
+
+    def read_whole(entry: Any) -> Any:
+        if isinstance(entry, str):
+            return entry  # of a rectangle; any other is refused below
+        return read_entry(entry)
+
+    document = _at_once(cut.rest, listed, max_entries, read_whole, read_other)
+    document[listed] = [_restored_entry(entry, restored) for entry in document[listed]]
+    if len(arrays) < len(cut.lists):  # one is where no rectangle belongs
+        raise Refused
+    return document
+
+
+def _restored_entry(entry: Any, restored: Callable[[Any], Any]) -> Any:
+    if isinstance(entry, str):
+        array = restored(entry)
+        if array is entry:
+            raise Refused
+        return array
+    if isinstance(entry, dict):
+        for name in ("steps", "data"):
+            value = entry.get(name)
+            if isinstance(value, dict):
+                entry[name] = {key: restored(each) for key, each in value.items()}
+            elif value is not None:
+                entry[name] = restored(value)
+    return entry
+
+
+def _text_rectangle(text: bytes) -> Any:
+    rows = simdjson.Parser().parse(text)
+    if not isinstance(rows, simdjson.Array):
+        raise Refused
+    array = _rectangle(rows)
+    if text.count(b"[") != _num_brackets(array):
+        raise Refused
+    return array
+
+
 def _members(value: Any) -> dict[str, Any]:
-    """An object's members, still simdjson's. Raises _Refused for duplicate names, which orjson resolves."""
+    """An object's members, still simdjson's. Raises Refused for duplicate names, which orjson resolves."""
     if not isinstance(value, simdjson.Object) or not 0 < len(value) <= MAX_MEMBERS:
-        raise _Refused
+        raise Refused
     names = list(value)
     if len(set(names)) < len(names) or "\0" in "".join(names):  # simdjson finds no name with U+0000
-        raise _Refused
+        raise Refused
     return {name: value[name] for name in names}
 
 
@@ -93,7 +163,7 @@ def _sequence(entry: Any) -> Any:
     elif isinstance(steps, simdjson.Object):
         members["steps"] = {name: _input(value) for name, value in _members(steps).items()}
     elif not isinstance(steps, str) and "steps" in members:
-        raise _Refused
+        raise Refused
     return {name: value if name == "steps" else _member(name, value) for name, value in members.items()}
 
 
@@ -115,7 +185,7 @@ def _input(value: Any) -> Any:
 
 
 def _rectangle(rows: Any) -> Any:
-    """[rows, *dims], int64 or float64. Raises _Refused for anything else."""
+    """[rows, *dims], int64 or float64. Raises Refused for anything else."""
     try:
         shape = _shape(rows, MAX_DIMS)
         first = rows
@@ -127,26 +197,26 @@ def _rectangle(rows: Any) -> Any:
         except (TypeError, ValueError):
             return _numbers_or_null(rows, shape)
     except (TypeError, IndexError) as error:  # no rows, or a value in them that is not a number
-        raise _Refused from error
+        raise Refused from error
 
 
 def _shape(rows: Any, max_dims: int) -> tuple[int, ...]:
-    """Of lists that are all equally long at each level. Raises _Refused if they differ."""
+    """Of lists that are all equally long at each level. Raises Refused if they differ."""
     first: Any = rows[0]
     if not isinstance(first, simdjson.Array):
         return (len(rows),)
     if isinstance(first[0], simdjson.Array):
         if not max_dims:
-            raise _Refused
+            raise Refused
         inner = _shape(first, max_dims - 1)
         if any(_shape(row, max_dims - 1) != inner for row in rows):
-            raise _Refused
+            raise Refused
         return (len(rows), *inner)
     remaining, widths = iter(rows), {len(first)}
     while len(widths) == 1 and (few := set(map(len, islice(remaining, FEW_ROWS)))):
         widths |= few
     if len(widths) > 1:
-        raise _Refused
+        raise Refused
     return (len(rows), len(first))
 
 
@@ -163,13 +233,13 @@ def _numbers(rows: simdjson.Array, are_integers: bool) -> Any:
 def _numbers_or_null(rows: simdjson.Array, shape: tuple[int, ...]) -> Any:
     """[rows, width], with NaN for null; JSON has no other NaN. Row by row, so that other threads can run."""
     if len(shape) != 2 or shape[1] > FEW_ROWS:
-        raise _Refused
+        raise Refused
     numbers: Any = np.empty(shape)
     row: Any
     for index, row in enumerate(rows):
         values = row.as_list() if isinstance(row, simdjson.Array) else [row]
         if not _NUMBERS_OR_NULL.issuperset(map(type, values)):
-            raise _Refused
+            raise Refused
         numbers[index] = values
     return numbers
 
@@ -178,7 +248,7 @@ def _plain(value: Any) -> Any:
     """A member of the document: a scalar, or a list of scalars."""
     if isinstance(value, simdjson.Array):
         if len(value) > FEW_ROWS:
-            raise _Refused
+            raise Refused
         return [_scalar(entry) for entry in value]
     return _scalar(value)
 
@@ -188,19 +258,19 @@ def _small(value: Any, max_dims: int = MAX_DIMS) -> Any:
     if isinstance(value, _PLAIN):
         return value
     if not max_dims:
-        raise _Refused
+        raise Refused
     if isinstance(value, simdjson.Array):
         if len(value) > MAX_MEMBERS:
-            raise _Refused
+            raise Refused
         return [_small(entry, max_dims - 1) for entry in value]
     return {name: _small(entry, max_dims - 1) for name, entry in _members(value).items()}
 
 
 def _scalar(value: Any) -> Any:
-    """A Python value that is neither a list nor an object. Raises _Refused for those."""
+    """A Python value that is neither a list nor an object. Raises Refused for those."""
     if isinstance(value, _PLAIN):
         return value
-    raise _Refused
+    raise Refused
 
 
 def _num_brackets(value: Any) -> int:

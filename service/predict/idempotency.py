@@ -12,7 +12,6 @@ kind as that of sessions, so that they never evict one. It is opened by the firs
 import asyncio
 import hashlib
 import logging
-import re
 from collections.abc import Awaitable, Callable
 
 from service.errors import (
@@ -22,6 +21,7 @@ from service.errors import (
     StartupError,
     StoreUnavailable,
 )
+from service.names import IDEMPOTENCY_KEY
 from service.predict.request import Reply
 from service.sessions import session_key
 from service.sessions.group_commit import GroupCommit
@@ -31,7 +31,6 @@ from service.sessions.store.record import new_revision
 
 SWEEP_LIMIT = 500  # expired replies removed by one sweep
 MAX_RUN_S = 10.0  # beside the time limit of a request, after which one in progress has died
-KEY = re.compile(r'"[ !#-~]{1,255}"|[!#-~]{1,255}')  # a string of RFC 9651, or without its quotes
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ class Idempotency:
 def _name_of(key: bytes) -> str:
     """The store's name for a key, of a length that every store takes. Raises BadHeader."""
     text = key.decode("latin-1").strip()
-    if not KEY.fullmatch(text):
+    if not IDEMPOTENCY_KEY.fullmatch(text):
         raise BadHeader('Idempotency-Key: expected 1 to 255 printable ASCII characters, as "8e03978e-40d5"')
     return hashlib.sha256(text.strip('"').encode()).hexdigest()
 

@@ -61,6 +61,6 @@ def test_too_many_values_have_their_own_error() -> None:
     with pytest.raises(TooManyValues, match="not rectangles of numbers, the maximum is 200000"):
         bounds.loads(b"[%b]" % b",".join([b"[]"] * 150_000))
     with pytest.raises(TooManyValues, match="the maximum is 2000000"):
-        request.parse(b'{"sequences":[[%b]]}' % b",".join([b"1"] * 2_100_000), max_sequences=1)
+        request.parse(b'{"sequences":[[%b,"a"]]}' % b",".join([b"1"] * 2_100_000), max_sequences=1)
     with pytest.raises(TooManySequences):  # few enough to be read by orjson
         request.parse(b'{"sequences":[%b]}' % b",".join([b"[[1]]"] * 3000), max_sequences=1024)
