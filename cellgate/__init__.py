@@ -28,6 +28,7 @@ from cellgate.resources import History, StoredSession
 from cellgate.session import Session
 from cellgate.settings import Settings
 from cellgate.stream import AsyncStream, Stream
+from cellgate.tokens import Token
 
 __all__ = [
     "AsyncClient",
@@ -50,6 +51,7 @@ __all__ = [
     "Settings",
     "StoredSession",
     "Stream",
+    "Token",
     "Unavailable",
     "UnknownSession",
 ]

@@ -14,7 +14,7 @@ from cellgate.catalog import list_models
 from cellgate.core import Core, Timing, check_health, predictions_of
 from cellgate.drivers import attempt_async, drive_async
 from cellgate.flow import Flow, Outcome, Send
-from cellgate.generate import Prompt, Sampling, generate
+from cellgate.generate import Prompt, Sampling, begin, generate, request_of
 from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
 from cellgate.predict import Options, Result, predict
@@ -23,6 +23,8 @@ from cellgate.resources import History, StoredSession
 from cellgate.settings import Settings, key_or_default, url_or_default
 from cellgate.stream import AsyncSocket, AsyncStream, AsyncStreamTransport, StreamCursor, StreamOptions
 from cellgate.stream.sockets import connect_async
+from cellgate.token_iterators import AsyncTokens
+from cellgate.tokens import TokenCursor
 
 T = TypeVar("T")
 
@@ -173,6 +175,23 @@ class AsyncClient:
         sampling = Sampling(max_steps, temperature, top_k, seed, stop)
         return await self.run(generate(prompt, sampling, self.core.retry, model, version))
 
+    def generate_tokens(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        max_steps: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[int | str] | None = None,
+    ) -> AsyncTokens:
+        """The same, token by token: an iterator, whose `result` is the whole generation at its end."""
+        sampling = Sampling(max_steps, temperature, top_k, seed, stop)
+        request = begin(request_of(prompt, sampling, model, version))
+        return AsyncTokens(self, TokenCursor(request, self.core.retry, lambda _: None))
+
     async def models(self) -> tuple[Model, ...]:
         """Every version of every loaded model."""
         return await self.run(list_models(self.core.retry))
@@ -287,9 +306,9 @@ class AsyncClient:
         """Run a call."""
         return await drive_async(flow, self._opened(), self.sleep)
 
-    async def attempt(self, send: Send) -> Outcome:
-        """Send one request."""
-        return await attempt_async(send, self._opened())
+    async def attempt(self, send: Send, *, streams: bool = False) -> Outcome:
+        """Send one request; `streams`: leave the body unread."""
+        return await attempt_async(send, self._opened(), streams=streams)
 
     async def connect(self) -> AsyncSocket:
         """Open a socket for a stream. Raises ConnectionFailed, or a ResponseError that refuses it."""

@@ -1,7 +1,7 @@
 """A session of the asynchronous client."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -9,13 +9,14 @@ from typing import Protocol, Self, TypeVar
 from cellgate import resources
 from cellgate.core import Core
 from cellgate.cursor import Cursor
-from cellgate.flow import Flow
+from cellgate.flow import Flow, Outcome, Send
 from cellgate.generate import Prompt, Sampling
 from cellgate.inputs import Steps
 from cellgate.models import Return
 from cellgate.predict import Options
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
+from cellgate.token_iterators import AsyncTokens
 
 T = TypeVar("T")
 
@@ -24,9 +25,13 @@ class AsyncRunner(Protocol):
     """What a session needs of its client."""
 
     core: Core
+    sleep: Callable[[float], Awaitable[None]]
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a call."""
+
+    async def attempt(self, send: Send, *, streams: bool = False) -> Outcome:
+        """Send one request; `streams`: leave the body unread."""
 
     def hold(self) -> None:
         """Begin to use the client's connections."""
@@ -119,6 +124,21 @@ class AsyncSession:
         """Continue a prompt, in the session: prompt and generated tokens are steps of it."""
         sampling = Sampling(max_steps, temperature, top_k, seed, stop)
         return await self._client.run(self._cursor.generate(prompt, sampling, end=end))
+
+    def generate_tokens(
+        self,
+        prompt: Prompt,
+        *,
+        max_steps: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[int | str] | None = None,
+        end: bool = False,
+    ) -> AsyncTokens:
+        """The same, token by token. The session moves when the last one has come."""
+        sampling = Sampling(max_steps, temperature, top_k, seed, stop)
+        return AsyncTokens(self._client, self._cursor.tokens(prompt, sampling, end=end))
 
     async def stored(self, *, state: bool = False) -> StoredSession:
         """What the server's store says of it; `state`: with the recurrent tensors."""

@@ -14,7 +14,7 @@ from cellgate.catalog import list_models
 from cellgate.core import Core, Timing, check_health, predictions_of
 from cellgate.drivers import attempt, drive
 from cellgate.flow import Flow, Outcome, Send
-from cellgate.generate import Prompt, Sampling, generate
+from cellgate.generate import Prompt, Sampling, begin, generate, request_of
 from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
 from cellgate.predict import Options, Result, predict
@@ -24,6 +24,8 @@ from cellgate.session import Session
 from cellgate.settings import Settings, key_or_default, url_or_default
 from cellgate.stream import Socket, Stream, StreamCursor, StreamOptions, StreamTransport
 from cellgate.stream.sockets import connect
+from cellgate.token_iterators import Tokens
+from cellgate.tokens import TokenCursor
 
 T = TypeVar("T")
 
@@ -175,6 +177,23 @@ class Client:
         sampling = Sampling(max_steps, temperature, top_k, seed, stop)
         return self.run(generate(prompt, sampling, self.core.retry, model, version))
 
+    def generate_tokens(
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        max_steps: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        seed: int | None = None,
+        stop: Sequence[int | str] | None = None,
+    ) -> Tokens:
+        """The same, token by token: an iterator, whose `result` is the whole generation at its end."""
+        sampling = Sampling(max_steps, temperature, top_k, seed, stop)
+        request = begin(request_of(prompt, sampling, model, version))
+        return Tokens(self, TokenCursor(request, self.core.retry, lambda _: None))
+
     def models(self) -> tuple[Model, ...]:
         """Every version of every loaded model."""
         return self.run(list_models(self.core.retry))
@@ -288,9 +307,9 @@ class Client:
         """Run a call."""
         return drive(flow, self._opened(), self.sleep)
 
-    def attempt(self, send: Send) -> Outcome:
-        """Send one request."""
-        return attempt(send, self._opened())
+    def attempt(self, send: Send, *, streams: bool = False) -> Outcome:
+        """Send one request; `streams`: leave the body unread."""
+        return attempt(send, self._opened(), streams=streams)
 
     def connect(self) -> Socket:
         """Open a socket for a stream. Raises ConnectionFailed, or a ResponseError that refuses it."""

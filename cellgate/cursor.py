@@ -15,12 +15,13 @@ from cellgate import resources
 from cellgate.catalog import Catalog
 from cellgate.errors import BadReply, SessionGone, UnknownSession
 from cellgate.flow import Flow, Send
-from cellgate.generate import Prompt, Sampling, generate
+from cellgate.generate import Prompt, Sampling, generate, request_of
 from cellgate.inputs import GivenState, Steps, encode
 from cellgate.models import Model
 from cellgate.predict import JSON_HEADERS, Options, post
 from cellgate.predictions import Generation, Prediction, from_json
 from cellgate.retry import Retry
+from cellgate.tokens import TokenCursor
 
 
 class Cursor:
@@ -97,6 +98,21 @@ class Cursor:
             generation = yield from generate(prompt, sampling, self._retry, self.model, self.version, place)
             self._move_to(generation.step)
             return generation
+
+    def tokens(self, prompt: Prompt, sampling: Sampling, *, end: bool = False) -> TokenCursor:
+        """The same, token by token. The session moves when the last one has come, and is busy until then."""
+        return TokenCursor(self._begin_tokens(prompt, sampling, end), self._retry, self._end_tokens)
+
+    def _begin_tokens(self, prompt: Prompt, sampling: Sampling, end: bool) -> Flow[Send]:
+        with self._alone():
+            place = yield from self._place(end)
+        self._is_busy = True
+        return request_of(prompt, sampling, self.model, self.version, place)
+
+    def _end_tokens(self, generation: Generation | None) -> None:
+        self._is_busy = False
+        if generation is not None:
+            self._move_to(generation.step)
 
     def rewind(self, step: int) -> Flow[resources.StoredSession]:
         """Return to a step that the session keeps: once, however often the request is sent.

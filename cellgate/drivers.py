@@ -48,18 +48,18 @@ async def drive_async(flow: Flow[T], http: httpx.AsyncClient, sleep: Callable[[f
                 outcome = await attempt_async(effect, http)
 
 
-def attempt(send: Send, http: httpx.Client) -> Outcome:
-    """One request: its response, or why there is none."""
+def attempt(send: Send, http: httpx.Client, *, streams: bool = False) -> Outcome:
+    """One request: its response, or why there is none. `streams`: leave the body unread."""
     try:
-        return http.send(_request(http, send))
+        return http.send(_request(http, send), stream=streams)
     except httpx.TransportError as error:
         return failure_of(error)
 
 
-async def attempt_async(send: Send, http: httpx.AsyncClient) -> Outcome:
+async def attempt_async(send: Send, http: httpx.AsyncClient, *, streams: bool = False) -> Outcome:
     """The same, with a client of asyncio."""
     try:
-        return await http.send(_request(http, send))
+        return await http.send(_request(http, send), stream=streams)
     except httpx.TransportError as error:
         return failure_of(error)
 

@@ -49,8 +49,25 @@ def generate(
     place: Mapping[str, Any] | None = None,
 ) -> Flow[Generation]:
     """Continue a prompt. `place`: the fields session, at, rewinds, end and state of a request."""
+    response = yield from exchange(request_of(prompt, sampling, model, version, place), retry)
+    return generation_from(parse(response))
+
+
+def request_of(
+    prompt: Prompt,
+    sampling: Sampling,
+    model: str | None = None,
+    version: str | None = None,
+    place: Mapping[str, Any] | None = None,
+) -> Send:
+    """The request of a generation."""
     steps = prompt if isinstance(prompt, str) else list(prompt)
     fields = {"model": model, "version": version, "prompt": steps} | sampling.fields() | dict(place or {})
     body = dumps({name: value for name, value in fields.items() if value is not None})
-    response = yield from exchange(Send("POST", "/generate", body, JSON_HEADERS), retry)
-    return generation_from(parse(response))
+    return Send("POST", "/generate", body, JSON_HEADERS)
+
+
+def begin(send: Send) -> Flow[Send]:
+    """A request that needs nothing to be asked before."""
+    yield from ()
+    return send

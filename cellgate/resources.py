@@ -85,7 +85,7 @@ class Creation:
 
 def path_of(session: str, action: str = "") -> str:
     """The path of a session, or of what can be done with it."""
-    return f"/sessions/{quote(session, safe='/')}{action and f'/{action}'}"
+    return f"/sessions/{quote(session, safe='')}{action and f'/{action}'}"
 
 
 def list_page(retry: Retry, *, after: str = "", limit: int = 100, model: str | None = None) -> Flow[Page]:
