@@ -30,6 +30,7 @@ SETTINGS = {
     "store": "redis",
     "chunk_steps": "1",
     "max_wait_ms": "1000000000",
+    "request_timeout_s": "600",
     "workers": "1",
 }
 Steps = list[list[float]]
@@ -82,7 +83,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             (folder / str(number)).mkdir()
             settings = SETTINGS | {"redis_url": opened.url}
             replicas.append(stack.enter_context(running(folder / str(number), **settings)))
-        proxy = stack.enter_context(nginx(folder / "nginx", [replica.port for replica in replicas]))
+        proxy = stack.enter_context(
+            nginx(folder / "nginx", [replica.port for replica in replicas], read_timeout_s=600)
+        )
         yield Cluster(redis, opened, replicas, proxy)
 
 
@@ -95,7 +98,7 @@ def cluster(started: Cluster) -> Iterator[Cluster]:
 @pytest.fixture
 def client(cluster: Cluster) -> Iterator[httpx.Client]:
     """A client of nginx."""
-    with httpx.Client(base_url=cluster.nginx.url, timeout=60) as opened:
+    with httpx.Client(base_url=cluster.nginx.url, timeout=600) as opened:
         yield opened
 
 

@@ -46,7 +46,7 @@ def test_running_requests_finish_and_new_ones_are_refused(stops: list[int]) -> N
         while not stops:
             await asyncio.sleep(0.01)
 
-    asyncio.run(asyncio.wait_for(work(), 20))
+    asyncio.run(asyncio.wait_for(work(), 60))
     assert stops == [signal.SIGTERM]
 
 
@@ -59,7 +59,7 @@ def test_the_wait_is_bounded(stops: list[int]) -> None:
         while not stops:
             await asyncio.sleep(0.01)
 
-    asyncio.run(asyncio.wait_for(work(), 20))
+    asyncio.run(asyncio.wait_for(work(), 60))
     assert stops == [signal.SIGINT]
 
 
@@ -74,4 +74,4 @@ def test_a_second_signal_stops_at_once(stops: list[int]) -> None:
         await asyncio.sleep(0)
         assert stops == [signal.SIGTERM]
 
-    asyncio.run(asyncio.wait_for(work(), 20))
+    asyncio.run(asyncio.wait_for(work(), 60))
