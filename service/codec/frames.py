@@ -100,6 +100,11 @@ class Frame:
         """Time steps."""
         return len(self.inputs[0])
 
+    @property
+    def num_bytes(self) -> int:
+        """Of its arrays."""
+        return self.inputs[0].nbytes if len(self.inputs) == 1 else sum([x.nbytes for x in self.inputs])
+
 
 class BinaryForm:
     """The numbers of a model's binary frames: those of its only input."""

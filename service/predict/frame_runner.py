@@ -62,6 +62,8 @@ class FrameRunner:
         self._loop = asyncio.get_running_loop()
         self._ready: list[Channel] = []  # to be started in the next turn of the event loop
         self._tasks: set[asyncio.Task[None]] = set()
+        # Of channels, and as loaded now; until the next `_flush`. By id, since a model's hash takes long.
+        self._models: dict[int, tuple[Model, Model]] = {}
         self._touched: set[Socket] = set()  # with messages to be flushed
         self.records = RecentRecords()
 
@@ -95,7 +97,8 @@ class FrameRunner:
         ready, self._ready = self._ready, []
         unread = []
         for channel in ready:
-            self._answer_first(channel)
+            if channel.waiting and not isinstance(channel.waiting[0], Frame):
+                self._answer_first(channel)
             if not channel.waiting:
                 channel.is_busy = False
             elif not self._turns.take_free(channel.key):
@@ -147,10 +150,11 @@ class FrameRunner:
 
     def _start(self, channel: Channel, record: Record | None) -> None:
         """Run what waits first, and answer what need not run. The turn is taken."""
-        self._answer_first(channel)
         while channel.waiting:
             first = channel.waiting[0]
-            assert isinstance(first, Frame)
+            if not isinstance(first, Frame):
+                self._answer_first(channel)
+                continue
             try:
                 if self._run(channel, first, record):
                     return
@@ -159,7 +163,6 @@ class FrameRunner:
             except Exception:  # a bug; the frame is answered all the same
                 logger.exception("a frame of session %r failed", channel.session)
                 channel.waiting[0] = InternalError()
-            self._answer_first(channel)
         self._end_turn(channel)
 
     def _run(self, channel: Channel, first: Frame, record: Record | None) -> bool:
@@ -243,10 +246,12 @@ class FrameRunner:
 
     def _model_of(self, channel: Channel) -> Model:
         """The channel's version as it is loaded now. Raises NotFound or ModelLoading."""
-        model = self._repository.get(channel.model.name, channel.model.version)
-        if model is not channel.model:
-            channel.model = model
-        return model
+        known = channel.model
+        found = self._models.get(id(known))
+        if found is None:
+            found = self._models[id(known)] = known, self._repository.get(known.name, known.version)
+        channel.model = found[1]
+        return found[1]
 
     def _end_run(self, run: Run, error: CellgateError | None) -> None:
         """A run has ended, in the worker's loop."""
@@ -331,8 +336,7 @@ class FrameRunner:
 
     def _count_bytes(self, channel: Channel) -> None:
         """Give back the memory of frames that do not wait any more."""
-        waiting = [each for each in channel.waiting or () if isinstance(each, Frame)]
-        left = sum([array.nbytes for frame in waiting for array in frame.inputs])
+        left = sum([each.num_bytes for each in channel.waiting or () if isinstance(each, Frame)])
         self._memory.give_back(channel.num_bytes - left)
         channel.num_bytes = left
 
@@ -345,6 +349,7 @@ class FrameRunner:
 
     def _flush(self) -> None:
         """Send the messages of this turn, those of one stream in one write."""
+        self._models.clear()
         touched, self._touched = self._touched, set()
         for socket in touched:
             socket.flush()

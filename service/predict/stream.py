@@ -141,9 +141,8 @@ class Streams:
     def _receive(self, channel: Channel, frame: Frame | CellgateError) -> None:
         if isinstance(frame, Frame):
             frame.deadline = self._clock() + self._timeout_s
-            held = sum([array.nbytes for array in frame.inputs])
-            self._memory.hold(held)
-            channel.num_bytes += held
+            self._memory.hold(frame.num_bytes)
+            channel.num_bytes += frame.num_bytes
             most = channel.max_reply_steps
             if most is not None and frame.steps > most:
                 frame = ReplyTooLarge(
