@@ -27,12 +27,12 @@ from service.predict.request import (
     Decoded,
     Reply,
     Request,
-    compute_steps,
     every_output,
     outputs_named,
 )
 from service.repository import Model
-from service.sequence import Array, Origin, Sequence, State
+from service.sequence import Array, Sequence
+from service.sessions import Opened
 from service.stages import Stages
 
 LARGE_REPLY = 256 << 10  # bytes, above which it is written aside
@@ -151,11 +151,9 @@ class OpenInference:
                 _distinguishing(inference.outputs, manifest),
             )
 
-        async def compute(
-            model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
-        ) -> Sequence:
-            budget.reserve(0, sizes[0])
-            return await compute_steps(model, item, state, keep_all=keep_all, origin=origin)
+        def reserve(opened: Opened) -> None:
+            if opened.reply is None:
+                budget.reserve(0, sizes[0])
 
         returns = _returns(inference, outputs, model.manifest)
         read = partial(Decoded, decode, 1, model.manifest)
@@ -164,13 +162,13 @@ class OpenInference:
             1,
             await self._aside.run(read, num_bytes) if num_bytes > LARGE_BODY else decode,
             partial(_pack, outputs),
-            compute,
             returns=returns,
             is_pinned=names_number(version),
             is_free=version is None,
             tenant=tenant,
             outputs=outputs,
             stages=stages,
+            on_open=reserve,
         )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
         name = inference.outputs[0] if inference.outputs else model.manifest.outputs[0].name

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pytest
 
-from service.predict import Generator
+from service.predict import Generator, OpenInference
 from service.sessions import HistoryRule, Record, Resources
 from tests.service.predict.parts import LETTERS, SPEAKERS, LetterSums, Parts, SessionSums, SpeakerSums, run
 
@@ -100,5 +100,25 @@ def test_a_model_with_windows_stops_where_one_ends() -> None:
         resources = await started(parts, HistoryRule(9, 2))
         await parts.predict({"steps": VALUES, "session": "s"})
         assert kept(await resources.read("", "s")) == {0: 0, 4: 10, 8: 36}
+
+    run(body)
+
+
+@pytest.mark.parametrize("returns", ["last", "all"])
+def test_a_sequence_of_v2_is_kept_at_multiples_too(returns: str) -> None:
+    async def infer(parts: Parts) -> bytes:
+        x = {"name": "x", "datatype": "FP32", "shape": [1, 12, 1], "data": [VALUES]}
+        parameters = {"sequence_id": 7, "return": returns}
+        body = orjson.dumps({"inputs": [x], "parameters": parameters})
+        return (await OpenInference(parts.predictor).infer("m", None, {}, body, "")).body
+
+    async def body() -> None:
+        whole, pieces = Parts(), Parts()
+        for parts, rule in ((whole, None), (pieces, HistoryRule(9, 5))):
+            resources = Resources(parts.sessions, parts.repository.get, max_ttl_s=60)
+            await resources.create("", "v2/m/7", history=rule)
+        assert await infer(pieces) == await infer(whole)
+        record = await Resources(pieces.sessions, pieces.repository.get, max_ttl_s=60).read("", "v2/m/7")
+        assert kept(record) == {0: 0, 5: 15, 10: 55}
 
     run(body)
