@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import ROOT, running
 
+PAGE = (ROOT / "docs" / "forecast.md").read_text()
+JSON = {"content-type": "application/json"}
 DAYS, WEEK = 400, 7
 ROWS = [[round(2 + math.sin(day / 9) + 0.01 * (day % 5), 3), float(day % 5)] for day in range(DAYS)]
 
@@ -65,6 +68,17 @@ def test_a_week_ahead_of_a_year_equals_the_same_loop_by_hand(gauge: httpx.Client
     [one] = reply["forecasts"]
     assert (one["output"], one["values"]) == (outputs, {"level": levels})
     assert forecast(gauge, session, horizon=WEEK, inputs=known) == reply
+
+
+def test_the_example_of_the_page_is_answered_as_shown(gauge: httpx.Client) -> None:
+    day, week = re.findall(r"curl -s localhost:8000(\S+) .*? -d '(.*?)'", PAGE, re.DOTALL)
+    first(predict(gauge, ROWS[:365], session="gauge-7", at=0))
+    assert gauge.post(day[0], content=day[1], headers=JSON).json()["predictions"][0]["step"] == 366
+    reply = gauge.post(week[0], content=week[1], headers=JSON).json()
+    (shown,) = re.findall(r"```json\n(\{\"model\".*?)```", PAGE, re.DOTALL)
+    [one] = reply["forecasts"]
+    assert re.findall(r'"(\w+)":', shown) == [*reply, *one, *one["values"]]
+    assert reply["step"] == 366 and len(one["values"]["level"]) == 7
 
 
 def test_samples_spread_around_the_middle(gauge: httpx.Client, session: str) -> None:

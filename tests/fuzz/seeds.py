@@ -115,6 +115,7 @@ def _rewinds() -> list[Request]:
         _json("PUT", "/sessions/h?replace=true", kept | {"history": {"last": 3, "every": 2}}),
         _json("PATCH", "/sessions/h", {"history": {"last": 2}}),
         _json("POST", "/sessions/h/rewind", {"step": 3, "at": 3, "rewinds": 0}),
+        _json("POST", "/sessions/h/forecast", {"horizon": 2, "inputs": [[0.1] * 12] * 2, "samples": 1}),
     ]
 
 
