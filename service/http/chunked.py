@@ -62,9 +62,7 @@ class ChunkedOutlet:
 
     def _check(self) -> None:
         if self._connection.transport.is_closing():
-            self._cycle.disconnected = (
-                True  # which uvicorn is told later: it would log an unfinished response
-            )
+            self._cycle.disconnected = True  # uvicorn sets it late, and would log an error
             raise ClientDisconnected
 
     def _framed(self, part: bytes) -> bytes:

@@ -4,8 +4,8 @@
     head and first event ─ event ─ … ─ `end`
                                   └─ `error`: a problem document; the status was sent with the head
 
-Written here because it is three lines a message: the event responses of Starlette's and FastAPI's world are
-ASGI applications, and inference routes are answered without those. It knows nothing of models or sessions.
+Written here because an event is three lines: the responses of sse-starlette and of FastAPI are ASGI
+applications, and inference routes are answered without those. It knows nothing of models or sessions.
 """
 
 import asyncio

@@ -20,7 +20,7 @@ BUFFERED = 8 << 20  # bytes that the kernel and the transport take, at the very 
 
 
 class Source:
-    """Emits large events, up to `most`; a body that says "small" gets small ones, when it is told."""
+    """Emits large events, up to `most`; a body that says "small" gets small ones, as soon as it may."""
 
     def __init__(self, most: int = 10_000) -> None:
         self.most = most
