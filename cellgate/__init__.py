@@ -22,6 +22,7 @@ from cellgate.errors import (
     Unavailable,
     UnknownSession,
 )
+from cellgate.forecast import Forecast
 from cellgate.models import Input, Model, Output
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
@@ -37,6 +38,7 @@ __all__ = [
     "CellgateError",
     "Client",
     "ConnectionFailed",
+    "Forecast",
     "Generation",
     "History",
     "Input",

@@ -10,6 +10,7 @@ from cellgate import resources
 from cellgate.core import Core
 from cellgate.cursor import Cursor
 from cellgate.flow import Flow, Outcome, Send
+from cellgate.forecast import Forecast, Horizon
 from cellgate.generate import Prompt, Sampling
 from cellgate.inputs import Steps
 from cellgate.models import Return
@@ -166,6 +167,23 @@ class AsyncSession:
         Raises UnknownCheckpoint, or SessionConflict if another client has moved or rewound the session.
         """
         return await self._client.run(self._cursor.rewind(step))
+
+    async def forecast(
+        self,
+        horizon: int,
+        inputs: Steps = None,
+        *,
+        samples: int | None = None,
+        seed: int | None = None,
+        at: int | None = None,
+    ) -> Forecast:
+        """Run the model ahead of the session, which does not move. `horizon`: steps ahead.
+
+        `inputs`: the rows ahead, with NaN or None where the model forecasts the value. `samples`: paths that
+        are drawn at random. `at`: begin at an earlier step that the session keeps.
+        """
+        flow = self._cursor.forecast(Horizon(horizon, inputs, samples, seed, at))
+        return await self._client.run(flow)
 
     async def set_history(self, history: History) -> StoredSession:
         """Change which earlier states the session keeps."""

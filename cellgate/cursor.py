@@ -15,6 +15,7 @@ from cellgate import resources
 from cellgate.catalog import Catalog
 from cellgate.errors import BadReply, SessionGone, UnknownSession
 from cellgate.flow import Flow, Send
+from cellgate.forecast import Forecast, Horizon, forecast
 from cellgate.generate import Prompt, Sampling, generate, request_of
 from cellgate.inputs import GivenState, Steps, encode
 from cellgate.models import Model
@@ -126,6 +127,13 @@ class Cursor:
             stored = yield from resources.rewind(self.name, step, self._retry, at=at, rewinds=rewinds)
             yield from self._found(stored)
             return stored
+
+    def forecast(self, horizon: Horizon) -> Flow[Forecast]:
+        """Run ahead of the session, which does not move."""
+        if self._answering is None:
+            yield from self.locate()
+        model = self._answering or (yield from self._catalog.find(self.model, self.version))
+        return (yield from forecast(self.name, horizon, model, self._catalog, self._retry))
 
     def set_history(self, history: resources.History) -> Flow[resources.StoredSession]:
         """Change which earlier states it keeps; from now on, every part names the number of rewinds."""

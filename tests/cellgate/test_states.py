@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cellgate import Client, History, SessionConflict, SessionExists
-from cellgate.errors import InvalidState, UnknownCheckpoint
+from cellgate.errors import ForecastNotSupported, InvalidState, UnknownCheckpoint
 from tests.e2e.server import Server
 
 Steps = list[list[float]]
@@ -93,3 +93,17 @@ def test_a_rewind_whose_reply_is_lost_is_applied_once(server: Server, utterance:
         session.step(np.asarray(utterance[:7]))
         assert session.rewind(4).rewinds == 1
         assert session.step(utterance[4]).step == 5
+
+
+def test_a_forecast_runs_ahead_and_moves_nothing(client: Client, utterance: Steps, name: str) -> None:
+    every = client.predict_one(utterance, model="vowels", returns="all").output
+    session = client.create_session(name, model="vowels", history=History(last=5))
+    session.step(utterance[:10])
+    session.step(utterance[10:12])
+    ahead = session.forecast(8, np.asarray(utterance[12:]))
+    assert (ahead.step, ahead.session, ahead.model) == (12, name, "vowels")
+    assert ahead.output[0].tobytes() == every[12:].tobytes()
+    assert session.forecast(2, utterance[10:12], at=10).output[0].tobytes() == every[10:12].tobytes()
+    assert session.stored().step == session.at == 12
+    with pytest.raises(ForecastNotSupported):
+        session.forecast(3)
