@@ -9,10 +9,7 @@ nothing of sockets, ASGI, models or sessions.
 """
 
 import asyncio
-import itertools
 import logging
-import os
-import re
 import time
 from collections.abc import Callable
 
@@ -23,24 +20,19 @@ from service.http.codings import Codings
 from service.http.cors import Cors
 from service.http.dialects import dialect_of, render
 from service.http.events import EVENT_STREAM, respond, wants_events
+from service.http.identities import Identities
 from service.http.keys import Guard
 from service.http.messages import CLOSE, DISCONNECT, ClientDisconnected, Fields, Headers, Request, Response
 from service.http.readiness import Readiness
+from service.http.records import Records
 from service.http.router import Route, Router, check_query
 from service.http.stream_handshake import Accepted
 from service.http.stream_sockets import StreamSockets
 from service.memory import BYTES_PER_BODY_BYTE
 from service.metrics import OTHER, Requests, Tracer
-from service.stages import Stages
 
 logger = logging.getLogger(__name__)
 
-REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-# About the body, and the response to it.
-BODY_HEADERS = frozenset(
-    {b"content-type", b"content-encoding", b"content-length", b"idempotency-key", b"accept"}
-)
-NAMING_HEADERS = frozenset({b"x-request-id", trace.HEADER})
 COUNTED_REPLY = 16 << 10  # bytes; what is smaller is written at once, as a rule
 DISCONNECTED: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number; nobody receives it
 
@@ -73,20 +65,18 @@ class Gate:
         self.streams = streams
         self.num_running = 0
         self.num_connections = 0  # counted by the connections
-        self._requests = requests
         self._readiness = readiness
         self._limits = limits
         self._budget = limits.budget
         self._guard = guard
-        self._access_log = access_log
         self._codings = codings
         self._large = min(codings.min_bytes, COUNTED_REPLY)
         self._cors = cors
         self._server_timing = server_timing
-        self._tracer = tracer
-        # Random once, then counted: a system call less per request.
-        self._id_prefix = os.urandom(8).hex().encode()
-        self._ids = itertools.count()
+        self._is_traced = tracer is not None
+        self._identify = Identities().identify
+        records = Records(requests, access_log, tracer)
+        self._start_span, self._end = records.start_span, records.end
 
     @property
     def is_draining(self) -> bool:
@@ -129,8 +119,8 @@ class Gate:
         """
         started = time.perf_counter()
         self._identify(request)
-        if self._tracer is not None and not route.answers_while_draining:
-            self._start_span(self._tracer, request)
+        if self._is_traced and not route.answers_while_draining:
+            self._start_span(request)
         traced = None if request.trace is None else trace.current.set(request.trace)
         self.num_running += 1
         try:
@@ -296,66 +286,3 @@ class Gate:
             self._end(started, request, route.name, *DISCONNECTED)
         elif request.span is not None:
             request.span.end(route.name, answer.status, {"code": answer.code})
-
-    def _identify(self, request: Request) -> None:
-        """Set the id: the client's X-Request-ID if it is fit to be logged, else a new one. Set the trace.
-
-        And `of_body`: so the headers are gone through once.
-        """
-        is_named = False
-        for header in request.headers:
-            if header[0] in BODY_HEADERS:
-                request.of_body.append(header)
-            elif header[0] in NAMING_HEADERS:
-                is_named = True
-        if is_named:
-            _read_names(request)
-        if not request.id:
-            request.id = b"%b-%x" % (self._id_prefix, next(self._ids))
-
-    def _start_span(self, tracer: Tracer, request: Request) -> None:
-        state = b",".join([value for name, value in request.headers if name == b"tracestate"])
-        request.span = tracer.start(request.method, request.path, request.trace, state.decode("latin-1"))
-        request.trace = request.span.trace
-
-    def _end(
-        self,
-        started: float,
-        request: Request,
-        route: str,
-        status: int,
-        fields: Fields,
-        stages: Stages | None = None,
-    ) -> None:
-        """Count and log a request."""
-        seconds = time.perf_counter() - started
-        if self._requests is not None:
-            self._requests.add(request.route or route, status, fields, seconds, stages)
-        if request.span is not None:
-            request.span.end(request.route or route, None if status == 499 else status, fields, stages)
-        if self._access_log is None:
-            return
-        line = fields | {
-            "ms": seconds * 1e6 // 1 / 1e3,
-            "id": request.id.decode(),
-            "method": request.method,
-            "path": request.path,
-            "status": status,
-        }
-        if stages is not None:
-            stages.add_to(line)
-        if request.trace is not None:
-            line |= request.trace.fields
-        self._access_log(line)
-
-
-def _read_names(request: Request) -> None:
-    """Set the id and the trace that the headers of a request name."""
-    num_traces = 0
-    for name, value in request.headers:
-        if name == b"x-request-id":
-            if not request.id and REQUEST_ID.fullmatch(value):
-                request.id = value
-        elif name == trace.HEADER:
-            num_traces += 1
-            request.trace = trace.parse(value) if num_traces == 1 else None  # several are malformed

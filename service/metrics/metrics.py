@@ -20,6 +20,7 @@ class Metrics:
         self._name_streams(registry)
         self._name_calls(registry)
         self._name_sessions(registry)
+        self._name_shadows(registry)
         self._name_models(registry)
 
     def _name_requests(self, registry: Registry) -> None:
@@ -95,6 +96,26 @@ class Metrics:
             "cellgate_store_duration_seconds", "Time of one operation of the session store.", ("operation",)
         )
 
+    def _name_shadows(self, registry: Registry) -> None:
+        """Shadow versions."""
+        counter, gauge = registry.counter, registry.gauge
+        self.shadow_steps = counter(
+            "cellgate_shadow_steps", "Time steps whose outputs a shadow version was compared on.", SHADOW
+        )
+        self.shadow_values = counter("cellgate_shadow_values", "Numbers that were compared.", SHADOW)
+        self.shadow_difference = counter(
+            "cellgate_shadow_difference", "Sum of the absolute differences of these numbers.", SHADOW
+        )
+        self.shadow_max_difference = gauge(
+            "cellgate_shadow_max_difference", "Largest absolute difference.", SHADOW, is_common=True
+        )
+        self.shadow_events = counter(
+            "cellgate_shadow_events",
+            "label_change: of a step; failure: of a request; dropped: a request that was not run, because "
+            "too many waited or its fork had missed another; forked: a fork that began within a session.",
+            (*SHADOW, "event"),
+        )
+
     def _name_models(self, registry: Registry) -> None:
         """Models and workers."""
         counter, gauge = registry.counter, registry.gauge
@@ -127,22 +148,6 @@ class Metrics:
             "cellgate_policy_faults",
             "Models whose policy.json is faulty: their policy stays as it was.",
             is_common=True,
-        )
-        self.shadow_steps = counter(
-            "cellgate_shadow_steps", "Time steps whose outputs a shadow version was compared on.", SHADOW
-        )
-        self.shadow_values = counter("cellgate_shadow_values", "Numbers that were compared.", SHADOW)
-        self.shadow_difference = counter(
-            "cellgate_shadow_difference", "Sum of the absolute differences of these numbers.", SHADOW
-        )
-        self.shadow_max_difference = gauge(
-            "cellgate_shadow_max_difference", "Largest absolute difference.", SHADOW, is_common=True
-        )
-        self.shadow_events = counter(
-            "cellgate_shadow_events",
-            "label_change: of a step; failure: of a request; dropped: a request that was not run, because "
-            "too many waited or its fork had missed another; forked: a fork that began within a session.",
-            (*SHADOW, "event"),
         )
         self.loop_stalls = counter(
             "cellgate_loop_stalls", "Turns of the event loop that took longer than allowed."
