@@ -201,3 +201,42 @@ def test_each_call_is_counted_wherever_it_runs(mode: Mode) -> None:
     assert (sum(counts), sequences) == (len(sizes), sum(sizes))
     timed = totals["cellgate_engine_call_duration_seconds"]
     assert sum(sum(counts) for *counts, _ in timed.values()) == len(sizes)
+
+
+@MODES
+def test_a_submitted_sequence_is_settled_once_and_a_cancelled_one_never(mode: Mode) -> None:
+    """As frames of a stream are: there is no task that waits."""
+
+    async def body(worker: Worker, engine: SumEngine) -> list[str]:
+        engine.fail_on = 7
+        settled: list[str] = []
+        done = asyncio.Event()
+
+        def settle(name: str) -> Any:
+            def note(error: CellgateError | None) -> None:
+                settled.append(f"{name} {getattr(error, 'code', 'ok')}")
+                if len(settled) == 2:
+                    done.set()
+
+            return note
+
+        cancelled = ones(40)
+        worker.submit(cancelled, settle("cancelled"))
+        worker.cancel(cancelled)
+        worker.submit(ones(3), settle("good"))
+        worker.submit(sequence_of([7.0]), settle("bad"))
+        await asyncio.wait_for(done.wait(), 30)
+        return sorted(settled)
+
+    assert with_worker(body, mode=mode)[0] == ["bad internal", "good ok"]
+
+
+def test_a_stopped_worker_takes_no_sequence() -> None:
+    async def body() -> None:
+        scheduler = Scheduler(max_batch=4, chunk_steps=2, max_waiting=9)
+        worker = Worker(scheduler, FakeRunner(SumEngine(), "inline", FakePlace()))
+        await asyncio.wait_for(worker.stop(), 30)
+        with pytest.raises(Draining):
+            worker.submit(ones(1), lambda _: None)
+
+    asyncio.run(body())

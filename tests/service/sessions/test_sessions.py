@@ -18,6 +18,7 @@ from tests.service.sessions.world import (
     FIRST,
     KEY,
     NAME,
+    OTHER,
     SECOND,
     TTL_S,
     World,
@@ -63,6 +64,29 @@ def test_a_full_store_refuses_and_a_broken_one_is_unavailable_to_every_waiter() 
             *(broken.step(key=session_key("", str(i))) for i in range(3)), return_exceptions=True
         )
         assert [type(error) for error in errors] == [StoreUnavailable] * 3
+
+    run(body)
+
+
+def test_of_many_that_are_committed_together_each_has_its_own_outcome() -> None:
+    """A stream's frames of one turn: one applied, one beaten by another worker, one without room."""
+
+    async def body(_: World) -> None:
+        world = World(store=MemoryStore(Limits(max_sessions=2, min_idle_ms=10**9)))
+        await world.step(0, FIRST)
+        stale = await world.open(2, SECOND)
+        await world.step(2, OTHER)
+        keys = [session_key("", name) for name in ("new", "one more")]
+        all_opened = [await world.open(0, FIRST, key=key) for key in keys]
+        changes = [
+            (opened, world.sessions.advance(
+                opened, BINDING, steps=1, state=b"s", digest=SECOND, reply=b"r", end=False
+            ))
+            for opened in (all_opened[0], stale, all_opened[1])
+        ]  # fmt: skip
+        applied, beaten, refused = await world.sessions.commit_all(changes)
+        assert applied is True and beaten is False and isinstance(refused, SessionCapacity)
+        assert await world.sessions.find(keys[0]) == changes[0][1]
 
     run(body)
 
