@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = {"models_dir": str(folder), "workers": "2", "chunk_steps": "3", "root_path": "/ml"}
-    settings["drain_s"] = "0.1"
+    settings |= {"drain_s": "0.1", "request_timeout_s": "600"}
     with running(tmp_path_factory.mktemp("server"), **settings) as started:
         yield started
 
