@@ -14,7 +14,6 @@ from pathlib import Path
 
 from service.background import repeat, start
 from service.http import AsgiAdapter, BodyLimits, Codings, Cors, Gate, Guard, Readiness, Tenants
-from service.logs import AccessLog
 from service.memory import MemoryBudget, Trimmer, malloc_trim
 from service.metrics import Metrics, Requests, SessionCounts, Turns
 from service.models import create_loader, serve_models
@@ -71,8 +70,7 @@ async def running(
 
     `on_failure`: called when a model's inference loop has failed and the process must be replaced.
     `shared`: a folder for all workers of a server; None: there is no other worker.
-    `store`: in the place of the one that the settings name.
-    Raises StartupError.
+    `store`: in the place of the one that the settings name. Raises StartupError.
     """
     async with contextlib.AsyncExitStack() as stack:
         metrics = metrics_of(shared)
@@ -84,8 +82,7 @@ async def running(
         repository, steering = await serve_models(stack, settings, shared, sessions, loader)
         readiness = Readiness(repository, sessions.store)
         budget = memory_budget_of(settings)
-        turns = Turns()
-        start(stack, turns.watch())
+        turns = _turns(stack)
         sampler = Sampler(
             metrics,
             repository=repository,
@@ -95,7 +92,6 @@ async def running(
             turns=turns,
             num_policy_faults=lambda: steering.num_faults,
         )
-        access_log = open_access_log_of(stack, settings)
         backends = Backends(
             repository=repository,
             steering=steering,
@@ -109,10 +105,8 @@ async def running(
             idempotency=_idempotency(stack, settings, clock),
             tokens=state_tokens_of(settings, tenants),
         )
-        gate = _gate(stack, settings, backends, shared, access_log)
-        sampler.watch(gate, access_log)
+        gate = _gate(stack, settings, backends, shared)
         _start_upkeep(stack, sampler, budget)
-        _tune_interpreter()
         logger.info("ready: models %d, sessions in %s", len(list(repository)), settings.store)
         yield Application(gate, AsgiAdapter(gate), turns)
 
@@ -155,6 +149,12 @@ def _idempotency(
     return idempotency
 
 
+def _turns(stack: contextlib.AsyncExitStack) -> Turns:
+    turns = Turns()
+    start(stack, turns.watch())
+    return turns
+
+
 def _aside(stack: contextlib.AsyncExitStack) -> Aside:
     aside = Aside()
     stack.callback(aside.stop)
@@ -174,16 +174,16 @@ def _gate(
     settings: Settings,
     backends: Backends,
     shared: Path | None,
-    access_log: AccessLog | None,
 ) -> Gate:
     """What all requests pass, on their way to the routes."""
     tenants = backends.tenants
+    access_log = open_access_log_of(stack, settings)
     guard = Guard(tenants, rates_of(tenants, shared)) if tenants.by_name else None
     cors = Cors(settings.allowed_origins) if settings.allowed_origins else None
     log = None if access_log is None else access_log.write
     streams = create_streams(settings, backends, guard, cors, log)
     repeat(stack, CHECK_STREAMS_EVERY_S, streams.check, "streams are not checked")
-    return Gate(
+    gate = Gate(
         create_router(settings, backends),
         backends.readiness,
         BodyLimits(settings.max_body_bytes, settings.body_timeout_s, backends.budget),
@@ -196,6 +196,8 @@ def _gate(
         tracer=open_tracer_of(stack, settings),
         streams=streams,
     )
+    backends.sampler.watch(gate, access_log)
+    return gate
 
 
 def _start_upkeep(stack: contextlib.AsyncExitStack, sampler: Sampler, budget: MemoryBudget) -> None:
@@ -204,6 +206,7 @@ def _start_upkeep(stack: contextlib.AsyncExitStack, sampler: Sampler, budget: Me
     repeat(stack, LOOK_EVERY_S, sampler.look, "the session store is not measured")
     trimmer = Trimmer(budget, trim=malloc_trim())
     repeat(stack, TRIM_EVERY_S, trimmer.check, "memory is not handed back")
+    _tune_interpreter()
 
 
 def _tune_interpreter() -> None:
