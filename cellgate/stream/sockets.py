@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import httpx
 from websockets.asyncio import client as asyncio_client
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.sync import client as sync_client
 
 from cellgate.errors import BadReply, CellgateError, ConnectionFailed, ReplyTimeout
@@ -162,6 +162,8 @@ def _refusal(error: BaseException) -> CellgateError:
         response = httpx.Response(answer.status_code, content=body, request=request)
         refused = error_of(response)
         return refused or BadReply(f"GET /stream: unexpected status {answer.status_code}")
+    if isinstance(error, InvalidMessage) and isinstance(error.__cause__, BROKEN):
+        return _lost(error.__cause__)  # cut off within the response
     if isinstance(error, InvalidHandshake):
         return BadReply(f"GET /stream: {error}")
     return _lost(error)
