@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.faults.answer import OK, RETRIED, Answer
 from tests.faults.client import Received
-from tests.faults.history import DriverName, History, Life, Piece
+from tests.faults.history import STREAMS, DriverName, History, Life, Piece
 from tests.faults.witness import Sending
 
 Reply = tuple[Sending, Answer]
@@ -67,7 +67,7 @@ def _check_sent(history: History, one_shots: Sequence[Sequence[bytes]], log: Log
                 f"{where}: {violation}" for violation in _check_output(piece, one_shots[sending.life], reply)
             )
             # A stream's session holds the replies to several requests.
-            if sending.kind == "stale" and history.driver is not DriverName.STREAM:
+            if sending.kind == "stale" and history.driver not in STREAMS:
                 yield f"{where}: an older request is answered like the last one"
         elif not _may_be_refused(history, sending, life, piece, reply):
             yield f"{where}: {reply}"

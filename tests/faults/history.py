@@ -27,8 +27,12 @@ class DriverName(StrEnum):
     HTTP = "http"
     CLIENT = "client"
     STREAM = "stream"
+    CLIENT_STREAM = "client-stream"
     TOKENS = "tokens"
     REWINDS = "rewinds"
+
+
+STREAMS = (DriverName.STREAM, DriverName.CLIENT_STREAM)
 
 
 class Fault(StrEnum):
@@ -131,14 +135,14 @@ def draw(
     rng = random.Random(f"{seed}/{number}")
     driver = rng.choice(drivers)
     api: Literal["predict", "v2"] = rng.choice(("predict", "v2")) if driver is DriverName.HTTP else "predict"
-    is_cut = driver is DriverName.STREAM or (driver is DriverName.CLIENT and rng.random() < 0.5)
+    is_cut = driver in STREAMS or (driver is DriverName.CLIENT and rng.random() < 0.5)
     if driver is DriverName.REWINDS:
         lives = _draw_rewound(rng, example)
     elif driver is DriverName.TOKENS or (is_cut and driver is DriverName.CLIENT):  # see `_draw_life`
         lives = [_draw_life(rng, example, ends=False, is_only=True)]
     else:
         lives = _draw_lives(rng, example, api)
-    if driver is DriverName.STREAM:
+    if driver in STREAMS:
         lives = [_replace(life, keep_all=life.pieces[0].keep_all) for life in lives]
     if driver is DriverName.TOKENS:  # its successor needs the reply, and an older request is a branch
         lives = [_replace(life, brings_next=False, stale=None) for life in lives]

@@ -34,7 +34,10 @@ class Network:
 class Driver(Protocol):
     """Sends the pieces of one history until they are answered."""
 
-    num_sent: int  # requests or frames
+    @property
+    def num_sent(self) -> int:
+        """Requests or frames."""
+        ...
 
     async def begin(self, number: int, life: Life) -> None:
         """Do what a life needs before its first piece."""

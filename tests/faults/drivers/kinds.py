@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from tests.faults.drivers.base import Driver, Network, Record
 from tests.faults.drivers.client import ClientDriver
+from tests.faults.drivers.client_stream import ClientStreamDriver
 from tests.faults.drivers.http import HttpDriver
 from tests.faults.drivers.rewinds import RewindDriver
 from tests.faults.drivers.stream import StreamDriver
@@ -14,6 +15,7 @@ _DRIVERS: Mapping[DriverName, Callable[[History, Network, Record], Driver]] = {
     DriverName.HTTP: HttpDriver,
     DriverName.CLIENT: ClientDriver,
     DriverName.STREAM: StreamDriver,
+    DriverName.CLIENT_STREAM: ClientStreamDriver,
     DriverName.TOKENS: TokenDriver,
     DriverName.REWINDS: RewindDriver,
 }

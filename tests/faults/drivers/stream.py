@@ -35,8 +35,8 @@ class StreamDriver:
         self._network = network
         self._record = record
         self._rng = random.Random(history.number)
-        self._window = self._rng.choice(WINDOWS)
-        self._is_binary = self._rng.random() < 0.5
+        self.window = self._rng.choice(WINDOWS)
+        self.is_binary = self._rng.random() < 0.5
         self._channel = self._rng.randrange(256)
         self._keep_all = False
         self._pending: deque[tuple[Sending, Piece]] = deque()  # frames without an answer, in order
@@ -51,7 +51,7 @@ class StreamDriver:
         self._is_open = False
 
     async def send(self, sending: Sending, piece: Piece) -> None:
-        while len(self._pending) >= self._window:
+        while len(self._pending) >= self.window:
             await self._receive()
         self._pending.append((sending, piece))
         if self._is_open:
@@ -66,11 +66,11 @@ class StreamDriver:
 
     async def copy(self, sending: Sending, piece: Piece, fault: TimedFault) -> None:
         """Over HTTP, whose replies are those of JSON; in binary over a stream of its own."""
-        if not self._is_binary:
+        if not self.is_binary:
             await self._copies.copy(sending, piece, fault)
             return
         other = StreamDriver(self._history, self._network, self._ignore)
-        other._window, other._keep_all = self._window, piece.keep_all
+        other.window, other._keep_all = self.window, piece.keep_all
         try:
             await asyncio.sleep(fault.delay_s)
             await other._try(sending, piece)
@@ -136,8 +136,8 @@ class StreamDriver:
             "session": self._history.session,
             "at": self._pending[0][1].at,
             "return": "all" if self._keep_all else "last",
-            "encoding": "binary" if self._is_binary else "json",
-            "max_frames_in_flight": self._window,
+            "encoding": "binary" if self.is_binary else "json",
+            "max_frames_in_flight": self.window,
         }
         await socket.send(orjson.dumps(opening).decode())
         message = await socket.recv()
@@ -156,7 +156,7 @@ class StreamDriver:
     async def _write(self, piece: Piece) -> None:
         assert self._socket is not None
         self.num_sent += 1
-        if not self._is_binary:
+        if not self.is_binary:
             frame = {"channel": self._channel, "steps": piece.steps.tolist(), "at": piece.at}
             frame |= {"end": True} if piece.is_end else {}
             await self._socket.send(orjson.dumps(frame).decode())
