@@ -125,6 +125,12 @@ class Channel:
             described |= {"width": manifest.inputs[0].width, "dtype": number_type(manifest.inputs[0])}
         return described
 
+    def forget_answered(self) -> int:
+        """How many bytes of its frames are answered, and count no longer."""
+        left = sum([each.num_bytes for each in self.waiting or () if isinstance(each, Frame)])
+        answered, self.num_bytes = self.num_bytes - left, left
+        return answered
+
     @property
     def has_room(self) -> bool:
         """Whether another frame may be read."""

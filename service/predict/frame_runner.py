@@ -28,10 +28,11 @@ from service.predict import frame_chunk, frame_replies
 from service.predict.aside import Aside
 from service.predict.channel import Channel, Run, Socket
 from service.predict.frame_commits import FrameCommits, Outcomes
+from service.predict.frame_openings import FrameOpenings
 from service.predict.recent_records import RecentRecords
 from service.predict.shadow import Shadows
-from service.repository import Model, Repository
-from service.sessions import History, Opened, Record, Sessions
+from service.repository import Repository
+from service.sessions import History, Record, Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class FrameRunner:
     ) -> None:
         """`max_steps`: of one chunk; `clock`: the event loop's; `aside`: writes large replies."""
         self._commits = FrameCommits(sessions, aside, self._end_commit)
+        self._openings = FrameOpenings(repository, sessions)
         self._repository = repository
         self._shadows = shadows
         self._memory = memory
@@ -62,8 +64,6 @@ class FrameRunner:
         self._loop = asyncio.get_running_loop()
         self._ready: list[Channel] = []  # to be started in the next turn of the event loop
         self._tasks: set[asyncio.Task[None]] = set()
-        # Of channels, and as loaded now; until the next `_flush`. By id, since a model's hash takes long.
-        self._models: dict[int, tuple[Model, Model]] = {}
         self._touched: set[Socket] = set()  # with messages to be flushed
         self.records = RecentRecords()
 
@@ -86,7 +86,7 @@ class FrameRunner:
                 run.task.cancel()
             self._turns.release(channel.key)
             channel.is_busy = False
-        self._count_bytes(channel)
+        self._memory.give_back(channel.forget_answered())
 
     def _schedule(self, channel: Channel) -> None:
         if not self._ready:
@@ -171,12 +171,10 @@ class FrameRunner:
         Returns whether it keeps the turn.
         """
         assert channel.waiting is not None
-        if channel.has_conflict:
-            raise _conflict(channel)
-        model = self._model_of(channel)
-        opened = self._open(channel, first, record, model)
+        model = self._openings.model_of(channel)
+        opened = self._openings.open(channel, first, record, model)
         if opened is None:
-            channel.record = None
+            self.records.drop(channel)
             self._spawn(self._read_all([channel]))
             return True
         beginning = channel.beginning
@@ -202,33 +200,6 @@ class FrameRunner:
         channel.running = run
         return True
 
-    def _open(self, channel: Channel, first: Frame, record: Record | None, model: Model) -> Opened | None:
-        """The session with the frame, by its rules; None: the record has to be read. Raises CellgateError.
-
-        A commit finds out that the record at hand is behind the store. A refusal or a stored reply has none.
-        """
-        is_at_hand = record is not None and record is channel.record
-        beginning = channel.beginning
-        if beginning is not None:
-            first.begin_from(beginning.given)
-        try:
-            opened = self._sessions.open(
-                channel.key,
-                record,
-                model.binding,
-                at=0 if channel.begins_anew and first.at is None else first.at,
-                digest=first.digest,
-                start="auto" if beginning is None else "given",
-                is_pinned=channel.is_pinned,
-                begin=0 if beginning is None else beginning.step,
-                rewinds=channel.rewinds,
-            )
-        except CellgateError:
-            if is_at_hand:
-                return None
-            raise
-        return None if is_at_hand and opened.reply is not None else opened
-
     def _submit(self, run: Run) -> None:
         """Compute a run; `_end_run` follows. Raises Overloaded or Draining."""
         if run.opened.history is None:
@@ -243,15 +214,6 @@ class FrameRunner:
         except CellgateError as raised:
             error = raised
         self._end_run(run, error)
-
-    def _model_of(self, channel: Channel) -> Model:
-        """The channel's version as it is loaded now. Raises NotFound or ModelLoading."""
-        known = channel.model
-        found = self._models.get(id(known))
-        if found is None:
-            found = self._models[id(known)] = known, self._repository.get(known.name, known.version)
-        channel.model = found[1]
-        return found[1]
 
     def _end_run(self, run: Run, error: CellgateError | None) -> None:
         """A run has ended, in the worker's loop."""
@@ -328,17 +290,11 @@ class FrameRunner:
 
     def _settle(self, channel: Channel) -> None:
         """Nothing of the channel runs: start what waits meanwhile."""
-        self._count_bytes(channel)
+        self._memory.give_back(channel.forget_answered())
         if channel.waiting and not channel.is_closed:
             self._schedule(channel)
         else:
             channel.is_busy = False
-
-    def _count_bytes(self, channel: Channel) -> None:
-        """Give back the memory of frames that do not wait any more."""
-        left = sum([each.num_bytes for each in channel.waiting or () if isinstance(each, Frame)])
-        self._memory.give_back(channel.num_bytes - left)
-        channel.num_bytes = left
 
     def _fail(self, channel: Channel, error: CellgateError) -> None:
         if isinstance(error, SessionConflict | SessionMismatch):
@@ -349,7 +305,7 @@ class FrameRunner:
 
     def _flush(self) -> None:
         """Send the messages of this turn, those of one stream in one write."""
-        self._models.clear()
+        self._openings.forget()
         touched, self._touched = self._touched, set()
         for socket in touched:
             socket.flush()
@@ -359,10 +315,3 @@ class FrameRunner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _conflict(channel: Channel) -> SessionConflict:
-    return SessionConflict(
-        f"an earlier frame did not fit the session, which is at step {channel.step}: open the channel again",
-        members={"step": channel.step},
-    )
