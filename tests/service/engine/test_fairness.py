@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.engine.scheduler import MAX_FAVOURED, MIN_CHUNK, SLOWDOWN, Scheduler
 from service.sequence import Origin, Sequence
-from tests.service.fakes import SumEngine, cost_of, of_origin
+from tests.service.fakes import SumEngine, cost_of, of_origin, ones
 
 TARGET_S = 6e-3
 FACTOR = 8  # of the law, in docs/concepts.md
@@ -170,3 +170,24 @@ def test_a_tenant_with_one_request_is_not_delayed_by_another_with_many() -> None
     simulation = Simulation(new_scheduler(COEFFICIENTS, max_batch=8), [*crowd, probe])
     simulation.run()
     assert probe.most_shares == 2 and worst(simulation, [probe]) <= SLOWDOWN
+
+
+def test_a_long_sequence_joins_no_call_of_short_ones_that_it_would_make_too_long() -> None:
+    """It keeps its place: the next call is its own."""
+    scheduler = new_scheduler((0.0, 0.0, 1e-3))  # six rows of a step fill a call
+    short, long = [ones(1) for _ in range(3)], ones(100)
+    for sequence in (*short, long):
+        scheduler.add(sequence)
+    engine = SumEngine()
+    for expected in (short, [long]):
+        batch = scheduler.schedule(0.0)
+        assert batch is not None and [chunk.sequence for chunk in batch.chunks] == expected
+        scheduler.commit(batch, engine.run(batch))
+
+
+def test_a_call_that_cannot_be_cut_takes_each_sequence_whole() -> None:
+    scheduler = Scheduler(max_batch=4, chunk_steps=8, max_waiting=9, cuts=False)
+    for steps in (3, 50):
+        scheduler.add(ones(steps))
+    batch = scheduler.schedule(0.0)
+    assert batch is not None and [chunk.steps for chunk in batch.chunks] == [3, 50]
