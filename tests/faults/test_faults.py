@@ -1,4 +1,4 @@
-"""Several hundred histories on each store; `make faults` runs more."""
+"""Two hundred histories on each store; `make faults` runs more."""
 
 import asyncio
 import os
