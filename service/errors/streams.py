@@ -19,8 +19,8 @@ class UpgradeRequired(CellgateError, status=426, code="upgrade_required", title=
     """The path takes WebSockets only (RFC 6455)."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The protocol to upgrade to (RFC 9110, 15.5.22)."""
-        return [*super().headers(), (b"upgrade", b"websocket")]
+        """The protocol to upgrade to (RFC 9110, 15.5.22), and its version (RFC 6455, 4.4)."""
+        return [*super().headers(), (b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
 
 
 class TooManyStreams(CellgateError, status=429, code="too_many_streams", title="Too many streams"):

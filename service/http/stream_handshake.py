@@ -9,6 +9,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from websockets.exceptions import InvalidHeader
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request as Opening
@@ -48,10 +49,12 @@ def accept(headers: Headers, *, compresses: bool) -> Accepted:
     if not events or not isinstance(events[0], Opening):
         raise BadHeader(f"not a WebSocket handshake: {protocol.parser_exc or 'unreadable headers'}")
     response = protocol.accept(events[0])
-    if response.status_code == 426:
-        raise UpgradeRequired(f"not a WebSocket handshake: {protocol.handshake_exc}")
+    fault = protocol.handshake_exc
+    is_other_version = isinstance(fault, InvalidHeader) and fault.name == "Sec-WebSocket-Version"
+    if response.status_code == 426 or is_other_version:
+        raise UpgradeRequired(f"not a WebSocket handshake: {fault}")
     if response.status_code != 101:
-        raise BadHeader(f"not a WebSocket handshake: {protocol.handshake_exc}")
+        raise BadHeader(f"not a WebSocket handshake: {fault}")
     answer = [(name.lower().encode(), value.encode()) for name, value in response.headers.raw_items()]
     return Accepted([each for each in answer if each[0] != b"date"], protocol.extensions)
 

@@ -15,7 +15,7 @@ from math import inf
 from websockets.frames import CloseCode, Opcode
 
 from service.codec import frames
-from service.errors import CellgateError
+from service.errors import CellgateError, InvalidJson
 from service.http import websocket
 from service.http.messages import Request
 from service.http.peer import Peer
@@ -193,7 +193,7 @@ class StreamSocket(asyncio.Protocol):
                     if opcode == BINARY:
                         self.channels.take_binary(payload)
                     else:
-                        self.channels.take_text(payload)
+                        self._take_text(payload)
         except Violation as violation:
             self._broken = True
             self.close(violation.code, violation.reason)
@@ -201,6 +201,16 @@ class StreamSocket(asyncio.Protocol):
             self.close(APPLICATION + error.status, error.detail)
         if self._out:
             self.flush()
+
+    def _take_text(self, payload: bytes) -> None:
+        try:
+            self.channels.take_text(payload)
+        except InvalidJson as error:
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                raise Violation(CloseCode.INVALID_DATA, "a text message is UTF-8") from error
+            raise
 
     def _take_control(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.PING and not self.close_code:

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import Server, running
@@ -250,9 +251,25 @@ def test_a_stream_ends_its_session(
     assert stream.ask(steps=[utterance[0]])["step"] == 1, "the name is free"
 
 
+@pytest.mark.parametrize(("text", "code"), [(b"{", 4400), (b'{"session": "\xff"}', 1007)])
+def test_text_that_is_not_json_or_not_utf8_closes_the_stream(server: Server, text: bytes, code: int) -> None:
+    with connect(f"{server.url.replace('http', 'ws')}/stream") as socket:
+        socket.send(text, text=True)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=60)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == code
+
+
 def test_every_kind_of_upgrade_that_is_refused_gets_a_response(server: Server, client: httpx.Client) -> None:
     plain = client.get("/stream")
     assert (plain.status_code, plain.json()["code"]) == (426, "upgrade_required")
+    handshake = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    older = client.get("/stream", headers=handshake | {"sec-websocket-version": "8"})
+    assert (older.status_code, older.headers["sec-websocket-version"]) == (426, "13")
     with pytest.raises(InvalidStatus) as refused:
         Stream(server.url, origin="https://elsewhere.example")
     assert refused.value.response.status_code == 403
