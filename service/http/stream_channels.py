@@ -19,8 +19,8 @@ from service.predict import Channel, Streams
 
 logger = logging.getLogger(__name__)
 
-# Reasons why a stream reads nothing.
-FULL, SLOW, OPENING, DRAINING = 1, 2, 4, 8
+# Reasons why a stream reads nothing. CHANGING: a channel is being opened or closed, which comes first.
+FULL, SLOW, CHANGING, DRAINING = 1, 2, 4, 8
 
 
 class Line(Protocol):
@@ -49,10 +49,12 @@ class StreamChannels:
     __slots__ = (
         "_bounds",
         "_by_number",
+        "_closing",
         "_count",
         "_full",
         "_line",
         "_num_draining",
+        "_on_closed",
         "_opening",
         "_streams",
         "_tenant",
@@ -77,6 +79,8 @@ class StreamChannels:
         self._by_number: dict[int, Channel] = {}
         self._full: Channel | None = None  # the one because of which nothing is read
         self._opening: asyncio.Task[None] | None = None
+        self._closing: Channel | None = None  # after its frames; nothing that is queued behind that is called
+        self._on_closed: list[Callable[[], None]] = []
         self._num_draining = 0  # channels, and an opening, that are waited for
         self.num_frames = self.num_opened = 0
 
@@ -93,7 +97,8 @@ class StreamChannels:
         for channel in self._by_number.values():
             self._streams.close(channel)
         self._by_number.clear()
-        self._full = None
+        self._full = self._closing = None
+        self._on_closed.clear()
 
     def drain(self, done: Callable[[], None]) -> None:
         """Call `done` when all frames so far are answered. Nothing is read any more."""
@@ -105,7 +110,10 @@ class StreamChannels:
                 done()
 
         for channel in list(self._by_number.values()):
-            self._streams.call(channel, end_one)
+            if channel is self._closing:
+                self._on_closed.append(end_one)
+            else:
+                self._streams.call(channel, end_one)
         if self._opening is not None:
             self._opening.add_done_callback(lambda _: end_one())
         end_one()
@@ -139,7 +147,7 @@ class StreamChannels:
             return
         try:
             if frames.is_close(document):
-                self._close_channel(number, channel)
+                self._close_channel(channel)
             else:
                 self._begin_opening(frames.parse_opening(document), channel)
         except CellgateError as error:
@@ -165,16 +173,27 @@ class StreamChannels:
     def _refuse(self, number: int, error: CellgateError, *, closed: bool = True) -> None:
         self._line.put(frames.write_error(number, error, closed=closed), is_text=True)
 
-    def _close_channel(self, number: int, channel: Channel | None) -> None:
+    def _close_channel(self, channel: Channel | None) -> None:
         if channel is None:
             raise _unknown()
 
         def close() -> None:
             self._line.put(frames.write_closed(channel.number, channel.step), is_text=True)
-            del self._by_number[number]
-            self._streams.close(channel)
+            self._end_channel(channel)
+            self._line.resume(CHANGING)
 
+        self._closing = channel
+        self._line.pause(CHANGING)
         self._streams.call(channel, close)
+
+    def _end_channel(self, channel: Channel) -> None:
+        """Forget the channel that is being closed."""
+        del self._by_number[channel.number]
+        self._streams.close(channel)
+        self._closing = None
+        called, self._on_closed = self._on_closed, []
+        for each in called:
+            each()
 
     def _begin_opening(self, opening: Opening, old: Channel | None) -> None:
         """Open a channel, after the frames of one that has the number now. Nothing is read meanwhile."""
@@ -182,15 +201,18 @@ class StreamChannels:
             self._count()
         if old is None and len(self._by_number) >= self._bounds.max_channels:
             raise TooManyStreams(f"the stream has {self._bounds.max_channels} channels, the maximum")
-        self._line.pause(OPENING)
+        self._line.pause(CHANGING)
 
         def start() -> None:
             if old is not None:
-                self._by_number.pop(old.number, None)
-                self._streams.close(old)
+                self._end_channel(old)
             self._opening = asyncio.get_running_loop().create_task(self._open(opening))
 
-        start() if old is None else self._streams.call(old, start)
+        if old is None:
+            start()
+        else:
+            self._closing = old
+            self._streams.call(old, start)
 
     async def _open(self, opening: Opening) -> None:
         try:
@@ -211,7 +233,7 @@ class StreamChannels:
             self._line.put(orjson.dumps(channel.describe() | {"limits": limits}), is_text=True)
         self._opening = None
         self._line.flush()
-        self._line.resume(OPENING)
+        self._line.resume(CHANGING)
 
 
 def _unknown() -> UnknownChannel:

@@ -26,6 +26,7 @@ from service.http.websocket import BINARY, TEXT, Reader, Violation
 from service.predict import Streams
 
 CLOSE_S = 2.0  # for a client to answer a close frame, and to close
+PAUSED_S = 300.0  # in addition to the idle time; pauses end earlier, with the deadlines of the frames
 APPLICATION = 4000  # close codes of this range are an HTTP status, beside it
 IDLE = APPLICATION + 408
 
@@ -138,7 +139,7 @@ class StreamSocket(asyncio.Protocol):
             self._transport.abort()
         elif self.close_code:
             return
-        elif now - self._last_message > bounds.idle_s and not self._paused:
+        elif now - self._last_message > bounds.idle_s + (PAUSED_S if self._paused else 0):
             self.close(IDLE, f"no message for {bounds.idle_s:g} s")
         elif bounds.ping_s and silent_s > bounds.ping_s and not self._paused:
             if self._pinged <= self.last_heard:

@@ -241,6 +241,28 @@ def test_a_session_that_is_deleted_starts_again(
     assert stream.ask(steps=utterance[:2])["step"] == 2
 
 
+def test_what_follows_a_close_is_answered_in_order(stream: Stream, utterance: Steps, session: str) -> None:
+    """A close and an opening behind it once left the stream without answers for ever."""
+    stream.open(session)
+    stream.open(session + "-other", channel=1)
+    stream.send(steps=utterance[:2])
+    stream.send(close=True)
+    stream.send(steps=[utterance[0]])
+    stream.send(session=session + "-next", model="vowels")
+    stream.send(steps=utterance[:3])
+    stream.send(session=session, model="vowels")
+    stream.send(close=True)
+    stream.send(channel=1, steps=[utterance[0]])
+    answers = [stream.receive() for _ in range(8)]
+    assert (answers[0]["step"], answers[1]["closed"], answers[1]["step"]) == (2, True, 2)
+    assert answers[2]["error"]["code"] == "unknown_channel"
+    assert (answers[3]["session"], answers[3]["step"]) == (session + "-next", 0)
+    assert answers[4]["step"] == 3
+    assert (answers[5]["session"], answers[5]["step"]) == (session, 2)
+    assert (answers[6]["closed"], answers[6]["step"]) == (True, 2)
+    assert (answers[7]["channel"], answers[7]["step"]) == (1, 1)
+
+
 def test_a_stream_ends_its_session(
     stream: Stream, client: httpx.Client, utterance: Steps, session: str
 ) -> None:

@@ -227,6 +227,20 @@ def test_a_stop_waits_for_a_channel_that_is_being_opened() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("following", [{"close": True}, {"session": "t", "model": "m"}])
+def test_a_stop_waits_for_a_channel_that_is_being_closed_or_replaced(following: dict[str, Any]) -> None:
+    async def work(world: World) -> None:
+        await world.opened()
+        world.send(steps=[[1]])
+        world.send(**following)
+        world.socket.drain()
+        reply, *_, draining, close = await world.answers()
+        assert reply["output"] == [1.0] and draining["draining"]
+        assert close[1].startswith(closing(1012))
+
+    run(work)
+
+
 def test_a_client_that_breaks_the_protocol_is_read_no_more() -> None:
     """What it sent until it was disconnected was kept: memory without a bound."""
 
