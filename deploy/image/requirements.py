@@ -2,8 +2,8 @@
 
     python requirements.py pyproject.toml "redis gpu"
 
-Cellgate itself is not among them, so a change of its code does not reinstall its dependencies. Nor are the
-dependencies of the Python client, which the server does not import.
+Cellgate itself is not among them, so a change of its code does not reinstall its dependencies. Nor is what
+only the Python client needs.
 `gpu` replaces `onnxruntime`: both wheels unpack into the same folder, and the last one installed would win.
 """
 

@@ -1,8 +1,11 @@
 """Scripts of the image: the requirements, the trimmed file system and the health check."""
 
+import ast
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from threading import Thread
 
@@ -10,11 +13,24 @@ import pytest
 
 from deploy.image import healthcheck, requirements, rootfs
 
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+ROOT = Path(__file__).parents[2]
+PYPROJECT = ROOT / "pyproject.toml"
 
 
 def names(*extras: str) -> set[str]:
     return {requirements.name(line) for line in requirements.requirements(PYPROJECT, list(extras))}
+
+
+def imported_by(package: Path) -> set[str]:
+    """The top-level modules of other distributions that the files of a package import."""
+    found = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {package.name}
 
 
 def test_the_plain_image_has_the_cpu_runtime_and_no_training() -> None:
@@ -27,7 +43,16 @@ def test_an_extra_adds_its_dependencies() -> None:
 
 
 def test_the_image_has_nothing_of_the_client() -> None:
-    assert not names("redis", "otel") & {"httpx", "websockets", "cellgate"}
+    assert not names("redis", "otel") & {"httpx", "cellgate"}
+
+
+def test_all_that_the_server_imports_is_in_the_image_or_an_extra() -> None:
+    """A package that only the client required was once imported by the server: its image did not start."""
+    brought = {"starlette"}  # by FastAPI
+    distributions = packages_distributions()
+    for module in sorted(imported_by(ROOT / "service") - brought):
+        owners = {requirements.name(owner) for owner in distributions[module]}
+        assert owners & names("redis", "text", "otel"), module
 
 
 def test_gpu_replaces_the_cpu_runtime_because_both_unpack_into_one_folder() -> None:
