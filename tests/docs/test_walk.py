@@ -19,6 +19,9 @@ ELSEWHERE = {
     "docs/your-model.md": "tests/e2e/test_your_model.py",
     "docs/own-data.md": "tests/e2e/test_own_data.py",
     "docs/sse.md": "tests/e2e/test_events.py",
+    "docs/streams.md": "tests/e2e/test_streams.py",
+    "docs/checkpoints.md": "tests/e2e/test_checkpoints.py",
+    "docs/forecast.md": "tests/e2e/test_forecast.py",
     "docs/python-client.md": "tests/cellgate/test_page.py",
 }
 TRAINING = ("docs/training.md", "docs/compress.md")

@@ -1,11 +1,15 @@
 """Checkpoints of a real server: rewind, replay and fork, through `kill -9`."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.committed import ROOT
+from tests.docs.blocks import steps
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import Server, running
 
@@ -41,9 +45,9 @@ def replay(server: Server, session: str, steps: Steps, at: int, **fields: Any) -
 def test_a_rewind_and_a_replay_give_the_same_bits_through_kill_9(
     killed: Server, utterance: Steps, session: str
 ) -> None:
-    steps = utterance[:9]
+    sent = utterance[:9]
     call(killed, "PUT", f"/sessions/{session}", model="vowels", history={"last": 6})
-    original = replay(killed, session, steps, 0, rewinds=0)
+    original = replay(killed, session, sent, 0, rewinds=0)
     killed.kill()
     killed.start()
     rewind = {"step": 4, "at": 9, "rewinds": 0}
@@ -53,14 +57,14 @@ def test_a_rewind_and_a_replay_give_the_same_bits_through_kill_9(
     killed.start()
     again = call(killed, "POST", f"/sessions/{session}/rewind", **rewind)
     assert (again["step"], again["rewinds"]) == (4, 1)
-    assert replay(killed, session, steps, 4, rewinds=1) == original[4:]
+    assert replay(killed, session, sent, 4, rewinds=1) == original[4:]
     with httpx.Client(base_url=killed.url, timeout=30) as client:
         late = client.post(f"/sessions/{session}/rewind", json=rewind)
         assert (late.status_code, late.json()["code"]) == (409, "session_conflict")
         other = client.post(f"/sessions/{session}/rewind", json={"step": 2})
         assert (other.status_code, other.json()["code"]) == (409, "unknown_checkpoint")
         assert other.json()["kept"] == [3, 4, 5, 6, 7, 8, 9]
-        before = predict(client, [steps[4]], session=session, at=9, rewinds=0)
+        before = predict(client, [sent[4]], session=session, at=9, rewinds=0)
         assert (before.status_code, before.json()["rewinds"]) == (409, 1)
 
 
@@ -78,3 +82,15 @@ def test_a_fork_at_a_step_within_a_request_continues_with_the_same_bits(
     forked = call(killed, "POST", f"/sessions/{session}/fork", to="forked", at=5)
     assert (forked["step"], forked["history"]["checkpoints"]) == (5, [0])
     assert replay(killed, "forked", steps, 5) == whole["predictions"][0]["output"][5:]
+
+
+def test_the_commands_of_the_page_work_as_typed(killed: Server, utterance: Steps) -> None:
+    keep, rewind = steps(ROOT / "docs/checkpoints.md")
+    typed = [
+        each.text.replace("localhost:8000", killed.url.removeprefix("http://")) for each in (keep, rewind)
+    ]
+    subprocess.run(["bash", "-euc", typed[0]], check=True, timeout=60)
+    replay(killed, "gauge-7", utterance[:14], 0)
+    done = subprocess.run(["bash", "-euc", typed[1]], check=True, timeout=60, capture_output=True)
+    rewound = json.loads(done.stdout)
+    assert (rewound["step"], rewound["rewinds"]) == (9, 1)

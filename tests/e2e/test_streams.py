@@ -1,5 +1,7 @@
 """Streams on a real server: the rules of sessions, frame by frame."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from tests.committed import ROOT
+from tests.docs.blocks import steps
 from tests.e2e.conftest import first, predict
 from tests.e2e.server import Server, running
 from tests.e2e.streams import Stream
@@ -321,3 +325,11 @@ def test_kill_9_and_continue(tmp_path: Path, utterance: Steps) -> None:
                 stream.send(steps=[utterance[at]], at=at)
             answers = [stream.receive() for _ in range(1, 9)]
     assert [each["output"] for each in answers] == every[1:9]
+
+
+def test_the_program_of_the_page_works_as_typed(server: Server, client: httpx.Client) -> None:
+    (program,) = steps(ROOT / "docs/streams.md")
+    typed = program.text.replace("127.0.0.1:8000", server.url.removeprefix("http://"))
+    done = subprocess.run([sys.executable, "-c", typed], check=True, timeout=120, capture_output=True)
+    assert b"'step': " in done.stdout and b"'output': [" in done.stdout
+    assert client.delete("/sessions/call-42").status_code == 204
