@@ -133,8 +133,12 @@ class Channel:
 
     @property
     def has_room(self) -> bool:
-        """Whether another frame may be read."""
-        return self.waiting is None or len(self.waiting) < self.max_in_flight
+        """Whether another frame may be read.
+
+        One more than the client may have in flight: a client that keeps to that is never paused. Each
+        pause takes two system calls.
+        """
+        return self.waiting is None or len(self.waiting) <= self.max_in_flight
 
 
 class Run:

@@ -131,7 +131,7 @@ def test_a_channel_without_room_stops_reading_until_it_has_some() -> None:
         await world.opened()
         for value in range(5):
             world.send(steps=[[value]])
-            assert world.wire.reads == (value < 1)
+            assert world.wire.reads == (value < 2)
         assert [answer["output"] for answer in await world.answers()] == [[0.0], [1.0], [3.0], [6.0], [10.0]]
         assert world.wire.reads
 
