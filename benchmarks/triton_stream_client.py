@@ -80,11 +80,12 @@ async def drive(load: Load, numbers: list[int], channel: Any, figures: Figures) 
             figures.latencies.append(now - sent[number].pop(0))
         else:
             sent[number].pop(0)
-        if now >= figures.ended:
+        if now < figures.ended:
+            await call.write(following[number])
+            sent[number].append(time.perf_counter())
+        elif not any(sent.values()):  # a stream that is cancelled can crash Triton 2.51
             break
-        await call.write(following[number])
-        sent[number].append(time.perf_counter())
-    call.cancel()
+    await call.done_writing()
 
 
 async def run(load: Load) -> dict[str, float]:
