@@ -10,29 +10,12 @@ from service.codec.request import Item
 from service.errors import SessionMismatch
 from service.manifest import Manifest
 from service.predict.channel import Channel, Run
-from service.predict.kept import check_unchanged, opening_state
 from service.predict.pieces import compute_pieces
 from service.predict.request import Request
 from service.predict.shadow import Committed
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
 from service.sessions import History, Opened
-
-
-def state_of(model: Model, frame: Frame, opened: Opened) -> State:
-    """The initial state, or that of the session as it was last committed.
-
-    Raises InvalidField or SessionMismatch.
-    """
-    if opened.resumed is None:
-        return opening_state(model, frame)
-    model.layout.check_size(opened.resumed.state)
-    state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
-    if frame.kept:
-        if opened.step == 0 and not opened.resumed.is_begun:  # created without a request
-            return opening_state(model, frame, state)
-        check_unchanged(model, frame, state)
-    return state
 
 
 def join(channel: Channel, opened: Opened, max_steps: int) -> list[Frame]:

@@ -29,6 +29,7 @@ from service.predict.aside import Aside
 from service.predict.channel import Channel, Run, Socket
 from service.predict.frame_commits import FrameCommits, Outcomes
 from service.predict.frame_openings import FrameOpenings
+from service.predict.kept import state_of
 from service.predict.recent_records import RecentRecords
 from service.predict.shadow import Shadows
 from service.repository import Repository
@@ -184,10 +185,7 @@ class FrameRunner:
             channel.socket.put(frame_replies.replay(channel, opened.reply), is_text=channel.form is None)
             self._touched.add(channel.socket)
             return False
-        if beginning is None:
-            state = frame_chunk.state_of(model, first, opened)
-        else:
-            state = beginning.state(model, first)
+        state = state_of(model, first, opened) if beginning is None else beginning.state(model, first)
         frames = frame_chunk.join(channel, opened, self._max_steps)
         run = Run(channel, frames, model, opened)
         run.sequence = frame_chunk.sequence_of(channel, frames, state)

@@ -1,6 +1,6 @@
 """The inputs without a time axis: given at the start of a sequence, and kept with a session's state.
 
-It knows the layout of states; it knows nothing of sessions' rules or JSON.
+It knows the layout of states, and sessions that were opened; it knows nothing of their rules or JSON.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ from service.codec.request import Item
 from service.errors import InvalidField
 from service.repository import Model
 from service.sequence import Array, State
+from service.sessions import Opened
 
 
 def opening_state(model: Model, item: Item | Frame, state: State | None = None) -> State:
@@ -27,6 +28,21 @@ def opening_state(model: Model, item: Item | Frame, state: State | None = None) 
             f"the input {missing[0]!r} is missing: it must be given with the first steps of a sequence"
         )
     return model.layout.with_values(state, given)
+
+
+def state_of(model: Model, item: Item | Frame, opened: Opened) -> State:
+    """The initial state, or that of the session as it was last committed.
+
+    Raises InvalidField or SessionMismatch.
+    """
+    if opened.resumed is None:
+        return opening_state(model, item)
+    model.layout.check_size(opened.resumed.state)
+    state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
+    if opened.step == 0 and not opened.resumed.is_begun:  # created without a request
+        return opening_state(model, item, state)
+    check_unchanged(model, item, state)
+    return state
 
 
 def check_unchanged(model: Model, item: Item | Frame, state: State) -> None:

@@ -17,12 +17,12 @@ from service.codec.request import Item
 from service.errors import ModelLoading, NotFound, SessionMismatch
 from service.predict.aside import Aside, is_large
 from service.predict.beginning import Beginning, Beginnings
-from service.predict.kept import check_unchanged, opening_state
+from service.predict.kept import state_of
 from service.predict.pieces import compute_pieces
 from service.predict.request import Request, compute_steps
 from service.predict.shadow import Committed, Shadows
 from service.repository import Model, Repository
-from service.sequence import Origin, State
+from service.sequence import Origin
 from service.sessions import Checkpoint, Opened, Record, Sessions, session_key
 from service.stages import Stages
 
@@ -103,7 +103,7 @@ class SessionRun:
             request.on_open(opened)
         if opened.reply is not None:
             return Answer(opened.reply, opened.version, 0, opened.replied_step)
-        state = _state_of(model, item, opened) if beginning is None else beginning.state(model, item)
+        state = state_of(model, item, opened) if beginning is None else beginning.state(model, item)
         stages.decoded()
         history, passed = opened.history, NO_CHECKPOINTS
         if history is None or request.compute is not compute_steps:
@@ -202,18 +202,3 @@ def find_model(repository: Repository, record: Record) -> Model:
             f"the session runs on {record.model} version {record.version}, which is not loaded",
             members={"model": record.model, "version": record.version},
         ) from error
-
-
-def _state_of(model: Model, item: Item, opened: Opened) -> State:
-    """The initial state, or that of the session as it was last committed.
-
-    Raises InvalidField or SessionMismatch.
-    """
-    if opened.resumed is None:
-        return opening_state(model, item)
-    model.layout.check_size(opened.resumed.state)
-    state = model.resume(opened.key, opened.resumed.revision, opened.resumed.state)
-    if opened.step == 0 and not opened.resumed.is_begun:  # created without a request
-        return opening_state(model, item, state)
-    check_unchanged(model, item, state)
-    return state
