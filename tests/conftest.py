@@ -49,3 +49,10 @@ def models_dir() -> Path:
 def vowels(models_dir: Path) -> Manifest:
     """The manifest of the committed model."""
     return Manifest.read(models_dir / "vowels" / "1")
+
+
+@pytest.fixture(scope="session")
+def utterance(vowels: Manifest) -> list[list[float]]:
+    """The committed model's example, [time, 12]."""
+    assert vowels.example is not None and isinstance(vowels.example.steps, list)
+    return vowels.example.steps

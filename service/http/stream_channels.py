@@ -15,7 +15,7 @@ from service.codec.fields import parse_object
 from service.codec.frames import Opening
 from service.errors import CellgateError, InternalError, TooManyStreams, UnknownChannel
 from service.http.stream_bounds import StreamBounds
-from service.predict import Channel, Streams
+from service.predict import Channel, Socket, Streams
 
 logger = logging.getLogger(__name__)
 
@@ -23,16 +23,8 @@ logger = logging.getLogger(__name__)
 FULL, SLOW, CHANGING, DRAINING = 1, 2, 4, 8
 
 
-class Line(Protocol):
-    """The socket, as its channels need it."""
-
-    def put(self, message: bytes, *, is_text: bool) -> None:
-        """Send a message with the next `flush`."""
-        ...
-
-    def flush(self) -> None:
-        """Send what was put, in one write, and continue reading if a channel had no room."""
-        ...
+class Line(Socket, Protocol):
+    """The socket, as its channels need it. A `flush` reads on, if a channel had no room."""
 
     def pause(self, reason: int) -> None:
         """Read nothing, until `resume` for every reason."""

@@ -6,7 +6,7 @@ Runtime.
 
 from service.predict.aside import LARGE_BODY, Aside
 from service.predict.beginning import Beginnings
-from service.predict.channel import Channel
+from service.predict.channel import Channel, Socket
 from service.predict.events import PredictionEvents, TextEvents
 from service.predict.forecast import Forecaster
 from service.predict.generate import Generator
@@ -33,6 +33,7 @@ __all__ = [
     "Predictor",
     "Reply",
     "Shadows",
+    "Socket",
     "Streams",
     "TextEvents",
 ]

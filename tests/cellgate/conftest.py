@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cellgate import Client
-from service.manifest import Manifest
 from tests.e2e import graphs
 from tests.e2e.server import Server, running
 from tests.service import input_models
@@ -30,13 +29,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterat
 def client(server: Server) -> Iterator[Client]:
     with Client(server.url) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def utterance(vowels: Manifest) -> list[list[float]]:
-    """The committed model's example, [time, 12]."""
-    assert vowels.example is not None and isinstance(vowels.example.steps, list)
-    return vowels.example.steps
 
 
 @pytest.fixture

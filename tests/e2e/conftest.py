@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from service.manifest import Manifest
 from tests.e2e.server import Server, running
 
 Predict = Callable[..., httpx.Response]
@@ -38,13 +37,6 @@ def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> 
 def client(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=30) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def utterance(vowels: Manifest) -> list[list[float]]:
-    """The committed model's example, [time, 12]."""
-    assert vowels.example is not None and isinstance(vowels.example.steps, list)
-    return vowels.example.steps
 
 
 @pytest.fixture

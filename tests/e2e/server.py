@@ -114,3 +114,15 @@ def running(folder: Path, **settings: str) -> Iterator[Server]:
         yield server
     finally:
         server.reap()
+
+
+@contextlib.contextmanager
+def running_two(folder: Path) -> Iterator[list[Server]]:
+    """Two servers on one sessions directory."""
+    with contextlib.ExitStack() as stack:
+        started = []
+        for number in range(2):
+            home = folder / str(number)
+            home.mkdir()
+            started.append(stack.enter_context(running(home, sessions_dir=str(folder / "sessions"))))
+        yield started

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.nginx import Nginx, needs_nginx, nginx
-from tests.e2e.server import Server, running
+from tests.e2e.server import Server, running_two
 
 pytestmark = needs_nginx
 CLIENTS = 6
@@ -22,13 +22,7 @@ Steps = list[list[float]]
 
 @pytest.fixture
 def replicas(tmp_path: Path) -> Iterator[list[Server]]:
-    """Two servers on one sessions directory."""
-    with contextlib.ExitStack() as stack:
-        started = []
-        for number in range(2):
-            (tmp_path / str(number)).mkdir()
-            place = str(tmp_path / "sessions")
-            started.append(stack.enter_context(running(tmp_path / str(number), sessions_dir=place)))
+    with running_two(tmp_path) as started:
         yield started
 
 

@@ -1,6 +1,5 @@
 """Two replicas behind nginx, restarted one after the other: a stream that connects again loses nothing."""
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.e2e.nginx import Nginx, needs_nginx, nginx
-from tests.e2e.server import Server, running
+from tests.e2e.server import Server, running_two
 from tests.e2e.streams import Stream
 
 pytestmark = needs_nginx
@@ -23,13 +22,7 @@ Steps = list[list[float]]
 
 @pytest.fixture
 def replicas(tmp_path: Path) -> Iterator[list[Server]]:
-    """Two servers on one sessions directory."""
-    with contextlib.ExitStack() as stack:
-        started = []
-        for number in range(2):
-            (tmp_path / str(number)).mkdir()
-            place = str(tmp_path / "sessions")
-            started.append(stack.enter_context(running(tmp_path / str(number), sessions_dir=place)))
+    with running_two(tmp_path) as started:
         yield started
 
 
