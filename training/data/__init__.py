@@ -8,7 +8,18 @@ from training.config import Config, Recipe
 from training.data import table
 from training.data.dataset import DataSet
 
-_NOT_A_DATA_SET = ("columns", "dataset", "fetch", "file", "rows", "series", "summary", "table", "tokens")
+_NOT_A_DATA_SET = (
+    "columns",
+    "dataset",
+    "fetch",
+    "file",
+    "rows",
+    "series",
+    "splits",
+    "summary",
+    "table",
+    "tokens",
+)
 
 
 def names() -> list[str]:

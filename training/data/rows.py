@@ -1,4 +1,4 @@
-"""Orders the rows of a table, splits them into parts, and computes the targets. Knows nothing of networks.
+"""Orders the rows of a table, and computes the targets. Knows nothing of networks.
 
 All choices and scales depend on the training part alone. A future value is taken from the same part, so no
 part contains values of a later one.
@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 
 from training.config import Table
 from training.data.columns import Column, Times, texts_of, times
-from training.data.dataset import UNKNOWN, Split, hold_out
+from training.data.dataset import UNKNOWN
 from training.data.file import FIRST_ROW, TableError
 from training.data.series import ahead
+from training.data.splits import PARTS, Parts, Slices
 
 REGULAR = 0.01  # steps whose spacing varies by at most this share are equally spaced
-LEAST = 10  # with fewer sequences, each one is split by time
-EACH = 3  # fewest sequences of a class: one for each part
-WINDOW, STRIDE = 256, 128  # steps of the windows into which sequences for forecasts and labels are cut
 SINCE = "since_previous"  # the feature that holds the time since the previous step
 UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
-
-PARTS = ("training", "validation", "test")
-
-Slices = list[slice]
 
 
 class Rows(NamedTuple):
@@ -40,21 +34,6 @@ class Rows(NamedTuple):
         """The values of a column in that order."""
         values: NDArray[Any] = column.values.to_numpy()[self.order]
         return values
-
-
-class Parts(NamedTuple):
-    """The three parts: different sequences or, if there are few, consecutive pieces of each."""
-
-    train: Slices
-    validation: Slices
-    test: Slices
-
-    def in_training(self, count: int) -> NDArray[np.bool_]:
-        """Which of `count` rows belong to the training part."""
-        is_training = np.zeros(count, dtype=bool)
-        for one in self.train:
-            is_training[one] = True
-        return is_training
 
 
 class Gaps(NamedTuple):
@@ -109,56 +88,6 @@ def classes(task: str, target: Column, rows: Rows) -> NDArray[np.int64]:
                 f"starts with {texts[one.start]!r}; --task label predicts a class at every step"
             )
     return codes
-
-
-def split_rows(rows: Rows, share: float, *, labels: tuple[str, ...] = (), codes: Any = None) -> Parts:
-    """Split the rows into parts. Raises TableError if there are too few.
-
-    `share`: of the test part, and of validation among the rest. `labels`, `codes`: the classes of whole
-    sequences, by which the parts are stratified.
-    """
-    count = len(rows.sequences)
-    strata = np.array([codes[one.start] if labels else 0 for one in rows.sequences])
-    if count < LEAST and not labels:
-        return _by_time(rows, share)
-    sizes = np.bincount(strata, minlength=max(1, len(labels)))
-    if count < LEAST or (labels and sizes.min() < EACH):
-        rarest = int(sizes.argmin())
-        raise TableError(
-            f"{count} sequences: at least {LEAST}, and three of each class, are needed; "
-            f"{labels[rarest]!r} has {sizes[rarest]}"
-        )
-    numbers = Split(tuple(np.array([[row]], np.float32) for row in range(count)), strata)
-    rest, test = hold_out(numbers, share=share, seed=0)
-    train, validation = hold_out(rest, share=share, seed=0)
-    return Parts(
-        *([rows.sequences[int(one[0, 0])] for one in part.sequences] for part in (train, validation, test))
-    )
-
-
-def _by_time(rows: Rows, share: float) -> Parts:
-    """Consecutive pieces of each sequence."""
-    cuts = [(one.start, one.stop - one.start) for one in rows.sequences]
-    if (shortest := min(length for _, length in cuts)) < LEAST:
-        raise TableError(
-            f"fewer than {LEAST} sequences are split by time, and need at least {LEAST} steps each; "
-            f"the shortest of {len(cuts)} has {shortest}"
-        )
-    ends = [(at, at + int((1 - 2 * share) * n), at + int((1 - share) * n), at + n) for at, n in cuts]
-    return Parts(
-        [slice(a, b) for a, b, _, _ in ends],
-        [slice(b, c) for _, b, c, _ in ends],
-        [slice(c, d) for _, _, c, d in ends],
-    )
-
-
-def windows(part: Slices) -> Slices:
-    """Sequences cut into windows, because long sequences give few steps of the optimiser."""
-    return [
-        slice(start, min(start + WINDOW, one.stop))
-        for one in part
-        for start in range(one.start, max(one.start + 1, one.stop - WINDOW + STRIDE), STRIDE)
-    ]
 
 
 def gaps(rows: Rows, in_training: NDArray[np.bool_]) -> Gaps | None:

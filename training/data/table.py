@@ -21,18 +21,15 @@ from training.data.file import TableError, read
 from training.data.rows import (
     SINCE,
     Gaps,
-    Parts,
     Rows,
-    Slices,
     check_labels,
     classes,
     future_values,
     gaps,
     in_order,
-    split_rows,
     task_of,
-    windows,
 )
+from training.data.splits import Parts, Slices, split_sequences, windows
 from training.data.summary import ColumnSummary, summarise
 
 # One for all tables: small enough for a laptop; early stopping decides the number of epochs.
@@ -87,7 +84,7 @@ def interpret(table: Table) -> Interpreted:
     _check_targets(task, targets)
     codes = None if task == "forecast" else classes(task, targets[0], rows)
     labels = targets[0].categories if task == "classify" else ()
-    parts = split_rows(rows, table.test, labels=labels, codes=codes)
+    parts = split_sequences(rows.sequences, table.test, labels=labels, codes=codes)
     if codes is not None:
         check_labels(targets[0], codes, parts)
     truth = future_values(targets, rows, parts, table.horizons) if codes is None else codes

@@ -1,4 +1,4 @@
-"""Rows of a table: sorted by id and time, split without leaks, targets from the same part."""
+"""Rows of a table: sorted by id and time, targets from the same part."""
 
 from itertools import pairwise
 from typing import Any
@@ -14,21 +14,15 @@ from training.config import Table
 from training.data.columns import Column, Times, typed
 from training.data.file import TableError
 from training.data.rows import (
-    EACH,
-    LEAST,
-    STRIDE,
-    WINDOW,
-    Parts,
     Rows,
     check_labels,
     classes,
     future_values,
     gaps,
     in_order,
-    split_rows,
     task_of,
-    windows,
 )
+from training.data.splits import LEAST, split_sequences
 
 
 def table(**fields: Any) -> Table:
@@ -139,63 +133,6 @@ def test_one_class_is_not_enough(values: list[str | None]) -> None:
         classes("label", texts(values), sorted_rows([2]))
 
 
-@given(
-    st.lists(st.integers(1, 5), min_size=LEAST, max_size=40),
-    st.floats(0.05, 0.4),
-)
-def test_parts_of_many_sequences_are_disjoint_and_complete(lengths: list[int], share: float) -> None:
-    rows = sorted_rows(lengths)
-    parts = split_rows(rows, share)
-    covered = [members(part) for part in parts]
-    assert set.union(*covered) == set(range(sum(lengths)))
-    assert sum(map(len, covered)) == sum(lengths)
-    assert all(part for part in parts)
-    assert len(parts.test) == max(1, round(share * len(lengths)))
-    assert split_rows(rows, share) == parts, "the split is a function of the rows"
-
-
-@given(st.lists(st.integers(LEAST, 60), min_size=1, max_size=LEAST - 1), st.floats(0.1, 0.4))
-def test_few_sequences_are_split_by_time(lengths: list[int], share: float) -> None:
-    rows = sorted_rows(lengths)
-    parts = split_rows(rows, share)
-    assert set.union(*(members(part) for part in parts)) == set(range(sum(lengths)))
-    for one, *pieces in zip(rows.sequences, *parts, strict=True):
-        assert [piece.start for piece in pieces] == [one.start, pieces[0].stop, pieces[1].stop]
-        assert pieces[2].stop == one.stop
-
-
-def test_a_short_sequence_cannot_be_split_by_time() -> None:
-    with pytest.raises(TableError, match=rf"at least {LEAST} steps each; the shortest of 2 has 9"):
-        split_rows(sorted_rows([30, 9]), 0.2)
-
-
-def test_each_part_has_the_same_share_of_every_class() -> None:
-    codes = np.array([0] * 30 + [1] * 10)
-    parts = split_rows(sorted_rows([1] * 40), 0.2, labels=("a", "b"), codes=codes)
-    counts = [np.bincount(codes[sorted(members(part))], minlength=2).tolist() for part in parts]
-    assert counts == [[19, 6], [5, 2], [6, 2]]
-
-
-def test_a_rare_class_is_named() -> None:
-    codes = np.array([0] * 20 + [1] * (EACH - 1))
-    with pytest.raises(TableError, match=r"22 sequences: .* are needed; 'rare' has 2"):
-        split_rows(sorted_rows([1] * 22), 0.2, labels=("usual", "rare"), codes=codes)
-
-
-@given(st.integers(1, 2000))
-def test_windows_cover_a_sequence_and_overlap_by_half(steps: int) -> None:
-    cut = windows([slice(7, 7 + steps)])
-    assert members(cut) == set(range(7, 7 + steps))
-    assert all(one.stop - one.start <= WINDOW for one in cut)
-    assert [one.start for one in cut] == [7 + STRIDE * number for number in range(len(cut))]
-    assert len(cut) == 1 or cut[-2].stop < 7 + steps, "no window without a new step"
-
-
-def test_in_training_marks_the_rows_of_the_training_part() -> None:
-    parts = Parts([slice(0, 2), slice(4, 5)], [slice(2, 3)], [slice(3, 4)])
-    assert parts.in_training(6).tolist() == [True, True, False, False, True, False]
-
-
 def test_equally_spaced_training_steps_have_no_gap_feature() -> None:
     times = np.array([0.0, 60, 120, 180, 1000])
     rows = sorted_rows([5], times=times)
@@ -235,7 +172,7 @@ def test_a_future_value_is_in_the_same_part_or_unknown(lengths: list[int], horiz
     rows = sorted_rows(lengths)
     count = sum(lengths)
     value = numbers([float(row) for row in range(count)])
-    parts = split_rows(rows, 0.4)
+    parts = split_sequences(rows.sequences, 0.4)
     if min(one.stop - one.start for part in parts for one in part) <= max(horizons):
         return
     future = future_values([value], rows, parts, tuple(horizons))
@@ -250,7 +187,7 @@ def test_a_future_value_is_in_the_same_part_or_unknown(lengths: list[int], horiz
 
 def test_the_future_of_several_targets_is_side_by_side() -> None:
     rows = sorted_rows([30])
-    parts = split_rows(rows, 0.2)
+    parts = split_sequences(rows.sequences, 0.2)
     first, second = numbers([float(n) for n in range(30)]), numbers([float(n % 7) for n in range(30)], "z")
     future = future_values([first, second], rows, parts, (1, 2))
     assert future[0].tolist() == [1, 2, 1, 2]
@@ -261,12 +198,12 @@ def test_a_target_without_training_values_is_refused() -> None:
     rows = sorted_rows([30])
     values = [None] * 18 + [float(n) for n in range(12)]
     with pytest.raises(TableError, match="column 'y': the training part has no values"):
-        future_values([numbers(values)], rows, split_rows(rows, 0.2), (1,))
+        future_values([numbers(values)], rows, split_sequences(rows.sequences, 0.2), (1,))
 
 
 def test_a_part_without_labels_is_refused() -> None:
     rows = sorted_rows([30])
-    parts = split_rows(rows, 0.2)
+    parts = split_sequences(rows.sequences, 0.2)
     codes = np.zeros(30, np.int64)
     check_labels(texts(["a"] * 30), codes, parts)
     codes[parts.test[0]] = -1
