@@ -26,6 +26,7 @@ from service.specs import (
     StateDType,
     StateSpec,
 )
+from service.table import TableColumn, TableSpec, TimeSpec
 
 __all__ = [
     "GRAPH_FILE",
@@ -44,7 +45,10 @@ __all__ = [
     "Provenance",
     "StateDType",
     "StateSpec",
+    "TableColumn",
+    "TableSpec",
     "Task",
+    "TimeSpec",
 ]
 
 MANIFEST_FILE = "model.json"
@@ -101,6 +105,9 @@ class Manifest(Spec):
         "session as it was, or an answer",
     )
     example: Example | None = Field(None, description="required to be served")
+    table: TableSpec | None = Field(
+        None, description="how the table that it was trained on is read; null: it was trained on no table"
+    )
     metrics: dict[str, float] = Field(default_factory=dict, description="on the test split")
     provenance: Provenance | None = Field(None, description="where the graph came from")
 
@@ -133,6 +140,12 @@ class Manifest(Spec):
     def _some_input_has_steps(self) -> Self:
         if not self.step_inputs:
             raise ValueError('every input is per "sequence"; at least one must be per "step"')
+        return self
+
+    @model_validator(mode="after")
+    def _table_fits_the_inputs(self) -> Self:
+        if self.table is not None and (fault := self.table.fault(self.step_inputs)):
+            raise ValueError(f"table: {fault}")
         return self
 
     @cached_property

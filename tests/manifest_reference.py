@@ -17,6 +17,9 @@ from service.manifest import (
     OutputSpec,
     Provenance,
     StateSpec,
+    TableColumn,
+    TableSpec,
+    TimeSpec,
 )
 
 PAGE = Path(__file__).parents[1] / "docs" / "your-model.md"
@@ -28,6 +31,9 @@ MODELS: dict[type[BaseModel], str] = {
     StateSpec: "states",
     OutputSpec: "outputs",
     ForecastSpec: "forecasts",
+    TableSpec: "table",
+    TimeSpec: "time",
+    TableColumn: "columns",
     Example: "example",
     Provenance: "provenance",
 }

@@ -6,6 +6,8 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from service.manifest import TableSpec
+
 Sequence = NDArray[np.float32]  # [time, columns]; a token id is a whole number, exact below 2^24
 Task = Literal["classify", "label", "forecast", "language"]
 UNKNOWN = -1  # the class of an unlabelled step; an unknown number is NaN
@@ -92,6 +94,7 @@ class DataSet:
     forecast: Forecast | None = None  # of the task forecast
     published: tuple["Published", ...] = field(default=())
     token_length: float = 1.0  # of the task language: mean characters per token of the test part
+    table: TableSpec | None = None  # of a table of the user's own: how it is read
     beside: str = ""  # the data set that its scores are compared with: the same test part in another form
 
     @property

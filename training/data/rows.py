@@ -4,7 +4,7 @@ All choices and scales depend on the training part alone. A future value is take
 part contains values of a later one.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,12 @@ from training.data.splits import PARTS, Parts, Slices
 
 REGULAR = 0.01  # steps whose spacing varies by at most this share are equally spaced
 SINCE = "since_previous"  # the feature that holds the time since the previous step
-UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+UNITS: tuple[tuple[Literal["d", "h", "min", "s"], float], ...] = (
+    ("d", 86400.0),
+    ("h", 3600.0),
+    ("min", 60.0),
+    ("s", 1.0),
+)
 
 
 class Rows(NamedTuple):
@@ -36,11 +41,13 @@ class Rows(NamedTuple):
         return values
 
 
-class Gaps(NamedTuple):
+class Spacing(NamedTuple):
     """The time since the previous step."""
 
-    values: NDArray[np.float64]
-    unit: str  # "": unknown, of times that are plain numbers
+    values: NDArray[np.float64]  # 0 at the first step of a sequence
+    unit: Literal["d", "h", "min", "s", ""]  # "": unknown, of times that are plain numbers
+    usual: float | None  # the median of the training part, in that unit; None: no sequence has two steps
+    is_equal: bool  # whether the training part is equally spaced
 
 
 def in_order(frame: pl.DataFrame, table: Table) -> Rows:
@@ -90,21 +97,20 @@ def classes(task: str, target: Column, rows: Rows) -> NDArray[np.int64]:
     return codes
 
 
-def gaps(rows: Rows, in_training: NDArray[np.bool_]) -> Gaps | None:
-    """The time since the previous step in a suitable unit; None if the training part is equally spaced."""
+def spacing(rows: Rows, in_training: NDArray[np.bool_]) -> Spacing | None:
+    """The time since the previous step in a suitable unit; None without times."""
     if rows.times is None:
         return None
     when = rows.times.values
-    spacing = np.concatenate([np.diff(when[one], prepend=when[one.start]) for one in rows.sequences])
+    since = np.concatenate([np.diff(when[one], prepend=when[one.start]) for one in rows.sequences])
     inner = in_training.copy()
     inner[[one.start for one in rows.sequences]] = False
-    usual = float(np.median(spacing[inner])) if inner.any() else 0.0
-    if not inner.any() or np.abs(spacing[inner] - usual).max() <= REGULAR * usual:
-        return None
+    usual = float(np.median(since[inner])) if inner.any() else None
+    is_equal = usual is None or bool(np.abs(since[inner] - usual).max() <= REGULAR * usual)
     if not rows.times.has_unit:
-        return Gaps(spacing, "")
-    unit, size = next(((unit, size) for unit, size in UNITS if usual >= size), UNITS[-1])
-    return Gaps(spacing / size, unit)
+        return Spacing(since, "", usual, is_equal)
+    unit, size = next(((unit, size) for unit, size in UNITS if (usual or 0.0) >= size), UNITS[-1])
+    return Spacing(since / size, unit, None if usual is None else usual / size, is_equal)
 
 
 def future_values(

@@ -7,7 +7,7 @@ import polars as pl
 
 from training.config import Table
 from training.data.columns import Column
-from training.data.rows import SINCE, Gaps, Rows
+from training.data.rows import SINCE, Rows, Spacing
 
 MOST_CATEGORIES = 4  # listed by name
 
@@ -22,7 +22,7 @@ class ColumnSummary(NamedTuple):
 
 
 def summarise(
-    frame: pl.DataFrame, table: Table, columns: dict[str, Column], rows: Rows, since: Gaps | None
+    frame: pl.DataFrame, table: Table, columns: dict[str, Column], rows: Rows, since: Spacing | None
 ) -> list[ColumnSummary]:
     """One summary for each column of the table, and one for the time since the previous step."""
     summaries = []

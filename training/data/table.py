@@ -7,6 +7,7 @@ number too.
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,16 +18,17 @@ from numpy.typing import NDArray
 from training.config import Recipe, Table
 from training.data.columns import Column, find, typed
 from training.data.dataset import DataSet, Forecast, Input, Split, each_step
+from training.data.description import describe
 from training.data.file import TableError, read
 from training.data.rows import (
     SINCE,
-    Gaps,
     Rows,
+    Spacing,
     check_labels,
     classes,
     future_values,
-    gaps,
     in_order,
+    spacing,
     task_of,
 )
 from training.data.splits import Parts, Slices, split_sequences, windows
@@ -90,7 +92,8 @@ def interpret(table: Table) -> Interpreted:
     truth = future_values(targets, rows, parts, table.horizons) if codes is None else codes
 
     in_training = parts.in_training(len(frame))
-    since = gaps(rows, in_training)
+    spaced = spacing(rows, in_training)
+    since = None if spaced is None or spaced.is_equal else spaced
     candidates = {
         name: column for name, column in columns.items() if codes is None or name not in table.targets
     }
@@ -104,6 +107,8 @@ def interpret(table: Table) -> Interpreted:
         raise TableError(f"{table.path}: no column is left to learn from besides {', '.join(table.targets)}")
     steps = _steps(used, since, rows, parts)
     data = _data_set(table, task, targets, steps, truth, parts)
+    described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast)
+    data = replace(data, table=described)
     summaries = summarise(frame, table, columns, rows, since)
     return Interpreted(data, summaries, _notes(columns, empty) + steps.notes)
 
@@ -180,7 +185,7 @@ def _columns(frame: pl.DataFrame, table: Table) -> dict[str, Column]:
     }
 
 
-def _steps(used: list[Column], since: Gaps | None, rows: Rows, parts: Parts) -> _Steps:
+def _steps(used: list[Column], since: Spacing | None, rows: Rows, parts: Parts) -> _Steps:
     """The input of all numbers, then one for each category. Names from the table win over our own."""
     in_training = parts.in_training(len(rows.order))
     numbers = [column for column in used if column.kind == "number"]
@@ -200,7 +205,7 @@ def _steps(used: list[Column], since: Gaps | None, rows: Rows, parts: Parts) -> 
 
 
 def _numbers_input(
-    name: str, numbers: list[Column], since: Gaps | None, rows: Rows, in_training: NDArray[np.bool_]
+    name: str, numbers: list[Column], since: Spacing | None, rows: Rows, in_training: NDArray[np.bool_]
 ) -> tuple[Input, NDArray[np.float32], list[str]]:
     """The input of all numbers, its values [rows, numbers], and notes about filled gaps."""
     values = {column.name: rows.sorted(column).astype(np.float32) for column in numbers}

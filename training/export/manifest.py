@@ -35,6 +35,7 @@ def describe(
         ),
         outputs=_outputs(data),
         example=example(network, data),
+        table=data.table,
         metrics=metrics,
         provenance=Provenance(
             data_set=data.title,

@@ -18,8 +18,8 @@ from training.data.rows import (
     check_labels,
     classes,
     future_values,
-    gaps,
     in_order,
+    spacing,
     task_of,
 )
 from training.data.splits import LEAST, split_sequences
@@ -136,9 +136,12 @@ def test_one_class_is_not_enough(values: list[str | None]) -> None:
 def test_equally_spaced_training_steps_have_no_gap_feature() -> None:
     times = np.array([0.0, 60, 120, 180, 1000])
     rows = sorted_rows([5], times=times)
-    assert gaps(rows, np.array([True, True, True, True, False])) is None
-    assert gaps(rows, np.ones(5, bool)) is not None
-    assert gaps(sorted_rows([5]), np.ones(5, bool)) is None, "without times"
+    in_training = spacing(rows, np.array([True, True, True, True, False]))
+    in_all = spacing(rows, np.ones(5, bool))
+    assert in_training is not None and in_all is not None
+    assert (in_training.is_equal, in_training.usual, in_training.unit) == (True, 1, "min")
+    assert not in_all.is_equal
+    assert spacing(sorted_rows([5]), np.ones(5, bool)) is None, "without times"
 
 
 @pytest.mark.parametrize(
@@ -147,21 +150,29 @@ def test_equally_spaced_training_steps_have_no_gap_feature() -> None:
 )
 def test_the_unit_of_the_gap_suits_the_usual_spacing(seconds: float, unit: str, size: float) -> None:
     times = seconds * np.array([0.0, 1, 2, 3, 7, 0, 1, 2])
-    since = gaps(sorted_rows([5, 3], times=times), np.ones(8, bool))
+    since = spacing(sorted_rows([5, 3], times=times), np.ones(8, bool))
     assert since is not None
     assert since.unit == unit
     np.testing.assert_allclose(since.values, seconds / size * np.array([0, 1, 1, 1, 4, 0, 1, 1]))
 
 
 def test_gaps_of_plain_numbers_have_no_unit() -> None:
-    since = gaps(sorted_rows([3], times=np.array([0.0, 100, 500]), has_unit=False), np.ones(3, bool))
+    since = spacing(sorted_rows([3], times=np.array([0.0, 100, 500]), has_unit=False), np.ones(3, bool))
     assert since is not None
     assert (since.unit, since.values.tolist()) == ("", [0, 100, 400])
 
 
 def test_a_spacing_that_varies_by_less_than_a_percent_is_equal() -> None:
     rows = sorted_rows([4], times=np.array([0.0, 100, 200.5, 300]))
-    assert gaps(rows, np.ones(4, bool)) is None
+    spaced = spacing(rows, np.ones(4, bool))
+    assert spaced is not None
+    assert spaced.is_equal
+
+
+def test_sequences_of_one_step_have_no_usual_spacing() -> None:
+    spaced = spacing(sorted_rows([1, 1], times=np.array([0.0, 60])), np.ones(2, bool))
+    assert spaced is not None
+    assert (spaced.usual, spaced.is_equal, spaced.unit) == (None, True, "s")
 
 
 @given(

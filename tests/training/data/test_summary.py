@@ -1,19 +1,19 @@
 """The summary of a table: one line for each column, with its role and its values."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
 
 from training.config import Table
 from training.data.columns import typed
-from training.data.rows import Gaps, in_order
+from training.data.rows import Spacing, in_order
 from training.data.summary import MOST_CATEGORIES, ColumnSummary, summarise
 from training.data.table import fingerprint, interpret
 
 
-def summary_of(frame: pl.DataFrame, since: Gaps | None = None, **fields: Any) -> dict[str, ColumnSummary]:
+def summary_of(frame: pl.DataFrame, since: Spacing | None = None, **fields: Any) -> dict[str, ColumnSummary]:
     table = Table(**{"path": "", "sha256": "", "targets": ("y",)} | fields)
     excluded = {table.id_column, table.time_column, *table.ignore}
     columns = {name: typed(frame[name]) for name in frame.columns if name not in excluded}
@@ -61,8 +61,8 @@ def test_many_categories_are_abbreviated(count: int) -> None:
 
 
 @pytest.mark.parametrize(("unit", "values"), [("min", "0 to 1,500 min"), ("", "0 to 1,500")])
-def test_the_time_since_the_previous_step_is_the_last_line(unit: str, values: str) -> None:
-    since = Gaps(pl.Series([0.0, 1500.0, 3.5, 0.0]).to_numpy(), unit)
+def test_the_time_since_the_previous_step_is_the_last_line(unit: Literal["min", ""], values: str) -> None:
+    since = Spacing(pl.Series([0.0, 1500.0, 3.5, 0.0]).to_numpy(), unit, 3.5, is_equal=False)
     summaries = summary_of(FRAME, since, id_column="id", time_column="when")
     assert list(summaries)[-1] == "since_previous"
     assert summaries["since_previous"][1:] == ("number, from the time", 0, values)
