@@ -4,7 +4,7 @@ config.json              the configuration                weights.pt           t
 metrics.csv              one row for each epoch           learning_curves.png
 metrics.json             the result; only a finished      confusion.png
                          run has it                       README.md            how to reproduce it
-checkpoints/             for resuming an interrupted run
+checkpoints/             for resuming an interrupted run  table.json           how a table is read
 """
 
 import json
@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from training import data, loop
 from training.config import CONFIG_FILE, Config, Table
 from training.config import METRICS_FILE as METRICS_FILE
+from training.data import description
 from training.data.dataset import DataSet
+from training.data.file import TableError
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.figures import draw_confusion, draw_learning_curves
@@ -64,7 +67,7 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     if loop.is_helper():
         loop.fit(config, network, loaded, folder)
         return None
-    _prepare(config, folder, force=force)
+    _prepare(config, loaded, folder, force=force)
     started_at = time.perf_counter()
     rows = loop.fit(config, network, loaded, folder)
     seconds = time.perf_counter() - started_at
@@ -105,6 +108,8 @@ def read(folder: Path) -> Run:
     metrics = read_metrics(folder)
     config = Config.read(folder)
     loaded = data.load_for(config)
+    if loaded.table is not None:
+        description.check_kept(loaded.table, folder)
     network = loop.new_network(config, loaded)
     try:
         network.load_state_dict(torch.load(folder / WEIGHTS_FILE, weights_only=True))
@@ -139,11 +144,11 @@ def _table_words(table: Table) -> list[str]:
     return words
 
 
-def _prepare(config: Config, folder: Path, *, force: bool) -> None:
+def _prepare(config: Config, loaded: DataSet, folder: Path, *, force: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / CONFIG_FILE).is_file():
             raise RunError(f"{folder} is not empty, and not a run folder")
-        if _is_of(config, folder) and not is_finished(folder):
+        if _is_of(config, folder) and not is_finished(folder) and _can_resume(loaded, folder, force=force):
             return
         if not force:
             raise RunError(
@@ -153,11 +158,27 @@ def _prepare(config: Config, folder: Path, *, force: bool) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config.write(folder)
+    if loaded.table is not None:
+        description.keep(loaded.table, folder)
+
+
+def _can_resume(loaded: DataSet, folder: Path, *, force: bool) -> bool:
+    """Whether the data are those that the interrupted run has learnt. Raises TableError unless `force`."""
+    try:
+        if loaded.table is not None:
+            description.check_kept(loaded.table, folder)
+    except TableError:
+        if not force:
+            raise
+        return False
+    return True
 
 
 def _is_of(config: Config, folder: Path) -> bool:
-    path = folder / CONFIG_FILE
-    return path.is_file() and path.read_text() == config.model_dump_json(indent=1) + "\n"
+    try:
+        return Config.read(folder) == config  # not the texts: an older one lacks the newest fields
+    except (FileNotFoundError, ValidationError):
+        return False
 
 
 def _metrics(rows: list[Row], best: Row, scores: Scores, seconds: float) -> dict[str, float]:

@@ -1,12 +1,23 @@
-"""Describes how a table is read, for the run and for the manifest. Decides nothing."""
+"""Describes how a table is read, for the run and for the manifest. Decides nothing.
+
+The description is kept with the run before the training starts, and compared whenever the table is read
+again: another version of this program may read it otherwise, and a network knows its columns by their places
+alone.
+"""
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from service.manifest import TableColumn, TableSpec, TimeSpec
 from training.config import Table
 from training.data.dataset import Forecast, Input
-from training.data.file import MISSING
+from training.data.file import MISSING, TableError
 from training.data.rows import Rows, Spacing
+
+TABLE_FILE = "table.json"  # in a run folder
+AGAIN = "train it again, with --force or into another --out"
 
 
 def describe(
@@ -31,6 +42,38 @@ def describe(
         horizon_names=forecast.names if forecast else (),
         missing=tuple(MISSING),
     )
+
+
+def keep(table: TableSpec, folder: Path) -> None:
+    """Write the description into a run folder."""
+    (folder / TABLE_FILE).write_text(table.model_dump_json(indent=1) + "\n")
+
+
+def check_kept(table: TableSpec, folder: Path) -> None:
+    """Raise TableError if the table is read otherwise than when the run in this folder was started."""
+    try:
+        kept = TableSpec.model_validate_json((folder / TABLE_FILE).read_bytes())
+    except FileNotFoundError:
+        _check_older(table, folder)
+        return
+    except ValidationError as error:
+        raise TableError(f"{folder / TABLE_FILE}: {error.errors()[0]['msg']}; {AGAIN}") from error
+    changed = [name for name in TableSpec.model_fields if getattr(kept, name) != getattr(table, name)]
+    if changed:
+        raise TableError(
+            f"{folder}: this version of cellgate reads the table otherwise than the one that trained "
+            f"({', '.join(changed)} in {TABLE_FILE}); {AGAIN}"
+        )
+
+
+def _check_older(table: TableSpec, folder: Path) -> None:
+    """Raise TableError for a run, older than these descriptions, whose columns were mixed up."""
+    in_order = [column.name for column in table.columns if column.name in table.targets]
+    if in_order and in_order != list(table.targets):
+        raise TableError(
+            f"{folder} was trained by a version that mixed up targets given in another order "
+            f"({', '.join(table.targets)}) than that of the file ({', '.join(in_order)}); {AGAIN}"
+        )
 
 
 def _columns(input_: Input, spacing: Spacing | None) -> list[TableColumn]:

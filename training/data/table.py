@@ -121,7 +121,7 @@ def _data_set(
     train, validation, test = (_split(steps.x, truth, part, is_whole=is_whole) for part in slices)
     forecast = None
     if task == "forecast":
-        columns = tuple(range(len(targets)))
+        columns = tuple(steps.inputs[0].features.index(target.name) for target in targets)
         forecast = Forecast(columns, table.horizons, horizon_names(table.horizons))
     return DataSet(
         name=Path(table.path).stem,
@@ -156,6 +156,11 @@ def _check_names(frame: pl.DataFrame, table: Table) -> None:
     for flag, names in flags.items():
         for name in filter(None, names):
             find(frame, name, flag)
+    twice = [name for place, name in enumerate(table.targets) if name in table.targets[:place]]
+    if twice:
+        raise TableError(f"--target {twice[0]!r} is given twice")
+    if table.id_column and table.id_column == table.time_column:
+        raise TableError(f"--id-column and --time-column are the same column, {table.id_column!r}")
     for name in table.targets:
         if name in (table.id_column, table.time_column, *table.ignore):
             raise TableError(f"--target {name!r} is also the id, the time, or ignored")
