@@ -119,7 +119,12 @@ class Map:
 
     def is_short_in(self, txn: Txn) -> bool:
         """Whether nothing should be added in this transaction."""
-        return self.is_short and not self._has_room(self.tables.num_pages(txn))
+        num_pages_ever = self.env.info()["last_pgno"] + 1  # some of them are free again
+        if self._has_room(num_pages_ever) or self._has_room(self.tables.num_pages(txn)):
+            return False
+        if not self.is_short:
+            self._next_check = 0.0  # the next write makes the map larger, or finds that it cannot
+        return self.is_short
 
     def _open(self) -> None:
         """Open, while no other process writes or opens. Raises OSError, lmdb.Error, StoreUnavailable."""

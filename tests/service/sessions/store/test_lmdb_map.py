@@ -132,6 +132,20 @@ def test_on_a_full_disk_sessions_expire_and_continue_and_no_process_dies(tmp_pat
         finish(start(FULL_DISK, disk / "sessions"))
 
 
+def test_room_to_expire_is_kept_however_fast_sessions_are_added(tmp_path: Path) -> None:
+    """Between two checks of the disk, fast clients filled the map: no expired session could be removed."""
+
+    async def body(store: Store) -> None:
+        count = 0
+        while await put(store, b"\0%06d" % count, record(size=3000, ttl_ms=1000)) is Outcome.DONE:
+            count += 1
+        assert count > 100
+        assert await store.sweep(10_000, 100_000) == count
+
+    space = Space(min_step_bytes=4 << 20, check_interval_s=3600.0)
+    run(LmdbStore(tmp_path, ROOMY, space=space, free_disk=lambda _: 0, keeps_reserved=lambda _: True), body)
+
+
 def test_a_store_opens_on_a_disk_that_has_become_full(tmp_path: Path) -> None:
     """A worker that dies then can be replaced."""
 
