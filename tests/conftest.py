@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from service.manifest import Manifest
 from tests.committed import committed_models
-from tests.environment import isolate
+from tests.environment import heed_signals, isolate
 from tests.promises import MARKER, Promises
 
 isolate(os.environ)  # before a test module reads it
+heed_signals()
 settings.register_profile(
     "repeatable",
     derandomize=True,

@@ -1,5 +1,6 @@
 """The environment of the tests: a user's variables never decide what a test sees. Knows no test."""
 
+import signal
 from collections.abc import MutableMapping
 
 # Of what the tests start, these decide the text, the colours, the time zone, or the number of processes.
@@ -25,3 +26,10 @@ def isolate(environ: MutableMapping[str, str]) -> None:
         environ.setdefault("PIP_PROXY", proxy)
     environ["LC_ALL"] = "C.UTF-8"
     environ["OMP_NUM_THREADS"] = "1"
+
+
+def heed_signals() -> None:
+    """Undo `nohup` and a shell's `&`: what is started with SIGINT or SIGHUP ignored goes on ignoring it."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(each) is signal.SIG_IGN:
+            signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)

@@ -1,12 +1,13 @@
 """Neither a user's variables nor a user's models decide what the tests see."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.committed import ROOT, VOWELS, copy_committed
-from tests.environment import isolate
+from tests.environment import heed_signals, isolate
 
 HOSTILE = {
     "CELLGATE_PORT": "1",
@@ -35,6 +36,22 @@ def test_tests_pass_whatever_the_environment_says() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SAMPLE]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | HOSTILE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+
+
+def test_tests_in_the_background_can_interrupt_what_they_start() -> None:
+    """`nohup make test &` made each test of Ctrl-C fail: the processes ignored it."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+        heed_signals()
+        for each in before:
+            child = subprocess.Popen(["sleep", "60"])
+            child.send_signal(each)
+            assert child.wait() == -each
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_what_would_change_a_test_is_removed_and_downloads_keep_their_proxy() -> None:
