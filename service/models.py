@@ -1,6 +1,5 @@
 """The models of a server: all are loaded at its start, and their directory is followed from then on."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
@@ -28,7 +27,6 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 ROLLOUT_EVERY_S = 0.2
-JOIN_EVERY_S, JOIN_TRIES = 0.02, 500
 MAX_RETIRE_EVERY_S = 60.0
 
 
@@ -76,6 +74,7 @@ async def serve_models(
         unloaded=policies.unloaded,
     )
     await retirement.load_retained()
+    rollout = Rollout(repository, policies, shared or Path(stack.enter_context(TemporaryDirectory())))
     reloader = Reloader(
         repository,
         settings.models_dir,
@@ -83,25 +82,16 @@ async def serve_models(
         loaded=on_disk,
         stop=stop,
         policies=policies,
+        announce=rollout.join,
         every_s=settings.models_poll_s,
     )
     follow_every_s = min(settings.models_poll_s or ROLLOUT_EVERY_S, ROLLOUT_EVERY_S)
     repeat(stack, follow_every_s, reloader.follow, "the models directory is not followed")
     retire_every_s = min(settings.session_ttl_s / 4, MAX_RETIRE_EVERY_S)
     repeat(stack, retire_every_s, retirement.check, "retired versions are not unloaded")
-    rollout = Rollout(repository, policies, shared or Path(stack.enter_context(TemporaryDirectory())))
-    await _join(rollout)
+    await rollout.join()
     repeat(stack, ROLLOUT_EVERY_S, rollout.follow, "default versions are not agreed on")
     steering = Steering(
         settings.models_dir, repository, policies, rollout, timeout_s=settings.request_timeout_s
     )
     return repository, steering
-
-
-async def _join(rollout: Rollout) -> None:
-    """Follow what the other workers have agreed on, before the first request; one of them may be writing."""
-    for _ in range(JOIN_TRIES):
-        if await rollout.follow():
-            return
-        await asyncio.sleep(JOIN_EVERY_S)
-    logger.warning("the workers' agreement on versions is locked by a worker that does not respond")

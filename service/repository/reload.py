@@ -12,7 +12,7 @@ sessions decide: `retirement`.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from service.errors import StartupError
@@ -40,11 +40,13 @@ class Reloader:
         loaded: Scan,
         stop: Callable[[Model], None],
         policies: Policies | None = None,
+        announce: Callable[[], Awaitable[None]] | None = None,
         every_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`loaded`: the scan made just before the repository was loaded; `stop`: of a replaced model.
 
+        `announce`: tells the other workers which versions are being loaded, before one is served.
         `every_s`: between two scans of `follow`; 0: it scans only where a policy has changed.
         """
         self._repository = repository
@@ -54,6 +56,7 @@ class Reloader:
         self._loaded = loaded
         self._last_scan = dict(loaded)
         self._policies = policies or Policies(root)
+        self._announce = announce
         self._num_changes = self._policies.num_changes  # of policies, at the last scan
         self._every_s = every_s
         self._clock = clock
@@ -92,6 +95,8 @@ class Reloader:
         self._loaded.update({folder: current[folder] for folder in changed})
         for folder in changed:
             self._repository.mark(folder.parent.name, folder.name, "loading")
+        if changed and self._announce is not None:
+            await self._announce()  # a client may send its next request to any of them
         await asyncio.gather(*map(self._load, changed))  # one whose trial hangs does not delay the others
         for folder in [folder for folder in self._loaded if folder not in on_disk]:
             del self._loaded[folder]

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from service.errors import ModelLoading, StartupError, UnknownModel, UnknownVersion
@@ -30,7 +30,7 @@ class Repository:
         self._agreed: Mapping[str, Agreed] = {}
         self.has_shadows = False  # whether any model has one
         self._unserved: dict[Key, str] = {}  # found on disk: "loading" or "failed"
-        self._expected: frozenset[Key] = frozenset()  # that other workers serve or load
+        self.read_expected: Callable[[], frozenset[Key]] = frozenset  # that other workers serve or load
         for model in models:
             self.add(model)
 
@@ -116,13 +116,12 @@ class Repository:
             found.setdefault(model.name, {})[model.version] = status
         return found
 
-    def agree(self, agreed: Mapping[str, Agreed], expected: frozenset[Key]) -> None:
-        """Follow what all workers have agreed on. `expected`: the versions that others serve or load."""
+    def agree(self, agreed: Mapping[str, Agreed]) -> None:
+        """Follow what all workers have agreed on."""
         self._agreed = agreed
         self.has_shadows = any(
             choice.shadow is not None for each in agreed.values() for choice in (each.current, each.previous)
         )
-        self._expected = expected
 
     def is_retired(self, model: Model) -> bool:
         """Whether the version answers only requests that name it."""
@@ -207,9 +206,9 @@ class Repository:
             raise UnknownModel(f"model {name!r} is unloaded", pointer="/model")
 
     def is_expected(self, name: str, version: str | None) -> bool:
-        """Whether a version (None: any) is served or being loaded, but not yet by this worker."""
+        """Whether a version (None: any) that this worker does not serve is served or being loaded by any."""
         loading = (key for key, status in self._unserved.items() if status == "loading")
-        return any(key[0] == name and version in (None, key[1]) for key in (*self._expected, *loading))
+        return any(key[0] == name and version in (None, key[1]) for key in (*self.read_expected(), *loading))
 
     def is_ahead(self, name: str, version: str) -> bool:
         """Whether a version is higher than all that are loaded: another replica may have it already."""

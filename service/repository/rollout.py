@@ -10,6 +10,7 @@ It knows names and versions; it knows nothing of sessions.
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +22,13 @@ from service.file_lock import try_lock
 from service.repository.agreement import Agreement, Report, Reports
 from service.repository.choice import Agreed
 from service.repository.policy import Policies, Policy
-from service.repository.repository import Repository
+from service.repository.repository import Key, Repository
 
 FILE = "rollout.json"
+JOIN_EVERY_S, JOIN_TRIES = 0.02, 500
 DELAY_S = 1.0  # between an agreement and the change: several times the interval of `follow`
+
+logger = logging.getLogger(__name__)
 
 
 class Rollout:
@@ -52,6 +56,7 @@ class Rollout:
         self._agreement = Agreement()
         self._seen: tuple[Any, ...] = ()  # the own report and the file's signature when last read
         self._decided_at = -1.0
+        repository.read_expected = self.expected
 
     async def follow(self) -> bool:
         """Report what has changed here, and take over what has been agreed; whether that was possible.
@@ -78,8 +83,24 @@ class Rollout:
                 self._write(after)
             self._seen = (report, _signature(self._path))
         self._agreement = agreement
-        self._repository.agree(agreement.models, agreement.others(self._pid) - _loaded(report))
+        self._repository.agree(agreement.models)
         return True
+
+    async def join(self) -> None:
+        """Report and follow, also if another worker is writing just now. Raises OSError."""
+        for _ in range(JOIN_TRIES):
+            if await self.follow():
+                return
+            await asyncio.sleep(JOIN_EVERY_S)
+        logger.warning("the workers' agreement on versions is locked by a worker that does not respond")
+
+    def expected(self) -> frozenset[Key]:
+        """The versions that other workers have reported, up to now, to serve or load."""
+        agreement = self._agreement
+        with contextlib.suppress(OSError):  # `follow` reports it
+            if self._seen[1:] != (_signature(self._path),):
+                agreement = Agreement.parse(self._read())
+        return agreement.others(self._pid)
 
     def agreed(self, name: str) -> Agreed | None:
         """The agreed choice of a model's versions, as last read."""
@@ -131,15 +152,6 @@ class Rollout:
         new = self._path.with_suffix(".new")
         new.write_bytes(text)
         new.replace(self._path)
-
-
-def _loaded(report: Reports) -> set[tuple[str, str]]:
-    return {
-        (name, version)
-        for name, each in report.items()
-        for version, status in each.versions.items()
-        if status in ("served", "retired")
-    }
 
 
 def _signature(path: Path) -> tuple[int, int] | None:

@@ -23,7 +23,6 @@ from service.state import StateLayout
 from tests.service.predict.parts import SUMS, Parts, run
 
 TWO = [[1.0], [2.0]]
-NONE: frozenset[tuple[str, str]] = frozenset()
 
 
 def step(**fields: Any) -> dict[str, Any]:
@@ -250,7 +249,7 @@ def test_a_model_that_needs_the_whole_sequence_has_no_sessions(changes: dict[str
 def test_a_new_session_starts_on_the_canary_and_stays_there() -> None:
     async def work() -> None:
         parts = Parts("1", "2")
-        parts.repository.agree({"m": Agreed(Choice("1", aliases={"old": "1"}, canary="2", weight=1.0))}, NONE)
+        parts.repository.agree({"m": Agreed(Choice("1", aliases={"old": "1"}, canary="2", weight=1.0))})
 
         async def version(**fields: Any) -> str:
             body = orjson.dumps({"sequences": [{"steps": [[1]], **fields.pop("item", {})}], **fields})
@@ -260,7 +259,7 @@ def test_a_new_session_starts_on_the_canary_and_stays_there() -> None:
         assert await version(item={"session": "a"}) == "2"
         assert await version(item={"session": "b"}, version="1") == "1", "a request that names its version"
         assert await version(item={"session": "c"}, version="old") == "1", "or an alias"
-        parts.repository.agree({"m": Agreed(Choice("1", aliases={"old": "2"}))}, NONE)
+        parts.repository.agree({"m": Agreed(Choice("1", aliases={"old": "2"}))})
         assert [await version(item={"session": name}) for name in "abc"] == ["2", "1", "1"]
         assert await version(item={"session": "c"}, version="old") == "1", "an alias that has moved"
         ended = {"session": "a", "at": 2, "end": True}

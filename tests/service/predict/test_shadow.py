@@ -19,7 +19,6 @@ from service.sessions.store import Write
 from tests.service.api.parts import sample_nothing
 from tests.service.predict.parts import LETTERS, SUMS, LetterSums, Parts, SessionSums, build_model, run
 
-NONE: frozenset[tuple[str, str]] = frozenset()
 KEY = shadow_key(session_key("", "s"))
 
 
@@ -50,7 +49,7 @@ class Shadowed:
         self.choose("2")
 
     def choose(self, shadow: str | None) -> None:
-        self.parts.repository.agree({"m": Agreed(Choice("1", shadow=shadow))}, NONE)
+        self.parts.repository.agree({"m": Agreed(Choice("1", shadow=shadow))})
 
     async def step(self, *values: float, **fields: Any) -> dict[str, Any]:
         steps = [[value] for value in values]
@@ -241,7 +240,7 @@ def test_generated_tokens_are_not_compared() -> None:
             parts.repository, parts.sessions, max_sequences=4, max_steps=20, timeout_s=10,
             clock=asyncio.get_running_loop().time, shadows=shadows,
         )  # fmt: skip
-        parts.repository.agree({"m": Agreed(Choice("1", shadow="2"))}, NONE)
+        parts.repository.agree({"m": Agreed(Choice("1", shadow="2"))})
         task = asyncio.get_running_loop().create_task(shadows.run())
         text = b'{"prompt": ["a", "b"], "max_steps": 3, "session": "s"}'
         await Generator(predictor).generate(text)

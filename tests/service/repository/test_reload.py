@@ -114,6 +114,27 @@ async def test_a_changed_version_replaces_the_one_that_is_loaded(source: Path, t
 
 
 @pytest.mark.anyio
+async def test_a_version_is_announced_before_it_is_served(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "vowels" / "1")
+    loaded = scan(tmp_path)
+    repository = load(tmp_path)
+    announced: list[dict[str, str]] = []
+
+    async def announce() -> None:
+        announced.append(repository.statuses()["vowels"])
+
+    reloader = Reloader(
+        repository, tmp_path, LOADER, loaded=loaded, stop=Stopping(grace_s=0), announce=announce
+    )
+    shutil.copytree(source, tmp_path / "vowels" / "2")
+    for _ in range(3):
+        await reloader.check()
+    assert announced == [{"1": "served", "2": "loading"}]
+    assert versions(repository) == [("1", False), ("2", False)]
+    await repository.stop()
+
+
+@pytest.mark.anyio
 async def test_a_faulty_new_version_is_logged_once_until_it_changes(
     source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,7 +176,7 @@ async def test_a_model_is_unloaded_once_all_workers_agree_and_loaded_again(
     await reloader.follow()
     await reloader.follow()
     assert versions(repository) == [("1", False)], "the other workers still answer"
-    repository.agree({"vowels": Agreed(Choice(is_unloaded=True))}, frozenset())
+    repository.agree({"vowels": Agreed(Choice(is_unloaded=True))})
     (model,) = repository
     await reloader.follow()
     assert versions(repository) == [] and repository.statuses() == {}

@@ -5,10 +5,11 @@ import itertools
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import UnknownModel, UnknownVersion
+from service.errors import ModelLoading, UnknownModel, UnknownVersion
 from service.repository.policy import Policies, Policy, write_policy
 from service.repository.repository import Repository
 from service.repository.rollout import Rollout
@@ -54,7 +55,7 @@ class Cluster:
             agreed = rollout.agreed("m")
             if agreed is not None and agreed.at > self.now:  # the repository has the machine's own clock
                 agreed = agreed._replace(current=agreed.previous, at=0.0)
-            loaded.agree({} if agreed is None else {"m": agreed._replace(at=0.0)}, frozenset())
+            loaded.agree({} if agreed is None else {"m": agreed._replace(at=0.0)})
             chosen.append(loaded.get("m").version)
         return chosen
 
@@ -101,7 +102,7 @@ def test_a_deleted_default_is_replaced_in_all_workers_at_once(tmp_path: Path) ->
         agreed = rollout.agreed("m")
         assert agreed is not None and agreed.current.default is None
         try:
-            loaded.agree({"m": agreed._replace(at=0.0)}, frozenset())
+            loaded.agree({"m": agreed._replace(at=0.0)})
             loaded.get("m")
         except UnknownModel as error:
             assert "every version" in error.detail
@@ -138,6 +139,18 @@ def test_a_worker_expects_what_another_one_serves(tmp_path: Path) -> None:
     except UnknownVersion:
         return
     raise AssertionError("nobody has it")
+
+
+def test_a_report_of_another_worker_counts_before_the_next_turn_to_follow(tmp_path: Path) -> None:
+    """A session on a new version got 404 from a worker that had not yet read what the other one reported."""
+    cluster = Cluster(tmp_path, 2)
+    (one, rollout), (two, _) = cluster.workers.values()
+    one.mark("m", "2", "loading")
+    asyncio.run(rollout.follow())
+    with pytest.raises(ModelLoading):
+        two.get("m", "2")
+    with pytest.raises(UnknownVersion):
+        two.get("m", "3")
 
 
 def test_one_worker_alone_waits_for_nobody(tmp_path: Path) -> None:
