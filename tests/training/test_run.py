@@ -226,31 +226,16 @@ def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp
         assert row.rsplit(",", 1)[0] == other.rsplit(",", 1)[0]  # all but the seconds
 
 
-def assert_two_processes_train_the_same_network(config: Config, folder: Path) -> None:
-    run.train(config, folder / "one")
-    two = start(config.model_copy(update={"devices": 2}), folder / "two")
-    output, _ = two.communicate(timeout=600)
-    assert two.returncode == 0, output
-    assert output.count("epoch 1/2") == 1
-    ours, theirs = weights_of(folder / "one"), weights_of(folder / "two")
-    for name, weights in ours.items():
-        torch.testing.assert_close(theirs[name], weights, atol=1e-4, rtol=0)
-
-
-def test_two_processes_train_the_same_network_as_one(small: Config, tmp_path: Path) -> None:
+def even_batches(small: Config) -> Config:
     """Without dropout and noise, DDP's averaged gradients equal those of the whole batch up to rounding."""
     update = {"dropout": 0.0, "noise": 0.0, "epochs": 2, "validation": 0.05}  # 252 sequences: even batches
-    config = small.model_copy(update={"recipe": small.recipe.model_copy(update=update)})
-    assert_two_processes_train_the_same_network(config, tmp_path)
+    return small.model_copy(update={"recipe": small.recipe.model_copy(update=update)})
 
 
-@pytest.mark.parametrize("target", ["state", "level"])
-def test_two_processes_with_unequal_numbers_of_targets_train_the_same_network_as_one(
-    target: str, tmp_path: Path
-) -> None:
+def unequal_numbers_of_targets(target: str, folder: Path) -> Config:
     """Each process's mean once had the same weight, however few its targets: labels, forecasts with gaps."""
     rng = np.random.default_rng(0)
-    path = tmp_path / "rooms.csv"
+    path = folder / "rooms.csv"
     rows = ["room,step,level,state"]
     for room in range(100):  # 64 of them for training: even batches
         for step in range(1 + room % 10 * 4 if room % 2 else 3):
@@ -263,5 +248,24 @@ def test_two_processes_with_unequal_numbers_of_targets_train_the_same_network_as
     recipe = next(iter(RECIPES.values())).model_copy(
         update={"hidden": 8, "epochs": 2, "batch_size": 16, "dropout": 0.0, "noise": 0.0}
     )
-    config = Config(data="rooms", recipe=recipe, table=table, accelerator="cpu")
-    assert_two_processes_train_the_same_network(config, tmp_path)
+    return Config(data="rooms", recipe=recipe, table=table, accelerator="cpu")
+
+
+def test_two_processes_train_the_same_network_as_one(small: Config, tmp_path: Path) -> None:
+    configs = {
+        "whole": even_batches(small),
+        "labels": unequal_numbers_of_targets("state", tmp_path),
+        "gaps": unequal_numbers_of_targets("level", tmp_path),
+    }
+    starts = {  # at the same time: they wait for each other more than they compute
+        name: start(config.model_copy(update={"devices": 2}), tmp_path / "two" / name)
+        for name, config in configs.items()
+    }
+    for name, two in starts.items():
+        run.train(configs[name], tmp_path / "one" / name)
+        output, _ = two.communicate(timeout=600)
+        assert two.returncode == 0, output
+        assert output.count("epoch 1/2") == 1
+        ours, theirs = weights_of(tmp_path / "one" / name), weights_of(tmp_path / "two" / name)
+        for key, weights in ours.items():
+            torch.testing.assert_close(theirs[key], weights, atol=1e-4, rtol=0)
