@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.cells.cell import Affine, State
+from training.cells.cell import State
 from training.data.dataset import Input, Sequence
 from training.encoders import Encoder, Frames, Projection
 
@@ -82,21 +82,12 @@ class InputLayer(nn.Module):
         """Set mean and spread of each number from all steps; a constant number is not scaled."""
         steps = np.concatenate(sequences).astype(np.float64)  # [steps, columns]
         spread = np.nanstd(steps, axis=0)
+        varies = np.nanmax(steps, axis=0) > np.nanmin(steps, axis=0)  # by rounding, a constant has a spread
         mean = np.nanmean(steps, axis=0)
         for input_, columns in self.slices():
             if input_.kind != "token":
                 self.shift[columns] = torch.from_numpy(mean[columns])
-                self.scale[columns] = torch.from_numpy(1 / np.where(spread > 0, spread, 1)[columns])
-
-    def affine(self) -> Affine:
-        """The normalisation that the graph leaves to the cell; the identity for all but plain numbers."""
-        shifts, scales = [], []
-        for input_, columns in self.slices():
-            is_plain = input_.kind != "token" and not input_.has_gaps and self.encoder(input_.name) is None
-            width = columns.stop - columns.start if is_plain else self._width_of(input_)
-            shifts.append(self.shift[columns] if is_plain else torch.zeros(width))
-            scales.append(self.scale[columns] if is_plain else torch.ones(width))
-        return Affine(*(torch.cat(parts).cpu().double().numpy() for parts in (shifts, scales)))
+                self.scale[columns] = torch.from_numpy(1 / np.where(varies, spread, 1)[columns])
 
     def table(self, name: str) -> Tensor:
         """The embedding of a token input: [vocabulary, width]."""

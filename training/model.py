@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training import cells
-from training.cells.cell import Affine, State
+from training.cells.cell import State
 from training.data.dataset import Forecast, Input, Sequence
 from training.inputs import InputLayer
 from training.quantiles import Quantiles
@@ -62,10 +62,6 @@ class Network(nn.Module):
     def learn_normalisation(self, sequences: tuple[Sequence, ...]) -> None:
         """Set mean and spread of each feature from all steps; a constant feature is not scaled."""
         self.input_layer.learn(sequences)
-
-    def normalisation(self) -> Affine:
-        """The normalisation that the graph leaves to the cell."""
-        return self.input_layer.affine()
 
     @property
     def states(self) -> dict[str, tuple[int, int]]:

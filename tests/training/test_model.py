@@ -86,9 +86,9 @@ def test_normalisation_is_learned_over_steps_and_skips_constants() -> None:
     steps = np.array([[1, 10, 5], [3, 30, 5], [5, 20, 5]], np.float32)
     network = network_of()
     network.learn_normalisation((steps[:1], steps[1:]))
-    shift, scale = network.normalisation()
-    np.testing.assert_allclose(shift, [3, 20, 5])
-    np.testing.assert_allclose(1 / scale, [steps[:, 0].std(), steps[:, 1].std(), 1], rtol=1e-6)
+    layer = network.input_layer
+    np.testing.assert_allclose(layer.shift, [3, 20, 5])
+    np.testing.assert_allclose(1 / layer.scale, [steps[:, 0].std(), steps[:, 1].std(), 1], rtol=1e-6)
 
 
 def test_normalisation_is_saved_with_the_weights_but_not_trained() -> None:

@@ -19,13 +19,6 @@ class CellError(TrainingError):
     """No cell has this name, or it does not accept this argument."""
 
 
-class Affine(NamedTuple):
-    """x → (x - shift) · scale, feature by feature."""
-
-    shift: Weights  # [features]
-    scale: Weights  # [features]
-
-
 class Layer(NamedTuple):
     """One layer in the graph: its inputs, and the names of its new states."""
 
@@ -34,7 +27,6 @@ class Layer(NamedTuple):
     lengths: str  # [batch]
     start: list[str]  # per state [1, batch, width]
     end: list[str]  # likewise
-    normalise: Affine | None  # applied to x first; None above the lowest layer
 
     def name(self, tensor: str) -> str:
         """The name of a tensor, unique to this layer."""
@@ -113,10 +105,9 @@ class Cell(nn.Module):
         """Write one layer and its new states; return the name of its output [time, batch, width]."""
         raise NotImplementedError
 
-    def write(self, graph: Graph, x: str, lengths: str, normalise: Affine) -> tuple[str, tuple[str, ...]]:
+    def write(self, graph: Graph, x: str, lengths: str) -> tuple[str, tuple[str, ...]]:
         """Write all layers: x [time, batch, features] → [time, batch, width], and the new states.
 
-        `normalise` is applied to x before the lowest layer: a cell folds it into its weights (`fold`).
         One layer reads the state directly; a stack splits it and joins it again.
         """
         starts = [self._rows(name) for name in self.states]  # per state, its name in each layer
@@ -126,7 +117,7 @@ class Cell(nn.Module):
                 graph.add("Split", [name], rows, axis=0)
         for number in range(self.layers):
             start, end = ([rows[number] for rows in names] for names in (starts, ends))
-            layer = Layer(number, x, lengths, start, end, None if number else normalise)
+            layer = Layer(number, x, lengths, start, end)
             x = self.write_layer(graph, layer)
         if self.layers > 1:
             for name, rows in zip(self.states, ends, strict=True):
@@ -140,15 +131,3 @@ class Cell(nn.Module):
 def weights_of(parameter: Tensor) -> Weights:
     """A parameter in float64, so that numbers computed from weights are rounded once, at the end."""
     return parameter.detach().cpu().double().numpy()
-
-
-def fold(weight: Weights, bias: Weights, normalise: Affine | None) -> tuple[Weights, Weights]:
-    """Weight [out, features] and bias [out] that include the normalisation.
-
-    W · ((x - shift) · scale) + b = (W · scale) · x + (b - (W · scale) · shift):
-    equal up to rounding, and without extra nodes.
-    """
-    if normalise is None:
-        return weight, bias
-    weight = weight * normalise.scale
-    return weight, bias - weight @ normalise.shift

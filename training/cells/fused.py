@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.cells.cell import Cell, Inside, Layer, State, Weights, fold, in_time, weights_of
+from training.cells.cell import Cell, Inside, Layer, State, Weights, in_time, weights_of
 from training.graph import Graph
 
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer's parameters, as PyTorch names them
@@ -67,7 +67,6 @@ class Fused(Cell):
         sides = []
         for direction in self.directions:
             w, r, b_w, b_r = self.layer_weights(number, direction)
-            w, b_w = fold(w, b_w, layer.normalise)
             sides.append([in_order(w, self.gates), in_order(r, self.gates)])
             sides[-1].append(np.concatenate([in_order(b_w, self.gates), in_order(b_r, self.gates)]))
         weights = {key: np.stack(parts) for key, parts in zip("WRB", zip(*sides, strict=True), strict=True)}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.cells.cell import Inside, Layer, State, fold, gates_and_state, weights_of
+from training.cells.cell import Inside, Layer, State, gates_and_state, weights_of
 from training.cells.fused import in_order, write_node
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
@@ -48,8 +48,8 @@ class PeepholeLSTM(Stepped):
         """See `Cell.write_layer`. ONNX stacks gates i, o, f, c and peepholes i, o, f."""
         module = self.step_layer(layer.number)
         assert isinstance(module, PeepholeLayer)
-        w, b = fold(weights_of(module.from_x.weight), weights_of(module.from_x.bias), layer.normalise)
-        w, r, b = (in_order(stacked, (0, 3, 1, 2)) for stacked in (w, weights_of(module.from_h.weight), b))
+        stacked = (module.from_x.weight, module.from_h.weight, module.from_x.bias)
+        w, r, b = (in_order(weights_of(parameter), (0, 3, 1, 2)) for parameter in stacked)
         p = weights_of(module.peepholes)[[0, 2, 1]].ravel()
         weights = {"W": w, "R": r, "B": np.concatenate([b, np.zeros_like(b)]), "P": p}
         return write_node(graph, "LSTM", layer, {key: value[None] for key, value in weights.items()})

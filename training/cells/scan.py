@@ -16,7 +16,7 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from training.cells.cell import Layer, Weights, fold, weights_of
+from training.cells.cell import Layer, Weights, weights_of
 from training.graph import Graph
 
 IS_ALIVE = "is_alive"
@@ -51,15 +51,14 @@ def write_scan(
 
 
 def write_linear(graph: Graph, layer: Layer, name: str, linear: nn.Linear) -> str:
-    """Write `linear` over the layer's x, its normalisation folded in: [time, batch, out]."""
+    """Write `linear` over the layer's x: [time, batch, out]."""
     weight = weights_of(linear.weight)
     bias = np.zeros(len(weight)) if linear.bias is None else weights_of(linear.bias)
     return write_affine(graph, layer, name, weight, bias)
 
 
 def write_affine(graph: Graph, layer: Layer, name: str, weight: Weights, bias: Weights) -> str:
-    """Write W x + b over the layer's x, its normalisation folded in: [time, batch, out]."""
-    weight, bias = fold(weight, bias, layer.normalise)
+    """Write W x + b over the layer's x: [time, batch, out]."""
     stored = graph.weight(layer.name(f"{name}_weight"), weight.T.astype(np.float32))
     product = graph.add("MatMul", [layer.x, stored], [layer.name(f"{name}_product")])
     stored = graph.weight(layer.name(f"{name}_bias"), bias.astype(np.float32))

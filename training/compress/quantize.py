@@ -16,6 +16,7 @@ from training.compress.prune import CompressError
 
 Bits = Literal["none", "fp16", "int8"]
 FEW = 16  # tensors with fewer numbers are not converted: shapes, axes
+PRODUCTS = {"MatMul", "Gemm", "LSTM", "GRU", "RNN", "Conv", "Gather"}  # whose weights are converted
 
 
 def quantized(graph: bytes, bits: Bits) -> bytes:
@@ -71,16 +72,18 @@ def _quiet() -> Iterator[None]:
 
 
 def _fp16(graph: bytes) -> bytes:
-    """Each weight as float16 with a Cast to float32, which ONNX Runtime evaluates once, at load.
+    """Each weight of a product as float16 with a Cast to float32, which ONNX Runtime evaluates once, at load.
 
-    It computes in float32. A tensor beyond float16's range is not converted.
+    It computes in float32. Not converted: a tensor beyond float16's range; means and scales, because a
+    difference from a rounded mean loses its digits.
     """
     model = onnx.load_from_string(graph)
     for part in _graphs(model.graph):
         casts = []
+        weights = {name for node in part.node if node.op_type in PRODUCTS for name in node.input}
         for tensor in part.initializer:
             values = numpy_helper.to_array(tensor)
-            if tensor.data_type != TensorProto.FLOAT or values.size < FEW:
+            if tensor.data_type != TensorProto.FLOAT or values.size < FEW or tensor.name not in weights:
                 continue
             with np.errstate(over="ignore"):  # infinite, and refused below
                 half = values.astype(np.float16)

@@ -1,9 +1,14 @@
 """Writes the input layer of a network as nodes: see `training.inputs` for what it computes.
 
-x [batch, time, width] ─ Transpose ─────────────────────────┐
+x [batch, time, width] ─ Transpose ─ Sub, Mul ──────────────┐
 x with gaps ─ Transpose ─ Sub, Mul ─ Scan ─ fill, observed ─┼─ Concat ─ channels [time, batch, width]
 tokens [batch, time] ─ Transpose ─ Gather ──────────────────┤
 x with an encoder ─ Transpose ─ Sub, Mul ─ its nodes ───────┘
+
+The normalisation has nodes of its own. Folded into the weights of the cell it would need none. But where a
+column lies far from zero (hPa, years, coordinates), W x and its bias would cancel: the answer would lose as
+many digits as the mean has spreads. And columns of unequal spreads would need weights of unequal sizes, which
+float16 and INT8 do not have.
 """
 
 from typing import NamedTuple
@@ -42,15 +47,14 @@ def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
             [f"{input_.in_graph}_by_time"],
             perm=[1, 0, *range(2, 2 + len(dims))],
         )
-        parts, level = [turned], turned
+        z = _write_normalised(graph, layer, input_, columns, turned)
+        parts, level = [z], turned
         if input_.has_gaps:
-            parts, level = _write_gaps(graph, layer, input_, columns, turned, lengths)
+            parts, level = _write_gaps(graph, layer, input_, columns, z, lengths)
         levels.append(level)
         if (encoder := layer.encoder(input_.name)) is not None:
             if input_.has_gaps:
                 z = graph.add("Concat", parts, [f"{input_.in_graph}_parts"], axis=-1)
-            else:
-                z = _write_normalised(graph, layer, input_, columns, turned)
             parts = [encoder.write(graph, input_.in_graph, z)]
         channels += parts
     joined = channels[0] if len(channels) == 1 else graph.add("Concat", channels, ["channels"], axis=-1)
@@ -65,7 +69,7 @@ def _write_token(graph: Graph, layer: InputLayer, input_: Input) -> str:
 
 
 def _write_gaps(
-    graph: Graph, layer: InputLayer, input_: Input, columns: slice, turned: str, lengths: str
+    graph: Graph, layer: InputLayer, input_: Input, columns: slice, z: str, lengths: str
 ) -> tuple[list[str], str]:
     """Write an input with gaps: its channels (filled values, observed flags) and its level."""
     name = input_.in_graph
@@ -73,8 +77,7 @@ def _write_gaps(
         what: graph.weight(f"{name}_{what}", value.detach().cpu().numpy())
         for what, value in {"spread": 1 / layer.scale[columns], "fading": -layer.rate(input_.name)}.items()
     }
-    z = _write_normalised(graph, layer, input_, columns, turned)
-    seen, age = _write_last_seen(graph, input_, z, _write_is_true(graph, turned, lengths))
+    seen, age = _write_last_seen(graph, input_, z, _write_is_true(graph, z, lengths))
     faded = graph.add("Exp", [graph.add("Mul", [age, stored["fading"]], [f"{name}_faded"])], [f"{name}_left"])
     fill = graph.add("Mul", [seen, faded], [f"{name}_filled"])
     zero = graph.weight("no_age", np.array(0, np.float32))

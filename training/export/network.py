@@ -1,13 +1,12 @@
 """Writes a network as an ONNX graph, node by node from its weights. Knows nothing of files or manifests.
 
-    x [batch, time, features] ─ Transpose ─ cell ─ MatMul, Add ─ Transpose ─ logits ─ Softmax ─ y
-    lengths, h, c ──────────────────────────┴── h_out, c_out
+    x [batch, time, features] ─ Transpose ─ Sub, Mul ─ cell ─ MatMul, Add ─ Transpose ─ logits ─ Softmax ─ y
+    lengths, h, c ─────────────────────────────────────┴── h_out, c_out
 
-`export.inputs` writes the nodes before the cell where the input is not plain numbers; `export.quantiles`
-those after the dense layer of a forecast. ONNX's recurrent nodes want time first. The graph transposes x on
-the way in, where it is narrow, and the logits on the way out: transposing the hidden states would move hidden
-/ classes times as many numbers. `torch.onnx.export` would leave out the lengths and slice the weights at
-every call.
+`export.inputs` writes the nodes before the cell; `export.quantiles` those after the dense layer of a
+forecast. ONNX's recurrent nodes want time first. The graph transposes x on the way in, where it is narrow,
+and the logits on the way out: transposing the hidden states would move hidden / classes times as many
+numbers. `torch.onnx.export` would leave out the lengths and slice the weights at every call.
 """
 
 from typing import Any
@@ -37,7 +36,7 @@ def write_graph(network: Network) -> onnx.ModelProto:
     graph.input(LENGTHS, ["batch"], kind=TensorProto.INT32)
     for state in cell.states:
         graph.input(state, [cell.layers, "batch", cell.state_width(state)])
-    hidden, _ = cell.write(graph, written.channels, LENGTHS, network.normalisation())
+    hidden, _ = cell.write(graph, written.channels, LENGTHS)
     weight, bias = (
         parameter.detach().cpu().numpy() for parameter in (network.head.weight, network.head.bias)
     )

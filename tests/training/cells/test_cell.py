@@ -1,4 +1,4 @@
-"""What all cells share: folding of the normalisation, names of layers, states, and the registry."""
+"""What all cells share: names of layers, states, and the registry."""
 
 import numpy as np
 import pytest
@@ -7,31 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import cells
-from training.cells.cell import Affine, Layer, fold, gates_and_state, in_time, state_out, weights_of
+from training.cells.cell import Layer, gates_and_state, in_time, state_out, weights_of
 from training.cells.fused import in_order, run_packed
 
 
-@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))
-def test_folded_weights_include_the_normalisation(out: int, features: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    weight, bias, x = (
-        rng.standard_normal((out, features)),
-        rng.standard_normal(out),
-        rng.standard_normal(features),
-    )
-    normalise = Affine(rng.standard_normal(features), rng.uniform(0.1, 5, features))
-    folded_weight, folded_bias = fold(weight, bias, normalise)
-    expected = weight @ ((x - normalise.shift) * normalise.scale) + bias
-    np.testing.assert_allclose(folded_weight @ x + folded_bias, expected, rtol=1e-9, atol=1e-9)
-
-
-def test_without_normalisation_weights_are_not_changed() -> None:
-    weight, bias = np.ones((2, 2)), np.zeros(2)
-    assert fold(weight, bias, None) == (weight, bias)
-
-
 def test_names_of_a_layer_are_its_own() -> None:
-    layers = [Layer(number, "x", "lengths", [], [], None) for number in range(3)]
+    layers = [Layer(number, "x", "lengths", [], []) for number in range(3)]
     assert len({layer.name("gates") for layer in layers}) == 3
     assert state_out("h") == "h_out"
 

@@ -40,14 +40,25 @@ def test_without_quantization_the_graph_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "article"])
-def test_large_tensors_become_float16_and_small_ones_do_not(cell: str) -> None:
+def test_large_matrices_become_float16_and_nothing_else(cell: str) -> None:
     for tensor in tensors_of(quantized(graph_of(cell), "fp16")):
-        size = numpy_helper.to_array(tensor).size
+        values = numpy_helper.to_array(tensor)
         if tensor.data_type == TensorProto.FLOAT16:
-            assert size >= FEW
+            assert values.size >= FEW
             assert tensor.name.endswith("_fp16")
         else:
-            assert tensor.data_type == TensorProto.INT64 or size < FEW
+            assert tensor.data_type == TensorProto.INT64 or values.size < FEW or values.ndim == 1
+
+
+def test_means_and_scales_keep_their_digits() -> None:
+    """Of 20 years or pressures: float16 has 2016 and 2018, but not 2017.5."""
+    network, _ = random_network(cell="lstm", features=20, hidden=48, layers=1, classes=4, seed=0)
+    network.input_layer.shift.fill_(2017.3)
+    network.input_layer.scale.fill_(1e-9)
+    small = quantized(write_graph(network.eval()).SerializeToString(), "fp16")
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors_of(small)}
+    assert (stored["x_mean"] == np.float32(2017.3)).all()
+    assert (stored["x_scale"] == np.float32(1e-9)).all()
 
 
 def test_a_tensor_beyond_float16_is_not_converted() -> None:
