@@ -25,6 +25,7 @@ from service.specs import (
     Spec,
     StateDType,
     StateSpec,
+    written_forms,
 )
 from service.table import TableColumn, TableSpec, TimeSpec
 
@@ -49,6 +50,7 @@ __all__ = [
     "TableSpec",
     "Task",
     "TimeSpec",
+    "written_forms",
 ]
 
 MANIFEST_FILE = "model.json"

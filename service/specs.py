@@ -60,6 +60,11 @@ class InputSpec(Spec):
         ge=0,
         description="token kinds: the id of tokens that are not in the vocabulary; null: they are refused",
     )
+    numbers: Literal["ids", "tokens"] = Field(
+        "ids",
+        description="token kinds: what a number in a request is: the id of a token, or, where tokens are the "
+        'categories of a table, the token that is written so, such as "2"',
+    )
     missing: Literal["error", "nan"] = Field(
         "error", description="what a null becomes: an error, or NaN, which the graph must handle"
     )
@@ -81,6 +86,8 @@ class InputSpec(Spec):
         ids = {meaning: number for meaning, number in special.items() if number is not None}
         if (self.tokenizer is not None or ids) and (self.kind != "token" or not self.vocabulary):
             raise ValueError(f"input {self.name!r}: text needs the kind token and a vocabulary")
+        if self.numbers == "tokens" and not self.vocabulary:
+            raise ValueError(f"input {self.name!r}: numbers that are tokens need a vocabulary")
         for meaning, number in ids.items():
             if number >= len(self.vocabulary):
                 raise ValueError(f"input {self.name!r}: the {meaning} token is not in the vocabulary")
@@ -302,6 +309,15 @@ class OutputSpec(Spec):
     def longest_label(self) -> int:
         """Characters of the longest label as JSON, with the comma after it."""
         return max((len(json.dumps(label)) for label in self.labels), default=4) + 1
+
+
+def written_forms(value: bool | float) -> tuple[str, ...]:
+    """How a table may write a number or a boolean; the first is the usual form."""
+    if isinstance(value, bool):
+        return ("true", "True", "TRUE") if value else ("false", "False", "FALSE")
+    if math.isfinite(value) and value == int(value):
+        return (str(int(value)), f"{int(value)}.0")
+    return (repr(value),)
 
 
 def _is_in(value: float, dtype: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.manifest import written_forms
 from training.data import tokens
 from training.data.dataset import Input, Sequence
 from training.errors import TrainingError
@@ -97,10 +98,19 @@ def _ids(input_: Input, rows: Any) -> Columns:
             number = input_.missing
         elif isinstance(row, str):
             number = known.get(row, input_.unknown)
+        elif input_.numbers == "tokens":
+            number = _id_of_number(row, known)
         if type(number) is not int or not 0 <= number < len(known):  # True is an int, too
             raise ValueError(f"{input_.name}, step {step}: {row!r} is not one of the {len(known)} tokens")
         ids.append(number)
     return np.array(ids, np.float32)[:, None]
+
+
+def _id_of_number(value: Any, known: dict[str, int]) -> int | None:
+    """The id of the only token that is written as this number or boolean; None if there is none."""
+    forms = written_forms(value) if isinstance(value, bool | int | float) else ()
+    ids = [known[form] for form in forms if form in known]
+    return ids[0] if len(ids) == 1 else None
 
 
 def _numbers(value: Any, dims: tuple[int, ...], where: str, has_gaps: bool) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from service.codec import text
+from service.codec.categories import with_names
 from service.codec.fields import kind
 from service.errors import BadInput, EmptySequence, InvalidField, NonFinite, SequenceTooLong, WrongShape
 from service.manifest import InputSpec, Manifest
@@ -179,6 +180,8 @@ def _token_ids(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Any:
         if spec.tokenizer is not None and len(rows) > max_steps * spec.longest:
             raise SequenceTooLong(f"{len(rows)} characters, more than {max_steps} tokens", pointer=pointer)
         return text.encode(spec, rows, pointer)
+    if spec.numbers == "tokens" and isinstance(rows, list | np.ndarray):
+        rows = with_names(rows, spec, pointer)
     if not isinstance(rows, list) or not spec.vocabulary:
         return rows
     if not any(row is None or isinstance(row, str) for row in rows):

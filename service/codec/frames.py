@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from service.codec.arrays import check_num_steps, check_window, decode_inputs, fit
+from service.codec.categories import ids_of
 from service.codec.fields import (
     GivenState,
     kind,
@@ -136,12 +137,11 @@ class BinaryForm:
         if at and not (flags & HAS_AT and 0 < at <= MAX_STEP):
             raise BadFrame(f"expected `at` from 0 to 2^53-1, and 0 without its flag, got {at}")
         numbers: Array = np.frombuffer(payload, self._dtype, offset=HEAD.size)
+        array: Array = numbers.reshape(steps, *self._dims)
         # A sum of squares that is finite has no NaN or infinity in it; one that is not may have none either.
         if not self._is_plain or not isfinite(np.vdot(numbers, numbers)):
             with np.errstate(over="ignore"):
-                array = fit(numbers.reshape(steps, *self._dims), self._spec, "/steps")
-        else:
-            array = numbers.reshape(steps, *self._dims)
+                array = fit(ids_of(array, self._spec, "/steps"), self._spec, "/steps")
         if self._is_window:
             check_window(steps, self._manifest, "/steps")
         end = bool(flags & END)

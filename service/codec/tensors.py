@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from service.codec.arrays import Kept, Steps, check_num_steps, check_window, fit
+from service.codec.categories import ids_of
 from service.codec.numbers import writable
 from service.codec.tensor import DATATYPES, DTYPES, Tensor, array_of
 from service.errors import BadInput, InvalidField, TooManySequences, WrongShape
@@ -170,7 +171,7 @@ def _lengths(tensor: Tensor, rows: int, steps: int) -> list[int]:
 
 def _fit(array: Array, spec: InputSpec) -> Array:
     try:
-        return fit(array, spec, "")
+        return fit(ids_of(array, spec, ""), spec, "")
     except BadInput as error:
         where = f"[{(error.pointer or '')[1:].replace('/', ', ')}]"
         raise type(error)(f"input {spec.name!r}, at {where}: {error.detail}") from error

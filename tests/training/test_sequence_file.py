@@ -73,6 +73,13 @@ def test_a_text_becomes_its_tokens(content: Any, tmp_path: Path) -> None:
     assert [LETTERS[0].vocabulary[int(number)] for number in ids[:, 0]] == ["c", "a", "b"]
 
 
+def test_a_number_for_a_category_of_a_table_is_its_name(tmp_path: Path) -> None:
+    codes = (Input("x", kind="token", vocabulary=("<other>", "0", "2", "true"), unknown=0, numbers="tokens"),)
+    assert read(written(tmp_path, [2, 0.0, "2", "9", True]), codes)[:, 0].tolist() == [2, 1, 2, 0, 3]
+    with pytest.raises(SequenceFileError, match="x, step 1: 3 is not one of the 4 tokens"):
+        read(written(tmp_path, [2, 3]), codes)
+
+
 def test_an_unknown_word_becomes_the_unknown_token(tmp_path: Path) -> None:
     words = (tokens.learn_words(["the cat"], size=9),)
     assert read(written(tmp_path, {"text": "the dog"}), words)[:, 0].tolist() == [2, 0]

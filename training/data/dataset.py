@@ -25,6 +25,7 @@ class Input:
     tokenizer: str | None = None  # kind token: see `training.data.tokens`
     unknown: int | None = None  # kind token: the id of unknown tokens; None: they are refused
     missing: int | None = None  # kind token: the id of null; None: it is refused
+    numbers: Literal["ids", "tokens"] = "ids"  # kind token: what a number in a request is
     tensor: str | None = None  # the name in the graph; None: `name`
     frame: tuple[int, int] = (0, 0)  # kind video: height and width; frames are flattened row by row
     projection: int = 0  # width of a learned projection; 0: the recipe's

@@ -243,6 +243,7 @@ def _category_input(
         vocabulary=vocabulary,
         unknown=ids[OTHER],
         missing=ids.get(MISSING, ids[OTHER]),
+        numbers="tokens",
     )
     return input_, np.array([[ids.get(text, ids[OTHER])] for text in texts], np.float32)
 

@@ -51,7 +51,7 @@ def steps_of(network: Network, sequence: Sequence) -> list[Any] | dict[str, list
 def _plain(input_: Input, values: Any) -> list[Any]:
     if input_.kind == "token":
         ids: list[Any] = values.tolist()
-        return ids
+        return ids if input_.numbers == "ids" else [input_.vocabulary[number] for number in ids]
     if values.ndim > 1:
         return [_plain(input_, step) for step in values]
     return [None if np.isnan(value) else float(str(value)) for value in values]

@@ -61,6 +61,7 @@ def _input(input_: Input) -> InputSpec:
             tokenizer=input_.tokenizer,
             unknown=input_.unknown,
             missing_token=input_.missing,
+            numbers=input_.numbers,
         )
     return InputSpec(
         name=input_.name,

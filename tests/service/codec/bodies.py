@@ -34,6 +34,8 @@ GAPS = manifest({"name": "x", "dims": [2], "missing": "nan"})
 TWO = manifest({"name": "a", "dims": [2]}, {"name": "b", "kind": "token", "dtype": "int64"})
 KINDS = manifest({"name": "x", "tensor": "kinds", "kind": "token", "dtype": "int64", "unknown": 0,
                   "vocabulary": ["<other>", "<missing>", "a"], "missing_token": 1})  # fmt: skip
+CODES = manifest({"name": "x", "kind": "token", "dtype": "int64", "unknown": 0, "numbers": "tokens",
+                  "vocabulary": ["<other>", "0", "1", "4", "2.5", "7", "7.0", "true"]})  # fmt: skip
 ROW = [0.5, 1.0, 2.0]
 
 

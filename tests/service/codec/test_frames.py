@@ -11,6 +11,7 @@ from service.codec import frames
 from service.codec.frames import HEAD, BinaryForm
 from service.errors import BadFrame, CellgateError, InvalidField, SessionConflict
 from service.manifest import Manifest
+from tests.service.codec.bodies import CODES
 from tests.service.predict.parts import LETTERS, SPEAKERS
 
 ROWS = Manifest.model_validate(
@@ -85,6 +86,14 @@ def test_token_ids_are_int64_and_checked() -> None:
     assert form.decode(frame([0, 2, 1], dtype="<i8")).inputs[0].tolist() == [0, 2, 1]
     with pytest.raises(InvalidField, match="token id 3"):
         form.decode(frame([3], dtype="<i8"))
+
+
+def test_numbers_for_the_categories_of_a_table_are_their_names() -> None:
+    form = BinaryForm(CODES, keep_all=False, max_steps=5)
+    assert form.decode(frame([0, 4, 1], dtype="<i8")).inputs[0].tolist() == [1, 3, 2]
+    with pytest.raises(InvalidField, match="no category of 'x' is written 2") as caught:
+        form.decode(frame([0, 2], dtype="<i8"))
+    assert caught.value.pointer == "/steps/1"
 
 
 def test_a_model_with_two_inputs_has_no_binary_frames() -> None:

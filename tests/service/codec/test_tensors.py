@@ -282,3 +282,14 @@ def test_a_window_has_exactly_its_steps() -> None:
         x = np.ones((1, 2 if lengths else 3, 3), np.float32)
         with pytest.raises(WrongShape, match="exactly 2 steps"):
             read([flat("x", x), *lengths], manifest=model)
+
+
+def test_numbers_for_the_categories_of_a_table_are_their_names() -> None:
+    spec = InputSpec(name="ids", kind="token", dtype="int64", vocabulary=("b", "4", "0"), numbers="tokens")
+    codes = np.array([[0, 4, 0], [4, 4, 0]])
+    for form in (flat, nested, binary):
+        blob = codes.tobytes() if form is binary else b""
+        rows, _ = read([form("ids", codes)], blob, manifest_of(spec))
+        assert [row.steps[0].tolist() for row in rows] == [[2, 1, 2], [1, 1, 2]]
+    with pytest.raises(InvalidField, match=r"input 'ids', at \[0, 2\]: no category of 'ids' is written 1"):
+        read([flat("ids", np.array([[0, 4, 1]]))], manifest=manifest_of(spec))

@@ -39,6 +39,16 @@ def test_a_single_input_is_a_list_and_several_are_named() -> None:
     assert all(isinstance(token, int) for token in named["sky"])
 
 
+def test_categories_of_a_table_are_sent_by_name() -> None:
+    mixed = data_of("forecast")
+    x, sky, hour = mixed.inputs
+    by_name = replace(mixed, inputs=(x, replace(sky, numbers="tokens"), hour))
+    steps = steps_of(network_for(by_name), mixed.test.sequences[0])
+    ids = steps_of(network_for(mixed), mixed.test.sequences[0])
+    assert isinstance(steps, dict) and isinstance(ids, dict)
+    assert steps["sky"] == [sky.vocabulary[number] for number in ids["sky"]]
+
+
 def test_a_missing_number_is_null_and_numbers_parse_to_the_same_float32() -> None:
     data = data_of("label")
     sequence = np.array([[0.1, np.nan], [1 / 3, 1e-20]], np.float32)
