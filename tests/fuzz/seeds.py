@@ -103,7 +103,7 @@ def seeds() -> list[Request]:
         Request("GET", "/v2/models/vowels/versions/1/stats"),
         Request("GET", "/sessions/h", headers={"Origin": ORIGIN}),
         Request("OPTIONS", "/predict", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}),
-        Request("GET", "/stream", headers=HANDSHAKE, framing="X-Body: none"),
+        Request("GET", "/stream", headers=dict(HANDSHAKE), framing="X-Body: none"),
         Request("DELETE", "/sessions/r"),
     ]
     return _rewinds() + requests + _steering() + _events() + _keyed() + _binary()

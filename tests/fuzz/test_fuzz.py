@@ -68,6 +68,14 @@ def test_each_mutation_changes_every_seed_sooner_or_later(change: Mutation) -> N
             raise AssertionError(raw)
 
 
+def test_a_mutation_leaves_other_seeds_as_they_are() -> None:
+    """The handshake's headers were one dictionary: what changed it made the valid request an invalid one."""
+    before = [seed.raw() for seed in seeds()]
+    for seed in seeds():
+        seed.headers["Connection"] = "changed"
+    assert [seed.raw() for seed in seeds()] == before
+
+
 def test_an_error_of_the_servers_own_is_found() -> None:
     assert is_fault(b'HTTP/1.1 500 Internal Server Error\r\n\r\n{"code":"internal"}')
     assert is_fault(b'HTTP/1.1 200 OK\r\n\r\n{"predictions":[{"error":{"status":500,"code":"internal"}}]}')
