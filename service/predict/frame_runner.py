@@ -141,7 +141,12 @@ class FrameRunner:
         for channel in channels:
             try:
                 record = await self._sessions.find(channel.key)
-            except CellgateError as error:
+            except Exception as raised:
+                error: CellgateError = InternalError()
+                if isinstance(raised, CellgateError):
+                    error = raised
+                else:  # a bug; the frame is answered all the same
+                    logger.exception("session %r was not read", channel.session)
                 if channel.waiting:
                     channel.waiting[0] = error
                 self._end_turn(channel)

@@ -14,7 +14,7 @@ import functools
 import heapq
 import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError
@@ -181,22 +181,31 @@ class RedisStore:
             self._reading = None
 
     async def _read_group(self, reads: dict[bytes, asyncio.Future[Record | None]]) -> None:
-        groups: dict[str, list[bytes]] = {}
-        for key in reads:
-            groups.setdefault(self._tag_of(key), []).append(key)
+        """Settle every read, whatever happens: none of them waits for ever, with its session's turn."""
         try:
-            async with self._commands.operation():
-                replies = await asyncio.gather(
-                    *(self._commands.send("HMGET", f"{tag}:records", *keys) for tag, keys in groups.items())
-                )
-        except StoreUnavailable as error:
+            found = await self._read(reads)
+        except Exception as error:  # noqa: BLE001  passed on to every waiter
             for read in reads.values():
                 read.set_exception(error)
                 read.exception()  # its caller may have been cancelled
             return
-        for keys, values in zip(groups.values(), replies, strict=True):
-            for key, packed in zip(keys, values, strict=True):
-                _settle(reads[key], key, packed)
+        for key, packed in found.items():
+            _settle(reads[key], key, packed)
+
+    async def _read(self, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
+        """The packed records, by key. Raises StoreUnavailable."""
+        groups: dict[str, list[bytes]] = {}
+        for key in keys:
+            groups.setdefault(self._tag_of(key), []).append(key)
+        async with self._commands.operation():
+            replies = await asyncio.gather(
+                *(self._commands.send("HMGET", f"{tag}:records", *group) for tag, group in groups.items())
+            )
+        return {
+            key: packed
+            for group, values in zip(groups.values(), replies, strict=True)
+            for key, packed in zip(group, values, strict=True)
+        }
 
 
 def _has_no_conflict(outcomes: list[int]) -> bool:

@@ -141,7 +141,9 @@ class RedisCommands:
     async def _execute(self, *command: Any) -> Any:
         try:
             return await self._client.execute_command(*command)
-        except AttributeError as error:  # the cluster client closes connections under commands that use them
+        # The cluster client closes connections under commands that use them, and uvloop's transports raise
+        # RuntimeError for a write after the other side has closed.
+        except (AttributeError, RuntimeError) as error:
             raise ConnectionError("the connection was closed under a command") from error
 
     async def _agree_on_shards(self) -> None:

@@ -1,118 +1,14 @@
 """One stream on a transport that remembers: idle, slow, broken and stopping clients."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-import orjson
 import pytest
 from websockets.frames import Frame, Opcode
 
 from service.http import websocket
-from service.http.messages import Request
 from service.http.peer import WRITE_S
-from service.http.stream_bounds import StreamBounds
-from service.http.stream_handshake import Accepted
-from service.http.stream_socket import StreamSocket
 from service.http.websocket import Reader
-from service.memory import MemoryBudget
-from service.predict import Aside, Streams
-from tests.service.predict.parts import Parts
-
-BOUNDS = StreamBounds(max_channels=2, max_frame_bytes=1000, idle_s=100, ping_s=10)
-TURNS = 40  # of the event loop: more than a frame takes
-
-
-class Wire(asyncio.Transport):
-    """Remembers what reached it. `unread`: bytes that its client has not read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.reads, self.is_aborted, self.is_closed = True, False, False
-        self.unread = 0
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += bytes(data)
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def pause_reading(self) -> None:
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        self.reads = True
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def is_closing(self) -> bool:
-        return self.is_closed or self.is_aborted
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002
-        return default
-
-
-class World:
-    """A stream, and the parts behind it."""
-
-    def __init__(self) -> None:
-        self.parts = Parts()
-        self.now = 0.0
-        self.wire = Wire()
-        self.memory = MemoryBudget(1 << 20)
-        self.lost: list[StreamSocket] = []
-        streams = Streams(
-            self.parts.repository, self.parts.sessions, Aside(), cast(Any, None), None, self.memory,
-            max_in_flight=2, max_steps=20, max_reply_bytes=1 << 20, timeout_s=10,
-            clock=asyncio.get_running_loop().time,
-        )  # fmt: skip
-        self.socket = StreamSocket(
-            self.wire, streams, BOUNDS, Request("GET", "/stream", []), Accepted([], ()),
-            clock=lambda: self.now, count=None, on_lost=self.lost.append,
-        )  # fmt: skip
-
-    def send(self, **message: Any) -> None:
-        self.receive(Frame(Opcode.TEXT, orjson.dumps(message)))
-
-    def receive(self, frame: Frame) -> None:
-        self.socket.data_received(frame.serialize(mask=True))
-
-    async def answers(self) -> list[Any]:
-        """What was written since the last call: objects, and (opcode, payload) of control frames."""
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-        written, self.wire.written = self.wire.written, b""
-        answers: list[Any] = []
-        while written:
-            size = written[1]
-            start = 2
-            if size == 126:
-                size, start = int.from_bytes(written[2:4], "big"), 4
-            payload, opcode = written[start : start + size], written[0] & 0xF
-            written = written[start + size :]
-            answers.append(orjson.loads(payload) if opcode == Opcode.TEXT else (opcode, payload))
-        return answers
-
-    async def opened(self) -> "World":
-        self.send(session="s", model="m")
-        assert (await self.answers())[0]["step"] == 0
-        return self
-
-
-def run(work: Callable[[World], Awaitable[None]]) -> None:
-    async def body() -> None:
-        await work(World())
-
-    asyncio.run(body())
-
-
-def closing(code: int) -> bytes:
-    return code.to_bytes(2, "big")
+from tests.service.http.streams import World, closing, run
 
 
 def test_frames_are_answered_in_one_write() -> None:
@@ -266,38 +162,6 @@ def test_a_client_that_hangs_up_leaves_nothing_behind() -> None:
         assert await world.answers() == [] and world.memory.used == 0
         sessions = world.parts.sessions
         assert sessions.turns.take_free(b"\0s"), "the session's turn is free"
-
-    run(work)
-
-
-@pytest.mark.parametrize("value", [2, 3])
-def test_of_joined_frames_that_fail_only_the_one_at_fault_is_an_error(value: int) -> None:
-    async def work(world: World) -> None:
-        await world.opened()
-        world.parts.engines["1"].fail_on = value
-        world.send(steps=[[2]])
-        world.send(steps=[[3]])
-        answers = await world.answers()
-        assert ["error" in answer for answer in answers] == [value == 2, value == 3]
-        world.send(steps=[[10]])
-        assert (await world.answers())[0]["output"] == [15.0 - value]
-
-    run(work)
-
-
-def test_a_frame_runs_again_when_another_worker_was_first() -> None:
-    async def work(world: World) -> None:
-        await world.opened()
-        world.send(steps=[[1]])
-        await world.answers()
-        world.parts.store.num_races = 2
-        world.send(steps=[[2]])
-        world.send(steps=[[4]])
-        assert [answer["output"] for answer in await world.answers()] == [[203.0], [207.0]]
-        world.parts.store.num_races = 1
-        world.send(steps=[[8]], at=5)
-        ((answer),) = await world.answers()
-        assert answer["error"]["code"] == "session_conflict" and answer["error"]["step"] == 6
 
     run(work)
 

@@ -11,6 +11,7 @@ import pytest
 from service.errors import CorruptRecord, StoreUnavailable
 from service.sessions.store import Outcome, Record, Write
 from service.sessions.store.redis import RedisStore
+from service.sessions.store.redis_commands import RedisCommands
 from tests.ports import free_port
 from tests.redis_server import RedisServer, needs_redis, redis_cluster
 from tests.service.sessions.store.records import counters
@@ -38,6 +39,27 @@ def test_requests_that_arrive_together_share_a_read(server: RedisServer) -> None
             await store.commit([Write(b"\0%d" % i, None, new) for i, new in enumerate(records)], 0)
             assert await asyncio.gather(*(store.get(b"\0%d" % i) for i in range(50))) == records
             assert calls(server, "hmget") == 1
+
+    asyncio.run(work())
+
+
+def test_reads_that_fail_in_an_unforeseen_way_all_end(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for ever, each with its session's turn: their task had died."""
+
+    async def fail(*_command: object) -> object:
+        raise ValueError("an error that nobody foresaw")
+
+    async def work() -> None:
+        async with opened(server.url) as store:
+            with monkeypatch.context() as broken:
+                broken.setattr(RedisCommands, "send", fail)
+                reads = [asyncio.ensure_future(store.get(b"\0%d" % i)) for i in range(3)]
+                ended, waiting = await asyncio.wait(reads, timeout=60)
+                assert not waiting
+                assert all(isinstance(read.exception(), ValueError) for read in ended)
+            assert await store.get(b"\0one") is None
 
     asyncio.run(work())
 
