@@ -4,7 +4,8 @@ It knows the messages of `GET /stream`; it knows no socket but what `sockets` op
 """
 
 from cellgate.stream.async_stream import AsyncStream
-from cellgate.stream.cursor import StreamCursor, StreamOptions
+from cellgate.stream.cursor import StreamCursor
+from cellgate.stream.options import StreamOptions
 from cellgate.stream.sockets import AsyncSocket, AsyncStreamTransport, Socket, StreamTransport
 from cellgate.stream.stream import Stream
 

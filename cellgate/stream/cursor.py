@@ -11,12 +11,12 @@ socket: its methods are flows.
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from cellgate.catalog import Catalog
-from cellgate.errors import BadReply, CellgateError, ConnectionFailed, ResponseError
+from cellgate.errors import BadReply, CellgateError, ConnectionFailed, ResponseError, SessionMismatch
 from cellgate.flow import Flow, Outcome, Pause, Send
-from cellgate.inputs import GivenState, Steps
+from cellgate.inputs import Steps
 from cellgate.models import Model, Return
 from cellgate.predict import dumps
 from cellgate.predictions import Prediction
@@ -24,33 +24,9 @@ from cellgate.replies import error_in
 from cellgate.retry import Retry, is_retryable, wait
 from cellgate.stream import frames
 from cellgate.stream.frames import CHANNEL, Frame, Message
+from cellgate.stream.options import StreamOptions
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """What is the same for all frames of a stream."""
-
-    model: str | None = None
-    version: str | None = None
-    returns: Return | None = None
-    outputs: tuple[str, ...] = ()
-    encoding: Literal["json", "binary"] | None = None
-    """None: binary, where the model has one input of numbers and no outputs are named."""
-    in_flight: int = 1
-    """Frames without a reply, at most; the server may allow fewer."""
-    state: GivenState | None = None
-    """What a new session begins from."""
-    return_state: bool = False
-    """Whether each reply has a token of the state after it; then in JSON."""
-
-    def encoding_for(self, model: Model) -> Literal["json", "binary"]:
-        """The encoding of the frames."""
-        if self.encoding is not None:
-            return self.encoding
-        needs_json = bool(self.outputs) or self.return_state or not frames.takes_binary(model)
-        return "json" if needs_json else "binary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +72,7 @@ class StreamCursor:
         self._is_binary = False
         self._is_open = False
         self._has_begun = False  # a frame is answered: the session is there
+        self._follows = False  # the session to another version, without a reply since
         self._unanswered: deque[Frame] = deque()
         self._num_posted = 0  # of the unanswered frames, on this socket
         self._attempts = 0  # that failed since the last reply
@@ -184,16 +161,19 @@ class StreamCursor:
         frame = self._unanswered.popleft()
         self._num_posted -= 1
         self.at, self.has_ended = prediction.step, frame.end
-        self._attempts, self._has_begun = 0, True
+        self._attempts, self._has_begun, self._follows = 0, True, False
         return prediction
 
     def _fail(self, error: ResponseError) -> StreamFlow[None]:
         """What passes is tried again. Else drop the frame and those behind it, whose `at` no longer fits."""
         self._is_open = False
-        if not is_retryable(error):
+        # The session is on another version than when the stream was opened: the next opening continues there.
+        has_moved = isinstance(error, SessionMismatch) and not (self._follows or self.options.names_number)
+        if not (has_moved or is_retryable(error)):
             self._unanswered.clear()
             raise error
-        yield from self._recover(error)
+        self._follows = self._follows or has_moved
+        yield from self._recover(None if has_moved else error)
 
     def _recover(self, error: CellgateError | None) -> StreamFlow[None]:
         """Open the session on a new socket, and send what is unanswered. Raises what does not pass."""

@@ -4,7 +4,7 @@ It knows models and session rules; it knows nothing of turns, the worker or sock
 """
 
 from service.codec.frames import Frame
-from service.errors import CellgateError, SessionConflict
+from service.errors import CellgateError, SessionConflict, SessionMismatch
 from service.predict.channel import Channel
 from service.repository import Model, Repository
 from service.sessions import Opened, Record, Sessions
@@ -55,9 +55,11 @@ class FrameOpenings:
                 begin=0 if beginning is None else beginning.step,
                 rewinds=channel.rewinds,
             )
-        except CellgateError:
+        except CellgateError as error:
             if is_at_hand:
                 return None
+            if isinstance(error, SessionMismatch) and not channel.is_pinned:
+                error.detail += ": open the channel again, which continues on the session's version"
             raise
         return None if is_at_hand and opened.reply is not None else opened
 

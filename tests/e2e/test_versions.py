@@ -14,6 +14,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from cellgate import Client
 from service.repository.choice import is_in_canary
 from tests.e2e.server import Server, running
 from tests.e2e.test_reload import until
@@ -110,9 +111,13 @@ def test_promotion_and_rollback_under_load(server: Server) -> None:
     client = threading.Thread(target=load)
     client.start()
     try:
-        promoted = steer(server, "POST", "promote", version="2", migrate=True)
-        assert (promoted["previous"], promoted["sessions"]) == ("1", {"moved": 1, "kept": 0})
-        assert version(server, "live") == "2"
+        with Client(server.url, api_key=KEYS["acme"]) as streams, streams.stream("frames") as stream:
+            assert stream.step(ROW).version == "1"
+            promoted = steer(server, "POST", "promote", version="2", migrate=True)
+            assert (promoted["previous"], promoted["sessions"]) == ("1", {"moved": 2, "kept": 0})
+            assert version(server, "live") == "2"
+            moved = stream.step(ROW)
+            assert (moved.version, moved.step) == ("2", 2), "the stream follows its session"
         count = len(seen)
         until(lambda: len(seen) > count + 5 or bool(faults))
         assert steer(server, "POST", "rollback")["default"] == "1"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellgate import ConnectionFailed, SessionConflict, SessionGone
-from cellgate.errors import WrongShape
+from cellgate.errors import SessionMismatch, WrongShape
 from cellgate.predictions import Array
 from cellgate.testing import Fault
 from tests.cellgate.fakes import SleepyClock, async_client_of, client_of, fake_server, mix
@@ -128,6 +128,19 @@ def test_another_client_in_the_session_is_a_conflict() -> None:
     assert conflict.value.step == 2
     assert stream.locate() == 2
     assert stream.step([2, 2]).step == 3
+
+
+def test_a_session_that_stays_with_another_model_is_refused_after_one_more_opening() -> None:
+    """It may only have moved to another version, which an opening follows: one is tried."""
+    server, clock = fake_server(), SleepyClock()
+    stream = client_of(server, clock).stream("call-42")
+    stream.step([1, 1])
+    server.sessions["call-42"].model = "other"
+    with pytest.raises(SessionMismatch):
+        stream.step([2, 2])
+    assert (stream.in_flight, clock.waits) == (0, [])
+    server.sessions["call-42"].model = "mix"
+    assert stream.step([2, 2]).step == 2
 
 
 def test_an_expired_session_is_not_begun_anew() -> None:

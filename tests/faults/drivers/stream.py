@@ -172,11 +172,16 @@ class StreamDriver:
         answer = from_json_frame(message) if isinstance(message, str) else from_binary_frame(message)
         if answer.status != OK:
             self._is_open = False  # frames behind it are refused, too
-        if answer.status in RETRIED:
+        if answer.status in RETRIED or _has_moved(answer):
             return False
         sending, _ = self._pending.popleft()
         self._record(sending, answer)
         return True
+
+
+def _has_moved(answer: Answer) -> bool:
+    """Whether the session is on another version than when its channel was opened: open it again."""
+    return answer.code == "session_mismatch" and b"open the channel again" in answer.raw
 
 
 def _is_answer_to_opening(message: str | bytes) -> bool:
