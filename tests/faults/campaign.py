@@ -149,7 +149,7 @@ async def _run_one(history: History, network: Network, reference: Server, tally:
     try:
         await client.run()
     except TimeoutError:
-        tally.violations.append(f"history {history.number} ({history.driver}) did not end in time")
+        tally.violations.append(f"history {history.number} ({history.driver}) got no answer in time")
     except (WrongAnswerError, CellgateError) as error:
         tally.violations.append(
             f"history {history.number} ({history.driver}): {type(error).__name__}: {error}"

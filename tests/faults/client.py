@@ -19,7 +19,8 @@ from tests.faults.drivers.kinds import create
 from tests.faults.history import Fault, History, Life, TimedFault
 from tests.faults.witness import Sending
 
-HISTORY_LIMIT_S = 300.0  # generous: a hang has no end
+# Longest time without an answer. A hang has no end; a whole history may take any time on a loaded machine.
+SILENCE_S = 300.0
 
 
 @dataclass(slots=True)
@@ -42,15 +43,17 @@ class Client:
         self._network = network
         self._driver: Driver = create(history, network, self._record)
         self._others: list[asyncio.Task[None]] = []  # copy, early, stale: their answers are ignored
+        self._patience = asyncio.timeout(SILENCE_S)
 
     async def run(self) -> Received:
         """Send the whole history. Raises TimeoutError, WrongAnswerError or a CellgateError."""
         try:
-            async with asyncio.timeout(HISTORY_LIMIT_S):
+            async with self._patience:
                 for number, life in enumerate(self.history.lives):
                     await self._send_life(number, life)
                 await self._wait_until_quiet()
-            self.received.last = await self._driver.last()
+                self._go_on()
+                self.received.last = await self._driver.last()
         finally:
             for task in self._others:
                 task.cancel()
@@ -96,6 +99,11 @@ class Client:
         if self.history.is_cut:
             await self._network.cutter.settled()
 
+    def _go_on(self) -> None:
+        """There is progress: the next answer has its time from now on."""
+        if not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
+
     def _start(self, copy: Coroutine[None, None, None]) -> None:
         self._others.append(asyncio.create_task(copy))
 
@@ -104,6 +112,7 @@ class Client:
 
     def _record(self, sending: Sending, answer: Answer) -> None:
         """A final answer. The proxies have recorded it, unless it came over a connection that they cut."""
+        self._go_on()
         self.received.answers.append((sending, answer))
         if self.history.is_cut:
             self._network.witness.record(sending, answer)

@@ -12,7 +12,7 @@ from tests.faults.history import Life, Piece, TimedFault
 from tests.faults.witness import Sending, Witness
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.02, 1.0
-RETRY_S = 250.0  # shorter than the limit of a history
+RETRY_S = 250.0  # shorter than the longest time without an answer
 
 Record = Callable[[Sending, Answer], None]
 
