@@ -172,15 +172,85 @@ def skip(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
     return (y + x if x.shape == y.shape else y), end
 
 
+def min_gru(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """A gate of x alone."""
+    w_z, w_h = np.split(p["from_x.weight"], 2)
+    b_z, b_h = np.split(p["from_x.bias"], 2)
+    (h,), y = state, []
+    for x_t in x:
+        z = sigmoid(w_z @ x_t + b_z)
+        h = (1 - z) * h + z * (w_h @ x_t + b_h)
+        y.append(h)
+    return np.stack(y), (h,)
+
+
+def min_lstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """Two gates of x alone, divided by their sum."""
+    w_f, w_i, w_h = np.split(p["from_x.weight"], 3)
+    b_f, b_i, b_h = np.split(p["from_x.bias"], 3)
+    (h,), y = state, []
+    for x_t in x:
+        f, i = sigmoid(w_f @ x_t + b_f), sigmoid(w_i @ x_t + b_i)
+        h = f / (f + i) * h + i / (f + i) * (w_h @ x_t + b_h)
+        y.append(h)
+    return np.stack(y), (h,)
+
+
+def indrnn(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """One recurrent weight for each unit."""
+    (h,), y = state, []
+    for x_t in x:
+        h = np.maximum(p["from_x.weight"] @ x_t + p["from_own"] * h + p["from_x.bias"], 0)
+        y.append(h)
+    return np.stack(y), (h,)
+
+
+def sru(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """Gates see the old c; the shortcut is a matrix in the lowest layer, and scaled above."""
+    hidden = p["bias"].shape[1]
+    w_f, w_r, w, *shortcut = np.split(p["from_x.weight"], len(p["from_x.weight"]) // hidden)
+    (v_f, v_r), (b_f, b_r) = p["from_own"], p["bias"]
+    (c,), y = state, []
+    for x_t in x:
+        f = sigmoid(w_f @ x_t + v_f * c + b_f)
+        r = sigmoid(w_r @ x_t + v_r * c + b_r)
+        c = f * c + (1 - f) * (w @ x_t)
+        y.append(r * c + (1 - r) * (shortcut[0] @ x_t if shortcut else np.sqrt(3) * x_t))
+    return np.stack(y), (c,)
+
+
+def qrnn(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """A window of this input and the last one, which is a state; the rest of that state stays."""
+    w_z, w_f, w_o = np.split(p["from_x.weight"], 3)
+    v_z, v_f, v_o = np.split(p["from_previous.weight"], 3)
+    b_z, b_f, b_o = np.split(p["from_x.bias"], 3)
+    c, stored = state
+    previous, rest = np.split(stored, [x.shape[1]])
+    y = []
+    for x_t in x:
+        z = np.tanh(w_z @ x_t + v_z @ previous + b_z)
+        f = sigmoid(w_f @ x_t + v_f @ previous + b_f)
+        o = sigmoid(w_o @ x_t + v_o @ previous + b_o)
+        c = f * c + (1 - f) * z
+        y.append(o * c)
+        previous = x_t
+    return np.stack(y), (c, np.concatenate([previous, rest]))
+
+
 REFERENCES: dict[str, Reference] = {
     "article": article,
     "bidirectional": bidirectional,
     "gru": gru,
+    "indrnn": indrnn,
     "layer_norm": layer_norm,
     "lstm": lstm,
+    "min_gru": min_gru,
+    "min_lstm": min_lstm,
     "peephole": peephole,
     "projected": projected,
+    "qrnn": qrnn,
     "residual": residual,
     "rnn": rnn,
     "skip": skip,
+    "sru": sru,
 }

@@ -78,7 +78,7 @@ def test_the_smallest_weights_are_pruned_in_every_cell(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", cells.names())
 def test_half_floats_halve_the_file_and_barely_change_the_output(cell: str) -> None:
-    network = network_of(cell, hidden=48)
+    network = network_of(cell, hidden=96)
     _, data = random_network(cell="lstm", features=3, hidden=1, layers=1, classes=4, seed=1)
     whole = write_graph(network).SerializeToString()
     small = quantized(whole, "fp16")
@@ -90,7 +90,7 @@ def test_half_floats_halve_the_file_and_barely_change_the_output(cell: str) -> N
 @pytest.mark.parametrize("cell", [name for name in cells.names() if name != "gru"])
 def test_eight_bits_shrink_every_cell_and_barely_change_the_output(cell: str) -> None:
     """The weights of most cells are in the body of a `Scan`; they were once skipped, and the file grew."""
-    network = network_of(cell, hidden=48)
+    network = network_of(cell, hidden=96)
     _, data = random_network(cell="lstm", features=3, hidden=1, layers=1, classes=4, seed=1)
     whole = write_graph(network).SerializeToString()
     small = quantized(whole, "int8")
