@@ -21,7 +21,10 @@ from training.cells.cell import Cell
 from training.errors import TrainingError
 from training.markdown import wrap
 
-CELLS = ("rnn", "gru", "lstm", "residual", "article")
+CELLS = (
+    *("rnn", "gru", "lstm", "residual", "article"),
+    *("indrnn", "min_gru", "min_lstm", "sru", "qrnn"),
+)
 FAINTEST = 1e-30  # smaller gradients count as equal
 CHANCE, SOLVED = 1 / 6, 0.01  # mean square errors
 BATCH, CHECK_EVERY = 64, 50
@@ -35,7 +38,7 @@ Track = Callable[[Iterable["Adding"], int], Iterable["Adding"]]
 
 
 class LagError(TrainingError):
-    """The page has no marked section."""
+    """The page has no marked section, or its other results were measured with other settings."""
 
 
 class _Frozen(BaseModel):
@@ -72,6 +75,12 @@ class Lags(_Frozen):
     most_updates: int
     gradients: list[Gradient]
     adding: list[Adding]
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells that were measured, in the order of the tables."""
+        measured = {result.cell for result in self.adding}
+        return [cell for cell in CELLS if cell in measured]
 
 
 def gradient(
@@ -145,23 +154,52 @@ def measure(
     updates: int,
     steps: int,
     hidden: int = 64,
+    only: tuple[str, ...] = CELLS,
     track: Track = lambda rows, _: rows,
 ) -> Lags:
-    """Measure all cells with 1 and 4 layers, at all lengths; a cell that fails skips longer ones."""
+    """Measure cells with 1 and 4 layers, at all lengths; a cell that fails skips longer ones."""
     gradients = [
-        gradient(cell, layers=layers, steps=steps, hidden=hidden) for layers in (1, 4) for cell in CELLS
+        gradient(cell, layers=layers, steps=steps, hidden=hidden) for layers in (1, 4) for cell in only
     ]
 
     def run() -> Iterable[Adding]:
-        for cell in CELLS:
+        for cell in only:
             for length in lengths:
                 result = adding(cell, length, updates=updates, hidden=hidden)
                 yield result
                 if not result.is_solved:
                     break
 
-    results = list(track(run(), len(CELLS) * len(lengths)))
+    results = list(track(run(), len(only) * len(lengths)))
     return Lags(hidden=hidden, most_updates=updates, gradients=gradients, adding=results)
+
+
+def read_others(path: Path, only: tuple[str, ...], *, updates: int, steps: int, hidden: int) -> Lags | None:
+    """The results in lag.json of the cells that are not measured again, or None. Raises LagError."""
+    if set(CELLS) <= set(only) or not path.exists():
+        return None
+    old = Lags.model_validate_json(path.read_bytes())
+    theirs = (old.most_updates, len(old.gradients[0].norms), old.hidden)
+    if theirs != (updates, steps, hidden):
+        options = "--updates {} --steps {} --hidden {}".format(*theirs)
+        raise LagError(f"{path}: the other cells were measured with {options}; use these, or another folder")
+    return Lags(
+        hidden=hidden,
+        most_updates=updates,
+        gradients=[one for one in old.gradients if one.cell not in only],
+        adding=[one for one in old.adding if one.cell not in only],
+    )
+
+
+def joined(others: Lags, measured: Lags) -> Lags:
+    """All results in one, in the order of the tables."""
+    gradients, adding = others.gradients + measured.gradients, others.adding + measured.adding
+    return Lags(
+        hidden=measured.hidden,
+        most_updates=measured.most_updates,
+        gradients=sorted(gradients, key=lambda one: (one.layers, CELLS.index(one.cell))),
+        adding=sorted(adding, key=lambda one: (CELLS.index(one.cell), one.length)),
+    )
 
 
 def write(lags: Lags) -> str:
@@ -174,7 +212,7 @@ def write(lags: Lags) -> str:
         rows.append([name_of(curve), *(_short(curve.norms[lag]) for lag in lags_shown)])
     by_cell = {(result.cell, result.length): result for result in lags.adding}
     sums = [["cell", *(f"{length} steps" for length in lengths)], ["---"] * (1 + len(lengths))]
-    sums += [[cell, *(_outcome(by_cell.get((cell, length))) for length in lengths)] for cell in CELLS]
+    sums += [[cell, *(_outcome(by_cell.get((cell, length))) for length in lengths)] for cell in lags.cells]
     return wrap(f"""The gradient of **untrained** networks of {lags.hidden} units, relative to lag 0:
 
 {_table(rows)}

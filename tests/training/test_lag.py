@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from training import cells, lag
 from training.__main__ import main
@@ -71,6 +71,30 @@ def test_without_a_page_the_tables_go_to_a_folder_of_their_own(
     assert result.output.count("4 steps") == len(lag.CELLS), "each length once"
     written = {path.name for path in (tmp_path / "runs" / "lag").iterdir()}
     assert written == {"lag.md", "lag.json", "lag.png", "adding.png"}
+
+
+def test_one_cell_is_measured_again_and_the_others_stay(tmp_path: Path) -> None:
+    """A new cell costs a run of that cell, not of all."""
+
+    def call(*more: str) -> Result:
+        size = ["--length", "4", "--steps", "5", "--hidden", "4", "--out", str(tmp_path)]
+        return CliRunner().invoke(main, ["lag", *size, *more])
+
+    def read() -> lag.Lags:
+        return lag.Lags.model_validate_json((tmp_path / "lag.json").read_bytes())
+
+    first = lag.measure((4,), updates=1, steps=5, hidden=4, only=("lstm", "min_gru"))
+    (tmp_path / "lag.json").write_text(first.model_dump_json())
+    result = call("--updates", "1", "--cell", "lstm")
+    assert result.exit_code == 0, result.output
+    assert read() == first, "the same seeds"
+    table = (tmp_path / "lag.md").read_text()
+    assert table.index("| lstm |") < table.index("| min_gru |")
+    refused = call("--updates", "2", "--cell", "lstm")
+    assert refused.exit_code == 1
+    assert "the other cells were measured with --updates 1 --steps 5 --hidden 4" in refused.output
+    assert "--cell skip: expected one of rnn, gru, lstm" in call("--cell", "skip").output
+    assert read() == first
 
 
 @pytest.mark.parametrize("where", ["--page", "--out"])

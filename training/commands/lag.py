@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Without --page: the folder of lag.md, lag.json and the pictures.",
 )
+@click.option(
+    "--cell",
+    "only",
+    multiple=True,
+    help="Only this cell; lag.json keeps the results of the others, which need the same settings.",
+)
 @click.option("--length", "lengths", type=click.IntRange(2), multiple=True, help="[default: 25 50 100 200]")
 @click.option(
     "--updates", type=click.IntRange(1), default=2000, show_default=True, help="Most updates for each length."
@@ -41,13 +47,20 @@ if TYPE_CHECKING:
 )
 @click.option("--hidden", type=click.IntRange(1), default=64, show_default=True, help="Units of a layer.")
 def lag(
-    page: Path | None, out: Path, lengths: tuple[int, ...], updates: int, steps: int, hidden: int
+    page: Path | None,
+    out: Path,
+    only: tuple[str, ...],
+    lengths: tuple[int, ...],
+    updates: int,
+    steps: int,
+    hidden: int,
 ) -> None:
     """Measure how far back each cell can learn from: its gradient by lag, and the adding problem.
 
     \b
     cellgate-train lag
     cellgate-train lag --length 25 --length 50 --updates 500 --out runs/lag-short
+    cellgate-train lag --cell min_gru --updates 3000 --page docs/lstm.md
     """
     folder = page.parent if page else out
     with reported_errors():
@@ -59,28 +72,37 @@ def lag(
         torch.set_num_threads(1)
         if page:
             lags.check_page(page)
+        if unknown := sorted(set(only) - set(lags.CELLS)):
+            raise lags.LagError(f"--cell {unknown[0]}: expected one of {', '.join(lags.CELLS)}")
         check_writable(folder)
+        others = lags.read_others(
+            folder / "lag.json", only or lags.CELLS, updates=updates, steps=steps, hidden=hidden
+        )
         result = lags.measure(
             tuple(sorted(set(lengths))) or (25, 50, 100, 200),
             updates=updates,
             steps=steps,
             hidden=hidden,
+            only=only or lags.CELLS,
             track=_show_progress,
         )
+        if others:
+            result = lags.joined(others, result)
         if page:
             lags.write_page(page, result)
         else:
             (folder / "lag.md").write_text(lags.write(result))
         (folder / "lag.json").write_text(result.model_dump_json(indent=1) + "\n")
         untrained = {lags.name_of(one): one.norms for one in result.gradients}
-        solved = [lags.longest_solved(result.adding, cell) for cell in lags.CELLS]
+        solved = [lags.longest_solved(result.adding, cell) for cell in result.cells]
         trained = {
             f"{one.cell}, {one.length} steps{'' if one.is_solved else ', not solved'}": one.norms
             for one in solved
         }
         draw_lags({"untrained": untrained, "after the adding problem": trained}, path=folder / "lag.png")
         by_cell = {
-            cell: {one.length: one.error for one in result.adding if one.cell == cell} for cell in lags.CELLS
+            cell: {one.length: one.error for one in result.adding if one.cell == cell}
+            for cell in result.cells
         }
         draw_adding(by_cell, chance=lags.CHANCE, solved=lags.SOLVED, path=folder / "adding.png")
     click.echo(f"{page or folder / 'lag.md'}: the tables; {folder}: lag.json, lag.png, adding.png")
