@@ -7,7 +7,7 @@ from training.cells.cell import Cell, CellError
 
 __all__ = ["CellError", "build", "names"]
 
-_NOT_A_CELL = ("cell", "elementwise", "fused", "parallel", "scan", "stepped")
+_NOT_A_CELL = ("cell", "elementwise", "exponential", "fused", "heads", "parallel", "scan", "stepped")
 
 
 def names() -> list[str]:

@@ -36,7 +36,7 @@ class ArticleLayer(StepLayer):
         out_gate = (before_out + self.out_from_c(c)).sigmoid()
         return gates_and_state(in_gate, forget_gate, in_transform, out_gate, c, out_gate * c.tanh())
 
-    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> list[str]:
+    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
         """See `StepLayer.write_step`."""
         [from_x], (h, c) = parts, state
         from_h, from_c, out_from_c = (
@@ -49,7 +49,8 @@ class ArticleLayer(StepLayer):
             with_c, ["in_forget", "in_transform"], [2 * self.hidden, self.hidden]
         )
         c = write_cell(body, in_forget, in_transform, c)
-        return [write_output(body, write_product(body, "out_gate", out_from_c, c, before_out), c), c]
+        h = write_output(body, write_product(body, "out_gate", out_from_c, c, before_out), c)
+        return h, [h, c]
 
 
 class ArticleLSTM(Stepped):

@@ -45,12 +45,13 @@ class IndRNNLayer(ParallelLayer):
         """See `ParallelLayer.write`."""
         from_x = write_linear(graph, layer, "from_x", self.from_x)
 
-        def write_step(body: Graph, parts: list[str], state: list[str]) -> list[str]:
+        def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
             own = body.weight("own", weights_of(self.from_own).clip(-1, 1).astype(np.float32))
             remembered = body.add("Mul", [own, state[0]], ["remembered"])
-            return [body.add("Relu", [body.add("Add", [parts[0], remembered], ["before_relu"])], ["h_after"])]
+            h = body.add("Relu", [body.add("Add", [parts[0], remembered], ["before_relu"])], ["h_after"])
+            return h, [h]
 
-        return write_scan(graph, layer, {from_x: self.hidden}, [self.hidden], write_step)
+        return write_scan(graph, layer, {from_x: self.hidden}, self.hidden, [self.hidden], write_step)
 
 
 class IndRNN(Parallel):

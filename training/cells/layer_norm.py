@@ -60,7 +60,7 @@ class LayerNormLayer(StepLayer):
         from_x = write_linear(graph, layer, "from_x", self.from_x)
         return {write_norm(graph, layer.name("norm_x"), self.norm_x, from_x): 4 * self.hidden}
 
-    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> list[str]:
+    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
         """See `StepLayer.write_step`."""
         [from_x], (h, c) = parts, state
         from_h = write_product(body, "from_h", weights_of(self.from_h.weight), h)
@@ -70,7 +70,8 @@ class LayerNormLayer(StepLayer):
             gates, ["in_forget", "in_transform", "out_gate"], sizes
         )
         c = write_cell(body, in_forget, in_transform, c)
-        return [write_output(body, out_gate, write_norm(body, "norm_c", self.norm_c, c)), c]
+        h = write_output(body, out_gate, write_norm(body, "norm_c", self.norm_c, c))
+        return h, [h, c]
 
 
 def write_norm(graph: Graph, name: str, norm: nn.LayerNorm, x: str) -> str:

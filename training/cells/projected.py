@@ -44,17 +44,18 @@ class ProjectedLSTM(Fused):
         p = weights_of(getattr(self.rnn, f"weight_hr_l{layer.number}"))
         from_x = write_affine(graph, layer, "from_x", w, b_w + b_r)
 
-        def write_step(body: Graph, parts: list[str], state: list[str]) -> list[str]:
+        def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
             [from_x], (h, c) = parts, state
             gates = write_product(body, "gates", r, h, from_x)
             names, sizes = ["in_forget", "in_transform", "out_gate"], [2, 1, 1]
             names = body.split(gates, names, [size * self.hidden for size in sizes])
             in_forget, in_transform, out_gate = names
             c = write_cell(body, in_forget, in_transform, c)
-            return [write_product(body, "projected", p, write_output(body, out_gate, c)), c]
+            h = write_product(body, "projected", p, write_output(body, out_gate, c))
+            return h, [h, c]
 
         widths = [self.projection, self.hidden]
-        return write_scan(graph, layer, {from_x: 4 * self.hidden}, widths, write_step)
+        return write_scan(graph, layer, {from_x: 4 * self.hidden}, self.projection, widths, write_step)
 
 
 CELL = ProjectedLSTM

@@ -56,7 +56,7 @@ class ResidualLayer(StepLayer):
             shortcut = write_linear(graph, layer, "shortcut", self.shortcut)
         return super().write_project(graph, layer) | {shortcut: self.width}
 
-    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> list[str]:
+    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
         """See `StepLayer.write_step`."""
         (from_x, shortcut), (h, c) = parts, state
         gates = write_product(body, "gates", weights_of(self.from_h.weight), h, from_x)
@@ -71,7 +71,8 @@ class ResidualLayer(StepLayer):
         body.add("Sigmoid", [out_gate], ["out_gate_open"])
         body.add("Tanh", [c], ["shown"])
         shown = write_product(body, "from_shown", weights_of(self.from_shown.weight), "shown", shortcut)
-        return [body.add("Mul", ["out_gate_open", shown], ["h_after"]), c]
+        h = body.add("Mul", ["out_gate_open", shown], ["h_after"])
+        return h, [h, c]
 
 
 class ResidualLSTM(Stepped):

@@ -32,12 +32,11 @@ class RNN(Fused):
         w, r, b_w, b_r = self.layer_weights(layer.number)
         from_x = write_affine(graph, layer, "from_x", w, b_w + b_r)
 
-        def write_step(body: Graph, parts: list[str], state: list[str]) -> list[str]:
-            return [
-                body.add("Tanh", [write_product(body, "before_tanh", r, state[0], parts[0])], ["h_after"])
-            ]
+        def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
+            h = body.add("Tanh", [write_product(body, "before_tanh", r, state[0], parts[0])], ["h_after"])
+            return h, [h]
 
-        return write_scan(graph, layer, {from_x: self.hidden}, [self.hidden], write_step)
+        return write_scan(graph, layer, {from_x: self.hidden}, self.hidden, [self.hidden], write_step)
 
 
 CELL = RNN

@@ -3,7 +3,7 @@
     x [time, batch, features] ─ all products of x alone, at once ───────┐ step by step
     is_alive [time, batch, 1]: step < lengths ──────────────────────────┤
     state: h, … [batch, width] ──────────────────────────────────────── Scan ─ state at each row's length
-                                                                        └───── y [time, batch, width of h]
+                                                                        └───── y [time, batch, width]
 
 A row past its length keeps its state, whatever the padding; its y there is undefined, and nothing reads it.
 Products are `Gemm`s with constant weights, which ONNX Runtime packs at load: then the bits of a row do not
@@ -21,14 +21,14 @@ from training.graph import Graph
 
 IS_ALIVE = "is_alive"
 
-# (body, parts, state before) → state after, all names of [batch, width]
-WriteStep = Callable[[Graph, list[str], list[str]], list[str]]
+# (body, parts, state before) → y, state after; all names of [batch, width]
+WriteStep = Callable[[Graph, list[str], list[str]], tuple[str, list[str]]]
 
 
 def write_scan(
-    graph: Graph, layer: Layer, parts: dict[str, int], widths: list[int], write_step: WriteStep
+    graph: Graph, layer: Layer, parts: dict[str, int], width: int, widths: list[int], write_step: WriteStep
 ) -> str:
-    """Write a layer; return the name of its y, which is the first state at every step.
+    """Write a layer; return the name of its y [time, batch, width].
 
     `parts`: the tensors [time, batch, width] that a step reads, with their widths. `widths`: those of the
     states.
@@ -42,7 +42,7 @@ def write_scan(
         "Scan",
         [*before, *parts, alive],
         [*after, y],
-        body=_body(list(parts.values()), widths, write_step).proto(),
+        body=_body(list(parts.values()), width, widths, write_step).proto(),
         num_scan_inputs=len(parts) + 1,
     )
     for name, end in zip(after, layer.end, strict=True):
@@ -56,11 +56,12 @@ def write_recurrence(graph: Graph, layer: Layer, keep: str, add: str, width: int
     `keep` and `add`: tensors [time, batch, width].
     """
 
-    def write_step(body: Graph, parts: list[str], state: list[str]) -> list[str]:
+    def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
         kept = body.add("Mul", [parts[0], state[0]], ["kept"])
-        return [body.add("Add", [kept, parts[1]], ["state_after"])]
+        after = body.add("Add", [kept, parts[1]], ["state_after"])
+        return after, [after]
 
-    return write_scan(graph, layer, {keep: width, add: width}, [width], write_step)
+    return write_scan(graph, layer, {keep: width, add: width}, width, [width], write_step)
 
 
 def write_joined(graph: Graph, name: str, first: str, x: str) -> str:
@@ -128,16 +129,16 @@ def write_output(body: Graph, out_gate: str, c: str) -> str:
     return body.add("Mul", ["out_gate_open", "shown"], ["h_after"])
 
 
-def _body(part_widths: list[int], state_widths: list[int], write_step: WriteStep) -> Graph:
+def _body(part_widths: list[int], width: int, state_widths: list[int], write_step: WriteStep) -> Graph:
     """State, parts, `alive` → the state after the step, and y."""
     body = Graph("step")
     before = [body.input(f"state_{row}", ["batch", width]) for row, width in enumerate(state_widths)]
     parts = [body.input(f"part_{row}", ["batch", width]) for row, width in enumerate(part_widths)]
     alive = body.input("alive", ["batch", 1], kind=TensorProto.BOOL)
-    after = write_step(body, parts, before)
-    for new, old, width in zip(after, before, state_widths, strict=True):
-        body.output(body.add("Where", [alive, new, old], [f"{old}_kept"]), ["batch", width])
-    body.output(after[0], ["batch", state_widths[0]])
+    y, after = write_step(body, parts, before)
+    for new, old, state_width in zip(after, before, state_widths, strict=True):
+        body.output(body.add("Where", [alive, new, old], [f"{old}_kept"]), ["batch", state_width])
+    body.output(y, ["batch", width])
     return body
 
 

@@ -74,12 +74,13 @@ class SRULayer(ParallelLayer):
         parts = [layer.name(name) for name in names]
         graph.split(write_affine(graph, layer, "from_x", weight, bias), parts, [self.hidden] * len(parts))
 
-        def write_step(body: Graph, parts: list[str], state: list[str]) -> list[str]:
+        def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
             forget_gate = _write_gate(body, "forget_gate", of_forget, state[0], parts[0])
-            return [_write_mix(body, "c_after", forget_gate, state[0], parts[1])]
+            c = _write_mix(body, "c_after", forget_gate, state[0], parts[1])
+            return c, [c]
 
         read = {parts[0]: self.hidden, parts[2]: self.hidden}
-        c = write_scan(graph, layer, read, [self.hidden], write_step)
+        c = write_scan(graph, layer, read, self.hidden, [self.hidden], write_step)
         before = write_delayed(
             graph, layer.name("c"), write_joined(graph, layer.name("c"), layer.start[0], c)
         )

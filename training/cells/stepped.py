@@ -15,7 +15,7 @@ from training.graph import Graph
 
 
 class StepLayer(nn.Module):
-    """One layer, whose step a subclass defines. Its output is the first tensor of its state, h.
+    """One layer, whose step a subclass defines. Its output is h, which need not be a state.
 
     `from_x` computes the part of all gates that depends on x; `gates` is their total width, by default 4 ·
     hidden.
@@ -36,20 +36,15 @@ class StepLayer(nn.Module):
         return (self.from_x(x),)
 
     def inside(self, parts: State, state: State) -> Inside:
-        """One step of a batch: parts and state, each [batch, width] → gates, and h and c after it."""
+        """One step of a batch: parts and state, each [batch, width] → gates, h, and the state after it."""
         raise NotImplementedError
-
-    def step(self, parts: State, state: State) -> State:
-        """The state after one step."""
-        inside = self.inside(parts, state)
-        return inside["h"], inside["c"]
 
     def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
         """Write `project`: the names of the parts [time, batch, width], with their widths."""
         return {write_linear(graph, layer, "from_x", self.from_x): self.from_x.out_features}
 
-    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> list[str]:
-        """Write `step`: the names of the state after it."""
+    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
+        """Write `inside`: the names of h and of the state after it."""
         raise NotImplementedError
 
 
@@ -77,7 +72,8 @@ class Stepped(Cell):
         for number in range(self.layers):
             if number:
                 x = functional.dropout(x, self.dropout, self.training)
-            x, end = run_layer(self.step_layer(number), x, is_alive, tuple(part[number] for part in state))
+            start = tuple(part[number] for part in state)
+            x, end = run_layer(self.step_layer(number), self.states, x, is_alive, start)
             ends.append(end)
         return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
@@ -87,7 +83,7 @@ class Stepped(Cell):
         parts = layer.project(x[None])
         for step in range(len(x)):
             steps.append(layer.inside(tuple(part[:, step] for part in parts), state))
-            state = steps[-1]["h"], steps[-1]["c"]
+            state = tuple(steps[-1][name] for name in self.states)
         inside = in_time(steps)
         return inside, inside["h"]
 
@@ -95,7 +91,8 @@ class Stepped(Cell):
         """See `Cell.write_layer`."""
         module = self.step_layer(layer.number)
         widths = [self.state_width(name) for name in self.states]
-        return write_scan(graph, layer, module.write_project(graph, layer), widths, module.write_step)
+        parts = module.write_project(graph, layer)
+        return write_scan(graph, layer, parts, self.width, widths, module.write_step)
 
     def step_layer(self, number: int) -> StepLayer:
         """Layer `number`."""
@@ -104,12 +101,15 @@ class Stepped(Cell):
         return layer
 
 
-def run_layer(layer: StepLayer, x: Tensor, is_alive: Tensor, state: State) -> tuple[Tensor, State]:
+def run_layer(
+    layer: StepLayer, states: tuple[str, ...], x: Tensor, is_alive: Tensor, state: State
+) -> tuple[Tensor, State]:
     """A layer's output over [batch, time, features], zero past each length; the state at the length."""
     parts = layer.project(x.masked_fill(~is_alive, 0))  # a NaN in the padding would reach the gradients
     y = []
     for step in range(x.shape[1]):
-        after = layer.step(tuple(part[:, step] for part in parts), state)
-        y.append(after[0])
+        inside = layer.inside(tuple(part[:, step] for part in parts), state)
+        y.append(inside["h"])
+        after = (inside[name] for name in states)
         state = tuple(torch.where(is_alive[:, step], new, old) for new, old in zip(after, state, strict=True))
     return torch.stack(y, dim=1).masked_fill(~is_alive, 0), state

@@ -1,0 +1,65 @@
+"""Like `references`, the equations of the cells with exponential gates, matrix memories, or a time."""
+
+import numpy as np
+
+from tests.training.references import Doubles, Parameters, Reference, State, sigmoid
+
+
+def pade_log(z: Doubles) -> Doubles:
+    return 2 * (z - 1) / (z + 1)
+
+
+def slstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """Exponential gating, computed without the stabiliser: c and n are those of the state times exp(m)."""
+    w_i, w_f, w_z, w_o = np.split(p["from_x.weight"], 4)
+    b_i, b_f, b_z, b_o = np.split(p["from_x.bias"], 4)
+    r_i, r_f, r_z, r_o = np.split(p["from_h.weight"], 4)
+    h, c, n, m = state
+    c, n, y = c * np.exp(m), n * np.exp(m), []
+    for x_t in x:
+        log_i = w_i @ x_t + r_i @ h + b_i
+        f = sigmoid(w_f @ x_t + r_f @ h + b_f)
+        z = np.tanh(w_z @ x_t + r_z @ h + b_z)
+        o = sigmoid(w_o @ x_t + r_o @ h + b_o)
+        m = np.where(n == 0, log_i, np.maximum(m + pade_log(f), log_i))
+        c = f * c + np.exp(log_i) * z
+        n = f * n + np.exp(log_i)
+        h = o * c / n
+        y.append(h)
+    return np.stack(y), (h, c / np.exp(m), n / np.exp(m), m)
+
+
+def mlstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """A matrix for each head, computed without the stabiliser, as in `slstm`."""
+    heads, hidden = len(state[2]), len(state[1])
+    width = hidden // heads
+    ends = np.cumsum([hidden] * 4 + [heads])
+    w_q, w_k, w_v, w_o, w_i, w_f = np.split(p["from_x.weight"], ends)
+    b_q, b_k, b_v, b_o, b_i, b_f = np.split(p["from_x.bias"], ends)
+    c, n, m = state
+    c, n = c.reshape(heads, width, width), n.reshape(heads, width)
+    y, ends_c, ends_n, ends_m = np.empty((len(x), hidden)), [], [], []
+    for head in range(heads):
+        own = slice(head * width, (head + 1) * width)
+        memory, keys, m_t = c[head] * np.exp(m[head]), n[head] * np.exp(m[head]), m[head]
+        for t, x_t in enumerate(x):
+            q = w_q[own] @ x_t + b_q[own]
+            k = (w_k[own] @ x_t + b_k[own]) / np.sqrt(width)
+            v = w_v[own] @ x_t + b_v[own]
+            o = sigmoid(w_o[own] @ x_t + b_o[own])
+            log_i = w_i[head] @ x_t + b_i[head]
+            f = sigmoid(w_f[head] @ x_t + b_f[head])
+            memory = f * memory + np.exp(log_i) * np.outer(v, k)
+            keys = f * keys + np.exp(log_i) * k
+            m_t = max(m_t + pade_log(f), log_i)
+            y[t, own] = o * (memory @ q) / max(abs(keys @ q), 1)
+        ends_c.append(memory.ravel() / np.exp(m_t))
+        ends_n.append(keys / np.exp(m_t))
+        ends_m.append(m_t)
+    return y, (np.concatenate(ends_c), np.concatenate(ends_n), np.array(ends_m))
+
+
+REFERENCES: dict[str, Reference] = {
+    "mlstm": mlstm,
+    "slstm": slstm,
+}
