@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from training import naive
 from training.data.dataset import DataSet, Sequence, Split, each_step
 
 DTW_PAIRS = 1_000_000  # most pairs of sequences to compare
@@ -94,27 +95,14 @@ def _tokens(sequence: Sequence) -> list[int]:
 
 
 def _forecasts(data: DataSet) -> dict[str, Measures]:
-    """Persistence: the last observed value. Seasonal naive: the value one season before the forecast moment.
-
-    With drift: that, plus the change since one season ago.
-    """
-    forecast = data.forecast
-    assert forecast is not None
-    outputs: dict[str, list[Floats]] = {"persistence": []}
-    if forecast.season:
-        outputs |= {"seasonal naive": [], "seasonal naive with drift": []}
-    for sequence in data.test.sequences:
-        last = [_last_observed(sequence[:, column]) for column in forecast.columns for _ in forecast.horizons]
-        outputs["persistence"].append(np.stack(last, axis=1))
-        if forecast.season:
-            back = [forecast.season - steps for _ in forecast.columns for steps in forecast.horizons]
-            earlier = [_delayed(values, n) for values, n in zip(last, back, strict=True)]
-            drift = [values - _delayed(values, forecast.season) for values in last]
-            outputs["seasonal naive"].append(np.stack(earlier, axis=1))
-            outputs["seasonal naive with drift"].append(np.stack(earlier, axis=1) + np.stack(drift, axis=1))
+    """The forecasts without training, each over the steps where it is defined."""
+    assert data.forecast is not None
     truth = np.concatenate(data.test.targets)
-    names = [f"{series}_{horizon}".replace(" ", "") for series in data.labels for horizon in forecast.names]
-    return {name: _errors(names, np.concatenate(rows), truth) for name, rows in outputs.items()}
+    names = [
+        f"{series}_{horizon}".replace(" ", "") for series in data.labels for horizon in data.forecast.names
+    ]
+    outputs = naive.forecasts(data.test, data.forecast)
+    return {name: _errors(names, values, truth) for name, values in outputs.items()}
 
 
 def _errors(names: list[str], outputs: Floats, truth: Floats) -> Measures:
@@ -124,16 +112,6 @@ def _errors(names: list[str], outputs: Floats, truth: Floats) -> Measures:
     whole = {"error": float(np.sqrt(np.nanmean(differences**2)))}
     whole |= {f"error_{name}": float(value) for name, value in zip(names, rms, strict=True)}
     return whole | {f"mae_{name}": float(value) for name, value in zip(names, absolute, strict=True)}
-
-
-def _delayed(values: Floats, steps: int) -> Floats:
-    """[time] → [time]: the value this many steps before; NaN at the beginning."""
-    return np.concatenate([np.full(steps, np.nan), values])[: len(values)]
-
-
-def _last_observed(values: NDArray[Any]) -> Floats:
-    when = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
-    return np.where(when < 0, np.nan, values[when]).astype(np.float64)
 
 
 def _ngrams(data: DataSet, *, length: int) -> Measures:

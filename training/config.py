@@ -44,6 +44,10 @@ class Recipe(_Frozen):
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW); 0: plain Adam")
     anneal: bool = Field(False, description="decay the learning rate to zero over the epochs, as a cosine")
+    balance: bool = Field(
+        False, description="classes weigh alike in the loss, however rare; probabilities are less calibrated"
+    )
+    label_smoothing: Share = Field(0.0, description="share of the target that is spread over all classes")
     clip: float = Field(0.0, ge=0, description="largest norm of a gradient; 0: no limit")
     dropout: Share = Field(0.0, description="share of the last hidden state dropped in training")
     layer_dropout: Share = Field(0.0, description="share dropped between recurrent layers in training")
@@ -67,11 +71,27 @@ class Table(_Frozen):
         None, description="None: steps are equally far apart, in the file's order"
     )
     horizons: tuple[Count, ...] = Field((1,), description="steps ahead to forecast")
+    season: int | None = Field(
+        None,
+        ge=0,
+        description="steps of a season, of which seasonal baselines are made; 0: none; None: found in the "
+        "training part",
+    )
     ignore: tuple[str, ...] = ()
     categorical: tuple[str, ...] = Field((), description="columns whose numbers are categories")
     test: Annotated[float, Field(gt=0, le=0.4)] = Field(
         0.2, description="share of the test part, and of the validation part"
     )
+    split_by: Literal["sequences", "time"] | None = Field(
+        None, description="whole sequences, or pieces of each; None: by the number of sequences"
+    )
+    split_column: str | None = Field(None, description="says train, validation or test in each row")
+    group_column: str | None = Field(None, description="the sequences of a group stay in one part")
+    test_from: str | None = Field(None, description="time of the first row of the test part")
+    test_data: str | None = Field(None, description="path of a file that is the test part")
+    test_sha256: str | None = None
+    folds: Annotated[int, Field(ge=0)] = Field(0, description="of a cross-validation; 0: none")
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="the fold that is the test part, from 0")
 
 
 class Config(_Frozen):

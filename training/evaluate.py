@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.batches import in_order
-from training.data.dataset import DataSet, Split
+from training.data.dataset import DataSet, Sequence, Split
 from training.model import Network
 from training.tasks import Scores, Task, of
 
@@ -37,6 +37,18 @@ def predict(network: Network, split: Split, task: Task, *, batch_size: int = 256
     network.train(was_training)
     joined = tuple(torch.cat(parts, dim=1).numpy() for parts in zip(*states, strict=True))
     return Answers(torch.cat(outputs).numpy(), torch.cat(truth).numpy(), joined)
+
+
+@torch.inference_mode()
+def outputs_of(network: Network, sequence: Sequence) -> Floats:
+    """The outputs of a network at every step of a sequence: [time, out]."""
+    was_training = network.training
+    network.eval()
+    x, lengths = torch.from_numpy(sequence)[None], torch.tensor([len(sequence)])
+    y, _ = network(x.to(network.device), lengths, network.initial_state(1))
+    network.train(was_training)
+    outputs: Floats = y[0].cpu().numpy()
+    return outputs
 
 
 def evaluate(network: Network, data: DataSet, split: Split) -> Scores:

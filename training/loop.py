@@ -176,7 +176,7 @@ def fit(
     """
     torch.set_num_threads(config.threads)
     recipe = config.recipe
-    task = of(data)
+    task = of(data, recipe)
     train, validation = data.train, data.validation
     if validation is None:
         train, validation = hold_out(data.train, share=recipe.validation, seed=config.seed)

@@ -3,8 +3,9 @@
 config.json              the configuration                weights.pt           the network of the best epoch
 metrics.csv              one row for each epoch           learning_curves.png
 metrics.json             the result; only a finished      confusion.png
-                         run has it                       README.md            how to reproduce it
-checkpoints/             for resuming an interrupted run  table.json           how a table is read
+                         run has it                       reliability.png
+checkpoints/             for resuming an interrupted run  forecasts.png, residuals.png
+table.json               how a table is read              README.md            scores, and how to reproduce it
 """
 
 import json
@@ -24,12 +25,14 @@ from training.data import description
 from training.data.dataset import DataSet
 from training.data.file import TableError
 from training.errors import TrainingError
-from training.evaluate import evaluate
-from training.figures import draw_confusion, draw_learning_curves
+from training.evaluate import predict
+from training.figures import draw_learning_curves
 from training.model import Network
+from training.pictures import draw
 from training.progress import Row
-from training.tasks import Scores
-from training.versions import package_versions
+from training.report import readme
+from training.skill import Skill, compare
+from training.tasks import Scores, of
 
 WEIGHTS_FILE = "weights.pt"
 
@@ -52,6 +55,11 @@ class Run:
         """The metrics on the test part alone; they are the same for every repetition of the run."""
         return {name: value for name, value in self.metrics.items() if name.startswith("test_")}
 
+    def skill(self) -> Skill:
+        """The test metrics beside those of the baselines."""
+        scores = {name.removeprefix("test_"): value for name, value in self.test_metrics().items()}
+        return compare(self.data, self.data.test, scores)
+
 
 def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     """Train into a folder, or resume an interrupted run; None in DDP's helper processes.
@@ -72,18 +80,18 @@ def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
     rows = loop.fit(config, network, loaded, folder)
     seconds = time.perf_counter() - started_at
     best = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
-    scores = evaluate(network, loaded, loaded.test)
-    metrics = _metrics(rows, best, scores, seconds)
+    task = of(loaded)
+    answers = predict(network, loaded.test, task)
+    scores = task.score(network, answers.outputs, answers.targets)
+    compared = compare(loaded, loaded.test, scores.metrics)
+    metrics = _metrics(rows, best, scores, compared, seconds)
     torch.save(network.state_dict(), folder / WEIGHTS_FILE)
     draw_learning_curves(rows, best=int(best["epoch"]), path=folder / "learning_curves.png")
-    if scores.confusion is not None:
-        draw_confusion(
-            scores.confusion,
-            labels=loaded.labels,
-            title=f"{loaded.title}, test part\naccuracy {scores.metrics['accuracy']:.2%}",
-            path=folder / "confusion.png",
-        )
-    (folder / "README.md").write_text(_readme(config, loaded, metrics))
+    pictures = {
+        "learning_curves.png": "loss and metric over the epochs",
+        **draw(network, loaded, loaded.test, answers, scores, folder),
+    }
+    (folder / "README.md").write_text(readme(command(config), loaded, scores, compared, metrics, pictures))
     (folder / METRICS_FILE).write_text(
         json.dumps(metrics, indent=1) + "\n"
     )  # last: it marks the run as finished
@@ -103,11 +111,16 @@ def read_metrics(folder: Path) -> dict[str, float]:
     return metrics
 
 
-def read(folder: Path) -> Run:
-    """Read a finished run. Raises RunError."""
+def read(folder: Path, test_data: Path | None = None) -> Run:
+    """Read a finished run; `test_data` is a file that replaces the test part of a table.
+
+    Raises RunError, FetchError, TableError.
+    """
     metrics = read_metrics(folder)
     config = Config.read(folder)
-    loaded = data.load_for(config)
+    if test_data is not None and config.table is None:
+        raise RunError(f"{folder} was trained on the data set {config.data}, not on a table: no --data")
+    loaded = data.load_for(config, test_data)
     if loaded.table is not None:
         description.check_kept(loaded.table, folder)
     network = loop.new_network(config, loaded)
@@ -124,7 +137,9 @@ def read(folder: Path) -> Run:
 def command(config: Config, *, is_public: bool = False) -> str:
     """The command line that trains with this configuration; a public one omits the folder of a table."""
     if is_public and config.table:
-        without_folder = config.table.model_copy(update={"path": Path(config.table.path).name})
+        paths = {"path": config.table.path, "test_data": config.table.test_data}
+        names = {field: Path(path).name for field, path in paths.items() if path}
+        without_folder = config.table.model_copy(update=names)
         config = config.model_copy(update={"table": without_folder})
     default = Config(data=config.data, recipe=data.default_recipe(config))
     words = ["cellgate-train", "train", *(_table_words(config.table) if config.table else [config.data])]
@@ -138,7 +153,9 @@ def command(config: Config, *, is_public: bool = False) -> str:
 def _table_words(table: Table) -> list[str]:
     words = ["--data", table.path]
     names = {"targets": "target", "horizons": "horizon", "test": "test-share"}
-    for name, value in table.model_dump(exclude={"path", "sha256"}, exclude_defaults=True).items():
+    for name, value in table.model_dump(
+        exclude={"path", "sha256", "test_sha256", "folds", "fold"}, exclude_defaults=True
+    ).items():
         for one in value if isinstance(value, tuple) else (value,):
             words += [f"--{names.get(name, name).replace('_', '-')}", str(one)]
     return words
@@ -181,31 +198,13 @@ def _is_of(config: Config, folder: Path) -> bool:
         return False
 
 
-def _metrics(rows: list[Row], best: Row, scores: Scores, seconds: float) -> dict[str, float]:
+def _metrics(rows: list[Row], best: Row, scores: Scores, compared: Skill, seconds: float) -> dict[str, float]:
     validation = [name for name in sorted(best) if name.startswith("validation_")]
     return {
         "epochs": len(rows),
         "kept_epoch": int(best["epoch"]),
         **{name: best[name] for name in validation},
         **{f"test_{name}": value for name, value in scores.metrics.items()},
+        **compared.metrics(),
         "seconds": round(seconds, 1),
     }
-
-
-def _readme(config: Config, loaded: DataSet, metrics: dict[str, float]) -> str:
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
-    versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
-    return f"""# {loaded.title}
-
-    {command(config)}
-
-| metric | value |
-|---|---|
-{figures}
-
-The same command on the same machine with the same versions gives the same network.
-Made with {versions}.
-`config.json` holds every setting.
-
-Data: {loaded.citation} ({loaded.license}).
-"""

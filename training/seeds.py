@@ -17,8 +17,8 @@ def train_seeds(config: Config, folder: Path, *, count: int, force: bool = False
     for seed in range(config.seed, config.seed + count):
         done = run.train(config.model_copy(update={"seed": seed}), folder / f"seed-{seed}", force=force)
         assert done is not None, "several seeds train in one process"
-        rows.append({"seed": seed, **{name: done.metrics[name] for name in _columns(done)}})
-    _write(rows, folder)
+        rows.append({"seed": seed, **{name: done.metrics[name] for name in columns_of(done)}})
+    write(rows, folder / "seeds", {"median": {name: median_of(rows, name) for name in rows[0]}})
     return rows
 
 
@@ -27,19 +27,22 @@ def median_of(rows: Table, column: str) -> float:
     return median(row[column] for row in rows)
 
 
-def _columns(done: run.Run) -> tuple[str, ...]:
+def columns_of(done: run.Run) -> tuple[str, ...]:
+    """The metrics of a run that a table of runs shows."""
     task = of(done.data)
     scores = (f"validation_{task.metric}", *(f"test_{name}" for name in task.headline))
-    return ("epochs", "kept_epoch", *scores, "seconds")
+    skills = (name for name in done.metrics if name.startswith("test_skill_"))
+    return ("epochs", "kept_epoch", *scores, *skills, "seconds")
 
 
-def _write(rows: Table, folder: Path) -> None:
+def write(rows: Table, path: Path, summary: dict[str, dict[str, float]]) -> None:
+    """Write the rows as `path`.csv, and with the lines of the summary, by their name, as `path`.md."""
     columns = list(rows[0])
-    with (folder / "seeds.csv").open("w", newline="") as file:
+    with path.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
     lines = [columns, ["---"] * len(columns)]
     lines += [[f"{row[name]:.4g}" for name in columns] for row in rows]
-    lines += [["median", *(f"{median_of(rows, name):.4g}" for name in columns[1:])]]
-    (folder / "seeds.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    lines += [[name, *(f"{line[one]:.4g}" for one in columns[1:])] for name, line in summary.items()]
+    path.with_suffix(".md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))

@@ -1,5 +1,6 @@
 """Figures show the numbers that they are drawn from, and are saved as PNG."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.testing import assert_allclose
 
 from training import figures
 from training.figures import BLUE, MANY, ORANGE, ROWS
+from training.figures.results import Panel
+from training.figures.runs import MANY_CLASSES
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -216,3 +219,47 @@ def test_the_adding_problem_has_a_line_for_each_cell_and_both_levels(path: Path)
     assert legend_of(axes) == ["rnn", "lstm", "chance", "solved"]
     assert tick_labels(axes.get_xticklabels()) == ["25", "50"]
     assert [float(np.asarray(line.get_ydata())[0]) for line in axes.lines[2:]] == [1 / 6, 0.01]
+
+
+def test_forecasts_are_drawn_with_their_band_at_the_moments_that_they_are_of(path: Path) -> None:
+    steps = np.arange(3, 7)
+    panel = Panel("a $1 +3 steps", steps, np.ones(4), np.zeros(4), np.full(4, -1.0), np.full(4, 2.0))
+    figure = figures.draw_forecasts([[panel, panel], [panel]], band="5% to 95%", path=path)
+    axes, *_ = drawn(figure, path, 4)
+    actual, predicted = axes.lines
+    assert np.asarray(actual.get_xdata()).tolist() == steps.tolist()
+    assert (set(np.asarray(actual.get_ydata())), set(np.asarray(predicted.get_ydata()))) == ({1.0}, {0.0})
+    assert len(axes.collections) == 1, "the band"
+    assert axes.get_title() == "a $1 +3 steps"
+    assert legend_of(figure.axes[1]) == ["5% to 95%", "actual", "forecast"]
+
+
+def test_residuals_are_actual_minus_predicted(path: Path) -> None:
+    predicted, actual = np.array([1.0, 2, 3]), np.array([2.0, 2, 6])
+    scatter, histogram = drawn(figures.draw_residuals({"a": (predicted, actual)}, path=path), path, 2)
+    assert np.asarray(scatter.collections[0].get_offsets()).tolist() == [[1, 1], [2, 0], [3, 3]]
+    assert sum(patch.get_height() for patch in histogram.patches) == 3  # type: ignore[attr-defined]
+    assert legend_of(histogram) == ["mean 1.33"]
+
+
+def test_the_reliability_diagram_has_the_diagonal_and_the_counts(path: Path) -> None:
+    confidence, accuracy, counts = np.array([0.6, 0.9]), np.array([0.5, 1.0]), np.array([4, 12])
+    figure = figures.draw_reliability(confidence, accuracy, counts, error=0.1, path=path)
+    upper, lower = drawn(figure, path, 2)
+    diagonal, network = upper.lines
+    assert np.asarray(diagonal.get_xydata()).tolist() == [[0, 0], [1, 1]]
+    assert np.asarray(network.get_xydata()).tolist() == [[0.6, 0.5], [0.9, 1.0]]
+    assert [patch.get_height() for patch in lower.patches] == [4, 12]  # type: ignore[attr-defined]
+
+
+def test_long_labels_do_not_overlap_and_many_are_thinned_out(path: Path) -> None:
+    names = tuple(f"class $number {number}" for number in range(12))
+    figure = figures.draw_confusion(np.eye(12, dtype=np.int64), labels=names, title="$", path=path)
+    [axes] = drawn(figure, path, 1)
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in pairwise(boxes))
+    figure = figures.draw_confusion(
+        np.eye(500, dtype=np.int64), labels=tuple(map(str, range(500))), title="", path=path
+    )
+    assert max(figure.get_size_inches()) < 20
+    assert len(figure.axes[0].get_xticklabels()) <= MANY_CLASSES

@@ -58,6 +58,11 @@ def test_a_run_folder_holds_all_results(finished: run.Run) -> None:
     assert Config.read(folder) == finished.config
     assert (folder / "learning_curves.png").read_bytes().startswith(PNG)
     assert (folder / "confusion.png").read_bytes().startswith(PNG)
+    assert (folder / "reliability.png").read_bytes().startswith(PNG)
+    assert metrics["test_skill_accuracy"] == pytest.approx(
+        1 - (1 - metrics["test_accuracy"]) / (1 - metrics["baseline_majority_accuracy"])
+    )
+    assert finished.skill().metrics().items() <= metrics.items()
 
 
 def test_a_run_folder_has_the_command_that_reproduces_it(finished: run.Run) -> None:
@@ -65,6 +70,17 @@ def test_a_run_folder_has_the_command_that_reproduces_it(finished: run.Run) -> N
     assert f"Made with python {sys.version.split()[0]}, torch {version('torch')}, " in text
     assert "cellgate-train train vowels --hidden 24 --epochs 4" in text
     assert "CC BY 4.0" in text
+    assert f"\n{finished.skill().verdict().capitalize()[:12]}" in text
+    assert "| class | true | correct | recall | precision | F1 |" in text
+
+
+def test_a_run_from_before_an_option_existed_is_the_same_run(finished: run.Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    old = json.loads((tmp_path / "run" / "config.json").read_text())
+    del old["recipe"]["balance"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(old))
+    assert (again := run.train(finished.config, tmp_path / "run")) is not None
+    assert again.metrics == finished.metrics
 
 
 def test_a_finished_run_is_read_as_it_was(finished: run.Run) -> None:

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from training import data
 from training.commands.errors import reported_errors
+from training.commands.results import show_classes, show_skill
 from training.commands.run_folder import finished_run
 
 if TYPE_CHECKING:
-    from training.data.dataset import DataSet
+    from training.data.dataset import DataSet, Split
     from training.model import Network
     from training.tasks import Scores
 
@@ -22,28 +21,38 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("subject", metavar="RUN|DATA")
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True)
+@click.option(
+    "--data", "data_file", type=click.Path(path_type=Path), help="Another file with the columns of the run's."
+)
 @click.option("--url", help="Evaluate a model on this server instead of the run's network.")
 @click.option("--model", help="--url: the model's name.  [default: the data set's name]")
 @click.option("--version", help="--url: the model's version.  [default: the highest]")
-def evaluate(subject: str, split: str, url: str | None, model: str | None, version: str | None) -> None:
+def evaluate(
+    subject: str, split: str, data_file: Path | None, url: str | None, model: str | None, version: str | None
+) -> None:
     """Evaluate the network of a finished RUN folder, or a served model on the data of a run or on a data set.
 
     \b
     cellgate-train evaluate runs/vowels
     cellgate-train evaluate runs/vowels --split train
+    cellgate-train evaluate runs/mine --data new.csv
     cellgate-train evaluate vowels --url http://127.0.0.1:8000
     """
     if not url and (model or version):
         raise click.UsageError("--model and --version require --url")
+    if data_file and split == "train":
+        raise click.UsageError("--data is a file to test on: it has no training part")
     is_data_set = not Path(subject).is_dir() and subject in data.names()
     if is_data_set and not url:
         raise click.UsageError(f"{subject} is a data set: add --url with a server, or name a run folder")
     folder = None if is_data_set else finished_run(subject)
+    if data_file and folder is None:
+        raise click.UsageError("--data requires a run folder, which says how to read the file")
     with reported_errors():
         from training import evaluate as local
         from training import served_model
 
-        network, data_set = _load(subject, folder)
+        network, data_set = _load(subject, folder, data_file)
         part = data_set.test if split == "test" else data_set.train
         if url:
             scores = served_model.evaluate(
@@ -57,10 +66,10 @@ def evaluate(subject: str, split: str, url: str | None, model: str | None, versi
             )
         else:
             scores = local.evaluate(network, data_set, part)
-    _show(scores, data_set, split)
+        _show(scores, data_set, part, data_file.name if data_file else f"{data_set.title}, {split} part")
 
 
-def _load(subject: str, folder: Path | None) -> "tuple[Network, DataSet]":
+def _load(subject: str, folder: Path | None, data_file: Path | None) -> "tuple[Network, DataSet]":
     """A finished run's network and data; for a data set a network that knows only its scales."""
     from training import run
     from training.config import Config
@@ -68,7 +77,7 @@ def _load(subject: str, folder: Path | None) -> "tuple[Network, DataSet]":
     from training.tasks import of
 
     if folder is not None:
-        done = run.read(folder)
+        done = run.read(folder, data_file)
         return done.network, done.data
     data_set = data.load(subject)
     recipe = next(iter(data.recipes(subject).values()))
@@ -77,11 +86,11 @@ def _load(subject: str, folder: Path | None) -> "tuple[Network, DataSet]":
     return network, data_set
 
 
-def _show(scores: "Scores", data_set: "DataSet", split: str) -> None:
-    if scores.confusion is not None:
-        table = Table("class", "sequences", "correct", "recall", title=f"{data_set.title}, {split} part")
-        correct = scores.confusion.diagonal()
-        for label, row, hits in zip(data_set.labels, scores.confusion, correct, strict=True):
-            table.add_row(label, str(row.sum()), str(hits), f"{hits / max(row.sum(), 1):.4f}")
-        Console().print(table)
+def _show(scores: "Scores", data_set: "DataSet", part: "Split", title: str) -> None:
+    from training.skill import compare
+
+    show_classes(scores, data_set, title)
+    compared = compare(data_set, part, scores.metrics)
+    show_skill(compared)
     click.echo("  ".join(f"{name} {value:.4f}" for name, value in scores.metrics.items()))
+    click.echo(compared.verdict())

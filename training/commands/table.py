@@ -41,6 +41,11 @@ OPTIONS = (
         multiple=True,
         help="--data: forecast this many steps ahead.  [default: 1]",
     ),
+    click.option(
+        "--season",
+        type=click.IntRange(0),
+        help="--data: steps of a season, for seasonal baselines; 0: none.  [default: found in the data]",
+    ),
     click.option("--ignore", multiple=True, help="--data: a column to ignore."),
     click.option("--categorical", multiple=True, help="--data: a column whose numbers are categories."),
     click.option(
@@ -50,8 +55,33 @@ OPTIONS = (
         show_default=True,
         help="--data: share of the sequences for the test, and of the rest for validation.",
     ),
+    click.option(
+        "--split-by",
+        type=click.Choice(["sequences", "time"]),
+        help="--data: whole sequences, or the later pieces of each.  [default: by the number of sequences]",
+    ),
+    click.option("--split-column", help="--data: the column that says train, validation or test."),
+    click.option("--group-column", help="--data: the sequences of one group stay in one part."),
+    click.option("--test-from", help="--data: the time of the first step of the test part."),
+    click.option(
+        "--test-data", type=click.Path(path_type=Path), help="--data: another file that is the test part."
+    ),
 )
-FIELDS = ("targets", "id_column", "time_column", "task", "horizons", "ignore", "categorical")
+FIELDS = (
+    "targets",
+    "id_column",
+    "time_column",
+    "task",
+    "horizons",
+    "season",
+    "ignore",
+    "categorical",
+    "split_by",
+    "split_column",
+    "group_column",
+    "test_from",
+    "test_data",
+)
 
 
 def table_options(command: Command) -> Command:
@@ -73,10 +103,13 @@ def table_of(name: str | None, options: dict[str, Any]) -> Table | None:
         raise click.UsageError("name a data set or give --data FILE: exactly one of them (--help)")
     if path is None:
         for field, value in fields.items():
-            if value:
+            if value not in (None, ()):
                 raise click.UsageError(f"--{field.rstrip('s').replace('_', '-')} requires --data")
         return None
     fields["horizons"] = tuple(sorted(set(fields["horizons"]))) or (1,)
+    test_data: Path | None = fields.pop("test_data")
+    if test_data is not None:
+        fields |= {"test_data": str(test_data.resolve()), "test_sha256": tables.fingerprint(test_data)}
     table = Table(path=str(path.resolve()), sha256=tables.fingerprint(path), test=share, **fields)
     _show(tables.interpret(table))
     return table
@@ -93,6 +126,8 @@ def _show(interpreted: tables.Interpreted) -> None:
     assert data.validation is not None
     parts = (("training", data.train), ("validation", data.validation), ("test", data.test))
     click.echo(f"task {data.task}: " + ", ".join(f"{_size(part)} for {use}" for use, part in parts))
+    if data.forecast is not None and data.forecast.season:
+        click.echo(f"season of {data.forecast.season} steps (--season), for seasonal baselines")
 
 
 def _size(part: Split) -> str:

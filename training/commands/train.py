@@ -3,29 +3,32 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table as Grid
 
 from training import data
 from training.commands.errors import reported_errors
 from training.commands.export import export_and_report
+from training.commands.results import show_runs, show_skill
 from training.commands.table import table_of, table_options
 from training.config import Config, Recipe, Table
 from training.data.table import RECIPES
+
+if TYPE_CHECKING:
+    from training.run import Run
 
 Command = Callable[..., None]
 
 
 def _recipe_options(command: Command) -> Command:
-    """One option for each field of the recipe; the default is the recipe's."""
+    """One option for each field of the recipe; the default is the recipe's. A switch may omit "true"."""
     for name, field in reversed(Recipe.model_fields.items()):
         kind = type(field.default)
         flag = f"--{name.replace('_', '-')}"
-        command = click.option(flag, type=kind, default=None, help=field.description)(command)
+        is_flag: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if kind is bool else {}
+        command = click.option(flag, type=kind, default=None, help=field.description, **is_flag)(command)
     return command
 
 
@@ -41,6 +44,11 @@ def _recipe_options(command: Command) -> Command:
 )
 @click.option(
     "--seeds", type=click.IntRange(2), help="Train this many seeds, and write a table of their scores."
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    help="--data: cross-validate by this many folds, and write a table of their scores.",
 )
 @click.option("--accelerator", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option(
@@ -59,6 +67,7 @@ def train(
     name: str | None,
     recipe_name: str | None,
     seeds: int | None,
+    folds: int | None,
     out: Path | None,
     export_to: Path | None,
     force: bool,
@@ -80,16 +89,25 @@ def train(
         table = table_of(name, options)
     config = config_of(name or "", recipe_name, options, table)
     folder = out or Path("runs") / config.data
-    if seeds and (export_to or config.devices > 1):
-        raise click.UsageError("--seeds cannot be combined with --export or --devices")
+    if (seeds or folds) and (export_to or config.devices > 1 or (seeds and folds)):
+        flag, other = ("--seeds", "--folds, ") if seeds else ("--folds", "")
+        raise click.UsageError(f"{flag} cannot be combined with {other}--export or --devices")
+    if folds and table is None:
+        raise click.UsageError("--folds requires --data: a data set has its own split")
     with reported_errors():
+        from training import folds as fold_table
         from training import run
         from training import seeds as seed_table
         from training.tasks import of
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         if seeds:
-            _show_seeds(seed_table.train_seeds(config, folder, count=seeds, force=force))
+            rows = seed_table.train_seeds(config, folder, count=seeds, force=force)
+            show_runs(rows, {"median": {name: seed_table.median_of(rows, name) for name in rows[0]}})
+            return
+        if folds:
+            rows = fold_table.train_folds(config, folder, count=folds, force=force)
+            show_runs(rows, fold_table.summary(rows))
             return
         was_finished = run.is_finished(folder) and not force
         if export_to and export_to.exists() and not (force or was_finished):
@@ -105,6 +123,10 @@ def train(
         )
         if export_to:
             export_and_report(done, export_to, force=force)
+        compared = done.skill()
+        show_skill(compared)
+        _show_next(done, export_to)
+        click.echo(f"on the test part: {compared.verdict()}")
 
 
 def config_of(
@@ -127,12 +149,12 @@ def config_of(
         raise click.BadParameter(first["msg"], param_hint=flag) from error
 
 
-def _show_seeds(rows: list[dict[str, float]]) -> None:
-    from training.seeds import median_of
-
-    table = Grid(*(name.replace("_", " ") for name in rows[0]))
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" for value in row.values()))
-    table.add_section()
-    table.add_row("median", *(f"{median_of(rows, name):.4g}" for name in list(rows[0])[1:]))
-    Console().print(table)
+def _show_next(done: "Run", exported: Path | None) -> None:
+    """Print where the pictures are, and the next command."""
+    pictures = sorted(path.name for path in done.folder.glob("*.png"))
+    click.echo(f"pictures and scores: {done.folder}/README.md, {', '.join(pictures)}")
+    if exported is None:
+        folder = Path("my-models", done.config.data, "1")
+        click.echo(f"to export it: cellgate-train export {folder} --run {done.folder}")
+        exported = folder
+    click.echo(f"to serve it: cellgate serve --models-dir {exported.parent.parent}")

@@ -3,18 +3,22 @@
 import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 
 from training.config import Config, Recipe
 from training.data import table
 from training.data.dataset import DataSet
 
 _NOT_A_DATA_SET = (
+    "appended",
     "columns",
+    "criteria",
     "dataset",
     "description",
     "fetch",
     "file",
     "rows",
+    "season",
     "series",
     "splits",
     "summary",
@@ -38,9 +42,12 @@ def load(name: str) -> DataSet:
     return loaded
 
 
-def load_for(config: Config) -> DataSet:
-    """The data set or the table of a configuration. Raises FetchError, KeyError, TableError."""
-    return table.load(config.table) if config.table else load(config.data)
+def load_for(config: Config, test_data: Path | None = None) -> DataSet:
+    """The data set or the table of a configuration. Raises FetchError, KeyError, TableError.
+
+    `test_data`: for a table, a file that replaces the test part.
+    """
+    return table.load(config.table, test_data) if config.table else load(config.data)
 
 
 def recipes(name: str) -> Mapping[str, Recipe]:

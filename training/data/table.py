@@ -16,7 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Recipe, Table
+from training.data import season as seasons
+from training.data.appended import append
 from training.data.columns import Column, find, typed
+from training.data.criteria import criteria
 from training.data.dataset import DataSet, Forecast, Input, Split, each_step
 from training.data.description import describe
 from training.data.file import TableError, read
@@ -31,7 +34,7 @@ from training.data.rows import (
     spacing,
     task_of,
 )
-from training.data.splits import Parts, Slices, split_sequences, windows
+from training.data.splits import Parts, Slices, Target, split_sequences, windows
 from training.data.summary import ColumnSummary, summarise
 
 # One for all tables: small enough for a laptop; early stopping decides the number of epochs.
@@ -68,25 +71,34 @@ def fingerprint(path: Path) -> str:
         raise TableError(f"{path}: {error.strerror}") from error
 
 
-def load(table: Table) -> DataSet:
-    """The table as a data set. Raises TableError, also if the file has changed."""
-    if fingerprint(Path(table.path)) != table.sha256:
-        raise TableError(f"{table.path} has changed since the run was started; train into another --out")
-    return interpret(table).data
+def load(table: Table, test_data: Path | None = None) -> DataSet:
+    """The table as a data set; see `interpret`. Raises TableError, also if a file has changed."""
+    for path, sha256 in ((table.path, table.sha256), (table.test_data, table.test_sha256)):
+        if path is not None and fingerprint(Path(path)) != sha256:
+            raise TableError(f"{path} has changed since the run was started; train into another --out")
+    return interpret(table, test_data).data
 
 
-def interpret(table: Table) -> Interpreted:
-    """The data set, and the interpretation of each column. Raises TableError."""
+def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
+    """The data set, and the interpretation of each column. Raises TableError.
+
+    `test_data`: a file that replaces the test part; the other parts and all that follows from them stay.
+    """
     frame = read(Path(table.path))
     _check_names(frame, table)
+    rows = own = in_order(frame, table)
+    second = test_data or (Path(table.test_data) if table.test_data else None)
+    if second is not None:
+        frame, rows = append(frame, own, table, second, lambda one: _columns(one, table))
     columns = _columns(frame, table)
-    rows = in_order(frame, table)
     targets = [columns[name] for name in table.targets]
     task = table.task or task_of(targets, rows)
     _check_targets(task, targets)
     codes = None if task == "forecast" else classes(task, targets[0], rows)
     labels = targets[0].categories if task == "classify" else ()
-    parts = split_sequences(rows.sequences, table.test, labels=labels, codes=codes)
+    parts = split_sequences(criteria(frame, own, table), table, Target(task == "classify", labels, codes))
+    if second is not None:
+        parts = parts._replace(test=rows.sequences[len(own.sequences) :])
     if codes is not None:
         check_labels(targets[0], codes, parts)
     truth = future_values(targets, rows, parts, table.horizons) if codes is None else codes
@@ -122,7 +134,10 @@ def _data_set(
     forecast = None
     if task == "forecast":
         columns = tuple(steps.inputs[0].features.index(target.name) for target in targets)
-        forecast = Forecast(columns, table.horizons, horizon_names(table.horizons))
+        season = table.season
+        if season is None:
+            season = seasons.find([[steps.x[one, column] for one in parts.train] for column in columns])
+        forecast = Forecast(columns, table.horizons, horizon_names(table.horizons), season=season)
     return DataSet(
         name=Path(table.path).stem,
         title=Path(table.path).name,
@@ -152,6 +167,8 @@ def _check_names(frame: pl.DataFrame, table: Table) -> None:
         "--categorical": table.categorical,
         "--id-column": (table.id_column,),
         "--time-column": (table.time_column,),
+        "--split-column": (table.split_column,),
+        "--group-column": (table.group_column,),
     }
     for flag, names in flags.items():
         for name in filter(None, names):
@@ -162,8 +179,8 @@ def _check_names(frame: pl.DataFrame, table: Table) -> None:
     if table.id_column and table.id_column == table.time_column:
         raise TableError(f"--id-column and --time-column are the same column, {table.id_column!r}")
     for name in table.targets:
-        if name in (table.id_column, table.time_column, *table.ignore):
-            raise TableError(f"--target {name!r} is also the id, the time, or ignored")
+        if name in _not_inputs(table):
+            raise TableError(f"--target {name!r} is also the id, the time, the split, the group, or ignored")
 
 
 def _check_targets(task: str, targets: list[Column]) -> None:
@@ -181,9 +198,14 @@ def _check_targets(task: str, targets: list[Column]) -> None:
             raise TableError(f"column {target.name!r} is empty: there is nothing to predict")
 
 
+def _not_inputs(table: Table) -> set[str | None]:
+    """The columns of the id, the time, the split and the group, and ignored ones."""
+    return {table.id_column, table.time_column, table.split_column, table.group_column, *table.ignore}
+
+
 def _columns(frame: pl.DataFrame, table: Table) -> dict[str, Column]:
-    """All columns except id, time and ignored ones, in the order of the table."""
-    excluded = {table.id_column, table.time_column, *table.ignore}
+    """All columns that may be inputs or targets, in the order of the table."""
+    excluded = _not_inputs(table)
     texts = set(table.categorical) | (set(table.targets) if table.task in ("classify", "label") else set())
     return {
         name: typed(frame[name], is_category=name in texts) for name in frame.columns if name not in excluded

@@ -1,5 +1,6 @@
 """The tasks: which outputs count, their loss, and their scores. They know no file and no command."""
 
+from training.config import Recipe
 from training.data.dataset import DataSet
 from training.tasks.classes import Classification, Labelling, Language
 from training.tasks.forecast import Forecasting
@@ -8,8 +9,9 @@ from training.tasks.task import Scores, Task
 __all__ = ["Scores", "Task", "of"]
 
 
-def of(data: DataSet) -> Task:
-    """The task of a data set."""
+def of(data: DataSet, recipe: Recipe | None = None) -> Task:
+    """The task of a data set; the recipe decides how its loss weighs, and None is enough to score."""
     if data.forecast is not None:
         return Forecasting(data.labels, data.forecast)
-    return {"classify": Classification, "label": Labelling, "language": Language}[data.task]()
+    kind = {"classify": Classification, "label": Labelling, "language": Language}[data.task]
+    return kind(balance=recipe.balance, smoothing=recipe.label_smoothing) if recipe else kind()

@@ -22,7 +22,8 @@ from training.loop import Interrupted
 
 OPTIONS: dict[str, Any] = {
     "data": None, "targets": (), "id_column": None, "time_column": None, "task": None, "horizons": (),
-    "ignore": (), "categorical": (), "test_share": 0.2,
+    "season": None, "ignore": (), "categorical": (), "test_share": 0.2, "split_by": None,
+    "split_column": None, "group_column": None, "test_from": None, "test_data": None,
 }  # fmt: skip
 
 
@@ -95,6 +96,12 @@ def test_exactly_one_source_is_required(name: str | None, data: Path | None) -> 
         ("horizons", (2,), "--horizon"),
         ("ignore", ("z",), "--ignore"),
         ("categorical", ("k",), "--categorical"),
+        ("season", 0, "--season"),
+        ("split_by", "time", "--split-by"),
+        ("split_column", "part", "--split-column"),
+        ("group_column", "g", "--group-column"),
+        ("test_from", "2016-01-01", "--test-from"),
+        ("test_data", Path("t.csv"), "--test-data"),
     ],
 )
 def test_options_of_a_table_require_a_table(field: str, value: Any, flag: str) -> None:

@@ -22,7 +22,7 @@ from training.data.rows import (
     spacing,
     task_of,
 )
-from training.data.splits import LEAST, split_sequences
+from training.data.splits import LEAST, Parts, Sorted, split_sequences
 
 
 def table(**fields: Any) -> Table:
@@ -37,6 +37,11 @@ def sorted_rows(
     sequences = [slice(int(a), int(b)) for a, b in pairwise(ends)]
     when = None if times is None else Times(times, has_unit)
     return Rows(np.arange(ends[-1]), sequences, [f"s{number}" for number in range(len(lengths))], when)
+
+
+def parts_of(rows: Rows, share: float) -> Parts:
+    """The parts of a table without options."""
+    return split_sequences(Sorted(rows.sequences, rows.order), table(test=share))
 
 
 def numbers(values: list[float | None], name: str = "y") -> Column:
@@ -183,7 +188,7 @@ def test_a_future_value_is_in_the_same_part_or_unknown(lengths: list[int], horiz
     rows = sorted_rows(lengths)
     count = sum(lengths)
     value = numbers([float(row) for row in range(count)])
-    parts = split_sequences(rows.sequences, 0.4)
+    parts = parts_of(rows, 0.4)
     if min(one.stop - one.start for part in parts for one in part) <= max(horizons):
         return
     future = future_values([value], rows, parts, tuple(horizons))
@@ -198,7 +203,7 @@ def test_a_future_value_is_in_the_same_part_or_unknown(lengths: list[int], horiz
 
 def test_the_future_of_several_targets_is_side_by_side() -> None:
     rows = sorted_rows([30])
-    parts = split_sequences(rows.sequences, 0.2)
+    parts = parts_of(rows, 0.2)
     first, second = numbers([float(n) for n in range(30)]), numbers([float(n % 7) for n in range(30)], "z")
     future = future_values([first, second], rows, parts, (1, 2))
     assert future[0].tolist() == [1, 2, 1, 2]
@@ -209,12 +214,12 @@ def test_a_target_without_training_values_is_refused() -> None:
     rows = sorted_rows([30])
     values = [None] * 18 + [float(n) for n in range(12)]
     with pytest.raises(TableError, match="column 'y': the training part has no values"):
-        future_values([numbers(values)], rows, split_sequences(rows.sequences, 0.2), (1,))
+        future_values([numbers(values)], rows, parts_of(rows, 0.2), (1,))
 
 
 def test_a_part_without_labels_is_refused() -> None:
     rows = sorted_rows([30])
-    parts = split_sequences(rows.sequences, 0.2)
+    parts = parts_of(rows, 0.2)
     codes = np.zeros(30, np.int64)
     check_labels(texts(["a"] * 30), codes, parts)
     codes[parts.test[0]] = -1

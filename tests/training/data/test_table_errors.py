@@ -39,7 +39,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("x,q\n1,2\n", {"ignore": ("y",)}, "--ignore 'y': there is no such column"),
     ("windo,q\n1,2\n", {"ignore": ("window",)}, "did you mean 'windo'"),
-    ("x,q\n1,2\n", {"time_column": "q"}, "--target 'q' is also the id, the time, or ignored"),
+    (
+        "x,q\n1,2\n",
+        {"time_column": "q"},
+        "--target 'q' is also the id, the time, the split, the group, or ignored",
+    ),
     (
         'x,q\n1,2\n"a\nb",2,3\n',
         {},

@@ -1,19 +1,30 @@
 """Tasks of classes: which outputs count, and scores by their definitions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+)
 
 from tests.training.synthetic import data_of
+from training.data.dataset import Split, each_step
 from training.export import random_network
 from training.model import Network
 from training.tasks import of
-from training.tasks.classes import Classification, Labelling, Language, score_classes
+from training.tasks.classes import Classification, Labelling, Language, by_class, score_classes
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +49,61 @@ def test_scores_are_those_of_scikit_learn(count: int, classes: int, seed: int) -
         "macro_f1": pytest.approx(
             f1_score(targets, predicted, labels=labels, average="macro", zero_division=0)
         ),
+        "balanced_accuracy": pytest.approx(
+            recall_score(targets, predicted, labels=np.unique(targets), average="macro")
+        ),
         "loss": pytest.approx(log_loss(targets, p, labels=labels), rel=1e-5),
     }
+    precision, recall, f1, support = precision_recall_fscore_support(
+        targets, predicted, labels=labels, zero_division=0
+    )
+    rows = by_class(scores.confusion, tuple(map(str, labels)))
+    assert [row.label for row in rows] == [str(label) for label in labels]
+    for name, expected in (("precision", precision), ("recall", recall), ("f1", f1), ("true", support)):
+        np.testing.assert_allclose([getattr(row, name) for row in rows], expected)
+
+
+@given(st.integers(2, 40), st.integers(2, 4), st.integers(0, 99))
+def test_areas_under_curves_are_those_of_scikit_learn_for_the_classes_that_occur(
+    network: Network, count: int, classes: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal((count, classes)).astype(np.float32)
+    targets = rng.integers(0, classes, count)
+    metrics = Classification().score(network, logits, targets).metrics
+    assert 0 <= metrics["ece"] <= 1
+    present = np.unique(targets)
+    if len(present) == 1:
+        assert not {"auc", "pr_auc"} & metrics.keys()
+        return
+    p = torch.from_numpy(logits).softmax(-1).numpy()
+    ranked = present if classes > 2 else [np.bincount(targets, minlength=2).argmin()]
+    assert metrics["auc"] == pytest.approx(
+        np.mean([roc_auc_score(targets == one, p[:, one]) for one in ranked])
+    )
+    assert metrics["pr_auc"] == pytest.approx(
+        np.mean([average_precision_score(targets == one, p[:, one]) for one in ranked])
+    )
+
+
+def test_balanced_classes_weigh_alike_in_the_loss(network: Network) -> None:
+    data = data_of("label")
+    steps = each_step([np.array([0, 0, 0, 1, -1])])
+    data = replace(data, train=Split((np.zeros((5, 2), np.float32),), steps))
+    task = Labelling(balance=True)
+    task.prepare(network, data)
+    wrong = torch.tensor([[0.0, 9], [9, 0]])
+    rare, usual = (float(task.loss(network, wrong[[row]], torch.tensor([row]))) for row in (1, 0))
+    assert rare / usual == pytest.approx(3)
+    plain = float(Labelling().loss(network, wrong[[0]], torch.tensor([0])))
+    assert (3 * usual + rare) / 4 == pytest.approx(plain), "1 on average"
+
+
+def test_label_smoothing_mixes_the_target_with_all_classes(network: Network) -> None:
+    outputs, targets = torch.tensor([[2.0, 0, 1]]), torch.tensor([0])
+    plain = [float(Classification().loss(network, outputs, torch.tensor([one]))) for one in range(3)]
+    smoothed = float(Classification(smoothing=0.3).loss(network, outputs, targets))
+    assert smoothed == pytest.approx(0.7 * plain[0] + 0.3 * np.mean(plain))
 
 
 def test_large_logits_do_not_overflow() -> None:

@@ -1,0 +1,72 @@
+"""What a run prints of its results: what it beats, where it is, and what comes next."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from training.__main__ import main
+
+SMALL = ("--hidden", 4, "--epochs", 1, "--accelerator", "cpu")
+
+
+def call(*words: object) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Units of which one step in twenty is a fault that no column tells; and a run on them."""
+    folder = tmp_path_factory.mktemp("faults")
+    rows = [
+        f"{unit},{step},{'fault' if (unit * 7 + step) % 20 == 0 else 'fine'},{(unit + step) % 3}"
+        for unit in range(12)
+        for step in range(20)
+    ]
+    (folder / "units.csv").write_text("unit,t,state,load\n" + "\n".join(rows) + "\n")
+    words = ("--data", folder / "units.csv", "--id-column", "unit", "--time-column", "t", "--target", "state")
+    (folder / "printed.txt").write_text(call("train", *words, *SMALL, "--out", folder / "run").output)
+    return folder
+
+
+def test_the_last_line_of_a_run_says_what_it_does_not_beat(folder: Path) -> None:
+    *_, export, serve, last = (folder / "printed.txt").read_text().splitlines()
+    assert last.startswith("on the test part: NOT better than always 'fine': accuracy ")
+    assert export == f"to export it: cellgate-train export my-models/units/1 --run {folder / 'run'}"
+    assert serve == "to serve it: cellgate serve --models-dir my-models"
+    printed = (folder / "printed.txt").read_text()
+    assert "baseline" in printed
+    assert f"{folder / 'run'}/README.md, confusion.png, learning_curves.png, reliability.png" in printed
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())
+    assert metrics["baseline_majority_accuracy"] == pytest.approx(0.95)
+    assert metrics["test_skill_accuracy"] <= 0
+    readme = (folder / "run" / "README.md").read_text()
+    assert "NOT better than always 'fine'" in readme
+    assert "| fault | 2 | " in readme
+
+
+def test_a_run_is_evaluated_on_another_file(folder: Path) -> None:
+    other = folder / "other.csv"
+    other.write_text("unit,t,state,load\n" + "".join(f"a,{step},fine,{step % 3}\n" for step in range(5)))
+    output = call("evaluate", folder / "run", "--data", other).output
+    assert "other.csv" in output
+    assert "note: no sequence or step of this part is 'fault'" in output
+    refused = CliRunner().invoke(
+        main, ["evaluate", "vowels", "--data", str(other), "--url", "http://localhost"]
+    )
+    assert "--data requires a run folder" in refused.output
+
+
+def test_folds_report_mean_and_spread(folder: Path) -> None:
+    words = ("--data", folder / "units.csv", "--id-column", "unit", "--target", "state", "--balance")
+    output = call("train", *words, *SMALL, "--folds", 2, "--out", folder / "folds").output
+    assert "±" in output
+    lines = (folder / "folds" / "folds.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0", "| 1", "| mean", "| ±"]
+    config = json.loads((folder / "folds" / "fold-1" / "config.json").read_text())
+    assert (config["table"]["folds"], config["table"]["fold"], config["recipe"]["balance"]) == (2, 1, True)
+    refused = CliRunner().invoke(main, ["train", "vowels", "--folds", "3"])
+    assert "--folds requires --data" in refused.output

@@ -1,0 +1,52 @@
+"""Prints the scores of a network beside those of the baselines, for `train` and `evaluate`."""
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from training.data.dataset import DataSet
+    from training.skill import Skill
+    from training.tasks import Scores
+
+MOST_CLASSES = 40  # more lines do not fit on a screen
+
+
+def show_classes(scores: "Scores", data_set: "DataSet", title: str) -> None:
+    """Print recall and precision of each class, if there are classes and not too many."""
+    from training.tasks.classes import by_class
+
+    if scores.confusion is None or len(data_set.labels) > MOST_CLASSES:
+        return
+    table = Table("class", "true", "correct", "recall", "precision", "F1", title=escape(title))
+    for one in by_class(scores.confusion, data_set.labels):
+        rates = (f"{value:.4f}" for value in (one.recall, one.precision, one.f1))
+        table.add_row(escape(one.label), str(one.true), str(one.correct), *rates)
+    Console().print(table)
+
+
+def show_skill(compared: "Skill") -> None:
+    """Print each score beside that of the best baseline, and the notes."""
+    table = Table("score", "network", "baseline", "its score", "skill")
+    for row in compared.rows:
+        name = f"{row.subject}, {row.score}" if row.subject else row.score
+        cells = (name, row.shown(row.ours), row.baseline, row.shown(row.theirs), f"{row.skill:.0%}")
+        table.add_row(*map(escape, cells))
+    Console().print(table)
+    for note in compared.notes:
+        click.echo(f"note: {note}")
+
+
+def show_runs(rows: list[dict[str, float]], summary: dict[str, dict[str, float]]) -> None:
+    """Print a line for each of several runs, and the lines of the summary by their names."""
+    columns = list(rows[0])
+    table = Table(*(name.replace("_", " ") for name in columns))
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" for value in row.values()))
+    table.add_section()
+    for name, line in summary.items():
+        table.add_row(name, *(f"{line[one]:.4g}" for one in columns[1:]))
+    Console().print(table)

@@ -1,0 +1,34 @@
+"""Cross-validation of a table: trains once for each fold, and tabulates the results."""
+
+from pathlib import Path
+from statistics import mean, stdev
+
+from training import run
+from training.config import Config
+from training.seeds import Table, columns_of, write
+
+
+def train_folds(config: Config, folder: Path, *, count: int, force: bool = False) -> Table:
+    """Train `count` folds of the configuration's table, each in its own folder; skip finished runs.
+
+    Each sequence, or group, is in the test part of one fold; a series that is split by time has later and
+    later test parts, and trains on what is before. Raises TableError, if there are too few sequences.
+    """
+    assert config.table is not None, "a data set has its own split"
+    rows: Table = []
+    for fold in range(count):
+        table = config.table.model_copy(update={"folds": count, "fold": fold})
+        done = run.train(config.model_copy(update={"table": table}), folder / f"fold-{fold}", force=force)
+        assert done is not None, "the folds train in one process"
+        rows.append({"fold": fold, **{name: done.metrics[name] for name in columns_of(done)}})
+    write(rows, folder / "folds", summary(rows))
+    return rows
+
+
+def summary(rows: Table) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of each column."""
+    by_column = {name: [row[name] for row in rows] for name in rows[0]}
+    return {
+        "mean": {name: mean(values) for name, values in by_column.items()},
+        "±": {name: stdev(values) for name, values in by_column.items()},
+    }

@@ -1,0 +1,106 @@
+"""Chooses what is drawn of a network's answers on a split, and draws it into a folder. Trains nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.data.dataset import DataSet, Split
+from training.evaluate import Answers, outputs_of
+from training.figures import draw_confusion, draw_forecasts, draw_reliability, draw_residuals
+from training.figures.results import Panel
+from training.model import Network
+from training.tasks import Scores
+from training.tasks.calibration import reliability
+
+NUMBERS = 4  # series and horizons that are drawn
+SEQUENCES = 3  # sequences of each
+LONGEST = 200  # last steps of a sequence that are drawn
+
+Floats = NDArray[np.float64]
+
+
+def draw(
+    network: Network, data: DataSet, split: Split, answers: Answers, scores: Scores, folder: Path
+) -> dict[str, str]:
+    """Draw the answers on a split; return the file names with what they show."""
+    if data.forecast is not None:
+        return _forecasts(network, data, split, answers, folder)
+    if scores.confusion is None:
+        return {}
+    draw_confusion(
+        scores.confusion,
+        labels=data.labels,
+        title=f"{data.title}, test part\naccuracy {scores.metrics['accuracy']:.2%}",
+        path=folder / "confusion.png",
+    )
+    p = torch.from_numpy(answers.outputs).double().softmax(-1).numpy()
+    found = reliability(p, answers.targets.astype(np.int64))
+    draw_reliability(*found, error=found.error, path=folder / "reliability.png")
+    return {"confusion.png": "confusion of the classes", "reliability.png": "probabilities and frequencies"}
+
+
+def _forecasts(
+    network: Network, data: DataSet, split: Split, answers: Answers, folder: Path
+) -> dict[str, str]:
+    forecast = data.forecast
+    assert forecast is not None
+    quantiles = forecast.quantiles
+    middle = int(np.argmin(np.abs(np.array(quantiles) - 0.5)))
+    names = [f"{series} {horizon}" for series in data.labels for horizon in forecast.names]
+    steps = [steps for _ in data.labels for steps in forecast.horizons]
+    chosen = _spread(len(names), NUMBERS)
+    order = np.argsort([-len(sequence) for sequence in split.sequences], kind="stable")[:SEQUENCES]
+    outputs = {
+        int(row): outputs_of(network, split.sequences[row]).reshape(-1, len(names), len(quantiles))
+        for row in order
+    }
+    panels = [
+        [
+            _panel(
+                names[number],
+                row,
+                steps[number],
+                by_quantile[:, number],
+                split.targets[row][:, number],
+                middle,
+            )
+            for row, by_quantile in outputs.items()
+        ]
+        for number in chosen
+    ]
+    band = f"{quantiles[0]:.0%} to {quantiles[-1]:.0%}"
+    draw_forecasts(panels, band=band, path=folder / "forecasts.png")
+    by_number = answers.outputs.reshape(*answers.targets.shape, len(quantiles))[..., middle].astype(
+        np.float64
+    )
+    numbers = {}
+    for number in chosen:
+        truth = answers.targets[:, number].astype(np.float64)
+        known = ~np.isnan(truth)
+        numbers[names[number]] = by_number[known, number], truth[known]
+    draw_residuals(numbers, path=folder / "residuals.png")
+    return {"forecasts.png": "forecasts beside actual values", "residuals.png": "residuals"}
+
+
+def _panel(
+    name: str, row: int, ahead: int, by_quantile: NDArray[np.float32], truth: NDArray[np.float32], middle: int
+) -> Panel:
+    """The last steps of a sequence: `by_quantile` [time, quantiles], `truth` [time]."""
+    shown = slice(max(0, len(truth) - LONGEST), len(truth))
+    values = by_quantile[shown].astype(np.float64)
+    has_band = values.shape[1] > 1
+    return Panel(
+        title=f"{name}, test sequence {row}",
+        steps=np.arange(len(truth))[shown] + ahead,
+        actual=truth[shown].astype(np.float64),
+        predicted=values[:, middle],
+        low=values[:, 0] if has_band else None,
+        high=values[:, -1] if has_band else None,
+    )
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of `count` numbers, evenly spread, the first and the last among them."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
