@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from benchmarks import cache, idle_streams, loads, plot, profiling, report, soaking, streams
+from benchmarks import files as files_bench
 from benchmarks import gpu as gpu_bench
 from benchmarks import sessions as sessions_bench
 from benchmarks.cache import HERE, Unavailable
@@ -131,6 +132,16 @@ def idle(sockets: int, rounds: int, seconds: float, out: Path) -> None:
     """Measure the memory of idle streams, and the latency of active ones beside them."""
     with _tidy_errors():
         idle_streams.run(terminal(), sockets=sockets, seconds=seconds, rounds=rounds, out=out)
+
+
+@main.command()
+@click.option("--sequences", default=1_000_000, show_default=True, type=click.IntRange(1000))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--out", default=HERE / "out", type=OUT, help="Folder for JSON.  [default: benchmarks/out]")
+def files(sequences: int, rounds: int, out: Path) -> None:
+    """Compare `cellgate predict` on a file of short sequences with ONNX Runtime alone, on all CPUs."""
+    with _tidy_errors():
+        files_bench.run(terminal(), sequences=sequences, rounds=rounds, out=out)
 
 
 @contextlib.contextmanager

@@ -5,10 +5,12 @@ import sys
 
 import click
 
-from service.cli import CONTEXT, import_, inspect, keys, models, policy, serve, sessions
+from service.cli import CONTEXT, import_, inspect, keys, models, policy, predict, serve, sessions
 
 
-@click.group(context_settings=CONTEXT, commands=[serve, models, policy, inspect, import_, sessions, keys])
+@click.group(
+    context_settings=CONTEXT, commands=[serve, predict, models, policy, inspect, import_, sessions, keys]
+)
 @click.version_option(package_name="cellgate")
 def main() -> None:
     """Serve recurrent sequence models over HTTP, with sessions that keep their state between requests.
@@ -16,6 +18,7 @@ def main() -> None:
     \b
     Examples:
       cellgate serve                                serve ./models on 127.0.0.1:8000
+      cellgate predict vowels in.csv -o out.csv     predict every sequence of a file
       cellgate models                               load the models in ./models and list them
       cellgate inspect other.onnx                   propose a manifest for an ONNX graph
       cellgate import other.onnx --name other       propose it, try it, and place it in ./models

@@ -10,7 +10,8 @@ from service.cli.keys import keys
 from service.cli.models import models
 from service.cli.options import CONTEXT
 from service.cli.policy import policy
+from service.cli.predict import predict
 from service.cli.serve import serve
 from service.cli.sessions import sessions
 
-__all__ = ["CONTEXT", "import_", "inspect", "keys", "models", "policy", "serve", "sessions"]
+__all__ = ["CONTEXT", "import_", "inspect", "keys", "models", "policy", "predict", "serve", "sessions"]

@@ -122,8 +122,7 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
 def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps: int) -> Item:
     """Read one sequence. Raises a BadInput whose pointer leads to the value at fault."""
     pointer = f"/sequences/{index}"
-    sequence = _read_exactly(document, index, manifest) if document.body else document.sequences[index]
-    item, at = _decode_item(sequence, pointer, manifest, max_steps)
+    item, at = _decode_item(sequence_of(document, index, manifest), pointer, manifest, max_steps)
     if document.trims:
         item.inputs = _trim(item.inputs, pointer)
     if manifest.axes.time_size is not None:
@@ -133,10 +132,12 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
     return item
 
 
-def _read_exactly(document: Document, index: int, manifest: Manifest) -> Any:
-    """A sequence of a large body; its numbers are read again if the model needs more digits than float64."""
+def sequence_of(document: Document, index: int, manifest: Manifest) -> Any:
+    """A sequence as JSON; numbers of a large body are read again if the model needs more than float64."""
     sequence = document.sequences[index]
-    if is_rounded(sequence.get("steps") if isinstance(sequence, dict) else sequence, manifest):
+    if document.body and is_rounded(
+        sequence.get("steps") if isinstance(sequence, dict) else sequence, manifest
+    ):
         document.sequences, document.body = bounds.loads(document.body)["sequences"], b""
     return document.sequences[index]
 

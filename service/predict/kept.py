@@ -3,17 +3,40 @@
 It knows the layout of states, and sessions that were opened; it knows nothing of their rules or JSON.
 """
 
+from typing import Protocol
+
 import numpy as np
 
 from service.codec.frames import Frame
 from service.codec.request import Item
 from service.errors import InvalidField
+from service.manifest import Manifest
 from service.repository import Model
 from service.sequence import Array, State
 from service.sessions import Opened
+from service.state import StateLayout
 
 
-def opening_state(model: Model, item: Item | Frame, state: State | None = None) -> State:
+class HasStates(Protocol):
+    """A model, loaded to be served or not."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Its manifest."""
+        ...
+
+    @property
+    def layout(self) -> StateLayout:
+        """The tensors of its state."""
+        ...
+
+    @property
+    def initial_state(self) -> State:
+        """The state at step 0."""
+        ...
+
+
+def opening_state(model: HasStates, item: Item | Frame, state: State | None = None) -> State:
     """The state at step 0, the initial one by default, with the item's own values of those inputs.
 
     Raises InvalidField if one is missing.
@@ -59,7 +82,7 @@ def check_unchanged(model: Model, item: Item | Frame, state: State) -> None:
             )
 
 
-def _given(model: Model, item: Item | Frame) -> dict[str, Array]:
+def _given(model: HasStates, item: Item | Frame) -> dict[str, Array]:
     specs = model.manifest.sequence_inputs
     return {spec.name: value for spec, value in zip(specs, item.kept, strict=True) if value is not None}
 

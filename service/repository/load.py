@@ -49,6 +49,7 @@ from service.repository.snapshot import fingerprint
 from service.repository.widths import step_bytes
 from service.sequence import Engine, State
 from service.sessions import Binding
+from service.state import StateLayout
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,16 @@ class PreparedModel:
     optimization: Optimization = "all"
     seconds: float = 0.0  # that the load took, without a trial
     states: Mapping[str, State] = field(default_factory=dict)  # named initial states
+
+    @property
+    def layout(self) -> StateLayout:
+        """The tensors of its state."""
+        return self.engine.layout
+
+    @property
+    def initial_state(self) -> State:
+        """The state at step 0. It is shared: never write to it."""
+        return self.engine.initial_state
 
     def start(self, on_failure: Callable[[], None] | None = None, metrics: Metrics | None = None) -> Model:
         """Serve it on the running event loop. `on_failure`: see `Worker`; `metrics`: count its calls."""

@@ -52,7 +52,7 @@ def test_all_that_the_server_imports_is_in_the_image_or_an_extra() -> None:
     distributions = packages_distributions()
     for module in sorted(imported_by(ROOT / "service") - brought):
         owners = {owner.lower().replace("_", "-") for owner in distributions[module]}
-        assert owners & names("redis", "text", "otel"), module
+        assert owners & names("redis", "text", "otel", "table"), module
 
 
 def test_gpu_replaces_the_cpu_runtime_because_both_unpack_into_one_folder() -> None:

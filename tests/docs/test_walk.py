@@ -22,6 +22,7 @@ ELSEWHERE = {
     "docs/streams.md": "tests/e2e/test_streams.py",
     "docs/checkpoints.md": "tests/e2e/test_checkpoints.py",
     "docs/forecast.md": "tests/e2e/test_forecast.py",
+    "docs/predict-files.md": "tests/e2e/test_predict_files.py",
     "docs/python-client.md": "tests/cellgate/test_page.py",
 }
 TRAINING = ("docs/training.md", "docs/compress.md")

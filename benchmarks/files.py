@@ -1,0 +1,134 @@
+"""`cellgate predict` on a file, beside ONNX Runtime alone on the same sequences, on all CPUs.
+
+    python -m benchmarks.files SEQUENCES.npz GRAPH      one process of ONNX Runtime alone, as JSON
+
+Both take the whole time of their commands but for the start of Python: reading, computing and writing of
+`cellgate predict`; of ONNX Runtime only the calls, of arrays that are in memory and sorted by length.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import polars as pl
+from numpy.typing import NDArray
+from rich.console import Console
+
+from benchmarks.cache import ROOT
+from service import cpus
+
+FEATURES = 12
+SHORTEST, LONGEST = 7, 29  # as the utterances of the Japanese vowels
+BATCHES = (32, 64, 128, 256)
+MODEL = ROOT / "models" / "vowels" / "1"
+FORMATS = ("parquet", "csv", "ndjson")
+
+
+def run(console: Console, *, sequences: int, rounds: int, out: Path) -> None:
+    """Measure all formats; print the sequences/s of each as a ratio to ONNX Runtime alone."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cellgate-files-") as name:
+        folder = Path(name)
+        _write(folder, sequences)
+        ratios: dict[str, list[float]] = {form: [] for form in FORMATS}
+        for number in range(rounds):
+            bare = sequences / _bare_seconds(folder)
+            console.print(f"round {number + 1}: ONNX Runtime alone {bare:,.0f} sequences/s")
+            for form in FORMATS:
+                rate = sequences / _predict_seconds(folder, form)
+                ratios[form].append(rate / bare)
+                console.print(f"  {form}: {rate:,.0f} sequences/s, {rate / bare:.2f} of it")
+    result = {form: {"median": statistics.median(each), "all": each} for form, each in ratios.items()}
+    (out / "files.json").write_text(json.dumps({"sequences": sequences, "ratios": result}, indent=1))
+
+
+def _write(folder: Path, sequences: int) -> None:
+    random = np.random.default_rng(0)
+    lengths = random.integers(SHORTEST, LONGEST + 1, sequences)
+    rows = random.standard_normal((int(lengths.sum()), FEATURES)).astype(np.float32)
+    features = json.loads((MODEL / "model.json").read_text())["inputs"][0]["features"]
+    frame = pl.DataFrame(
+        {"id": np.repeat(np.arange(sequences), lengths)} | dict(zip(features, rows.T, strict=True))
+    )
+    frame.write_parquet(folder / "in.parquet")
+    frame.write_csv(folder / "in.csv")
+    ends = np.cumsum(lengths).tolist()
+    with (folder / "in.ndjson").open("w") as file:
+        for number, (end, length) in enumerate(zip(ends, lengths.tolist(), strict=True)):
+            steps = [[float(f"{value:.7g}") for value in row] for row in rows[end - length : end].tolist()]
+            file.write(json.dumps({"id": number, "steps": steps}) + "\n")
+    shares = cpus.usable()
+    cuts = np.linspace(0, sequences, shares + 1).astype(int).tolist()
+    bounds = [0, *ends]
+    for share, (first, last) in enumerate(pairwise(cuts)):
+        np.savez(folder / f"{share}.npz", x=rows[bounds[first] : bounds[last]], lengths=lengths[first:last])
+
+
+def _predict_seconds(folder: Path, form: str) -> float:
+    """Of the command, from its start to its end, less what an empty command of this Python takes."""
+    suffix = form
+    output = folder / f"out.{suffix}"
+    output.unlink(missing_ok=True)
+    key = [] if form == "ndjson" else ["--id", "id"]
+    command = ["predict", str(MODEL), str(folder / f"in.{suffix}"), "-o", str(output), *key]
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "service", *command], cwd=ROOT, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def _bare_seconds(folder: Path) -> float:
+    """Of the slowest process, at its best batch size."""
+    command = [sys.executable, "-m", "benchmarks.files"]
+    graph = str(MODEL / "model.onnx")
+    running = [
+        subprocess.Popen([*command, str(share), graph], cwd=ROOT, stdout=subprocess.PIPE)
+        for share in sorted(folder.glob("*.npz"))
+    ]
+    tables = [json.loads(process.communicate()[0]) for process in running]
+    return min(max(table[batch] for table in tables) for batch in tables[0])
+
+
+def bare(share: Path, graph: Path) -> dict[int, float]:
+    """Seconds for all sequences of a share, by batch size; the sequences are sorted by length first."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    loaded = np.load(share)
+    x, lengths = loaded["x"], loaded["lengths"]
+    starts = np.cumsum(lengths) - lengths
+    order = np.argsort(lengths, kind="stable")
+    return {batch: _seconds(session, x, starts[order], lengths[order], batch) for batch in BATCHES}
+
+
+def _seconds(
+    session: ort.InferenceSession,
+    x: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    batch: int,
+) -> float:
+    hidden = next(node.shape for node in session.get_inputs() if node.name == "h")[2]
+    feeds = []
+    for first in range(0, len(lengths), batch):
+        own = lengths[first : first + batch]
+        padded = np.zeros((len(own), int(own.max()), FEATURES), np.float32)
+        for row, (start, length) in enumerate(zip(starts[first : first + batch], own, strict=True)):
+            padded[row, :length] = x[start : start + length]
+        state = np.zeros((1, len(own), hidden), np.float32)
+        feeds.append({"x": padded, "lengths": own.astype(np.int32), "h": state, "c": state})
+    session.run(["y"], feeds[0])
+    started = time.perf_counter()
+    for each in feeds:
+        session.run(["y"], each)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(bare(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -1,0 +1,60 @@
+"""The answers of a block as bytes of the output: NDJSON here, tables in `tables`.
+
+    {"id": "a", "output": [0.1, 0.9], "label": "3", "probability": 0.9}
+    {"id": "b", "error": {"code": "non_finite", …}}
+
+It knows outputs and keys; it knows nothing of files.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import orjson
+
+from service.codec.reply import encode_prediction
+from service.manifest import OutputSpec
+from service.offline.block import Answer, Keys
+
+
+class Encoder(Protocol):
+    """Writes answers in one format. It can be sent to another process."""
+
+    suffix: str  # of the files that hold what it writes
+
+    def head(self, spec: OutputSpec, key: str) -> bytes:
+        """What the output begins with."""
+        ...
+
+    def encode(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> bytes:
+        """The answers of one block, in order."""
+        ...
+
+
+class LineEncoder:
+    """NDJSON: a line for each sequence, in the words of the reply of `/predict`."""
+
+    suffix = ".ndjson"
+
+    def head(self, spec: OutputSpec, key: str) -> bytes:  # noqa: ARG002
+        """Nothing."""
+        return b""
+
+    def encode(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> bytes:
+        """A line each."""
+        name = orjson.dumps(keys.name)
+        return b"".join([
+            b"%b%b\n" % (_start(name, key), _rest(spec, answer))
+            for key, answer in zip(keys.values, answers, strict=True)
+        ])  # fmt: skip
+
+
+def _start(name: bytes, key: object) -> bytes:
+    return b"{" if key is None else b"{%b:%b," % (name, orjson.dumps(key, default=str))
+
+
+def _rest(spec: OutputSpec, answer: Answer) -> bytes:
+    """The members of a JSON object, and its end."""
+    if isinstance(answer, np.ndarray):
+        return encode_prediction(spec, answer)[1:]
+    return b'"error":%b}' % orjson.dumps(answer)

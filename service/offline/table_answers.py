@@ -1,0 +1,184 @@
+"""The answers of a block as rows of CSV or Parquet: one for each sequence, or for each of its time steps.
+
+    call,step,label,probability,output_1,output_2,error_code,error
+    a,,2,0.9,0.1,0.9,,
+    b,,,,,,non_finite,"/steps/3/1: null: this model takes no missing values"
+
+It knows outputs, keys and polars; it knows nothing of models.
+"""
+
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+
+from service.manifest import OutputSpec
+from service.offline.block import Answer, Keys
+from service.sequence import Array
+
+_FLOATS = {"float16": pl.Float32, "float32": pl.Float32, "float64": pl.Float64, "bool": pl.Boolean}
+
+
+def names_of(spec: OutputSpec) -> list[str]:
+    """The columns of an output: by what each number forecasts, its class, or its place."""
+    if spec.forecasts:
+        return [
+            f"{one.feature}+{one.steps}" + ("" if one.quantile is None else f"_q{one.quantile * 100:g}")
+            for one in spec.forecasts
+        ]
+    if spec.labels:
+        return [f"output_{label}" for label in spec.labels]
+    return ["_".join(map(str, ("output", *index))) for index in product(*map(range, spec.dims))]
+
+
+class TableEncoder:
+    """Rows of a table. Without `keep_all` a sequence has one row, and no step."""
+
+    def __init__(self, *, is_parquet: bool, keep_all: bool) -> None:
+        self.suffix = ".parquet" if is_parquet else ".csv"
+        self._is_parquet = is_parquet
+        self._keep_all = keep_all
+
+    def head(self, spec: OutputSpec, key: str) -> bytes:
+        """The line of names that a CSV file begins with."""
+        if self._is_parquet:
+            return b""
+        return self._write(self._frame(spec, Keys(key, []), []), include_header=True)
+
+    def encode(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> bytes:
+        """The rows of a block; of Parquet a whole file."""
+        return self._write(self._frame(spec, keys, answers), include_header=False)
+
+    def _write(self, frame: pl.DataFrame, *, include_header: bool) -> bytes:
+        if not self._is_parquet:
+            return frame.write_csv(include_header=include_header).encode()
+        file = io.BytesIO()
+        frame.write_parquet(file)
+        return file.getvalue()
+
+    def _frame(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> pl.DataFrame:
+        failed = [not isinstance(answer, np.ndarray) for answer in answers]
+        rows = [
+            1 if is_error or not self._keep_all else len(answer)
+            for answer, is_error in zip(answers, failed, strict=True)
+        ]
+        values = _matrix(spec, answers, rows)
+        is_error = pl.Series(np.repeat(np.array(failed, np.bool_), rows))
+        columns: dict[str, Any] = {keys.name: _repeat(keys, rows)}
+        if self._keep_all:
+            columns["step"] = pl.Series([n for count in rows for n in range(1, count + 1)], dtype=pl.Int64)
+        if spec.kind == "probabilities" and len(spec.dims) == 1:
+            columns |= _labels(spec, values)
+        dtype = _FLOATS.get(spec.dtype, pl.Int64)
+        columns |= {
+            name: pl.Series(values[:, place]).cast(dtype) for place, name in enumerate(names_of(spec))
+        }
+        frame = pl.DataFrame(columns)
+        answered = [name for name in frame.columns if name != keys.name]
+        frame = frame.with_columns(pl.when(~is_error).then(pl.col(name)).alias(name) for name in answered)
+        errors = [None if isinstance(answer, np.ndarray) else answer for answer in answers]
+        return frame.with_columns(
+            pl.Series("error_code", _repeated([_code(error) for error in errors], rows), pl.String),
+            pl.Series("error", _repeated([_text(error) for error in errors], rows), pl.String),
+        )
+
+
+def _matrix(spec: OutputSpec, answers: Sequence[Answer], rows: list[int]) -> Array:
+    """[rows, numbers]; 0 in the place of errors."""
+    width = int(np.prod(spec.dims, dtype=np.int64))
+    parts = [
+        answer.reshape(count, width)
+        if isinstance(answer, np.ndarray)
+        else np.zeros((count, width), spec.dtype)
+        for answer, count in zip(answers, rows, strict=True)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, width), spec.dtype)
+
+
+def _labels(spec: OutputSpec, values: Array) -> dict[str, pl.Series]:
+    """The likeliest class of each row, as the reply to `/predict` has it; NaN gives none."""
+    best = values.argmax(-1) if len(values) else np.zeros(0, np.int64)
+    probability = pl.Series(values.max(-1) if len(values) else np.zeros(0, spec.dtype))
+    columns = {"probability": probability}
+    if spec.labels:
+        label = pl.Series(spec.labels, dtype=pl.String).gather(best)
+        columns = {
+            "label": label.zip_with(probability.is_finite(), pl.Series([None], dtype=pl.String)),
+            **columns,
+        }
+    return columns
+
+
+def _repeat(keys: Keys, rows: list[int]) -> pl.Series:
+    values = _repeated(keys.values, rows)
+    if keys.is_typed:
+        return pl.Series(values)
+    texts = [key if key is None or isinstance(key, str) else orjson.dumps(key).decode() for key in values]
+    return pl.Series(texts, dtype=pl.String)
+
+
+def _repeated(values: Sequence[Any], rows: list[int]) -> list[Any]:
+    return [value for value, count in zip(values, rows, strict=True) for _ in range(count)]
+
+
+def _code(error: Any) -> str | None:
+    return None if error is None else str(error["code"])
+
+
+def _text(error: Any) -> str | None:
+    if error is None:
+        return None
+    pointer = error.get("pointer")
+    return f"{pointer}: {error['detail']}" if pointer else str(error["detail"])
+
+
+class ParquetMedium:
+    """A folder of Parquet files, one a block, which are joined at the end."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        self._path = path
+        self._size = 0
+
+    def cut(self, size: int) -> None:
+        """Keep the first files."""
+        for file in self._path.glob("*.parquet"):
+            if int(file.stem) >= size:
+                file.unlink()
+        self._size = size
+
+    def append(self, encoded: bytes) -> int:
+        """Write one more file; 1."""
+        path = self._path / f"{self._size:08}.parquet"
+        with path.open("wb") as file:
+            file.write(encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        self._size += 1
+        return 1
+
+    def sync(self) -> None:
+        """Each file has reached the disk; now its name."""
+        folder = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def finish(self, output: Path) -> None:
+        """Join the files, a piece at a time, and delete them."""
+        files = sorted(self._path.glob("*.parquet"))
+        joined = output.with_name(f"{output.name}.joined")
+        pl.scan_parquet(files).sink_parquet(joined)
+        joined.replace(output)
+        shutil.rmtree(self._path)
+
+    def close(self) -> None:
+        """Nothing is open."""
