@@ -130,13 +130,13 @@ def _traced(network: Network, sequence: Sequence) -> tuple[list[Inside], Tensor]
 
 def _trace_layers(network: Network, channels: Tensor) -> tuple[list[Inside], Tensor]:
     """[time, width] of the input layer → gates and states of each layer, and the output of the last one."""
-    layers = []
+    layers, y = [], channels
     cell = network.cell
     for number in range(cell.layers):
         state = tuple(channels.new_zeros(1, cell.state_width(name)) for name in cell.states)
-        inside, channels = cell.trace(number, channels, state)
+        inside, y = cell.trace(number, cell.layer_input(number, y, channels), state)
         layers.append(inside)
-    return layers, channels
+    return layers, y
 
 
 def _saliency(network: Network, sequence: Sequence, target: int, batch_steps: int) -> tuple[Floats, float]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.cells.cell import State
+from training.cells.cell import CellError, State
 from training.data.dataset import Input, Sequence
 from training.encoders import Encoder, Frames, Projection
 
@@ -69,6 +69,21 @@ class InputLayer(nn.Module):
         return {
             f"{input_.in_graph}_{what}": input_.columns for input_ in with_gaps for what in ("seen", "age")
         }
+
+    @property
+    def elapsed(self) -> int | None:
+        """The channel with the time since the previous step; None: no input has it. Raises CellError."""
+        start = 0
+        for input_ in self.inputs:
+            if input_.elapsed is not None:
+                if self.encoder(input_.name) is not None:
+                    time = input_.features[input_.elapsed]
+                    raise CellError(
+                        f"a projection hides {time!r}, the time that this cell reads at each step"
+                    )
+                return start + input_.elapsed
+            start += self._width_of(input_)
+        return None
 
     def slices(self) -> list[tuple[Input, slice]]:
         """Each input with its columns of a sequence."""

@@ -50,6 +50,7 @@ class Network(nn.Module):
             layers=layers,
             projection=projection,
             dropout=layer_dropout,
+            elapsed=self.input_layer.elapsed if cells.is_timed(cell) else None,
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.cell.width, out)

@@ -59,7 +59,22 @@ def mlstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
     return y, (np.concatenate(ends_c), np.concatenate(ends_n), np.array(ends_m))
 
 
+def cfc(p: Parameters, x: Doubles, state: State, t: Doubles | None = None) -> tuple[Doubles, State]:
+    """Between two inputs h moves from one point to another; t [time] is the time since the previous one."""
+    w_a, w_b, w_g, w_k = np.split(p["from_x.weight"], 4)
+    b_a, b_b, b_g, b_k = np.split(p["from_x.bias"], 4)
+    r_a, r_b, r_g, r_k = np.split(p["from_h.weight"], 4)
+    (h,), y = state, []
+    for x_t, elapsed in zip(x, np.ones(len(x)) if t is None else t, strict=True):
+        reached = sigmoid((w_a @ x_t + r_a @ h + b_a) * elapsed + w_b @ x_t + r_b @ h + b_b)
+        before, after = np.tanh(w_g @ x_t + r_g @ h + b_g), np.tanh(w_k @ x_t + r_k @ h + b_k)
+        h = (1 - reached) * before + reached * after
+        y.append(h)
+    return np.stack(y), (h,)
+
+
 REFERENCES: dict[str, Reference] = {
+    "cfc": cfc,
     "mlstm": mlstm,
     "slstm": slstm,
 }

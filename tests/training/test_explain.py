@@ -34,7 +34,7 @@ def test_the_trace_of_every_cell_is_its_own_forward_pass(name: str) -> None:
     y = x[0]
     for number in range(3):
         start = tuple(part[number] for part in cell.initial_state(1))
-        inside, y = cell.trace(number, y, start)
+        inside, y = cell.trace(number, cell.layer_input(number, y, x[0]), start)
         for state, end in zip(cell.states, ends, strict=True):
             torch.testing.assert_close(inside[state][-1], end[number, 0], atol=1e-6, rtol=1e-5)
         for gate, values in inside.items():

@@ -61,19 +61,28 @@ class Cell(nn.Module):
     """A stack of recurrent layers.
 
     `projection` is the width of h where that is not `hidden`; 0: the cell's default. `dropout` is the share
-    dropped between layers in training.
+    dropped between layers in training. `elapsed` is the channel of x with the time since the previous step;
+    None: steps are equally spaced.
     """
 
     states: ClassVar[tuple[str, ...]]  # the recurrent tensors, as the graph names them
     causal: ClassVar[bool] = True  # False: an output depends on later steps
     projects: ClassVar[bool] = False  # whether it accepts a projection
+    is_timed: ClassVar[bool] = False  # whether it reads `elapsed`
 
     def __init__(
-        self, *, features: int, hidden: int, layers: int, dropout: float = 0.0, projection: int = 0
+        self,
+        *,
+        features: int,
+        hidden: int,
+        layers: int,
+        dropout: float = 0.0,
+        projection: int = 0,
+        elapsed: int | None = None,
     ) -> None:
         super().__init__()
         self.features, self.hidden, self.layers = features, hidden, layers
-        self.dropout, self.projection = dropout, projection
+        self.dropout, self.projection, self.elapsed = dropout, projection, elapsed
 
     @property
     def width(self) -> int:
@@ -93,11 +102,15 @@ class Cell(nn.Module):
         """[batch, time, features] → [batch, time, width], zero past each length; the state at the length."""
         raise NotImplementedError
 
+    def layer_input(self, number: int, below: Tensor, x: Tensor) -> Tensor:
+        """What layer `number` reads: x, or above the lowest layer `below`, the output of the one below."""
+        return below if number else x
+
     def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
         """Gates and states inside layer `number`, step by step; slow.
 
-        x [time, features] and the layer's state, each [1, width] → every gate and state by name, and the
-        output of the layer, each [time, width].
+        x [time, features] (`layer_input`) and the layer's state, each [1, width] → every gate and state by
+        name, and the output of the layer, each [time, width].
         """
         raise NotImplementedError
 

@@ -68,14 +68,14 @@ class Stepped(Cell):
         """See `Cell.forward`."""
         steps = torch.arange(x.shape[1], device=x.device)
         is_alive = (steps < lengths.to(x.device)[:, None])[..., None]  # [batch, time, 1]
-        ends = []
+        y, ends = x, []
         for number in range(self.layers):
             if number:
-                x = functional.dropout(x, self.dropout, self.training)
-            start = tuple(part[number] for part in state)
-            x, end = run_layer(self.step_layer(number), self.states, x, is_alive, start)
+                y = functional.dropout(y, self.dropout, self.training)
+            start, read = tuple(part[number] for part in state), self.layer_input(number, y, x)
+            y, end = run_layer(self.step_layer(number), self.states, read, is_alive, start)
             ends.append(end)
-        return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+        return y, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
 
     def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
         """See `Cell.trace`."""

@@ -30,6 +30,7 @@ class Input:
     frame: tuple[int, int] = (0, 0)  # kind video: height and width; frames are flattened row by row
     projection: int = 0  # width of a learned projection; 0: the recipe's
     has_gaps: bool = False  # whether numbers may be missing (NaN)
+    elapsed: int | None = None  # the column that holds the time since the previous step
 
     @property
     def in_graph(self) -> str:

@@ -60,6 +60,7 @@ def load() -> DataSet:
             Input(
                 features=("glucose", "minutes_since", "day_sin", "day_cos"),
                 units=("mg/dl", "min", "", ""),
+                elapsed=1,
             ),
         ),
         labels=("glucose",),

@@ -53,7 +53,7 @@ def load() -> DataSet:
         citation="P. Fader, B. Hardie (2001). Forecasting repeat sales at CDNOW: a case study. Interfaces "
         "31(3) S94-S107; data by the authors, as shipped in lifetimes",
         license="MIT, with the package",
-        inputs=(Input(features=("days_since", "discs", "dollars"), units=("d", "", "$")),),
+        inputs=(Input(features=("days_since", "discs", "dollars"), units=("d", "", "$"), elapsed=0),),
         labels=("gone", "buys again"),
         train=train,
         validation=validation,

@@ -245,8 +245,14 @@ def _numbers_input(
     if since is not None:
         values[_free(SINCE, values)] = since.values.astype(np.float32)
         units.append(since.unit)
-    tensor = None if name == NUMBERS else NUMBERS
-    input_ = Input(name, tensor=tensor, features=tuple(values), units=tuple(units), has_gaps=has_gaps)
+    input_ = Input(
+        name,
+        tensor=None if name == NUMBERS else NUMBERS,
+        features=tuple(values),
+        units=tuple(units),
+        has_gaps=has_gaps,
+        elapsed=None if since is None else len(values) - 1,
+    )
     return input_, np.stack(list(values.values()), axis=1), notes
 
 

@@ -150,6 +150,7 @@ def test_missing_values_are_gaps_and_irregular_times_become_a_feature(tmp_path: 
     [numbers] = data.inputs
     assert numbers.features == ("y", "x", SINCE), "the target of a forecast comes first"
     assert numbers.units[-1] == "h"
+    assert numbers.elapsed == 2
     assert numbers.has_gaps
     np.testing.assert_array_equal(
         data.train.sequences[0], [[1, 0, 0], [1, 1, 1], [1, np.nan, 2], [2, 2, 23], [2, np.nan, 1]]
