@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _RETRIES, _FIRST_WAIT_S, _LONGEST_WAIT_S = 5, 0.02, 0.5
 
 Call = Callable[[], Awaitable[Any]]
+T = TypeVar("T")
 
 
 class RedisCommands:
@@ -135,16 +136,11 @@ class RedisCommands:
 
         Stores the number of shards where there is none.
         """
-        await self._eviction.check(self._client)
+        await _translated(self._eviction.check(self._client))
         await self.retry(self._agree_on_shards)
 
     async def _execute(self, *command: Any) -> Any:
-        try:
-            return await self._client.execute_command(*command)
-        # The cluster client closes connections under commands that use them, and uvloop's transports raise
-        # RuntimeError for a write after the other side has closed.
-        except (AttributeError, RuntimeError) as error:
-            raise ConnectionError("the connection was closed under a command") from error
+        return await _translated(self._client.execute_command(*command))
 
     async def _agree_on_shards(self) -> None:
         ours, key = len(self._tags), f"{self._tags[0]}:{SHARDS_KEY}"
@@ -161,13 +157,27 @@ class RedisCommands:
     async def _warn_of_loss(self) -> None:
         """Log the server's settings that could lose sessions, where it lets us read them."""
         with contextlib.suppress(ResponseError):
-            config = await self._client.config_get("appendonly", "appendfsync")
+            config = await _translated(self._client.config_get("appendonly", "appendfsync"))
             if config.get("appendonly") == "no":
                 logger.warning("Redis has appendonly no: a restart loses sessions")
             elif config.get("appendfsync") != "always":
                 logger.warning(
                     "Redis has appendfsync %s: a crash may lose acknowledged steps", config.get("appendfsync")
                 )
+
+
+async def _translated(work: Awaitable[T]) -> T:
+    """What the client does, with a connection that was closed meanwhile as a ConnectionError of Redis.
+
+    The cluster client closes connections under commands that use them. uvloop's transports raise RuntimeError
+    for a write after the other side has closed, as it does when Redis is down behind a proxy.
+    """
+    try:
+        return await work
+    except (AttributeError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "closed" not in str(error):
+            raise
+        raise ConnectionError("the connection was closed under a command") from error
 
 
 class _Unsettled(RedisError):

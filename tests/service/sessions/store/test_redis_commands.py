@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Connection
 
 from service.errors import StartupError, StoreUnavailable
 from service.sessions.store import Outcome, Record, Write
@@ -132,6 +133,28 @@ def test_a_server_that_hangs_is_unavailable_in_time_and_every_reply_goes_to_its_
             own_server.signal(signal.SIGCONT)
             assert await store.get(b"\0two") == two
             await store.check()
+
+    asyncio.run(work())
+
+
+def test_a_connection_that_closes_before_its_first_command_is_a_server_that_does_not_answer(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop raises RuntimeError then. It left the task that reads, and all who waited for it, for ever."""
+
+    async def write(_connection: Connection, *_command: object, **_options: object) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    async def work() -> None:
+        async with opened(server.url, timeout_s=0.3) as store:
+            with monkeypatch.context() as closed:
+                closed.setattr(Connection, "send_packed_command", write)
+                for _ in range(2):  # the second one looks at the server first
+                    with pytest.raises(StoreUnavailable):
+                        await asyncio.wait_for(store.get(b"\0s"), 60)
+                    with pytest.raises(StoreUnavailable):
+                        await store.check()
+            assert await store.get(b"\0s") is None
 
     asyncio.run(work())
 
