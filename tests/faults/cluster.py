@@ -176,11 +176,18 @@ async def _retire_version(server: Server, folder: Path) -> None:
     (folder.parent / "incoming").rename(new)
     async with httpx.AsyncClient(base_url=server.url, timeout=LIMIT_S) as client:
         async with asyncio.timeout(LIMIT_S):
-            while (await client.get(f"/models/{folder.name}")).json()["models"][-1].get(
-                "version"
-            ) != new.name:
+            while not await _has_version(client, folder.name, new.name):
                 await asyncio.sleep(DROP_WAIT_S)
     await asyncio.to_thread(shutil.rmtree, old)
+
+
+async def _has_version(client: httpx.AsyncClient, model: str, version: str) -> bool:
+    """Whether a version is loaded; not known while the workers of the outage before start again."""
+    try:
+        reply = await client.get(f"/models/{model}")
+    except httpx.TransportError:
+        return False
+    return reply.status_code == 200 and reply.json()["models"][-1].get("version") == version
 
 
 async def _kill_redis(redis: RedisServer, rng: random.Random) -> None:
