@@ -87,6 +87,11 @@ class TimeSpec(Spec):
         return 0.0 if before is None else (now - before) / UNITS[self.unit]
 
     @property
+    def scale(self) -> float | None:
+        """Seconds of a number of this format; None: times are texts."""
+        return SCALES.get(self.format)
+
+    @property
     def expected(self) -> str:
         """What a value of the column is, for a message."""
         if self.format in SCALES:

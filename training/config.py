@@ -70,6 +70,8 @@ class Table(_Frozen):
     time_column: str | None = Field(
         None, description="None: steps are equally far apart, in the file's order"
     )
+    time_format: str | None = Field(None, description="see service.manifest.TimeSpec; None: by the values")
+    time_zone: str | None = Field(None, description="likewise: the zone of times without an offset")
     horizons: tuple[Count, ...] = Field((1,), description="steps ahead to forecast")
     season: int | None = Field(
         None,

@@ -30,6 +30,15 @@ OPTIONS = (
     ),
     click.option("--time-column", help="--data: the column with the time.  [default: the order of the rows]"),
     click.option(
+        "--time-format",
+        help="--data: how times are written: iso8601, seconds, milliseconds, number, or as in strptime, such "
+        "as %d/%m/%Y.  [default: by the values]",
+    ),
+    click.option(
+        "--time-zone",
+        help="--data: the zone of times without an offset, such as Europe/Berlin.  [default: none]",
+    ),
+    click.option(
         "--task",
         type=click.Choice(["classify", "label", "forecast"]),
         help="--data: a class per sequence, a class per step, or a forecast.  [default: by the target]",
@@ -71,6 +80,8 @@ FIELDS = (
     "targets",
     "id_column",
     "time_column",
+    "time_format",
+    "time_zone",
     "task",
     "horizons",
     "season",

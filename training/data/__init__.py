@@ -23,6 +23,7 @@ _NOT_A_DATA_SET = (
     "splits",
     "summary",
     "table",
+    "times",
     "tokens",
 )
 

@@ -35,12 +35,24 @@ def append(
         raise TableError(f"{path}: column {missing[0]!r} of {table.path} is missing")
     second = second.select([name for name in frame.columns if name in second.columns])
     try:
-        columns, more = columns_of(second), in_order(second, table)
+        columns, more = columns_of(second), in_order(second, _as_in(rows, table))
+        if rows.times is not None and more.times is not None and more.times.spec != rows.times.spec:
+            raise TableError(
+                f"column {table.time_column!r}: the zone or the type of the times is not that of {table.path}"
+            )
     except TableError as error:
         raise TableError(f"{path}: {error}") from error
     _check_kinds(columns_of(frame), columns, table, path)
     both = pl.concat([frame, second], how="diagonal_relaxed")
     return both, _joined(rows, more)
+
+
+def _as_in(rows: Rows, table: Table) -> Table:
+    """The table with the format and the zone of its times stated, as in the rows that were read."""
+    if rows.times is None:
+        return table
+    spec = rows.times.spec
+    return table.model_copy(update={"time_format": spec.format, "time_zone": spec.zone})
 
 
 def _check_kinds(columns: Columns, second: Columns, table: Table, path: Path) -> None:

@@ -6,11 +6,10 @@ mistakes, and an error names the first. Any other column is a category.
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from training.data.file import FIRST_ROW, TableError
 
@@ -42,13 +41,6 @@ class Column:
     def is_empty(self) -> bool:
         """Whether no row has a value."""
         return self.num_missing == len(self.values)
-
-
-class Times(NamedTuple):
-    """A column of times."""
-
-    values: NDArray[np.float64]  # seconds; plain numbers have an unknown unit
-    has_unit: bool
 
 
 def find(frame: pl.DataFrame, name: str, flag: str) -> pl.Series:
@@ -103,51 +95,6 @@ def _numbers(texts: pl.Series) -> pl.Series | None:
         f"row {row + FIRST_ROW}, column {texts.name!r}: {texts[row]!r} is not a number, but "
         f"{1 - len(wrong) / known:.1%} of the column are; correct it, or add --categorical {texts.name}"
     )
-
-
-def times(values: pl.Series) -> Times:
-    """A column of times, ISO 8601 or plain numbers. Raises TableError if a row has none."""
-    if values.dtype.is_numeric():
-        return Times(_complete(values.cast(pl.Float64), values), has_unit=False)
-    if not values.dtype.is_temporal():
-        texts = texts_of(values)
-        numbers = texts.str.strip_chars().cast(pl.Float64, strict=False)
-        if not (texts.is_not_null() & numbers.is_null()).any():
-            return Times(_complete(numbers, values), has_unit=False)
-        return Times(_complete(_seconds(_moments(texts)), values), has_unit=True)
-    if values.dtype == pl.Time:  # of a day
-        return Times(_complete(values.cast(pl.Int64).cast(pl.Float64) / 1e9, values), has_unit=True)
-    if values.dtype == pl.Duration:
-        return Times(_complete(_seconds(values.cast(pl.Duration("us"))), values), has_unit=True)
-    return Times(_complete(_seconds(values.cast(pl.Datetime("us"))), values), has_unit=True)
-
-
-def _moments(texts: pl.Series) -> pl.Series:
-    """Texts as moments; null for a text that is not a time."""
-    try:
-        moments = texts.str.to_datetime(time_unit="us", strict=False)
-    except pl.exceptions.ComputeError:  # polars knows the format of none of them
-        moments = pl.Series(texts.name, [None] * len(texts), dtype=pl.Datetime("us"))
-    if moments.null_count() == len(moments):
-        moments = texts.str.to_date(strict=False).cast(pl.Datetime("us"))
-    return moments
-
-
-def _seconds(moments: pl.Series) -> pl.Series:
-    """Microseconds as seconds."""
-    return moments.cast(pl.Int64).cast(pl.Float64) / 1e6
-
-
-def _complete(parsed: pl.Series, raw: pl.Series) -> NDArray[np.float64]:
-    """The times as an array. Raises TableError if a row has none."""
-    wrong = (parsed.is_null() | ~parsed.is_finite()).fill_null(value=True).arg_true()
-    if len(wrong):
-        row = int(wrong[0])
-        why = f"{raw[row]!r} is not a time (ISO 8601, or a number)"
-        if raw[row] is None:
-            why = "the time is missing"
-        raise TableError(f"row {row + FIRST_ROW}, column {raw.name!r}: {why}")
-    return parsed.to_numpy()
 
 
 def _finite(numbers: pl.Series, raw: pl.Series) -> pl.Series:

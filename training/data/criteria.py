@@ -1,9 +1,11 @@
 """Reads from a table what its split depends on. Decides no part."""
 
+import contextlib
+
 import polars as pl
 
 from training.config import Table
-from training.data.columns import find, texts_of, times
+from training.data.columns import find, texts_of
 from training.data.file import TableError
 from training.data.rows import Rows
 from training.data.splits import Sorted, Texts
@@ -30,14 +32,14 @@ def _time(text: str, rows: Rows) -> float:
     """A time in the unit of the time column."""
     if rows.times is None:
         raise TableError("--test-from requires --time-column")
-    try:
-        read = times(pl.Series("--test-from", [text]))
-    except TableError as error:
-        raise TableError(f"--test-from {text!r} is not a time (ISO 8601, or a number)") from error
-    if read.has_unit != rows.times.has_unit:
-        kinds = ("a number", "a time (ISO 8601)")
-        raise TableError(
-            f"--test-from {text!r} is {kinds[read.has_unit]}, but the time column holds "
-            f"{kinds[rows.times.has_unit]}"
-        )
-    return float(read.values[0])
+    spec = rows.times.spec
+    # A date is enough, whatever the format of the column.
+    by_date = spec if spec.scale is not None else spec.model_copy(update={"format": "iso8601"})
+    for one in (spec, by_date):
+        with contextlib.suppress(ValueError):
+            return one.seconds(text)
+    zones = {None: ", without a zone", "offset": ", with a zone"} if spec.scale is None else {}
+    raise TableError(
+        f"--test-from {text!r} is not a time as in column {spec.column!r} ({spec.expected}"
+        f"{zones.get(spec.zone, '')})"
+    )

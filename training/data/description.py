@@ -34,7 +34,7 @@ def describe(
     used = {table.id_column, table.time_column, *(column.name for column in own)}
     return TableSpec(
         id_column=table.id_column,
-        time=_time(table, rows, spacing),
+        time=_time(rows, spacing),
         columns=(*own, *placed.values()),
         unused=tuple(name for name in names if name not in used),
         targets=table.targets,
@@ -89,12 +89,7 @@ def _columns(input_: Input, spacing: Spacing | None) -> list[TableColumn]:
     return columns
 
 
-def _time(table: Table, rows: Rows, spacing: Spacing | None) -> TimeSpec | None:
-    if table.time_column is None or rows.times is None:
+def _time(rows: Rows, spacing: Spacing | None) -> TimeSpec | None:
+    if rows.times is None or spacing is None:
         return None
-    return TimeSpec(
-        column=table.time_column,
-        format="iso8601" if rows.times.has_unit else "number",
-        unit=spacing.unit if spacing else "",
-        spacing=spacing.usual if spacing else None,
-    )
+    return rows.times.spec.model_copy(update={"unit": spacing.unit, "spacing": spacing.usual})

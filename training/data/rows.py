@@ -11,11 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Table
-from training.data.columns import Column, Times, texts_of, times
+from training.data.columns import Column, texts_of
 from training.data.dataset import UNKNOWN
 from training.data.file import FIRST_ROW, TableError
 from training.data.series import ahead
 from training.data.splits import PARTS, Parts, Slices
+from training.data.times import Times, times
 
 REGULAR = 0.01  # steps whose spacing varies by at most this share are equally spaced
 SINCE = "since_previous"  # the feature that holds the time since the previous step
@@ -60,13 +61,22 @@ def in_order(frame: pl.DataFrame, table: Table) -> Rows:
         if len(missing):
             raise TableError(f"row {missing[0] + FIRST_ROW}, column {table.id_column!r}: the id is missing")
         ids = texts.to_numpy().astype(object)
-    when = times(frame[table.time_column]) if table.time_column else None
+    when = _times(frame, table)
     _, rank = np.unique(ids.astype(str), return_inverse=True)
     order = np.lexsort((np.arange(count) if when is None else when.values, rank))
     begins = np.flatnonzero(np.diff(rank[order], prepend=-1))
     sequences = [slice(int(a), int(b)) for a, b in zip(begins, [*begins[1:], count], strict=True)]
     names = [str(ids[order[one.start]]) for one in sequences]
     return Rows(order, sequences, names, None if when is None else when._replace(values=when.values[order]))
+
+
+def _times(frame: pl.DataFrame, table: Table) -> Times | None:
+    if table.time_column is None:
+        if table.time_format or table.time_zone:
+            raise TableError("--time-format and --time-zone need --time-column")
+        return None
+    ids = frame[table.id_column] if table.id_column else None
+    return times(frame[table.time_column], written=table.time_format, zone=table.time_zone, ids=ids)
 
 
 def task_of(targets: list[Column], rows: Rows) -> Any:

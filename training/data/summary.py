@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from service.manifest import TimeSpec
 from training.config import Table
 from training.data.columns import Column
 from training.data.rows import SINCE, Rows, Spacing
@@ -31,7 +32,7 @@ def summarise(
             summaries.append(ColumnSummary(name, "sequence", 0, f"{frame[name].n_unique():,} different"))
         elif name == table.time_column and rows.times is not None:
             first, last = (int(rows.order[at(rows.times.values)]) for at in (np.argmin, np.argmax))
-            role = "time" if rows.times.has_unit else "time, unit unknown"
+            role = "time, " + _written(rows.times.spec)
             summaries.append(ColumnSummary(name, role, 0, f"{frame[name][first]} to {frame[name][last]}"))
         elif name in columns:
             column, prefix = columns[name], "target, " if name in table.targets else ""
@@ -43,6 +44,14 @@ def summarise(
         span = f"{_short(since.values.min())} to {_short(since.values.max())} {since.unit}"
         summaries.append(ColumnSummary(SINCE, "number, from the time", 0, span.rstrip()))
     return summaries
+
+
+def _written(spec: TimeSpec) -> str:
+    """The format of times and their zone."""
+    if spec.format == "number":
+        return "unit unknown"
+    zones = {None: "", "offset": " with zones"}
+    return spec.expected + zones.get(spec.zone, f", zone {spec.zone}")
 
 
 def _values(column: Column) -> str:

@@ -122,7 +122,9 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast)
     data = replace(data, table=described)
     summaries = summarise(frame, table, columns, rows, since)
-    return Interpreted(data, summaries, _notes(columns, empty) + steps.notes)
+    return Interpreted(
+        data, summaries, list(rows.times.notes if rows.times else ()) + _notes(columns, empty) + steps.notes
+    )
 
 
 def _data_set(

@@ -21,7 +21,8 @@ from training.errors import TrainingError
 from training.loop import Interrupted
 
 OPTIONS: dict[str, Any] = {
-    "data": None, "targets": (), "id_column": None, "time_column": None, "task": None, "horizons": (),
+    "data": None, "targets": (), "id_column": None, "time_column": None, "time_format": None,
+    "time_zone": None, "task": None, "horizons": (),
     "season": None, "ignore": (), "categorical": (), "test_share": 0.2, "split_by": None,
     "split_column": None, "group_column": None, "test_from": None, "test_data": None,
 }  # fmt: skip
@@ -92,6 +93,8 @@ def test_exactly_one_source_is_required(name: str | None, data: Path | None) -> 
         ("targets", ("y",), "--target"),
         ("id_column", "i", "--id-column"),
         ("time_column", "t", "--time-column"),
+        ("time_format", "%d/%m/%Y", "--time-format"),
+        ("time_zone", "UTC", "--time-zone"),
         ("task", "label", "--task"),
         ("horizons", (2,), "--horizon"),
         ("ignore", ("z",), "--ignore"),

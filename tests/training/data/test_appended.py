@@ -60,6 +60,22 @@ def test_a_file_to_evaluate_on_replaces_the_test_part_alone(table: Table, tmp_pa
     assert len(before.test) == 4
 
 
+def test_the_times_of_the_second_file_have_the_format_and_zone_of_the_table(tmp_path: Path) -> None:
+    """A file of ambiguous dates was read by its own values, whatever those of the table were."""
+    path = tmp_path / "own.csv"
+    path.write_text("t,y\n" + "".join(f"{1 + n}/{2 + n // 20}/2024,{n % 7}\n" for n in range(28)))
+    table = Table(path=str(path), sha256=fingerprint(path), targets=("y",), time_column="t")
+    second = "t,y\n" + "".join(f"{n}/4/2024,{n % 7}\n" for n in range(1, 12))
+    data = interpret(with_test(table, second)).data
+    assert data.table is not None and data.table.time is not None
+    assert data.table.time.format == "%d/%m/%Y"
+    assert data.test.sequences[0][:, 0].tolist() == [n % 7 for n in range(1, 12)]
+    with pytest.raises(
+        TableError, match=r"new.csv: row 2, .*'2024-04-01' is not a time .written as %d/%m/%Y"
+    ):
+        interpret(with_test(table, "t,y\n2024-04-01,3\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

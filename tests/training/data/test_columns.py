@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.columns import FEW, MOST_CATEGORIES, find, times, typed
+from training.data.columns import FEW, MOST_CATEGORIES, find, typed
 from training.data.file import TableError
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -117,55 +117,3 @@ def test_a_similar_name_is_proposed() -> None:
         find(frame, "temprature", "--target")
     with pytest.raises(TableError, match=r"no such column among temperature, humidity$"):
         find(frame, "q", "--target")
-
-
-MOMENTS = st.datetimes(min_value=datetime(1950, 1, 1), max_value=datetime(2100, 1, 1)).map(
-    lambda moment: moment.replace(microsecond=0)
-)
-
-
-@given(st.lists(MOMENTS, min_size=1, max_size=10), st.sampled_from(["T", " "]))
-def test_iso_times_and_datetimes_are_the_same_seconds(moments: list[datetime], separator: str) -> None:
-    by_text = times(series([moment.isoformat(separator) for moment in moments]))
-    by_type = times(series(moments, dtype=pl.Datetime("ns")))
-    assert by_text.has_unit and by_type.has_unit
-    np.testing.assert_array_equal(by_text.values, by_type.values)
-    expected = [(moment - moments[0]).total_seconds() for moment in moments]
-    np.testing.assert_allclose(by_type.values - by_type.values[0], expected)
-
-
-@given(st.lists(NUMBERS, min_size=1, max_size=10))
-def test_plain_numbers_are_times_of_unknown_unit(values: list[float]) -> None:
-    for column in (series(values), series([repr(value) for value in values])):
-        assert times(column).has_unit is False
-        assert times(column).values.tolist() == values
-
-
-@pytest.mark.parametrize(
-    ("values", "seconds"),
-    [
-        ([date(2024, 1, 1), date(2024, 1, 3)], 2 * 86400),
-        ([time(1), time(2, 30)], 5400),
-        ([timedelta(minutes=1), timedelta(minutes=3)], 120),
-        (["2024-01-01", "2024-01-03"], 2 * 86400),
-    ],
-    ids=["date", "time of day", "duration", "date text"],
-)
-def test_every_type_of_time_is_converted_to_seconds(values: list[Any], seconds: float) -> None:
-    first, last = times(series(values)).values
-    assert last - first == seconds
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (["2024-01-01T00:00:00", None], "row 3, column 'x': the time is missing"),
-        (["2024-01-01T00:00:00", "tomorrow"], "row 3, column 'x': 'tomorrow' is not a time"),
-        ([1.0, float("inf")], "row 3, column 'x': inf is not a time"),
-        ([datetime(2024, 1, 1), None], "row 3, column 'x': the time is missing"),
-        (["soon", "later"], "row 2, column 'x': 'soon' is not a time"),
-    ],
-)
-def test_the_error_for_a_bad_time_names_its_row(values: list[Any], message: str) -> None:
-    with pytest.raises(TableError, match=message):
-        times(series(values))

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from service.manifest import TimeSpec
 from training.config import Table
-from training.data.columns import Column, Times, typed
+from training.data.columns import Column, typed
 from training.data.file import TableError
 from training.data.rows import (
     Rows,
@@ -23,6 +24,9 @@ from training.data.rows import (
     task_of,
 )
 from training.data.splits import LEAST, Parts, Sorted, split_sequences
+from training.data.times import Times
+
+SECONDS, NUMBER = (TimeSpec(column="t", format=name) for name in ("seconds", "number"))
 
 
 def table(**fields: Any) -> Table:
@@ -35,7 +39,7 @@ def sorted_rows(
     """Rows that are in order already: sequences of these lengths."""
     ends = np.cumsum([0, *lengths])
     sequences = [slice(int(a), int(b)) for a, b in pairwise(ends)]
-    when = None if times is None else Times(times, has_unit)
+    when = None if times is None else Times(times, SECONDS if has_unit else NUMBER)
     return Rows(np.arange(ends[-1]), sequences, [f"s{number}" for number in range(len(lengths))], when)
 
 

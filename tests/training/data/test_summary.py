@@ -36,7 +36,7 @@ def test_every_column_has_a_role_and_its_values() -> None:
     summaries = summary_of(FRAME, id_column="id", time_column="when", ignore=("note",))
     assert list(summaries) == FRAME.columns
     assert summaries["id"][1:] == ("sequence", 0, "2 different")
-    assert summaries["when"][1:] == ("time", 0, "2024-01-01 to 2024-01-05")
+    assert summaries["when"][1:] == ("time, ISO 8601", 0, "2024-01-01 to 2024-01-05")
     assert summaries["y"][1:] == ("target, number", 1, "-3 to 2,000.5")
     assert summaries["sky"][1:] == ("category", 2, "blue, grey")
     assert summaries["note"][1:] == ("ignored", 0, "")
@@ -45,6 +45,20 @@ def test_every_column_has_a_role_and_its_values() -> None:
 def test_numeric_times_have_an_unknown_unit_and_their_own_order() -> None:
     frame = pl.DataFrame({"day": ["9", "10", "2"], "y": ["1", "2", "3"]})
     assert summary_of(frame, time_column="day")["day"][1:] == ("time, unit unknown", 0, "2 to 10")
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "role"),
+    [
+        ("2024-05-01T10:00Z", {}, "time, ISO 8601 with zones"),
+        ("2024-05-01T10:00", {"time_zone": "UTC"}, "time, ISO 8601, zone UTC"),
+        ("1/5/2024", {"time_format": "%d/%m/%Y"}, "time, written as %d/%m/%Y"),
+        ("1714521600", {"time_format": "seconds"}, "time, a number of seconds"),
+    ],
+)
+def test_the_format_and_the_zone_of_times_are_shown(value: str, fields: dict[str, Any], role: str) -> None:
+    frame = pl.DataFrame({"when": [value], "y": ["1"]})
+    assert summary_of(frame, time_column="when", **fields)["when"].role == role
 
 
 def test_an_empty_column_has_no_values() -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.manifest import Manifest
+from service.manifest import Manifest, TimeSpec
 from training import run
 from training.__main__ import main
 from training.config import Table
@@ -301,6 +301,24 @@ def test_a_forecast_of_targets_in_another_order_is_trained_evaluated_and_exporte
     kept.unlink()  # as older runs are
     with pytest.raises(TableError, match=r"mixed up targets given in another order .far, near. than that"):
         run.read(tmp_path / "run")
+
+
+def test_the_format_of_times_is_stated_shown_and_kept(tmp_path: Path) -> None:
+    rows = [{"taken": f"{1 + n % 12:02}/{1 + n // 12:02}/2024", "weight": 70 - n % 9} for n in range(120)]
+    path = write(tmp_path / "scale.csv", rows)
+    words = ("--data", path, "--time-column", "taken", "--target", "weight", "--hidden", 4, "--epochs", 1)
+    refused = call(*words, "--out", tmp_path / "run")
+    assert refused.exit_code == 1
+    assert "--time-format %d/%m/%Y or --time-format %m/%d/%Y says which" in refused.output
+    stated = call(*words, "--time-format", "%m/%d/%Y", "--time-zone", "UTC", "--out", tmp_path / "run")
+    assert stated.exit_code == 0, stated.output
+    assert "time, written as %m/%d/%Y, zone UTC" in stated.output
+    done = run.read(tmp_path / "run")
+    assert done.data.table is not None
+    assert done.data.table.time == TimeSpec(
+        column="taken", format="%m/%d/%Y", zone="UTC", unit="d", spacing=1
+    )
+    assert "--time-format %m/%d/%Y --time-zone UTC" in run.command(done.config)
 
 
 def test_exactly_one_of_table_and_data_set_is_required(tmp_path: Path) -> None:
