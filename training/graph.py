@@ -11,15 +11,19 @@ from onnx import TensorProto, helper, numpy_helper
 # 1.12.
 OPSET = 17
 IR_VERSION = 8
+CONTRIB = "com.microsoft"  # the domain of ONNX Runtime's own operators
 
 Shape = list[int | str]
 
 
 class Graph:
-    """Collects the parts of a graph; `add` and `weight` return the name of the new tensor."""
+    """Collects the parts of a graph; `add` and `weight` return the name of the new tensor.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    A portable graph has only standard operators; any other may have those of ONNX Runtime (`CONTRIB`).
+    """
+
+    def __init__(self, name: str, *, is_portable: bool = True) -> None:
+        self._name, self.is_portable = name, is_portable
         self._nodes: list[onnx.NodeProto] = []
         self._weights: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -64,6 +68,8 @@ class Graph:
     def build(self) -> onnx.ModelProto:
         """The finished, checked model. Raises onnx.checker.ValidationError, or a shape inference error."""
         opsets = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == CONTRIB for node in self._nodes):
+            opsets.append(helper.make_opsetid(CONTRIB, 1))
         model = helper.make_model(
             self.proto(), opset_imports=opsets, ir_version=IR_VERSION, producer_name="cellgate"
         )

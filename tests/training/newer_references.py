@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.training.references import Doubles, Parameters, Reference, State, sigmoid
+from tests.training.references import Doubles, Parameters, Reference, State, normalised, sigmoid
 
 
 def pade_log(z: Doubles) -> Doubles:
@@ -73,8 +73,47 @@ def cfc(p: Parameters, x: Doubles, state: State, t: Doubles | None = None) -> tu
     return np.stack(y), (h,)
 
 
+def silu(z: Doubles) -> Doubles:
+    return z * sigmoid(z)
+
+
+def gla(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """A matrix for each head, each of whose rows decays at its own pace."""
+    width = len(p["norm.weight"])
+    w, b = (np.split(p[f"from_x.{kind}"], 5) for kind in ("weight", "bias"))
+    memories, y = state[0].reshape(-1, width, width).copy(), np.empty((len(x), len(b[0])))
+    for t, x_t in enumerate(x):
+        for head, memory in enumerate(memories):
+            own = slice(head * width, (head + 1) * width)
+            q, k, v, gate, decay = (w_i[own] @ x_t + b_i[own] for w_i, b_i in zip(w, b, strict=True))
+            memory[:] = np.diag(sigmoid(decay) ** (1 / 16)) @ memory + np.outer(k, v)
+            y[t, own] = normalised(memory.T @ q, p["norm.weight"], p["norm.bias"]) * silu(gate)
+    return y, (memories.ravel(),)
+
+
+def gated_delta(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
+    """S (I - beta k kᵀ) with a decay, as the paper writes it; its S is the transpose of ours."""
+    width = len(p["norm.weight"])
+    memories = state[0].reshape(-1, width, width).transpose(0, 2, 1).copy()
+    heads, hidden = len(memories), len(memories) * width
+    ends = np.cumsum([hidden] * 4 + [heads])
+    w, b = (np.split(p[f"from_x.{kind}"], ends) for kind in ("weight", "bias"))
+    y = np.empty((len(x), hidden))
+    for t, x_t in enumerate(x):
+        for head, memory in enumerate(memories):
+            own = slice(head * width, (head + 1) * width)
+            q, k, v, gate = (w[i][own] @ x_t + b[i][own] for i in range(4))
+            decay, beta = (sigmoid(w[i][head] @ x_t + b[i][head]) for i in (4, 5))
+            q, k = (silu(z) / np.sqrt(silu(z) @ silu(z) + 1e-6) for z in (q, k))
+            memory[:] = decay * memory @ (np.eye(width) - beta * np.outer(k, k)) + beta * np.outer(silu(v), k)
+            y[t, own] = normalised(memory @ q, p["norm.weight"], p["norm.bias"]) * silu(gate)
+    return y, (memories.transpose(0, 2, 1).ravel(),)
+
+
 REFERENCES: dict[str, Reference] = {
     "cfc": cfc,
+    "gated_delta": gated_delta,
+    "gla": gla,
     "mlstm": mlstm,
     "slstm": slstm,
 }

@@ -14,6 +14,8 @@ from training.export import random_network
 from training.export.network import write_graph
 
 Floats = NDArray[np.float32]
+SIZES = [(name, hidden) for name in cells.names() for hidden in (37, 96)]
+PORTABLE = ("gated_delta", "gla")  # cells whose portable graph differs
 Answer = tuple[Floats, list[Floats]]  # y [steps, out], states each [layers, width]
 
 
@@ -46,15 +48,15 @@ class Runner:
 
 @pytest.fixture(
     scope="module",
-    params=["committed", *((name, hidden) for name in cells.names() for hidden in (37, 96))],
-    ids=lambda param: param if isinstance(param, str) else f"{param[0]} {param[1]}",
+    params=["committed", *SIZES, *((name, hidden, "portable") for name, hidden in SIZES if name in PORTABLE)],
+    ids=lambda param: param if isinstance(param, str) else " ".join(map(str, param)),
 )
 def runner(request: pytest.FixtureRequest, models_dir: Path) -> Runner:
     if request.param == "committed":
         return Runner(models_dir / "vowels/1/model.onnx")
-    name, hidden = request.param
+    name, hidden, *portable = request.param
     network, _ = random_network(cell=name, features=12, hidden=hidden, layers=2, classes=5, seed=0)
-    return Runner(write_graph(network.eval()).SerializeToString())
+    return Runner(write_graph(network.eval(), is_portable=bool(portable)).SerializeToString())
 
 
 @st.composite

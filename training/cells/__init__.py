@@ -7,7 +7,10 @@ from training.cells.cell import Cell, CellError
 
 __all__ = ["CellError", "build", "is_timed", "names"]
 
-_NOT_A_CELL = ("cell", "elementwise", "exponential", "fused", "heads", "parallel", "scan", "stepped")
+_NOT_A_CELL = (
+    "cell", "elementwise", "exponential", "fused", "heads", "linear_attention", "log_sigmoid", "parallel",
+    "scan", "stepped",
+)  # fmt: skip
 
 
 def names() -> list[str]:

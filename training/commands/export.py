@@ -28,8 +28,16 @@ if TYPE_CHECKING:
 @click.option("--features", type=click.IntRange(1), default=12, show_default=True, help="--random: inputs.")
 @click.option("--classes", type=click.IntRange(1), default=9, show_default=True, help="--random: outputs.")
 @click.option("--seed", default=0, show_default=True, help="--random: the seed of the weights.")
+@click.option(
+    "--portable",
+    "is_portable",
+    is_flag=True,
+    help="Only standard operators, for other runtimes. By default some cells use those of ONNX Runtime.",
+)
 @click.option("--force", is_flag=True, help="Replace the version in DIR.")
-def export(folder: Path, run_folder: Path | None, is_random: bool, force: bool, **size: Any) -> None:
+def export(
+    folder: Path, run_folder: Path | None, is_random: bool, is_portable: bool, force: bool, **size: Any
+) -> None:
     """Write DIR/model.onnx and DIR/model.json, checked against PyTorch.
 
     \b
@@ -43,20 +51,29 @@ def export(folder: Path, run_folder: Path | None, is_random: bool, force: bool, 
         from training import run
 
         if run_folder:
-            export_and_report(run.read(run_folder), folder, force=force)
+            export_and_report(run.read(run_folder), folder, force=force, is_portable=is_portable)
             return
         network, data = exporter.random_network(**size)
         options = " ".join(f"--{option} {value}" for option, value in size.items())
         command = f"cellgate-train export DIR --random {options}"
-        exporter.export(network, data, folder, metrics={}, command=command, seed=size["seed"], force=force)
+        exporter.export(
+            network,
+            data,
+            folder,
+            metrics={},
+            command=command,
+            seed=size["seed"],
+            force=force,
+            is_portable=is_portable,
+        )
         click.echo(f"{folder}: random weights")
 
 
-def export_and_report(done: "Run", folder: Path, *, force: bool) -> None:
+def export_and_report(done: "Run", folder: Path, *, force: bool, is_portable: bool = False) -> None:
     """Export a finished run, and print how far ONNX Runtime is from PyTorch."""
     from training.export import parity
     from training.export.run import export_run
 
-    manifest = export_run(done, folder, force=force)
+    manifest = export_run(done, folder, force=force, is_portable=is_portable)
     assert manifest.provenance is not None
     click.echo(f"{folder}: exported; {parity.describe(manifest.provenance.parity, done.network)}")

@@ -49,7 +49,8 @@ def _int8(graph: bytes) -> bytes:
                 small,
                 weight_type=QuantType.QInt8,
                 reduce_range=True,
-                extra_options={"EnableSubgraph": True},
+                # Shapes and types are not inferred behind an operator of ONNX Runtime's own.
+                extra_options={"EnableSubgraph": True, "DefaultTensorType": TensorProto.FLOAT},
             )
         return small.read_bytes()
 

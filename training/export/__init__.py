@@ -29,14 +29,15 @@ def export(
     command: str,
     seed: int,
     force: bool = False,
+    is_portable: bool = False,
 ) -> Manifest:
     """Write `model.onnx` and `model.json` into `folder`; return the manifest.
 
-    Raises FileExistsError unless `force`, or the folder holds the same version, and ParityError; in both
-    cases nothing is written.
+    `is_portable`: with standard operators only. Raises FileExistsError unless `force`, or the folder holds
+    the same version, and ParityError; in both cases nothing is written.
     """
     network = network.cpu().eval()
-    graph = write_graph(network).SerializeToString()
+    graph = write_graph(network, is_portable=is_portable).SerializeToString()
     errors = parity.check(graph, network, data.test)
     manifest = describe(network, data, metrics=metrics, parity=errors, command=command, seed=seed)
     manifest = _keep_date(manifest, graph, folder)

@@ -28,10 +28,13 @@ Floats = NDArray[np.float32]
 LENGTHS, OUTPUT, LOGITS = "lengths", "y", "logits"
 
 
-def write_graph(network: Network) -> onnx.ModelProto:
-    """The graph of a network, checked. Raises the errors of onnx.checker."""
+def write_graph(network: Network, *, is_portable: bool = False) -> onnx.ModelProto:
+    """The graph of a network, checked. Raises the errors of onnx.checker.
+
+    `is_portable`: without ONNX Runtime's own operators, for other runtimes.
+    """
     cell = network.cell
-    graph = Graph("cellgate")
+    graph = Graph("cellgate", is_portable=is_portable)
     written = write_inputs(graph, network.input_layer, LENGTHS)
     graph.input(LENGTHS, ["batch"], kind=TensorProto.INT32)
     for state in cell.states:

@@ -10,11 +10,11 @@ from training.export import export
 EXPORT_FILE = "export.json"  # in a run folder: the folder of its latest export
 
 
-def export_run(done: run.Run, folder: Path, *, force: bool = False) -> Manifest:
+def export_run(done: run.Run, folder: Path, *, force: bool = False, is_portable: bool = False) -> Manifest:
     """Export a finished run into `folder`, and record that in the run folder.
 
-    Raises FileExistsError unless `force` or the folder holds the same version, and ParityError; in both cases
-    nothing is written.
+    `is_portable`: with standard operators only. Raises FileExistsError unless `force` or the folder holds
+    the same version, and ParityError; in both cases nothing is written.
     """
     manifest = export(
         done.network,
@@ -24,6 +24,7 @@ def export_run(done: run.Run, folder: Path, *, force: bool = False) -> Manifest:
         command=f"{run.command(done.config, is_public=True)} --export {folder}",
         seed=done.config.seed,
         force=force,
+        is_portable=is_portable,
     )
     (done.folder / EXPORT_FILE).write_text(json.dumps({"folder": str(folder.resolve())}) + "\n")
     return manifest
