@@ -8,9 +8,18 @@ from training.cells.cell import Cell, CellError
 __all__ = ["CellError", "build", "is_timed", "names"]
 
 _NOT_A_CELL = (
-    "cell", "elementwise", "exponential", "fused", "heads", "linear_attention", "log_sigmoid", "parallel",
-    "scan", "stepped",
-)  # fmt: skip
+    "cell",
+    "elementwise",
+    "exponential",
+    "fused",
+    "heads",
+    "linear_attention",
+    "log_sigmoid",
+    "parallel",
+    "scan",
+    "stack",
+    "stepped",
+)
 
 
 def names() -> list[str]:

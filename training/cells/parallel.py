@@ -4,14 +4,13 @@ Gates depend on x alone, or on the unit's own state. A row past its length compu
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from training.cells.cell import Cell, Inside, Layer, State
+from training.cells.cell import Inside, Layer, State
 from training.cells.elementwise import at_length
+from training.cells.stack import Stack
 from training.graph import Graph
 
 
@@ -40,36 +39,16 @@ class ParallelLayer(nn.Module):
         raise NotImplementedError
 
 
-class Parallel(Cell):
-    """A stack of layers of one kind."""
+class Parallel(Stack):
+    """A stack of layers that run all steps at once."""
 
     layer: ClassVar[Callable[..., ParallelLayer]]
 
-    def __init__(self, **size: Any) -> None:
-        super().__init__(**size)
-        layers = [self.new_layer(number) for number in range(self.layers)]
-        for layer in layers:
-            layer.reset()
-        self.stack = nn.ModuleList(layers)
-
-    def new_layer(self, number: int) -> ParallelLayer:
-        """Layer `number`, 0 being the lowest."""
-        return self.layer(features=self.hidden if number else self.features, hidden=self.hidden)
-
-    def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """See `Cell.forward`."""
-        lengths = lengths.to(x.device)
-        is_alive = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
-        ends = []
-        for number in range(self.layers):
-            if number:
-                x = functional.dropout(x, self.dropout, self.training)
-            start = tuple(part[number] for part in state)
-            inside = self.layer_at(number).inside(x.masked_fill(~is_alive, 0), start)
-            x = inside["h"].masked_fill(~is_alive, 0)
-            pairs = zip(self.states, start, strict=True)
-            ends.append([at_length(inside[name], before, lengths) for name, before in pairs])
-        return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+    def run_layer(self, number: int, x: Tensor, is_alive: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `Stack.run_layer`."""
+        inside, lengths = self.layer_at(number).inside(x, state), is_alive[..., 0].sum(dim=1)
+        pairs = zip(self.states, state, strict=True)
+        return inside["h"], tuple(at_length(inside[name], start, lengths) for name, start in pairs)
 
     def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
         """See `Cell.trace`."""

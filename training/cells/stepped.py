@@ -3,14 +3,15 @@
 All products of x alone are computed for the whole sequence at once. A row past its length keeps its state.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from training.cells.cell import Cell, Inside, Layer, State, in_time
+from training.cells.cell import Inside, Layer, State, in_time
 from training.cells.scan import write_linear, write_scan
+from training.cells.stack import Stack
 from training.graph import Graph
 
 
@@ -48,34 +49,22 @@ class StepLayer(nn.Module):
         raise NotImplementedError
 
 
-class Stepped(Cell):
-    """A stack of layers of one kind."""
+class Stepped(Stack):
+    """A stack of layers that run step by step."""
 
-    layer: ClassVar[type[StepLayer]]
+    layer: ClassVar[Callable[..., StepLayer]]
 
-    def __init__(self, **size: Any) -> None:
-        super().__init__(**size)
-        layers = [self.new_layer(number) for number in range(self.layers)]
-        for layer in layers:
-            layer.reset()
-        self.stack = nn.ModuleList(layers)
-
-    def new_layer(self, number: int) -> StepLayer:
-        """Layer `number`, 0 being the lowest."""
-        return self.layer(features=self.width if number else self.features, hidden=self.hidden)
-
-    def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """See `Cell.forward`."""
-        steps = torch.arange(x.shape[1], device=x.device)
-        is_alive = (steps < lengths.to(x.device)[:, None])[..., None]  # [batch, time, 1]
-        y, ends = x, []
-        for number in range(self.layers):
-            if number:
-                y = functional.dropout(y, self.dropout, self.training)
-            start, read = tuple(part[number] for part in state), self.layer_input(number, y, x)
-            y, end = run_layer(self.step_layer(number), self.states, read, is_alive, start)
-            ends.append(end)
-        return y, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+    def run_layer(self, number: int, x: Tensor, is_alive: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `Stack.run_layer`."""
+        layer, y = self.step_layer(number), []
+        parts = layer.project(x)
+        for step in range(x.shape[1]):
+            inside = layer.inside(tuple(part[:, step] for part in parts), state)
+            y.append(inside["h"])
+            after = (inside[name] for name in self.states)
+            alive = is_alive[:, step]
+            state = tuple(torch.where(alive, new, old) for new, old in zip(after, state, strict=True))
+        return torch.stack(y, dim=1), state
 
     def trace(self, number: int, x: Tensor, state: State) -> tuple[Inside, Tensor]:
         """See `Cell.trace`."""
@@ -99,17 +88,3 @@ class Stepped(Cell):
         layer = self.stack[number]
         assert isinstance(layer, StepLayer)
         return layer
-
-
-def run_layer(
-    layer: StepLayer, states: tuple[str, ...], x: Tensor, is_alive: Tensor, state: State
-) -> tuple[Tensor, State]:
-    """A layer's output over [batch, time, features], zero past each length; the state at the length."""
-    parts = layer.project(x.masked_fill(~is_alive, 0))  # a NaN in the padding would reach the gradients
-    y = []
-    for step in range(x.shape[1]):
-        inside = layer.inside(tuple(part[:, step] for part in parts), state)
-        y.append(inside["h"])
-        after = (inside[name] for name in states)
-        state = tuple(torch.where(is_alive[:, step], new, old) for new, old in zip(after, state, strict=True))
-    return torch.stack(y, dim=1).masked_fill(~is_alive, 0), state
