@@ -144,6 +144,7 @@ def _documented(settings: Settings, backends: Backends) -> ApplicationHandler:
         is_admin=tenants.is_admin if tenants.by_name else lambda _: settings.admin_access == "open",
         max_sequences=settings.max_sequences,
         max_reply_bytes=settings.max_reply_bytes,
+        serves_ui=settings.serves_ui,
         scrape=Scrape(sampler.metrics, sampler.sample),
     )
     return ApplicationHandler(

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service.api import forecast, health, metrics, models, openapi, predict, sessions, stream, v2
+from service.api import forecast, health, metrics, models, openapi, predict, sessions, stream, ui, v2
 from service.api import repository as repository_routes
 from service.api import steering as steering_routes
 from service.api.health import Readiness
@@ -45,11 +45,12 @@ def build(
     is_admin: IsAdmin,
     max_sequences: int,
     max_reply_bytes: int,
+    serves_ui: bool,
     scrape: Scrape,
 ) -> FastAPI:
     """The application around loaded models and an opened session store.
 
-    `is_admin`: whether a tenant may steer versions.
+    `is_admin`: whether a tenant may steer versions; `serves_ui`: whether there is a page at `/ui`.
     """
     app = FastAPI(
         title="Cellgate",
@@ -73,6 +74,7 @@ def build(
     app.include_router(health.build(readiness))
     app.include_router(metrics.build(scrape))
     app.include_router(repository_routes.build(repository, steering, is_admin))
+    app.include_router(ui.build(is_on=serves_ui))
     app.include_router(v2.build(repository, readiness, scrape, max_sequences=max_sequences))
     return app
 

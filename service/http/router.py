@@ -41,7 +41,7 @@ FORECAST = "/sessions/{session}/forecast"
 INFER, INFER_VERSION = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 # Answered without an API key.
 OPEN_PATH = re.compile(
-    r"/health/|/v2/health/|/v2/models/[^/]+(/versions/[^/]+)?/ready$|/docs|/swagger/|/openapi\.json$"
+    r"/health/|/v2/health/|/v2/models/[^/]+(/versions/[^/]+)?/ready$|/docs|/ui$|/ui/|/swagger/|/openapi\.json$"
 )
 # Answered while the server drains.
 HEALTH_PATH = re.compile(r"/health/|/v2/health/|/metrics$")

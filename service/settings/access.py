@@ -73,6 +73,10 @@ class Browsers(Group):
         description="minimum size of a reply that is compressed for clients that accept it; 0 = none is",
     )
 
+    ui: Literal["auto", "on", "off"] = Field(
+        "auto", description="the page at /ui; auto = if the server is bound to this machine only"
+    )
+
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_origins(cls, value: str) -> str:

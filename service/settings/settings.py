@@ -1,6 +1,7 @@
 """All settings as one frozen value, and what follows from several of them."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
@@ -76,6 +77,11 @@ class Settings(
         return self.threads or max(1, self._cpus // self.num_workers)
 
     @property
+    def serves_ui(self) -> bool:
+        """Whether there is a page at `/ui`."""
+        return self.ui == "on" or (self.ui == "auto" and _is_loopback(self.host))
+
+    @property
     def shares_cores(self) -> bool:
         """Whether workers use each other's cores: each has one thread, and there is one CPU for each."""
         has_one_core = self.num_threads == 1 and self._cpus == self.num_workers
@@ -93,3 +99,11 @@ class Settings(
         except ValidationError as error:
             secrets = {name for name, field in cls.model_fields.items() if field.annotation is SecretStr}
             raise StartupError(sources.explain(error, read, secrets=secrets)) from error
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to bind."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

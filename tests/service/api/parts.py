@@ -64,6 +64,7 @@ class Api:
             is_admin=lambda _: is_admin,
             max_sequences=16,
             max_reply_bytes=max_reply_bytes,
+            serves_ui=True,
             scrape=Scrape(Metrics(Registry()), sample_nothing),
         )
 

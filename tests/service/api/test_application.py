@@ -45,6 +45,7 @@ def request(method: str, path: str, *, readiness: Ready | None = None, **fields:
         is_admin=lambda _: True,
         max_reply_bytes=1 << 20,
         max_sequences=1,
+        serves_ui=False,
         scrape=Scrape(Metrics(Registry()), sample_nothing),
     )
 

@@ -1,0 +1,262 @@
+// Sends sequences to a model, whole, in pieces, or as a stream, and shows what comes back.
+import { action, byId, fill, h, short, showProblem } from "./dom.js";
+import { call, events, openStream, predict, stepOf } from "./api.js";
+import { COLOURS, drawLines, legend } from "./draw.js";
+import { observe } from "./sessions.js";
+import { showSnippets } from "./snippets.js";
+import { Steps } from "./steps.js";
+
+const steps = new Steps();
+/** @type {any[]} */
+let models = [];
+/** @type {{first: number, outputs: any[], labels: any[], inputs: any[]}} */
+let trace = empty();
+/** @type {() => void} */
+let stop = () => {};
+
+function empty(first = 1) {
+  return { first, outputs: [], labels: [], inputs: [] };
+}
+
+const model = () => models[byId("model").selectedIndex];
+const session = () => byId("session").value.trim();
+const ends = (/** @type {number} */ more) => [`step ${trace.first}`, `step ${trace.first + trace.outputs.length - 1 + more}`];
+
+/** Load the models, and show the first. */
+export async function load() {
+  models = (await call("GET", "models")).models;
+  fill(byId("model"), ...models.map((each) => h("option", {}, `${each.name} version ${each.version}`)));
+  choose();
+}
+
+function choose() {
+  const chosen = model();
+  if (!chosen) return;
+  trace = empty();
+  const exact = chosen.exact === true ? "exact" : `not exact, largest difference ${chosen.max_difference}`;
+  byId("about").textContent = `${chosen.description}. Task: ${chosen.task}; ${exact}; ${chosen.sessions ? "has" : "no"} sessions.`;
+  byId("generation").hidden = chosen.task !== "language";
+  steps.open(chosen);
+  byId("send").disabled = false;
+  byId("pieces").disabled = byId("stream").disabled = !chosen.sessions;
+  byId("answer").textContent = "Nothing was sent yet.";
+  fill(byId("charts"));
+  showSnippets(body(steps.value, 0));
+}
+
+/**
+ * @param {any} part
+ * @param {number} at
+ * @returns {any}
+ */
+function body(part, at) {
+  const inSession = session() ? { session: session(), at } : {};
+  const { name, version } = model();
+  return { model: name, version, return: byId("return").value, sequences: [{ steps: part, ...inSession }] };
+}
+
+/** @param {string} message */
+const note = (message) => {
+  if (message) byId("answer").textContent = message;
+};
+
+/** The step that the session is at. */
+async function where() {
+  const { name, version } = model();
+  return session() ? stepOf({ model: name, version, session: session() }) : 0;
+}
+
+async function begin() {
+  const at = await where();
+  if (trace.first + trace.outputs.length !== at + 1 || !session()) trace = empty(at + 1);
+  return at;
+}
+
+/**
+ * Send a part, and show its prediction.
+ * @param {any} part
+ * @param {number} at
+ */
+async function sendPart(part, at) {
+  const request = body(part, at);
+  showSnippets(request);
+  const reply = await predict(request, note);
+  const [prediction] = reply.predictions;
+  if (prediction.error) throw new Error(prediction.error.detail);
+  show(prediction, part, reply);
+  await record();
+}
+
+/** Let the inspector see this step, if the user wants that. */
+async function record() {
+  if (session() && byId("record").checked) await observe(session());
+}
+
+async function send() {
+  await sendPart(steps.value, await begin());
+}
+
+async function sendPieces() {
+  if (!session()) byId("session").value = `page-${Math.random().toString(36).slice(2, 8)}`;
+  const size = Number(byId("size").value) || 1;
+  const begun = await begin();
+  for (let start = 0; start < steps.length; start += size) {
+    await sendPart(steps.slice(start, start + size), begun + start);
+  }
+}
+
+/**
+ * Add a prediction to what is shown.
+ * @param {any} prediction
+ * @param {any} part
+ * @param {any} reply
+ */
+function show(prediction, part, reply) {
+  const isAll = byId("return").value === "all" && Array.isArray(prediction.output);
+  const list = (/** @type {any} */ value) => (value === undefined ? [] : isAll ? value : [value]);
+  trace.outputs.push(...list(prediction.output));
+  trace.labels.push(...list(prediction.label));
+  if (Array.isArray(part)) trace.inputs.push(...part);
+  const label = trace.labels.at(-1);
+  const probability = isAll ? prediction.probability?.at(-1) : prediction.probability;
+  const words = [label === undefined ? "" : `${label}`, typeof probability === "number" ? `${(100 * probability).toFixed(1)} %` : ""];
+  const where = prediction.step === undefined ? "" : `step ${prediction.step} of session ${prediction.session}`;
+  fill(byId("answer"), h("strong", {}, words.filter(Boolean).join(", ") || "answered"), where && ` · ${where}`);
+  byId("reply").textContent = JSON.stringify(reply, null, 1).slice(0, 20000);
+  draw();
+}
+
+function draw() {
+  const outputs = trace.outputs.map((output) => (Array.isArray(output) ? output.flat(Infinity) : [output]));
+  if (!outputs.length || typeof outputs[0][0] !== "number") return fill(byId("charts"));
+  const output = model().outputs[0];
+  const canvas = h("canvas", { role: "img", ariaLabel: "The output over the steps" });
+  if (output.forecasts?.length) return drawForecasts(output, outputs);
+  const names = outputs[0].map((_, column) => output.labels[column] ?? `${column + 1}`);
+  const peak = names.map((_, column) => Math.max(...outputs.map((row) => Math.abs(row[column]))));
+  const chosen = [...names.keys()].sort((a, b) => peak[b] - peak[a]).slice(0, COLOURS);
+  const lines = chosen.map((column) => ({ label: names[column], values: outputs.map((row) => row[column]) }));
+  const last = outputs[outputs.length - 1];
+  const list = legend(chosen.map((column) => `${names[column]} `), (item, number) => item.append(h("b", {}, short(last[chosen[number]]))));
+  fill(byId("charts"), canvas, list);
+  const range = output.kind === "probabilities" ? { from: 0, to: 1 } : {};
+  drawLines(canvas, lines, { ends: ends(0), ...range });
+}
+
+/**
+ * Each forecast where it is due, beside the values that came.
+ * @param {any} output
+ * @param {number[][]} outputs
+ */
+function drawForecasts(output, outputs) {
+  const features = model().inputs.flatMap((/** @type {any} */ input) => input.features);
+  const keys = [...new Set(output.forecasts.map((/** @type {any} */ one) => JSON.stringify([one.feature, one.steps])))];
+  const charts = keys.map((each) => {
+    const [feature, ahead] = JSON.parse(/** @type {string} */ (each));
+    const mine = output.forecasts.map((/** @type {any} */ one, /** @type {number} */ column) => ({ ...one, column }))
+      .filter((/** @type {any} */ one) => one.feature === feature && one.steps === ahead)
+      .sort((/** @type {any} */ a, /** @type {any} */ b) => (a.quantile ?? 0.5) - (b.quantile ?? 0.5));
+    const due = (/** @type {number} */ column) => [...Array(ahead).fill(null), ...outputs.map((row) => row[column])];
+    const column = features.indexOf(feature);
+    const actual = trace.inputs.map((row) => (Array.isArray(row) ? row[column] : null));
+    const middle = mine[Math.floor(mine.length / 2)];
+    const canvas = h("canvas", { role: "img", ariaLabel: `${feature}, ${ahead} steps ahead, beside the actual values` });
+    return { feature, ahead, canvas, lines: [
+      { label: "forecast", values: due(middle.column), dashed: true }, { label: "actual", values: actual },
+    ], bands: mine.length > 1 ? [{ label: "band", low: due(mine[0].column), high: due(mine[mine.length - 1].column) }] : [] };
+  });
+  fill(byId("charts"), ...charts.flatMap(({ feature, ahead, canvas }) =>
+    [h("h4", {}, `${feature}, ${ahead} ${ahead === 1 ? "step" : "steps"} ahead`), canvas, legend(["forecast, with its band", "actual"])]));
+  for (const { ahead, canvas, lines, bands } of charts) {
+    const all = [...lines.flatMap((line) => line.values), ...bands.flatMap((band) => [...band.low, ...band.high])];
+    drawLines(canvas, lines, { bands, ends: ends(ahead), from: Math.min(...all.filter((value) => value !== null)) });
+  }
+}
+
+/** One step a frame, until the steps end or the user stops; a broken socket is opened again. */
+async function stream() {
+  if (!session()) byId("session").value = `page-${Math.random().toString(36).slice(2, 8)}`;
+  const begun = await begin();
+  const total = steps.length;
+  let isStopped = false;
+  /** @type {WebSocket | null} */
+  let socket = null;
+  stop = () => {
+    isStopped = true;
+    socket?.close();
+  };
+  byId("stop").disabled = false;
+  try {
+    let at = begun;
+    while (!isStopped && at < begun + total) {
+      at = await new Promise((resolve, reject) => {
+        socket = openStream();
+        let next = at;
+        const frame = () => {
+          const part = steps.slice(next - begun, next - begun + 1);
+          if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ steps: part, at: next }));
+        };
+        socket.onopen = () => {
+          const { name, version } = model();
+          socket?.send(JSON.stringify({ model: name, version, session: session(), return: byId("return").value, at: next }));
+        };
+        socket.onmessage = async ({ data }) => {
+          const reply = JSON.parse(data);
+          if (reply.error) return reject(new Error(reply.error.detail));
+          if (reply.draining) return;
+          if (reply.width === undefined) {
+            show({ ...reply, session: session() }, steps.slice(next - begun, reply.step - begun), reply);
+            next = reply.step;
+            await record();
+            if (next >= begun + total) return socket?.close();
+            setTimeout(frame, 1000 / Number(byId("rate").value));
+          } else frame();
+        };
+        socket.onclose = () => setTimeout(() => resolve(next), isStopped || next >= begun + total ? 0 : 500);
+      });
+      if (!isStopped && at < begun + total) note(`The connection ended at step ${at}; connecting again.`);
+    }
+  } finally {
+    byId("stop").disabled = true;
+    showSnippets(body(steps.value, begun));
+  }
+}
+
+/** Text from a language model, token by token. */
+async function generate() {
+  const { name, version } = model();
+  const at = await where();
+  const prompt = typeof steps.value === "string" ? steps.value : steps.value.flat();
+  const cancel = new AbortController();
+  stop = () => cancel.abort();
+  byId("stop").disabled = false;
+  const text = h("pre", { id: "generated", tabIndex: 0 });
+  fill(byId("charts"), text);
+  byId("answer").textContent = "";
+  const request = { model: name, version, prompt, max_steps: Number(byId("tokens").value),
+    temperature: Number(byId("temperature").value), ...(session() ? { session: session(), at } : {}) };
+  try {
+    for await (const event of events("generate", request, cancel.signal)) {
+      if (event.name === "error") throw new Error(event.value.detail);
+      if (event.name === "token") text.append(event.value.text ?? event.value.ids.join(" ") + " ");
+      else byId("reply").textContent = JSON.stringify(event.value, null, 1);
+    }
+  } catch (error) {
+    if (!cancel.signal.aborted) throw error;
+  } finally {
+    byId("stop").disabled = true;
+  }
+}
+
+/** Connect the controls. */
+export function start() {
+  byId("model").addEventListener("change", choose);
+  byId("send").addEventListener("click", action(send));
+  byId("pieces").addEventListener("click", action(sendPieces));
+  byId("stream").addEventListener("click", action(stream));
+  byId("generate").addEventListener("click", action(generate));
+  byId("stop").addEventListener("click", () => stop());
+  byId("rate").addEventListener("input", () => (byId("rate-value").value = byId("rate").value));
+  addEventListener("resize", () => trace.outputs.length && draw());
+  showProblem("");
+}

@@ -1,0 +1,209 @@
+// The editor of a sequence: a grid, a drawing, a text, or JSON and CSV. All edit one value.
+import { byId, fill, h } from "./dom.js";
+import { drawLines } from "./draw.js";
+
+const MAX_ROWS = 200; // of the grid; more are edited as text
+const MAX_COLUMNS = 40;
+
+/** @param {any} steps */
+const isRows = (steps) => Array.isArray(steps) && steps.length > 0 && Array.isArray(steps[0]) && !Array.isArray(steps[0][0]);
+
+/**
+ * Text as steps: JSON, or CSV with or without a header. Raises Error.
+ * @param {string} text
+ */
+export function parse(text) {
+  const trimmed = text.trim();
+  if (/^[[{"]/.test(trimmed)) return JSON.parse(trimmed);
+  const rows = trimmed.split(/\r?\n/).map((line) => line.split(/[,;\t]/).map((cell) => cell.trim()));
+  const isNumber = (/** @type {string} */ cell) => cell === "" || !Number.isNaN(Number(cell));
+  if (!rows[0].every(isNumber)) rows.shift(); // a header
+  return rows.map((row, number) =>
+    row.map((cell, column) => {
+      if (!isNumber(cell)) throw new Error(`row ${number + 1}, column ${column + 1}: ${JSON.stringify(cell)} is not a number`);
+      return cell === "" ? null : Number(cell);
+    }),
+  );
+}
+
+/**
+ * A copy with another value at a place.
+ * @param {any[]} values
+ * @param {number} at
+ * @param {any} value
+ */
+const replaced = (values, at, value) => values.map((each, place) => (place === at ? value : each));
+
+export class Steps {
+  /** @type {any} */
+  value = [];
+  /** @type {any} */
+  #model = null;
+  #view = "grid";
+  #feature = 0;
+
+  /**
+   * Show a model's example.
+   * @param {any} model
+   */
+  open(model) {
+    this.#model = model;
+    this.#feature = 0;
+    this.value = model.example?.steps ?? [];
+    this.#view = typeof this.value === "string" ? "text" : isRows(this.value) ? "grid" : "json";
+    this.render();
+  }
+
+  /** Number of steps; of a text, its characters. */
+  get length() {
+    const values = Array.isArray(this.value) || typeof this.value === "string" ? this.value : Object.values(this.value)[0];
+    return /** @type {any} */ (values)?.length ?? 0;
+  }
+
+  /**
+   * The steps from `start` to `stop`.
+   * @param {number} start
+   * @param {number} stop
+   */
+  slice(start, stop) {
+    if (Array.isArray(this.value) || typeof this.value === "string") return this.value.slice(start, stop);
+    const kinds = new Map(this.#model.inputs.map((/** @type {any} */ one) => [one.name, one.per]));
+    return Object.fromEntries(
+      Object.entries(this.value).map(([name, values]) => [
+        name,
+        kinds.get(name) === "sequence" ? values : /** @type {any} */ (values).slice(start, stop),
+      ]),
+    );
+  }
+
+  render() {
+    const views = typeof this.value === "string" ? ["text"] : isRows(this.value) ? ["grid", "draw", "json"] : ["json"];
+    if (!views.includes(this.#view)) this.#view = views[0];
+    const names = /** @type {Record<string, string>} */ ({ grid: "Grid", draw: "Draw", json: "JSON or CSV", text: "Text" });
+    const buttons = views.map((view) =>
+      h("button", { type: "button", ariaPressed: String(view === this.#view), onclick: () => this.#show(view) }, names[view]),
+    );
+    const body = { grid: () => this.#grid(), draw: () => this.#drawing(), json: () => this.#json(), text: () => this.#text() };
+    fill(byId("input"), h("div", { className: "bar", role: "group", ariaLabel: "Editor" }, ...buttons),
+      /** @type {any} */ (body)[this.#view]());
+    byId("input-title").textContent = `Steps (${this.length})`;
+    if (this.#view === "draw") this.#redraw();
+  }
+
+  /** @param {string} view */
+  #show(view) {
+    this.#view = view;
+    this.render();
+  }
+
+  /** @param {number} column */
+  #name(column) {
+    return this.#model.inputs[0].features[column] ?? `${column + 1}`;
+  }
+
+  #grid() {
+    const width = Math.min(MAX_COLUMNS, this.value[0].length);
+    const head = [...Array(width).keys()].map((column) => h("th", { scope: "col" }, this.#name(column)));
+    const rows = this.value.slice(0, MAX_ROWS).map((/** @type {any[]} */ row, /** @type {number} */ number) =>
+      h("tr", {}, h("th", { scope: "row" }, `${number + 1}`),
+        ...row.slice(0, width).map((value, column) =>
+          h("td", {}, h("input", {
+            value: value === null ? "" : value,
+            inputMode: "decimal",
+            ariaLabel: `step ${number + 1}, ${this.#name(column)}`,
+            onchange: (/** @type {any} */ event) => this.#set(event.target, number, column),
+          })),
+        )),
+    );
+    return h("div", { className: "grid", tabIndex: 0, role: "region", ariaLabel: "Values of the steps" },
+      h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "step"), ...head)), h("tbody", {}, ...rows)));
+  }
+
+  /**
+   * @param {HTMLInputElement} input
+   * @param {number} row
+   * @param {number} column
+   */
+  #set(input, row, column) {
+    const value = input.value.trim() === "" ? null : Number(input.value);
+    input.setCustomValidity(Number.isNaN(value) ? "expected a number" : "");
+    if (!input.reportValidity()) return;
+    this.value = this.value.map((/** @type {any[]} */ each, /** @type {number} */ number) =>
+      number === row ? replaced(each, column, value) : each);
+  }
+
+  #drawing() {
+    const select = h("select", { id: "feature", onchange: () => this.#choose(select.selectedIndex) },
+      ...this.value[0].slice(0, 200).map((/** @type {any} */ _, /** @type {number} */ column) => h("option", {}, this.#name(column))));
+    select.selectedIndex = this.#feature;
+    const canvas = h("canvas", { id: "drawing", role: "img", ariaLabel: "The series; draw over it with the mouse" });
+    const draw = (/** @type {PointerEvent} */ event) => this.#draw(canvas, event);
+    canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
+      canvas.setPointerCapture(event.pointerId);
+      draw(event);
+    });
+    canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => event.buttons && draw(event));
+    return h("div", {}, h("label", {}, "Feature ", select), h("p", { className: "hint" }, "Draw with the mouse or a finger."), canvas);
+  }
+
+  /** @param {number} feature */
+  #choose(feature) {
+    this.#feature = feature;
+    this.#redraw();
+  }
+
+  #series() {
+    return this.value.map((/** @type {any[]} */ row) => row[this.#feature]);
+  }
+
+  /** @param {[number, number]} [range] that stays while the user draws */
+  #redraw(range) {
+    const ends = ["step 1", `step ${this.value.length}`];
+    const options = range ? { ends, from: range[0], to: range[1] } : { ends };
+    this.frame = drawLines(byId("drawing"), [{ label: "", values: this.#series() }], options);
+  }
+
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {PointerEvent} event
+   */
+  #draw(canvas, event) {
+    const { low, high, count, box } = /** @type {any} */ (this.frame);
+    const place = canvas.getBoundingClientRect();
+    const share = (event.clientX - place.left - box.left) / (box.right - box.left);
+    const at = Math.round(Math.min(1, Math.max(0, share)) * (count - 1));
+    const up = (box.bottom - (event.clientY - place.top)) / (box.bottom - box.top);
+    const value = Number((low + Math.min(1, Math.max(0, up)) * (high - low)).toPrecision(6));
+    if (at >= this.value.length) return;
+    this.value = replaced(this.value, at, replaced(this.value[at], this.#feature, value));
+    this.#redraw([low, high]);
+  }
+
+  #json() {
+    const area = h("textarea", {
+      id: "json",
+      ariaLabel: "Steps as JSON or CSV",
+      spellcheck: false,
+      value: isRows(this.value) ? `[${this.value.map((/** @type {any} */ row) => JSON.stringify(row)).join(",\n ")}]` : JSON.stringify(this.value),
+      onchange: () => {
+        try {
+          this.value = parse(area.value);
+          area.setCustomValidity("");
+          byId("input-title").textContent = `Steps (${this.length})`;
+        } catch (error) {
+          area.setCustomValidity(/** @type {Error} */ (error).message);
+        }
+        area.reportValidity();
+      },
+    });
+    return area;
+  }
+
+  #text() {
+    const area = h("textarea", { id: "text", ariaLabel: "Text", value: this.value, oninput: () => {
+      this.value = area.value;
+      byId("input-title").textContent = `Steps (${this.length})`;
+    } });
+    return area;
+  }
+}
