@@ -43,6 +43,7 @@ __all__ = [
     "Manifest",
     "OutputKind",
     "OutputSpec",
+    "ParityCheck",
     "Provenance",
     "StateDType",
     "StateSpec",
@@ -69,6 +70,26 @@ class Example(Spec):
     tolerance: float = Field(1e-4, gt=0, description="largest absolute difference that still passes")
 
 
+class ParityCheck(Spec):
+    """How the graph was compared with PyTorch on the test split. PyTorch in float64 is the truth.
+
+    Errors and limits are pairs: at the quantile, and the largest. They are relative to the scale of each
+    number, its root mean square.
+    """
+
+    slack: float = Field(1.0, gt=0, description="all limits were multiplied by it (`--parity`); usually 1")
+    quantile: float = Field(
+        gt=0,
+        lt=1,
+        description="of the first number of each pair, in the worst column; the second is the largest",
+    )
+    graph: dict[str, tuple[float, float]] = Field(description="errors of the graph, by tensor")
+    pytorch: dict[str, tuple[float, float]] = Field(
+        description="errors that float32 causes in PyTorch, by tensor"
+    )
+    limits: dict[str, tuple[float, float]] = Field(description="of the graph's errors, by tensor")
+
+
 class Provenance(Spec):
     """Where the graph came from, and how to reproduce it."""
 
@@ -82,6 +103,9 @@ class Provenance(Spec):
     parity: dict[str, float] = Field(
         default_factory=dict, description="max abs difference between PyTorch and ONNX Runtime, by tensor"
     )
+    parity_check: ParityCheck | None = Field(
+        None, description="what that difference was judged by; null: another rule, of earlier versions"
+    )
 
 
 class Manifest(Spec):
@@ -90,6 +114,11 @@ class Manifest(Spec):
     schema_version: Literal[1] = Field(1, description="of this format")
     description: str = Field("", description="for people; the service does not read it")
     task: Task = Field(description="decides what is returned by default: label: every step; else the last")
+    pool: Literal["last", "ends"] | None = Field(
+        None,
+        description="for people: what the class of a sequence is read from. last: the last step; ends: two "
+        "directions, each where it has read all steps; null: not stated",
+    )
     causal: bool = Field(True, description="false: needs the whole sequence, so sessions are refused")
     inputs: tuple[InputSpec, ...] = Field(min_length=1, description="the inputs of a request")
     lengths: str | None = Field(

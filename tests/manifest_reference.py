@@ -15,6 +15,7 @@ from service.manifest import (
     InputSpec,
     Manifest,
     OutputSpec,
+    ParityCheck,
     Provenance,
     StateSpec,
     TableColumn,
@@ -36,6 +37,7 @@ MODELS: dict[type[BaseModel], str] = {
     TableColumn: "columns",
     Example: "example",
     Provenance: "provenance",
+    ParityCheck: "parity_check",
 }
 NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "any"}
 

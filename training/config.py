@@ -11,6 +11,7 @@ CONFIG_FILE, METRICS_FILE = (
 )  # in a run folder; only a finished run has the second
 
 Accelerator = Literal["auto", "cpu", "cuda"]
+PoolName = Literal["last", "ends"]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -27,6 +28,11 @@ class Recipe(_Frozen):
     layers: Count = Field(1, description="number of recurrent layers")
     projection: int = Field(
         0, ge=0, description="width of h in cells with a projection; 0: the cell's default"
+    )
+    pool: Literal["auto", PoolName] = Field(
+        "auto",
+        description="what a class is read from: last, the last step; ends, two directions each where it has "
+        "read all; auto: ends for two directions, else last",
     )
     embedding: Count = Field(16, description="width of the embedding of a token")
     input_projection: int = Field(
@@ -111,8 +117,15 @@ class Config(_Frozen):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read `config.json` from a run folder. Raises OSError, or pydantic.ValidationError."""
-        return cls.model_validate_json((folder / CONFIG_FILE).read_bytes())
+        """Read `config.json` from a run folder. Raises OSError, or pydantic.ValidationError.
+
+        A bidirectional run from before there was a `pool` read both directions at the last step.
+        """
+        config = cls.model_validate_json((folder / CONFIG_FILE).read_bytes())
+        if config.recipe.cell == "bidirectional" and "pool" not in config.recipe.model_fields_set:
+            recipe = config.recipe.model_copy(update={"pool": "last"})
+            return config.model_copy(update={"recipe": recipe})
+        return config
 
     def write(self, folder: Path) -> None:
         """Write `config.json` into a run folder."""

@@ -23,6 +23,7 @@ from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split, hold_out
 from training.errors import TrainingError
 from training.model import Network
+from training.pooling import PoolError
 from training.progress import History, Row, progress
 from training.tasks import Task, of
 
@@ -140,8 +141,10 @@ def is_helper() -> bool:
 
 
 def new_network(config: Config, data: DataSet) -> Network:
-    """An untrained network, the same for the same seed. Raises CellError."""
+    """An untrained network, the same for the same seed. Raises CellError, PoolError."""
     recipe = config.recipe
+    if data.task != "classify" and recipe.pool not in ("auto", "last"):
+        raise PoolError(f"--pool {recipe.pool}: {config.data} has no classes of whole sequences to read")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Network(
@@ -156,6 +159,7 @@ def new_network(config: Config, data: DataSet) -> Network:
             dropout=recipe.dropout,
             layer_dropout=recipe.layer_dropout,
             noise=recipe.noise,
+            pool=recipe.pool if data.task == "classify" else "last",
             forecast=data.forecast,
         )
 

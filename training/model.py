@@ -1,14 +1,15 @@
-"""The network: input layer → cell → dropout → dense (→ quantiles). Knows nothing of training or export."""
+"""The network: input layer → cell → pool → dropout → dense (→ quantiles). Knows no training or export."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from numpy import float32
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training import cells
+from training import cells, pooling
 from training.cells.cell import State
+from training.config import PoolName
 from training.data.dataset import Forecast, Input, Sequence
 from training.inputs import InputLayer
 from training.quantiles import Quantiles
@@ -36,9 +37,10 @@ class Network(nn.Module):
         dropout: float = 0,
         layer_dropout: float = 0,
         noise: float = 0,
+        pool: PoolName | Literal["auto"] = "last",
         forecast: Forecast | None = None,
     ) -> None:
-        """`features`: the number of numbers in a step, or the inputs of a step."""
+        """`features`: the numbers in a step, or the inputs of a step. Raises CellError, PoolError."""
         super().__init__()
         self.out, self.noise = out, noise
         inputs = numeric_inputs(features) if isinstance(features, int) else features
@@ -52,6 +54,7 @@ class Network(nn.Module):
             dropout=layer_dropout,
             elapsed=self.input_layer.elapsed if cells.is_timed(cell) else None,
         )
+        self.pool = pooling.build(pool, width=self.cell.width, both_ways=self.cell.both_ways)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.cell.width, out)
         self.quantiles = Quantiles(forecast) if forecast else None
@@ -89,7 +92,7 @@ class Network(nn.Module):
         if self.training and self.noise:
             channels = channels + self.noise * torch.randn_like(channels)
         y, after = self.cell(channels, lengths, state[count:])  # [batch, time, width]
-        y = self.head(self.dropout(y))
+        y = self.head(self.dropout(self.pool(y)))
         return self.quantiles(y, encoded.level) if self.quantiles else y, encoded.state + after
 
 

@@ -11,7 +11,6 @@ import pytest
 from service.manifest import GRAPH_FILE, Manifest
 from training.batches import in_order
 from training.data.dataset import DataSet
-from training.export.parity import TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_it_agreed_with_torch_at_export(manifest: Manifest) -> None:
     assert manifest.provenance is not None
     assert manifest.provenance.command == "cellgate-train train vowels --export models/vowels/1"
     assert manifest.provenance.parity.keys() == {"logits", "h_out", "c_out"}
-    assert max(manifest.provenance.parity.values()) <= TOLERANCE
+    assert max(manifest.provenance.parity.values()) <= 1e-5
 
 
 def test_its_example_is_that_of_the_readme_and_long_enough_to_cut(

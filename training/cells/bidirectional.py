@@ -1,6 +1,8 @@
 """Two LSTMs a layer, one from each end, side by side (Schuster, Paliwal 1997; Graves, Schmidhuber 2005).
 
-The output at a step depends on all later steps. So the cell has no state, and needs whole sequences.
+The output at a step depends on all later steps. So the cell has no state, and needs whole sequences. Its
+second half has read all steps at step 0, and one step at the last: a class is read from both ends
+(`training.pooling`).
 """
 
 from typing import Any, ClassVar
@@ -18,6 +20,7 @@ class BidirectionalLSTM(Fused):
 
     states = ()
     causal = False
+    both_ways = True
     module = nn.LSTM
     operator = "LSTM"
     gates = (0, 3, 1, 2)  # PyTorch stacks i, f, g, o; ONNX i, o, f, c

@@ -67,6 +67,7 @@ class Cell(nn.Module):
 
     states: ClassVar[tuple[str, ...]]  # the recurrent tensors, as the graph names them
     causal: ClassVar[bool] = True  # False: an output depends on later steps
+    both_ways: ClassVar[bool] = False  # the output is that of two directions, the one from the end second
     projects: ClassVar[bool] = False  # whether it accepts a projection
     is_timed: ClassVar[bool] = False  # whether it reads `elapsed`
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training.commands.errors import reported_errors
+from training.commands.export import parity_option
 from training.commands.run_folder import finished_run
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ Share = click.FloatRange(0, 1, max_open=True)
     show_default=True,
     help="Write nothing if validation accuracy falls by more, or an error grows by a larger share.",
 )
+@parity_option
 @click.option(
     "--to",
     type=click.Path(path_type=Path),
@@ -64,6 +66,7 @@ def compress(
     bits: str,
     epochs: int,
     max_drop: float,
+    parity: float,
     to: Path | None,
     out: Path | None,
     force: bool,
@@ -87,8 +90,10 @@ def compress(
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         done = run.read(folder)
         to = to or _next_version(exported_model(folder) or OWN_MODELS / done.data.name)
-        plan = compressor.Plan(units, prune, bits, epochs, max_drop)  # type: ignore[arg-type]
+        plan = compressor.Plan(units, prune, bits, epochs, max_drop, parity)  # type: ignore[arg-type]
         options = f"--units {units:g} --prune {prune:g} --quantize {bits} --epochs {epochs}"
+        options += f" --max-drop {max_drop:g}"  # what the result was held to
+        options += f" --parity {parity:g}" if parity != 1 else ""
         trained = f"{run.command(done.config, is_public=True)} --out {folder}"
         command = f"{trained} && cellgate-train compress {folder} {options} --to {to}"
         report = compressor.compress(done, to, plan, command=command, force=force)

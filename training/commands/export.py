@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from training.run import Run
 
 
+parity_option = click.option(
+    "--parity",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Accept differences from PyTorch up to this many times the usual limit; model.json records it.",
+)
+
+
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--run", "run_folder", type=click.Path(path_type=Path), help="The finished run to export.")
@@ -34,9 +43,16 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Only standard operators, for other runtimes. By default some cells use those of ONNX Runtime.",
 )
+@parity_option
 @click.option("--force", is_flag=True, help="Replace the version in DIR.")
 def export(
-    folder: Path, run_folder: Path | None, is_random: bool, is_portable: bool, force: bool, **size: Any
+    folder: Path,
+    run_folder: Path | None,
+    is_random: bool,
+    is_portable: bool,
+    parity: float,
+    force: bool,
+    **size: Any,
 ) -> None:
     """Write DIR/model.onnx and DIR/model.json, checked against PyTorch.
 
@@ -51,10 +67,12 @@ def export(
         from training import run
 
         if run_folder:
-            export_and_report(run.read(run_folder), folder, force=force, is_portable=is_portable)
+            done = run.read(run_folder)
+            export_and_report(done, folder, slack=parity, force=force, is_portable=is_portable)
             return
         network, data = exporter.random_network(**size)
         options = " ".join(f"--{option} {value}" for option, value in size.items())
+        options += f" --parity {parity:g}" if parity != 1 else ""
         command = f"cellgate-train export DIR --random {options}"
         exporter.export(
             network,
@@ -63,17 +81,21 @@ def export(
             metrics={},
             command=command,
             seed=size["seed"],
+            slack=parity,
             force=force,
             is_portable=is_portable,
         )
         click.echo(f"{folder}: random weights")
 
 
-def export_and_report(done: "Run", folder: Path, *, force: bool, is_portable: bool = False) -> None:
+def export_and_report(
+    done: "Run", folder: Path, *, slack: float, force: bool, is_portable: bool = False
+) -> None:
     """Export a finished run, and print how far ONNX Runtime is from PyTorch."""
     from training.export import parity
     from training.export.run import export_run
 
-    manifest = export_run(done, folder, force=force, is_portable=is_portable)
+    manifest = export_run(done, folder, slack=slack, force=force, is_portable=is_portable)
     assert manifest.provenance is not None
-    click.echo(f"{folder}: exported; {parity.describe(manifest.provenance.parity, done.network)}")
+    assert manifest.provenance.parity_check is not None
+    click.echo(f"{folder}: exported; {parity.describe(manifest.provenance.parity_check)}")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from training import data
 from training.commands.errors import reported_errors
-from training.commands.export import export_and_report
+from training.commands.export import export_and_report, parity_option
 from training.commands.results import show_runs, show_skill
 from training.commands.table import table_of, table_options
 from training.config import Config, Recipe, Table
@@ -62,6 +62,7 @@ def _recipe_options(command: Command) -> Command:
     type=click.Path(path_type=Path),
     help="Export the trained network into this folder.",
 )
+@parity_option
 @click.option("--force", is_flag=True, help="Replace a finished run, and the version in the export folder.")
 def train(
     name: str | None,
@@ -70,6 +71,7 @@ def train(
     folds: int | None,
     out: Path | None,
     export_to: Path | None,
+    parity: float,
     force: bool,
     **options: Any,
 ) -> None:
@@ -122,7 +124,7 @@ def train(
             f"{of(done.data).summary(done.metrics)}, {done.metrics['seconds']:.0f} s"
         )
         if export_to:
-            export_and_report(done, export_to, force=force)
+            export_and_report(done, export_to, slack=parity, force=force)
         compared = done.skill()
         show_skill(compared)
         _show_next(done, export_to)

@@ -28,18 +28,20 @@ def export(
     metrics: dict[str, float],
     command: str,
     seed: int,
+    slack: float = 1.0,
     force: bool = False,
     is_portable: bool = False,
 ) -> Manifest:
     """Write `model.onnx` and `model.json` into `folder`; return the manifest.
 
-    `is_portable`: with standard operators only. Raises FileExistsError unless `force`, or the folder holds
-    the same version, and ParityError; in both cases nothing is written.
+    `slack`: of the parity check; see `parity.check`. `is_portable`: with standard operators only. Raises
+    FileExistsError unless `force`, or the folder holds the same version, and ParityError; in both cases
+    nothing is written.
     """
     network = network.cpu().eval()
     graph = write_graph(network, is_portable=is_portable).SerializeToString()
-    errors = parity.check(graph, network, data.test)
-    manifest = describe(network, data, metrics=metrics, parity=errors, command=command, seed=seed)
+    compared = parity.check(graph, network, data.test, slack=slack)
+    manifest = describe(network, data, metrics=metrics, parity=compared, command=command, seed=seed)
     manifest = _keep_date(manifest, graph, folder)
     if folder.exists() and not force:
         if not (folder / MANIFEST_FILE).is_file() or Manifest.read(folder) != manifest:
@@ -83,7 +85,13 @@ def random_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(
-            cell=cell, features=features, hidden=hidden, layers=layers, out=classes, projection=projection
+            cell=cell,
+            features=features,
+            hidden=hidden,
+            layers=layers,
+            out=classes,
+            projection=projection,
+            pool="auto",
         )
     sequences = tuple(
         rng.standard_normal((int(length), features)).astype(np.float32) for length in rng.integers(1, 30, 32)

@@ -1,9 +1,11 @@
 """Chooses the example of a manifest: a real sequence and the network's output for it."""
 
+import copy
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from service.manifest import Example
 from training.data.dataset import DataSet, Input, Sequence
@@ -13,7 +15,8 @@ from training.model import Network, softmax
 from training.tasks import of
 
 CONFIDENT = 0.99
-TOLERANCE = 1e-4  # relative to the largest number of the output, where that is above 1: a forecast has units
+TOLERANCE = 1e-4  # of a probability; of a forecast, which has units, relative to its largest number
+ROUNDINGS = 16  # or so many times the rounding of float32 in this network, if that is more
 EXAMPLE_STEPS = 20  # long enough to be cut into pieces, short enough to be read
 
 
@@ -24,12 +27,18 @@ def example(network: Network, data: DataSet) -> Example:
     """
     sequence = example_sequence(network, data)
     output = _last_output(network, sequence)
+    rounding = np.abs(output - _last_output(copy.deepcopy(network).double(), sequence)).max()
     return Example(
         steps=steps_of(network, sequence),
         output=[float(str(value)) for value in output],
         label=None if data.forecast else data.labels[int(output.argmax())],
-        tolerance=float(f"{TOLERANCE * max(1.0, float(np.abs(output).max())):.3g}"),
+        tolerance=float(f"{max(TOLERANCE * scale_of(output, data), ROUNDINGS * rounding):.3g}"),
     )
+
+
+def scale_of(output: NDArray[np.floating], data: DataSet) -> float:
+    """What a tolerance is relative to: 1 for probabilities, the largest number of a forecast."""
+    return (float(np.abs(output).max()) or 1.0) if data.forecast else 1.0
 
 
 def example_sequence(network: Network, data: DataSet) -> Sequence:
@@ -61,7 +70,8 @@ def _plain(input_: Input, values: Any) -> list[Any]:
 def _last_output(network: Network, sequence: Sequence) -> Any:
     """The graph's output `y` at the last step."""
     x, lengths = torch.from_numpy(sequence)[None], torch.tensor([len(sequence)])
-    y, _ = network(x.to(network.device), lengths, network.initial_state(1))
+    x = x.to(network.device, network.head.weight.dtype)
+    y, _ = network(x, lengths, network.initial_state(1))
     last = y[0, -1].cpu()
     return (last if network.quantiles else last.softmax(-1)).numpy()
 

@@ -7,6 +7,7 @@ from training.cells.cell import state_out
 from training.data.dataset import DataSet, Input
 from training.export.example import example
 from training.export.network import LENGTHS, LOGITS, OUTPUT
+from training.export.parity import Parity
 from training.model import Network
 from training.versions import package_versions
 
@@ -16,7 +17,7 @@ def describe(
     data: DataSet,
     *,
     metrics: dict[str, float],
-    parity: dict[str, float],
+    parity: Parity,
     command: str,
     seed: int,
 ) -> Manifest:
@@ -26,6 +27,7 @@ def describe(
         description=f"{data.title}: {type(cell).__name__}, {cell.layers} x {cell.hidden}",
         task=data.task,
         causal=cell.causal,
+        pool=network.pool.name if data.task == "classify" else None,
         inputs=tuple(map(_input, data.inputs)),
         lengths=LENGTHS,
         axes=Axes(batch=0, time=1),
@@ -45,7 +47,8 @@ def describe(
             seed=seed,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=package_versions(),
-            parity=parity,
+            parity=parity.differences,
+            parity_check=parity.check,
         ),
     )
 

@@ -40,6 +40,7 @@ def write_graph(network: Network, *, is_portable: bool = False) -> onnx.ModelPro
     for state in cell.states:
         graph.input(state, [cell.layers, "batch", cell.state_width(state)])
     hidden, _ = cell.write(graph, written.channels, LENGTHS)
+    hidden = network.pool.write(graph, hidden)
     weight, bias = (
         parameter.detach().cpu().numpy() for parameter in (network.head.weight, network.head.bias)
     )

@@ -10,19 +10,24 @@ from training.export import export
 EXPORT_FILE = "export.json"  # in a run folder: the folder of its latest export
 
 
-def export_run(done: run.Run, folder: Path, *, force: bool = False, is_portable: bool = False) -> Manifest:
+def export_run(
+    done: run.Run, folder: Path, *, slack: float = 1.0, force: bool = False, is_portable: bool = False
+) -> Manifest:
     """Export a finished run into `folder`, and record that in the run folder.
 
-    `is_portable`: with standard operators only. Raises FileExistsError unless `force` or the folder holds
-    the same version, and ParityError; in both cases nothing is written.
+    `slack`: of the parity check; see `parity.check`. `is_portable`: with standard operators only. Raises
+    FileExistsError unless `force` or the folder holds the same version, and ParityError; in both cases
+    nothing is written.
     """
+    command = f"{run.command(done.config, is_public=True)} --export {folder}"
     manifest = export(
         done.network,
         done.data,
         folder,
         metrics=done.test_metrics(),
-        command=f"{run.command(done.config, is_public=True)} --export {folder}",
+        command=command if slack == 1 else f"{command} --parity {slack:g}",
         seed=done.config.seed,
+        slack=slack,
         force=force,
         is_portable=is_portable,
     )

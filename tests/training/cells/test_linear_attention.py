@@ -45,7 +45,7 @@ def test_the_kernel_and_the_scan_agree_within_rounding(cell: str, hidden: int) -
     assert [opset.domain for opset in portable.opset_import] == [""]
     for ours, theirs in zip(answers(fast, [9, 1, 5]), answers(portable, [9, 1, 5]), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-    assert check(portable.SerializeToString(), network, data.test)["logits"] < 1e-5
+    check(portable.SerializeToString(), network, data.test)  # raises where they differ
 
 
 @with_kernel

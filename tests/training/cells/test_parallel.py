@@ -34,7 +34,7 @@ def test_gates_of_min_lstm_stay_finite_where_both_sigmoids_underflow(scale: floa
         inside["forget_gate"] + inside["in_gate"], torch.ones(()).expand_as(inside["h"])
     )
     assert 0 < float(inside["forget_gate"].detach().mean()) < 1
-    assert max(check(write_graph(network.eval()).SerializeToString(), network, data.test).values()) < 1e-5
+    check(write_graph(network.eval()).SerializeToString(), network, data.test)  # raises where they differ
 
 
 def test_the_own_weight_of_indrnn_is_clipped_in_training_and_in_the_graph() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from service.manifest import GRAPH_FILE, Manifest
+from service.manifest import GRAPH_FILE, Manifest, ParityCheck
 from service.repository.folders import read_binding
 from tests.training.synthetic import MIXED, SKY, TOKENS, data_of, encoded_data
 from tests.training.test_encoders import network_for as encoded_network_for
@@ -17,13 +17,21 @@ from training import cells
 from training.data.dataset import DataSet, Task
 from training.export import export, random_network
 from training.export.manifest import describe
+from training.export.parity import Parity
 from training.model import Network
 from training.versions import PACKAGES, package_versions
+
+PARITY = Parity(
+    {"y": 1e-7},
+    ParityCheck(
+        quantile=0.9, graph={"y": (1e-7, 2e-7)}, pytorch={"y": (1e-7, 1e-7)}, limits={"y": (4e-7, 2e-6)}
+    ),
+)
 
 
 def manifest_of(network: Network, data: DataSet) -> Manifest:
     return describe(
-        network.eval(), data, metrics={"test_loss": 0.5}, parity={"y": 1e-7}, command="cellgate-train", seed=3
+        network.eval(), data, metrics={"test_loss": 0.5}, parity=PARITY, command="cellgate-train", seed=3
     )
 
 
@@ -118,6 +126,7 @@ def test_the_provenance_has_the_command_the_seed_and_the_versions() -> None:
     provenance = manifest_of(network_for(data), data).provenance
     assert provenance is not None
     assert (provenance.command, provenance.seed, provenance.parity) == ("cellgate-train", 3, {"y": 1e-7})
+    assert provenance.parity_check == PARITY.check
     assert provenance.versions == package_versions()
     age = datetime.now(UTC) - datetime.fromisoformat(provenance.created)
     assert 0 <= age.total_seconds() < 60
