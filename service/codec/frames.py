@@ -37,27 +37,16 @@ from service.names import MAX_STEP
 from service.sequence import Array
 
 HEAD = struct.Struct("<HBxIq")  # channel, flags, steps or rows, `at` or step
+_FRAME_HEAD = struct.Struct("<HHIq")  # the same, with the 0 behind the flags
 _CHANNEL = struct.Struct("<H")
 _STORED = struct.Struct("<BxIq")  # of a reply that a session stores: all but the channel
 END, HAS_AT = 1, 2  # flags of a frame
 REPLAYED = 2  # of a reply, whose flag 1 is "ended"
 MAX_CHANNEL = 2**16 - 1
-_OPENING_FIELDS = frozenset(
-    {
-        "channel",
-        "model",
-        "version",
-        "session",
-        "at",
-        "rewinds",
-        "return",
-        "outputs",
-        "encoding",
-        "max_frames_in_flight",
-        "state",
-        "return_state",
-    }
-)
+_OPENING_FIELDS = frozenset({
+    "channel", "model", "version", "session", "at", "rewinds", "return", "outputs", "encoding",
+    "max_frames_in_flight", "state", "return_state",
+})  # fmt: skip
 _FRAME_FIELDS = frozenset({"channel", "steps", "text", "at", "end"})
 
 
@@ -129,11 +118,11 @@ class BinaryForm:
 
     def decode(self, payload: bytes) -> Frame:
         """One frame. Raises a BadInput."""
-        _, flags, steps, at = HEAD.unpack_from(payload)
+        _, flags, steps, at = _FRAME_HEAD.unpack_from(payload)
         if len(payload) != HEAD.size + steps * self._bytes_per_step or not 0 < steps <= self._max_steps:
             self._refuse_size(len(payload) - HEAD.size, steps)
         if flags > 3:
-            raise BadFrame(f"expected the flags 1 and 2, got {flags}")
+            raise BadFrame(f"expected the flags 1 and 2, and then 0, got {flags & 0xFF} and {flags >> 8}")
         if at and not (flags & HAS_AT and 0 < at <= MAX_STEP):
             raise BadFrame(f"expected `at` from 0 to 2^53-1, and 0 without its flag, got {at}")
         numbers: Array = np.frombuffer(payload, self._dtype, offset=HEAD.size)

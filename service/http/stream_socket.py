@@ -77,7 +77,7 @@ class StreamSocket(asyncio.Protocol):
         self.channels = StreamChannels(self, streams, bounds, request.tenant, count)
         self._out: list[bytes] = []  # to be sent by `flush`
         self._paused = 0  # reasons
-        self._broken = False  # by the client: what it sends is not read any more
+        self._broken = False  # by the client: what it sends is not read any more, or it sends no more
         self._peer: Peer | None = None  # while it does not read
         self._pinged = -inf
         self.last_heard = self._last_message = clock()
@@ -92,6 +92,19 @@ class StreamSocket(asyncio.Protocol):
         if not self._broken:
             self._reader.feed(data)
             self._read()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more. Returns whether it waits for replies to what was read.
+
+        One that has disconnected altogether refuses the pong, which asks for no answer (RFC 6455, 5.5.3), and
+        then its frames are dropped.
+        """
+        if self._broken or self.close_code:
+            return False
+        self._broken = True
+        self._write(websocket.write(Opcode.PONG, b""))
+        self.channels.drain(self._transport.close)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is closed."""
@@ -123,7 +136,7 @@ class StreamSocket(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close, when all frames that were read are answered."""
-        if self._paused & DRAINING or self.close_code:
+        if self._paused & DRAINING or self._broken or self.close_code:
             return
         self.pause(DRAINING)
         self.channels.drain(self._end_draining)
@@ -141,7 +154,7 @@ class StreamSocket(asyncio.Protocol):
             return
         elif now - self._last_message > bounds.idle_s + (PAUSED_S if self._paused else 0):
             self.close(IDLE, f"no message for {bounds.idle_s:g} s")
-        elif bounds.ping_s and silent_s > bounds.ping_s and not self._paused:
+        elif bounds.ping_s and silent_s > bounds.ping_s and not (self._paused or self._broken):
             if self._pinged <= self.last_heard:
                 self._pinged = now
                 self._write(websocket.write(Opcode.PING, b""))

@@ -119,6 +119,19 @@ def test_more_frames_than_may_be_in_flight_wait(server: Server, session: str, ut
         assert [stream.receive()["step"] for _ in range(40)] == list(range(1, 41))
 
 
+def test_a_client_that_closes_its_sending_side_gets_its_replies(
+    server: Server, session: str, utterance: Steps
+) -> None:
+    with connect(server) as stream:
+        stream.open(session)
+        for row in utterance[:3]:
+            stream.send(steps=[row])
+        stream.socket.socket.shutdown(socket.SHUT_WR)
+        assert [stream.receive()["step"] for _ in range(3)] == [1, 2, 3]
+        with pytest.raises(ConnectionClosed):
+            stream.receive()
+
+
 def test_a_client_by_another_library_reads_and_is_read(
     server: Server, session: str, utterance: Steps
 ) -> None:

@@ -67,6 +67,7 @@ def test_any_bytes_are_a_frame_or_an_error_of_the_client(payload: bytes) -> None
         (frame([[1, np.nan]]), "non_finite"),
         (frame([[-np.inf, 1]]), "non_finite"),
         (frame([[1, 2]], flags=4), "bad_frame"),
+        (frame([[1, 2]])[:3] + b"\1" + frame([[1, 2]])[4:], "bad_frame"),
         (frame([[1, 2]], flags=2, at=-1), "bad_frame"),
         (frame([[1, 2]], at=3), "bad_frame"),
     ],

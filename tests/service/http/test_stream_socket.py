@@ -153,6 +153,31 @@ def test_a_client_that_breaks_the_protocol_is_read_no_more() -> None:
     run(work)
 
 
+def test_a_client_that_closes_only_its_sending_side_gets_its_replies() -> None:
+    async def work(world: World) -> None:
+        await world.opened()
+        world.send(steps=[[1]])
+        world.send(steps=[[2]])
+        assert world.socket.eof_received(), "the connection stays"
+        world.socket.drain()
+        pong, *answers = await world.answers()
+        assert pong == (Opcode.PONG, b"")
+        assert [answer["output"] for answer in answers] == [[1.0], [3.0]]
+        assert world.wire.is_closed
+
+    run(work)
+
+
+def test_an_idle_client_that_closes_its_sending_side_is_closed() -> None:
+    async def work(world: World) -> None:
+        await world.opened()
+        world.socket.eof_received()
+        assert await world.answers() == [(Opcode.PONG, b"")]
+        assert world.wire.is_closed
+
+    run(work)
+
+
 def test_a_client_that_hangs_up_leaves_nothing_behind() -> None:
     async def work(world: World) -> None:
         await world.opened()
