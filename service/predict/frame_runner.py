@@ -29,6 +29,7 @@ from service.predict.aside import Aside
 from service.predict.channel import Channel, Run, Socket
 from service.predict.frame_commits import FrameCommits, Outcomes
 from service.predict.frame_openings import FrameOpenings
+from service.predict.frame_turns import FrameTurns
 from service.predict.kept import state_of
 from service.predict.recent_records import RecentRecords
 from service.predict.shadow import Shadows
@@ -58,10 +59,15 @@ class FrameRunner:
         self._repository = repository
         self._shadows = shadows
         self._memory = memory
-        self._sessions = sessions
-        self._turns = sessions.turns
+        self._turns = FrameTurns(
+            sessions,
+            clock=clock,
+            spawn=self._spawn,
+            start=self._start,
+            refuse=self._refuse_first,
+            end=self._flush,
+        )
         self._max_steps = max_steps
-        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._ready: list[Channel] = []  # to be started in the next turn of the event loop
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,7 +91,7 @@ class FrameRunner:
                 run.model.worker.cancel(run.sequence)
             else:
                 run.task.cancel()
-            self._turns.release(channel.key)
+            self._turns.release(channel)
             channel.is_busy = False
         self._memory.give_back(channel.forget_answered())
 
@@ -95,6 +101,7 @@ class FrameRunner:
         self._ready.append(channel)
 
     def _start_all(self) -> None:
+        turns = self._turns
         ready, self._ready = self._ready, []
         unread = []
         for channel in ready:
@@ -102,14 +109,14 @@ class FrameRunner:
                 self._answer_first(channel)
             if not channel.waiting:
                 channel.is_busy = False
-            elif not self._turns.take_free(channel.key):
-                self._spawn(self._take_turn(channel))
+            elif not turns.take_free(channel):
+                turns.wait(channel)
             elif channel.record is None:
                 unread.append(channel)
             else:
                 self._start(channel, channel.record)
         if unread:
-            self._spawn(self._read_all(unread))
+            turns.read(unread)
         self._flush()
 
     def _answer_first(self, channel: Channel) -> None:
@@ -122,37 +129,11 @@ class FrameRunner:
             else:
                 first()
 
-    async def _take_turn(self, channel: Channel) -> None:
-        """Wait for other requests of the session."""
-        first = channel.waiting[0] if channel.waiting else None
-        deadline = first.deadline if isinstance(first, Frame) else self._clock()
-        try:
-            await self._turns.take(channel.key, deadline)
-        except CellgateError as error:
-            if channel.waiting:
-                channel.waiting[0] = error
-            self._settle(channel)
-            self._flush()
-            return
-        await self._read_all([channel])
-
-    async def _read_all(self, channels: list[Channel]) -> None:
-        """Read the sessions' records, and start. The turns are taken."""
-        for channel in channels:
-            try:
-                record = await self._sessions.find(channel.key)
-            except Exception as raised:
-                error: CellgateError = InternalError()
-                if isinstance(raised, CellgateError):
-                    error = raised
-                else:  # a bug; the frame is answered all the same
-                    logger.exception("session %r was not read", channel.session)
-                if channel.waiting:
-                    channel.waiting[0] = error
-                self._end_turn(channel)
-                continue
-            self._start(channel, record)
-        self._flush()
+    def _refuse_first(self, channel: Channel, error: CellgateError) -> None:
+        """The first frame does not run. The turn is free."""
+        if channel.waiting:
+            channel.waiting[0] = error
+        self._settle(channel)
 
     def _start(self, channel: Channel, record: Record | None) -> None:
         """Run what waits first, and answer what need not run. The turn is taken."""
@@ -181,7 +162,7 @@ class FrameRunner:
         opened = self._openings.open(channel, first, record, model)
         if opened is None:
             self.records.drop(channel)
-            self._spawn(self._read_all([channel]))
+            self._turns.read([channel])
             return True
         beginning = channel.beginning
         if opened.reply is not None:
@@ -253,7 +234,7 @@ class FrameRunner:
 
     def _committed(self, run: Run) -> None:
         channel, record = run.channel, run.record
-        self._turns.release(channel.key)
+        self._turns.release(channel)
         if self._repository.has_shadows and self._shadows is not None:
             self._shadows.offer(frame_chunk.committed(run))
         if channel.is_closed:
@@ -264,8 +245,7 @@ class FrameRunner:
             self.records.keep(channel, record, run.held)
         else:
             self.records.drop(channel)
-        channel.begins_anew, channel.beginning = False, None
-        channel.step = record.step
+        channel.begins_anew, channel.beginning, channel.step = False, None, record.step
         is_text = channel.form is None
         for reply in run.replies:
             channel.socket.put(frame_replies.write(channel, reply), is_text=is_text)
@@ -288,7 +268,7 @@ class FrameRunner:
         self._end_turn(channel)
 
     def _end_turn(self, channel: Channel) -> None:
-        self._turns.release(channel.key)
+        self._turns.release(channel)
         self._settle(channel)
 
     def _settle(self, channel: Channel) -> None:
