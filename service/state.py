@@ -184,7 +184,7 @@ class StateLayout:
 
     def pack(self, state: State) -> bytes:
         """The arrays as bytes."""
-        packed = b"".join([np.ascontiguousarray(array).tobytes() for array in state])
+        packed = b"".join([np.asarray(array).tobytes() for array in state])
         if not self._growing:
             return packed
         return packed + np.array([state[at].shape[axis] for at, axis in self._growing], SIZES).tobytes()
@@ -200,9 +200,7 @@ class StateLayout:
     def unpack(self, packed: bytes) -> State:
         """Undo `pack`. The arrays are read-only views of `packed`, which must fit."""
         parts = self._place(self._shapes(packed) or ()) if self._growing else self._parts
-        return tuple(
-            [np.frombuffer(packed, dtype, size, at).reshape(shape) for dtype, size, at, shape in parts]
-        )
+        return tuple([np.ndarray(shape, dtype, packed, at) for dtype, _, at, shape in parts])
 
     def unpack_named(self, packed: bytes) -> dict[str, Array]:
         """The same by tensor name."""

@@ -50,13 +50,6 @@ class _Reply:
             self.future.set_result(None)
 
 
-@dataclass(slots=True, frozen=True)
-class _Callback:
-    """Who is called when a sequence that `submit` queued has ended."""
-
-    settle: Settle
-
-
 class Worker:
     """Owns the scheduler and the inference loop of one model version."""
 
@@ -77,7 +70,7 @@ class Worker:
         self._on_failure = on_failure
         self._calls = calls
         self._can_borrow = runner.num_threads > 1
-        self._replies: dict[Sequence, _Reply | _Callback] = {}
+        self._waiting: dict[Sequence, Settle] = {}
         self._retries: deque[Batch] = deque()  # each of one chunk, of a call that failed
         self._is_running = False  # a step is due or the first call is under way
         self._is_in_thread = False  # the first call is under way in a thread
@@ -114,14 +107,14 @@ class Worker:
         try:
             for sequence in sequences:
                 self.scheduler.add(sequence)
-                self._replies[sequence] = reply
+                self._waiting[sequence] = reply.settle
             if self._is_in_thread and self._can_borrow:
                 self._loop.call_soon(self._start_second, context=self._context)
             await reply.future
         except BaseException:
             for sequence in sequences:
                 sequence.cancelled = True
-                self._replies.pop(sequence, None)
+                self._waiting.pop(sequence, None)
             raise
 
     def submit(self, sequence: Sequence, settle: Settle) -> None:
@@ -132,7 +125,7 @@ class Worker:
         if not self.is_alive:
             raise Draining("the server is stopping")
         self.scheduler.add(sequence)
-        self._replies[sequence] = _Callback(settle)
+        self._waiting[sequence] = settle
         if not self._is_running:
             self._start()
         if self._is_in_thread and self._can_borrow:
@@ -141,7 +134,7 @@ class Worker:
     def cancel(self, sequence: Sequence) -> None:
         """Drop a sequence of `submit` at its next chunk. It is not settled any more."""
         sequence.cancelled = True
-        self._replies.pop(sequence, None)
+        self._waiting.pop(sequence, None)
 
     async def stop(self) -> None:
         """Refuse new sequences, finish those that are queued, and end the threads."""
@@ -286,9 +279,9 @@ class Worker:
 
     def _settle(self, sequence: Sequence, error: CellgateError | None = None) -> None:
         """The only function that answers a request."""
-        reply = self._replies.pop(sequence, None)
-        if reply is not None:
-            reply.settle(error)
+        settle = self._waiting.pop(sequence, None)
+        if settle is not None:
+            settle(error)
 
     def _update_idle(self) -> None:
         if not self._is_running and not self._has_second:
@@ -299,7 +292,7 @@ class Worker:
         if self._failure is not None:  # the same bug in both calls
             return
         self._failure = error
-        for sequence in list(self._replies):
+        for sequence in list(self._waiting):
             self._settle(sequence, InternalError("the inference loop has failed"))
         self._is_running = False
         self._idle.set()

@@ -127,7 +127,8 @@ class Channel:
 
     def forget_answered(self) -> int:
         """How many bytes of its frames are answered, and count no longer."""
-        left = sum([each.num_bytes for each in self.waiting or () if isinstance(each, Frame)])
+        waiting = self.waiting
+        left = sum([each.num_bytes for each in waiting if isinstance(each, Frame)]) if waiting else 0
         answered, self.num_bytes = self.num_bytes - left, left
         return answered
 

@@ -35,6 +35,7 @@ class FrameCommits:
         self._sessions = sessions
         self._aside = aside
         self._end = end
+        self._loop = asyncio.get_running_loop()
         self._computed: list[Run] = []
         self._committing: asyncio.Task[None] | None = None
 
@@ -42,7 +43,7 @@ class FrameCommits:
         """Commit a run soon."""
         self._computed.append(run)
         if self._committing is None:
-            self._committing = asyncio.get_running_loop().create_task(self._commit_all())
+            self._committing = self._loop.create_task(self._commit_all())
 
     async def _commit_all(self) -> None:
         try:

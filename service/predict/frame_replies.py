@@ -17,10 +17,10 @@ def advance(run: Run, sessions: Sessions) -> None:
     """Encode the reply to each frame, and make the record that the session gets."""
     channel, opened, sequence = run.channel, run.opened, run.sequence
     outputs = [sequence.output(index) for index in channel.outputs]
-    last, packed = run.frames[-1], run.model.pack_state(sequence.state)
+    last, packed, steps = run.frames[-1], run.model.pack_state(sequence.state), sequence.steps
     if channel.max_in_flight == 1:  # the record is that of a request to `/predict`
-        step = opened.step + sequence.steps
-        stored = _encode(channel, outputs, sequence.steps, step, last.end)
+        step = opened.step + steps
+        stored = _encode(channel, outputs, steps, step, last.end)
         if channel.write_token is not None:
             stored = reply.add_state(stored, channel.write_token(run.model, step, packed))
         run.replies = [stored]
@@ -32,7 +32,7 @@ def advance(run: Run, sessions: Sessions) -> None:
     run.record = sessions.advance(
         opened,
         run.model.binding,
-        steps=sequence.steps,
+        steps=steps,
         state=packed,
         digest=digest,
         reply=stored,

@@ -141,8 +141,9 @@ class Streams:
     def _receive(self, channel: Channel, frame: Frame | CellgateError) -> None:
         if isinstance(frame, Frame):
             frame.deadline = self._clock() + self._timeout_s
-            self._memory.hold(frame.num_bytes)
-            channel.num_bytes += frame.num_bytes
+            num_bytes = frame.num_bytes
+            self._memory.hold(num_bytes)
+            channel.num_bytes += num_bytes
             most = channel.max_reply_steps
             if most is not None and frame.steps > most:
                 frame = ReplyTooLarge(
