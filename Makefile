@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test train lint check bench loadtest faults graphs fuzz docker-test docker-loadtest clean
+.PHONY: help demo serve test train lint check bench loadtest faults graphs fuzz docker-test docker-loadtest clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -24,6 +24,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.loadtest: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[loadtest]'
 	@touch $@ $(VENV)/.serve
+
+demo: $(VENV)/.serve ## a server with an example model, killed and resumed; its page opens in the browser
+	@$(BIN)/cellgate demo
 
 serve: $(VENV)/.serve ## serve the models in models/ (HOST, PORT; settings from CELLGATE_*)
 	@exec $(BIN)/python -m service serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))

@@ -5,11 +5,12 @@ import sys
 
 import click
 
-from service.cli import CONTEXT, import_, inspect, keys, models, policy, predict, serve, sessions
+from service.cli import CONTEXT, demo, import_, inspect, keys, models, policy, predict, serve, sessions
 
 
 @click.group(
-    context_settings=CONTEXT, commands=[serve, predict, models, policy, inspect, import_, sessions, keys]
+    context_settings=CONTEXT,
+    commands=[demo, serve, predict, models, policy, inspect, import_, sessions, keys],
 )
 @click.version_option(package_name="cellgate")
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
 
     \b
     Examples:
+      cellgate demo                                 see what it does, with an example model
       cellgate serve                                serve ./models on 127.0.0.1:8000
       cellgate predict vowels in.csv -o out.csv     predict every sequence of a file
       cellgate models                               load the models in ./models and list them

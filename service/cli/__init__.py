@@ -4,6 +4,7 @@ It knows click and how to print. It does not know how a server, a model or a ses
 imports the package that does inside its function, so that `--help` loads neither uvicorn nor ONNX Runtime.
 """
 
+from service.cli.demo import demo
 from service.cli.import_ import import_
 from service.cli.inspect import inspect
 from service.cli.keys import keys
@@ -14,4 +15,15 @@ from service.cli.predict import predict
 from service.cli.serve import serve
 from service.cli.sessions import sessions
 
-__all__ = ["CONTEXT", "import_", "inspect", "keys", "models", "policy", "predict", "serve", "sessions"]
+__all__ = [
+    "CONTEXT",
+    "demo",
+    "import_",
+    "inspect",
+    "keys",
+    "models",
+    "policy",
+    "predict",
+    "serve",
+    "sessions",
+]
