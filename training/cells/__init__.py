@@ -19,6 +19,7 @@ _NOT_A_CELL = (
     "scan",
     "stack",
     "stepped",
+    "unit_scan",
 )
 
 

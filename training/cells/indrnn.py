@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from training.cells.cell import Inside, Layer, State, weights_of
 from training.cells.elementwise import elementwise_scan
 from training.cells.parallel import Parallel, ParallelLayer
-from training.cells.scan import write_linear, write_scan
+from training.cells.scan import write_linear
+from training.cells.unit_scan import write_unit_scan
 from training.graph import Graph
 
 
@@ -45,13 +46,12 @@ class IndRNNLayer(ParallelLayer):
         """See `ParallelLayer.write`."""
         from_x = write_linear(graph, layer, "from_x", self.from_x)
 
-        def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
+        def write_step(body: Graph, parts: list[str], state: str) -> str:
             own = body.weight("own", weights_of(self.from_own).clip(-1, 1).astype(np.float32))
-            remembered = body.add("Mul", [own, state[0]], ["remembered"])
-            h = body.add("Relu", [body.add("Add", [parts[0], remembered], ["before_relu"])], ["h_after"])
-            return h, [h]
+            seen = body.add("Mul", [own, state], ["seen"])
+            return body.add("Relu", [body.add("Add", [parts[0], seen], ["before_relu"])], ["after"])
 
-        return write_scan(graph, layer, {from_x: self.hidden}, self.hidden, [self.hidden], write_step)
+        return write_unit_scan(graph, layer, [from_x], self.hidden, write_step)[0]
 
 
 class IndRNN(Parallel):

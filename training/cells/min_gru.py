@@ -13,7 +13,8 @@ from torch import Tensor
 from training.cells.cell import Inside, Layer, State
 from training.cells.elementwise import linear_scan
 from training.cells.parallel import Parallel, ParallelLayer
-from training.cells.scan import write_linear, write_recurrence, write_remainder
+from training.cells.scan import write_linear
+from training.cells.unit_scan import write_recurrence, write_remainder
 from training.graph import Graph
 
 

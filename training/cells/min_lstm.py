@@ -17,7 +17,8 @@ from torch.nn.functional import softplus
 from training.cells.cell import Inside, Layer, State
 from training.cells.elementwise import linear_scan
 from training.cells.parallel import Parallel, ParallelLayer
-from training.cells.scan import write_linear, write_recurrence
+from training.cells.scan import write_linear
+from training.cells.unit_scan import write_recurrence
 from training.graph import Graph
 
 

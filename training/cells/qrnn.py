@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from training.cells.cell import Inside, Layer, State, weights_of
 from training.cells.elementwise import delayed, linear_scan
 from training.cells.parallel import Parallel, ParallelLayer
-from training.cells.scan import (
-    write_affine,
+from training.cells.scan import write_affine
+from training.cells.unit_scan import (
     write_delayed,
     write_joined,
     write_last,
@@ -81,9 +81,12 @@ class QRNNLayer(ParallelLayer):
             names = [layer.name("read_x"), layer.name("unused")]
             first, *unused = graph.split(first, names, [self.features, self.unused])
         joined = write_joined(graph, layer.name("x"), first, layer.x)
-        last = write_last(graph, layer, layer.name("x"), joined)
-        graph.add("Concat", [last, *unused], [end], axis=-1)
-        delayed = write_delayed(graph, layer.name("x"), joined)
+        if unused:
+            last = write_last(graph, layer, joined, layer.name("last_x"))
+            graph.add("Concat", [last, *unused], [end], axis=-1)
+        else:
+            write_last(graph, layer, joined, end)
+        delayed = write_delayed(graph, joined)
         return graph.add("Concat", [delayed, layer.x], [layer.name("window")], axis=-1)
 
 

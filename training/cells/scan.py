@@ -50,43 +50,6 @@ def write_scan(
     return y
 
 
-def write_recurrence(graph: Graph, layer: Layer, keep: str, add: str, width: int) -> str:
-    """Write state ← keep · state + add, unit by unit; return the name of the state at every step.
-
-    `keep` and `add`: tensors [time, batch, width].
-    """
-
-    def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
-        kept = body.add("Mul", [parts[0], state[0]], ["kept"])
-        after = body.add("Add", [kept, parts[1]], ["state_after"])
-        return after, [after]
-
-    return write_scan(graph, layer, {keep: width, add: width}, width, [width], write_step)
-
-
-def write_joined(graph: Graph, name: str, first: str, x: str) -> str:
-    """Write `first` [1, batch, width] and then x [time, batch, width]: [1 + time, batch, width]."""
-    return graph.add("Concat", [first, x], [f"{name}_joined"], axis=0)
-
-
-def write_delayed(graph: Graph, name: str, joined: str) -> str:
-    """Write x one step later, from `write_joined`: [time, batch, width]."""
-    keys = (("layer_axis", 0), ("last_row", -1))  # from, to, axes
-    start, end = (graph.weight(key, np.array([value])) for key, value in keys)
-    return graph.add("Slice", [joined, start, end, start], [f"{name}_delayed"])
-
-
-def write_last(graph: Graph, layer: Layer, name: str, joined: str) -> str:
-    """Write x at each row's last step, from `write_joined`: [1, batch, width]."""
-    last = graph.add("GatherND", [joined, _write_last_steps(graph, layer)], [f"{name}_last"])
-    return graph.add("Unsqueeze", [last, graph.weight("layer_axis", np.array([0]))], [f"{name}_end"])
-
-
-def write_remainder(graph: Graph, name: str, gate: str) -> str:
-    """Write 1 - gate."""
-    return graph.add("Sub", [graph.weight("one", np.array(1, np.float32)), gate], [name])
-
-
 def write_linear(graph: Graph, layer: Layer, name: str, linear: nn.Linear) -> str:
     """Write `linear` over the layer's x: [time, batch, out]."""
     weight = weights_of(linear.weight)
@@ -149,30 +112,6 @@ def write_is_alive(graph: Graph, layer: Layer) -> str:
     steps = graph.add("Range", [first, time, one], ["steps"])
     last = graph.weight("last_axis", np.array([-1]))
     by_time = graph.add("Unsqueeze", [steps, last], ["steps_by_time"])  # [time, 1]
-    lengths = _write_lengths(graph, layer)
+    lengths = graph.add("Cast", [layer.lengths], ["lengths_int64"], to=TensorProto.INT64)
     is_alive = graph.add("Less", [by_time, lengths], ["is_alive_by_row"])  # [time, batch]
     return graph.add("Unsqueeze", [is_alive, last], [IS_ALIVE])
-
-
-def _write_lengths(graph: Graph, layer: Layer) -> str:
-    """The lengths as int64, once in a graph."""
-    name = "lengths_int64"
-    if graph.has(name):
-        return name
-    return graph.add("Cast", [layer.lengths], [name], to=TensorProto.INT64)
-
-
-def _write_last_steps(graph: Graph, layer: Layer) -> str:
-    """[batch, 2]: each row's length and number, the place of its last step in x after one more step."""
-    name = "last_steps"
-    if graph.has(name):
-        return name
-    first, one = graph.weight("first_step", np.array(0)), graph.weight("one_step", np.array(1))
-    count = graph.add("Squeeze", [graph.add("Shape", [layer.lengths], ["rows_shape"])], ["num_rows"])
-    rows = graph.add("Range", [first, count, one], ["rows"])
-    last = graph.weight("last_axis", np.array([-1]))
-    by_row = [
-        graph.add("Unsqueeze", [index, last], [f"{index}_by_row"])
-        for index in (_write_lengths(graph, layer), rows)
-    ]
-    return graph.add("Concat", by_row, [name], axis=-1)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from training.cells.cell import Inside, Layer, State, Weights, weights_of
 from training.cells.elementwise import delayed, elementwise_scan
 from training.cells.parallel import Parallel, ParallelLayer
-from training.cells.scan import write_affine, write_delayed, write_joined, write_scan
+from training.cells.scan import write_affine
+from training.cells.unit_scan import write_delayed, write_unit_scan
 from training.graph import Graph
 
 SCALE = sqrt(3)  # a, for biases that start at 0
@@ -74,16 +75,12 @@ class SRULayer(ParallelLayer):
         parts = [layer.name(name) for name in names]
         graph.split(write_affine(graph, layer, "from_x", weight, bias), parts, [self.hidden] * len(parts))
 
-        def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
-            forget_gate = _write_gate(body, "forget_gate", of_forget, state[0], parts[0])
-            c = _write_mix(body, "c_after", forget_gate, state[0], parts[1])
-            return c, [c]
+        def write_step(body: Graph, read: list[str], c: str) -> str:
+            forget_gate = _write_gate(body, "forget_gate", of_forget, c, read[0])
+            return _write_mix(body, "after", forget_gate, c, read[1])
 
-        read = {parts[0]: self.hidden, parts[2]: self.hidden}
-        c = write_scan(graph, layer, read, self.hidden, [self.hidden], write_step)
-        before = write_delayed(
-            graph, layer.name("c"), write_joined(graph, layer.name("c"), layer.start[0], c)
-        )
+        c, joined = write_unit_scan(graph, layer, [parts[0], parts[2]], self.hidden, write_step)
+        before = write_delayed(graph, joined)
         reset_gate = _write_gate(graph, layer.name("reset_gate"), of_reset, before, parts[1])
         if self.is_lowest:
             shortcut = parts[3]

@@ -155,9 +155,9 @@ def test_nothing_in_a_graph_is_dead(name: str, layers: int) -> None:
     for graph in graphs:
         ends = {output.name for output in graph.output}
         used = {input_ for node in graph.node for input_ in node.input if input_} | ends
-        computed = {name for node in graph.node for name in node.output}
         declared = {input_.name for input_ in graph.input} | {weight.name for weight in graph.initializer}
-        assert computed | declared == used
+        assert declared <= used
+        assert all(used & set(node.output) for node in graph.node)  # a `Scan` always has its last state
 
 
 @every_cell
