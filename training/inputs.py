@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.cells.cell import CellError, State
+from training.cells.cell import CellError, Layout, State
 from training.data.dataset import Input, Sequence
 from training.encoders import Encoder, Frames, Projection
 
@@ -40,8 +40,13 @@ class InputLayer(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, inputs: tuple[Input, ...], *, embedding: int, projection: int = 0) -> None:
-        """`projection`: the default width for numeric inputs that do not set their own; 0: no projection."""
+    def __init__(
+        self, inputs: tuple[Input, ...], *, embedding: int, projection: int = 0, has_frames: bool = False
+    ) -> None:
+        """`projection`: the default width for numeric inputs that do not set their own; 0: no projection.
+
+        `has_frames`: frames of video are not encoded, and their pixels are channels.
+        """
         super().__init__()
         self.inputs = inputs
         columns = sum(input_.columns for input_ in inputs)
@@ -56,9 +61,8 @@ class InputLayer(nn.Module):
         self.rates = nn.ParameterDict(
             {key: nn.Parameter(torch.full((i.columns,), INITIAL_RATE)) for key, i in keyed if i.has_gaps}
         )
-        self.encoders = nn.ModuleDict(
-            {key: encoder for key, i in keyed if (encoder := _new_encoder(i, projection)) is not None}
-        )
+        encoders = {key: _new_encoder(i, projection, has_frames) for key, i in keyed}
+        self.encoders = nn.ModuleDict({key: each for key, each in encoders.items() if each is not None})
         self.register_load_state_dict_pre_hook(_rekey_by_position)  # type: ignore[no-untyped-call]
         self.width = sum(map(self._width_of, inputs))
 
@@ -70,20 +74,12 @@ class InputLayer(nn.Module):
             f"{input_.in_graph}_{what}": input_.columns for input_ in with_gaps for what in ("seen", "age")
         }
 
-    @property
-    def elapsed(self) -> int | None:
-        """The channel with the time since the previous step; None: no input has it. Raises CellError."""
-        start = 0
-        for input_ in self.inputs:
-            if input_.elapsed is not None:
-                if self.encoder(input_.name) is not None:
-                    time = input_.features[input_.elapsed]
-                    raise CellError(
-                        f"a projection hides {time!r}, the time that this cell reads at each step"
-                    )
-                return start + input_.elapsed
-            start += self._width_of(input_)
-        return None
+    def layout(self, reads: tuple[str, ...]) -> Layout:
+        """These fields of the layout of the channels. Raises CellError where an input cannot be read so."""
+        return Layout(
+            elapsed=self._elapsed() if "elapsed" in reads else None,
+            frame=self._frame() if "frame" in reads else None,
+        )
 
     def slices(self) -> list[tuple[Input, slice]]:
         """Each input with its columns of a sequence."""
@@ -150,6 +146,23 @@ class InputLayer(nn.Module):
         joined = channels[0] if len(channels) == 1 else torch.cat(channels, dim=-1)
         return Encoded(joined, x if level is None else level, tuple(after))
 
+    def _elapsed(self) -> int | None:
+        start = 0
+        for input_ in self.inputs:
+            if input_.elapsed is not None:
+                if self.encoder(input_.name) is not None:
+                    time = input_.features[input_.elapsed]
+                    raise CellError(f"a projection hides {time!r}, the time that this cell reads")
+                return start + input_.elapsed
+            start += self._width_of(input_)
+        return None
+
+    def _frame(self) -> tuple[int, int] | None:
+        frames = [input_.frame for input_ in self.inputs if input_.kind == "video"]
+        if frames and len(self.inputs) > 1:
+            raise CellError(f"this cell reads one input of frames alone, not {len(self.inputs)} inputs")
+        return frames[0] if frames else None
+
     def _width_of(self, input_: Input) -> int:
         """The number of channels of an input."""
         if input_.kind == "token":
@@ -177,9 +190,11 @@ def _raw_width(input_: Input) -> int:
     return input_.columns * (2 if input_.has_gaps else 1)
 
 
-def _new_encoder(input_: Input, projection: int) -> Encoder | None:
+def _new_encoder(input_: Input, projection: int, has_frames: bool) -> Encoder | None:
     width = input_.projection or projection
     if input_.kind == "video":
+        if has_frames:
+            return None
         return Frames(input_.frame, width or FRAME_WIDTH)
     return Projection(_raw_width(input_), width) if width and input_.kind != "token" else None
 

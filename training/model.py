@@ -44,7 +44,10 @@ class Network(nn.Module):
         super().__init__()
         self.out, self.noise = out, noise
         inputs = numeric_inputs(features) if isinstance(features, int) else features
-        self.input_layer = InputLayer(inputs, embedding=embedding, projection=input_projection)
+        reads = cells.reads(cell)
+        self.input_layer = InputLayer(
+            inputs, embedding=embedding, projection=input_projection, has_frames="frame" in reads
+        )
         self.cell = cells.build(
             cell,
             features=self.input_layer.width,
@@ -52,7 +55,7 @@ class Network(nn.Module):
             layers=layers,
             projection=projection,
             dropout=layer_dropout,
-            elapsed=self.input_layer.elapsed if cells.is_timed(cell) else None,
+            layout=self.input_layer.layout(reads),
         )
         self.pool = pooling.build(pool, width=self.cell.width, both_ways=self.cell.both_ways)
         self.dropout = nn.Dropout(dropout)

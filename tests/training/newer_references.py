@@ -110,8 +110,38 @@ def gated_delta(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State
     return y, (memories.transpose(0, 2, 1).ravel(),)
 
 
+def convolved(weight: Doubles, maps: Doubles) -> Doubles:
+    """[out, in, rows, columns] over [in, height, width], zeros around: [out, height, width]."""
+    _, height, width = maps.shape
+    above, left = weight.shape[2] // 2, weight.shape[3] // 2
+    padded = np.pad(maps, ((0, 0), (above, above), (left, left)))
+    out = np.zeros((len(weight), height, width))
+    for row, column in np.ndindex(*weight.shape[2:]):
+        seen = padded[:, row : row + height, column : column + width]
+        out += np.tensordot(weight[:, :, row, column], seen, axes=1)
+    return out
+
+
+def conv_lstm(
+    p: Parameters, x: Doubles, state: State, frame: tuple[int, int] | None = None
+) -> tuple[Doubles, State]:
+    """The standard LSTM with convolutions for products; by default numbers are a frame of one row."""
+    maps = p["from_h.weight"].shape[1]
+    frame = frame or (1, len(state[0]) // maps)
+    h, c = (part.reshape(maps, *frame) for part in state)
+    y = np.empty((len(x), h.size))
+    for t, x_t in enumerate(x):
+        from_x = convolved(p["from_x.weight"], x_t.reshape(-1, *frame)) + p["from_x.bias"][:, None, None]
+        i, f, g, o = np.split(from_x + convolved(p["from_h.weight"], h), 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        y[t] = h.ravel()
+    return y, (h.ravel(), c.ravel())
+
+
 REFERENCES: dict[str, Reference] = {
     "cfc": cfc,
+    "conv_lstm": conv_lstm,
     "gated_delta": gated_delta,
     "gla": gla,
     "mlstm": mlstm,

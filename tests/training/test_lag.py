@@ -1,6 +1,7 @@
 """Gradients by lag and the adding problem on known cases; the committed page."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ MARKS = f"before\n{lag.BEGIN}old\n{lag.END}after\n"
 
 
 def test_an_rnn_forgets_and_an_lstm_with_open_forget_gates_does_not() -> None:
-    def remembering(name: str, **size: int) -> Cell:
+    def remembering(name: str, **size: Any) -> Cell:
         cell = cells.build(name, **size)
         if name == "lstm":
             with torch.no_grad():

@@ -3,9 +3,9 @@
 import pkgutil
 from importlib import import_module
 
-from training.cells.cell import Cell, CellError
+from training.cells.cell import PLAIN, Cell, CellError, Layout
 
-__all__ = ["CellError", "build", "is_timed", "names"]
+__all__ = ["CellError", "Layout", "build", "names", "reads"]
 
 _NOT_A_CELL = (
     "cell",
@@ -28,9 +28,9 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_A_CELL)
 
 
-def is_timed(name: str) -> bool:
-    """Whether the cell reads the time since the previous step. Raises CellError."""
-    return _class_of(name).is_timed
+def reads(name: str) -> tuple[str, ...]:
+    """The fields of `Layout` that the cell needs. Raises CellError."""
+    return _class_of(name).reads
 
 
 def build(
@@ -41,7 +41,7 @@ def build(
     layers: int,
     dropout: float = 0.0,
     projection: int = 0,
-    elapsed: int | None = None,
+    layout: Layout = PLAIN,
 ) -> Cell:
     """A cell with random weights; the arguments are those of `Cell`. Raises CellError."""
     cell = _class_of(name)
@@ -53,7 +53,7 @@ def build(
         layers=layers,
         dropout=dropout,
         projection=projection,
-        elapsed=elapsed,
+        layout=layout,
     )
 
 

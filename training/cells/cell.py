@@ -19,6 +19,16 @@ class CellError(TrainingError):
     """No cell has this name, or it does not accept this argument."""
 
 
+class Layout(NamedTuple):
+    """What the channels of x are, for the cells that need to know (`Cell.reads`)."""
+
+    elapsed: int | None = None  # the channel with the time since the previous step; None: equally spaced
+    frame: tuple[int, int] | None = None  # height and width, of channels that are a frame, row by row
+
+
+PLAIN = Layout()
+
+
 class Layer(NamedTuple):
     """One layer in the graph: its inputs, and the names of its new states."""
 
@@ -61,15 +71,14 @@ class Cell(nn.Module):
     """A stack of recurrent layers.
 
     `projection` is the width of h where that is not `hidden`; 0: the cell's default. `dropout` is the share
-    dropped between layers in training. `elapsed` is the channel of x with the time since the previous step;
-    None: steps are equally spaced.
+    dropped between layers in training.
     """
 
     states: ClassVar[tuple[str, ...]]  # the recurrent tensors, as the graph names them
     causal: ClassVar[bool] = True  # False: an output depends on later steps
     both_ways: ClassVar[bool] = False  # the output is that of two directions, the one from the end second
     projects: ClassVar[bool] = False  # whether it accepts a projection
-    is_timed: ClassVar[bool] = False  # whether it reads `elapsed`
+    reads: ClassVar[tuple[str, ...]] = ()  # the fields of `Layout` that it needs
 
     def __init__(
         self,
@@ -79,11 +88,11 @@ class Cell(nn.Module):
         layers: int,
         dropout: float = 0.0,
         projection: int = 0,
-        elapsed: int | None = None,
+        layout: Layout = PLAIN,
     ) -> None:
         super().__init__()
         self.features, self.hidden, self.layers = features, hidden, layers
-        self.dropout, self.projection, self.elapsed = dropout, projection, elapsed
+        self.dropout, self.projection, self.layout = dropout, projection, layout
 
     @property
     def width(self) -> int:

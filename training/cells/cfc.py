@@ -73,24 +73,24 @@ class CfC(Stepped):
     """The equations above, step by step, and a `Scan`."""
 
     states = ("h",)
-    is_timed = True
+    reads = ("elapsed",)
 
     def new_layer(self, number: int) -> CfCLayer:
         """See `Stepped.new_layer`. Above the lowest layer t is the last column."""
-        if number == 0 or self.elapsed is None:
+        if number == 0 or self.layout.elapsed is None:
             features = self.width if number else self.features
-            return CfCLayer(features=features, hidden=self.hidden, elapsed=self.elapsed)
+            return CfCLayer(features=features, hidden=self.hidden, elapsed=self.layout.elapsed)
         return CfCLayer(features=self.width + 1, hidden=self.hidden, elapsed=self.width)
 
     def layer_input(self, number: int, below: Tensor, x: Tensor) -> Tensor:
         """See `Cell.layer_input`: with t."""
-        if number == 0 or self.elapsed is None:
+        if number == 0 or self.layout.elapsed is None:
             return below
-        return torch.cat([below, x[..., self.elapsed, None]], dim=-1)
+        return torch.cat([below, x[..., self.layout.elapsed, None]], dim=-1)
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""
-        if layer.number and self.elapsed is not None:
+        if layer.number and self.layout.elapsed is not None:
             joined = graph.add("Concat", [layer.x, ELAPSED], [layer.name("with_elapsed")], axis=2)
             layer = layer._replace(x=joined)
         return super().write_layer(graph, layer)

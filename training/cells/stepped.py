@@ -15,17 +15,12 @@ from training.cells.stack import Stack
 from training.graph import Graph
 
 
-class StepLayer(nn.Module):
-    """One layer, whose step a subclass defines. Its output is h, which need not be a state.
+class AnyStepLayer(nn.Module):
+    """One layer, whose step a subclass defines. Its output is h, which need not be a state."""
 
-    `from_x` computes the part of all gates that depends on x; `gates` is their total width, by default 4 ·
-    hidden.
-    """
-
-    def __init__(self, *, features: int, hidden: int, gates: int | None = None, bias: bool = True) -> None:
+    def __init__(self, *, features: int, hidden: int) -> None:
         super().__init__()
         self.features, self.hidden = features, hidden
-        self.from_x = nn.Linear(features, gates or 4 * hidden, bias=bias)
 
     def reset(self) -> None:
         """Initialise all weights like PyTorch's own cells."""
@@ -34,7 +29,7 @@ class StepLayer(nn.Module):
 
     def project(self, x: Tensor) -> State:
         """The parts of a step that need no state: [batch, time, features] → each [batch, time, width]."""
-        return (self.from_x(x),)
+        raise NotImplementedError
 
     def inside(self, parts: State, state: State) -> Inside:
         """One step of a batch: parts and state, each [batch, width] → gates, h, and the state after it."""
@@ -42,17 +37,36 @@ class StepLayer(nn.Module):
 
     def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
         """Write `project`: the names of the parts [time, batch, width], with their widths."""
-        return {write_linear(graph, layer, "from_x", self.from_x): self.from_x.out_features}
+        raise NotImplementedError
 
     def write_step(self, body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
         """Write `inside`: the names of h and of the state after it."""
         raise NotImplementedError
 
 
+class StepLayer(AnyStepLayer):
+    """A layer with products of x: `from_x` computes the part of all gates that depends on x.
+
+    `gates` is their total width, by default 4 · hidden.
+    """
+
+    def __init__(self, *, features: int, hidden: int, gates: int | None = None, bias: bool = True) -> None:
+        super().__init__(features=features, hidden=hidden)
+        self.from_x = nn.Linear(features, gates or 4 * hidden, bias=bias)
+
+    def project(self, x: Tensor) -> State:
+        """See `AnyStepLayer.project`."""
+        return (self.from_x(x),)
+
+    def write_project(self, graph: Graph, layer: Layer) -> dict[str, int]:
+        """See `AnyStepLayer.write_project`."""
+        return {write_linear(graph, layer, "from_x", self.from_x): self.from_x.out_features}
+
+
 class Stepped(Stack):
     """A stack of layers that run step by step."""
 
-    layer: ClassVar[Callable[..., StepLayer]]
+    layer: ClassVar[Callable[..., AnyStepLayer]]
 
     def run_layer(self, number: int, x: Tensor, is_alive: Tensor, state: State) -> tuple[Tensor, State]:
         """See `Stack.run_layer`."""
@@ -83,8 +97,8 @@ class Stepped(Stack):
         parts = module.write_project(graph, layer)
         return write_scan(graph, layer, parts, self.width, widths, module.write_step)
 
-    def step_layer(self, number: int) -> StepLayer:
+    def step_layer(self, number: int) -> AnyStepLayer:
         """Layer `number`."""
         layer = self.stack[number]
-        assert isinstance(layer, StepLayer)
+        assert isinstance(layer, AnyStepLayer)
         return layer

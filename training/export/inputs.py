@@ -56,6 +56,9 @@ def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
             if input_.has_gaps:
                 z = graph.add("Concat", parts, [f"{input_.in_graph}_parts"], axis=-1)
             parts = [encoder.write(graph, input_.in_graph, z)]
+        elif input_.kind == "video":
+            shape = graph.weight(f"{input_.in_graph}_pixels_shape", np.array([0, 0, input_.columns]))
+            parts = [graph.add("Reshape", [z, shape], [f"{input_.in_graph}_pixels"])]
         channels += parts
     joined = channels[0] if len(channels) == 1 else graph.add("Concat", channels, ["channels"], axis=-1)
     return Written(joined, levels[0] if levels else joined)

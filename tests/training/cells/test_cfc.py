@@ -21,7 +21,9 @@ IRREGULAR = Input("visits", features=("a", "days_since", "b"), elapsed=ELAPSED)
 @pytest.mark.parametrize("layers", [1, 3])
 def test_every_layer_computes_its_equations_with_the_time(layers: int) -> None:
     torch.manual_seed(0)
-    cell = cells.build("cfc", features=FEATURES, hidden=HIDDEN, layers=layers, elapsed=ELAPSED).double()
+    cell = cells.build(
+        "cfc", features=FEATURES, hidden=HIDDEN, layers=layers, layout=cells.Layout(elapsed=ELAPSED)
+    ).double()
     x = np.random.default_rng(0).standard_normal((7, FEATURES))
     with torch.inference_mode():
         y, end = cell(torch.from_numpy(x)[None], torch.tensor([7]), cell.initial_state(1))
@@ -52,14 +54,14 @@ def network_of(input_: Input, *, layers: int = 2, projection: int = 0) -> tuple[
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_graph_with_the_time_agrees_with_torch(layers: int) -> None:
     network, data = network_of(IRREGULAR, layers=layers)
-    assert network.cell.elapsed == ELAPSED
+    assert network.cell.layout.elapsed == ELAPSED
     check(write_graph(network).SerializeToString(), network, data.test)  # raises where they differ
 
 
 def test_the_time_is_found_behind_the_flags_of_other_inputs() -> None:
     inputs = (*data_of("forecast").inputs, IRREGULAR)
     network = Network(cell="cfc", features=inputs, hidden=4, layers=1, out=2)
-    assert network.cell.elapsed == network.input_layer.width - 3 + ELAPSED
+    assert network.cell.layout.elapsed == network.input_layer.width - 3 + ELAPSED
 
 
 def test_a_projection_that_hides_the_time_is_refused() -> None:
@@ -70,4 +72,4 @@ def test_a_projection_that_hides_the_time_is_refused() -> None:
 
 def test_without_a_time_all_steps_are_one_apart() -> None:
     network, _ = network_of(Input(features=("a", "b", "c")))
-    assert network.cell.elapsed is None
+    assert network.cell.layout.elapsed is None
