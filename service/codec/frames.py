@@ -134,9 +134,8 @@ class BinaryForm:
         if self._is_window:
             check_window(steps, self._manifest, "/steps")
         end = bool(flags & END)
-        digest = blake2b(self._salts[end], digest_size=16)
-        digest.update(numbers.data)
-        return Frame((array,), at if flags & HAS_AT else None, end, digest.digest())
+        digest = blake2b(self._salts[end] + payload[HEAD.size :], digest_size=16).digest()
+        return Frame((array,), at if flags & HAS_AT else None, end, digest)
 
     def _refuse_size(self, size: int, steps: int) -> None:
         check_num_steps(steps, self._max_steps)

@@ -55,11 +55,12 @@ class FrameCommits:
 
     async def _commit(self, runs: list[Run]) -> Outcomes:
         try:
+            now_ms = self._sessions.now_ms()
             for run in runs:
                 if is_large(run.sequence):
-                    await self._aside.run(partial(frame_replies.advance, run, self._sessions))
+                    await self._aside.run(partial(frame_replies.advance, run, self._sessions, now_ms))
                 else:
-                    frame_replies.advance(run, self._sessions)
+                    frame_replies.advance(run, self._sessions, now_ms)
             outcomes = await self._sessions.commit_all([(run.opened, run.record) for run in runs])
         except Exception:  # a bug; every frame is answered all the same
             logger.exception("frames of streams were not committed")

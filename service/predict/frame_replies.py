@@ -13,8 +13,8 @@ from service.sessions import Opened, Sessions, replies
 from service.sessions.replies import Answered
 
 
-def advance(run: Run, sessions: Sessions) -> None:
-    """Encode the reply to each frame, and make the record that the session gets."""
+def advance(run: Run, sessions: Sessions, now_ms: int) -> None:
+    """Encode the reply to each frame, and make the record that the session gets, as of `now_ms`."""
     channel, opened, sequence = run.channel, run.opened, run.sequence
     outputs = [sequence.output(index) for index in channel.outputs]
     last, packed, steps = run.frames[-1], run.model.pack_state(sequence.state), sequence.steps
@@ -38,6 +38,7 @@ def advance(run: Run, sessions: Sessions) -> None:
         reply=stored,
         end=last.end,
         passed=run.passed,
+        now_ms=now_ms,
     )
 
 

@@ -22,6 +22,9 @@ class RecentRecords:
     def keep(self, channel: Channel, record: Record, held: list[bytes]) -> None:
         """Let a channel hold its session's record as just committed, if there is room."""
         size = len(record.state) + len(record.reply) + OVERHEAD
+        if self._recent.get(channel) == size:  # as for most frames
+            channel.record, channel.held = record, held
+            return
         self._forget_size(channel)
         if self._num_bytes + size > self._max_bytes:
             channel.record, channel.held = None, []

@@ -175,10 +175,11 @@ class Sessions:
         reply: bytes,
         end: bool,
         passed: Iterable[Checkpoint] = (),
+        now_ms: int | None = None,
     ) -> Record:
         """The record after a computed request, to be committed in the place of `opened.existing`.
 
-        `passed`: states between the session's and `state`, for its history.
+        `passed`: states between the session's and `state`, for its history. `now_ms`: if it was read already.
         """
         old, step = opened.resumed, opened.step
         record = self.new_record(
@@ -186,6 +187,7 @@ class Sessions:
             state=b"" if end else state,
             step=step + steps,
             ttl_ms=None if old is None else old.ttl_ms,
+            now_ms=now_ms,
         )
         if old is not None:
             record.created_ms = old.created_ms
@@ -197,9 +199,18 @@ class Sessions:
         record.at, record.digest, record.reply = step, digest, reply
         return record
 
-    def new_record(self, binding: Binding, *, state: bytes, step: int, ttl_ms: int | None = None) -> Record:
-        """A live session as of now. `ttl_ms` None: the configured TTL."""
-        now_ms = self.now_ms()
+    def new_record(
+        self,
+        binding: Binding,
+        *,
+        state: bytes,
+        step: int,
+        ttl_ms: int | None = None,
+        now_ms: int | None = None,
+    ) -> Record:
+        """A live session as of now. `ttl_ms` None: the configured TTL. `now_ms`: if it was read already."""
+        if now_ms is None:
+            now_ms = self.now_ms()
         return Record(
             status=Status.LIVE,
             model=binding.model,
