@@ -78,6 +78,12 @@ class Table(_Frozen):
     )
     time_format: str | None = Field(None, description="see service.manifest.TimeSpec; None: by the values")
     time_zone: str | None = Field(None, description="likewise: the zone of times without an offset")
+    missing: tuple[str, ...] | None = Field(
+        None, description="texts that mean that there is no value; None: those of training.data.file"
+    )
+    duplicates: Literal["keep", "drop", "last"] = Field(
+        "keep", description="drop: rows equal to an earlier one; last: all but the last of an id and a time"
+    )
     horizons: tuple[Count, ...] = Field((1,), description="steps ahead to forecast")
     season: int | None = Field(
         None,

@@ -39,6 +39,18 @@ OPTIONS = (
         help="--data: the zone of times without an offset, such as Europe/Berlin.  [default: none]",
     ),
     click.option(
+        "--missing",
+        multiple=True,
+        help="--data: a text that means that there is no value, as an empty field does.  [default: NA, N/A, "
+        "NaN, nan, null, NULL, ?]",
+    ),
+    click.option(
+        "--duplicates",
+        type=click.Choice(["keep", "drop", "last"]),
+        help="--data: read rows of the same id and time all, without those equal to an earlier one, or the "
+        "last alone.  [default: keep]",
+    ),
+    click.option(
         "--task",
         type=click.Choice(["classify", "label", "forecast"]),
         help="--data: a class per sequence, a class per step, or a forecast.  [default: by the target]",
@@ -82,6 +94,8 @@ FIELDS = (
     "time_column",
     "time_format",
     "time_zone",
+    "missing",
+    "duplicates",
     "task",
     "horizons",
     "season",
@@ -117,6 +131,8 @@ def table_of(name: str | None, options: dict[str, Any]) -> Table | None:
             if value not in (None, ()):
                 raise click.UsageError(f"--{field.rstrip('s').replace('_', '-')} requires --data")
         return None
+    fields["missing"] = fields["missing"] or None
+    fields["duplicates"] = fields["duplicates"] or "keep"
     fields["horizons"] = tuple(sorted(set(fields["horizons"]))) or (1,)
     test_data: Path | None = fields.pop("test_data")
     if test_data is not None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from training.config import Table
 from training.data.columns import Column
-from training.data.file import TableError, read
+from training.data.file import MISSING, TableError, read
 from training.data.rows import Rows, in_order
 
 Columns = Mapping[str, Column]
@@ -28,7 +28,7 @@ def append(
 
     Raises TableError for a file without the columns of the table, or with others types of values.
     """
-    second = read(path)
+    second = read(path, MISSING if table.missing is None else table.missing).frame
     used = [name for name in frame.columns if name not in (*table.ignore, table.split_column)]
     missing = [name for name in used if name not in second.columns]
     if missing:
@@ -44,7 +44,7 @@ def append(
         raise TableError(f"{path}: {error}") from error
     _check_kinds(columns_of(frame), columns, table, path)
     both = pl.concat([frame, second], how="diagonal_relaxed")
-    return both, _joined(rows, more)
+    return both, _joined(rows, more, len(frame), path)
 
 
 def _as_in(rows: Rows, table: Table) -> Table:
@@ -68,14 +68,15 @@ def _check_kinds(columns: Columns, second: Columns, table: Table, path: Path) ->
             raise TableError(f"{path}: column {name!r} has the class {new[0]!r}, which {table.path} has not")
 
 
-def _joined(rows: Rows, more: Rows) -> Rows:
+def _joined(rows: Rows, more: Rows, offset: int, path: Path) -> Rows:
     count = len(rows.order)
     when = rows.times
     if when is not None and more.times is not None:
         when = when._replace(values=np.concatenate([when.values, more.times.values]))
     return Rows(
-        np.concatenate([rows.order, more.order + count]),
+        np.concatenate([rows.order, more.order + offset]),
         [*rows.sequences, *(slice(one.start + count, one.stop + count) for one in more.sequences)],
         [*rows.ids, *more.ids],
         when,
+        (*rows.notes, *(f"{path}: {note}" for note in more.notes)),
     )

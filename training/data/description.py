@@ -40,7 +40,7 @@ def describe(
         targets=table.targets,
         horizons=forecast.horizons if forecast else (),
         horizon_names=forecast.names if forecast else (),
-        missing=tuple(MISSING),
+        missing=MISSING if table.missing is None else tuple(dict.fromkeys(("", *table.missing))),
     )
 
 

@@ -8,13 +8,17 @@ import contextlib
 import csv
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from training.errors import TrainingError
 
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"]
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")  # texts that mean that there is no value
 FIRST_ROW = 2  # number of the first row of data; the header is row 1
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # separators of other formats
 
@@ -23,15 +27,36 @@ class TableError(TrainingError):
     """The table cannot be used; the message names the row and the column."""
 
 
-def read(path: Path) -> pl.DataFrame:
-    """A CSV file as texts, or a Parquet file with its types. Raises TableError."""
+class Content(NamedTuple):
+    """A file as a table."""
+
+    frame: pl.DataFrame
+    marks: dict[str, dict[str, NDArray[np.int64]]]  # by column and text: its rows, from 0, read as missing
+
+
+def listed(rows: Sequence[int] | NDArray[np.int64], most: int = 3) -> str:
+    """Rows, counted from 0, for a message: "rows 3, 17, 20 and 4 more" as in an editor."""
+    numbers = [f"{row + FIRST_ROW}" for row in sorted(map(int, rows))]
+    if len(numbers) == 1:
+        return f"row {numbers[0]}"
+    more = len(numbers) - most
+    if more > 0:
+        return f"rows {', '.join(numbers[:most])} and {more:,} more"
+    return f"rows {', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def read(path: Path, missing: tuple[str, ...] = MISSING) -> Content:
+    """A CSV file as texts, or a Parquet file with its types. Raises TableError.
+
+    `missing`: the texts of a CSV file that mean that there is no value; an empty field always does.
+    """
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
         if is_parquet:
             table = pl.read_parquet(path)
         else:
             _check_encoding(path)
-            table = pl.read_csv(path, infer_schema=False, null_values=MISSING)
+            table = pl.read_csv(path, infer_schema=False)
     except OSError as error:
         raise TableError(f"{path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
@@ -40,13 +65,31 @@ def read(path: Path) -> pl.DataFrame:
     if not len(table):
         raise TableError(f"{path} has no rows")
     _check_header(path, table.columns)
-    if not is_parquet and table.to_series(-1).has_nulls():  # also the result of a row that ends too early
+    if is_parquet:
+        return Content(table, {})
+    if table.to_series(-1).has_nulls():  # also the result of a row that ends too early
         with contextlib.suppress(
             UnicodeDecodeError
         ):  # polars also reads compressed files, this check does not
             if fault := _uneven(path.read_bytes().decode("utf-8-sig")):
                 raise TableError(f"{path}{fault}")
-    return table
+    return _without_marks(table, missing)
+
+
+def _without_marks(table: pl.DataFrame, missing: tuple[str, ...]) -> Content:
+    """The table with null in the place of the texts that mean that there is no value."""
+    marks: dict[str, dict[str, NDArray[np.int64]]] = {}
+    for column in table:
+        is_marked = column.is_in(["", *missing]).fill_null(value=False)
+        if not is_marked.any():
+            continue
+        places = is_marked.arg_true().to_numpy().astype(np.int64)
+        texts = column.gather(places)
+        marks[column.name] = {
+            text: places[(texts == text).to_numpy()] for text in texts.unique() if text != ""
+        }
+        table = table.with_columns(column.set(is_marked, None))
+    return Content(table, marks)
 
 
 def _check_encoding(path: Path) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Table
+from training.data import stamps
 from training.data.columns import Column, texts_of
 from training.data.dataset import UNKNOWN
 from training.data.file import FIRST_ROW, TableError
@@ -35,6 +36,7 @@ class Rows(NamedTuple):
     sequences: Slices
     ids: list[str]
     times: Times | None  # in that order
+    notes: tuple[str, ...] = ()  # about times, and about rows of the same id and time
 
     def sorted(self, column: Column) -> NDArray[Any]:
         """The values of a column in that order."""
@@ -64,10 +66,23 @@ def in_order(frame: pl.DataFrame, table: Table) -> Rows:
     when = _times(frame, table)
     _, rank = np.unique(ids.astype(str), return_inverse=True)
     order = np.lexsort((np.arange(count) if when is None else when.values, rank))
+    notes: tuple[str, ...] = ()
+    if when is not None:
+        order, notes = _distinct(frame, table, order, rank, when)
+        when = when._replace(values=when.values[order])
     begins = np.flatnonzero(np.diff(rank[order], prepend=-1))
-    sequences = [slice(int(a), int(b)) for a, b in zip(begins, [*begins[1:], count], strict=True)]
-    names = [str(ids[order[one.start]]) for one in sequences]
-    return Rows(order, sequences, names, None if when is None else when._replace(values=when.values[order]))
+    sequences = [slice(int(a), int(b)) for a, b in zip(begins, [*begins[1:], len(order)], strict=True)]
+    return Rows(order, sequences, [str(ids[order[one.start]]) for one in sequences], when, notes)
+
+
+def _distinct(
+    frame: pl.DataFrame, table: Table, order: NDArray[np.int64], rank: NDArray[np.int64], when: Times
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The order without the duplicates that the table is read without, and notes."""
+    starts = (np.diff(rank[order], prepend=-1) != 0) | (np.diff(when.values[order], prepend=np.nan) != 0)
+    repeats = stamps.repeats(frame, order, starts, table.ignore)
+    notes = (*when.notes, *stamps.notes(frame, table, order, when, repeats))
+    return order[repeats.kept(table.duplicates)], notes
 
 
 def _times(frame: pl.DataFrame, table: Table) -> Times | None:

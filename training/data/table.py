@@ -6,7 +6,7 @@ number too.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +16,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Recipe, Table
+from training.data import doubts
 from training.data import season as seasons
 from training.data.appended import append
 from training.data.columns import Column, find, typed
 from training.data.criteria import criteria
-from training.data.dataset import DataSet, Forecast, Input, Split, each_step
+from training.data.dataset import DataSet, Forecast, Split, each_step
 from training.data.description import describe
-from training.data.file import TableError, read
+from training.data.file import MISSING, TableError, read
 from training.data.rows import (
-    SINCE,
-    Rows,
-    Spacing,
     check_labels,
     classes,
     future_values,
@@ -35,6 +33,7 @@ from training.data.rows import (
     task_of,
 )
 from training.data.splits import Parts, Slices, Target, split_sequences, windows
+from training.data.steps import Steps, steps_of
 from training.data.summary import ColumnSummary, summarise
 
 # One for all tables: small enough for a laptop; early stopping decides the number of epochs.
@@ -43,8 +42,6 @@ RECIPES: Mapping[str, Recipe] = {
         hidden=64, epochs=50, patience=8, batch_size=32, learning_rate=3e-3, dropout=0.2, clip=1, buckets=True
     ),
 }
-NUMBERS = "numbers"  # the input of all numbers
-OTHER, MISSING = "<other>", "<missing>"  # tokens: a text that the training part does not have; no text
 
 
 class Interpreted(NamedTuple):
@@ -53,14 +50,6 @@ class Interpreted(NamedTuple):
     data: DataSet
     columns: list[ColumnSummary]
     notes: list[str]  # decisions that may surprise, one line each
-
-
-class _Steps(NamedTuple):
-    """The steps of all rows."""
-
-    inputs: tuple[Input, ...]
-    x: NDArray[np.float32]  # [rows, columns], in order
-    notes: list[str]
 
 
 def fingerprint(path: Path) -> str:
@@ -84,7 +73,8 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
 
     `test_data`: a file that replaces the test part; the other parts and all that follows from them stay.
     """
-    frame = read(Path(table.path))
+    content = read(Path(table.path), MISSING if table.missing is None else table.missing)
+    frame = content.frame
     _check_names(frame, table)
     rows = own = in_order(frame, table)
     second = test_data or (Path(table.test_data) if table.test_data else None)
@@ -103,7 +93,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
         check_labels(targets[0], codes, parts)
     truth = future_values(targets, rows, parts, table.horizons) if codes is None else codes
 
-    in_training = parts.in_training(len(frame))
+    in_training = parts.in_training(len(rows.order))
     spaced = spacing(rows, in_training)
     since = None if spaced is None or spaced.is_equal else spaced
     candidates = {
@@ -117,18 +107,22 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     used.sort(key=lambda column: column.name not in table.targets)  # the targets of a forecast come first
     if not used and since is None:
         raise TableError(f"{table.path}: no column is left to learn from besides {', '.join(table.targets)}")
-    steps = _steps(used, since, rows, parts)
+    steps = steps_of(used, since, rows, parts)
     data = _data_set(table, task, targets, steps, truth, parts)
     described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast)
     data = replace(data, table=described)
     summaries = summarise(frame, table, columns, rows, since)
-    return Interpreted(
-        data, summaries, list(rows.times.notes if rows.times else ()) + _notes(columns, empty) + steps.notes
-    )
+    notes = [*rows.notes, *_notes(columns, empty), *doubts.missing_texts(columns, content), *steps.notes]
+    notes += doubts.codes({column.name: column for column in (*used, *targets)}, table, task)
+    if codes is None:
+        notes += doubts.distances(table, rows, spaced)
+    else:
+        notes += doubts.classes_never_learnt(targets[0], codes, rows, in_training)
+    return Interpreted(data, summaries, notes)
 
 
 def _data_set(
-    table: Table, task: Any, targets: list[Column], steps: _Steps, truth: NDArray[Any], parts: Parts
+    table: Table, task: Any, targets: list[Column], steps: Steps, truth: NDArray[Any], parts: Parts
 ) -> DataSet:
     is_whole = task == "classify"
     slices = (parts.train if is_whole else windows(parts.train), parts.validation, parts.test)
@@ -212,92 +206,6 @@ def _columns(frame: pl.DataFrame, table: Table) -> dict[str, Column]:
     return {
         name: typed(frame[name], is_category=name in texts) for name in frame.columns if name not in excluded
     }
-
-
-def _steps(used: list[Column], since: Spacing | None, rows: Rows, parts: Parts) -> _Steps:
-    """The input of all numbers, then one for each category. Names from the table win over our own."""
-    in_training = parts.in_training(len(rows.order))
-    numbers = [column for column in used if column.kind == "number"]
-    categories = [column for column in used if column.kind == "category"]
-    inputs, x = [], []
-    notes: list[str] = []
-    if numbers or since is not None:
-        name = _free(NUMBERS, [column.name for column in categories])
-        input_, values, notes = _numbers_input(name, numbers, since, rows, in_training)
-        inputs.append(input_)
-        x.append(values)
-    for number, column in enumerate(categories):
-        input_, values = _category_input(number, column, rows, in_training)
-        inputs.append(input_)
-        x.append(values)
-    return _Steps(tuple(inputs), np.hstack(x), notes)
-
-
-def _numbers_input(
-    name: str, numbers: list[Column], since: Spacing | None, rows: Rows, in_training: NDArray[np.bool_]
-) -> tuple[Input, NDArray[np.float32], list[str]]:
-    """The input of all numbers, its values [rows, numbers], and notes about filled gaps."""
-    values = {column.name: rows.sorted(column).astype(np.float32) for column in numbers}
-    has_gaps = any(np.isnan(one[in_training]).any() for one in values.values())
-    notes: list[str] = []
-    if not has_gaps:
-        filled = (_fill(column, one, rows, in_training) for column, one in values.items())
-        notes = [note for note in filled if note]
-    units = [""] * len(numbers)
-    if since is not None:
-        values[_free(SINCE, values)] = since.values.astype(np.float32)
-        units.append(since.unit)
-    input_ = Input(
-        name,
-        tensor=None if name == NUMBERS else NUMBERS,
-        features=tuple(values),
-        units=tuple(units),
-        has_gaps=has_gaps,
-        elapsed=None if since is None else len(values) - 1,
-    )
-    return input_, np.stack(list(values.values()), axis=1), notes
-
-
-def _category_input(
-    number: int, column: Column, rows: Rows, in_training: NDArray[np.bool_]
-) -> tuple[Input, NDArray[np.float32]]:
-    """A token input with the categories of the training part, and its ids [rows, 1]."""
-    texts = [MISSING if text is None else str(text) for text in rows.sorted(column)]
-    known = {text for text, is_known in zip(texts, in_training, strict=True) if is_known}
-    vocabulary = (OTHER, *sorted(known - {OTHER}))
-    ids = {text: index for index, text in enumerate(vocabulary)}
-    input_ = Input(
-        column.name,
-        tensor=f"category_{number}",  # the column's name may be that of another tensor
-        kind="token",
-        vocabulary=vocabulary,
-        unknown=ids[OTHER],
-        missing=ids.get(MISSING, ids[OTHER]),
-        numbers="tokens",
-    )
-    return input_, np.array([[ids.get(text, ids[OTHER])] for text in texts], np.float32)
-
-
-def _free(name: str, taken: Collection[str]) -> str:
-    """The name, with as many underscores after it as needed to be unique."""
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _fill(name: str, values: NDArray[np.float32], rows: Rows, in_training: NDArray[np.bool_]) -> str | None:
-    """Fill the gaps of a column without gaps in the training part, in place; return a note, or None."""
-    is_missing = np.isnan(values)
-    if not is_missing.any():
-        return None
-    mean = values[in_training].mean(dtype=np.float64)
-    for one in rows.sequences:
-        last = np.maximum.accumulate(np.where(is_missing[one], -1, np.arange(one.stop - one.start)))
-        values[one] = np.where(last < 0, mean, values[one][last])
-    return (
-        f"column {name!r}: {is_missing.sum():,} missing, none of them in the training part; they are "
-        "filled with the last observed value or the mean, and /predict accepts no null"
-    )
 
 
 def _split(x: NDArray[np.float32], truth: NDArray[Any], part: Slices, *, is_whole: bool) -> Split:

@@ -22,7 +22,7 @@ from training.loop import Interrupted
 
 OPTIONS: dict[str, Any] = {
     "data": None, "targets": (), "id_column": None, "time_column": None, "time_format": None,
-    "time_zone": None, "task": None, "horizons": (),
+    "time_zone": None, "missing": (), "duplicates": None, "task": None, "horizons": (),
     "season": None, "ignore": (), "categorical": (), "test_share": 0.2, "split_by": None,
     "split_column": None, "group_column": None, "test_from": None, "test_data": None,
 }  # fmt: skip

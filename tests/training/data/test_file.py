@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.file import MISSING, TableError, read
+from training.data.file import MISSING, TableError, listed, read
 
 FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1, max_size=8).filter(
     lambda text: text.strip() == text and text not in MISSING
@@ -27,25 +27,49 @@ def test_quoted_texts_are_read_as_written(
     quoted = ["".join(('"', field.replace('"', '""'), '"')) for row in rows for field in row]
     lines = [f"{first},{second}" for first, second in zip(quoted[::2], quoted[1::2], strict=True)]
     path = write(tmp_path_factory.mktemp("file"), "a,b\n" + "\n".join(lines) + "\n")
-    assert read(path).rows() == rows
+    assert read(path).frame.rows() == rows
 
 
 def test_a_csv_file_is_read_as_texts_and_its_gaps_as_null(tmp_path: Path) -> None:
     content = "a,b\n1,x\n" + "".join(f"{missing},y\n" for missing in MISSING)
-    frame = read(write(tmp_path, content))
+    frame = read(write(tmp_path, content)).frame
     assert frame.dtypes == [pl.String, pl.String]
     assert frame["a"].to_list() == ["1"] + [None] * len(MISSING)
+
+
+def test_the_texts_that_mean_no_value_are_chosen_and_located(tmp_path: Path) -> None:
+    path = write(tmp_path, 'a,b\n?,NA\nx,?\n-,""\n?,y\n')
+    frame, marks = read(path)
+    assert frame.rows() == [(None, None), ("x", None), ("-", None), (None, "y")]
+    assert {text: rows.tolist() for text, rows in marks["a"].items()} == {"?": [0, 3]}
+    assert {text: rows.tolist() for text, rows in marks["b"].items()} == {"NA": [0], "?": [1]}
+    frame, marks = read(path, ("-",))
+    assert frame.rows() == [("?", "NA"), ("x", "?"), (None, None), ("?", "y")]
+    assert list(marks["a"]) == ["-"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([1], "row 3"),
+        ([5, 0], "rows 2 and 7"),
+        ([0, 1, 2], "rows 2, 3 and 4"),
+        (range(5), "rows 2, 3, 4 and 2 more"),
+    ],
+)
+def test_rows_are_listed_as_an_editor_numbers_them(rows: list[int], text: str) -> None:
+    assert listed(rows) == text
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.pq", "T.PARQUET"])
 def test_a_parquet_file_keeps_its_types(tmp_path: Path, name: str) -> None:
     frame = pl.DataFrame({"a": [1, None], "b": ["x", "?"]})
     frame.write_parquet(tmp_path / name)
-    assert read(tmp_path / name).equals(frame)
+    assert read(tmp_path / name).frame.equals(frame)
 
 
 def test_a_byte_order_mark_is_not_part_of_the_header(tmp_path: Path) -> None:
-    assert read(write(tmp_path, b"\xef\xbb\xbfa,b\n1,2\n")).columns == ["a", "b"]
+    assert read(write(tmp_path, b"\xef\xbb\xbfa,b\n1,2\n")).frame.columns == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +93,11 @@ def test_the_error_names_the_fault_of_a_csv_file(tmp_path: Path, content: str | 
 
 
 def test_one_column_without_separators_is_fine(tmp_path: Path) -> None:
-    assert read(write(tmp_path, "a\n1\n2\n")).columns == ["a"]
+    assert read(write(tmp_path, "a\n1\n2\n")).frame.columns == ["a"]
 
 
 def test_a_name_like_that_of_a_duplicate_is_accepted_alone(tmp_path: Path) -> None:
-    assert read(write(tmp_path, "b_duplicated_0,c\n1,2\n")).columns == ["b_duplicated_0", "c"]
+    assert read(write(tmp_path, "b_duplicated_0,c\n1,2\n")).frame.columns == ["b_duplicated_0", "c"]
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none.parquet"])

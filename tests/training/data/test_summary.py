@@ -84,7 +84,7 @@ def test_the_time_since_the_previous_step_is_the_last_line(unit: Literal["min", 
 
 def test_a_table_is_summarised_with_the_types_that_its_data_set_has(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("x,k,y\n" + "".join(f"{n % 5},{'ab'[n % 2]},{n % 7}\n" for n in range(60)))
+    path.write_text("x,k,y\n" + "".join(f"{n % 5}.5,{'ab'[n % 2]},{n % 7}.5\n" for n in range(60)))
     table = Table(path=str(path), sha256=fingerprint(path), targets=("y",))
     data, summaries, notes = interpret(table)
     assert {one.name: one.role for one in summaries} == {

@@ -19,7 +19,8 @@ from training.data.dataset import DataSet
 from training.data.description import TABLE_FILE
 from training.data.file import TableError
 from training.data.rows import SINCE
-from training.data.table import MISSING, NUMBERS, OTHER, fingerprint, interpret, load
+from training.data.steps import MISSING, NUMBERS, OTHER
+from training.data.table import fingerprint, interpret, load
 
 
 def call(*words: object) -> Result:
@@ -184,20 +185,23 @@ def test_no_part_contains_values_of_a_later_one(tmp_path: Path, horizon: int) ->
 
 def halves(gap: int) -> list[dict[str, Any]]:
     """One sequence of 100 steps, of which one has no x."""
-    return [{"t": step, "y": step % 7, "x": None if step == gap else step % 5} for step in range(100)]
+    return [
+        {"t": step, "y": step % 7 + 0.5, "x": None if step == gap else step % 5 + 0.5} for step in range(100)
+    ]
 
 
 def test_the_training_part_alone_decides_the_inputs(tmp_path: Path) -> None:
     data, _, notes = interpret(table_of(write(tmp_path / "a.csv", halves(gap=30)), "y", time_column="t"))
     assert (data.inputs[0].has_gaps, notes) == (True, [])
-    path = write(tmp_path / "b.csv", [*halves(gap=92), {"t": 200, "y": 3, "x": 3}])
+    path = write(tmp_path / "b.csv", [*halves(gap=92), {"t": 200, "y": 3.5, "x": 3.5}])
     data, _, notes = interpret(table_of(path, "y", time_column="t"))
     assert not data.inputs[0].has_gaps
     assert data.inputs[0].features == ("y", "x"), "the training steps are equally spaced"
     place = 92 - (101 - len(data.test.sequences[0]))
-    assert data.test.sequences[0][place - 1 : place + 1, 1].tolist() == [1, 1], "the last observed value"
-    assert len(notes) == 1
-    assert "column 'x': 1 missing, none of them in the training part" in notes[0]
+    assert data.test.sequences[0][place - 1 : place + 1, 1].tolist() == [1.5, 1.5], "the last observed value"
+    filled, spacing = notes
+    assert "column 'x': 1 missing, none of them in the training part" in filled
+    assert "usually 1, with 1 above 1.5, at most 101 before row 102" in spacing
 
 
 def test_a_sequence_shorter_than_the_horizon_has_no_target(tmp_path: Path) -> None:
@@ -230,7 +234,7 @@ def test_texts_outside_the_training_part_are_other_and_nulls_are_missing(tmp_pat
 
 
 def test_doubtful_columns_are_noted_and_empty_ones_ignored(tmp_path: Path) -> None:
-    rows = [{"y": s % 7, "half": f"{s % 9},5", "name": f"n{s}", "none": None} for s in range(100)]
+    rows = [{"y": s % 7 / 2, "half": f"{s % 9},5", "name": f"n{s}", "none": None} for s in range(100)]
     data, summaries, notes = interpret(table_of(write(tmp_path / "t.csv", rows), "y"))
     assert [input_.name for input_ in data.inputs] == [NUMBERS, "half", "name"]
     assert data.inputs[0].features == ("y",)

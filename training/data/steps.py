@@ -1,0 +1,134 @@
+"""Turns the columns of a table into the inputs of a network and the values of all steps. Knows no sequence.
+
+The numbers are one input; each category is a token input, with the categories of the training part.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from training.data.columns import Column
+from training.data.dataset import Input
+from training.data.file import listed
+from training.data.rows import SINCE, Rows, Spacing
+from training.data.splits import Parts
+
+NUMBERS = "numbers"  # the input of all numbers
+OTHER, MISSING = "<other>", "<missing>"  # tokens: a text that the training part does not have; no text
+
+
+class Steps(NamedTuple):
+    """The steps of all rows."""
+
+    inputs: tuple[Input, ...]
+    x: NDArray[np.float32]  # [rows, columns], in order
+    notes: list[str]
+
+
+def steps_of(used: list[Column], since: Spacing | None, rows: Rows, parts: Parts) -> Steps:
+    """The input of all numbers, then one for each category. Names from the table win over our own."""
+    in_training = parts.in_training(len(rows.order))
+    numbers = [column for column in used if column.kind == "number"]
+    categories = [column for column in used if column.kind == "category"]
+    inputs, x = [], []
+    notes: list[str] = []
+    if numbers or since is not None:
+        name = _free(NUMBERS, [column.name for column in categories])
+        input_, values, notes = _numbers_input(name, numbers, since, rows, in_training)
+        inputs.append(input_)
+        x.append(values)
+    for number, column in enumerate(categories):
+        input_, values = _category_input(number, column, rows, in_training)
+        inputs.append(input_)
+        x.append(values)
+        if not column.doubt and (note := _never_learnt(column, values, rows, in_training)):
+            notes.append(note)
+    return Steps(tuple(inputs), np.hstack(x), notes)
+
+
+def _numbers_input(
+    name: str, numbers: list[Column], since: Spacing | None, rows: Rows, in_training: NDArray[np.bool_]
+) -> tuple[Input, NDArray[np.float32], list[str]]:
+    """The input of all numbers, its values [rows, numbers], and notes about filled gaps."""
+    values = {column.name: rows.sorted(column).astype(np.float32) for column in numbers}
+    has_gaps = any(np.isnan(one[in_training]).any() for one in values.values())
+    notes: list[str] = []
+    if not has_gaps:
+        filled = (_fill(column, one, rows, in_training) for column, one in values.items())
+        notes = [note for note in filled if note]
+    units = [""] * len(numbers)
+    if since is not None:
+        values[_free(SINCE, values)] = since.values.astype(np.float32)
+        units.append(since.unit)
+    input_ = Input(
+        name,
+        tensor=None if name == NUMBERS else NUMBERS,
+        features=tuple(values),
+        units=tuple(units),
+        has_gaps=has_gaps,
+        elapsed=None if since is None else len(values) - 1,
+    )
+    return input_, np.stack(list(values.values()), axis=1), notes
+
+
+def _category_input(
+    number: int, column: Column, rows: Rows, in_training: NDArray[np.bool_]
+) -> tuple[Input, NDArray[np.float32]]:
+    """A token input with the categories of the training part, and its ids [rows, 1]."""
+    texts = [MISSING if text is None else str(text) for text in rows.sorted(column)]
+    known = {text for text, is_known in zip(texts, in_training, strict=True) if is_known}
+    vocabulary = (OTHER, *sorted(known - {OTHER}))
+    ids = {text: index for index, text in enumerate(vocabulary)}
+    input_ = Input(
+        column.name,
+        tensor=f"category_{number}",  # the column's name may be that of another tensor
+        kind="token",
+        vocabulary=vocabulary,
+        unknown=ids[OTHER],
+        missing=ids.get(MISSING, ids[OTHER]),
+        numbers="tokens",
+    )
+    return input_, np.array([[ids.get(text, ids[OTHER])] for text in texts], np.float32)
+
+
+def _never_learnt(
+    column: Column, ids: NDArray[np.float32], rows: Rows, in_training: NDArray[np.bool_]
+) -> str | None:
+    """A note about the categories that the training part does not have; None if it has all."""
+    texts = rows.sorted(column)
+    places = np.flatnonzero((ids[:, 0] == 0) & ~in_training & ~pl.Series(texts).is_null().to_numpy())
+    if not len(places):
+        return None
+    names = sorted({str(texts[place]) for place in places} - {OTHER})
+    if not names:
+        return None
+    shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return (
+        f"column {column.name!r}: {shown} in {listed(rows.order[places])} only, not in the training part; "
+        f"read as {OTHER}, which is never learnt"
+    )
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with as many underscores after it as needed to be unique."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _fill(name: str, values: NDArray[np.float32], rows: Rows, in_training: NDArray[np.bool_]) -> str | None:
+    """Fill the gaps of a column without gaps in the training part, in place; return a note, or None."""
+    is_missing = np.isnan(values)
+    if not is_missing.any():
+        return None
+    mean = values[in_training].mean(dtype=np.float64)
+    for one in rows.sequences:
+        last = np.maximum.accumulate(np.where(is_missing[one], -1, np.arange(one.stop - one.start)))
+        values[one] = np.where(last < 0, mean, values[one][last])
+    return (
+        f"column {name!r}: {is_missing.sum():,} missing, none of them in the training part; they are "
+        "filled with the last observed value or the mean, and /predict accepts no null"
+    )
