@@ -4,7 +4,8 @@ pandas, polars and PyTorch are not imported: their objects are recognised by `to
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,8 +23,11 @@ class Tabular(Protocol):
 
 
 Values = ArrayLike | Tabular | None
-Steps = Values | Mapping[str, Values]
-"""[time, *dims] as an array or nested lists, a text, tokens, or these by the name of the input."""
+Records = Sequence[Mapping[str, Any]]
+"""For a model of a table: one step each, its values by the names of the columns."""
+
+Steps = Values | Mapping[str, Values] | Records
+"""[time, *dims] as an array or nested lists, a text, tokens, these by the name of the input, or records."""
 
 
 GivenState = str | Mapping[str, str]
@@ -41,7 +45,7 @@ def encode(steps: Steps, model: Model, *, may_be_one: bool = False) -> Any:
     return _encode(steps, model.step_input, may_be_one)
 
 
-def _encode(value: Values, spec: Input | None, may_be_one: bool) -> Any:
+def _encode(value: Values | Records, spec: Input | None, may_be_one: bool) -> Any:
     plain = value if isinstance(value, str) else to_plain(value)
     is_step = spec is not None and spec.per == "step" and not isinstance(plain, str)
     if may_be_one and is_step and spec is not None and _depth(plain) == len(spec.dims):
@@ -50,7 +54,10 @@ def _encode(value: Values, spec: Input | None, may_be_one: bool) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """Nested lists of Python numbers, booleans, texts and None. Raises ValueError for an infinity."""
+    """Nested lists of Python numbers, booleans, texts and None; records with these; times as ISO 8601.
+
+    Raises ValueError for an infinity.
+    """
     if isinstance(value, float):
         if math.isinf(value):
             raise ValueError("an infinity is not a value of a time step")
@@ -59,6 +66,10 @@ def to_plain(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
+    if isinstance(value, Mapping):  # a record of a table
+        return {name: to_plain(item) for name, item in value.items()}
+    if isinstance(value, datetime | date):
+        return value.isoformat()
     array = to_array(value)
     if array.dtype.kind == "f":
         return _plain_floats(array)

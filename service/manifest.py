@@ -195,6 +195,33 @@ class Manifest(Spec):
         return tuple(spec for spec in self.inputs if spec.kept_shape is not None)
 
     @cached_property
+    def table_inputs(self) -> tuple[tuple[InputSpec, tuple[TableColumn, ...]], ...]:
+        """Each input with time steps, and the columns of the table that it is read from."""
+        return tuple(
+            (spec, self.table.of_input(spec.name) if self.table else ()) for spec in self.step_inputs
+        )
+
+    @cached_property
+    def required_columns(self) -> frozenset[str]:
+        """The columns of the table that a step must have: null is refused there."""
+        return frozenset(
+            column.name
+            for spec, columns in self.table_inputs
+            for column in columns
+            if not column.derived and not spec.takes_null
+        )
+
+    @cached_property
+    def keeps_time(self) -> bool:
+        """Whether the state holds the time of the last step, behind what is kept of inputs."""
+        return self.table is not None and self.table.time is not None
+
+    @cached_property
+    def names_forecasts(self) -> bool:
+        """Whether replies have forecasts by the names of the table, beside the numbers."""
+        return self.table is not None and any(spec.forecasts for spec in self.outputs)
+
+    @cached_property
     def has_independent_steps(self) -> bool:
         """Whether the graph computes one step a call and passes nothing on to the next."""
         return not self.states and (self.axes.time is None or self.axes.time_size == 1)

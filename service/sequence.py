@@ -38,7 +38,9 @@ NO_ORIGIN = Origin()  # of sequences that belong to no request: each is one of i
 class Sequence:
     """A sequence of time steps that the engine consumes chunk by chunk."""
 
-    inputs: tuple[Array, ...]  # one per input with time steps (`Manifest.step_inputs`), each [time, *dims]
+    # One per input with time steps (`Manifest.step_inputs`), each [time, *dims]. Behind them may be the
+    # seconds of each step, [time], of a model whose state keeps the time of the last.
+    inputs: tuple[Array, ...]
     state: State  # after the steps done so far, with the values of the inputs that have no time axis
     keep_all: bool = False  # keep the output of every step, not only of the last
     done: int = 0  # steps consumed so far

@@ -124,6 +124,11 @@ class InputSpec(Spec):
         return self.kind == "token" or self.dtype.startswith(("int", "uint"))
 
     @cached_property
+    def takes_null(self) -> bool:
+        """Whether a null is a value: a missing number, or the token of a missing category."""
+        return self.missing_token is not None if self.kind == "token" else self.missing == "nan"
+
+    @cached_property
     def num_ids(self) -> int | None:
         """Token kinds: every id is below it. None: only the graph knows."""
         return len(self.vocabulary) or self.size
@@ -263,6 +268,11 @@ class ForecastSpec(Spec):
     quantile: float | None = Field(
         None, gt=0, lt=1, description="the probability that the value is below; null: it is the value itself"
     )
+
+    @cached_property
+    def short_name(self) -> str:
+        """Its name in replies and tables, below the feature and the steps: "q5", "q50", or "value"."""
+        return "value" if self.quantile is None else f"q{self.quantile * 100:.10g}"
 
 
 class OutputSpec(Spec):

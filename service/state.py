@@ -2,7 +2,8 @@
 
 At rest a state is its tensors' bytes, one after the other in the manifest's order, little-endian, without
 padding and without the batch axis. After the graph's own states come the tensors kept of inputs: the values
-of those without a time axis, and what is carried over to the next step. Behind all tensors stand the sizes of
+of those without a time axis, and what is carried over to the next step; then, of a model of a table with
+times, that of the last step. Behind all tensors stand the sizes of
 the axes that grow, uint32 each. This file knows the manifest's specs. It knows nothing of engines, stores or
 HTTP.
 """
@@ -10,13 +11,13 @@ HTTP.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast
 
 from service.errors import InvalidField, NonFinite, SessionMismatch, WrongShape
-from service.manifest import InputSpec, StateDType, StateSpec
+from service.manifest import InputSpec, Manifest, StateDType, StateSpec
 from service.sequence import Array, State
 
 _VALUES = {  # of a dtype's kind: what a client sends, and numpy's kinds for it
@@ -54,13 +55,17 @@ class StateTensor(BaseModel):
 
 Part = tuple["np.dtype[Any]", int, int, tuple[int, ...]]  # dtype, number of elements, offset in bytes, shape
 SIZES = np.dtype("<u4")
+LAST_TIME = "last_time"  # float64 [2]: the seconds of the last step, and one of these
+NO_STEP, TIMED, UNTIMED = 0.0, 1.0, 2.0  # no step yet; its time is known; it was given without a time
 
 
 class StateLayout:
     """The tensors of one model version's state, in order."""
 
-    def __init__(self, specs: Sequence[StateSpec], kept: Sequence[InputSpec] = ()) -> None:
-        """`kept`: inputs of which something is kept, `Manifest.kept_inputs`."""
+    def __init__(
+        self, specs: Sequence[StateSpec], kept: Sequence[InputSpec] = (), *, keeps_time: bool = False
+    ) -> None:
+        """`kept`: inputs of which something is kept; `keeps_time`: whether the last step's time is too."""
         self._specs = tuple(specs)
         self.num_states = len(self._specs)  # the tensors that the graph itself computes
         self.tensors = (
@@ -72,7 +77,9 @@ class StateLayout:
                 StateTensor(name=spec.graph_input, dtype=spec.dtype, shape=spec.kept_shape or ())
                 for spec in kept
             ),
+            *([StateTensor(name=LAST_TIME, dtype="float64", shape=(2,))] if keeps_time else []),
         )
+        self.time_position = len(self.tensors) - 1 if keeps_time else None
         # The position in a state of each input without a time axis, by its name in a request.
         self._positions = {
             spec.name: position
@@ -88,6 +95,11 @@ class StateLayout:
         self.num_bytes = sum(tensor.num_bytes for tensor in self.tensors) + self._num_size_bytes  # at most
         # Computed once where no shape changes, since every step unpacks a state.
         self._parts = self._place([tensor.shape for tensor in self.tensors])
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """The layout of a model's state."""
+        return cls(manifest.states, manifest.kept_inputs, keeps_time=manifest.keeps_time)
 
     @property
     def _num_size_bytes(self) -> int:
@@ -160,8 +172,8 @@ class StateLayout:
 
     @cached_property
     def recurrent(self) -> dict[str, int]:
-        """The positions, by tensor name, of all but the inputs that are given once a sequence."""
-        given = set(self._positions.values())
+        """The positions, by tensor name, of all but the time and the inputs that are given once."""
+        given = {*self._positions.values(), self.time_position}
         return {tensor.name: at for at, tensor in enumerate(self.tensors) if at not in given}
 
     def with_recurrent(self, arrays: Mapping[str, Array]) -> State:

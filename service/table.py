@@ -183,6 +183,27 @@ class TableSpec(Spec):
         return self
 
     @cached_property
+    def known(self) -> frozenset[str]:
+        """The names of all columns of the table; derived ones are none of it."""
+        own = (column.name for column in self.columns if not column.derived)
+        time = None if self.time is None else self.time.column
+        return frozenset({*own, *self.unused, *filter(None, (self.id_column, time))})
+
+    @cached_property
+    def texts_of_null(self) -> frozenset[str]:
+        """`missing` as a set."""
+        return frozenset(self.missing)
+
+    @cached_property
+    def since_previous(self) -> TableColumn | None:
+        """The derived column; None: there is none."""
+        return next((column for column in self.columns if column.derived == "since_previous"), None)
+
+    def of_input(self, name: str) -> tuple[TableColumn, ...]:
+        """The columns of an input, by their places in a step."""
+        return tuple(sorted((c for c in self.columns if c.input == name), key=lambda column: column.place))
+
+    @cached_property
     def by_name(self) -> dict[str, TableColumn]:
         """The columns of the inputs by name."""
         return {column.name: column for column in self.columns}

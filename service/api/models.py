@@ -84,6 +84,7 @@ def describe(
             padding=round(totals.padding, 4),
             waiting=totals.waiting,
         ),
+        table=manifest.table,
         metrics=manifest.metrics,
         example=manifest.example,
         provenance=manifest.provenance,

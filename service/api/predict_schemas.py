@@ -49,12 +49,16 @@ class Flags(
         return _list_of("boolean") | {"title": cls.__name__, "description": cls.__doc__}
 
 
+Record = Annotated[
+    dict[str, Number | StrictBool | str | None],
+    Field(min_length=1, description="one time step of a model of a table: its values by column"),
+]
 Steps = Annotated[
-    list[Row | Flags | Number | StrictBool | str | None],
+    list[Row | Flags | Record | Number | StrictBool | str | None],
     Field(
         min_length=1,
         description="T time steps: each a row of D numbers, a single number, or a token (id or name); "
-        "null = missing; true or false for a boolean input",
+        "null = missing; true or false for a boolean input; or a record, if the model has a `table`",
     ),
 ]
 Text = Annotated[str, Field(min_length=1, description="a text, for a model with a tokenizer")]
@@ -274,6 +278,11 @@ class Prediction(BaseModel):
     )
     outputs: dict[str, Any] | None = Field(
         None, description="in place of `output`: those requested by name, each as `output` would be"
+    )
+    forecast: dict[str, dict[str, dict[str, Any]]] | None = Field(
+        None,
+        description="of a model of a table: the numbers of a forecast by feature, by steps ahead (`+6`), and "
+        "by quantile (`q50`) or `value`",
     )
     label: str | list[str | None] | None = None
     probability: float | list[float | None] | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.manifest import Example, InputSpec, OutputSpec, Provenance, Task
+from service.manifest import Example, InputSpec, OutputSpec, Provenance, TableSpec, Task
 from service.names import MAX_STEP
 
 ModelName = Annotated[str | None, Field(description="optional if only one model is loaded")]
@@ -93,6 +93,9 @@ class ModelReply(BaseModel):
         '`"state": {"name": …}`'
     )
     batching: BatchingReply
+    table: TableSpec | None = Field(
+        None, description="how the table that it was trained on is read; a step may then be a record of it"
+    )
     metrics: dict[str, float]
     example: Example | None = None
     provenance: Provenance | None = None

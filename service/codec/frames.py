@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from service.codec.arrays import check_num_steps, check_window, decode_inputs, fit
+from service.codec.arrays import check_num_steps, check_window, fit
 from service.codec.categories import ids_of
 from service.codec.fields import (
     GivenState,
@@ -30,6 +30,7 @@ from service.codec.fields import (
     read_string,
     refuse_unknown,
 )
+from service.codec.records import Times, decode_steps
 from service.codec.request import Item, begun_digest
 from service.errors import BadFrame, CellgateError, InvalidField, WrongShape
 from service.manifest import InputSpec, Manifest
@@ -78,6 +79,7 @@ class Frame:
     digest: bytes  # 16, tells it from any other request of the session
     kept: tuple[Array | None, ...] = ()  # one per input without a time axis, as in `Item`
     deadline: float = 0.0  # on the event loop's clock
+    times: Times | None = None  # as in `Item`
     begins: bool = False  # whether `digest` is that of a frame which begins its session from a given state
 
     def begin_from(self, state: GivenState) -> None:
@@ -225,11 +227,11 @@ def decode_frame(
         actual = str(at) if type(at) is int else kind(at)
         raise InvalidField(f"expected an integer from 0 to 2^53-1, got {actual}", pointer="/at")
     end = read_flag(document, "end") if "end" in document else False
-    inputs, kept = decode_inputs(document[field], manifest, f"/{field}", max_steps)
-    item = Item(inputs, end=end, kept=kept, outputs=outputs, returns_state=returns_state)
+    inputs, kept, times = decode_steps(document[field], manifest, f"/{field}", max_steps)
+    item = Item(inputs, end=end, kept=kept, outputs=outputs, returns_state=returns_state, times=times)
     if manifest.axes.time_size is not None:
         check_window(item.steps, manifest, f"/{field}")
-    return Frame(inputs, at, end, item.digest(keep_all), kept)
+    return Frame(inputs, at, end, item.digest(keep_all), kept, times=times)
 
 
 def is_frame(document: dict[str, Any]) -> bool:

@@ -14,20 +14,36 @@ from service.sequence import Array
 
 
 def encode_prediction(
-    spec: OutputSpec, output: Array, *, session: str | None = None, step: int | None = None
+    spec: OutputSpec,
+    output: Array,
+    *,
+    session: str | None = None,
+    step: int | None = None,
+    by_name: bool = False,
 ) -> bytes:
-    """One entry of "predictions". `output` is [*dims], or [time, *dims] with `return: all`."""
+    """One entry of "predictions". `output` is [*dims], or [time, *dims] with `return: all`.
+
+    `by_name`: forecasts also by the names of their features.
+    """
     prediction: dict[str, Any] = {"output": writable(output)}
+    if by_name:
+        _add_forecast(prediction, spec, output)
     if spec.kind == "probabilities":
         _add_label(prediction, spec, output)
     return _dump(prediction, session, step)
 
 
 def encode_outputs(
-    outputs: list[tuple[OutputSpec, Array]], *, session: str | None = None, step: int | None = None
+    outputs: list[tuple[OutputSpec, Array]],
+    *,
+    session: str | None = None,
+    step: int | None = None,
+    by_name: bool = False,
 ) -> bytes:
     """The same for outputs requested by name. The label is that of the first one of probabilities."""
     prediction: dict[str, Any] = {"outputs": {spec.name: writable(output) for spec, output in outputs}}
+    for spec, output in outputs if by_name else ():
+        _add_forecast(prediction, spec, output)
     for spec, output in outputs:
         if spec.kind == "probabilities":
             _add_label(prediction, spec, output)
@@ -49,7 +65,9 @@ def state_of(answer: bytes) -> str:
     return answer.rpartition(b'"state":"')[2].removesuffix(b'"}').decode()
 
 
-def encode_rows(start: int, outputs: list[tuple[OutputSpec, Array]], *, is_named: bool) -> bytes:
+def encode_rows(
+    start: int, outputs: list[tuple[OutputSpec, Array]], *, is_named: bool, by_name: bool = False
+) -> bytes:
     """A piece of a prediction with `return: all`; `start`: its first row in the whole, from 0.
 
     `outputs`: all of the prediction. Those that exist for the last step only are left out.
@@ -57,6 +75,9 @@ def encode_rows(start: int, outputs: list[tuple[OutputSpec, Array]], *, is_named
     rows = {spec.name: writable(output) for spec, output in outputs if spec.steps == "all"}
     piece: dict[str, Any] = {"start": start}
     piece |= {"outputs": rows} if is_named else {"output": rows[outputs[0][0].name]}
+    for spec, output in outputs if by_name else ():
+        if spec.steps == "all":
+            _add_forecast(piece, spec, output)
     for spec, output in outputs:
         if spec.kind == "probabilities":
             if spec.steps == "all":
@@ -119,6 +140,20 @@ def encode_forecast(
             forecast["values"] = {name: writable(series[sample]) for name, series in values.items()}
         reply["forecasts"].append(forecast)
     return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _add_forecast(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> None:
+    """Add "forecast": {feature: {"+steps": {"q50": number, or "value": that of no quantile}}}.
+
+    With `return: all`, a number is a list with that of each step.
+    """
+    if not spec.forecasts:
+        return
+    numbers = output.reshape(*output.shape[: output.ndim - len(spec.dims)], -1)  # [places], or [time, places]
+    forecast = prediction.setdefault("forecast", {})
+    for place, one in enumerate(spec.forecasts):
+        ahead = forecast.setdefault(one.feature, {}).setdefault(f"+{one.steps}", {})
+        ahead[one.short_name] = writable(numbers[..., place])
 
 
 def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> None:

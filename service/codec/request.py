@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from service.codec import bounds
-from service.codec.arrays import check_window, decode_inputs, is_rounded
+from service.codec.arrays import check_window, is_rounded
 from service.codec.fast_json import SMALL_BODY, loads
 from service.codec.fields import (
     GivenState,
@@ -26,6 +26,7 @@ from service.codec.fields import (
     read_string,
     refuse_unknown,
 )
+from service.codec.records import Times, decode_steps
 from service.errors import EmptySequence, InvalidField, TooManySequences
 from service.manifest import Manifest
 from service.sequence import Array, Start
@@ -63,6 +64,7 @@ class Item:
     state: GivenState | None = None  # that it begins from; None: that of its session, or the initial one
     returns_state: bool = False
     rewinds: int | None = None  # of the session so far, as the client believes
+    times: Times | None = None  # of its steps, which are not in `inputs` yet; see `service.predict.timed`
 
     @property
     def steps(self) -> int:
@@ -74,6 +76,8 @@ class Item:
         digest = hashlib.blake2b(b"%d%d" % (keep_all, self.end), digest_size=16)
         for array in self.inputs:
             digest.update(array.data)
+        if self.times is not None:
+            digest.update(b"times" + orjson.dumps(self.times.values))
         if self.kept:
             for kept in self.kept:
                 digest.update(b"omitted" if kept is None else b"kept" + kept.tobytes())
@@ -125,6 +129,8 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
     item, at = _decode_item(sequence_of(document, index, manifest), pointer, manifest, max_steps)
     if document.trims:
         item.inputs = _trim(item.inputs, pointer)
+        if item.times is not None:
+            item.times = item.times._replace(values=item.times.values[: item.steps])
     if manifest.axes.time_size is not None:
         check_window(item.steps, manifest, at)
     item.outputs = document.outputs
@@ -146,8 +152,8 @@ def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int
     """The sequence, and the pointer to its steps."""
     envelope = pointer
     if isinstance(sequence, list | np.ndarray):
-        inputs, kept = decode_inputs(sequence, manifest, pointer, max_steps)
-        return Item(inputs, kept=kept), pointer
+        inputs, kept, times = decode_steps(sequence, manifest, pointer, max_steps)
+        return Item(inputs, kept=kept, times=times), pointer
     if not isinstance(sequence, dict):
         raise InvalidField(
             f'expected a list of rows, or an object with "steps", got {kind(sequence)}', pointer=pointer
@@ -162,8 +168,10 @@ def _decode_item(sequence: Any, pointer: str, manifest: Manifest, max_steps: int
     if field == "text" and not isinstance(sequence[field], str):
         raise InvalidField(f"expected a string, got {kind(sequence[field])}", pointer=f"{pointer}/text")
     pointer = f"{pointer}/{field}"
-    inputs, kept = decode_inputs(sequence[field], manifest, pointer, max_steps)
-    item = Item(inputs, session, at, end, "auto" if state is None else "given", kept, state=state)
+    inputs, kept, times = decode_steps(sequence[field], manifest, pointer, max_steps)
+    item = Item(
+        inputs, session, at, end, "auto" if state is None else "given", kept, state=state, times=times
+    )
     if "rewinds" in sequence:
         item.rewinds = read_rewinds(sequence, envelope)
     return item, pointer

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+import orjson
 
 from service.errors import ReplyTooLarge
 from service.manifest import InputSpec, OutputSpec
@@ -19,6 +20,7 @@ _JSON = {  # the longest number of each dtype, with the comma after it; null has
     "uint8": 4,
     "bool": 6,
 }
+_FORECAST = 64  # the number of steps, the quantile and the brackets of one forecast by name
 _PREDICTION = 512  # the names of the fields, the session and the step
 
 
@@ -37,11 +39,17 @@ def json_bytes(dtype: str, numbers: int) -> int:
     return numbers * _JSON[dtype]
 
 
-def prediction_bytes(outputs: Iterable[tuple[OutputSpec, str]], steps: int) -> int:
-    """At most: of one prediction with `steps` steps of each output, given with its dtype."""
+def prediction_bytes(outputs: Iterable[tuple[OutputSpec, str]], steps: int, *, by_name: bool = False) -> int:
+    """At most: of one prediction with `steps` steps of each output, given with its dtype.
+
+    `by_name`: with forecasts by name too.
+    """
     size = _PREDICTION
     for spec, dtype in outputs:
         size += json_bytes(dtype, steps * math.prod(spec.dims)) + 2 * steps
+        if by_name:
+            size += len(spec.forecasts) * (json_bytes(dtype, steps) + _FORECAST)
+            size += sum([len(orjson.dumps(one.feature)) for one in spec.forecasts])
         if spec.kind == "probabilities":
             size += steps * (spec.longest_label + _JSON[dtype])
     return size

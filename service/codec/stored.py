@@ -18,7 +18,7 @@ from service.names import MODEL_NAME, MODEL_VERSION
 from service.sequence import Array
 
 _V2_PREFIX = "v2/"  # of the sessions of `/v2`, see `names`
-_PREDICTION = {"output", "outputs", "label", "probability", "session", "step", "state"}
+_PREDICTION = {"output", "outputs", "forecast", "label", "probability", "session", "step", "state"}
 _GENERATION = {"model", "version", "ids", "seed", "tokens", "text", "session", "step", "state"}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*")  # of a state; its signature is checked when it is used
 _MAX_AXES = 8  # of an output
@@ -85,7 +85,18 @@ def _is_prediction(document: dict[str, Any]) -> bool:
         and all(_is_nested(output, (int, float)) for output in outputs.values())
         and _is_nested(document.get("label"), (str,))
         and _is_nested(document.get("probability"), (int, float))
+        and _is_forecast(document.get("forecast", {}))
     )
+
+
+def _is_forecast(forecast: Any) -> bool:
+    """Whether it is numbers, or lists of them, by feature, steps and quantile."""
+    entries = [forecast]
+    for _ in ("features", "steps", "quantiles"):
+        if not all(isinstance(entry, dict) for entry in entries):
+            return False
+        entries = [each for entry in entries for each in entry.values()]
+    return all(_is_nested(number, (int, float)) for number in entries)
 
 
 def _is_generation(document: dict[str, Any]) -> bool:

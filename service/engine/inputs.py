@@ -16,6 +16,7 @@ from service.engine.axes import Order, input_order, takes_steps_as_rows
 from service.errors import WrongShape
 from service.manifest import InputSpec, Manifest
 from service.sequence import Array, Chunk, State
+from service.state import TIMED, UNTIMED
 
 Buffers = list[Array]  # memory for a call's inputs, one per input with time steps
 
@@ -42,7 +43,8 @@ class Inputs:
             (self._kept[spec.graph_input], index) for index, spec in enumerate(self._specs) if spec.carry
         ]
         self.steps_as_rows = takes_steps_as_rows(manifest)
-        self.keeps = bool(manifest.kept_inputs)
+        self._keeps_time = manifest.keeps_time
+        self.keeps = bool(manifest.kept_inputs) or manifest.keeps_time
         self._num_states = len(manifest.states)
         self._fixed_batch = axes.batch_size
         # The steps of every chunk; None: any number.
@@ -93,7 +95,15 @@ class Inputs:
             spec, at = self._specs[index], position - self._num_states
             stream = _stream(sequence.inputs[index][start:stop], kept[at])
             kept[at] = stream[len(stream) - spec.carry :].copy()
+        if self._keeps_time:
+            kept[-1] = self._time(sequence.inputs, stop)
         return tuple(kept)
+
+    def _time(self, inputs: tuple[Array, ...], stop: int) -> Array:
+        """The time of the step before `stop`, as a state holds it; those of all are behind the inputs."""
+        if len(inputs) == len(self._specs):
+            return np.array((0.0, UNTIMED))
+        return np.array((inputs[-1][stop - 1], TIMED))
 
     def _check_steps(self, chunks: list[Chunk]) -> None:
         for _, start, stop in chunks:

@@ -58,7 +58,7 @@ class OnnxEngine:
         it names; None: they are read from the disk.
         """
         self.manifest = manifest
-        self.layout = StateLayout(manifest.states, manifest.kept_inputs)
+        self.layout = StateLayout.of(manifest)
         self.initial_state = self.layout.initial()  # of a sequence at step 0; shared, never written to
         self.provider = choose_provider(provider)
         options: dict[str, Any] = {"optimization": optimization, "content": content}
@@ -261,7 +261,8 @@ def _size_key(spec: StateSpec) -> Hashable:
 def _can_stay(manifest: Manifest) -> bool:
     """Whether states may stay on the device: if they are tensors of the graph, with a row per sequence."""
     has_rows = all(state.batch_axis is not None for state in manifest.states)
-    is_plain = not manifest.kept_inputs and manifest.axes.batch_size is None and not manifest.grows
+    keeps = manifest.kept_inputs or manifest.keeps_time
+    is_plain = not keeps and manifest.axes.batch_size is None and not manifest.grows
     answers = {spec.name for spec in manifest.outputs}
     are_apart = not any(state.output in answers for state in manifest.states)
     return bool(manifest.states) and has_rows and is_plain and are_apart

@@ -36,6 +36,10 @@ class LineEncoder:
 
     suffix = ".ndjson"
 
+    def __init__(self, *, by_name: bool = False) -> None:
+        """`by_name`: forecasts also by the names of their features."""
+        self._by_name = by_name
+
     def head(self, spec: OutputSpec, key: str) -> bytes:  # noqa: ARG002
         """Nothing."""
         return b""
@@ -44,17 +48,16 @@ class LineEncoder:
         """A line each."""
         name = orjson.dumps(keys.name)
         return b"".join([
-            b"%b%b\n" % (_start(name, key), _rest(spec, answer))
+            b"%b%b\n" % (_start(name, key), self._rest(spec, answer))
             for key, answer in zip(keys.values, answers, strict=True)
         ])  # fmt: skip
+
+    def _rest(self, spec: OutputSpec, answer: Answer) -> bytes:
+        """The members of a JSON object, and its end."""
+        if isinstance(answer, np.ndarray):
+            return encode_prediction(spec, answer, by_name=self._by_name)[1:]
+        return b'"error":%b}' % orjson.dumps(answer)
 
 
 def _start(name: bytes, key: object) -> bytes:
     return b"{" if key is None else b"{%b:%b," % (name, orjson.dumps(key, default=str))
-
-
-def _rest(spec: OutputSpec, answer: Answer) -> bytes:
-    """The members of a JSON object, and its end."""
-    if isinstance(answer, np.ndarray):
-        return encode_prediction(spec, answer)[1:]
-    return b'"error":%b}' % orjson.dumps(answer)

@@ -22,6 +22,7 @@ from service.errors import CellgateError, StartupError
 from service.offline.answers import Encoder
 from service.offline.block import Answer, Answered, Block
 from service.predict.kept import opening_state
+from service.predict.timed import with_times
 from service.repository import Hardware, Loader
 from service.repository.load import PreparedModel
 from service.sequence import Origin, Sequence
@@ -146,6 +147,7 @@ def _compute(prepared: PreparedModel, items: list[Any], *, keep_all: bool) -> li
             if isinstance(item, CellgateError):
                 raise item
             state = opening_state(prepared, item)
+            item = with_times(prepared, item, state)
             sequences[place] = Sequence(item.inputs, state, keep_all=keep_all, origin=origin)
         except CellgateError as error:
             answers[place] = error.problem()

@@ -158,7 +158,7 @@ def manifest_of(target: Target) -> tuple[Manifest, dict[str, str]]:
         known = ", ".join(f"{each['name']}/{each['version']}" for each in versions)
         raise StartupError(f"{target.url}: name one of the models {known}")
     found = wanted[0]
-    fields = {name: found[name] for name in ("task", "inputs", "outputs")}
+    fields = {name: found[name] for name in ("task", "inputs", "outputs", "table")}
     return Manifest.model_validate(fields), {
         "name": found["name"],
         "version": found["version"],

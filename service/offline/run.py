@@ -58,9 +58,15 @@ class Plan:
     folder: Path | None  # of the version; None: the server's
 
     @property
-    def key(self) -> str:
+    def key(self) -> str | None:
+        """The column that tells the sequences of a table apart."""
+        table = self.manifest.table
+        return self.job.key or (None if table is None else table.id_column)
+
+    @property
+    def output_key(self) -> str:
         """The name of the output's column of keys."""
-        return self.job.key or lines.ID
+        return lines.ID if format_of(self.job.file) == "ndjson" else self.key or lines.ID
 
 
 def predict_file(job: Job, settings: Settings, progress: Callable[[int], Progress]) -> Summary:
@@ -75,7 +81,7 @@ def predict_file(job: Job, settings: Settings, progress: Callable[[int], Progres
         before = part.num_sequences
         shown = progress(before)
         shown.failed = part.num_failed
-        head = b"" if before else plan.encoder.head(plan.manifest.outputs[0], plan.key)
+        head = b"" if before else plan.encoder.head(plan.manifest.outputs[0], plan.output_key)
         if head:
             part.append(head, 0, 0)
         pool = _open_pool(plan, settings)
@@ -108,14 +114,14 @@ def _plan(job: Job, settings: Settings) -> Plan:
         "--id": job.key,
         "--return": "all" if keep_all else "last",
     }
-    encoder = _encoder(job, keep_all=keep_all)
+    encoder = _encoder(job, manifest, keep_all=keep_all)
     return Plan(job, manifest, identity, encoder, keep_all, folder)
 
 
-def _encoder(job: Job, *, keep_all: bool) -> Encoder:
+def _encoder(job: Job, manifest: Manifest, *, keep_all: bool) -> Encoder:
     found = format_of(job.output)
     if found == "ndjson":
-        return LineEncoder()
+        return LineEncoder(by_name=manifest.names_forecasts)
     with _tables_needed():
         from service.offline.table_answers import TableEncoder
 
@@ -137,7 +143,7 @@ def _blocks(plan: Plan) -> Iterator[Block]:
     with _tables_needed():
         from service.offline import tables
 
-    return tables.blocks(plan.job.file, plan.manifest, plan.job.key)
+    return tables.blocks(plan.job.file, plan.manifest, plan.key)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def names_of(spec: OutputSpec) -> list[str]:
     """The columns of an output: by what each number forecasts, its class, or its place."""
     if spec.forecasts:
         return [
-            f"{one.feature}+{one.steps}" + ("" if one.quantile is None else f"_q{one.quantile * 100:g}")
+            f"{one.feature}+{one.steps}" + ("" if one.quantile is None else f"_{one.short_name}")
             for one in spec.forecasts
         ]
     if spec.labels:

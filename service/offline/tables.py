@@ -8,7 +8,7 @@
 It knows columns and rows; it knows nothing of processes or models beyond their manifest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,34 +17,18 @@ import numpy as np
 import orjson
 import polars as pl
 
-from service.codec import arrays
+from service.codec.arrays import check_window
+from service.codec.records import decode_steps
 from service.codec.request import Item
-from service.errors import CellgateError, StartupError
-from service.manifest import InputSpec, Manifest
-from service.offline.block import MAX_SEQUENCES, MAX_STEPS, Keys, Read, strip_pointer
+from service.errors import CellgateError, InvalidField, StartupError
+from service.manifest import Manifest
+from service.offline.block import MAX_SEQUENCES, MAX_STEPS, Keys, Read
+from service.offline.columns import is_number, names_in, records_of, texts_of_null, values_of
 from service.offline.order import SeenKeys
 from service.sequence import Array
 
-MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"]  # texts of a CSV file that stand for no value
 ROWS = 1 << 15  # read at a time
 MAX_ROWS = 1 << 22  # of one sequence
-
-
-def columns_of(spec: InputSpec) -> tuple[str, ...]:
-    """The columns that an input is read from. Raises StartupError if they have no names."""
-    if not spec.dims:
-        return (spec.name,)
-    if not spec.features:
-        raise StartupError(
-            f"the model names no features of its input {spec.name!r}, so the columns of a table cannot be "
-            "told apart; give the sequences as NDJSON"
-        )
-    return spec.features
-
-
-def is_number(spec: InputSpec) -> bool:
-    """Whether an input is floating-point numbers: such columns are read as arrays."""
-    return spec.kind == "numeric" and spec.dtype.startswith("float")
 
 
 @dataclass(slots=True)
@@ -70,26 +54,22 @@ class TableBlock:
         at_once = _plain_items(self, manifest, max_steps)
         if at_once is not None:
             return Read(self._keys(), list(at_once))
-        columns = [(spec.name, _values(self.frame, spec)) for spec in manifest.step_inputs]
-        items: list[Item | CellgateError] = []
-        for start, end in self._spans():
-            given = {name: values[start:end] for name, values in columns}
-            items.append(_decode(given, manifest, max_steps))
-        return Read(self._keys(), items)
+        return Read(self._keys(), [_decode(steps, manifest, max_steps) for steps in self._steps(manifest)])
 
-    def to_json(self, manifest: Manifest, *, max_steps: int) -> Read[bytes]:
-        """Each sequence as JSON of its arrays."""
-        names = [spec.name for spec in manifest.step_inputs]
-        bodies: list[bytes | CellgateError] = []
-        keys, items = self.decode(manifest, max_steps=max_steps)
-        for item in items:
-            if isinstance(item, CellgateError):
-                bodies.append(item)
-                continue
-            inputs = [np.ascontiguousarray(array) for array in item.inputs]
-            steps = dict(zip(names, inputs, strict=True)) if len(names) > 1 else inputs[0]
-            bodies.append(orjson.dumps({"steps": steps}, option=orjson.OPT_SERIALIZE_NUMPY))
-        return Read(keys, bodies)
+    def to_json(self, manifest: Manifest, *, max_steps: int) -> Read[bytes]:  # noqa: ARG002
+        """Each sequence as JSON. The server checks it."""
+        return Read(self._keys(), [_to_json(steps) for steps in self._steps(manifest)])
+
+    def _steps(self, manifest: Manifest) -> Iterator[Any]:
+        """The steps of each sequence as `/predict` takes them; numbers as arrays."""
+        if manifest.table is not None:
+            records = records_of(self.frame, manifest)
+            yield from (records[start:end] for start, end in self._spans())
+            return
+        columns = {spec.name: values_of(self.frame, spec) for spec in manifest.step_inputs}
+        for start, end in self._spans():
+            steps = {name: values[start:end] for name, values in columns.items()}
+            yield steps if len(steps) > 1 else next(iter(steps.values()))
 
     def _spans(self) -> list[tuple[int, int]]:
         ends = self.ends.tolist()
@@ -104,10 +84,10 @@ class TableBlock:
 def _plain_items(block: TableBlock, manifest: Manifest, max_steps: int) -> list[Item] | None:
     """All sequences at once, if nothing in the block needs a look of its own: the usual case."""
     (spec, *others) = manifest.step_inputs
-    if others or not is_number(spec) or manifest.axes.time_size is not None:
+    if manifest.table is not None or others or not is_number(spec) or manifest.axes.time_size is not None:
         return None
     lengths = np.diff(block.ends, prepend=0)
-    numbers = _values(block.frame, spec)
+    numbers = values_of(block.frame, spec)
     if lengths.max() > max_steps or isinstance(numbers, list):
         return None
     with np.errstate(over="ignore"):
@@ -119,42 +99,26 @@ def _plain_items(block: TableBlock, manifest: Manifest, max_steps: int) -> list[
     return [Item((numbers[start:end],), kept=kept) for start, end in block._spans()]
 
 
-def _decode(given: dict[str, Any], manifest: Manifest, max_steps: int) -> Item | CellgateError:
+def _decode(steps: Any, manifest: Manifest, max_steps: int) -> Item | CellgateError:
     try:
-        steps = given if len(given) > 1 else next(iter(given.values()))
-        inputs, kept = arrays.decode_inputs(steps, manifest, "/steps", max_steps)
-        arrays.check_window(len(inputs[0]), manifest, "/steps")
-        return Item(inputs, kept=kept)
+        inputs, kept, times = decode_steps(steps, manifest, "/steps", max_steps)
+        check_window(len(inputs[0]), manifest, "/steps")
+        return Item(inputs, kept=kept, times=times)
     except CellgateError as error:
-        return strip_pointer(error, "")
+        return error
 
 
-def _values(frame: pl.DataFrame, spec: InputSpec) -> Any:
-    """An input's values of all rows: an array in which NaN is a null, or lists as JSON has them."""
-    names = columns_of(spec)
-    if is_number(spec):
-        numbers = [_parsed(frame[name], pl.Float64) for name in names]
-        if all(column.dtype == pl.Float64 for column in numbers):
-            array = pl.DataFrame(numbers).to_numpy()
-            return array if spec.dims else array[:, 0]
-    rows = [_listed(frame[name], spec) for name in names]
-    return [list(row) for row in zip(*rows, strict=True)] if spec.dims else rows[0]
+def _to_json(steps: Any) -> bytes | CellgateError:
+    if isinstance(steps, dict):
+        steps = {name: _contiguous(values) for name, values in steps.items()}
+    try:
+        return orjson.dumps({"steps": _contiguous(steps)}, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:  # such as bytes or a list in a column
+        return InvalidField(f"a value is no number, text or boolean: {error}", pointer="/steps")
 
 
-def _parsed(column: pl.Series, dtype: Any) -> pl.Series:
-    """Numbers, or texts that are some, as numbers; any other column as it is."""
-    if column.dtype == pl.String:
-        numbers = column.str.strip_chars().cast(dtype, strict=False)
-        return numbers if numbers.null_count() == column.null_count() else column
-    return column.cast(dtype) if column.dtype.is_numeric() else column
-
-
-def _listed(column: pl.Series, spec: InputSpec) -> list[Any]:
-    """The values as JSON has them. A text that is a number is one, where the input has no texts."""
-    if column.dtype == pl.String and not spec.vocabulary:
-        numbers = column.str.strip_chars().cast(pl.Int64 if spec.takes_integers else pl.Float64, strict=False)
-        return [text if number is None else number for text, number in zip(column, numbers, strict=True)]
-    return [None if value != value else value for value in column.to_list()]
+def _contiguous(values: Any) -> Any:
+    return np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
 
 
 def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlock]:
@@ -162,11 +126,10 @@ def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlo
 
     Raises StartupError for a file that cannot be read, or whose sequences do not stand together.
     """
-    names = [name for spec in manifest.step_inputs for name in columns_of(spec)]
     rest: pl.DataFrame | None = None
     seen = SeenKeys(key or "")
     total, position = max(num_rows(path), 1), 0
-    for frame in _frames(path, names if key is None else [key, *names]):
+    for frame in _frames(path, manifest, key):
         position += len(frame)
         rest = frame if rest is None else pl.concat([rest, frame])
         ends = _ends(rest, key)
@@ -224,25 +187,24 @@ def num_rows(path: Path) -> int:
         return sum(iter(lambda: file.read(1 << 20).count(b"\n"), 0))
 
 
-def _frames(path: Path, names: list[str]) -> Iterator[pl.DataFrame]:
-    """The columns of a file, some rows at a time. Raises StartupError."""
-    if is_parquet(path):
-        scan = pl.scan_parquet(path)
-    else:
-        scan = pl.scan_csv(path, infer_schema=False, null_values=MISSING)
+def _frames(path: Path, manifest: Manifest, key: str | None) -> Iterator[pl.DataFrame]:
+    """The columns of a file that a model is given, some rows at a time. Raises StartupError."""
     try:
+        if is_parquet(path):
+            scan = pl.scan_parquet(path)
+        else:
+            scan = pl.scan_csv(path, infer_schema=False, null_values=texts_of_null(manifest))
         found = scan.collect_schema().names()
-        _check_names(path, found, names)
+        names, missing = names_in(manifest, found)
+        if key is not None:
+            names, missing = [key, *names], missing + [key] * (key not in found)
+        if missing:
+            listed = ", ".join(map(repr, missing))
+            has = ", ".join(map(repr, found))
+            raise StartupError(f"{path} has no column {listed}; its columns are {has}")
         frame = scan.select(list(dict.fromkeys(names)))
         yield from frame.collect_batches(chunk_size=ROWS, maintain_order=True)
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
         raise StartupError(f"{path}: {str(error).splitlines()[0]}") from error
-
-
-def _check_names(path: Path, found: Sequence[str], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in found]
-    if missing:
-        listed = ", ".join(map(repr, missing))
-        raise StartupError(f"{path} has no column {listed}; its columns are {', '.join(map(repr, found))}")

@@ -27,6 +27,7 @@ from service.predict.predictor import Predictor, Run
 from service.predict.progress import Emit, Event, Progress
 from service.predict.reply_budget import ReplyBudget
 from service.predict.request import Reply, Request, first_output
+from service.predict.timed import with_times
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
 from service.sessions import Checkpoint, History, Opened
@@ -109,6 +110,7 @@ class _Pieces:
         """Implements `Compute`. In a session the sequence has all outputs, else those of the last step."""
         self._model = model
         self.progress.begin(self.request.digest(item, keep_all), most=item.steps)
+        item = with_times(model, item, state)
         kept = [] if self._history is None else cuts_of(model, item, self._history, self.progress.at or 0)
         ends = {*range(0, item.steps, model.worker.scheduler.chunk_steps), *kept, item.steps}
         chunks: list[Sequence] = []
@@ -166,7 +168,9 @@ class _Pieces:
                 for spec, output in outputs
             ]
             content = content_of([output for spec, output in rows if spec.steps == "all"])
-            encode = partial(replies.encode_rows, outputs=rows, is_named=is_named)
+            encode = partial(
+                replies.encode_rows, outputs=rows, is_named=is_named, by_name=manifest.names_forecasts
+            )
             await progress.add(end - start, content, encode, origin.deadline)
 
 

@@ -13,6 +13,7 @@ from service.predict.channel import Channel, Run
 from service.predict.pieces import compute_pieces
 from service.predict.request import Request
 from service.predict.shadow import Committed
+from service.predict.timed import timed_inputs
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
 from service.sessions import History, Opened
@@ -26,13 +27,18 @@ def join(channel: Channel, opened: Opened, max_steps: int) -> list[Frame]:
     if channel.num_alone:
         channel.num_alone -= 1
         return frames
-    if len(waiting) == 1 or opened.history is not None:
+    # A time may be refused, and is then the error of its frame alone.
+    if len(waiting) == 1 or frames[0].times is not None or opened.history is not None:
         return frames
     step, steps = opened.step, frames[0].steps
     for frame in waiting[1 : channel.max_joined]:
         if not isinstance(frame, Frame) or frames[-1].end or frame.at not in (None, step + steps):
             break
-        if any(kept is not None for kept in frame.kept) or steps + frame.steps > max_steps:
+        if (
+            frame.times is not None
+            or any(kept is not None for kept in frame.kept)
+            or steps + frame.steps > max_steps
+        ):
             break
         frames.append(frame)
         steps += frame.steps
@@ -42,6 +48,8 @@ def join(channel: Channel, opened: Opened, max_steps: int) -> list[Frame]:
 def sequence_of(channel: Channel, frames: list[Frame], state: State) -> Sequence:
     """The chunk, to be computed."""
     inputs = frames[0].inputs
+    if (times := frames[0].times) is not None:
+        inputs = timed_inputs(channel.model, inputs, times, state)
     if len(frames) > 1:
         inputs = tuple(
             [np.concatenate(parts) for parts in zip(*[frame.inputs for frame in frames], strict=True)]

@@ -87,14 +87,16 @@ def _encode(channel: Channel, outputs: list[Array], steps: int, step: int, end: 
     """A reply as a session stores it: each output is [time, *dims] with `return: all`, else [*dims]."""
     if channel.form is not None:
         return frames.store_binary(outputs[0], steps if channel.keep_all else 1, step, ended=end)
-    specs = channel.specs
+    specs, by_name = channel.specs, channel.model.manifest.names_forecasts
     if not channel.output_names:
-        return reply.encode_prediction(specs[0], outputs[0], session=channel.session, step=step)
+        return reply.encode_prediction(
+            specs[0], outputs[0], session=channel.session, step=step, by_name=by_name
+        )
     named: list[Any] = [
         (spec, output[-1] if channel.keep_all and spec.steps == "last" else output)
         for spec, output in zip(specs, outputs, strict=True)
     ]
-    return reply.encode_outputs(named, session=channel.session, step=step)
+    return reply.encode_outputs(named, session=channel.session, step=step, by_name=by_name)
 
 
 def _held(channel: Channel, opened: Opened) -> list[bytes]:

@@ -99,7 +99,7 @@ class Generator:
         item = generations.decode_prompt(generation, manifest, max_steps=self.predictor.max_steps)
         size = generation_bytes(manifest.inputs[0], generation.max_steps)
         if generation.returns_state:
-            size += token_chars(StateLayout(manifest.states, manifest.kept_inputs).num_bytes)
+            size += token_chars(StateLayout.of(manifest).num_bytes)
         check_reply(size, self.predictor.max_reply_bytes, "/max_steps")
         return item
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from service.codec.request import Item
 from service.predict.request import compute_steps
+from service.predict.timed import with_times
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
 from service.sessions import Checkpoint, History
@@ -26,6 +27,7 @@ async def compute_pieces(
 
     A model with a fixed time axis is cut at multiples of its size only.
     """
+    item = with_times(model, item, state)
     cuts = cuts_of(model, item, history, start)
     pieces: list[Sequence] = []
     checkpoints: list[Checkpoint] = []

@@ -267,7 +267,14 @@ class Run:
 
 
 def _encode_first(model: Model, sequence: Sequence, *, session: str | None, step: int | None) -> bytes:
-    return replies.encode_prediction(model.manifest.outputs[0], sequence.output(), session=session, step=step)
+    manifest = model.manifest
+    return replies.encode_prediction(
+        manifest.outputs[0],
+        sequence.output(),
+        session=session,
+        step=step,
+        by_name=manifest.names_forecasts,
+    )
 
 
 def _encode_named(
@@ -278,4 +285,4 @@ def _encode_named(
         spec, output = model.manifest.outputs[index], sequence.output(index)
         is_single = sequence.keep_all and spec.steps == "last"  # [1, *dims], beside outputs of every step
         outputs.append((spec, output[-1] if is_single else output))
-    return replies.encode_outputs(outputs, session=session, step=step)
+    return replies.encode_outputs(outputs, session=session, step=step, by_name=model.manifest.names_forecasts)

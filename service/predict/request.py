@@ -9,6 +9,7 @@ from service.codec.sizes import prediction_bytes
 from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
 from service.predict.reply_budget import ReplyBudget
+from service.predict.timed import with_times
 from service.repository import Model
 from service.sequence import Origin, Sequence, State
 from service.sessions import Checkpoint, Opened, token_chars
@@ -55,6 +56,7 @@ async def compute_steps(
     model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
 ) -> Sequence:
     """Feed the item's steps to the model."""
+    item = with_times(model, item, state)
     sequence = Sequence(
         item.inputs,
         state,
@@ -145,7 +147,7 @@ class Request:
             if self._budget is None:
                 self._budget = self.reply_budget(self.body_bytes)
             outputs = [(manifest.outputs[i], model.output_dtypes[i]) for i in self.outputs(manifest)]
-            size = prediction_bytes(outputs, item.steps if keeps_all else 1)
+            size = prediction_bytes(outputs, item.steps if keeps_all else 1, by_name=manifest.names_forecasts)
             if self.returns_state:
                 size += token_chars(model.layout.num_bytes)
             self._budget.reserve(index, size)

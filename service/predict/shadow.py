@@ -18,6 +18,7 @@ from service.errors import CellgateError
 from service.metrics import Metrics, ShadowCounts
 from service.predict.kept import opening_state
 from service.predict.request import Request
+from service.predict.timed import with_times
 from service.repository import Model, Repository
 from service.sequence import Array, Origin, Sequence, State
 from service.sessions import History, Opened, Record, Sessions, shadow_key
@@ -109,7 +110,9 @@ class Shadows:
         if state is None:
             counts.dropped.add()
             return
-        theirs = Sequence(_inputs_of(committed, shadow), state, keep_all=ours.keep_all, origin=self._origin)
+        theirs = Sequence(
+            _inputs_of(committed, shadow, state), state, keep_all=ours.keep_all, origin=self._origin
+        )
         await shadow.worker.predict(theirs)
         if not committed.request.draws:
             _compare(ours, theirs, shadow, counts)
@@ -168,11 +171,12 @@ def _is_fork(record: Record, shadow: Model, session: Record) -> bool:
     return is_of_shadow and is_of_session
 
 
-def _inputs_of(committed: Committed, shadow: Model) -> tuple[Array, ...]:
+def _inputs_of(committed: Committed, shadow: Model, state: State) -> tuple[Array, ...]:
     """The steps, decoded anew if the shadow's inputs are others."""
-    if shadow.manifest.inputs == committed.model.manifest.inputs:
+    manifest, other = shadow.manifest, committed.model.manifest
+    if (manifest.inputs, manifest.table) == (other.inputs, other.table):
         return committed.sequence.inputs
-    return committed.request.decode(committed.index, shadow.manifest).inputs
+    return with_times(shadow, committed.request.decode(committed.index, manifest), state).inputs
 
 
 def _compare(ours: Sequence, theirs: Sequence, shadow: Model, counts: ShadowCounts) -> None:

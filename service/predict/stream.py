@@ -192,10 +192,11 @@ class Streams:
         """The replies that a record holds together have at most the size of one reply to `/predict`."""
         dtypes = channel.model.output_dtypes
         outputs = [(channel.model.manifest.outputs[index], dtypes[index]) for index in channel.outputs]
-        of_one = prediction_bytes(outputs, 1)
+        size_of = partial(prediction_bytes, outputs, by_name=channel.model.manifest.names_forecasts)
+        of_one = size_of(1)
         if channel.write_token is not None:
             of_one += token_chars(channel.model.layout.num_bytes)
-        per_step = prediction_bytes(outputs, 2) - prediction_bytes(outputs, 1)
+        per_step = size_of(2) - size_of(1)
         most = self._max_reply_bytes // channel.max_in_flight
         if of_one > most:
             raise ReplyTooLarge(

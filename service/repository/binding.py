@@ -32,7 +32,7 @@ def bind(folder: Path, files: bytes, manifest: Manifest, graph: Graph) -> Bindin
 
 def _recurrence(manifest: Manifest) -> dict[str, Any]:
     """All of a manifest that decides what a state holds, and how the next steps change it."""
-    return {
+    part = {
         "inputs": [_input(spec) for spec in manifest.inputs],
         "lengths": manifest.lengths,
         "constants": manifest.constants,
@@ -40,6 +40,7 @@ def _recurrence(manifest: Manifest) -> dict[str, Any]:
         # Without defaults, so that a field that is added later changes no fingerprint.
         "states": [spec.model_dump(exclude_defaults=True) for spec in manifest.states],
     }
+    return part | ({"keeps_time": True} if manifest.keeps_time else {})
 
 
 def _input(spec: InputSpec) -> dict[str, Any]:
@@ -50,11 +51,11 @@ def _input(spec: InputSpec) -> dict[str, Any]:
 def _follows(manifest: Manifest, graph: Graph) -> bool:
     """Whether no other manifest of this form fits the graph.
 
-    It has the axes [batch, time, …], no constants, nothing kept of inputs, and states that start at 0 and are
-    paired in the graph's order. The graph fixes every size but the batch's and the time's.
+    It has the axes [batch, time, …], no constants, nothing kept of inputs or times, and states that start at
+    0 and are paired in the graph's order. The graph fixes every size but the batch's and the time's.
     """
     axes = manifest.axes
-    if manifest.constants or manifest.kept_inputs or axes != Axes():
+    if manifest.constants or manifest.kept_inputs or manifest.keeps_time or axes != Axes():
         return False
     inputs, outputs = _shapes(graph.inputs), _shapes(graph.outputs)
     states = manifest.states

@@ -111,7 +111,7 @@ class StoredModel:
     @property
     def layout(self) -> StateLayout:
         """The tensors of its state."""
-        return StateLayout(self.manifest.states, self.manifest.kept_inputs)
+        return StateLayout.of(self.manifest)
 
     def named_state(self, name: str) -> State:
         """The initial state of that name. Raises UnknownState, or StartupError for a faulty file."""

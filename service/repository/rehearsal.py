@@ -101,7 +101,7 @@ class Rehearsal:
         if missing:
             raise StartupError(f"{self.folder}: the example has no value of {', '.join(missing)}")
         values = {spec.name: value for spec, value in zip(specs, kept, strict=True) if value is not None}
-        layout = StateLayout(self.manifest.states, self.manifest.kept_inputs)
+        layout = StateLayout.of(self.manifest)
         return layout.with_values(self.initial_state, values) if values else self.initial_state
 
     def _time(self, run: Run, rows: int, inputs: tuple[Array, ...], *, num_trials: int) -> float:

@@ -88,6 +88,7 @@ class Bench:
         self._names = [f"output {spec.name!r}" for spec in manifest.outputs]
         self._names += [f"state {spec.input!r}" for spec in manifest.states]
         self._names += [f"what is kept of input {spec.name!r}" for spec in manifest.kept_inputs]
+        self._names += ["the time of the last step"] if manifest.keeps_time else []
 
     def alone(self, row: Row, steps: int) -> Answer:
         """What the first steps of a row give by themselves, in one call where the graph allows it."""

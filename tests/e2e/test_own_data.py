@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 
 from service.manifest import Manifest
@@ -85,6 +86,8 @@ def test_the_file_and_the_interpretation_of_its_columns_are_as_shown(walk: Walk)
 def test_the_requests_are_answered_and_the_session_remembers(parking: httpx.Client) -> None:
     first, second = (command for command in COMMANDS if command.startswith("curl"))
     after_three, after_four = post(parking, first), post(parking, second)
+    assert [*after_four["forecast"]["Occupancy"]] == ["+1", "+4"]
+    assert [*after_four["forecast"]["Occupancy"]["+4"].values()] == after_four["output"][3:]
     assert (after_three["step"], after_four["step"]) == (3, 4)
     for prediction in (after_three, after_four):
         assert len(prediction["output"]) == 6
@@ -92,9 +95,26 @@ def test_the_requests_are_answered_and_the_session_remembers(parking: httpx.Clie
     steps = [json.loads(shlex.split(command)[-1])["sequences"][0]["steps"] for command in (first, second)]
     whole = parking.post("/predict", json={"model": "parking", "sequences": [steps[0] + steps[1]]})
     assert whole.json()["predictions"][0]["output"] == after_four["output"]
+    rows = [[61, 577, 0], [64, 577, 26], [80, 577, 34], [107, 577, 33 + 4 / 60]]
+    by_row = parking.post("/predict", json={"model": "parking", "sequences": [rows]})
+    assert by_row.json() == whole.json()
     [model] = parking.get("/models/parking").json()["models"]
     assert model["inputs"][0]["features"] == ["Occupancy", "Capacity", "since_previous"]
     assert model["inputs"][0]["units"] == ["", "", "min"]
+
+
+def test_the_file_is_predicted_as_its_rows_are(walk: Walk, parking: httpx.Client) -> None:
+    (command,) = (command for command in COMMANDS if command.startswith("cellgate predict"))
+    shell(command.rstrip() + " --jobs 1", walk.folder)
+    answers = pl.read_parquet(walk.folder / "forecasts.parquet")
+    rows = pl.read_csv(walk.folder / "hourly_parking.csv")
+    assert len(answers) == len(rows) and answers["error"].null_count() == len(rows)
+    name = rows["SystemCodeNumber"][0]
+    records = rows.filter(pl.col("SystemCodeNumber") == name).drop("SystemCodeNumber").to_dicts()
+    reply = parking.post("/predict", json={"model": "parking", "sequences": [records], "return": "all"})
+    expected = reply.json()["predictions"][0]["forecast"]["Occupancy"]["+4"]["q50"]
+    ours = answers.filter(pl.col("SystemCodeNumber") == name)["Occupancy+4_q50"]
+    assert ours.to_list() == pl.Series(expected, dtype=pl.Float32).to_list()
 
 
 def test_a_run_is_evaluated_from_any_folder_and_names_its_versions(walk: Walk, tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Steps by name: records of a table → what the model's inputs take, by the description in the manifest.
+
+    [{"temperature": 41, "mode": "run", "timestamp": "2026-01-01T00:00"}, …]
+      ─→ {"numbers": [[41, 0], …], "mode": ["run", …]}, and the times as they are written
+
+The time since the previous step is 0 here: it depends on the step before the first, which only the state
+knows (`service.predict.timed`). This file knows the manifest and JSON; it knows nothing of sessions or files.
+"""
+
+from typing import Any, NamedTuple
+
+from service.codec.arrays import Kept, Steps, check_num_steps, decode_inputs
+from service.codec.fields import kind
+from service.errors import BadInput, InvalidField
+from service.manifest import Manifest, TableColumn, TableSpec
+
+Record = dict[str, Any]
+
+
+class Times(NamedTuple):
+    """The times of a sequence's steps as they are written."""
+
+    values: tuple[str | float, ...]
+    pointer: str  # to the steps
+
+
+class Decoded(NamedTuple):
+    """One sequence."""
+
+    inputs: Steps
+    kept: Kept
+    times: Times | None  # None: rows, or records of a table without times
+
+
+def decode_steps(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -> Decoded:
+    """The arrays of one sequence, whose steps are rows or records. Raises a BadInput at the fault.
+
+    A column that the records do not have is null. Raises InvalidField for a column that is neither in the
+    table nor null, and for a name that the table does not have.
+    """
+    table = manifest.table
+    if table is None or not isinstance(steps, list) or not steps or not isinstance(steps[0], dict):
+        return Decoded(*decode_inputs(steps, manifest, pointer, max_steps), None)
+    check_num_steps(len(steps), max_steps, pointer)
+    _check_names(steps, table, manifest.required_columns, pointer)
+    if table.id_column is not None:
+        _check_one_sequence(steps, table.id_column, pointer)
+    times = _times(steps, table, pointer)
+    try:
+        inputs, kept = decode_inputs(_by_input(steps, manifest, table), manifest, pointer, max_steps)
+    except BadInput as error:
+        if error.pointer is not None:
+            error.pointer = _by_record(error.pointer.removeprefix(pointer), manifest, pointer)
+        raise
+    return Decoded(inputs, kept, times)
+
+
+def _by_input(records: list[Record], manifest: Manifest, table: TableSpec) -> Any:
+    """The steps of each input by its name, or those of the only input."""
+    values: dict[str, Any] = {}
+    for spec, columns in manifest.table_inputs:
+        series = [_column(records, column, table.texts_of_null) for column in columns]
+        values[spec.name] = [list(row) for row in zip(*series, strict=True)] if spec.dims else series[0]
+    return values if len(values) > 1 else next(iter(values.values()))
+
+
+def _column(records: list[Record], column: TableColumn, missing: frozenset[str]) -> list[Any]:
+    if column.derived:
+        return [0] * len(records)
+    values = [record.get(column.name) for record in records]
+    return [None if isinstance(value, str) and value in missing else value for value in values]
+
+
+def _by_record(inner: str, manifest: Manifest, pointer: str) -> str:
+    """The pointer into the records, of one into what `_by_input` returns: /numbers/3/0 → /3/temperature."""
+    parts = inner.split("/")[1:]
+    spec, columns = manifest.table_inputs[0]
+    if len(manifest.table_inputs) > 1 and parts:
+        name = parts.pop(0)
+        spec, columns = next(each for each in manifest.table_inputs if each[0].name == name)
+    if not parts:
+        return pointer
+    place = int(parts[1]) if len(parts) > 1 and spec.dims else 0
+    return f"{pointer}/{parts[0]}/{_escaped(columns[place].name)}"
+
+
+def _check_names(records: list[Any], table: TableSpec, required: frozenset[str], pointer: str) -> None:
+    for index, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise InvalidField(
+                f"expected an object with the table's columns, as the first step is, got {kind(record)}",
+                pointer=f"{pointer}/{index}",
+            )
+        if not record.keys() <= table.known:
+            name = next(name for name in record if name not in table.known)
+            listed = ", ".join(map(repr, sorted(table.known)))
+            raise InvalidField(
+                f"the table has no column {name!r}; it has {listed}",
+                pointer=f"{pointer}/{index}/{_escaped(name)}",
+            )
+        if not required <= record.keys():
+            listed = ", ".join(map(repr, sorted(required - record.keys())))
+            raise InvalidField(
+                f"no value of {listed}, and the model takes no missing values there",
+                pointer=f"{pointer}/{index}",
+            )
+
+
+def _check_one_sequence(records: list[Record], name: str, pointer: str) -> None:
+    first = records[0].get(name)
+    for index, record in enumerate(records):
+        if record.get(name) != first:
+            raise InvalidField(
+                f"{record.get(name)!r} is another sequence than {first!r}, that of the first step: send each "
+                "as one of its own",
+                pointer=f"{pointer}/{index}/{_escaped(name)}",
+            )
+
+
+def _times(records: list[Record], table: TableSpec, pointer: str) -> Times | None:
+    """The times of all records; None if none has one and none is needed."""
+    if table.time is None:
+        return None
+    name = table.time.column
+    values = [record.get(name) for record in records]
+    if table.since_previous is None and all(value is None for value in values):
+        return None
+    for index, value in enumerate(values):
+        if value is None or not isinstance(value, str | int | float) or isinstance(value, bool):
+            expected = f"expected a time ({table.time.expected}) in {name!r}"
+            actual = kind(value) if name in records[index] else "nothing"
+            at = f"/{_escaped(name)}" if name in records[index] else ""
+            raise InvalidField(f"{expected}, got {actual}", pointer=f"{pointer}/{index}{at}")
+    return Times(tuple(values), pointer)  # type: ignore[arg-type]
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")  # RFC 6901

@@ -1,0 +1,105 @@
+"""The columns of a table → values as JSON has them, and records by the description in the manifest.
+
+It knows polars and the manifest; it knows nothing of files or sequences.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from service.errors import StartupError
+from service.manifest import InputSpec, Manifest, TimeSpec
+
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")  # texts of a CSV file that stand for no value
+_ISO = "iso8601"
+
+
+def columns_of(spec: InputSpec) -> tuple[str, ...]:
+    """The columns that an input is read from. Raises StartupError if they have no names."""
+    if not spec.dims:
+        return (spec.name,)
+    if not spec.features:
+        raise StartupError(
+            f"the model names no features of its input {spec.name!r}, so the columns of a table cannot be "
+            "told apart; give the sequences as NDJSON"
+        )
+    return spec.features
+
+
+def names_in(manifest: Manifest, found: list[str]) -> tuple[list[str], list[str]]:
+    """The columns of a file that a model is given, and those that it lacks."""
+    table = manifest.table
+    if table is None:
+        names = [name for spec in manifest.step_inputs for name in columns_of(spec)]
+        return names, [name for name in names if name not in found]
+    own = [column.name for column in table.columns if not column.derived]
+    required = set(manifest.required_columns)
+    if table.time is not None:
+        own.append(table.time.column)
+        required |= {table.time.column} if table.since_previous else set()
+    return [name for name in own if name in found], sorted(required - set(found))
+
+
+def texts_of_null(manifest: Manifest) -> list[str]:
+    """The texts of a CSV file that stand for no value."""
+    return list(MISSING if manifest.table is None else manifest.table.missing)
+
+
+def is_number(spec: InputSpec) -> bool:
+    """Whether an input is floating-point numbers: such columns are read as arrays."""
+    return spec.kind == "numeric" and spec.dtype.startswith("float")
+
+
+def values_of(frame: pl.DataFrame, spec: InputSpec) -> Any:
+    """An input's values of all rows: an array in which NaN is a null, or lists as JSON has them."""
+    names = columns_of(spec)
+    if is_number(spec):
+        numbers = [_parsed(frame[name]) for name in names]
+        if all(column.dtype.is_float() for column in numbers):
+            array = pl.DataFrame(numbers).to_numpy()
+            return array if spec.dims else array[:, 0]
+    rows = [_listed(frame[name], spec) for name in names]
+    return [list(row) for row in zip(*rows, strict=True)] if spec.dims else rows[0]
+
+
+def records_of(frame: pl.DataFrame, manifest: Manifest) -> list[dict[str, Any]]:
+    """The rows as `/predict` takes them by name. The column of the sequences is left out."""
+    table = manifest.table
+    assert table is not None
+    specs = {spec.name: spec for spec in manifest.step_inputs}
+    series = {
+        column.name: _listed(frame[column.name], specs[column.input])
+        for column in table.columns
+        if not column.derived and column.name in frame.columns
+    }
+    if table.time is not None and table.time.column in frame.columns:
+        series[table.time.column] = _times(frame[table.time.column], table.time)
+    names = list(series)
+    return [dict(zip(names, row, strict=True)) for row in zip(*series.values(), strict=True)]
+
+
+def _parsed(column: pl.Series) -> pl.Series:
+    """Numbers, or texts that are some, as floats; any other column as it is."""
+    if column.dtype == pl.String:
+        numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
+        return numbers if numbers.null_count() == column.null_count() else column
+    if column.dtype.is_numeric() and not column.dtype.is_float():
+        return column.cast(pl.Float64)
+    return column
+
+
+def _listed(column: pl.Series, spec: InputSpec) -> list[Any]:
+    """The values as JSON has them. A text that is a number is one, where the input has no texts."""
+    if column.dtype == pl.String and not spec.vocabulary:
+        numbers = column.str.strip_chars().cast(pl.Int64 if spec.takes_integers else pl.Float64, strict=False)
+        return [text if number is None else number for text, number in zip(column, numbers, strict=True)]
+    return [None if value != value else value for value in column.to_list()]
+
+
+def _times(column: pl.Series, spec: TimeSpec) -> list[Any]:
+    """Times as texts in the format of the table."""
+    if not column.dtype.is_temporal():
+        return column.to_list()
+    if spec.format != _ISO:
+        return column.dt.to_string(spec.format).to_list()
+    return [None if moment is None else moment.isoformat() for moment in column.to_list()]

@@ -1,0 +1,75 @@
+"""A model of a table, made by hand: running sums, so that a wrong time is a wrong number.
+
+oven,mode,temperature,at             output at each step: the sums of temperature and of the minutes since
+a,run,40,2026-01-01T00:00            the step before, each plus 1000 times the id of the mode
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from service.manifest import GRAPH_FILE, MANIFEST_FILE
+from tests.service.graphs import FLOAT, INT64, model
+
+MODES = ["<other>", "<missing>", "run", "7"]
+MANIFEST: dict[str, Any] = {
+    "task": "forecast",
+    "inputs": [
+        {"name": "numbers", "dims": [2], "features": ["temperature", "since_previous"], "units": ["", "min"]},
+        {"name": "mode", "tensor": "category_0", "kind": "token", "dtype": "int64", "vocabulary": MODES,
+         "unknown": 0, "missing_token": 1, "numbers": "tokens"},
+    ],
+    "states": [{"input": "h", "output": "h_out", "shape": ["batch", 2]}],
+    "outputs": [
+        {"name": "y", "dims": [2],
+         "forecasts": [{"feature": "temperature", "steps": 6, "quantile": level} for level in (0.05, 0.5)]},
+    ],
+    "example": {"steps": {"numbers": [[1, 2], [3, 4]], "mode": ["run", "7"]}, "output": [3004, 3006]},
+    "table": {
+        "id_column": "oven",
+        "time": {"column": "at", "unit": "min", "zone": "Europe/Berlin"},
+        "columns": [
+            {"name": "mode", "kind": "category", "input": "mode"},
+            {"name": "temperature", "kind": "number", "input": "numbers"},
+            {"name": "since_previous", "kind": "number", "input": "numbers", "place": 1, "unit": "min",
+             "derived": "since_previous"},
+        ],
+        "unused": ["note"],
+        "targets": ["temperature"],
+        "missing": ["", "NA"],
+    },
+}  # fmt: skip
+
+
+def graph() -> onnx.ModelProto:
+    """numbers [N, T, 2], category_0 [N, T], h [N, 2] → y [N, T, 2], h_out [N, 2]."""
+    nodes = [
+        helper.make_node("ReduceSum", ["numbers", "time"], ["added"], keepdims=0),
+        helper.make_node("Add", ["h", "added"], ["h_out"]),
+        helper.make_node("CumSum", ["numbers", "time_axis"], ["sums"]),
+        helper.make_node("Unsqueeze", ["h", "time"], ["before"]),
+        helper.make_node("Add", ["sums", "before"], ["so_far"]),
+        helper.make_node("Cast", ["category_0"], ["ids"], to=FLOAT),
+        helper.make_node("Mul", ["ids", "thousand"], ["thousands"]),
+        helper.make_node("Unsqueeze", ["thousands", "last"], ["column"]),
+        helper.make_node("Add", ["so_far", "column"], ["y"]),
+    ]
+    return model(
+        nodes,
+        {"numbers": (FLOAT, ["N", "T", 2]), "category_0": (INT64, ["N", "T"]), "h": (FLOAT, ["N", 2])},
+        {"y": (FLOAT, ["N", "T", 2]), "h_out": (FLOAT, ["N", 2])},
+        {"time": [1], "time_axis": 1, "last": [2], "thousand": np.float32(1000)},
+    )
+
+
+def write(root: Path) -> Path:
+    """Write `root`/oven/1."""
+    folder = root / "oven" / "1"
+    folder.mkdir(parents=True)
+    onnx.save(graph(), folder / GRAPH_FILE)
+    (folder / MANIFEST_FILE).write_text(json.dumps(MANIFEST))
+    return folder
