@@ -50,7 +50,7 @@ class Model:
     name: str
     version: str
     task: str
-    """classify, label, forecast or language."""
+    """classify, label, regress, forecast or language."""
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     sessions: bool

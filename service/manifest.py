@@ -58,7 +58,7 @@ MANIFEST_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 MAX_MANIFEST_BYTES = 1 << 28  # of a tokenizer and its vocabulary, above all
 
-Task = Literal["classify", "label", "forecast", "language"]
+Task = Literal["classify", "label", "regress", "forecast", "language"]
 
 
 class Example(Spec):

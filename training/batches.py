@@ -17,7 +17,7 @@ class Batch(NamedTuple):
 
     x: Tensor  # [batch, time, columns]
     lengths: Tensor  # [batch]
-    targets: Tensor  # [batch]; or [batch, time, …], unknown past each length
+    targets: Tensor  # [batch] or [batch, targets]; if every step has one, [batch, time, …], else unknown
 
 
 class Batches:
@@ -26,6 +26,7 @@ class Batches:
     def __init__(self, split: Split, *, order: NDArray[np.int64], batch_size: int) -> None:
         self._sequences = [torch.from_numpy(sequence) for sequence in split.sequences]
         self._targets = [torch.as_tensor(target) for target in split.targets]
+        self._is_each_step = split.targets.dtype == object
         self._cuts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
     def __len__(self) -> int:
@@ -36,12 +37,11 @@ class Batches:
             sequences = [self._sequences[row] for row in rows]
             lengths = torch.tensor([len(sequence) for sequence in sequences])
             x = pad_sequence(sequences, batch_first=True)
-            yield Batch(x, lengths, _padded([self._targets[row] for row in rows]))
+            targets = [self._targets[row] for row in rows]
+            yield Batch(x, lengths, _padded(targets) if self._is_each_step else torch.stack(targets))
 
 
 def _padded(targets: list[Tensor]) -> Tensor:
-    if targets[0].ndim == 0:
-        return torch.stack(targets)
     unknown = float("nan") if targets[0].is_floating_point() else UNKNOWN
     return pad_sequence(targets, batch_first=True, padding_value=unknown)
 

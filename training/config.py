@@ -69,7 +69,7 @@ class Table(_Frozen):
     path: str
     sha256: str = Field(description="of the file; a changed file is another data set")
     targets: tuple[str, ...]
-    task: Literal["classify", "label", "forecast"] | None = Field(
+    task: Literal["classify", "label", "regress", "forecast"] | None = Field(
         None, description="None: decided by the target"
     )
     id_column: str | None = Field(None, description="None: all rows are one sequence")

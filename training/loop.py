@@ -143,8 +143,8 @@ def is_helper() -> bool:
 def new_network(config: Config, data: DataSet) -> Network:
     """An untrained network, the same for the same seed. Raises CellError, PoolError."""
     recipe = config.recipe
-    if data.task != "classify" and recipe.pool not in ("auto", "last"):
-        raise PoolError(f"--pool {recipe.pool}: {config.data} has no classes of whole sequences to read")
+    if not data.is_whole and recipe.pool not in ("auto", "last"):
+        raise PoolError(f"--pool {recipe.pool}: {config.data} has no target of whole sequences to read")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Network(
@@ -159,8 +159,9 @@ def new_network(config: Config, data: DataSet) -> Network:
             dropout=recipe.dropout,
             layer_dropout=recipe.layer_dropout,
             noise=recipe.noise,
-            pool=recipe.pool if data.task == "classify" else "last",
+            pool=recipe.pool if data.is_whole else "last",
             forecast=data.forecast,
+            estimates=data.task == "regress",
         )
 
 

@@ -12,7 +12,7 @@ from training.cells.cell import State
 from training.config import PoolName
 from training.data.dataset import Forecast, Input, Sequence
 from training.inputs import InputLayer
-from training.quantiles import Quantiles
+from training.quantiles import Estimates, Quantiles
 
 STORED_NAMES = {
     "input_layer": "front",
@@ -39,8 +39,12 @@ class Network(nn.Module):
         noise: float = 0,
         pool: PoolName | Literal["auto"] = "last",
         forecast: Forecast | None = None,
+        estimates: bool = False,
     ) -> None:
-        """`features`: the numbers in a step, or the inputs of a step. Raises CellError, PoolError."""
+        """`features`: the numbers in a step, or the inputs of a step. Raises CellError, PoolError.
+
+        Without `forecast` or `estimates`, which have units, the outputs are the logits of classes.
+        """
         super().__init__()
         self.out, self.noise = out, noise
         inputs = numeric_inputs(features) if isinstance(features, int) else features
@@ -60,8 +64,9 @@ class Network(nn.Module):
         self.pool = pooling.build(pool, width=self.cell.width, both_ways=self.cell.both_ways)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.cell.width, out)
-        self.quantiles = Quantiles(forecast) if forecast else None
-        if self.quantiles:
+        self.quantiles: Quantiles | None = Estimates(out) if estimates else None
+        if forecast:
+            self.quantiles = Quantiles(forecast)
             self.quantiles.set_persistence(self.head.bias)
         self.register_state_dict_post_hook(_to_stored_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_from_stored_names)  # type: ignore[no-untyped-call]

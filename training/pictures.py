@@ -1,6 +1,7 @@
 """Chooses what is drawn of a network's answers on a split, and draws it into a folder. Trains nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ def draw(
     """Draw the answers on a split; return the file names with what they show."""
     if data.forecast is not None:
         return _forecasts(network, data, split, answers, folder)
+    if data.task == "regress":
+        return _numbers(network, data, split, answers, folder)
     if scores.confusion is None:
         return {}
     draw_confusion(
@@ -75,13 +78,38 @@ def _forecasts(
     by_number = answers.outputs.reshape(*answers.targets.shape, len(quantiles))[..., middle].astype(
         np.float64
     )
-    numbers = {}
-    for number in chosen:
-        truth = answers.targets[:, number].astype(np.float64)
-        known = ~np.isnan(truth)
-        numbers[names[number]] = by_number[known, number], truth[known]
+    numbers = {
+        names[number]: _without_missing(by_number[:, number], answers.targets[:, number]) for number in chosen
+    }
     draw_residuals(numbers, path=folder / "residuals.png")
     return {"forecasts.png": "forecasts beside actual values", "residuals.png": "residuals"}
+
+
+def _numbers(network: Network, data: DataSet, split: Split, answers: Answers, folder: Path) -> dict[str, str]:
+    chosen = _spread(len(data.labels), NUMBERS)
+    drawn = {
+        data.labels[number]: _without_missing(answers.outputs[:, number], answers.targets[:, number])
+        for number in chosen
+    }
+    draw_residuals(drawn, path=folder / "residuals.png")
+    if data.is_whole:
+        return {"residuals.png": "residuals"}
+    order = np.argsort([-len(sequence) for sequence in split.sequences], kind="stable")[:SEQUENCES]
+    outputs = {int(row): outputs_of(network, split.sequences[row]) for row in order}
+    panels = [
+        [
+            _panel(data.labels[number], row, 0, values[:, [number]], split.targets[row][:, number], 0)
+            for row, values in outputs.items()
+        ]
+        for number in chosen
+    ]
+    draw_forecasts(panels, band="", path=folder / "predictions.png")
+    return {"predictions.png": "predictions beside actual values", "residuals.png": "residuals"}
+
+
+def _without_missing(predicted: NDArray[Any], actual: NDArray[Any]) -> tuple[Floats, Floats]:
+    known = ~np.isnan(actual)
+    return predicted[known].astype(np.float64), actual[known].astype(np.float64)
 
 
 def _panel(

@@ -43,3 +43,23 @@ class Quantiles(nn.Module):
         steps = self.by_quantile(y)
         rising = torch.cat([steps[..., :1], functional.softplus(steps[..., 1:])], dim=-1).cumsum(-1)
         return (level[..., self.columns, None] + self.reach[:, None] * rising).flatten(-2)
+
+
+class Estimates(Quantiles):
+    """Turns the dense layer's numbers into numbers in units of their own: mean + reach · y.
+
+    There is one number for each output, and no level: the mean and the spread of each are learned from the
+    training part.
+    """
+
+    mean: Tensor
+
+    def __init__(self, size: int) -> None:
+        nn.Module.__init__(self)
+        self.columns, self.count = [], 1
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("reach", torch.ones(size))
+
+    def forward(self, y: Tensor, level: Tensor) -> Tensor:  # noqa: ARG002
+        """[batch, time, out] → the same shape; the level counts for a forecast alone."""
+        return self.mean + self.reach * y

@@ -60,22 +60,20 @@ def evaluate(
     task = of(data)
     picked, targets = [], []
     with httpx.Client(base_url=model.url, timeout=TIMEOUT_S, transport=transport) as client:
-        requests = _Requests(
-            client, model, network, last_only=data.task == "classify", piece_steps=piece_steps
-        )
+        requests = _Requests(client, model, network, last_only=data.is_whole, piece_steps=piece_steps)
         outputs = track(requests.outputs(split))
         for rows, batch in zip(outputs, in_order(split, batch_size=1), strict=True):
-            y = _as_network_output(rows, is_forecast=data.forecast is not None)[None]
+            y = _as_network_output(rows, has_classes=data.has_classes)[None]
             values, known = task.pick(y, torch.tensor([len(rows)]), batch.targets)
             picked.append(values.numpy())
             targets.append(known.numpy())
     return task.score(network, np.concatenate(picked), np.concatenate(targets))
 
 
-def _as_network_output(rows: Floats, *, is_forecast: bool) -> Tensor:
-    """The network's output up to a constant: quantiles as they are, logarithms of probabilities."""
+def _as_network_output(rows: Floats, *, has_classes: bool) -> Tensor:
+    """The network's output up to a constant: logarithms of probabilities, other numbers as they are."""
     values = torch.from_numpy(rows)
-    return values if is_forecast else values.clamp_min(torch.finfo(values.dtype).tiny).log()
+    return values.clamp_min(torch.finfo(values.dtype).tiny).log() if has_classes else values
 
 
 class _Requests:

@@ -2,9 +2,10 @@
 
 A forecast is compared with persistence, drift and, if the season is known, the seasonal naive methods: with
 the best of them for each series and horizon on the part that is scored, which is the strictest choice.
-Classes are compared with always answering the most frequent class of the training part, tokens with their
-frequencies there. The skill is 1 - error / error of the baseline (as in Murphy 1988, Monthly Weather Review
-116, 2417-2424, for the root mean square error): 1 is perfect, 0 no better, negative worse.
+Numbers are compared with their mean in the training part, and with a linear regression; classes with always
+answering the most frequent class of the training part; tokens with their frequencies there. The skill is
+1 - error / error of the baseline (as in Murphy 1988, Monthly Weather Review 116, 2417-2424, for the root mean
+square error): 1 is perfect, 0 no better, negative worse.
 """
 
 import math
@@ -76,6 +77,8 @@ def compare(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:
     """The scores of a network on a split of its data set, as in `Task.score`, beside the baselines'."""
     if data.forecast is not None:
         return _forecasts(data, split, metrics)
+    if data.task == "regress":
+        return _numbers(data, split, metrics)
     if data.task == "language":
         return _tokens(data, split, metrics)
     return _classes(data, split, metrics)
@@ -138,7 +141,7 @@ def _classes(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill
     majority = int(np.bincount(known, minlength=len(data.labels)).argmax())
     share = float((truth == majority).mean())
     counts = np.bincount(truth, minlength=len(data.labels))
-    f1 = 2 * counts[majority] / (len(truth) + counts[majority]) / len(data.labels)
+    f1 = float(2 * counts[majority] / (len(truth) + counts[majority]) / len(data.labels))
     baseline = f"always {data.labels[majority]!r}"
     ours, our_f1 = metrics["accuracy"], metrics["macro_f1"]
     rows = [
@@ -148,6 +151,50 @@ def _classes(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill
     absent = [label for label, count in zip(data.labels, counts, strict=True) if not count]
     notes = [f"no sequence or step of this part is {', '.join(map(repr, absent))}"] if absent else []
     return Skill(rows, {"majority_accuracy": share, "majority_macro_f1": f1}, notes)
+
+
+def _numbers(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:
+    """Compared with the training mean and, if every step has a target, a linear regression of the step."""
+    known, truth = (_targets(part) for part in (data.train, split))
+    outputs = {"the training mean": np.broadcast_to(np.nanmean(known, axis=0), truth.shape)}
+    if not data.is_whole:
+        outputs["linear regression of a step"] = _linear(data, split, known)
+    by_name = {name: _errors(values - truth) for name, values in outputs.items()}
+    rows, baselines = [], {}
+    for column, label in enumerate(data.labels):
+        name = label.replace(" ", "")
+        for baseline, errors in by_name.items():
+            for score, values in errors.items():
+                baselines[f"{_key(baseline)}_{score}_{name}"] = float(values[column])
+        best = min(by_name, key=lambda one: float(by_name[one]["error"][column]))
+        ours, theirs = metrics[f"error_{name}"], float(by_name[best]["error"][column])
+        rows.append(Comparison(name, label, "RMSE", ours, best, theirs, _skill(ours, theirs)))
+    return Skill(rows, baselines, [])
+
+
+def _targets(split: Split) -> Floats:
+    """All targets of a split: [sequences or steps, numbers]."""
+    targets = np.concatenate(split.targets) if split.targets.dtype == object else split.targets
+    return targets.astype(np.float64)
+
+
+def _linear(data: DataSet, split: Split, known: Floats) -> Floats:
+    """Least squares on the numbers of a step, missing ones at their mean; tokens are not used."""
+    train, test = (np.concatenate(part.sequences).astype(np.float64) for part in (data.train, split))
+    ends = np.cumsum([input_.columns for input_ in data.inputs])
+    is_number = np.zeros(ends[-1], bool)
+    for input_, end in zip(data.inputs, ends, strict=True):
+        is_number[end - input_.columns : end] = input_.kind != "token"
+    mean = np.nanmean(train[:, is_number], axis=0) if is_number.any() else np.zeros(0)
+    x, y = (
+        np.hstack([np.where(np.isnan(one), 0, one), np.ones((len(one), 1))])
+        for one in (train[:, is_number] - mean, test[:, is_number] - mean)
+    )
+    outputs = np.empty((len(y), known.shape[1]))
+    for column, targets in enumerate(known.T):
+        has_target = ~np.isnan(targets)
+        outputs[:, column] = y @ np.linalg.lstsq(x[has_target], targets[has_target], rcond=None)[0]
+    return outputs
 
 
 def _tokens(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:

@@ -31,7 +31,7 @@ TOKENS: tuple[Input, ...] = (Input("x", kind="token", vocabulary=tuple("abcdefg"
 
 
 def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
-    """A data set for a task: forecast of mixed inputs; language of tokens; labels of numbers with gaps."""
+    """A data set for a task: forecast of mixed inputs, language of tokens, others of numbers with gaps."""
     rng = np.random.default_rng(seed)
     lengths = [int(length) for length in rng.integers(3, 30, count)]
     forecast: Forecast | None = None
@@ -46,6 +46,13 @@ def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
         inputs, labels = TOKENS, TOKENS[0].vocabulary
         sequences = [rng.integers(0, 7, (length, 1)).astype(np.float32) for length in lengths]
         targets = each_step([np.roll(sequence[:, 0], -1).astype(np.int64) for sequence in sequences])
+    elif task == "regress":
+        labels = ("a", "b c")
+        sequences = [gapped(rng, length) for length in lengths]
+        units = np.array([1, 1000])
+        targets = each_step(
+            [(units * rng.normal(5, 1, (length, 2))).astype(np.float32) for length in lengths]
+        )
     else:
         sequences = [gapped(rng, length) for length in lengths]
         targets = each_step([rng.integers(-1, 2, length) for length in lengths])

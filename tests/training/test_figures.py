@@ -231,7 +231,7 @@ def test_forecasts_are_drawn_with_their_band_at_the_moments_that_they_are_of(pat
     assert (set(np.asarray(actual.get_ydata())), set(np.asarray(predicted.get_ydata()))) == ({1.0}, {0.0})
     assert len(axes.collections) == 1, "the band"
     assert axes.get_title() == "a $1 +3 steps"
-    assert legend_of(figure.axes[1]) == ["5% to 95%", "actual", "forecast"]
+    assert legend_of(figure.axes[1]) == ["5% to 95%", "actual", "predicted"]
 
 
 def test_residuals_are_actual_minus_predicted(path: Path) -> None:

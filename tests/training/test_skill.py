@@ -113,3 +113,27 @@ def test_tokens_are_compared_with_their_frequencies() -> None:
     p = np.array([4, 4, 4, 2]) / 6
     assert compared.rows[0].theirs == pytest.approx(-np.log2(p).mean())
     assert compared.rows[0].is_better
+
+
+def test_numbers_are_compared_with_their_mean_and_with_a_linear_regression() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 1)).astype(np.float32)
+    y = np.hstack([3 * x + 1, rng.standard_normal((40, 1)).astype(np.float32)])
+    y[3, 0] = np.nan
+    split = Split((x,), each_step([y]))
+    data = replace(
+        data_of("regress"),
+        inputs=(Input(features=("x",)),),
+        labels=("line", "noise"),
+        train=split,
+        test=split,
+    )
+    compared = compare(data, split, {"error_line": 0.1, "error_noise": 0.5})
+    assert [row.baseline for row in compared.rows] == ["linear regression of a step"] * 2
+    assert compared.rows[0].theirs == pytest.approx(0, abs=1e-5)
+    mean = y[:, 1].mean()
+    assert compared.baselines["the_training_mean_mae_noise"] == pytest.approx(np.abs(y[:, 1] - mean).mean())
+    whole = Split((x[:1], x[1:3]), np.array([[1.0, 5], [3, np.nan]]))
+    compared = compare(replace(data, train=whole, test=whole), whole, {"error_line": 0.5, "error_noise": 0.5})
+    assert [row.baseline for row in compared.rows] == ["the training mean"] * 2
+    assert [row.theirs for row in compared.rows] == [1, 0]

@@ -63,7 +63,7 @@ def explain(
         out = out or folder / "explained"
         out.mkdir(parents=True, exist_ok=True)
         _write(explanation, done, truth, out)
-    _show(explanation, out, is_forecast=done.data.forecast is not None)
+    _show(explanation, out, has_units=not done.data.has_classes)
 
 
 def _output_number(target: str | None, names: tuple[str, ...]) -> int | None:
@@ -101,11 +101,11 @@ def _write(explanation: "Explanation", done: "Run", truth: Any, out: Path) -> No
     )
 
 
-def _show(explanation: "Explanation", out: Path, *, is_forecast: bool) -> None:
+def _show(explanation: "Explanation", out: Path, *, has_units: bool) -> None:
     name, outputs = explanation.output_names[explanation.target], explanation.outputs
     sums = explanation.saliency.sum(axis=0)
     largest = sorted(zip(sums, explanation.input_names, strict=True), key=lambda pair: -abs(pair[0]))[:5]
-    unit = "" if is_forecast else ", in logits"
+    unit = "" if has_units else ", in logits"
     click.echo(f"{out}: explained.json, {len(explanation.layers)} layers, outputs.png, saliency.png")
     click.echo(f"{name!r}: {outputs[-1, explanation.target]:.4g} at step {len(outputs)}")
     click.echo("largest contributions: " + ", ".join(f"{of} {value:+.3g}" for value, of in largest))

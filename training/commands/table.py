@@ -23,7 +23,7 @@ OPTIONS = (
         "--target",
         "targets",
         multiple=True,
-        help="--data: the column to predict; several numbers for a forecast.",
+        help="--data: the column to predict; several numbers are possible.",
     ),
     click.option(
         "--id-column", help="--data: the column that names a row's sequence.  [default: one sequence]"
@@ -52,8 +52,9 @@ OPTIONS = (
     ),
     click.option(
         "--task",
-        type=click.Choice(["classify", "label", "forecast"]),
-        help="--data: a class per sequence, a class per step, or a forecast.  [default: by the target]",
+        type=click.Choice(["classify", "label", "regress", "forecast"]),
+        help="--data: a class per sequence or per step, numbers that are no inputs, or a forecast.  "
+        "[default: by the target]",
     ),
     click.option(
         "--horizon",

@@ -193,7 +193,7 @@ def _described(
     example = manifest.example.model_copy(
         update={
             "output": [float(str(value)) for value in output],
-            "label": None if data.forecast else data.labels[int(output.argmax())],
+            "label": data.labels[int(output.argmax())] if data.has_classes else None,
             "tolerance": TOLERANCES[plan.bits] * scale_of(output, data),
         }
     )

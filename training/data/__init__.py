@@ -26,6 +26,7 @@ _NOT_A_DATA_SET = (
     "steps",
     "summary",
     "table",
+    "targets",
     "times",
     "tokens",
 )

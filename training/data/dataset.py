@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.manifest import TableSpec
 
 Sequence = NDArray[np.float32]  # [time, columns]; a token id is a whole number, exact below 2^24
-Task = Literal["classify", "label", "forecast", "language"]
+Task = Literal["classify", "label", "regress", "forecast", "language"]
 UNKNOWN = -1  # the class of an unlabelled step; an unknown number is NaN
 
 
@@ -61,7 +61,8 @@ class Split:
     """Sequences of different lengths, each with its target."""
 
     sequences: tuple[Sequence, ...]
-    targets: NDArray[Any]  # [sequences]: classes; or, if every step has a target, objects (`each_step`)
+    # [sequences]: classes; [sequences, targets]: numbers; if every step has a target, objects (`each_step`)
+    targets: NDArray[Any]
 
     def __post_init__(self) -> None:
         if len(self.sequences) != len(self.targets):
@@ -88,7 +89,7 @@ class DataSet:
     citation: str
     license: str
     inputs: tuple[Input, ...]
-    labels: tuple[str, ...]  # the classes, or the series of a forecast
+    labels: tuple[str, ...]  # the classes, the numbers to regress, or the series of a forecast
     train: Split
     test: Split
     task: Task = "classify"
@@ -98,6 +99,16 @@ class DataSet:
     token_length: float = 1.0  # of the task language: mean characters per token of the test part
     table: TableSpec | None = None  # of a table of the user's own: how it is read
     beside: str = ""  # the data set that its scores are compared with: the same test part in another form
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the outputs are probabilities of classes, not numbers in units of their own."""
+        return self.task in ("classify", "label", "language")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a sequence has one target as a whole."""
+        return self.test.targets.dtype != object
 
     @property
     def out(self) -> int:
@@ -125,10 +136,11 @@ def each_step(targets: list[NDArray[Any]]) -> NDArray[Any]:
 def hold_out(split: Split, *, share: float, seed: int) -> tuple[Split, Split]:
     """Split in two, (remaining, held out): `share` of each class is held out, at least one sequence.
 
-    Sequences with a target at every step count as one class.
+    Sequences with a target at every step, or with numbers, count as one class.
     """
     rng = np.random.default_rng(seed)
-    classes = np.zeros(len(split), np.int64) if split.targets.dtype == object else split.targets
+    has_classes = np.issubdtype(split.targets.dtype, np.integer)
+    classes = split.targets if has_classes else np.zeros(len(split), np.int64)
     held_out: list[int] = []
     for target in np.unique(classes):
         rows = rng.permutation(np.flatnonzero(classes == target))

@@ -24,17 +24,11 @@ from training.data.criteria import criteria
 from training.data.dataset import DataSet, Forecast, Split, each_step
 from training.data.description import describe
 from training.data.file import MISSING, TableError, read
-from training.data.rows import (
-    check_labels,
-    classes,
-    future_values,
-    in_order,
-    spacing,
-    task_of,
-)
-from training.data.splits import Parts, Slices, Target, split_sequences, windows
+from training.data.rows import in_order, spacing
+from training.data.splits import Parts, Slices, split_sequences, windows
 from training.data.steps import Steps, steps_of
 from training.data.summary import ColumnSummary, summarise
+from training.data.targets import Targets, targets_of, truth_of
 
 # One for all tables: small enough for a laptop; early stopping decides the number of epochs.
 RECIPES: Mapping[str, Recipe] = {
@@ -81,23 +75,17 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     if second is not None:
         frame, rows = append(frame, own, table, second, lambda one: _columns(one, table))
     columns = _columns(frame, table)
-    targets = [columns[name] for name in table.targets]
-    task = table.task or task_of(targets, rows)
-    _check_targets(task, targets)
-    codes = None if task == "forecast" else classes(task, targets[0], rows)
-    labels = targets[0].categories if task == "classify" else ()
-    parts = split_sequences(criteria(frame, own, table), table, Target(task == "classify", labels, codes))
+    targets = targets_of(table, columns, own, rows)
+    parts = split_sequences(criteria(frame, own, table), table, targets.for_split)
     if second is not None:
         parts = parts._replace(test=rows.sequences[len(own.sequences) :])
-    if codes is not None:
-        check_labels(targets[0], codes, parts)
-    truth = future_values(targets, rows, parts, table.horizons) if codes is None else codes
+    truth = truth_of(targets, table, rows, parts)
 
     in_training = parts.in_training(len(rows.order))
     spaced = spacing(rows, in_training)
     since = None if spaced is None or spaced.is_equal else spaced
     candidates = {
-        name: column for name, column in columns.items() if codes is None or name not in table.targets
+        name: column for name, column in columns.items() if targets.are_inputs or name not in table.targets
     }
     training_rows = rows.order[in_training]
     empty = [
@@ -108,28 +96,26 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     if not used and since is None:
         raise TableError(f"{table.path}: no column is left to learn from besides {', '.join(table.targets)}")
     steps = steps_of(used, since, rows, parts)
-    data = _data_set(table, task, targets, steps, truth, parts)
+    data = _data_set(table, targets, steps, truth, parts)
     described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast)
     data = replace(data, table=described)
     summaries = summarise(frame, table, columns, rows, since)
     notes = [*rows.notes, *_notes(columns, empty), *doubts.missing_texts(columns, content), *steps.notes]
-    notes += doubts.codes({column.name: column for column in (*used, *targets)}, table, task)
-    if codes is None:
+    notes += doubts.codes({column.name: column for column in (*used, *targets.columns)}, table, targets.task)
+    if targets.task == "forecast":
         notes += doubts.distances(table, rows, spaced)
-    else:
-        notes += doubts.classes_never_learnt(targets[0], codes, rows, in_training)
+    if targets.codes is not None:
+        notes += doubts.classes_never_learnt(targets.columns[0], targets.codes, rows, in_training)
     return Interpreted(data, summaries, notes)
 
 
-def _data_set(
-    table: Table, task: Any, targets: list[Column], steps: Steps, truth: NDArray[Any], parts: Parts
-) -> DataSet:
-    is_whole = task == "classify"
+def _data_set(table: Table, targets: Targets, steps: Steps, truth: NDArray[Any], parts: Parts) -> DataSet:
+    is_whole = targets.is_whole
     slices = (parts.train if is_whole else windows(parts.train), parts.validation, parts.test)
     train, validation, test = (_split(steps.x, truth, part, is_whole=is_whole) for part in slices)
     forecast = None
-    if task == "forecast":
-        columns = tuple(steps.inputs[0].features.index(target.name) for target in targets)
+    if targets.task == "forecast":
+        columns = tuple(steps.inputs[0].features.index(name) for name in table.targets)
         season = table.season
         if season is None:
             season = seasons.find([[steps.x[one, column] for one in parts.train] for column in columns])
@@ -140,11 +126,11 @@ def _data_set(
         citation="A table of one's own",
         license="unstated",
         inputs=steps.inputs,
-        labels=tuple(target.name for target in targets) if forecast else targets[0].categories,
+        labels=targets.labels,
         train=train,
         validation=validation,
         test=test,
-        task=task,
+        task=targets.task,
         forecast=forecast,
     )
 
@@ -177,21 +163,6 @@ def _check_names(frame: pl.DataFrame, table: Table) -> None:
     for name in table.targets:
         if name in _not_inputs(table):
             raise TableError(f"--target {name!r} is also the id, the time, the split, the group, or ignored")
-
-
-def _check_targets(task: str, targets: list[Column]) -> None:
-    texts = [target.name for target in targets if target.kind == "category"]
-    if task == "forecast" and texts:
-        raise TableError(
-            f"column {texts[0]!r} has texts, but a forecast needs numbers; "
-            "--task classify or label predicts a class"
-        )
-    if task != "forecast" and len(targets) > 1:
-        names = ", ".join(target.name for target in targets)
-        raise TableError(f"several targets are possible for a forecast of numbers only: {names}")
-    for target in targets:
-        if target.is_empty:
-            raise TableError(f"column {target.name!r} is empty: there is nothing to predict")
 
 
 def _not_inputs(table: Table) -> set[str | None]:

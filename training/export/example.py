@@ -31,14 +31,14 @@ def example(network: Network, data: DataSet) -> Example:
     return Example(
         steps=steps_of(network, sequence),
         output=[float(str(value)) for value in output],
-        label=None if data.forecast else data.labels[int(output.argmax())],
+        label=data.labels[int(output.argmax())] if data.has_classes else None,
         tolerance=float(f"{max(TOLERANCE * scale_of(output, data), ROUNDINGS * rounding):.3g}"),
     )
 
 
 def scale_of(output: NDArray[np.floating], data: DataSet) -> float:
     """What a tolerance is relative to: 1 for probabilities, the largest number of a forecast."""
-    return (float(np.abs(output).max()) or 1.0) if data.forecast else 1.0
+    return 1.0 if data.has_classes else (float(np.abs(output).max()) or 1.0)
 
 
 def example_sequence(network: Network, data: DataSet) -> Sequence:

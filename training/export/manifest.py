@@ -79,6 +79,8 @@ def _input(input_: Input) -> InputSpec:
 
 def _outputs(data: DataSet) -> tuple[OutputSpec, ...]:
     forecast = data.forecast
+    if data.task == "regress":
+        return (OutputSpec(name=OUTPUT, kind="values", dims=(len(data.labels),), labels=data.labels),)
     if forecast is None:
         classes = (len(data.labels),)
         return (

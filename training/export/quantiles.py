@@ -1,14 +1,18 @@
-"""Writes the quantile layer of a forecast as nodes: see `training.quantiles` for what it computes."""
+"""Writes the last layer of a forecast or of estimates as nodes; `training.quantiles` has its formula."""
 
 import numpy as np
 from onnx import TensorProto
 
 from training.graph import Graph
-from training.quantiles import Quantiles
+from training.quantiles import Estimates, Quantiles
 
 
 def write_quantiles(graph: Graph, layer: Quantiles, y: str, level: str, out: str) -> str:
     """`y` [time, batch, out], `level` [time, batch, columns] → quantiles [time, batch, out], as `out`."""
+    if isinstance(layer, Estimates):
+        spread = graph.weight("target_spread", layer.reach.cpu().numpy())
+        wide = graph.add("Mul", [y, spread], ["wide"])
+        return graph.add("Add", [wide, graph.weight("target_mean", layer.mean.cpu().numpy())], [out])
     count = layer.count
     by_quantile = graph.add(
         "Reshape",

@@ -39,7 +39,7 @@ def draw_forecasts(panels: list[list[Panel]], *, band: str, path: Path) -> Figur
                     panel.steps, panel.low, panel.high, color=BLUE, alpha=0.2, linewidth=0, label=band
                 )
             axes.plot(panel.steps, panel.actual, color=ORANGE, linewidth=1.2, label="actual")
-            axes.plot(panel.steps, panel.predicted, color=BLUE, linewidth=1.2, label="forecast")
+            axes.plot(panel.steps, panel.predicted, color=BLUE, linewidth=1.2, label="predicted")
             axes.set_title(panel.title, fontsize=9, parse_math=False)
             _tidy(axes)
     for axes in grid[-1]:

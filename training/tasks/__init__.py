@@ -4,6 +4,7 @@ from training.config import Recipe
 from training.data.dataset import DataSet
 from training.tasks.classes import Classification, Labelling, Language
 from training.tasks.forecast import Forecasting
+from training.tasks.regress import Regression
 from training.tasks.task import Scores, Task
 
 __all__ = ["Scores", "Task", "of"]
@@ -11,6 +12,8 @@ __all__ = ["Scores", "Task", "of"]
 
 def of(data: DataSet, recipe: Recipe | None = None) -> Task:
     """The task of a data set; the recipe decides how its loss weighs, and None is enough to score."""
+    if data.task == "regress":
+        return Regression(data.labels, is_whole=data.is_whole)
     if data.forecast is not None:
         return Forecasting(data.labels, data.forecast)
     kind = {"classify": Classification, "label": Labelling, "language": Language}[data.task]

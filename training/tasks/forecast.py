@@ -26,12 +26,13 @@ class Forecasting(Task):
 
     def prepare(self, network: Network, data: DataSet) -> None:
         """Set the reach: the root mean square change of each series over each horizon."""
-        assert network.quantiles is not None
-        columns = network.quantiles.columns
+        layer = network.quantiles
+        assert layer is not None
+        columns = layer.columns
         changes = [target - sequence[:, columns] for sequence, target in zip(
             data.train.sequences, data.train.targets, strict=True)]  # fmt: skip
         change = np.concatenate(changes).astype(np.float64)
-        network.quantiles.reach.copy_(torch.from_numpy(np.sqrt(np.nanmean(change**2, axis=0))))
+        layer.reach.copy_(torch.from_numpy(np.sqrt(np.nanmean(change**2, axis=0))))
 
     def pick(self, y: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Every step at which any target is known."""

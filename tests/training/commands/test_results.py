@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from service.manifest import Manifest
 from training.__main__ import main
 
 SMALL = ("--hidden", 4, "--epochs", 1, "--accelerator", "cpu")
@@ -70,3 +71,26 @@ def test_folds_report_mean_and_spread(folder: Path) -> None:
     assert (config["table"]["folds"], config["table"]["fold"], config["recipe"]["balance"]) == (2, 1, True)
     refused = CliRunner().invoke(main, ["train", "vowels", "--folds", "3"])
     assert "--folds requires --data" in refused.output
+
+
+def test_a_number_of_each_sequence_is_regressed_evaluated_and_exported(tmp_path: Path) -> None:
+    path = tmp_path / "wear.csv"
+    rows = [
+        f"{unit},{step},{unit % 5 + 0.1 * step},{10.5 * (unit % 5)}"
+        for unit in range(15)
+        for step in range(4)
+    ]
+    path.write_text("unit,t,vibration,life\n" + "\n".join(rows) + "\n")
+    words = ("--data", path, "--id-column", "unit", "--time-column", "t", "--target", "life")
+    output = call("train", *words, *SMALL, "--out", tmp_path / "run", "--export", tmp_path / "1").output
+    assert "task regress: 10 sequences" in output
+    assert "the training mean" in output
+    manifest = Manifest.read(tmp_path / "1")
+    assert (manifest.task, manifest.outputs[0].kind, manifest.outputs[0].labels) == (
+        "regress",
+        "values",
+        ("life",),
+    )
+    assert manifest.metrics["test_error"] == pytest.approx(manifest.metrics["test_error_life"])
+    assert (tmp_path / "run" / "residuals.png").is_file()
+    assert "r2_life" in call("evaluate", tmp_path / "run").output

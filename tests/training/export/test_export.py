@@ -140,7 +140,8 @@ def test_the_manifest_describes_a_trained_network(finished: Run, tmp_path: Path)
     assert (manifest.inputs[0].dims, len(manifest.inputs[0].features)) == ((12,), 12)
     assert [(state.input, state.output) for state in manifest.states] == [("h", "h_out"), ("c", "c_out")]
     assert manifest.outputs[0].labels == tuple("123456789")
-    assert set(manifest.metrics) == {"test_accuracy", "test_macro_f1", "test_loss"}
+    assert manifest.metrics == finished.test_metrics()
+    assert {"test_accuracy", "test_macro_f1", "test_loss", "test_skill_accuracy"} <= set(manifest.metrics)
     provenance = manifest.provenance
     assert provenance is not None
     assert (provenance.license, provenance.command, provenance.seed) == ("CC BY 4.0", "train", 0)
