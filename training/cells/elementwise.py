@@ -41,8 +41,8 @@ def elementwise_scan(update: Update, parts: Parts, start: Tensor) -> Tensor:
     """
     with torch.no_grad():
         steps = [start]
-        for step in range(parts[0].shape[1]):
-            steps.append(update(tuple(part[:, step] for part in parts), steps[-1]))
+        for parts_of_step in zip(*(part.unbind(1) for part in parts), strict=True):
+            steps.append(update(parts_of_step, steps[-1]))
         h = torch.stack(steps[1:], dim=1)
     if not torch.is_grad_enabled():
         return h
@@ -77,8 +77,8 @@ def prefix(keep: Tensor, add: Tensor) -> Tensor:
 def one_by_one(keep: Tensor, add: Tensor) -> Tensor:
     """All h from zeros, step by step."""
     steps = [add[:, 0]]
-    for step in range(1, add.shape[1]):
-        steps.append(torch.addcmul(add[:, step], keep[:, step], steps[-1]))
+    for keep_of_step, add_of_step in list(zip(keep.unbind(1), add.unbind(1), strict=True))[1:]:
+        steps.append(torch.addcmul(add_of_step, keep_of_step, steps[-1]))
     return torch.stack(steps, dim=1)
 
 

@@ -38,7 +38,7 @@ class IndRNNLayer(ParallelLayer):
         from_own = self.from_own.clamp(-1, 1)
 
         def update(parts: State, h: Tensor) -> Tensor:
-            return (parts[0] + from_own * h).relu()
+            return torch.addcmul(parts[0], from_own, h).relu()
 
         return {"h": elementwise_scan(update, (self.from_x(x),), state[0])}
 

@@ -44,22 +44,19 @@ class SRULayer(ParallelLayer):
     def inside(self, x: Tensor, state: State) -> Inside:
         """See `ParallelLayer.inside`."""
         from_x = self.from_x(x).split(self.hidden, dim=-1)
-        before_forget, before_reset, in_transform = (
-            from_x[0] + self.bias[0],
-            from_x[1] + self.bias[1],
-            from_x[2],
-        )
+        (of_forget, of_reset), in_transform = self.from_own, from_x[2]
+        before_forget, before_reset = from_x[0] + self.bias[0], from_x[1] + self.bias[1]
 
         def update(parts: State, c: Tensor) -> Tensor:
-            forget_gate = (parts[0] + self.from_own[0] * c).sigmoid()
-            return forget_gate * c + (1 - forget_gate) * parts[1]
+            forget_gate = torch.addcmul(parts[0], of_forget, c).sigmoid()
+            return torch.lerp(parts[1], c, forget_gate)  # forget_gate · c + (1 - forget_gate) · in_transform
 
         c = elementwise_scan(update, (before_forget, in_transform), state[0])
         before = delayed(c, state[0])
-        reset_gate = (before_reset + self.from_own[1] * before).sigmoid()
+        reset_gate = (before_reset + of_reset * before).sigmoid()
         shortcut = from_x[3] if self.is_lowest else SCALE * x
         return {
-            "forget_gate": (before_forget + self.from_own[0] * before).sigmoid(),
+            "forget_gate": (before_forget + of_forget * before).sigmoid(),
             "reset_gate": reset_gate,
             "in_transform": in_transform,
             "c": c,
