@@ -27,7 +27,7 @@ from service.memory import MemoryBudget
 from service.predict import frame_chunk, frame_replies
 from service.predict.aside import Aside
 from service.predict.channel import Channel, Run, Socket
-from service.predict.frame_commits import FrameCommits, Outcomes
+from service.predict.frame_commits import FrameCommits, Outcome
 from service.predict.frame_openings import FrameOpenings
 from service.predict.frame_turns import FrameTurns
 from service.predict.kept import state_of
@@ -54,7 +54,9 @@ class FrameRunner:
         clock: Callable[[], float],
     ) -> None:
         """`max_steps`: of one chunk; `clock`: the event loop's; `aside`: writes large replies."""
-        self._commits = FrameCommits(sessions, aside, self._end_commit)
+        self._commits = FrameCommits(
+            sessions, aside, end=self._end_commit, fail=self._unanswered, flush=self._flush
+        )
         self._openings = FrameOpenings(repository, sessions)
         self._repository = repository
         self._shadows = shadows
@@ -222,19 +224,17 @@ class FrameRunner:
         self._start(channel, run.opened.existing)
         self._flush()
 
-    def _end_commit(self, outcomes: Outcomes) -> None:
-        for run, outcome in outcomes:
-            if outcome is True:
-                self._committed(run)
-            elif outcome is False:
-                self._lost(run)
-            else:
-                self._refused(run, outcome)
-        self._flush()
+    def _end_commit(self, run: Run, outcome: Outcome) -> None:
+        self._turns.release(run.channel)
+        if outcome is True:
+            self._committed(run)
+        elif outcome is False:
+            self._lost(run)
+        else:
+            self._unanswered(run, outcome)
 
     def _committed(self, run: Run) -> None:
         channel, record = run.channel, run.record
-        self._turns.release(channel)
         if self._repository.has_shadows and self._shadows is not None:
             self._shadows.offer(frame_chunk.committed(run))
         if channel.is_closed:
@@ -258,14 +258,13 @@ class FrameRunner:
         self.records.drop(channel)
         if channel.waiting is not None:
             channel.waiting[:0] = run.frames
-        self._end_turn(channel)
+        self._settle(channel)
 
-    def _refused(self, run: Run, error: CellgateError) -> None:
-        """Nothing was applied."""
-        channel = run.channel
-        if channel.waiting is not None:
-            channel.waiting[:0] = [error] * len(run.frames)
-        self._end_turn(channel)
+    def _unanswered(self, run: Run, error: CellgateError) -> None:
+        """Answer the frames with an error; as a rule, nothing of them was applied."""
+        if run.channel.waiting is not None:
+            run.channel.waiting[:0] = [error] * len(run.frames)
+        self._settle(run.channel)
 
     def _end_turn(self, channel: Channel) -> None:
         self._turns.release(channel)
