@@ -114,10 +114,11 @@ class Manifest(Spec):
     schema_version: Literal[1] = Field(1, description="of this format")
     description: str = Field("", description="for people; the service does not read it")
     task: Task = Field(description="decides what is returned by default: label: every step; else the last")
-    pool: Literal["last", "ends"] | None = Field(
+    pool: Literal["last", "ends", "mean", "attention"] | None = Field(
         None,
         description="for people: what the class of a sequence is read from. last: the last step; ends: two "
-        "directions, each where it has read all steps; null: not stated",
+        "directions, each where it has read all steps; mean, attention: all steps up to the last; null: not "
+        "stated",
     )
     causal: bool = Field(True, description="false: needs the whole sequence, so sessions are refused")
     inputs: tuple[InputSpec, ...] = Field(min_length=1, description="the inputs of a request")

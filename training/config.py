@@ -11,7 +11,7 @@ CONFIG_FILE, METRICS_FILE = (
 )  # in a run folder; only a finished run has the second
 
 Accelerator = Literal["auto", "cpu", "cuda"]
-PoolName = Literal["last", "ends"]
+PoolName = Literal["last", "ends", "mean", "attention"]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -32,7 +32,7 @@ class Recipe(_Frozen):
     pool: Literal["auto", PoolName] = Field(
         "auto",
         description="what a class is read from: last, the last step; ends, two directions each where it has "
-        "read all; auto: ends for two directions, else last",
+        "read all; mean, attention, all steps; auto: ends for two directions, else last",
     )
     embedding: Count = Field(16, description="width of the embedding of a token")
     input_projection: int = Field(

@@ -120,7 +120,7 @@ def _traced(network: Network, sequence: Sequence) -> tuple[list[Inside], Tensor]
     encoded = network.input_layer(x, lengths, start[: len(network.input_layer.states)])
     layers, hidden = _trace_layers(network, encoded.channels[0])
     outputs, _ = network(x, lengths, start)
-    traced = network.head(network.pool(hidden[None]))
+    traced = network.head(network.pool(hidden[None], lengths, network.pool_state(start))[0])
     traced = network.quantiles(traced, encoded.level) if network.quantiles else traced
     difference = float((traced - outputs).abs().max() / outputs.abs().max().clamp_min(1))
     if not difference <= TOLERANCE:

@@ -61,7 +61,9 @@ class Network(nn.Module):
             dropout=layer_dropout,
             layout=self.input_layer.layout(reads),
         )
-        self.pool = pooling.build(pool, width=self.cell.width, both_ways=self.cell.both_ways)
+        self.pool = pooling.build(
+            pool, width=self.cell.width, both_ways=self.cell.both_ways, carries=self.cell.causal
+        )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.cell.width, out)
         self.quantiles: Quantiles | None = Estimates(out) if estimates else None
@@ -80,7 +82,7 @@ class Network(nn.Module):
         """The recurrent tensors in order: by name, number of layers and width."""
         of_inputs = {name: (1, width) for name, width in self.input_layer.states.items()}
         of_cell = {name: (self.cell.layers, self.cell.state_width(name)) for name in self.cell.states}
-        return of_inputs | of_cell
+        return of_inputs | of_cell | {name: (1, width) for name, width in self.pool.states.items()}
 
     @property
     def device(self) -> torch.device:
@@ -89,8 +91,9 @@ class Network(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """The state at the start of a sequence: zeros, each [layers, batch, width of the state]."""
-        like = self.head.weight
-        return tuple(like.new_zeros(layers, batch, width) for layers, width in self.states.values())
+        like, of_pool = self.head.weight, self.pool.initial_state(batch, self.device)
+        widths = list(self.states.values())[: len(self.states) - len(of_pool)]
+        return *(like.new_zeros(layers, batch, width) for layers, width in widths), *of_pool
 
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """[batch, time, columns] → [batch, time, out]; the state after each row's last true step."""
@@ -99,9 +102,15 @@ class Network(nn.Module):
         channels = encoded.channels
         if self.training and self.noise:
             channels = channels + self.noise * torch.randn_like(channels)
-        y, after = self.cell(channels, lengths, state[count:])  # [batch, time, width]
-        y = self.head(self.dropout(self.pool(y)))
-        return self.quantiles(y, encoded.level) if self.quantiles else y, encoded.state + after
+        of_cell, of_pool = state[count : len(state) - len(self.pool.states)], self.pool_state(state)
+        y, after = self.cell(channels, lengths, of_cell)  # [batch, time, width]
+        pooled, its_state = self.pool(y, lengths, of_pool)
+        y = self.head(self.dropout(pooled))
+        return self.quantiles(y, encoded.level) if self.quantiles else y, encoded.state + after + its_state
+
+    def pool_state(self, state: State) -> State:
+        """The part of a state that belongs to the pool."""
+        return state[len(state) - len(self.pool.states) :]
 
 
 def _to_stored_names(_: nn.Module, weights: dict[str, Any], prefix: str, *__: object) -> None:

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.training.export.test_manifest import PARITY
 from tests.training.synthetic import data_of
-from training.config import Config, Recipe
+from training.config import Config, PoolName, Recipe
 from training.data.dataset import DataSet
 from training.export import random_network
 from training.export.manifest import describe
@@ -19,6 +23,7 @@ from training.loop import new_network
 from training.model import Network, last_step
 from training.pooling import Ends, PoolError, build
 
+Arrays = list[NDArray[Any]]
 LENGTHS = torch.tensor([7, 3])
 
 
@@ -82,7 +87,7 @@ def test_the_pool_follows_the_cell_and_the_task() -> None:
     with pytest.raises(PoolError, match="--pool ends: mine has no classes of whole sequences"):
         new_network(Config(data="mine", recipe=Recipe(cell="bidirectional", hidden=4, pool="ends")), labels)
     with pytest.raises(PoolError, match="'ends' needs a cell of two directions"):
-        build("ends", width=4, both_ways=False)
+        build("ends", width=4, both_ways=False, carries=True)
 
 
 def pool_in_manifest(network: Network, data: DataSet) -> str | None:
@@ -98,6 +103,81 @@ def test_a_run_from_before_there_were_pools_keeps_its_meaning(tmp_path: Path) ->
         new = Config(data="vowels", recipe=Recipe(cell=cell))
         new.write(tmp_path)
         assert Config.read(tmp_path) == new
+
+
+def running(pool: PoolName, cell: str = "lstm") -> tuple[Network, DataSet]:
+    """A network whose weights of the pool, if any, are far from equal."""
+    network, data = random_network(cell=cell, features=3, hidden=12, layers=2, classes=4, seed=0, pool=pool)
+    for weight in network.pool.parameters():
+        torch.nn.init.normal_(weight, std=20, generator=torch.Generator().manual_seed(0))
+    return network.eval(), data
+
+
+@pytest.mark.parametrize("pool", ["mean", "attention"])
+@pytest.mark.parametrize("cell", ["lstm", "bidirectional"])
+def test_a_class_is_read_from_all_steps(pool: PoolName, cell: str) -> None:
+    network, _ = running(pool, cell)
+    x, lengths = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0)), LENGTHS
+    start = network.initial_state(2)
+    hidden, _ = network.cell(x, lengths, start[: len(network.cell.states)])
+    score = network.pool.score(hidden) if pool == "attention" else torch.zeros(2, 7, 1)  # type: ignore[operator]
+    for row, length in enumerate(lengths):
+        weights = score[row, :length].softmax(dim=0)
+        pooled = (weights * hidden[row, :length]).sum(dim=0)
+        y, _ = network(x, lengths, start)
+        torch.testing.assert_close(y[row, length - 1], network.head(pooled), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["mean", "attention"])
+def test_the_running_pool_is_the_same_for_any_pieces_and_any_batch(pool: PoolName) -> None:
+    network, data = running(pool)
+    model = write_graph(network)
+    check(model.SerializeToString(), network, data.test)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = list(network.states)
+
+    def run(x: NDArray[Any], lengths: list[int], state: Arrays) -> tuple[NDArray[Any], Arrays]:
+        feeds = {"x": x, "lengths": np.array(lengths, np.int32), **dict(zip(names, state, strict=True))}
+        y, *after = session.run(["y", *(f"{name}_out" for name in names)], feeds)
+        return y, after
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9, 40, 3)).astype(np.float32)
+    start = [part.numpy() for part in network.initial_state(9)]
+    assert [part.dtype for part in start[-len(network.pool.states) :]] == ["float64"] * len(
+        network.pool.states
+    )
+    lengths = [40, 1, 17, 3, 40, 8, 9, 2, 30]
+    together, states = run(x, lengths, start)
+    for row, length in enumerate(lengths):
+        state, outputs, at = [part[:, :1] for part in start], [], 0
+        for size in [1, 2, 7, 30]:
+            piece = x[row : row + 1, at : min(at + size, length)]
+            if piece.shape[1]:
+                y, state = run(piece, [piece.shape[1]], state)
+                outputs.append(y)
+                at += piece.shape[1]
+        assert np.array_equal(np.concatenate(outputs, axis=1)[0], together[row, :length])
+        assert all(np.array_equal(one[:, 0], all_[:, row]) for one, all_ in zip(state, states, strict=True))
+
+
+def test_the_scores_of_attention_may_be_of_any_size() -> None:
+    """The largest score is kept, and the exponential of none overflows."""
+    network, data = running("attention")
+    for size in (-1e4, 1e4):
+        torch.nn.init.constant_(next(network.pool.parameters()), size)
+        check(write_graph(network).SerializeToString(), network, data.test)
+
+
+def test_attention_learns_and_is_the_mean_at_first() -> None:
+    network, _ = random_network(
+        cell="gru", features=3, hidden=6, layers=1, classes=2, seed=0, pool="attention"
+    )
+    x, lengths = torch.randn(2, 5, 3), torch.tensor([5, 2])
+    y, state = network(x, lengths, network.initial_state(2))
+    assert state[-2][0, :, -1].tolist() == [5, 2], "all weights are 1"
+    last_step(y, lengths).square().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in network.parameters())
 
 
 def test_a_pool_adds_no_weights() -> None:

@@ -6,11 +6,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 
 from tests.e2e.server import running
 from tests.training.synthetic import data_of
 from tests.training.test_inputs import TASKS, network_for
 from training import cells, evaluate, served_model
+from training.config import PoolName
 from training.data.dataset import DataSet, Task
 from training.explain import explain
 from training.export import export, random_network
@@ -19,7 +21,15 @@ from training.model import Network
 
 FEATURES = 5
 CAUSAL = [name for name in cells.names() if name != "bidirectional"]
+POOLS: tuple[PoolName, ...] = ("mean", "attention")
 Steps = list[list[float]]
+
+
+def steep(network: Network) -> Network:
+    """The network with weights of the pool, if it has any, that are far from equal."""
+    for weight in network.pool.parameters():
+        torch.nn.init.normal_(weight, std=3, generator=torch.Generator().manual_seed(0))
+    return network
 
 
 def networks_for(cell: str) -> tuple[Network, DataSet]:
@@ -35,6 +45,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     for name in cells.names():
         network, data = networks_for(name)
         export(network, data, models / name / "1", metrics={}, command="", seed=0)
+    for pool in POOLS:
+        network, data = random_network(
+            cell="gru", features=FEATURES, hidden=24, layers=1, classes=3, seed=0, pool=pool
+        )
+        export(steep(network), data, models / pool / "1", metrics={}, command="", seed=0)
     for task in TASKS:
         data = data_of(task)
         export(network_for(data), data, models / task / "1", metrics={}, command="", seed=0)
@@ -59,7 +74,7 @@ def predict(client: httpx.Client, model: str, *sequences: Any) -> list[dict[str,
     return predictions
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", [*CAUSAL, *POOLS])
 def test_pieces_through_a_session_equal_one_request(client: httpx.Client, name: str) -> None:
     steps = sequence(17)
     [whole] = predict(client, name, steps)
@@ -70,7 +85,7 @@ def test_pieces_through_a_session_equal_one_request(client: httpx.Client, name: 
     assert outputs == whole["output"]
 
 
-@pytest.mark.parametrize("name", cells.names())
+@pytest.mark.parametrize("name", [*cells.names(), *POOLS])
 def test_other_sequences_in_the_request_change_no_bit(client: httpx.Client, name: str) -> None:
     several = [sequence(length, seed=length) for length in (3, 40, 1, 12)]
     together = predict(client, name, *several)

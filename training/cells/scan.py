@@ -33,7 +33,7 @@ def write_scan(
     `parts`: the tensors [time, batch, width] that a step reads, with their widths. `widths`: those of the
     states.
     """
-    alive = IS_ALIVE if layer.number else write_is_alive(graph, layer)
+    alive = write_is_alive(graph, layer)
     axis = graph.weight("layer_axis", np.array([0]))
     before = [graph.add("Squeeze", [name, axis], [f"{name}_before_{layer.number}"]) for name in layer.start]
     after = [f"{name}_after_{layer.number}" for name in layer.end]
@@ -107,6 +107,8 @@ def _body(part_widths: list[int], width: int, state_widths: list[int], write_ste
 
 def write_is_alive(graph: Graph, layer: Layer) -> str:
     """Write `IS_ALIVE` [time, batch, 1], once for all layers: whether the row has this step."""
+    if graph.has(IS_ALIVE):
+        return IS_ALIVE
     first, one = graph.weight("first_step", np.array(0)), graph.weight("one_step", np.array(1))
     time = graph.add("Squeeze", [graph.add("Shape", [layer.x], ["time_shape"], end=1)], ["time"])
     steps = graph.add("Range", [first, time, one], ["steps"])

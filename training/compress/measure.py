@@ -99,5 +99,6 @@ def _feeds(session: ort.InferenceSession, network: Network, batch: Batch) -> dic
     for node in session.get_inputs():
         if node.name not in inputs:
             layers, _, width = node.shape
-            inputs[node.name] = np.zeros((layers, len(batch.x), width), np.float32)
+            dtype = np.float64 if node.type == "tensor(double)" else np.float32
+            inputs[node.name] = np.zeros((layers, len(batch.x), width), dtype)
     return inputs

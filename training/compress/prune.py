@@ -58,6 +58,8 @@ def largest_units(network: Network, share: float) -> list[Tensor]:
         raise CompressError(
             f"units can be removed from the cells lstm, gru and rnn, not from {type(cell).__name__}"
         )
+    if next(network.pool.parameters(), None) is not None:
+        raise CompressError(f"units cannot be removed below the pool {network.pool.name}, which has weights")
     count = cell.hidden - round(share * cell.hidden)
     if count < 1:
         raise CompressError(f"{share:.0%} of {cell.hidden} units leave none")

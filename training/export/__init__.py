@@ -5,11 +5,13 @@ A version folder appears whole and checked, or not at all.
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from training.config import PoolName
 from training.data.dataset import DataSet, Split
 from training.export import parity
 from training.export.manifest import describe
@@ -78,7 +80,15 @@ def _keep_date(manifest: Manifest, graph: bytes, folder: Path) -> Manifest:
 
 
 def random_network(
-    *, cell: str, features: int, hidden: int, layers: int, classes: int, seed: int, projection: int = 0
+    *,
+    cell: str,
+    features: int,
+    hidden: int,
+    layers: int,
+    classes: int,
+    seed: int,
+    projection: int = 0,
+    pool: PoolName | Literal["auto"] = "auto",
 ) -> tuple[Network, DataSet]:
     """An untrained network of any size, and random sequences to check its export on. Raises CellError."""
     rng = np.random.default_rng(seed)
@@ -91,7 +101,7 @@ def random_network(
             layers=layers,
             out=classes,
             projection=projection,
-            pool="auto",
+            pool=pool,
         )
     sequences = tuple(
         rng.standard_normal((int(length), features)).astype(np.float32) for length in rng.integers(1, 30, 32)

@@ -32,7 +32,12 @@ def describe(
         lengths=LENGTHS,
         axes=Axes(batch=0, time=1),
         states=tuple(
-            StateSpec(input=name, output=state_out(name), shape=(layers, "batch", width))
+            StateSpec(
+                input=name,
+                output=state_out(name),
+                shape=(layers, "batch", width),
+                dtype="float64" if name in network.pool.states else "float32",
+            )
             for name, (layers, width) in network.states.items()
         ),
         outputs=_outputs(data),

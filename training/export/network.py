@@ -40,7 +40,7 @@ def write_graph(network: Network, *, is_portable: bool = False) -> onnx.ModelPro
     for state in cell.states:
         graph.input(state, [cell.layers, "batch", cell.state_width(state)])
     hidden, _ = cell.write(graph, written.channels, LENGTHS)
-    hidden = network.pool.write(graph, hidden)
+    hidden = network.pool.write(graph, hidden, LENGTHS)
     weight, bias = (
         parameter.detach().cpu().numpy() for parameter in (network.head.weight, network.head.bias)
     )
@@ -58,7 +58,8 @@ def write_graph(network: Network, *, is_portable: bool = False) -> onnx.ModelPro
     for name in (OUTPUT,) if network.quantiles else (OUTPUT, LOGITS):
         graph.output(name, ["batch", "time", network.out])
     for state, (layers, width) in network.states.items():
-        graph.output(state_out(state), [layers, "batch", width])
+        kind = TensorProto.DOUBLE if state in network.pool.states else TensorProto.FLOAT
+        graph.output(state_out(state), [layers, "batch", width], kind=kind)
     return graph.build()
 
 

@@ -23,7 +23,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 def classifier(cell: str = "lstm", **size: int) -> tuple[Network, DataSet]:
     fields = {"features": 3, "hidden": 8, "layers": 1, "classes": 4, "seed": 0} | size
-    network, data = random_network(cell=cell, **fields)
+    network, data = random_network(cell=cell, **fields)  # type: ignore[arg-type]
     return network.eval(), data
 
 
