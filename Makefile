@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo serve test train lint check bench loadtest faults graphs fuzz docker-test docker-loadtest clean
+.PHONY: help demo serve test train lint check bench loadtest site faults graphs fuzz docker-test docker-loadtest clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -50,6 +50,9 @@ bench: $(VENV)/.dev ## compare speed with other servers; see benchmarks/README.m
 
 loadtest: $(VENV)/.loadtest ## load testing with Locust: URL= (default: starts a server), USERS=50, TIME=30s
 	$(BIN)/python -m benchmarks.loadtest --users $(or $(USERS),50) --time $(or $(TIME),30s) $(if $(URL),--url $(URL))
+
+site: $(VENV)/.dev ## build the website of docs/ into build/site
+	@$(BIN)/python -m deploy.site
 
 faults: $(VENV)/.dev ## long fault-injection test on real servers: HISTORIES=2000, SEED=, DRIVERS=http,stream,…
 	$(BIN)/python -m tests.faults --histories $(or $(HISTORIES),2000) $(if $(SEED),--seed $(SEED)) $(if $(DRIVERS),--drivers $(DRIVERS))

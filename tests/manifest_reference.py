@@ -5,7 +5,7 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from service.manifest import (
@@ -39,7 +39,16 @@ MODELS: dict[type[BaseModel], str] = {
     Provenance: "provenance",
     ParityCheck: "parity_check",
 }
-NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "any"}
+NAMES = {
+    str: "text",
+    SecretStr: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+    Any: "any",
+    Path: "path",
+}
 
 
 def reference() -> str:
@@ -62,10 +71,11 @@ def _table(model: type[BaseModel], title: str) -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     meaning = (field.description or "").replace("|", "\\|")
-    return f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |"
+    return f"| `{name}` | {type_of(field.annotation)} | {default_of(field)} | {meaning} |"
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
+    """A default as JSON, in backquotes."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
@@ -88,20 +98,21 @@ def _json(value: Any) -> str:
     )
 
 
-def _type(annotation: Any) -> str:
+def type_of(annotation: Any) -> str:
+    """A type in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in NAMES:
         return NAMES[annotation]
     if origin is Annotated:
-        return _type(arguments[0])
+        return type_of(arguments[0])
     if origin is Literal:
         return ", ".join(f'`"{value}"`' if isinstance(value, str) else f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(map(_type, arguments)))
+        return " or ".join(dict.fromkeys(map(type_of, arguments)))
     if origin in (tuple, list):
-        return f"list of {_type(arguments[0])}"
+        return f"list of {type_of(arguments[0])}"
     if origin is dict:
-        return f"object of {_type(arguments[1])}"
+        return f"object of {type_of(arguments[1])}"
     return f"[object](#{MODELS[annotation]})" if annotation in MODELS else str(annotation)
 
 

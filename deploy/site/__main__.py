@@ -1,0 +1,96 @@
+"""Build the website of docs/: python -m deploy.site [--out build/site]
+
+Every page is there as HTML and, beside it, as Markdown; llms.txt lists them. Fails with a warning of the
+builder, such as a link that leads nowhere. Needs the extra `site`.
+"""
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from deploy.site.reference import PAGES
+
+ROOT = Path(__file__).parents[2]
+CONFIG = Path(__file__).with_name("zensical.toml")
+LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+# Files of the repository that are pages of the site, with what they are called there.
+OTHERS = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/README.md": "benchmarks.md",
+}
+PICTURES = "benchmarks/measured"
+
+
+def write_pages(folder: Path) -> None:
+    """The pages that the builder reads: those of docs/, others of the repository, and the reference."""
+    pages = folder / "pages"
+    shutil.copytree(ROOT / "docs", pages)
+    documents = {f"docs/{path.name}": path.name for path in (ROOT / "docs").glob("*.md")}
+    for source, target in (documents | OTHERS).items():
+        moved = functools.partial(_moved, folder=(ROOT / source).parent)
+        (pages / target).write_text(LINK.sub(moved, (ROOT / source).read_text()))
+    shutil.copytree(ROOT / PICTURES, pages / PICTURES)
+    (pages / "reference").mkdir()
+    for name, write in PAGES.items():
+        (pages / "reference" / name).write_text(write())
+    shutil.copy(CONFIG, folder)
+
+
+def _moved(link: re.Match[str], folder: Path) -> str:
+    """A link of a file in `folder`, as it is in the site. What leads nowhere there, the builder reports."""
+    target, mark, anchor = link[2].partition("#")
+    if not target or re.match(r"\w+:", target):
+        return link[0]
+    name = str((folder / target).resolve().relative_to(ROOT))
+    return f"]({OTHERS.get(name, name.removeprefix('docs/'))}{mark}{anchor})"
+
+
+def write_copies(pages: Path, site: Path) -> None:
+    """Each page as Markdown beside its HTML, and llms.txt, the list of them (llmstxt.org)."""
+    config = tomllib.loads(CONFIG.read_text())["project"]
+    lines = [f"# {config['site_name']}", "", f"> {config['site_description']}"]
+    for heading, names in _sections(config["nav"]):
+        lines += ["", f"## {heading}", ""]
+        for name in names:
+            text = (pages / name).read_text()
+            target = site / ("index.md" if name == "index.md" else f"{name.removesuffix('.md')}/index.md")
+            target.write_text(text)
+            title = re.search(r"^# (.*)$", text, re.MULTILINE)
+            lines.append(f"- [{title[1] if title else name}]({target.relative_to(site)})")
+    (site / "llms.txt").write_text("\n".join(lines) + "\n")
+
+
+def _sections(nav: list[dict[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
+    for section in nav:
+        yield from section.items()
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=ROOT / "build" / "site")
+def main(out: Path) -> None:
+    """Build the website into a folder, which is replaced."""
+    shutil.rmtree(out, ignore_errors=True)
+    work = out.parent / f".{out.name}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    write_pages(work)
+    done = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=work)
+    if done.returncode:
+        raise click.ClickException(f"the builder had warnings; its pages are in {work}")
+    (work / "site").rename(out)
+    write_copies(work / "pages", out)
+    shutil.rmtree(work)
+    click.echo(f"{out}/index.html")
+
+
+if __name__ == "__main__":
+    main()
