@@ -116,7 +116,7 @@ class Manifest(Spec):
     task: Task = Field(description="decides what is returned by default: label: every step; else the last")
     pool: Literal["last", "ends", "mean", "attention"] | None = Field(
         None,
-        description="for people: what the class of a sequence is read from. last: the last step; ends: two "
+        description="for people: what the answer for a sequence is read from. last: the last step; ends: two "
         "directions, each where it has read all steps; mean, attention: all steps up to the last; null: not "
         "stated",
     )

@@ -84,7 +84,7 @@ def test_the_pool_follows_the_cell_and_the_task() -> None:
         assert pool_in_manifest(network.eval(), data) == expected
         labels = data_of("label")
         assert new_network(config, labels).pool.name == "last", "each step has its own answer"
-    with pytest.raises(PoolError, match="--pool ends: mine has no classes of whole sequences"):
+    with pytest.raises(PoolError, match="--pool ends: mine has no target of whole sequences"):
         new_network(Config(data="mine", recipe=Recipe(cell="bidirectional", hidden=4, pool="ends")), labels)
     with pytest.raises(PoolError, match="'ends' needs a cell of two directions"):
         build("ends", width=4, both_ways=False, carries=True)

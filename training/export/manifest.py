@@ -27,7 +27,7 @@ def describe(
         description=f"{data.title}: {type(cell).__name__}, {cell.layers} x {cell.hidden}",
         task=data.task,
         causal=cell.causal,
-        pool=network.pool.name if data.task == "classify" else None,
+        pool=network.pool.name if data.is_whole else None,
         inputs=tuple(map(_input, data.inputs)),
         lengths=LENGTHS,
         axes=Axes(batch=0, time=1),
