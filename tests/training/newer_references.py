@@ -5,8 +5,11 @@ import numpy as np
 from tests.training.references import Doubles, Parameters, Reference, State, normalised, sigmoid
 
 
-def pade_log(z: Doubles) -> Doubles:
-    return 2 * (z - 1) / (z + 1)
+def about_log_sigmoid(z: Doubles) -> Doubles:
+    """The logarithm by its first Padé approximant, as the stabiliser has it."""
+    u = np.exp(-np.abs(z))
+    approximate: Doubles = np.minimum(z, 0) - 2 * u / (2 + u)
+    return approximate
 
 
 def slstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
@@ -18,10 +21,11 @@ def slstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
     c, n, y = c * np.exp(m), n * np.exp(m), []
     for x_t in x:
         log_i = w_i @ x_t + r_i @ h + b_i
-        f = sigmoid(w_f @ x_t + r_f @ h + b_f)
+        before_f = w_f @ x_t + r_f @ h + b_f
+        f = sigmoid(before_f)
         z = np.tanh(w_z @ x_t + r_z @ h + b_z)
         o = sigmoid(w_o @ x_t + r_o @ h + b_o)
-        m = np.where(n == 0, log_i, np.maximum(m + pade_log(f), log_i))
+        m = np.where(n == 0, log_i, np.maximum(m + about_log_sigmoid(before_f), log_i))
         c = f * c + np.exp(log_i) * z
         n = f * n + np.exp(log_i)
         h = o * c / n
@@ -48,10 +52,11 @@ def mlstm(p: Parameters, x: Doubles, state: State) -> tuple[Doubles, State]:
             v = w_v[own] @ x_t + b_v[own]
             o = sigmoid(w_o[own] @ x_t + b_o[own])
             log_i = w_i[head] @ x_t + b_i[head]
-            f = sigmoid(w_f[head] @ x_t + b_f[head])
+            before_f = w_f[head] @ x_t + b_f[head]
+            f = sigmoid(before_f)
             memory = f * memory + np.exp(log_i) * np.outer(v, k)
             keys = f * keys + np.exp(log_i) * k
-            m_t = max(m_t + pade_log(f), log_i)
+            m_t = max(m_t + about_log_sigmoid(before_f), log_i)
             y[t, own] = o * (memory @ q) / max(abs(keys @ q), 1)
         ends_c.append(memory.ravel() / np.exp(m_t))
         ends_n.append(keys / np.exp(m_t))

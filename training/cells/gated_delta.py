@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, silu
 
 from training.cells.cell import Layer
-from training.cells.linear_attention import LinearAttention, MemoryLayer, write_silu
+from training.cells.linear_attention import LinearAttention, MemoryLayer, write_sigmoid, write_silu
 from training.cells.log_sigmoid import write_log_sigmoid
 from training.graph import Graph
 
@@ -40,8 +40,8 @@ class GatedDeltaLayer(MemoryLayer):
         q, k, v, decay, beta = parts
         q, k, v = (write_silu(graph, part) for part in (q, k, v))
         log_decay = write_log_sigmoid(graph, layer.name("log_decay"), decay)
-        opened = graph.add("Sigmoid", [beta], [layer.name("beta_open")])
-        return [self._write_unit(graph, q), self._write_unit(graph, k), v, log_decay, opened]
+        beta = write_sigmoid(graph, beta)
+        return [self._write_unit(graph, q), self._write_unit(graph, k), v, log_decay, beta]
 
     def _unit(self, z: Tensor) -> Tensor:
         by_head = self.heads.split(z)

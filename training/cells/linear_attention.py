@@ -25,6 +25,8 @@ from training.cells.scan import write_is_alive, write_linear, write_scan
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import CONTRIB, Graph
 
+ONE = np.array(1, np.float32)
+
 
 class MemoryLayer(StepLayer):
     """One layer; `from_x` stacks q, k, v, out_gate, decay and, for the rule gated_delta, beta."""
@@ -164,7 +166,18 @@ class LinearAttention(Stepped):
 
 def write_silu(graph: Graph, x: str) -> str:
     """Write x · sigmoid(x)."""
-    return graph.add("Mul", [x, graph.add("Sigmoid", [x], [f"{x}_open"])], [f"{x}_silu"])
+    return graph.add("Div", [x, _write_divisor(graph, x)], [f"{x}_silu"])
+
+
+def write_sigmoid(graph: Graph, x: str) -> str:
+    """Write sigmoid(x); of ONNX Runtime's `Sigmoid`, a small value is inexact, and never below 1.5e-8."""
+    return graph.add("Div", [graph.weight("number_1", ONE), _write_divisor(graph, x)], [f"{x}_open"])
+
+
+def _write_divisor(graph: Graph, x: str) -> str:
+    """Write 1 + exp(-x)."""
+    closing = graph.add("Exp", [graph.add("Neg", [x], [f"{x}_minus"])], [f"{x}_closing"])
+    return graph.add("Add", [closing, graph.weight("number_1", ONE)], [f"{x}_divisor"])
 
 
 def _write_alive_by_row(graph: Graph, layer: Layer) -> str:
