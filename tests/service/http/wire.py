@@ -39,6 +39,9 @@ class Wire(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """An upgrade: what follows is another protocol's."""
+
     def pause_reading(self) -> None:
         pass
 
