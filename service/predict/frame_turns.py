@@ -6,8 +6,9 @@
 It knows sessions and their turns; it knows nothing of models, the worker or sockets.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from service.codec.frames import Frame
@@ -55,7 +56,7 @@ class FrameTurns:
         """Start a channel after the other requests of its session."""
         self._spawn(self._take(channel))
 
-    def read(self, channels: Iterable[Channel]) -> None:
+    def read(self, channels: Collection[Channel]) -> None:
         """Read the records of channels whose turn is taken, and start them."""
         self._spawn(self._read_all(channels))
 
@@ -70,18 +71,21 @@ class FrameTurns:
             return
         await self._read_all([channel])
 
-    async def _read_all(self, channels: Iterable[Channel]) -> None:
-        for channel in channels:
-            try:
-                record = await self._sessions.find(channel.key)
-            except Exception as raised:
-                error: CellgateError = InternalError()
-                if isinstance(raised, CellgateError):
-                    error = raised
-                else:  # a bug; the frame is answered all the same
-                    logger.exception("session %r was not read", channel.session)
+    async def _read_all(self, channels: Collection[Channel]) -> None:
+        reads = [self._sessions.find(channel.key) for channel in channels]
+        found = await asyncio.gather(*reads, return_exceptions=True)  # of Redis: in one command
+        for channel, record in zip(channels, found, strict=True):
+            if isinstance(record, BaseException):
                 self.release(channel)
-                self._refuse(channel, error)
+                self._refuse(channel, _error_of(record, channel))
             else:
                 self._start(channel, record)
         self._end()
+
+
+def _error_of(error: BaseException, channel: Channel) -> CellgateError:
+    """The answer to a frame whose record was not read: the error, or one that says nothing of a bug."""
+    if isinstance(error, CellgateError):
+        return error
+    logger.error("session %r was not read", channel.session, exc_info=error)
+    return InternalError()

@@ -2,9 +2,7 @@
 
 import pytest
 
-from service.sessions import Record
 from tests.service.http.streams import World, run
-from tests.service.predict.parts import RacingStore
 
 
 @pytest.mark.parametrize("value", [2, 3])
@@ -35,26 +33,5 @@ def test_a_frame_runs_again_when_another_worker_was_first() -> None:
         world.send(steps=[[8]], at=5)
         ((answer),) = await world.answers()
         assert answer["error"]["code"] == "session_conflict" and answer["error"]["step"] == 6
-
-    run(work)
-
-
-def test_a_frame_whose_session_cannot_be_read_is_answered_and_the_next_one_runs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An error that is no CellgateError left the frame without an answer, and its session's turn taken."""
-
-    async def fail(_store: RacingStore, _key: bytes) -> Record | None:
-        raise ValueError("an error that nobody foresaw")
-
-    async def work(world: World) -> None:
-        await world.opened()
-        with monkeypatch.context() as broken:
-            broken.setattr(RacingStore, "get", fail)
-            world.send(steps=[[1]])
-            (answer,) = await world.answers()
-            assert answer["error"]["code"] == "internal"
-        world.send(steps=[[2]])
-        assert [answer["output"] for answer in await world.answers()] == [[2.0]]
 
     run(work)
