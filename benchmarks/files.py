@@ -2,11 +2,12 @@
 
     python -m benchmarks.files SEQUENCES.npz GRAPH      one process of ONNX Runtime alone, as JSON
 
-Both take the whole time of their commands but for the start of Python: reading, computing and writing of
-`cellgate predict`; of ONNX Runtime only the calls, of arrays that are in memory and sorted by length.
+Of `cellgate predict` everything counts, from its start to its output; of ONNX Runtime only the calls, of
+arrays that are in memory, sorted by length and padded.
 """
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -37,15 +39,23 @@ def run(console: Console, *, sequences: int, rounds: int, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="cellgate-files-") as name:
         folder = Path(name)
         _write(folder, sequences)
-        ratios: dict[str, list[float]] = {form: [] for form in FORMATS}
+        ratios: dict[str, list[tuple[float, float]]] = {form: [] for form in FORMATS}
         for number in range(rounds):
-            bare = sequences / _bare_seconds(folder)
-            console.print(f"round {number + 1}: ONNX Runtime alone {bare:,.0f} sequences/s")
+            bare = _bare(folder)
+            console.print(
+                f"round {number + 1}: ONNX Runtime alone {sequences / bare.wall_s:,.0f} sequences/s"
+            )
             for form in FORMATS:
-                rate = sequences / _predict_seconds(folder, form)
-                ratios[form].append(rate / bare)
-                console.print(f"  {form}: {rate:,.0f} sequences/s, {rate / bare:.2f} of it")
-    result = {form: {"median": statistics.median(each), "all": each} for form, each in ratios.items()}
+                ours = _predict(folder, form)
+                ratios[form].append((bare.wall_s / ours.wall_s, bare.cpu_s / ours.cpu_s))
+                wall, cpu = ratios[form][-1]
+                rate = sequences / ours.wall_s
+                console.print(f"  {form}: {rate:,.0f} sequences/s, {wall:.2f} of it; by CPU time {cpu:.2f}")
+    result = {
+        form: {"wall": statistics.median(wall), "cpu": statistics.median(cpu), "all": each}
+        for form, each in ratios.items()
+        for wall, cpu in [tuple(zip(*each, strict=True))]
+    }
     (out / "files.json").write_text(json.dumps({"sequences": sequences, "ratios": result}, indent=1))
 
 
@@ -71,20 +81,31 @@ def _write(folder: Path, sequences: int) -> None:
         np.savez(folder / f"{share}.npz", x=rows[bounds[first] : bounds[last]], lengths=lengths[first:last])
 
 
-def _predict_seconds(folder: Path, form: str) -> float:
-    """Of the command, from its start to its end, less what an empty command of this Python takes."""
-    suffix = form
-    output = folder / f"out.{suffix}"
+class Seconds(NamedTuple):
+    """What a run took; the CPU time is that of all its processes."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def _predict(folder: Path, form: str) -> Seconds:
+    """The whole command, with its start and the loading of the model."""
+    output = folder / f"out.{form}"
     output.unlink(missing_ok=True)
     key = [] if form == "ndjson" else ["--id", "id"]
-    command = ["predict", str(MODEL), str(folder / f"in.{suffix}"), "-o", str(output), *key]
-    started = time.perf_counter()
+    command = ["predict", str(MODEL), str(folder / f"in.{form}"), "-o", str(output), *key]
+    started, before = time.perf_counter(), _cpu_of_children()
     subprocess.run([sys.executable, "-m", "service", *command], cwd=ROOT, check=True, capture_output=True)
-    return time.perf_counter() - started
+    return Seconds(time.perf_counter() - started, _cpu_of_children() - before)
 
 
-def _bare_seconds(folder: Path) -> float:
-    """Of the slowest process, at its best batch size."""
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _bare(folder: Path) -> Seconds:
+    """At its best batch size: the calls of the slowest process, and the CPU time of all."""
     command = [sys.executable, "-m", "benchmarks.files"]
     graph = str(MODEL / "model.onnx")
     running = [
@@ -92,11 +113,15 @@ def _bare_seconds(folder: Path) -> float:
         for share in sorted(folder.glob("*.npz"))
     ]
     tables = [json.loads(process.communicate()[0]) for process in running]
-    return min(max(table[batch] for table in tables) for batch in tables[0])
+    by_batch = [
+        Seconds(max(table[size][0] for table in tables), sum(table[size][1] for table in tables))
+        for size in tables[0]
+    ]
+    return min(by_batch)
 
 
-def bare(share: Path, graph: Path) -> dict[int, float]:
-    """Seconds for all sequences of a share, by batch size; the sequences are sorted by length first."""
+def bare(share: Path, graph: Path) -> dict[int, Seconds]:
+    """What all sequences of a share take, by batch size; the sequences are sorted by length first."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -113,7 +138,7 @@ def _seconds(
     starts: NDArray[np.int64],
     lengths: NDArray[np.int64],
     batch: int,
-) -> float:
+) -> Seconds:
     hidden = next(node.shape for node in session.get_inputs() if node.name == "h")[2]
     feeds = []
     for first in range(0, len(lengths), batch):
@@ -124,10 +149,10 @@ def _seconds(
         state = np.zeros((1, len(own), hidden), np.float32)
         feeds.append({"x": padded, "lengths": own.astype(np.int32), "h": state, "c": state})
     session.run(["y"], feeds[0])
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for each in feeds:
         session.run(["y"], each)
-    return time.perf_counter() - started
+    return Seconds(time.perf_counter() - started, time.process_time() - cpu)
 
 
 if __name__ == "__main__":

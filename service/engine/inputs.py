@@ -81,6 +81,19 @@ class Inputs:
                 feeds[name] = np.asarray(states[0]) if axis is None else _stack(states, axis)
         return feeds
 
+    def rows(self, x: Array, lengths: Array) -> dict[str, Any]:
+        """The same from an array [batch, time, *dims] of the only input, without states."""
+        ((name, _, order),) = self._step_inputs
+        feeds: dict[str, Any] = {name: order.to_graph(x)}
+        if self._lengths:
+            feeds[self._lengths] = lengths.astype(self._lengths_dtype)
+        return feeds
+
+    def repeat(self, state: State, rows: int) -> dict[str, Any]:
+        """The graph's states of so many rows, all alike, by the names of its inputs."""
+        pairs = zip(self._states, state, strict=not self.keeps)
+        return {name: _stack((array,) * rows, axis) for (name, axis), array in pairs if axis is not None}
+
     def num_rows(self, chunks: list[Chunk]) -> int:
         """The rows of a call's tensors."""
         if self.steps_as_rows:

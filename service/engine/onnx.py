@@ -6,6 +6,7 @@ under which a state may stay on the device.
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,36 @@ class OnnxEngine:
         on_cuda = "cuda" if self.provider == CUDA else ""
         self._device = (on_cuda if device is None else device) or None if _can_stay(manifest) else None
         self._check = self._finite_check() if manifest.non_finite == "refuse" else None
+        self._initial_rows: dict[int, dict[str, Any]] = {}  # the states of so many sequences at step 0
         self._cache = SessionCache(CACHE_BYTES) if self._device is not None else None
         # Memory for a call's inputs, reused by later calls; as many entries as there were concurrent calls.
         self._buffers: list[Buffers] = []
+
+    @cached_property
+    def runs_rows(self) -> bool:
+        """Whether `run_rows` can run this graph."""
+        manifest = self.manifest
+        axes = manifest.axes
+        is_plain = self._device is None and not self._inputs.keeps and not manifest.grows
+        has_rows = axes.batch is not None and all(state.batch_axis is not None for state in manifest.states)
+        is_free = axes.batch_size is None and axes.time_size is None and axes.time is not None
+        has_one = len(manifest.inputs) == 1 and self._outputs[0].has_steps
+        return is_plain and has_rows and is_free and has_one and manifest.lengths is not None
+
+    def run_rows(self, x: Array, lengths: Array) -> Array | None:
+        """The first output, [batch, time, *dims], of sequences that begin at the initial state.
+
+        `x`: [batch, time, *dims] in the input's dtype, with zeros behind the `lengths` of the rows. None: an
+        answer or a state has NaN or an infinity. Raises what ONNX Runtime does.
+        """
+        rows, steps = x.shape[:2]
+        if rows not in self._initial_rows:
+            self._initial_rows = {rows: self._inputs.repeat(self.initial_state, rows)}
+        feeds = self._inputs.rows(x, lengths) | self._initial_rows[rows] | self._constants
+        tensors = self._session.run(self._names, feeds)
+        if self._check is not None and not self._check.passes(tensors):
+            return None
+        return self._outputs[0].arrange(np.asarray(tensors[0]), rows, steps)
 
     def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
         """The state of a stored session: from the device if that revision is still there, else unpacked."""

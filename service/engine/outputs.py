@@ -28,6 +28,11 @@ class Output:
         self._is_long = self._has_steps and not steps_as_rows  # the time axis has every step of the call
         self._is_plain = self._order.is_plain
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether it has every step of a call."""
+        return self._is_long
+
     def arrange(self, array: Array, rows: int, steps: int) -> Array:
         """[batch, time, *dims] of `rows` rows; time is 1 for the last step alone. Raises InternalError."""
         if not self._is_plain:

@@ -6,15 +6,14 @@
 It knows outputs and keys; it knows nothing of files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
-import numpy as np
 import orjson
 
 from service.codec.reply import encode_prediction
 from service.manifest import OutputSpec
-from service.offline.block import Answer, Keys
+from service.offline.block import Answer, Answers, Keys
 
 
 class Encoder(Protocol):
@@ -26,7 +25,7 @@ class Encoder(Protocol):
         """What the output begins with."""
         ...
 
-    def encode(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> bytes:
+    def encode(self, spec: OutputSpec, keys: Keys, answers: Answers) -> bytes:
         """The answers of one block, in order."""
         ...
 
@@ -44,7 +43,7 @@ class LineEncoder:
         """Nothing."""
         return b""
 
-    def encode(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> bytes:
+    def encode(self, spec: OutputSpec, keys: Keys, answers: Answers) -> bytes:
         """A line each."""
         name = orjson.dumps(keys.name)
         return b"".join([
@@ -54,7 +53,7 @@ class LineEncoder:
 
     def _rest(self, spec: OutputSpec, answer: Answer) -> bytes:
         """The members of a JSON object, and its end."""
-        if isinstance(answer, np.ndarray):
+        if not isinstance(answer, Mapping):
             return encode_prediction(spec, answer, by_name=self._by_name)[1:]
         return b'"error":%b}' % orjson.dumps(answer)
 

@@ -3,7 +3,7 @@
 It knows sequences and their keys; it knows nothing of files, processes or HTTP.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from service.codec.request import Item
@@ -17,6 +17,10 @@ MAX_STEPS = 1 << 15  # of a block of several sequences: some MB of numbers
 T = TypeVar("T")
 Problem = Mapping[str, Any]  # of one sequence, as `CellgateError.problem` gives it
 Answer = Array | Problem  # [*dims], or [time, *dims] with the output of every step
+
+
+# One for each sequence, in order; an array: [sequences, *dims], and none has failed.
+Answers = Sequence[Answer] | Array
 
 
 class Keys(NamedTuple):

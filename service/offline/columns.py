@@ -5,6 +5,7 @@ It knows polars and the manifest; it knows nothing of files or sequences.
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from service.errors import StartupError
@@ -40,6 +41,18 @@ def names_in(manifest: Manifest, found: list[str]) -> tuple[list[str], list[str]
     return [name for name in own if name in found], sorted(required - set(found))
 
 
+def numbers_of(manifest: Manifest) -> list[str]:
+    """The columns of floating-point numbers."""
+    if manifest.table is not None:
+        specs = {spec.name: spec for spec in manifest.step_inputs}
+        return [
+            column.name
+            for column in manifest.table.columns
+            if not column.derived and is_number(specs[column.input])
+        ]
+    return [name for spec in manifest.step_inputs if is_number(spec) for name in columns_of(spec)]
+
+
 def texts_of_null(manifest: Manifest) -> list[str]:
     """The texts of a CSV file that stand for no value."""
     return list(MISSING if manifest.table is None else manifest.table.missing)
@@ -48,6 +61,16 @@ def texts_of_null(manifest: Manifest) -> list[str]:
 def is_number(spec: InputSpec) -> bool:
     """Whether an input is floating-point numbers: such columns are read as arrays."""
     return spec.kind == "numeric" and spec.dtype.startswith("float")
+
+
+def array_of(frame: pl.DataFrame, spec: InputSpec) -> Any:
+    """An input's numbers of all rows, [rows, *dims] in its dtype and in C order; None: one is no number."""
+    numbers = [_parsed(frame[name]) for name in columns_of(spec)]
+    if not all(column.dtype.is_float() for column in numbers):
+        return None
+    with np.errstate(over="ignore"):  # an infinity then, which is refused
+        array = pl.DataFrame(numbers).to_numpy(order="c").astype(spec.dtype, copy=False)
+    return array if spec.dims else array[:, 0]
 
 
 def values_of(frame: pl.DataFrame, spec: InputSpec) -> Any:

@@ -7,6 +7,7 @@ processes; where the blocks come from it does not know.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import queue
 import signal
@@ -16,16 +17,22 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from service.engine import Batching, Provider
+import numpy as np
+
+from service.engine import Batching, OnnxEngine, Provider
+from service.engine.flat import Flat, run_flat
 from service.engine.run_all import run_all
 from service.errors import CellgateError, StartupError
 from service.offline.answers import Encoder
 from service.offline.block import Answer, Answered, Block
+from service.offline.flat_block import FlatBlock
 from service.predict.kept import opening_state
 from service.predict.timed import with_times
 from service.repository import Hardware, Loader
 from service.repository.load import PreparedModel
-from service.sequence import Origin, Sequence
+from service.sequence import Array, Origin, Sequence
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, frozen=True)
@@ -129,12 +136,28 @@ def answerer(task: EngineTask) -> Callable[[Block], Answered]:
     spec = prepared.manifest.outputs[0]
 
     def answer(block: Block) -> Answered:
+        plain = _compute_flat(prepared, block.flat, task) if isinstance(block, FlatBlock) else None
+        if plain is not None and isinstance(block, FlatBlock):
+            encoded = task.encoder.encode(spec, block.names, plain)
+            return Answered(encoded, len(block), 0, block.progress)
         keys, items = block.decode(prepared.manifest, max_steps=task.max_steps)
         answers = _compute(prepared, items, keep_all=task.keep_all)
         failed = sum([isinstance(each, dict) for each in answers])
         return Answered(task.encoder.encode(spec, keys, answers), len(items), failed, block.progress)
 
     return answer
+
+
+def _compute_flat(prepared: PreparedModel, flat: Flat, task: EngineTask) -> Array | list[Array] | None:
+    engine, scheduler = prepared.engine, prepared.scheduler
+    longest = np.diff(flat.ends, prepend=0).max()
+    if not isinstance(engine, OnnxEngine) or not scheduler.ragged or longest > task.max_steps:
+        return None
+    try:
+        return run_flat(engine, flat, max_batch=scheduler.max_batch, keep_all=task.keep_all)
+    except Exception as error:  # noqa: BLE001  each sequence has its own error then
+        logger.debug("a block is run sequence by sequence: %s", error)
+        return None
 
 
 def _compute(prepared: PreparedModel, items: list[Any], *, keep_all: bool) -> list[Answer]:

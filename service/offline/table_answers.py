@@ -10,7 +10,7 @@ It knows outputs, keys and polars; it knows nothing of models.
 import io
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ import orjson
 import polars as pl
 
 from service.manifest import OutputSpec
-from service.offline.block import Answer, Keys
+from service.offline.block import Answer, Answers, Keys
 from service.sequence import Array
 
-_FLOATS = {"float16": pl.Float32, "float32": pl.Float32, "float64": pl.Float64, "bool": pl.Boolean}
+ERRORS = ("error_code", "error")
+_FLOATS = {"float16": "float32", "float32": "float32", "float64": "float64", "bool": "bool"}
 
 
 def names_of(spec: OutputSpec) -> list[str]:
@@ -52,7 +53,7 @@ class TableEncoder:
             return b""
         return self._write(self._frame(spec, Keys(key, []), []), include_header=True)
 
-    def encode(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> bytes:
+    def encode(self, spec: OutputSpec, keys: Keys, answers: Answers) -> bytes:
         """The rows of a block; of Parquet a whole file."""
         return self._write(self._frame(spec, keys, answers), include_header=False)
 
@@ -63,31 +64,35 @@ class TableEncoder:
         frame.write_parquet(file)
         return file.getvalue()
 
-    def _frame(self, spec: OutputSpec, keys: Keys, answers: Sequence[Answer]) -> pl.DataFrame:
-        failed = [not isinstance(answer, np.ndarray) for answer in answers]
-        rows = [
-            1 if is_error or not self._keep_all else len(answer)
-            for answer, is_error in zip(answers, failed, strict=True)
-        ]
-        values = _matrix(spec, answers, rows)
-        is_error = pl.Series(np.repeat(np.array(failed, np.bool_), rows))
-        columns: dict[str, Any] = {keys.name: _repeat(keys, rows)}
+    def _frame(self, spec: OutputSpec, keys: Keys, answers: Answers) -> pl.DataFrame:
+        if isinstance(answers, np.ndarray):
+            rows = [1] * len(answers)
+            columns = self._answered(spec, keys, answers.reshape(len(answers), -1), rows)
+            return pl.DataFrame(
+                columns | {name: pl.Series([None] * len(rows), dtype=pl.String) for name in ERRORS}
+            )
+        errors = [answer if isinstance(answer, Mapping) else None for answer in answers]
+        rows = [len(each) if self._keep_all and isinstance(each, np.ndarray) else 1 for each in answers]
+        frame = pl.DataFrame(self._answered(spec, keys, _matrix(spec, answers, rows), rows))
+        is_error = pl.Series(_repeated([error is not None for error in errors], rows), dtype=pl.Boolean)
+        names = [name for name in frame.columns if name != keys.name]
+        frame = frame.with_columns(pl.when(~is_error).then(pl.col(name)).alias(name) for name in names)
+        texts = zip(ERRORS, (_code, _text), strict=True)
+        return frame.with_columns(
+            pl.Series(name, _repeated([text(error) for error in errors], rows), pl.String)
+            for name, text in texts
+        )
+
+    def _answered(self, spec: OutputSpec, keys: Keys, values: Array, rows: list[int]) -> dict[str, pl.Series]:
+        """The columns but for errors; `values`: [rows, numbers], `rows`: how many each sequence has."""
+        columns = {keys.name: _repeat(keys, rows)}
         if self._keep_all:
             columns["step"] = pl.Series([n for count in rows for n in range(1, count + 1)], dtype=pl.Int64)
         if spec.kind == "probabilities" and len(spec.dims) == 1:
             columns |= _labels(spec, values)
-        dtype = _FLOATS.get(spec.dtype, pl.Int64)
-        columns |= {
-            name: pl.Series(values[:, place]).cast(dtype) for place, name in enumerate(names_of(spec))
-        }
-        frame = pl.DataFrame(columns)
-        answered = [name for name in frame.columns if name != keys.name]
-        frame = frame.with_columns(pl.when(~is_error).then(pl.col(name)).alias(name) for name in answered)
-        errors = [None if isinstance(answer, np.ndarray) else answer for answer in answers]
-        return frame.with_columns(
-            pl.Series("error_code", _repeated([_code(error) for error in errors], rows), pl.String),
-            pl.Series("error", _repeated([_text(error) for error in errors], rows), pl.String),
-        )
+        dtype = _FLOATS.get(spec.dtype, "int64")
+        by_column = values.T.astype(dtype, order="C", copy=False)
+        return columns | {name: pl.Series(by_column[place]) for place, name in enumerate(names_of(spec))}
 
 
 def _matrix(spec: OutputSpec, answers: Sequence[Answer], rows: list[int]) -> Array:
@@ -104,16 +109,16 @@ def _matrix(spec: OutputSpec, answers: Sequence[Answer], rows: list[int]) -> Arr
 
 def _labels(spec: OutputSpec, values: Array) -> dict[str, pl.Series]:
     """The likeliest class of each row, as the reply to `/predict` has it; NaN gives none."""
-    best = values.argmax(-1) if len(values) else np.zeros(0, np.int64)
-    probability = pl.Series(values.max(-1) if len(values) else np.zeros(0, spec.dtype))
-    columns = {"probability": probability}
-    if spec.labels:
-        label = pl.Series(spec.labels, dtype=pl.String).gather(best)
-        columns = {
-            "label": label.zip_with(probability.is_finite(), pl.Series([None], dtype=pl.String)),
-            **columns,
-        }
-    return columns
+    probability = values.max(-1, initial=-np.inf)
+    columns = {"probability": pl.Series(probability.astype(spec.dtype))}
+    if not spec.labels:
+        return columns
+    best = values.argmax(-1).tolist() if len(values) else []
+    labels = [
+        spec.labels[place] if is_finite else None
+        for place, is_finite in zip(best, np.isfinite(probability).tolist(), strict=True)
+    ]
+    return {"label": pl.Series(labels, dtype=pl.String), **columns}
 
 
 def _repeat(keys: Keys, rows: list[int]) -> pl.Series:

@@ -20,10 +20,20 @@ import polars as pl
 from service.codec.arrays import check_window
 from service.codec.records import decode_steps
 from service.codec.request import Item
+from service.engine.flat import Flat
 from service.errors import CellgateError, InvalidField, StartupError
 from service.manifest import Manifest
 from service.offline.block import MAX_SEQUENCES, MAX_STEPS, Keys, Read
-from service.offline.columns import is_number, names_in, records_of, texts_of_null, values_of
+from service.offline.columns import (
+    array_of,
+    is_number,
+    names_in,
+    numbers_of,
+    records_of,
+    texts_of_null,
+    values_of,
+)
+from service.offline.flat_block import FlatBlock
 from service.offline.order import SeenKeys
 from service.sequence import Array
 
@@ -51,14 +61,11 @@ class TableBlock:
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
         """Each sequence as arrays."""
-        at_once = _plain_items(self, manifest, max_steps)
-        if at_once is not None:
-            return Read(self._keys(), list(at_once))
-        return Read(self._keys(), [_decode(steps, manifest, max_steps) for steps in self._steps(manifest)])
+        return Read(self.keys, [_decode(steps, manifest, max_steps) for steps in self._steps(manifest)])
 
     def to_json(self, manifest: Manifest, *, max_steps: int) -> Read[bytes]:  # noqa: ARG002
         """Each sequence as JSON. The server checks it."""
-        return Read(self._keys(), [_to_json(steps) for steps in self._steps(manifest)])
+        return Read(self.keys, [_to_json(steps) for steps in self._steps(manifest)])
 
     def _steps(self, manifest: Manifest) -> Iterator[Any]:
         """The steps of each sequence as `/predict` takes them; numbers as arrays."""
@@ -75,28 +82,12 @@ class TableBlock:
         ends = self.ends.tolist()
         return list(zip([0, *ends[:-1]], ends, strict=True))
 
-    def _keys(self) -> Keys:
+    @property
+    def keys(self) -> Keys:
+        """The key of each sequence."""
         if self.key is None:
             return Keys("id", [None] * len(self))
         return Keys(self.key, self.frame[self.key].gather(self.ends - 1).to_list(), is_typed=True)
-
-
-def _plain_items(block: TableBlock, manifest: Manifest, max_steps: int) -> list[Item] | None:
-    """All sequences at once, if nothing in the block needs a look of its own: the usual case."""
-    (spec, *others) = manifest.step_inputs
-    if manifest.table is not None or others or not is_number(spec) or manifest.axes.time_size is not None:
-        return None
-    lengths = np.diff(block.ends, prepend=0)
-    numbers = values_of(block.frame, spec)
-    if lengths.max() > max_steps or isinstance(numbers, list):
-        return None
-    with np.errstate(over="ignore"):
-        numbers = numbers.astype(spec.dtype)
-    is_plain = ~np.isinf(numbers) if spec.missing == "nan" else np.isfinite(numbers)
-    if not is_plain.all():
-        return None
-    kept = (None,) * len(manifest.sequence_inputs)
-    return [Item((numbers[start:end],), kept=kept) for start, end in block._spans()]
 
 
 def _decode(steps: Any, manifest: Manifest, max_steps: int) -> Item | CellgateError:
@@ -121,26 +112,56 @@ def _contiguous(values: Any) -> Any:
     return np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
 
 
-def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlock]:
+def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlock | FlatBlock]:
     """The sequences of a CSV or Parquet file in order. `key`: the column that tells them apart.
 
     Raises StartupError for a file that cannot be read, or whose sequences do not stand together.
     """
+    num_done = 0
+    try:
+        for block in _blocks(path, manifest, key, are_numbers=not is_parquet(path)):
+            num_done += len(block)
+            yield block
+    except pl.exceptions.ComputeError:
+        # A text where a number is expected is the error of its sequence: read all columns as texts.
+        for block in _blocks(path, manifest, key, are_numbers=False):
+            skipped, num_done = min(len(block), num_done), max(0, num_done - len(block))
+            if skipped < len(block):
+                yield block.after(skipped)
+
+
+def _blocks(
+    path: Path, manifest: Manifest, key: str | None, *, are_numbers: bool
+) -> Iterator[TableBlock | FlatBlock]:
     rest: pl.DataFrame | None = None
     seen = SeenKeys(key or "")
     total, position = max(num_rows(path), 1), 0
-    for frame in _frames(path, manifest, key):
+    for frame in _frames(path, manifest, key, are_numbers=are_numbers):
         position += len(frame)
         rest = frame if rest is None else pl.concat([rest, frame])
         ends = _ends(rest, key)
         if len(ends) < 2:
             _check_length(rest)
             continue
-        yield from _cut(rest[: int(ends[-2])], ends[:-1], key, seen, min(1.0, position / total))
+        for block in _cut(rest[: int(ends[-2])], ends[:-1], key, seen, min(1.0, position / total)):
+            yield _flat(block, manifest) or block
         rest = rest[int(ends[-2]) :]
     if rest is None or not len(rest):
         raise StartupError(f"{path} has no rows")
-    yield from _cut(rest, _ends(rest, key), key, seen, 1.0)
+    for block in _cut(rest, _ends(rest, key), key, seen, 1.0):
+        yield _flat(block, manifest) or block
+
+
+def _flat(block: TableBlock, manifest: Manifest) -> FlatBlock | None:
+    """The block as one array, if it is one and nothing in it is at fault: the usual case."""
+    (spec, *others) = manifest.inputs
+    if manifest.table is not None or others or not is_number(spec):
+        return None
+    numbers = array_of(block.frame, spec)
+    if numbers is None:
+        return None
+    is_plain = ~np.isinf(numbers) if spec.missing == "nan" else np.isfinite(numbers)
+    return FlatBlock(Flat(numbers, block.ends), block.keys, block.progress) if is_plain.all() else None
 
 
 def _cut(
@@ -187,13 +208,21 @@ def num_rows(path: Path) -> int:
         return sum(iter(lambda: file.read(1 << 20).count(b"\n"), 0))
 
 
-def _frames(path: Path, manifest: Manifest, key: str | None) -> Iterator[pl.DataFrame]:
-    """The columns of a file that a model is given, some rows at a time. Raises StartupError."""
+def _frames(path: Path, manifest: Manifest, key: str | None, *, are_numbers: bool) -> Iterator[pl.DataFrame]:
+    """The columns of a file that a model is given, some rows at a time.
+
+    `are_numbers`: CSV's columns of numbers are read as such, so a text in one raises ComputeError; otherwise
+    all of its columns are texts. Raises StartupError.
+    """
+    numbers = numbers_of(manifest) if are_numbers else []
     try:
         if is_parquet(path):
             scan = pl.scan_parquet(path)
         else:
-            scan = pl.scan_csv(path, infer_schema=False, null_values=texts_of_null(manifest))
+            types = {name: pl.Float64 for name in numbers if name != key}
+            scan = pl.scan_csv(
+                path, infer_schema=False, null_values=texts_of_null(manifest), schema_overrides=types
+            )
         found = scan.collect_schema().names()
         names, missing = names_in(manifest, found)
         if key is not None:
@@ -207,4 +236,6 @@ def _frames(path: Path, manifest: Manifest, key: str | None) -> Iterator[pl.Data
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
+        if numbers and isinstance(error, pl.exceptions.ComputeError):
+            raise
         raise StartupError(f"{path}: {str(error).splitlines()[0]}") from error

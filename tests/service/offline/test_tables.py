@@ -76,6 +76,22 @@ def test_a_bad_value_is_the_error_of_its_sequence_alone(tmp_path: Path) -> None:
     assert str(found["C"]) == "[[1.0, nan]]" and found["A"] == "invalid_field /steps/1/1"
 
 
+def test_a_text_late_in_a_file_changes_nothing_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns are read as numbers until a text is found in one; what was read before it is not repeated."""
+    monkeypatch.setattr(tables, "ROWS", 500)
+    path = tmp_path / "in.csv"
+    rows = [f"k{n // 2},{n},{n / 8}" for n in range(20_000)]
+    rows[15_001] = "k7500, 7 ,oops"
+    path.write_text("call,a,b\n" + "\n".join(rows))
+    found = read(path)
+    assert len(found) == 10_000 and list(found) == [f"k{n}" for n in range(10_000)]
+    assert found.pop("k7500") == "invalid_field /steps/1/1"
+    assert all(found[f"k{n}"] == [[2 * n, n / 4], [2 * n + 1, (2 * n + 1) / 8]] for n in range(7500))
+    assert found["k9999"] == [[19_998, 19_998 / 8], [19_999, 19_999 / 8]]
+
+
 @pytest.mark.parametrize("names", [["x", "y", "x"], ["z", "y", "x", "z"], [3, 1, 2, 1]])
 def test_rows_of_a_sequence_stand_together(
     names: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

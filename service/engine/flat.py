@@ -1,0 +1,64 @@
+"""Many short sequences that lie in one array, run from their start with no object for each of them.
+
+    values   a a a b b c c c c   [rows, *dims]    calls, by length:   b b .      y ─→ the last step of each,
+    ends           3   5       9                                      a a a           or all of its steps
+
+For files, where the time of a small graph is less than that of making the objects. What is not plain is left
+to the scheduler: long sequences, answers that are not finite, and graphs that keep anything of an input.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from service.engine.onnx import OnnxEngine
+from service.sequence import Array
+
+MAX_STEPS = 256  # of a sequence
+
+
+class Flat(NamedTuple):
+    """Consecutive sequences of a model with one input."""
+
+    values: Array  # [rows, *dims], in the input's dtype
+    ends: Array  # int64: the row behind each sequence
+
+
+def run_flat(engine: OnnxEngine, flat: Flat, *, max_batch: int, keep_all: bool) -> Array | list[Array] | None:
+    """The first output: [sequences, *dims] at the last steps, or with `keep_all` [time, *dims] of each.
+
+    Sequences of about one length share a call. None: not all of them can be run in this way, or have an
+    answer.
+    """
+    starts = np.concatenate(([0], flat.ends[:-1]))
+    lengths = flat.ends - starts
+    if not engine.runs_rows or lengths.max() > MAX_STEPS:
+        return None
+    order = np.argsort(lengths, kind="stable")
+    answers: Array | None = None
+    for first in range(0, len(order), max_batch):
+        places = order[first : first + max_batch]
+        own = lengths[places]
+        steps = np.arange(own[-1])
+        rows = starts[places, None] + steps  # [batch, time]
+        is_true = None if own[0] == own[-1] else steps < own[:, None]
+        if is_true is not None:
+            rows = np.where(is_true, rows, rows[:, :1])
+        x = flat.values[rows]
+        if is_true is not None:
+            x[~is_true] = 0
+        y = engine.run_rows(x, own)
+        if y is None:
+            return None
+        if answers is None:
+            shape = (len(flat.values) if keep_all else len(lengths), *y.shape[2:])
+            answers = np.empty(shape, y.dtype)
+        if not keep_all:
+            answers[places] = y[np.arange(len(own)), own - 1] if y.shape[1] > 1 else y[:, 0]
+        elif is_true is None:
+            answers[rows] = y
+        else:
+            answers[rows[is_true]] = y[is_true]
+    if not keep_all or answers is None:
+        return answers
+    return np.split(answers, flat.ends[:-1])

@@ -1,0 +1,59 @@
+"""A block of sequences of plain numbers, in one array: the cheapest to send to another process, and to run.
+
+It knows arrays; it knows nothing of files or columns.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.codec.arrays import check_num_steps, check_window
+from service.codec.request import Item
+from service.engine.flat import Flat
+from service.errors import CellgateError
+from service.manifest import Manifest
+from service.offline.block import Keys, Read
+from service.sequence import Array
+
+
+@dataclass(slots=True)
+class FlatBlock:
+    """Consecutive sequences of a model with one input of numbers, of which no number is at fault."""
+
+    flat: Flat
+    names: Keys
+    progress: float
+
+    def __len__(self) -> int:
+        """Sequences."""
+        return len(self.flat.ends)
+
+    def after(self, skipped: int) -> "FlatBlock":
+        """The same without its first sequences."""
+        values, ends = self.flat
+        first = int(ends[skipped - 1]) if skipped else 0
+        names = self.names._replace(values=self.names.values[skipped:])
+        return FlatBlock(Flat(values[first:], ends[skipped:] - first), names, self.progress)
+
+    def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
+        """Each sequence as an array of its own."""
+        return Read(self.names, [_item(steps, manifest, max_steps) for steps in self._steps()])
+
+    def to_json(self, manifest: Manifest, *, max_steps: int) -> Read[bytes]:  # noqa: ARG002
+        """Each sequence as JSON."""
+        options = orjson.OPT_SERIALIZE_NUMPY
+        return Read(self.names, [orjson.dumps({"steps": steps}, option=options) for steps in self._steps()])
+
+    def _steps(self) -> list[Array]:
+        return np.split(self.flat.values, self.flat.ends[:-1])
+
+
+def _item(steps: Any, manifest: Manifest, max_steps: int) -> Item | CellgateError:
+    try:
+        check_num_steps(len(steps), max_steps, "/steps")
+        check_window(len(steps), manifest, "/steps")
+    except CellgateError as error:
+        return error
+    return Item((steps,), kept=(None,) * len(manifest.sequence_inputs))
