@@ -7,6 +7,7 @@
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from math import inf
 
 import numpy as np
@@ -117,3 +118,20 @@ class TwoCosts(Cost):
 
     def _of(self, batch: int) -> Cost:
         return self._few if batch <= self._max_few else self._many
+
+
+def best_steps(cost: Cost, remaining: list[int], bound: int) -> int:
+    """The length of a call, at most `bound`, at which it computes the most true steps a second.
+
+    `remaining`: the steps that each row has left. A row that ends early is computed to the end of the call
+    nevertheless, as padding. Only the end of a row can be the best length: between two ends, each further
+    step adds no more padding than the last.
+    """
+    ends = sorted(min(steps, bound) for steps in remaining)
+    best_rate, best = 0.0, bound
+    for index, (end, ended) in enumerate(zip(ends, accumulate(ends), strict=True)):
+        true_steps = ended + end * (len(ends) - 1 - index)
+        seconds = cost.predict(len(ends), end)
+        if seconds and true_steps / seconds > best_rate:
+            best_rate, best = true_steps / seconds, end
+    return best

@@ -88,26 +88,29 @@ class FairQueue:
         """Queue a new sequence, at most `most` of virtual time behind the clock or its request's last one."""
         origin = sequence.origin
         work = len(sequence.inputs[0]) + START
-        if origin.num_sequences == 1:  # without calls, for speed
-            share = self._shares.get(origin.tenant) or self.share_of(sequence)
-            share.single_work += work
-            share.requests += 1
-            if share.requests == 1:
-                self.num_tenants += 1
-            self.work += work
-            start = self.clock
-        else:
-            row = self._rows.get(origin)
-            start = self.clock if row is None or row.last < self.clock else row.last
-            self._count((sequence,), 1)
-            share = self._shares[origin.tenant]
-        ahead = work * share.requests
-        tag = start + (ahead if ahead < most else most)
         if origin.num_sequences > 1:
-            self._rows[origin].last = tag
-        sequence.tag = tag
+            self._push_of_larger(sequence, work, most)
+            return
+        share = self._shares.get(origin.tenant) or self.share_of(sequence)  # without calls, for speed
+        share.single_work += work
+        share.requests = requests = share.requests + 1
+        if requests == 1:
+            self.num_tenants += 1
+        self.work += work
+        ahead = work * requests
+        sequence.tag = tag = self.clock + (ahead if ahead < most else most)
         sequence.number = number = next(self._arrivals)
         heappush(self._heap, (tag, number, sequence))
+
+    def _push_of_larger(self, sequence: Sequence, work: int, most: float) -> None:
+        """`push`, of a request with several sequences."""
+        row = self._rows.get(sequence.origin)
+        start = self.clock if row is None or row.last < self.clock else row.last
+        self._count((sequence,), 1)
+        sequence.tag = start + min(work * self.share_of(sequence).requests, most)
+        sequence.number = next(self._arrivals)
+        self._rows[sequence.origin].last = sequence.tag
+        self.put_back(sequence)
 
     def requeue(self, sequences: Collection[Sequence]) -> None:
         """Queue sequences again, after a chunk, at their old places."""

@@ -11,10 +11,9 @@ The scheduler is synchronous and single-threaded. It knows no clock, no HTTP and
 `add` sequences, `schedule` a batch, `commit` what the engine returned, repeat.
 """
 
-from itertools import accumulate
 from math import ceil, inf
 
-from service.engine.cost import Cost
+from service.engine.cost import Cost, best_steps
 from service.engine.fair_queue import START, FairQueue, Share
 from service.engine.throughput import Throughput
 from service.errors import Overloaded
@@ -65,6 +64,7 @@ class Scheduler:
         self._throughput = Throughput()
         self._late: list[Sequence] = []
         self._num_favoured = 0  # calls in a row
+        self._short = 0.0  # work that waits for `PATIENCE` at most, as of the last call
         self._unfinished: dict[int, list[Sequence]] = {}  # by batch: those that go on after their chunks
         self.counts = Counts()
 
@@ -86,17 +86,21 @@ class Scheduler:
         """
         queue = self._queue
         if len(queue) >= self.max_waiting:
-            share = queue.share_of(sequence)
-            waiting = share.singles if sequence.origin.num_sequences == 1 else share.waiting
-            if waiting * self._num_tenants_with(share) >= self.max_waiting:
-                raise Overloaded(f"{self.max_waiting} sequences are waiting already")
+            self._check_room(sequence)
         if (
-            queue.work
-            and self._seconds_for(queue.work) > PATIENCE * self.max_wait_s  # in every request: no call
+            queue.work > self._short  # so that the rest is seldom calculated
+            and self._seconds_for(queue.work) > PATIENCE * self.max_wait_s
             and not self._is_in_time(self._work_before(sequence), sequence.remaining)
         ):
             self._check_share(sequence)
         queue.push(sequence, inf if self._throughput.seconds is None else self._patience)
+
+    def _check_room(self, sequence: Sequence) -> None:
+        """Raises Overloaded if the queue is full, and the tenant has its share of it."""
+        share = self._queue.share_of(sequence)
+        waiting = share.singles if sequence.origin.num_sequences == 1 else share.waiting
+        if waiting * self._num_tenants_with(share) >= self.max_waiting:
+            raise Overloaded(f"{self.max_waiting} sequences are waiting already")
 
     def _work_before(self, sequence: Sequence) -> int:
         """The most work of other requests that is done before a new sequence ends.
@@ -116,9 +120,7 @@ class Scheduler:
         num_tenants = self._num_tenants_with(share)
         own = self._queue.own_work(sequence)
         ahead_here, scale = share.work - own, float(num_tenants)
-        if (
-            sequence.origin.num_sequences == 1
-        ):  # each larger request gets the share of one, however large it is
+        if sequence.origin.num_sequences == 1:  # each larger request gets the share of one
             ahead_here, scale = share.single_work, num_tenants * (share.requests + 1) / (share.singles + 1)
         is_shared = scale > 1
         if is_shared and self._is_in_time(ahead_here * scale, sequence.remaining * scale):
@@ -150,6 +152,12 @@ class Scheduler:
             return work * seconds
         return self.cost.queued(work, min(self.max_batch, len(self._queue)) or 1)
 
+    def _work_within_patience(self) -> float:
+        """Work for which `_seconds_for` is at most `PATIENCE`, however many sequences it is."""
+        most_s, queued = self._throughput.seconds, self.cost.queued
+        most_s = max(queued(1, 1), queued(1, self.max_batch)) if most_s is None else most_s
+        return PATIENCE * self.max_wait_s / most_s if most_s else inf
+
     def schedule(self, now: float) -> Batch | None:
         """Take the sequences that are next, one chunk of each; None if no sequence is ready.
 
@@ -161,13 +169,13 @@ class Scheduler:
             return None
         if self._throughput.tick(now):
             self._queue.hasten(self._patience)
+        self._short = self._work_within_patience()
         steps = self._choose_steps(remaining)
         if steps < remaining[0] and len(ready) > 1:
             ready, remaining, steps = self._favour_first(ready, remaining, steps)
         chunks, work, rest = [], 0, 0
         for sequence, left in zip(ready, remaining, strict=True):
-            done = sequence.done
-            taken = steps if steps < left else left
+            done, taken = sequence.done, steps if steps < left else left
             chunks.append(Chunk(sequence, done, done + taken))
             work += taken if done else taken + START
             rest += left - taken
@@ -185,21 +193,23 @@ class Scheduler:
         ready: list[Sequence] = []
         remaining: list[int] = []
         longest, room = 0, float(self.max_batch)
-        while (not ready or len(ready) + 1 <= room) and (sequence := queue.take()) is not None:
+        while (sequence := queue.take()) is not None:
             left = len(sequence.inputs[0]) - sequence.done
-            if not sequence.cancelled and sequence.origin.deadline >= now:
-                if longest < left and longest < MIN_CHUNK:
-                    longest = min(left, MIN_CHUNK)
-                    room = min(room, self.cost.rows_within(self.target_s, longest))
+            if sequence.cancelled or sequence.origin.deadline < now:
+                queue.leave((sequence,))
+                if not sequence.cancelled:
+                    self._late.append(sequence)
+                continue
+            if longest < left and longest < MIN_CHUNK:
+                longest = min(left, MIN_CHUNK)
+                room = min(room, self.cost.rows_within(self.target_s, longest))
                 if ready and len(ready) + 1 > room:  # it has more steps than those before
                     queue.put_back(sequence)
                     break
-                ready.append(sequence)
-                remaining.append(left)
-                continue
-            queue.leave((sequence,))
-            if not sequence.cancelled:
-                self._late.append(sequence)
+            ready.append(sequence)
+            remaining.append(left)
+            if len(ready) + 1 > room:
+                break
         return ready, remaining
 
     def _favour_first(
@@ -247,16 +257,7 @@ class Scheduler:
             bound = min(bound, max(MIN_CHUNK, int(within)))
         if min(remaining) >= bound:
             return bound  # no row is padded
-        # A row that ends early is computed to the end of the call nevertheless, as padding. Only the end of a
-        # row can be the best length: between two ends, each further step adds no more padding than the last.
-        ends = sorted(min(steps, bound) for steps in remaining)
-        best_rate, best = 0.0, bound
-        for index, (end, ended) in enumerate(zip(ends, accumulate(ends), strict=True)):
-            true_steps = ended + end * (len(ends) - 1 - index)
-            seconds = self.cost.predict(len(ends), end)
-            if seconds and true_steps / seconds > best_rate:
-                best_rate, best = true_steps / seconds, end
-        return best
+        return best_steps(self.cost, remaining, bound)
 
     def take_late(self) -> list[Sequence]:
         """The sequences dropped since the last call because their deadline had passed."""
@@ -276,14 +277,14 @@ class Scheduler:
         rows, steps, begun = len(batch.chunks), 0, 0
         for (sequence, start, stop), result in zip(batch.chunks, results, strict=True):
             steps += stop - start
-            begun += not start
+            if not start:
+                begun += 1
             if result.error is not None:
                 sequence.error = result.error
                 finished.append(sequence)
                 continue
             is_last = stop == len(sequence.inputs[0])
-            sequence.done = stop
-            sequence.state = result.state
+            sequence.done, sequence.state = stop, result.state
             if is_last or sequence.keep_all:
                 sequence.outputs.append(result.output)
                 if result.extra:

@@ -16,38 +16,17 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from service.engine.runner import Outcome, Place, Runner
 from service.engine.scheduler import Scheduler
-from service.errors import CellgateError, DeadlineExceeded, Draining, InternalError
+from service.engine.waiters import Reply, Settle, error_of, late, settle_one
+from service.errors import CellgateError, Draining, InternalError
 from service.metrics import Calls
 from service.sequence import Batch, Sequence
 
 MAX_DEFERRED = 4
 
 logger = logging.getLogger(__name__)
-
-
-Settle = Callable[[CellgateError | None], None]  # called once, on the event loop
-
-
-@dataclass(slots=True)
-class _Reply:
-    """What a request waits for: done when its last sequence is, or when the first has failed."""
-
-    future: asyncio.Future[None]
-    num_waiting: int
-
-    def settle(self, error: CellgateError | None) -> None:
-        """One of its sequences has ended."""
-        if self.future.done():  # the client has disconnected
-            return
-        self.num_waiting -= 1
-        if error is not None:
-            self.future.set_exception(error)
-        elif not self.num_waiting:
-            self.future.set_result(None)
 
 
 class Worker:
@@ -101,7 +80,7 @@ class Worker:
             raise Draining("the server is stopping")
         if not sequences:  # nothing would ever end, and so settle it
             return
-        reply = _Reply(self._loop.create_future(), len(sequences))
+        reply = Reply(self._loop.create_future(), len(sequences))
         if not self._is_running:
             self._start()
         try:
@@ -116,6 +95,24 @@ class Worker:
                 sequence.cancelled = True
                 self._waiting.pop(sequence, None)
             raise
+
+    async def compute(self, sequence: Sequence) -> Sequence:
+        """`predict` of one sequence, which is returned: without loops, since most requests have one."""
+        if self._is_stopping or self._failure is not None:  # `is_alive`, without a call
+            raise Draining("the server is stopping")
+        future = self._loop.create_future()
+        if not self._is_running:
+            self._start()
+        try:
+            self.scheduler.add(sequence)
+            self._waiting[sequence] = functools.partial(settle_one, future)
+            if self._is_in_thread and self._can_borrow:
+                self._loop.call_soon(self._start_second, context=self._context)
+            await future
+        except BaseException:
+            self.cancel(sequence)
+            raise
+        return sequence
 
     def submit(self, sequence: Sequence, settle: Settle) -> None:
         """Run one sequence to its end, without a task that waits for it. `settle` gets its error, or None.
@@ -132,7 +129,7 @@ class Worker:
             self._loop.call_soon(self._start_second, context=self._context)
 
     def cancel(self, sequence: Sequence) -> None:
-        """Drop a sequence of `submit` at its next chunk. It is not settled any more."""
+        """Drop a sequence at its next chunk. It is not settled any more."""
         sequence.cancelled = True
         self._waiting.pop(sequence, None)
 
@@ -174,7 +171,7 @@ class Worker:
         if batch is None:
             batch = self.scheduler.schedule(self._loop.time())
         for sequence in self.scheduler.take_late():
-            self._settle(sequence, _late())
+            self._settle(sequence, late())
         return batch
 
     def _next_retry(self) -> Batch | None:
@@ -187,7 +184,7 @@ class Worker:
                 continue
             if sequence.origin.deadline >= now:
                 return batch
-            self._settle(sequence, _late())
+            self._settle(sequence, late())
         return None
 
     def _is_gathering(self) -> bool:
@@ -272,7 +269,7 @@ class Worker:
             self._retries.extend(Batch([chunk]) for chunk in batch.chunks)
         else:
             sequence = batch.chunks[0].sequence
-            self._settle(sequence, _error_of(results, sequence))
+            self._settle(sequence, error_of(results, sequence))
 
     def _has_work(self) -> bool:
         return bool(self._retries) or len(self.scheduler) > 0
@@ -299,19 +296,3 @@ class Worker:
         logger.critical("the inference loop has failed; the server stops", exc_info=error)
         if self._on_failure is not None:
             self._on_failure()
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("not computed before the request's deadline")
-
-
-def _error_of(failure: Exception, sequence: Sequence) -> CellgateError:
-    """The answer to a sequence on which the engine failed: the engine's own, or one that says nothing."""
-    if isinstance(failure, CellgateError) and not isinstance(failure, InternalError):
-        return failure
-    trace = sequence.origin.trace
-    fields = {} if trace is None else trace.fields
-    logger.error("engine call of one sequence failed", exc_info=failure, extra={"fields": fields})
-    return (
-        failure if isinstance(failure, CellgateError) else InternalError("the model failed on this sequence")
-    )

@@ -207,10 +207,10 @@ def test_a_line_about_one_sequence_names_its_trace_and_no_other(
         await asyncio.gather(run(worker, ones(3)), run(worker, failing), return_exceptions=True)
 
     handler = Watched()
-    logging.getLogger("service.engine.worker").addHandler(handler)
+    logging.getLogger("service.engine.waiters").addHandler(handler)
     try:
         with_worker(body, mode=mode)
     finally:
-        logging.getLogger("service.engine.worker").removeHandler(handler)
+        logging.getLogger("service.engine.waiters").removeHandler(handler)
     (fields,) = [vars(record)["fields"] for record in caplog.records if record.levelno == logging.ERROR]
     assert fields == traces[1].fields and seen == [None]
