@@ -27,7 +27,7 @@ from service.predict.request import (
     first_output,
     outputs_named,
 )
-from service.predict.session_run import Answer, SessionRun
+from service.predict.session_run import Answer, SessionRuns
 from service.predict.shadow import Shadows
 from service.predict.state_run import StateRun
 from service.repository import Model, Repository
@@ -70,9 +70,8 @@ class Predictor:
         self.memory = memory or MemoryBudget(1 << 62)
         self.aside = aside or Aside()
         self.tokens = tokens or StateTokens()
-        self._beginnings = Beginnings(repository, self.tokens, self.aside)
-        self._sessions = sessions
-        self._shadows = shadows
+        self.beginnings = Beginnings(repository, self.tokens, self.aside)
+        self.session_runs = SessionRuns(repository, sessions, self.aside, shadows, self.beginnings)
         self._timeout_s = timeout_s
         self._clock = clock  # the event loop's: deadlines are compared with it
 
@@ -85,23 +84,17 @@ class Predictor:
         Raises a CellgateError if there is no answer to any sequence.
         """
         stages = Stages()
-        is_large = len(body) > LARGE_BODY
-        if is_large:
-            parse = partial(requests.parse, body, max_sequences=self.max_sequences)
-            document = await self.aside.run(parse, len(body))
+        if len(body) > LARGE_BODY:
+            document, model, decode = await self._read_large(body)
         else:
             document = requests.parse(body, max_sequences=self.max_sequences)
-        model = self.repository.get(document.model, document.version)
+            model = self.repository.get(document.model, document.version)
+            decode = partial(requests.decode_item, document, max_steps=self.max_steps)
         if document.returns_state:
             self.tokens.check_usable("/return_state")
-        num_sequences = len(document.sequences)
-        decode: Decode = partial(requests.decode_item, document, max_steps=self.max_steps)
-        if is_large:
-            read = partial(Decoded, decode, num_sequences, model.manifest)
-            decode = await self.aside.run(read, len(body))
         request = Request(
             model,
-            num_sequences,
+            len(document.sequences),
             decode,
             _encode_first if not document.outputs else partial(_encode_named, document.outputs),
             returns=document.returns,
@@ -130,6 +123,17 @@ class Predictor:
         stages.encoded()
         return Reply(reply, name, run.version, len(predictions), run.steps, step=run.step, stages=stages)
 
+    async def _read_large(self, body: bytes) -> tuple[requests.Document, Model, Decode]:
+        """The document, the model that it names, and its sequences, read in a thread."""
+        parse = partial(requests.parse, body, max_sequences=self.max_sequences)
+        document = await self.aside.run(parse, len(body))
+        model = self.repository.get(document.model, document.version)
+        if document.returns_state:
+            self.tokens.check_usable("/return_state")  # before its sequences are read
+        decode = partial(requests.decode_item, document, max_steps=self.max_steps)
+        read = partial(Decoded, decode, len(document.sequences), model.manifest)
+        return document, model, await self.aside.run(read, len(body))
+
     def reply_budget(self, body_bytes: int) -> ReplyBudget:
         """What the reply to a request whose body has `body_bytes` may take."""
         return ReplyBudget(self.max_reply_bytes, self.memory, body_bytes)
@@ -138,31 +142,19 @@ class Predictor:
         """Begin to answer. The deadline counts from now; a client may set a shorter one, not a longer one."""
         deadline = self._clock() + min(timeout_s, self._timeout_s)
         origin = Origin(request.tenant, deadline, request.num_sequences, trace.current.get())
-        in_session = SessionRun(
-            request, self.repository, self._sessions, origin, self.aside, self._shadows, self._beginnings
-        )
-        return Run(request, origin, in_session, self.aside, self._beginnings)
+        return Run(request, origin, self)
 
 
 class Run:
     """One request while it is answered."""
 
-    def __init__(
-        self,
-        request: Request,
-        origin: Origin,
-        in_session: SessionRun,
-        aside: Aside,
-        beginnings: Beginnings,
-    ) -> None:
+    def __init__(self, request: Request, origin: Origin, predictor: Predictor) -> None:
         self.origin = origin  # its deadline is on the event loop's clock
         self.steps = 0  # computed so far, for the access log
         self.step: int | None = None  # of the session after it, of a request with one sequence
         self.version = request.model.version  # that answered; a session may be on an older one
         self._request = request
-        self._aside = aside
-        self._in_session = in_session
-        self._beginnings = beginnings
+        self._predictor = predictor
 
     async def answer_all(self) -> list[bytes]:
         """One entry per sequence. A sequence that fails does not fail the others: its entry is the error."""
@@ -180,28 +172,25 @@ class Run:
                 task.cancel()
             raise
 
-    async def answer(self, index: int, stages: Stages | None = None) -> bytes:
+    def answer_only(self) -> Awaitable[bytes]:
+        """`answer`, for an API whose requests have one sequence: no error points at it by its number."""
+        return self.answer(0, is_numbered=False)
+
+    async def answer(self, index: int, stages: Stages | None = None, *, is_numbered: bool = True) -> bytes:
         """The encoded answer to one sequence. Every error points at the sequence, or at a value in it.
 
         `stages`: of the sequence; None: those of the request, which has no others.
         """
-        try:
-            return await self.answer_only(index, stages)
-        except CellgateError as error:
-            error.pointer = error.pointer or f"/sequences/{index}"
-            raise
-
-    async def answer_only(self, index: int = 0, stages: Stages | None = None) -> bytes:
-        """The encoded answer to one sequence, for an API whose requests do not number their sequences."""
-        request, model = self._request, self._request.model
+        request, model, predictor = self._request, self._request.model, self._predictor
         stages = stages or request.stages
         try:
             item = request.decode_for(model, index)
             stages.decoded()
             if item.session is not None:
-                return self._note(await self._in_session.answer(index, item, item.session, stages))
+                runs = predictor.session_runs
+                return self._note(await runs.answer(request, self.origin, index, item, item.session, stages))
             if item.state is not None or request.returns_state:
-                run = StateRun(request, self.origin, self._aside, self._beginnings)
+                run = StateRun(request, self.origin, predictor.aside, predictor.beginnings)
                 return self._note(await run.answer(index, item, stages))
             sequence = await request.compute(
                 model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
@@ -209,12 +198,13 @@ class Run:
             stages.computed(sequence.run_s)
             self.steps += sequence.steps
             if is_large(sequence):
-                return await self._aside.run(
-                    partial(request.encode, model, sequence, session=None, step=None)
-                )
+                encode = partial(request.encode, model, sequence, session=None, step=None)
+                return await predictor.aside.run(encode)
             return request.encode(model, sequence, session=None, step=None)
         except CellgateError as error:
             error.model = model.name, self.version
+            if is_numbered:
+                error.pointer = error.pointer or f"/sequences/{index}"
             raise
 
     def _note(self, answer: Answer) -> bytes:

@@ -52,20 +52,14 @@ class Compute(Protocol):
         ...
 
 
-async def compute_steps(
+def compute_steps(
     model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
-) -> Sequence:
+) -> Awaitable[Sequence]:
     """Feed the item's steps to the model."""
     item = with_times(model, item, state)
-    sequence = Sequence(
-        item.inputs,
-        state,
-        keep_all=keep_all,
-        extra=item.extra,
-        origin=origin,
+    return model.worker.compute(
+        Sequence(item.inputs, state, keep_all=keep_all, extra=item.extra, origin=origin)
     )
-    await model.worker.predict(sequence)
-    return sequence
 
 
 ChooseOutputs = Callable[[Manifest], tuple[int, ...]]  # which of a model's outputs a reply holds, in order

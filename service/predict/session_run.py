@@ -22,8 +22,9 @@ from service.predict.pieces import compute_pieces
 from service.predict.request import Request, compute_steps
 from service.predict.shadow import Committed, Shadows
 from service.repository import Model, Repository
-from service.sequence import Origin
-from service.sessions import Checkpoint, Opened, Record, Sessions, session_key
+from service.sequence import Origin, State
+from service.sequence import Sequence as ComputedSequence
+from service.sessions import Checkpoint, History, Opened, Record, Sessions, session_key
 from service.stages import Stages
 
 NO_CHECKPOINTS: Sequence[Checkpoint] = ()
@@ -40,51 +41,53 @@ class Answer(NamedTuple):
     step: int  # of the session, after them
 
 
-class SessionRun:
-    """Runs the sequences of one request that belong to sessions."""
+class SessionRuns:
+    """Runs sequences that belong to sessions."""
 
     def __init__(
         self,
-        request: Request,
         repository: Repository,
         sessions: Sessions,
-        origin: Origin,
         aside: Aside,
         shadows: Shadows | None,
         beginnings: Beginnings,
     ) -> None:
-        self._request = request
         self._repository = repository
         self._sessions = sessions
-        self._origin = origin
         self._aside = aside
         self._shadows = shadows
         self._beginnings = beginnings
 
-    async def answer(self, index: int, item: Item, session: str, stages: Stages) -> Answer:
+    async def answer(
+        self, request: Request, origin: Origin, index: int, item: Item, session: str, stages: Stages
+    ) -> Answer:
         """Run a sequence in its session, again and again until no other worker commits first."""
-        key = session_key(self._request.tenant, session)
-        given = item.state
-        beginning = None if given is None else await self._beginnings.find(self._request.tenant, given)
-        if not self._sessions.turns.take_free(key):  # mostly it is: no coroutine then
-            await self._sessions.turns.take(key, self._origin.deadline)
+        key = session_key(request.tenant, session)
+        given, turns = item.state, self._sessions.turns
+        beginning = None if given is None else await self._beginnings.find(request.tenant, given)
+        if not turns.take_free(key):  # mostly it is: no coroutine then
+            await turns.take(key, origin.deadline)
             stages.queued()
         try:
             while True:
                 record = await self._sessions.find(key)
                 stages.committed()
-                model = self._model_of(record, item, session, beginning)
-                if model is not self._request.model:
-                    item = self._request.decode_for(model, index)
-                answer = await self._step(model, index, item, session, key, record, stages, beginning)
+                model = self._model_of(request, record, item, session, beginning)
+                if model is not request.model:
+                    item = request.decode_for(model, index)
+                answer = await self._step(
+                    request, origin, model, index, item, session, key, record, stages, beginning
+                )
                 if answer is not None:
                     return answer
                 logger.debug("another worker committed first; running again from the session's new state")
         finally:
-            self._sessions.turns.release(key)
+            turns.release(key)
 
     async def _step(
         self,
+        request: Request,
+        origin: Origin,
         model: Model,
         index: int,
         item: Item,
@@ -95,58 +98,74 @@ class SessionRun:
         beginning: Beginning | None,
     ) -> Answer | None:
         """Open, compute, commit. None if another worker committed first: then nothing was applied."""
-        request = self._request
         keep_all = request.keeps_all(model)
         digest = request.digest(item, keep_all)
-        opened = self._open(model, item, key, record, digest, beginning)
-        if request.on_open is not None:
-            request.on_open(opened)
+        opened = self._open(request, model, item, key, record, digest, beginning)
         if opened.reply is not None:
             return Answer(opened.reply, opened.version, 0, opened.replied_step)
         state = state_of(model, item, opened) if beginning is None else beginning.state(model, item)
         stages.decoded()
-        history, passed = opened.history, NO_CHECKPOINTS
-        if history is None or request.compute is not compute_steps:
-            sequence = await request.compute(model, item, state, keep_all=keep_all, origin=self._origin)
-            if history is not None:
-                passed = request.passed
+        history = opened.history
+        if history is None:
+            passed = NO_CHECKPOINTS
+            sequence = await request.compute(model, item, state, keep_all=keep_all, origin=origin)
         else:
-            sequence, passed = await compute_pieces(
-                model, item, state, history, opened.step, keep_all=keep_all, origin=self._origin
-            )
+            sequence, passed = await self._compute(request, origin, model, item, state, history, opened.step)
         stages.computed(sequence.run_s)
-        steps = sequence.steps
+        packed, steps = model.pack_state(sequence.state), len(sequence.inputs[0])
         step = opened.step + steps
         if is_large(sequence):
-            encode = partial(request.encode, model, sequence, session=session, step=step)
+            encode = partial(self._encode, request, model, sequence, packed, session, step)
             reply = await self._aside.run(encode)
         else:
-            reply = request.encode(model, sequence, session=session, step=step)
-        packed = model.pack_state(sequence.state)
-        if request.returns_state:
-            reply = add_state(reply, self._beginnings.write(request.tenant, model, step, packed))
+            reply = self._encode(request, model, sequence, packed, session, step)
         stages.encoded()
         written = await self._sessions.commit(
-            opened,
-            model.binding,
-            steps=steps,
-            state=packed,
-            digest=digest,
-            reply=reply,
-            end=item.end,
-            passed=passed,
+            opened, model.binding, steps, packed, digest, reply, end=item.end, passed=passed
         )
         stages.committed()
         if written is None:
             return None
         if written.is_live:
             model.keep(key, written.revision, sequence.state)
-        if self._repository.has_shadows and self._shadows is not None and beginning is None:
+        if self._shadows is not None and beginning is None and self._repository.has_shadows:
             self._shadows.offer(Committed(model, request, index, item, sequence, opened, written))
         return Answer(reply, model.version, steps, step)
 
+    async def _compute(
+        self,
+        request: Request,
+        origin: Origin,
+        model: Model,
+        item: Item,
+        state: State,
+        history: History,
+        step: int,
+    ) -> tuple[ComputedSequence, Sequence[Checkpoint]]:
+        """The computed sequence, and the states within it, from `step` on, that the history keeps."""
+        keep_all = request.keeps_all(model)
+        if request.compute is compute_steps:
+            return await compute_pieces(model, item, state, history, step, keep_all=keep_all, origin=origin)
+        sequence = await request.compute(model, item, state, keep_all=keep_all, origin=origin)
+        return sequence, request.passed
+
+    def _encode(
+        self,
+        request: Request,
+        model: Model,
+        sequence: ComputedSequence,
+        packed: bytes,
+        session: str,
+        step: int,
+    ) -> bytes:
+        reply = request.encode(model, sequence, session=session, step=step)
+        if request.returns_state:
+            reply = add_state(reply, self._beginnings.write(request.tenant, model, step, packed))
+        return reply
+
     def _open(
         self,
+        request: Request,
         model: Model,
         item: Item,
         key: bytes,
@@ -154,23 +173,31 @@ class SessionRun:
         digest: bytes,
         beginning: Beginning | None,
     ) -> Opened:
-        return self._sessions.open(
+        opened = self._sessions.open(
             key,
             record,
             model.binding,
             at=item.at,
             digest=digest,
             start=item.start,
-            is_pinned=self._request.is_pinned,
+            is_pinned=request.is_pinned,
             begin=0 if beginning is None else beginning.step,
             rewinds=item.rewinds,
         )
+        if request.on_open is not None:
+            request.on_open(opened)
+        return opened
 
     def _model_of(
-        self, record: Record | None, item: Item, session: str, beginning: Beginning | None
+        self,
+        request: Request,
+        record: Record | None,
+        item: Item,
+        session: str,
+        beginning: Beginning | None,
     ) -> Model:
         """A session stays with its version; `open` refuses a request that names another."""
-        request, model = self._request, self._request.model
+        model = request.model
         if beginning is not None and beginning.token is not None:
             return self._beginnings.model_of(beginning, model, is_pinned=request.is_pinned)
         if request.is_pinned:

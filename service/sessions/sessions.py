@@ -101,11 +101,11 @@ class Sessions:
         self,
         opened: Opened,
         binding: Binding,
-        *,
         steps: int,
         state: bytes,
         digest: bytes,
         reply: bytes,
+        *,
         end: bool,
         passed: Iterable[Checkpoint] = (),
     ) -> Record | None:
@@ -114,9 +114,7 @@ class Sessions:
         Returns once the store holds it. Raises SessionCapacity, SessionQuota or StoreUnavailable; nothing was
         applied then.
         """
-        record = self.advance(
-            opened, binding, steps=steps, state=state, digest=digest, reply=reply, end=end, passed=passed
-        )
+        record = self.advance(opened, binding, steps, state, digest, reply, end=end, passed=passed)
         if not _is_done(await self._write(opened.key, opened.existing, record)):
             self._counts.lost_race.add()
             return None
@@ -168,11 +166,11 @@ class Sessions:
         self,
         opened: Opened,
         binding: Binding,
-        *,
         steps: int,
         state: bytes,
         digest: bytes,
         reply: bytes,
+        *,
         end: bool,
         passed: Iterable[Checkpoint] = (),
         now_ms: int | None = None,
