@@ -276,6 +276,8 @@ def _scalar(value: Any) -> Any:
 def _num_brackets(value: Any) -> int:
     """The number of "[" in a value's JSON: one for each list, one for each row of an array, and in texts."""
     if isinstance(value, np.ndarray):
+        if value.ndim == 2:  # as nearly all
+            return 1 + len(value)
         return 1 + int(sum(accumulate(value.shape[:-1], mul)))
     if isinstance(value, list):
         return 1 + sum([_num_brackets(entry) for entry in value])

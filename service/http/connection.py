@@ -54,7 +54,8 @@ class Connection(TimedProtocol):
         self._app = self.app
         self._gate: Gate = cast(Any, self.app).gate
         self._extensions: dict[str, Any] = {WHOLE_RESPONSE: self._respond_by_asgi, OUTLET: self.open_outlet}
-        self._hosts = [b""]  # the last valid Host: that of all requests, as a rule
+        self._hosts: list[bytes] = []  # the values of Host in the head that is read
+        self._valid_hosts = [b""]  # the last valid ones: those of all requests, as a rule
         self._dated: Headers = []  # the headers of `_date_lines`
         self._date_lines = b""
         self._is_in_head = False
@@ -118,10 +119,20 @@ class Connection(TimedProtocol):
         """The first byte of a request's head."""
         self.url = b""
         self.headers = []
+        self._hosts = []
         self.expect_100_continue = False
         self._is_in_head = True
         self._head_bytes = -self._read_bytes  # what preceded it in the same read does not count
         self._due = self.loop.time() + HEAD_S
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head, or a trailer."""
+        name = name.lower()
+        if name == b"host":
+            self._hosts.append(value)
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """A request's head has been read."""
@@ -135,9 +146,8 @@ class Connection(TimedProtocol):
         if is_long and self._head_size() > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
             raise _Refused
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if hosts != self._hosts:
-            self._check_hosts(hosts)
+        if self._hosts != self._valid_hosts:
+            self._check_hosts(self._hosts)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(Overloaded("too many requests at once on one connection"))
             raise _Refused
@@ -168,7 +178,8 @@ class Connection(TimedProtocol):
         elif self._has_ended:
             self.transport.close()
         else:
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             self._due = self.loop.time() + self.timeout_keep_alive
 
     def _start_request(self) -> None:
@@ -262,12 +273,13 @@ class Connection(TimedProtocol):
         self.on_response_complete()
 
     def _write(self, response: Response) -> None:
-        lines = [b"%b: %b\r\n" % header for header in response.headers]
+        lines = [b": ".join(header) for header in response.headers]
         dated = self.server_state.default_headers  # Date: uvicorn makes a list of it each second
         if dated is not self._dated:
             self._dated, self._date_lines = dated, b"".join([b"%b: %b\r\n" % header for header in dated])
+        lines.append(self._date_lines)  # each ends with a line break
         self.transport.write(
-            b"".join((STATUS_LINE[response.status], *lines, self._date_lines, b"\r\n", response.body))
+            b"".join((STATUS_LINE[response.status], b"\r\n".join(lines), b"\r\n", response.body))
         )
 
     def _refuse(self, error: CellgateError) -> None:
@@ -319,7 +331,7 @@ class Connection(TimedProtocol):
             self._refuse(BadHttp("expected one header Host with a host and a port (RFC 9112, 3.2)"))
             raise _Refused
         if is_one:
-            self._hosts = hosts
+            self._valid_hosts = hosts
 
     def _is_valid_host(self, hosts: list[bytes]) -> bool:
         return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None

@@ -64,6 +64,7 @@ class CellgateProtocol(UpgradingConnection):
         self._answering: asyncio.Task[None] | None = None
         self._answered: Exchange | None = None  # of the newest request on the fast path
         self._event = asyncio.Event()
+        self._known: tuple[bytes, str, Route | None] = (b"", "", None)  # of the last URL: see `_find`
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
@@ -124,20 +125,25 @@ class CellgateProtocol(UpgradingConnection):
     def _exchange(self) -> Exchange | None:
         """The exchange of a request that can take the fast path, as far as its head shows."""
         parser = self.parser
-        if parser.get_method() != b"POST":
+        if parser.get_method() != b"POST" or self.expect_100_continue or self.root_path:
             return None
-        is_plain = not (self.expect_100_continue or self.root_path or _NOT_A_PLAIN_PATH.search(self.url))
-        is_next = self.cycle is None or self.cycle.response_complete
-        if not is_plain or not is_next:
+        if self.cycle is not None and not self.cycle.response_complete:
             return None
-        path, router = self.url.decode("ascii"), self._gate.router
-        if router.root_path:
-            path = router.local(path)
-        route = router.find_inference(path)
+        url, path, route = self._known
+        if url != self.url:  # mostly the requests of a connection have one URL
+            self._known = url, path, route = self._find(self.url)
         if route is None:
             return None
         keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
         return Exchange(route, path, self.headers, keep_alive, self._event)
+
+    def _find(self, url: bytes) -> tuple[bytes, str, Route | None]:
+        """A URL, its path, and its inference route, if it is a plain path of one."""
+        if _NOT_A_PLAIN_PATH.search(url):
+            return url, "", None
+        router = self._gate.router
+        path = router.local(url.decode("ascii"))
+        return url, path, router.find_inference(path)
 
     async def _answer_all(self) -> None:
         """The connection's task: answers its requests on the fast path, one after the other."""

@@ -135,21 +135,24 @@ class LmdbStore:
         return outcomes
 
     def _write(self, txn: Txn, write: Write, now_ms: int) -> Outcome:
-        old = self._map.tables.head(txn, write.key)
-        if (old.revision if old else None) != write.expected:
+        tables, key, record = self._map.tables, write.key, write.record
+        old = tables.head(txn, key)
+        if (None if old is None else old.revision) != write.expected:
             return Outcome.CONFLICT
-        record = write.record
-        if old is None and record is not None and self._map.tables.end_lost(txn, write.key, now_ms):
+        if record is None:
+            tables.replace(txn, key, old, None, None)
+            return Outcome.DONE
+        if old is None and tables.end_lost(txn, key, now_ms):
             return Outcome.CONFLICT
-        packed = None if record is None else record.pack(write.key)
-        new = None if record is None or packed is None else record.head_of(len(packed))
-        if new and new.is_live and self._is_over_quota(txn, write, old, new.size):
+        packed = record.pack(key)
+        new = record.head_of(len(packed))
+        if write.quota is not None and new.is_live and self._is_over_quota(txn, write, old, new.size):
             return Outcome.OVER_QUOTA
-        if new and not self._make_room(txn, write.key, old, new, now_ms):
+        if not self._make_room(txn, key, old, new, now_ms):
             return Outcome.FULL
-        if old and not old.is_live:  # an eviction may have dropped this tombstone, the oldest
-            old = self._map.tables.head(txn, write.key)
-        self._map.tables.replace(txn, write.key, old, new, packed)
+        if old is not None and not old.is_live:  # an eviction may have dropped this tombstone, the oldest
+            old = tables.head(txn, key)
+        tables.replace(txn, key, old, new, packed)
         return Outcome.DONE
 
     def _is_over_quota(self, txn: Txn, write: Write, old: Head | None, size: int) -> bool:

@@ -179,12 +179,15 @@ class Tables:
             self._drop_oldest_tombstones(txn, tenant)
 
     def _update_indexes(self, txn: Txn, key: bytes, old: Head | None, new: Head | None) -> None:
-        if not _keeps_index_entries(old, new):
-            before, after = self._indexes_of(key, old), self._indexes_of(key, new)
-            for index, entry in before:
-                txn.delete(entry, db=index)
-            for index, entry in after:
-                txn.put(entry, b"", db=index)
+        if old is not None and new is not None and old.is_live and new.is_live:  # it continues, as nearly all
+            if not old.is_in_second_of(new):  # else it keeps its entries
+                self._move(txn, key, old, new)
+            if growth := new.size - old.size:
+                self._add_bytes(txn, _LIVE_BYTES, growth)
+                if tenant := tenant_of(key):
+                    self._add_usage(txn, tenant + b"\0", 0, growth)
+            return
+        self._move(txn, key, old, new)
         old_size, size = old.size if old and old.is_live else 0, new.size if new and new.is_live else 0
         if old_size != size:
             self._add_bytes(txn, _LIVE_BYTES, size - old_size)
@@ -199,6 +202,13 @@ class Tables:
             self._count_tombstone(txn, key, -1, -old.size)
         if new and not new.is_live:
             self._count_tombstone(txn, key, 1, new.size)
+
+    def _move(self, txn: Txn, key: bytes, old: Head | None, new: Head | None) -> None:
+        """Replace the entries of a record in the indexes that are ordered by time."""
+        for index, entry in self._indexes_of(key, old):
+            txn.delete(entry, db=index)
+        for index, entry in self._indexes_of(key, new):
+            txn.put(entry, b"", db=index)
 
     def _count_tombstone(self, txn: Txn, key: bytes, number: int, size: int) -> None:
         self._add_bytes(txn, _TOMBSTONES, size)
@@ -280,14 +290,6 @@ class Tables:
         usage = self._usage(txn, name)
         new = _USAGE.pack(max(0, usage.records + records), max(0, usage.num_bytes + growth))
         txn.put(name, new, db=self._totals)
-
-
-def _keeps_index_entries(old: Head | None, new: Head | None) -> bool:
-    """Whether a continued session keeps its entries in `idle` and `expiry`: most do, within a second."""
-    if old is None or new is None or not (old.is_live and new.is_live):
-        return False
-    is_as_idle = old.touched_ms // 1000 == new.touched_ms // 1000
-    return is_as_idle and (old.touched_ms + old.ttl_ms) // 1000 == (new.touched_ms + new.ttl_ms) // 1000
 
 
 def _is_damaged(packed: bytes, key: bytes) -> bool:

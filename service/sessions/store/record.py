@@ -99,6 +99,12 @@ class Head(NamedTuple):
     revision: bytes
     size: int
 
+    def is_in_second_of(self, other: "Head") -> bool:
+        """Whether both were used, and both expire, within the same second."""
+        if self.touched_ms // 1000 != other.touched_ms // 1000:
+            return False
+        return (self.touched_ms + self.ttl_ms) // 1000 == (other.touched_ms + other.ttl_ms) // 1000
+
 
 @dataclass(slots=True)  # not frozen: each step of a session makes two, and that would triple their time
 class Record:
