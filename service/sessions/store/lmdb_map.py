@@ -24,6 +24,7 @@ from service.sessions.store.room import Limits
 SPINS = 20  # attempts to get the lock before a wait: most transactions take less than 50 µs
 RETRY_S = 0.001
 OPEN_S, REOPEN_EVERY_S = 5.0, 0.1  # for other processes to release a lock file that has been removed
+LOCKED_S = 30.0  # at a start, for a process that has stopped while it wrote; a server's workers wait together
 
 Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 class MapFull(StoreUnavailable):
     """The map has no page for this transaction, and cannot grow. Nothing was applied."""
+
+
+class Locked(StoreUnavailable):
+    """Another process has been writing for longer than a write waits."""
 
 
 class Map:
@@ -66,7 +71,7 @@ class Map:
 
     async def open(self) -> None:
         """Create or open. Raises StartupError."""
-        deadline = time.monotonic() + OPEN_S
+        started = time.monotonic()
         while True:
             try:
                 self._files.open()
@@ -78,7 +83,9 @@ class Map:
                 return
             except (OSError, lmdb.Error, StoreUnavailable) as error:
                 self._files.close()
-                if not isinstance(error, OtherLockFile) or time.monotonic() > deadline:
+                most_s = OPEN_S if isinstance(error, OtherLockFile) else LOCKED_S
+                can_pass = isinstance(error, OtherLockFile | Locked)
+                if not can_pass or time.monotonic() > started + most_s:
                     raise StartupError(f"session store {self._directory}: {_explain(error)}") from error
             await asyncio.sleep(REOPEN_EVERY_S)
 
@@ -213,7 +220,7 @@ class Map:
 
     def _give_up_after(self, deadline: float) -> None:
         if time.monotonic() > deadline:
-            raise StoreUnavailable(
+            raise Locked(
                 f"another process has been writing to {self._directory} for {self._space.lock_timeout_s:g} s"
             )
 

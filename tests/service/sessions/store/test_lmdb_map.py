@@ -208,15 +208,21 @@ def read_elsewhere(directory: Path) -> int:
     return int(output.split()[-1])
 
 
+async def stopped_writer(directory: Path) -> "subprocess.Popen[str]":
+    """A process that has stopped while it wrote."""
+    stopped = start(STOP, directory)
+    assert stopped.stdout is not None
+    assert await asyncio.to_thread(stopped.stdout.readline) == "stopped\n"
+    return stopped
+
+
 @pytest.mark.parametrize("sync_to_disk", [False, True])
 def test_a_writer_that_stops_makes_the_store_unavailable_and_blocks_no_event_loop(
     tmp_path: Path, sync_to_disk: bool
 ) -> None:
     async def body(store: Store) -> None:
         await put(store, b"\0a", record())
-        stopped = start(STOP, tmp_path)
-        assert stopped.stdout is not None
-        assert await asyncio.to_thread(stopped.stdout.readline) == "stopped\n"
+        stopped = await stopped_writer(tmp_path)
         turning = asyncio.create_task(count_turns())
         for write in (put(store, b"\0b", record()), store.sweep(0, 1), store.check()):
             with pytest.raises(StoreUnavailable, match="another process has been writing"):
@@ -237,6 +243,24 @@ def test_a_writer_that_stops_makes_the_store_unavailable_and_blocks_no_event_loo
 
     space = Space(lock_timeout_s=0.2)
     run(LmdbStore(tmp_path, ROOMY, sync_to_disk=sync_to_disk, space=space), body)
+
+
+def test_a_start_waits_for_a_writer_that_has_stopped(tmp_path: Path) -> None:
+    """All workers of a server died while another process had stopped in a write; then the server ended."""
+
+    async def body() -> None:
+        stopped = await stopped_writer(tmp_path)
+        store = LmdbStore(tmp_path, ROOMY, space=Space(lock_timeout_s=0.02))
+        opening = asyncio.create_task(store.open())
+        await asyncio.sleep(0.2)  # several times the wait of a write
+        assert not opening.done()
+        stopped.kill()
+        stopped.communicate()
+        await opening
+        assert await put(store, b"\0a", record()) is Outcome.DONE
+        await store.close()
+
+    asyncio.run(body())
 
 
 def test_a_process_with_the_same_process_id_in_another_container_is_refused(tmp_path: Path) -> None:
