@@ -5,7 +5,7 @@ from statistics import mean, stdev
 
 from training import run
 from training.config import Config
-from training.seeds import Table, columns_of, write
+from training.seeds import Table, columns_of, in_common, write
 
 
 def train_folds(config: Config, folder: Path, *, count: int, force: bool = False) -> Table:
@@ -21,8 +21,22 @@ def train_folds(config: Config, folder: Path, *, count: int, force: bool = False
         done = run.train(config.model_copy(update={"table": table}), folder / f"fold-{fold}", force=force)
         assert done is not None, "the folds train in one process"
         rows.append({"fold": fold, **{name: done.metrics[name] for name in columns_of(done)}})
+    rows = in_common(rows)
     write(rows, folder / "folds", summary(rows))
     return rows
+
+
+def verdict(rows: Table) -> str:
+    """In how many folds the network beats the baselines, in one line; each skill with its spread."""
+    names = [name for name in rows[0] if name.startswith("test_skill_")]
+    better = sum(all(row[name] > 0 for name in names) for row in rows)
+    lines = summary(rows)
+    skills = ", ".join(
+        f"{name.removeprefix('test_skill_')} {lines['mean'][name]:.0%} ± {lines['±'][name]:.0%}"
+        for name in names
+    )
+    word = "better" if better == len(rows) else "NOT better" if not better else "not always better"
+    return f"{word} than the baselines: in {better} of {len(rows)} folds; skill {skills}"
 
 
 def summary(rows: Table) -> dict[str, dict[str, float]]:

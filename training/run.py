@@ -154,7 +154,7 @@ def _table_words(table: Table) -> list[str]:
     words = ["--data", table.path]
     names = {"targets": "target", "horizons": "horizon", "test": "test-share"}
     for name, value in table.model_dump(
-        exclude={"path", "sha256", "test_sha256", "folds", "fold"}, exclude_defaults=True
+        exclude={"path", "sha256", "test_sha256", "fold"}, exclude_defaults=True
     ).items():
         for one in value if isinstance(value, tuple) else (value,):
             words += [f"--{names.get(name, name).replace('_', '-')}", str(one)]

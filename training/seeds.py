@@ -18,6 +18,7 @@ def train_seeds(config: Config, folder: Path, *, count: int, force: bool = False
         done = run.train(config.model_copy(update={"seed": seed}), folder / f"seed-{seed}", force=force)
         assert done is not None, "several seeds train in one process"
         rows.append({"seed": seed, **{name: done.metrics[name] for name in columns_of(done)}})
+    rows = in_common(rows)
     write(rows, folder / "seeds", {"median": {name: median_of(rows, name) for name in rows[0]}})
     return rows
 
@@ -32,7 +33,14 @@ def columns_of(done: run.Run) -> tuple[str, ...]:
     task = of(done.data)
     scores = (f"validation_{task.metric}", *(f"test_{name}" for name in task.headline))
     skills = (name for name in done.metrics if name.startswith("test_skill_"))
-    return ("epochs", "kept_epoch", *scores, *skills, "seconds")
+    columns = ("epochs", "kept_epoch", *scores, *skills, "seconds")
+    return tuple(name for name in columns if name in done.metrics)  # some are not defined on every test part
+
+
+def in_common(rows: Table) -> Table:
+    """The rows with the columns that all of them have."""
+    columns = [name for name in rows[0] if all(name in row for row in rows)]
+    return [{name: row[name] for name in columns} for row in rows]
 
 
 def write(rows: Table, path: Path, summary: dict[str, dict[str, float]]) -> None:

@@ -19,6 +19,8 @@ from training import naive
 from training.data.dataset import DataSet, Split
 
 LOWEST = -100.0  # a baseline without any error would make the skill minus infinity
+RARE = 0.8  # a class with a larger share makes the others rare
+MOST_NAMED = 3  # comparisons in which the network is better, named beside those in which it is not
 PREFIX = "baseline_"  # of the scores of baselines among the metrics of a run
 
 Floats = NDArray[np.float64]
@@ -70,7 +72,10 @@ class Skill(NamedTuple):
             least = min(row.skill for row in self.rows)
             return f"better than {names}: skill {least:.0%}" + (" or more" if len(self.rows) > 1 else "")
         scope = "" if len(worse) == len(self.rows) else f" in {len(worse)} of {len(self.rows)} comparisons"
-        return f"NOT better than {names}{scope}: {'; '.join(map(str, worse))}"
+        better = [row for row in self.rows if row.is_better]
+        also = f"; better in {'; '.join(map(str, better[:MOST_NAMED]))}" if better else ""
+        more = ", …" if len(better) > MOST_NAMED else ""
+        return f"NOT better than {names}{scope}: {'; '.join(map(str, worse))}{also}{more}"
 
 
 def compare(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:
@@ -150,6 +155,8 @@ def _classes(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill
     ]
     absent = [label for label, count in zip(data.labels, counts, strict=True) if not count]
     notes = [f"no sequence or step of this part is {', '.join(map(repr, absent))}"] if absent else []
+    if share > RARE and rows[1].skill <= 0:
+        notes.append(f"{share:.1%} are {data.labels[majority]!r}; --balance weighs rare classes alike")
     return Skill(rows, {"majority_accuracy": share, "majority_macro_f1": f1}, notes)
 
 

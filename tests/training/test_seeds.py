@@ -55,7 +55,8 @@ def test_the_table_has_the_scores_of_each_run_and_their_medians(quick: Config, t
     with (trained / "seeds.csv").open() as file:
         assert [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)] == rows
     assert list(rows[0]) == [
-        "seed", "epochs", "kept_epoch", "validation_accuracy", "test_accuracy", "test_loss", "seconds"
+        "seed", "epochs", "kept_epoch", "validation_accuracy", "test_accuracy", "test_loss",
+        "test_skill_accuracy", "test_skill_macro_f1", "seconds"
     ]  # fmt: skip
     for row in rows:
         metrics = run.read_metrics(trained / f"seed-{row['seed']:.0f}")

@@ -45,6 +45,7 @@ def test_the_accuracy_of_a_rare_class_is_compared_with_the_share_of_the_majority
     assert compared.verdict() == (
         "NOT better than always 'fine': accuracy 95.00% against 95.00%; macro F1 0.4872 against 0.4872"
     )
+    assert compared.notes == ["95.0% are 'fine'; --balance weighs rare classes alike"]
     assert compared.metrics()["test_skill_accuracy"] == 0
     assert compared.metrics()["baseline_majority_accuracy"] == pytest.approx(0.95)
 
@@ -55,7 +56,8 @@ def test_classes_that_are_found_beat_the_majority() -> None:
     only = compare(faults(), faults().test, {"accuracy": 0.9, "macro_f1": 0.8})
     assert (
         only.verdict()
-        == "NOT better than always 'fine' in 1 of 2 comparisons: accuracy 90.00% against 95.00%"
+        == "NOT better than always 'fine' in 1 of 2 comparisons: accuracy 90.00% against 95.00%; "
+        "better in macro F1 0.8 against 0.4872"
     )
 
 

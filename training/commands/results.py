@@ -41,12 +41,10 @@ def show_skill(compared: "Skill") -> None:
 
 
 def show_runs(rows: list[dict[str, float]], summary: dict[str, dict[str, float]]) -> None:
-    """Print a line for each of several runs, and the lines of the summary by their names."""
-    columns = list(rows[0])
-    table = Table(*(name.replace("_", " ") for name in columns))
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" for value in row.values()))
-    table.add_section()
-    for name, line in summary.items():
-        table.add_row(name, *(f"{line[one]:.4g}" for one in columns[1:]))
+    """Print a column for each of several runs, and for the lines of the summary by their names."""
+    first, *scores = rows[0]
+    table = Table("", *(f"{first} {row[first]:g}" for row in rows), *summary)
+    for score in scores:
+        values = (line[score] for line in (*rows, *summary.values()))
+        table.add_row(score.replace("_", " "), *(f"{value:.4g}" for value in values))
     Console().print(table)

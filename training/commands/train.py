@@ -110,6 +110,7 @@ def train(
         if folds:
             rows = fold_table.train_folds(config, folder, count=folds, force=force)
             show_runs(rows, fold_table.summary(rows))
+            click.echo(fold_table.verdict(rows))
             return
         was_finished = run.is_finished(folder) and not force
         if export_to and export_to.exists() and not (force or was_finished):

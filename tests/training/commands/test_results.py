@@ -65,6 +65,8 @@ def test_folds_report_mean_and_spread(folder: Path) -> None:
     words = ("--data", folder / "units.csv", "--id-column", "unit", "--target", "state", "--balance")
     output = call("train", *words, *SMALL, "--folds", 2, "--out", folder / "folds").output
     assert "±" in output
+    last = output.splitlines()[-1]
+    assert last.startswith("NOT better than the baselines: in 0 of 2 folds; skill accuracy ")
     lines = (folder / "folds" / "folds.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 0", "| 1", "| mean", "| ±"]
     config = json.loads((folder / "folds" / "fold-1" / "config.json").read_text())
