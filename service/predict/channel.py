@@ -45,7 +45,6 @@ class Channel:
         "held",
         "is_busy",
         "is_closed",
-        "is_free",
         "is_pinned",
         "keep_all",
         "key",
@@ -77,7 +76,6 @@ class Channel:
         self.model = model  # that frames are decoded for
         self.tenant = tenant
         self.is_pinned = False  # whether the opening names the version's number
-        self.is_free = False  # whether it names neither that nor an alias
         self.keep_all = False
         self.form: BinaryForm | None = None  # of binary frames
         self.outputs: tuple[int, ...] = (0,)  # of the model, in the order of a reply

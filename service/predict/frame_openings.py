@@ -4,10 +4,12 @@ It knows models and session rules; it knows nothing of turns, the worker or sock
 """
 
 from service.codec.frames import Frame
-from service.errors import CellgateError, SessionConflict, SessionMismatch
+from service.errors import CellgateError, NotFound, SessionConflict, SessionMismatch
 from service.predict.channel import Channel
 from service.repository import Model, Repository
 from service.sessions import Opened, Record, Sessions
+
+_AGAIN = ": open the channel again, which continues on the session's version"
 
 
 class FrameOpenings:
@@ -24,11 +26,21 @@ class FrameOpenings:
         self._models.clear()
 
     def model_of(self, channel: Channel) -> Model:
-        """The channel's version as it is loaded now. Raises NotFound or ModelLoading."""
+        """The channel's version as it is loaded now.
+
+        Raises NotFound, ModelLoading, or SessionMismatch where another opening may find another version.
+        """
         known = channel.model
         found = self._models.get(id(known))
         if found is None:
-            found = self._models[id(known)] = known, self._repository.get(known.name, known.version)
+            try:
+                found = self._models[id(known)] = known, self._repository.get(known.name, known.version)
+            except NotFound as error:
+                if channel.is_pinned:
+                    raise
+                raise SessionMismatch(
+                    f"{known.name} version {known.version} is not loaded any more{_AGAIN}"
+                ) from error
         channel.model = found[1]
         return found[1]
 
@@ -59,7 +71,7 @@ class FrameOpenings:
             if is_at_hand:
                 return None
             if isinstance(error, SessionMismatch) and not channel.is_pinned:
-                error.detail += ": open the channel again, which continues on the session's version"
+                error.detail += _AGAIN
             raise
         return None if is_at_hand and opened.reply is not None else opened
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from service.sessions import Resources
 from tests.service.http.streams import World, run
 
@@ -63,5 +65,29 @@ def test_a_session_that_moves_to_another_version_is_continued_by_the_next_openin
         world.send(steps=[[2]], at=1)
         opened, answer = await world.answers()
         assert (opened["version"], answer["output"]) == ("1", [3.0])
+
+    run(work, "1", "2")
+
+
+@pytest.mark.parametrize("names_version", [False, True])
+def test_a_version_that_is_unloaded_before_the_first_frame_is_chosen_anew_if_none_is_named(
+    names_version: bool,
+) -> None:
+    """A client that had named no version was told that there is no version 2."""
+
+    async def work(world: World) -> None:
+        opening = {"session": "s", "model": "m"} | ({"version": "2"} if names_version else {})
+        world.send(**opening)
+        assert (await world.answers())[0]["version"] == "2"
+        world.parts.repository.remove(world.parts.repository.get("m", "2"))
+        world.send(steps=[[1]], at=0)
+        (answer,) = await world.answers()
+        code = "unknown_version" if names_version else "session_mismatch"
+        assert answer["error"]["code"] == code
+        if not names_version:
+            world.send(**opening, at=0)
+            world.send(steps=[[1]], at=0)
+            opened, answer = await world.answers()
+            assert (opened["version"], answer["step"]) == ("1", 1)
 
     run(work, "1", "2")
