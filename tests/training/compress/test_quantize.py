@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from training.compress.prune import CompressError
-from training.compress.quantize import FEW, quantized
+from training.compress.quantize import FEW, Bits, quantized
 from training.export import random_network
 from training.export.network import write_graph
 
@@ -59,6 +59,24 @@ def test_means_and_scales_keep_their_digits() -> None:
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors_of(small)}
     assert (stored["x_mean"] == np.float32(2017.3)).all()
     assert (stored["x_scale"] == np.float32(1e-9)).all()
+
+
+@pytest.mark.parametrize(("bits", "most"), [("fp16", 2e-3), ("int8", 0.1)])
+def test_columns_of_unequal_means_and_spreads_survive(bits: Bits, most: float) -> None:
+    """With the scales in the weights, those of a column in metres were zeros beside those of a share."""
+    network, _ = random_network(cell="lstm", features=8, hidden=48, layers=1, classes=4, seed=0)
+    means, spreads = [101_325, 5e6, 2020, 0] * 2, [800, 3000, 8, 1e-3] * 2
+    x = np.random.default_rng(0).normal(means, spreads, (6, 20, 8)).astype(np.float32)
+    network.learn_normalisation(tuple(x))
+    network.head.weight.data.mul_(20)
+    graph = write_graph(network.eval()).SerializeToString()
+    zeros = np.zeros((1, 6, 48), np.float32)
+    feeds = {"x": x, "lengths": np.full(6, 20, np.int32), "h": zeros, "c": zeros}
+    [whole], [small] = (
+        ort.InferenceSession(one, providers=["CPUExecutionProvider"]).run(["y"], feeds)
+        for one in (graph, quantized(graph, bits))
+    )
+    assert np.abs(whole - small).max() < most
 
 
 def test_a_tensor_beyond_float16_is_not_converted() -> None:
