@@ -56,6 +56,9 @@ class Recipe(_Frozen):
     label_smoothing: Share = Field(0.0, description="share of the target that is spread over all classes")
     clip: float = Field(0.0, ge=0, description="largest norm of a gradient; 0: no limit")
     dropout: Share = Field(0.0, description="share of the last hidden state dropped in training")
+    recurrent_dropout: Share = Field(
+        0.0, description="share of the weights of the state dropped in training, the same in all steps"
+    )
     layer_dropout: Share = Field(0.0, description="share dropped between recurrent layers in training")
     noise: float = Field(
         0.0, ge=0, description="standard deviation added to the normalised input in training"

@@ -26,6 +26,7 @@ from training.model import Network
 from training.pooling import PoolError
 from training.progress import History, Row, progress
 from training.tasks import Task, of
+from training.weight_drop import WeightDrop
 
 CHECKPOINTS = "checkpoints"
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -189,6 +190,8 @@ def fit(
     task.prepare(network, data)
     source = Source(train, validation, recipe=recipe, seed=config.seed)
     history = History(folder, task.metric)
+    if recipe.recurrent_dropout:
+        callbacks += (WeightDrop(network.cell, recipe.recurrent_dropout, seed=config.seed),)
     trainer = _trainer(config, folder, history, show=show, more=callbacks)
     last = folder / CHECKPOINTS / LAST
     with _expected_warnings():
