@@ -117,7 +117,7 @@ class TimeSpec(Spec):
 
     def _moment(self, text: str) -> datetime:
         if self.format == ISO:
-            return datetime.fromisoformat(_SUB_SECOND.sub(r"\1", text))
+            return datetime.fromisoformat(_SUB_SECOND.sub(r"\1", text) if "." in text else text)
         return datetime.strptime(text, self.format)  # `zone` says whether it has one
 
     def _on_the_clock(self, moment: datetime, text: str, after: float | None) -> float:

@@ -61,16 +61,17 @@ class Run:
         return compare(self.data, self.data.test, scores)
 
 
-def train(config: Config, folder: Path, *, force: bool = False) -> Run | None:
+def train(config: Config, folder: Path, *, force: bool = False, loaded: DataSet | None = None) -> Run | None:
     """Train into a folder, or resume an interrupted run; None in DDP's helper processes.
 
     A finished run with the same configuration is read, and not trained again. `force` replaces a finished
-    run, or one with another configuration. Raises RunError, FetchError, CellError, DeviceError, Interrupted.
+    run, or one with another configuration. `loaded`: the data of the configuration, if read already.
+    Raises RunError, FetchError, CellError, DeviceError, Interrupted.
     """
     if is_finished(folder) and not force and _is_of(config, folder):
-        return read(folder)
+        return read(folder, loaded=loaded)
     loop.check_devices(config)
-    loaded = data.load_for(config)
+    loaded = loaded or data.load_for(config)
     network = loop.new_network(config, loaded)
     if loop.is_helper():
         loop.fit(config, network, loaded, folder)
@@ -111,16 +112,17 @@ def read_metrics(folder: Path) -> dict[str, float]:
     return metrics
 
 
-def read(folder: Path, test_data: Path | None = None) -> Run:
+def read(folder: Path, test_data: Path | None = None, *, loaded: DataSet | None = None) -> Run:
     """Read a finished run; `test_data` is a file that replaces the test part of a table.
 
+    `loaded`: the data of the run's configuration, if they were read already.
     Raises RunError, FetchError, TableError.
     """
     metrics = read_metrics(folder)
     config = Config.read(folder)
     if test_data is not None and config.table is None:
         raise RunError(f"{folder} was trained on the data set {config.data}, not on a table: no --data")
-    loaded = data.load_for(config, test_data)
+    loaded = loaded or data.load_for(config, test_data)
     if loaded.table is not None:
         description.check_kept(loaded.table, folder)
     network = loop.new_network(config, loaded)

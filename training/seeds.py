@@ -6,16 +6,23 @@ from statistics import median
 
 from training import run
 from training.config import Config
+from training.data.dataset import DataSet
 from training.tasks import of
 
 Table = list[dict[str, float]]
 
 
-def train_seeds(config: Config, folder: Path, *, count: int, force: bool = False) -> Table:
-    """Train `count` seeds, starting with the configuration's, each in its own folder; skip finished runs."""
+def train_seeds(
+    config: Config, folder: Path, *, count: int, force: bool = False, loaded: DataSet | None = None
+) -> Table:
+    """Train `count` seeds, starting with the configuration's, each in its own folder; skip finished runs.
+
+    `loaded`: the data of the configuration, if they were read already.
+    """
     rows: Table = []
     for seed in range(config.seed, config.seed + count):
-        done = run.train(config.model_copy(update={"seed": seed}), folder / f"seed-{seed}", force=force)
+        place, seeded = folder / f"seed-{seed}", config.model_copy(update={"seed": seed})
+        done = run.train(seeded, place, force=force, loaded=loaded)
         assert done is not None, "several seeds train in one process"
         rows.append({"seed": seed, **{name: done.metrics[name] for name in columns_of(done)}})
     rows = in_common(rows)

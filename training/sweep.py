@@ -68,14 +68,17 @@ def read_space(options: tuple[str, ...]) -> Space:
     return space
 
 
-def sweep(config: Config, space: Space, folder: Path, *, count: int) -> Iterator[Trial]:
+def sweep(
+    config: Config, space: Space, folder: Path, *, count: int, loaded: DataSet | None = None
+) -> Iterator[Trial]:
     """Train `count` recipes, skipping finished ones, and yield a Trial for each.
 
+    `loaded`: the data of the configuration, if they were read already.
     Raises SweepError, FetchError, CellError, DeviceError, Interrupted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     loop.check_devices(config)
-    loaded = data.load_for(config)
+    loaded = loaded or data.load_for(config)
     study = optuna.create_study(direction="minimize")
     for number in range(count):
         study.sampler = optuna.samplers.TPESampler(seed=config.seed + number)

@@ -61,10 +61,11 @@ def sweep(
         from training.figures import draw_sweep
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        config = config_of(name or "", recipe_name, options, table_of(name, options))
+        described, loaded = table_of(name, options)
+        config = config_of(name or "", recipe_name, options, described)
         folder = out or Path("runs") / f"{config.data}-sweep"
         space = search.read_space(tried)
-        done = _run_all(search.sweep(config, space, folder, count=trials), trials)
+        done = _run_all(search.sweep(config, space, folder, count=trials, loaded=loaded), trials)
         best, *_ = order = search.ranked(done)
         draw_sweep(
             {field: [trial.tried[field] for trial in done] for field in space},

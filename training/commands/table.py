@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 
 from training.config import Table
 from training.data import table as tables
-from training.data.dataset import Split
+from training.data.dataset import DataSet, Split
 
 Command = Callable[..., None]
 
@@ -117,8 +117,10 @@ def table_options(command: Command) -> Command:
     return command
 
 
-def table_of(name: str | None, options: dict[str, Any]) -> Table | None:
+def table_of(name: str | None, options: dict[str, Any]) -> tuple[Table, DataSet] | tuple[None, None]:
     """Remove these options from `options` and print how each column is interpreted; None for a data set.
+
+    Returns the data too, so that the file is not parsed again.
 
     Raises click.UsageError, TableError.
     """
@@ -131,7 +133,7 @@ def table_of(name: str | None, options: dict[str, Any]) -> Table | None:
         for field, value in fields.items():
             if value not in (None, ()):
                 raise click.UsageError(f"--{field.rstrip('s').replace('_', '-')} requires --data")
-        return None
+        return None, None
     fields["missing"] = fields["missing"] or None
     fields["duplicates"] = fields["duplicates"] or "keep"
     fields["horizons"] = tuple(sorted(set(fields["horizons"]))) or (1,)
@@ -139,8 +141,9 @@ def table_of(name: str | None, options: dict[str, Any]) -> Table | None:
     if test_data is not None:
         fields |= {"test_data": str(test_data.resolve()), "test_sha256": tables.fingerprint(test_data)}
     table = Table(path=str(path.resolve()), sha256=tables.fingerprint(path), test=share, **fields)
-    _show(tables.interpret(table))
-    return table
+    interpreted = tables.interpret(table)
+    _show(interpreted)
+    return table, interpreted.data
 
 
 def _show(interpreted: tables.Interpreted) -> None:

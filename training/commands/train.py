@@ -88,7 +88,7 @@ def train(
     cellgate-train train --data my.csv --id-column patient --time-column day --target outcome
     """
     with reported_errors():
-        table = table_of(name, options)
+        table, loaded = table_of(name, options)
     config = config_of(name or "", recipe_name, options, table)
     folder = out or Path("runs") / config.data
     if (seeds or folds) and (export_to or config.devices > 1 or (seeds and folds)):
@@ -104,7 +104,7 @@ def train(
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         if seeds:
-            rows = seed_table.train_seeds(config, folder, count=seeds, force=force)
+            rows = seed_table.train_seeds(config, folder, count=seeds, force=force, loaded=loaded)
             show_runs(rows, {"median": {name: seed_table.median_of(rows, name) for name in rows[0]}})
             return
         if folds:
@@ -115,7 +115,7 @@ def train(
         was_finished = run.is_finished(folder) and not force
         if export_to and export_to.exists() and not (force or was_finished):
             raise FileExistsError(f"{export_to} exists; --force replaces it")  # before the training
-        done = run.train(config, folder, force=force)
+        done = run.train(config, folder, force=force, loaded=loaded)
         if was_finished:
             click.echo(f"{folder} is finished; --force trains it again")
         if done is None:  # a helper process of DDP

@@ -22,13 +22,15 @@ def append(
     rows: Rows,
     table: Table,
     path: Path,
+    sha256: str | None,
     columns_of: Callable[[pl.DataFrame], Columns],
 ) -> tuple[pl.DataFrame, Rows]:
     """Both files as one frame, and its rows in order: first the table's, then those of the file at `path`.
 
+    `sha256`: its expected digest; None: any.
     Raises TableError for a file without the columns of the table, or with others types of values.
     """
-    second = read(path, MISSING if table.missing is None else table.missing).frame
+    second = read(path, MISSING if table.missing is None else table.missing, sha256=sha256).frame
     used = [name for name in frame.columns if name not in (*table.ignore, table.split_column)]
     missing = [name for name in used if name not in second.columns]
     if missing:

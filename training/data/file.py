@@ -6,6 +6,7 @@ Rows are numbered as in an editor: the header is row 1.
 import codecs
 import contextlib
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Sequence
@@ -27,11 +28,15 @@ class TableError(TrainingError):
     """The table cannot be used; the message names the row and the column."""
 
 
+# By column and text: the rows, from 0, in which the text is read as missing.
+Marks = dict[str, dict[str, NDArray[np.int64]]]
+
+
 class Content(NamedTuple):
     """A file as a table."""
 
     frame: pl.DataFrame
-    marks: dict[str, dict[str, NDArray[np.int64]]]  # by column and text: its rows, from 0, read as missing
+    marks: Marks
 
 
 def listed(rows: Sequence[int] | NDArray[np.int64], most: int = 3) -> str:
@@ -45,40 +50,47 @@ def listed(rows: Sequence[int] | NDArray[np.int64], most: int = 3) -> str:
     return f"rows {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
-def read(path: Path, missing: tuple[str, ...] = MISSING) -> Content:
+def read(path: Path, missing: tuple[str, ...] = MISSING, *, sha256: str | None = None) -> Content:
     """A CSV file as texts, or a Parquet file with its types. Raises TableError.
 
     `missing`: the texts of a CSV file that mean that there is no value; an empty field always does.
+    `sha256`: the expected digest of the file; None: any.
     """
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
+        # Read once, so that what is parsed is what the digest is of, even if the file changes meanwhile.
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if sha256 not in (None, digest):
+            raise TableError(f"{path} has changed since the run was started; train into another --out")
         if is_parquet:
-            table = pl.read_parquet(path)
+            table = pl.read_parquet(io.BytesIO(content))
         else:
-            _check_encoding(path)
-            table = pl.read_csv(path, infer_schema=False)
+            _check_encoding(path, content)
+            table = pl.read_csv(content, infer_schema=False)
     except OSError as error:
         raise TableError(f"{path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
-        fault = None if is_parquet else _fault(path.read_bytes())
+        fault = None if is_parquet else _fault(content)
         raise TableError(f"{path}{fault or ': ' + str(error).splitlines()[0]}") from error
     if not len(table):
         raise TableError(f"{path} has no rows")
     _check_header(path, table.columns)
-    if is_parquet:
-        return Content(table, {})
-    if table.to_series(-1).has_nulls():  # also the result of a row that ends too early
-        with contextlib.suppress(
-            UnicodeDecodeError
-        ):  # polars also reads compressed files, this check does not
-            if fault := _uneven(path.read_bytes().decode("utf-8-sig")):
-                raise TableError(f"{path}{fault}")
-    return _without_marks(table, missing)
+    marks: Marks = {}
+    if not is_parquet:
+        if table.to_series(-1).has_nulls():  # also the result of a row that ends too early
+            with contextlib.suppress(
+                UnicodeDecodeError
+            ):  # polars also reads compressed files, this check does not
+                if fault := _uneven(content):
+                    raise TableError(f"{path}{fault}")
+        table, marks = _without_marks(table, missing)
+    return Content(table, marks)
 
 
-def _without_marks(table: pl.DataFrame, missing: tuple[str, ...]) -> Content:
+def _without_marks(table: pl.DataFrame, missing: tuple[str, ...]) -> tuple[pl.DataFrame, Marks]:
     """The table with null in the place of the texts that mean that there is no value."""
-    marks: dict[str, dict[str, NDArray[np.int64]]] = {}
+    marks: Marks = {}
     for column in table:
         is_marked = column.is_in(["", *missing]).fill_null(value=False)
         if not is_marked.any():
@@ -89,14 +101,13 @@ def _without_marks(table: pl.DataFrame, missing: tuple[str, ...]) -> Content:
             text: places[(texts == text).to_numpy()] for text in texts.unique() if text != ""
         }
         table = table.with_columns(column.set(is_marked, None))
-    return Content(table, marks)
+    return table, marks
 
 
-def _check_encoding(path: Path) -> None:
+def _check_encoding(path: Path, content: bytes) -> None:
     """Raise TableError for UTF-16, which polars reads as texts with a NUL between letters."""
-    with path.open("rb") as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise TableError(f"{path}: the encoding is UTF-16; save it as UTF-8")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TableError(f"{path}: the encoding is UTF-16; save it as UTF-8")
 
 
 def _check_header(path: Path, names: list[str]) -> None:
@@ -115,16 +126,16 @@ def _check_header(path: Path, names: list[str]) -> None:
 def _fault(content: bytes) -> str | None:
     """The fault of a CSV file that polars cannot read; None if polars' own message is the best."""
     try:
-        text = content.decode("utf-8-sig")
+        content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         return f", row {row}: the encoding is not UTF-8, maybe Latin-1 or Windows-1252; save it as UTF-8"
-    return _uneven(text)
+    return _uneven(content)
 
 
-def _uneven(text: str) -> str | None:
-    """The first row whose number of fields differs from the header's."""
-    rows = csv.reader(io.StringIO(text, newline=""))
+def _uneven(content: bytes) -> str | None:
+    """The first row whose number of fields differs from the header's. Raises UnicodeDecodeError."""
+    rows = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""))
     width = len(next(rows, []))
     for number, fields in enumerate(rows, FIRST_ROW):
         if fields and len(fields) != width:

@@ -78,8 +78,8 @@ def _category_input(
     number: int, column: Column, rows: Rows, in_training: NDArray[np.bool_]
 ) -> tuple[Input, NDArray[np.float32]]:
     """A token input with the categories of the training part, and its ids [rows, 1]."""
-    texts = [MISSING if text is None else str(text) for text in rows.sorted(column)]
-    known = {text for text, is_known in zip(texts, in_training, strict=True) if is_known}
+    texts = column.values.gather(rows.order).fill_null(MISSING)
+    known = set(texts.filter(pl.Series(in_training)).unique())
     vocabulary = (OTHER, *sorted(known - {OTHER}))
     ids = {text: index for index, text in enumerate(vocabulary)}
     input_ = Input(
@@ -91,18 +91,17 @@ def _category_input(
         missing=ids.get(MISSING, ids[OTHER]),
         numbers="tokens",
     )
-    return input_, np.array([[ids.get(text, ids[OTHER])] for text in texts], np.float32)
+    numbers = texts.replace_strict(ids, default=ids[OTHER], return_dtype=pl.Float32)
+    return input_, numbers.to_numpy()[:, None]
 
 
 def _never_learnt(
     column: Column, ids: NDArray[np.float32], rows: Rows, in_training: NDArray[np.bool_]
 ) -> str | None:
     """A note about the categories that the training part does not have; None if it has all."""
-    texts = rows.sorted(column)
-    places = np.flatnonzero((ids[:, 0] == 0) & ~in_training & ~pl.Series(texts).is_null().to_numpy())
-    if not len(places):
-        return None
-    names = sorted({str(texts[place]) for place in places} - {OTHER})
+    texts = column.values.gather(rows.order)
+    places = np.flatnonzero((ids[:, 0] == 0) & ~in_training & texts.is_not_null().to_numpy())
+    names = sorted(set(texts.gather(places).unique()) - {OTHER})
     if not names:
         return None
     shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

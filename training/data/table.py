@@ -55,25 +55,24 @@ def fingerprint(path: Path) -> str:
 
 
 def load(table: Table, test_data: Path | None = None) -> DataSet:
-    """The table as a data set; see `interpret`. Raises TableError, also if a file has changed."""
-    for path, sha256 in ((table.path, table.sha256), (table.test_data, table.test_sha256)):
-        if path is not None and fingerprint(Path(path)) != sha256:
-            raise TableError(f"{path} has changed since the run was started; train into another --out")
+    """The table as a data set; see `interpret`."""
     return interpret(table, test_data).data
 
 
 def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
-    """The data set, and the interpretation of each column. Raises TableError.
+    """The data set, and the interpretation of each column. Raises TableError, also if a file has changed.
 
     `test_data`: a file that replaces the test part; the other parts and all that follows from them stay.
     """
-    content = read(Path(table.path), MISSING if table.missing is None else table.missing)
+    missing = MISSING if table.missing is None else table.missing
+    content = read(Path(table.path), missing, sha256=table.sha256)
     frame = content.frame
     _check_names(frame, table)
     rows = own = in_order(frame, table)
     second = test_data or (Path(table.test_data) if table.test_data else None)
     if second is not None:
-        frame, rows = append(frame, own, table, second, lambda one: _columns(one, table))
+        sha256 = None if test_data else table.test_sha256
+        frame, rows = append(frame, own, table, second, sha256, lambda one: _columns(one, table))
     columns = _columns(frame, table)
     targets = targets_of(table, columns, own, rows)
     parts = split_sequences(criteria(frame, own, table), table, targets.for_split)

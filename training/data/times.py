@@ -220,7 +220,9 @@ def _parse(texts: pl.Series, spec: TimeSpec, ids: pl.Series | None, *, hint: str
         except ValueError as error:
             row = int((texts == text).arg_true()[0])
             raise TableError(f"row {row + FIRST_ROW}, column {texts.name!r}: {error}{hint}") from None
-    twice = {text for text in seconds if spec.seconds(text, np.inf) != seconds[text]}
+    twice: set[str] = set()
+    if spec.zone not in (None, OFFSET):
+        twice = {text for text in seconds if spec.seconds(text, np.inf) != seconds[text]}
     if not twice:
         values: NDArray[np.float64] = texts.replace_strict(seconds, return_dtype=pl.Float64).to_numpy()
         return values

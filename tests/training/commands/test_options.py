@@ -114,7 +114,7 @@ def test_options_of_a_table_require_a_table(field: str, value: Any, flag: str) -
 
 def test_options_of_a_table_are_removed_from_the_others() -> None:
     options = OPTIONS | {"seed": 3}
-    assert table_of("vowels", options) is None
+    assert table_of("vowels", options) == (None, None)
     assert options == {"seed": 3}
 
 
@@ -123,8 +123,9 @@ def test_a_table_is_fingerprinted_and_its_horizons_are_sorted(
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_text("y,name\n" + "".join(f"{n % 7},n{n}\n" for n in range(60)))
-    table = table_of(None, OPTIONS | {"data": path, "targets": ("y",), "horizons": (3, 1, 3)})
-    assert table is not None
+    table, data = table_of(None, OPTIONS | {"data": path, "targets": ("y",), "horizons": (3, 1, 3)})
+    assert table is not None and data is not None
+    assert data.labels == ("y",)
     assert (table.horizons, table.sha256, table.test) == ((1, 3), fingerprint(path), 0.2)
     shown = capsys.readouterr().out
     assert "target, number" in shown

@@ -1,5 +1,7 @@
 """CSV and Parquet files: read as they are, or refused with the row at fault."""
 
+import gzip
+import hashlib
 from pathlib import Path
 
 import polars as pl
@@ -109,3 +111,16 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.parquet: "):
         read(write(tmp_path, "a,b\n1,2\n", "t.parquet"))
+
+
+def test_a_file_of_another_digest_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    path = write(tmp_path, "a\n1\n")
+    assert len(read(path, sha256=hashlib.sha256(b"a\n1\n").hexdigest()).frame) == 1
+    with pytest.raises(TableError, match=r"t\.csv has changed since the run was started"):
+        read(path, sha256=hashlib.sha256(b"").hexdigest())
+
+
+def test_a_compressed_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n1,\n?,2\n"))
+    assert read(path).frame.rows() == [("1", None), (None, "2")]

@@ -15,9 +15,10 @@ from service.manifest import Manifest, TimeSpec
 from training import run
 from training.__main__ import main
 from training.config import Table
+from training.data import table as table_file
 from training.data.dataset import DataSet
 from training.data.description import TABLE_FILE
-from training.data.file import TableError
+from training.data.file import Content, TableError, read
 from training.data.rows import SINCE
 from training.data.steps import MISSING, NUMBERS, OTHER
 from training.data.table import fingerprint, interpret, load
@@ -323,6 +324,25 @@ def test_the_format_of_times_is_stated_shown_and_kept(tmp_path: Path) -> None:
         column="taken", format="%m/%d/%Y", zone="UTC", unit="d", spacing=1
     )
     assert "--time-format %m/%d/%Y --time-zone UTC" in run.command(done.config)
+
+
+def test_a_table_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was parsed to be shown, and again to be trained on."""
+    parsed: list[Path] = []
+
+    def counted(path: Path, *rest: Any, **fields: Any) -> Content:
+        parsed.append(path)
+        return read(path, *rest, **fields)
+
+    monkeypatch.setattr(table_file, "read", counted)
+    path = write(tmp_path / "rooms.csv", rooms())
+    words = ("--data", path, "--id-column", "room", "--target", "kind", "--hidden", 4, "--epochs", 1)
+    assert call(*words, "--out", tmp_path / "run").exit_code == 0
+    assert len(parsed) == 1
+    assert "is finished" in call(*words, "--out", tmp_path / "run").output
+    assert len(parsed) == 2
+    assert call(*words, "--seeds", 2, "--out", tmp_path / "seeds").exit_code == 0
+    assert len(parsed) == 3
 
 
 def test_exactly_one_of_table_and_data_set_is_required(tmp_path: Path) -> None:
