@@ -35,7 +35,8 @@ INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended
     "--jobs",
     default=0,
     type=click.IntRange(0),
-    help="processes, or with --url requests at a time; 0 = one process for each CPU, or two requests",
+    help="processes, or with --url requests at a time; 0 = one process for each CPU (2 on a GPU), or two "
+    "requests for each CPU",
 )
 @click.option("--force", is_flag=True, help="replace an existing output")
 @settings_options("models_dir", "provider", "max_batch", "chunk_steps", "max_steps")

@@ -97,7 +97,7 @@ class OnnxEngine:
         """Whether `run_rows` can run this graph."""
         manifest = self.manifest
         axes = manifest.axes
-        is_plain = self._device is None and not self._inputs.keeps and not manifest.grows
+        is_plain = not self._inputs.keeps and not manifest.grows
         has_rows = axes.batch is not None and all(state.batch_axis is not None for state in manifest.states)
         is_free = axes.batch_size is None and axes.time_size is None and axes.time is not None
         has_one = len(manifest.inputs) == 1 and self._outputs[0].has_steps

@@ -24,7 +24,7 @@ from service.offline.answers import Encoder
 from service.offline.block import Answer, Answered, Block, Problem
 
 TIMEOUT_S = 120.0  # of one request
-MAX_WAIT_S = 30.0  # before a request is sent again
+FIRST_WAIT_S, MAX_WAIT_S = 0.25, 30.0  # before a request is sent again
 GIVE_UP_S = 600.0  # without a single answer
 RETRIED = frozenset({408, 429, 502, 503, 504})
 OF_SEQUENCES = frozenset({400, 413, 422, 500})  # statuses that one sequence of a request can be the cause of
@@ -60,7 +60,7 @@ class Connection:
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """The status and the JSON of a reply, tried until there is one. Raises StartupError if none comes."""
-        started, wait_s = time.monotonic(), 0.25
+        started, wait_s = time.monotonic(), FIRST_WAIT_S
         while True:
             try:
                 status, content, retry_after_s = self._ask_once(method, path, body)
@@ -122,6 +122,20 @@ class RemotePool:
             connection.close()
 
     def _predict(self, connection: Connection, sequences: list[bytes]) -> list[Answer]:
+        """The answers to sequences. Those that are refused for a reason that passes are sent again."""
+        answers = self._predict_once(connection, sequences)
+        started, wait_s = time.monotonic(), FIRST_WAIT_S
+        while refused := [place for place, answer in enumerate(answers) if _passes(answer)]:
+            if time.monotonic() - started > GIVE_UP_S:
+                break
+            time.sleep(wait_s * random.uniform(0.5, 1))
+            wait_s = min(2 * wait_s, MAX_WAIT_S)
+            again = self._predict_once(connection, [sequences[place] for place in refused])
+            for place, answer in zip(refused, again, strict=True):
+                answers[place] = answer
+        return answers
+
+    def _predict_once(self, connection: Connection, sequences: list[bytes]) -> list[Answer]:
         """The answers to sequences. A request that the server refuses as too large is halved."""
         fields = {"model": self._target.model, "version": self._target.version}
         fields["return"] = "all" if self._target.keep_all else "last"
@@ -134,7 +148,8 @@ class RemotePool:
             return [_problem(reply)]
         if status in OF_SEQUENCES:
             half = len(sequences) // 2
-            return self._predict(connection, sequences[:half]) + self._predict(connection, sequences[half:])
+            halves = sequences[:half], sequences[half:]
+            return [answer for each in halves for answer in self._predict_once(connection, each)]
         raise StartupError(f"the server answers {status}: {reply.get('detail', reply)}")
 
 
@@ -193,6 +208,11 @@ def _answer(entry: dict[str, Any]) -> Answer:
         return _problem(entry["error"])
     output = np.asarray(entry["output"])
     return output.astype(np.float64) if output.dtype == np.object_ else output  # null is NaN
+
+
+def _passes(answer: Answer) -> bool:
+    """Whether it is an error that may not be there the next time, such as `overloaded`."""
+    return isinstance(answer, dict) and answer.get("status") in RETRIED
 
 
 def _problem(problem: dict[str, Any]) -> Problem:

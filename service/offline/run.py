@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from service import cpus
+from service.engine import CPU, choose_provider
 from service.errors import StartupError
 from service.manifest import Manifest
 from service.offline import lines
@@ -28,6 +29,7 @@ from service.repository.folders import read_manifest
 from service.repository.snapshot import fingerprint
 from service.settings import Settings
 
+ON_DEVICE = 2  # processes that share a GPU: one reads and writes while the other computes
 BLOCKS_PER_PROCESS = 3  # in memory: one is computed, one waits, one is read or written
 TABLES_MISSING = "tables are read by polars, which is not installed: pip install 'cellgate[table]'"
 
@@ -159,11 +161,11 @@ def _tables_needed() -> Iterator[None]:
 
 def _open_pool(plan: Plan, settings: Settings) -> Pool:
     job = plan.job
-    num = job.at_once or cpus.usable()
     if plan.folder is None:
         name, _, version = job.model.partition("/")
         target = Target(job.url, name or None, version or None, job.api_key, plan.keep_all)
-        return RemotePool(target, plan.manifest, plan.encoder, job.at_once or 2 * num)
+        return RemotePool(target, plan.manifest, plan.encoder, job.at_once or 2 * cpus.usable())
+    is_on_cpu = choose_provider(settings.provider) == CPU
     task = EngineTask(
         folder=plan.folder.resolve(),
         provider=settings.provider,
@@ -175,7 +177,7 @@ def _open_pool(plan: Plan, settings: Settings) -> Pool:
         keep_all=plan.keep_all,
         encoder=plan.encoder,
     )
-    return EnginePool(task, num)
+    return EnginePool(task, job.at_once or (cpus.usable() if is_on_cpu else ON_DEVICE))
 
 
 def _remaining(blocks: Iterable[Block], skipped: int) -> Iterator[Block]:

@@ -42,16 +42,18 @@ def test_the_commands_of_the_page_succeed(
     utterance: list[list[float]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").symlink_to(models_dir)
     (tmp_path / "utterances.ndjson").write_text(json.dumps({"id": "a", "steps": utterance}) + "\n")
     columns = dict(zip(vowels.inputs[0].features, zip(*utterance, strict=True), strict=True))
     pl.DataFrame({"utterance": ["a"] * len(utterance)} | columns).write_csv("utterances.csv")
-    commands = [step.text for step in steps(ROOT / "docs" / "predict-files.md") if not step.needs]
-    assert len(commands) == 3
+    page = [step for step in steps(ROOT / "docs" / "predict-files.md") if not step.needs]
+    *commands, script = [step.text.replace("http://127.0.0.1:8000", servers("1").url) for step in page]
+    assert len(commands) == 3 and page[-1].language == "python"
     for command in commands:
-        words = command.replace("http://127.0.0.1:8000", servers("1").url).split()
+        words = command.split()
         done = run(*words[1:])
         assert done.exit_code == 0, done.output
     labels = [
@@ -60,3 +62,5 @@ def test_the_commands_of_the_page_succeed(
         *pl.read_csv("answers.csv")["label"].cast(pl.String),
     ]
     assert labels == ["3"] * 3
+    exec(script, {})
+    assert capsys.readouterr().out == "a 3\n"

@@ -103,6 +103,16 @@ def test_an_overloaded_server_is_asked_again(handler: type[Handler], pool: Remot
     assert [body["sequences"] for body in handler.bodies] == [[{"steps": [n]} for n in (1, -2, 3)]] * 3
 
 
+def test_a_sequence_that_is_refused_for_now_is_sent_again_alone(
+    handler: type[Handler], pool: RemotePool
+) -> None:
+    """It was written as an error, although the server was only busy."""
+    busy = {"error": {"code": "overloaded", "status": 503, "detail": "busy"}}
+    handler.replies = [(200, {"predictions": [busy, {"output": -2}, busy]})]
+    assert [entry["output"] for entry in entries(pool, 1, 5, 3)] == [1, -2, 3]
+    assert [len(body["sequences"]) for body in handler.bodies] == [3, 2]
+
+
 def test_a_line_that_is_not_json_is_not_sent(handler: type[Handler], pool: RemotePool) -> None:
     first, second = entries(pool, 0, 3)
     assert first["error"]["code"] == "invalid_json" and second == {"id": 3, "output": 3}
