@@ -77,6 +77,8 @@ async def stop_worker(server: Server, rng: random.Random) -> None:
 
 async def stop_writer(server: Server, sessions: Path) -> None:
     """Stop another process while it writes; the server is not ready, is alive, and recovers."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=LIMIT_S) as client:
+        await _send(client, "GET", "/health/ready", None)  # while no worker runs, none could start meanwhile
     command = [sys.executable, "-c", STOPPED_WRITER, str(sessions)]
     writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
