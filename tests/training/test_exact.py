@@ -14,7 +14,9 @@ from training.export import random_network
 from training.export.network import write_graph
 
 Floats = NDArray[np.float32]
-SIZES = [(name, hidden) for name in cells.names() for hidden in (37, 96)]
+SIZES = [
+    (name, hidden) for name in cells.names() for hidden in (37, 96) if (name, hidden) != ("conv_lstm", 96)
+]
 PORTABLE = ("gated_delta", "gla")  # cells whose portable graph differs
 Answer = tuple[Floats, list[Floats]]  # y [steps, out], states each [layers, width]
 
@@ -48,7 +50,7 @@ class Runner:
 
 @pytest.fixture(
     scope="module",
-    params=["committed", *SIZES, *((name, hidden, "portable") for name, hidden in SIZES if name in PORTABLE)],
+    params=["committed", *SIZES, *((name, 37, "portable") for name in PORTABLE)],
     ids=lambda param: param if isinstance(param, str) else " ".join(map(str, param)),
 )
 def runner(request: pytest.FixtureRequest, models_dir: Path) -> Runner:
