@@ -12,7 +12,7 @@ from training.commands.errors import reported_errors
 from training.commands.run_folder import check_writable
 
 if TYPE_CHECKING:
-    from training.lag import Adding
+    from training.lag import Adding, Lags
 
 
 @click.command()
@@ -67,7 +67,6 @@ def lag(
         import torch
 
         from training import lag as lags
-        from training.figures import draw_adding, draw_lags
 
         torch.set_num_threads(1)
         if page:
@@ -93,19 +92,26 @@ def lag(
         else:
             (folder / "lag.md").write_text(lags.write(result))
         (folder / "lag.json").write_text(result.model_dump_json(indent=1) + "\n")
-        untrained = {lags.name_of(one): one.norms for one in result.gradients}
-        solved = [lags.longest_solved(result.adding, cell) for cell in result.cells]
-        trained = {
-            f"{one.cell}, {one.length} steps{'' if one.is_solved else ', not solved'}": one.norms
-            for one in solved
-        }
-        draw_lags({"untrained": untrained, "after the adding problem": trained}, path=folder / "lag.png")
-        by_cell = {
-            cell: {one.length: one.error for one in result.adding if one.cell == cell}
-            for cell in result.cells
-        }
-        draw_adding(by_cell, chance=lags.CHANCE, solved=lags.SOLVED, path=folder / "adding.png")
+        _draw(result, folder)
     click.echo(f"{page or folder / 'lag.md'}: the tables; {folder}: lag.json, lag.png, adding.png")
+
+
+def _draw(lags: "Lags", folder: Path) -> None:
+    """Write lag.png and adding.png."""
+    from training import lag
+    from training.figures import draw_adding, draw_lags
+
+    untrained = {lag.name_of(one): one.norms for one in lags.gradients}
+    solved = [lag.longest_solved(lags.adding, cell) for cell in lags.cells]
+    trained = {
+        f"{one.cell}, {one.length} steps{'' if one.is_solved else ', not solved'}": one.norms
+        for one in solved
+    }
+    draw_lags({"untrained": untrained, "after the adding problem": trained}, path=folder / "lag.png")
+    by_cell = {
+        cell: {one.length: one.error for one in lags.adding if one.cell == cell} for cell in lags.cells
+    }
+    draw_adding(by_cell, chance=lag.CHANCE, solved=lag.SOLVED, path=folder / "adding.png")
 
 
 def _show_progress(rows: "Iterable[Adding]", count: int) -> "Iterable[Adding]":

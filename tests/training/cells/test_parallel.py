@@ -1,6 +1,7 @@
 """What single cells of those that train all steps at once must keep."""
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 
@@ -62,3 +63,22 @@ def test_the_last_input_of_qrnn_is_as_wide_as_the_widest_layer(
     x = torch.ones(1, 2, features)
     _, (_, last) = cell(x, torch.tensor([2]), cell.initial_state(1))
     assert last[0, 0].tolist() == [1] * features + [0] * (width - features)
+
+
+@pytest.mark.parametrize("cell", ["indrnn", "min_gru", "min_lstm", "qrnn", "sru"])
+@pytest.mark.parametrize("padding", [np.nan, np.inf, 3e38])
+def test_a_row_of_a_graph_may_run_on_past_its_length(cell: str, padding: float) -> None:
+    """Its state is gathered at the length, and reaches neither another row nor the layer above."""
+    network, _ = random_network(cell=cell, features=3, hidden=5, layers=2, classes=2, seed=0)
+    session = ort.InferenceSession(write_graph(network.eval()).SerializeToString())
+    x = np.random.default_rng(0).standard_normal((2, 6, 3)).astype(np.float32)
+    states = {
+        name: np.zeros((layers, 2, width), np.float32) for name, (layers, width) in network.states.items()
+    }
+    alone = session.run(None, {"x": x[:, :4], "lengths": np.array([4, 4], np.int32)} | states)
+    x[0, 4:] = padding
+    y, logits, *ends = session.run(None, {"x": x, "lengths": np.array([4, 6], np.int32)} | states)
+    assert np.array_equal(y[0, :4], alone[0][0])
+    assert np.array_equal(logits[0, :4], alone[1][0])
+    assert all(np.array_equal(end[:, 0], own[:, 0]) for end, own in zip(ends, alone[2:], strict=True))
+    assert all(np.isfinite(values[1]).all() for values in (y, logits))
