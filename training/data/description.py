@@ -15,6 +15,7 @@ from training.config import Table
 from training.data.dataset import Forecast, Input
 from training.data.file import MISSING, TableError
 from training.data.rows import Rows, Spacing
+from training.data.times import DAYS
 
 TABLE_FILE = "table.json"  # in a run folder
 AGAIN = "train it again, with --force or into another --out"
@@ -67,7 +68,11 @@ def check_kept(table: TableSpec, folder: Path) -> None:
 
 
 def _check_older(table: TableSpec, folder: Path) -> None:
-    """Raise TableError for a run, older than these descriptions, whose columns were mixed up."""
+    """Raise TableError for a run, older than these descriptions, that mixed up columns or misread times."""
+    if table.time is not None and table.time.format == DAYS:
+        raise TableError(
+            f"{folder} was trained by a version that read dates such as 20240430 as plain numbers; {AGAIN}"
+        )
     in_order = [column.name for column in table.columns if column.name in table.targets]
     if in_order and in_order != list(table.targets):
         raise TableError(

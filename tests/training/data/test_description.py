@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from service.manifest import TableSpec
 from training.config import Table
 from training.data.dataset import DataSet
+from training.data.description import TABLE_FILE, check_kept, keep
+from training.data.file import TableError
 from training.data.table import fingerprint, load
 
 
@@ -95,6 +98,23 @@ def test_the_target_of_a_class_and_an_empty_column_are_not_sent(tmp_path: Path) 
         (),
         None,
     )
+
+
+def test_a_run_without_a_description_is_refused_if_its_times_were_misread(tmp_path: Path) -> None:
+    rows = [{"day": 20240501 + n, "y": n % 7 + 0.5} for n in range(30)]
+    _, table = loaded(tmp_path / "t.csv", rows, "y", time_column="day")
+    with pytest.raises(TableError, match="read dates such as 20240430 as plain numbers; train it again"):
+        check_kept(table, tmp_path)
+    keep(table, tmp_path)
+    check_kept(table, tmp_path)
+    _, table = loaded(tmp_path / "t.csv", rows, "y", time_column="day", time_format="number")
+    with pytest.raises(TableError, match=r"reads the table otherwise .*time in table.json"):
+        check_kept(table, tmp_path)
+    (tmp_path / TABLE_FILE).write_text("{}")
+    with pytest.raises(TableError, match=r"table\.json: Field required"):
+        check_kept(table, tmp_path)
+    (tmp_path / TABLE_FILE).unlink()
+    check_kept(table, tmp_path)
 
 
 def test_equally_spaced_steps_have_their_spacing_in_the_description(tmp_path: Path) -> None:
