@@ -35,6 +35,10 @@ class Recipe(_Frozen):
         "read all; mean, attention, all steps; auto: ends for two directions, else last",
     )
     embedding: Count = Field(16, description="width of the embedding of a token")
+    tie: bool = Field(
+        False,
+        description="a language model computes its logits with the embedding, which is then as wide as h",
+    )
     input_projection: int = Field(
         0, ge=0, description="width of a learned projection of each numeric input; 0: none"
     )

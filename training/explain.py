@@ -180,7 +180,7 @@ def _last_output(network: Network, is_missing: Tensor) -> Callable[..., Tensor]:
             else:
                 columns.append(part.masked_fill(is_missing[..., place], torch.nan))
         arguments = torch.cat(columns, dim=-1), torch.full((rows,), steps), network.initial_state(rows)
-        y: Tensor = functional_call(network, tables, arguments)[0]
+        y: Tensor = functional_call(network, tables, arguments, tie_weights=False)[0]
         return y[:, -1]
 
     return last

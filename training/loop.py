@@ -22,7 +22,7 @@ from training.batches import Batch, Batches, in_order, shuffled
 from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split, hold_out
 from training.errors import TrainingError
-from training.model import Network
+from training.model import Network, NetworkError
 from training.pooling import PoolError
 from training.progress import History, Row, progress
 from training.tasks import Task, of
@@ -142,8 +142,10 @@ def is_helper() -> bool:
 
 
 def new_network(config: Config, data: DataSet) -> Network:
-    """An untrained network, the same for the same seed. Raises CellError, PoolError."""
+    """An untrained network, the same for the same seed. Raises CellError, PoolError, NetworkError."""
     recipe = config.recipe
+    if recipe.tie and data.task != "language":
+        raise NetworkError(f"--tie: the outputs of {config.data} are not the tokens of its input")
     if not data.is_whole and recipe.pool not in ("auto", "last"):
         raise PoolError(f"--pool {recipe.pool}: {config.data} has no target of whole sequences to read")
     with torch.random.fork_rng(devices=[]):
@@ -163,6 +165,7 @@ def new_network(config: Config, data: DataSet) -> Network:
             pool=recipe.pool if data.is_whole else "last",
             forecast=data.forecast,
             estimates=data.task == "regress",
+            tie=recipe.tie,
         )
 
 

@@ -11,6 +11,7 @@ from training import cells, pooling
 from training.cells.cell import State
 from training.config import PoolName
 from training.data.dataset import Forecast, Input, Sequence
+from training.errors import TrainingError
 from training.inputs import InputLayer
 from training.quantiles import Estimates, Quantiles
 
@@ -18,6 +19,10 @@ STORED_NAMES = {
     "input_layer": "front",
     "quantiles": "tail",
 }  # of the layers, in weights.pt and in checkpoints
+
+
+class NetworkError(TrainingError):
+    """The parts of the network do not fit each other."""
 
 
 class Network(nn.Module):
@@ -40,10 +45,12 @@ class Network(nn.Module):
         pool: PoolName | Literal["auto"] = "last",
         forecast: Forecast | None = None,
         estimates: bool = False,
+        tie: bool = False,
     ) -> None:
-        """`features`: the numbers in a step, or the inputs of a step. Raises CellError, PoolError.
+        """`features`: the numbers in a step, or its inputs. Raises CellError, PoolError, NetworkError.
 
-        Without `forecast` or `estimates`, which have units, the outputs are the logits of classes.
+        Without `forecast` or `estimates`, which have units, the outputs are the logits of classes. `tie`:
+        those of tokens, computed with the embedding of the input.
         """
         super().__init__()
         self.out, self.noise = out, noise
@@ -66,12 +73,34 @@ class Network(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.cell.width, out)
+        if tie:
+            self._tie()
         self.quantiles: Quantiles | None = Estimates(out) if estimates else None
         if forecast:
             self.quantiles = Quantiles(forecast)
             self.quantiles.set_persistence(self.head.bias)
         self.register_state_dict_post_hook(_to_stored_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_from_stored_names)  # type: ignore[no-untyped-call]
+
+    def _tie(self) -> None:
+        """Share the embedding with the head (Press, Wolf 2017; Inan, Khosravi, Socher 2017).
+
+        Initial weights are those of the head: rows of unit variance would be logits of the size of the width.
+        Raises NetworkError.
+        """
+        kinds = [input_.kind for input_ in self.input_layer.inputs]
+        if kinds != ["token"]:
+            raise NetworkError(f"--tie needs a single input of tokens; there are: {', '.join(kinds)}")
+        table = self.input_layer.table(self.input_layer.inputs[0].name)
+        if table.shape != self.head.weight.shape:
+            raise NetworkError(
+                f"--tie: an embedding of {table.shape[0]} tokens by {table.shape[1]} numbers is no head "
+                f"of {self.out} outputs by {self.cell.width}; add --embedding {self.cell.width}"
+            )
+        with torch.no_grad():
+            table.copy_(self.head.weight)
+        assert isinstance(table, nn.Parameter)
+        self.head.weight = table
 
     def learn_normalisation(self, sequences: tuple[Sequence, ...]) -> None:
         """Set mean and spread of each feature from all steps; a constant feature is not scaled."""

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from tests.training.synthetic import data_of
 from tests.training.test_inputs import network_for
 from training import cells
-from training.model import Network, last_step, numeric_inputs, softmax
+from training.compress import prune
+from training.data.dataset import DataSet
+from training.explain import explain
+from training.export.network import write_graph
+from training.export.parity import check
+from training.model import Network, NetworkError, last_step, numeric_inputs, softmax
 
 FEATURES, OUT = 3, 4
 
@@ -178,3 +183,48 @@ def test_softmax_is_a_distribution(rows: int, classes: int, seed: int) -> None:
     probabilities = softmax(logits)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     assert probabilities.argmax(axis=1).tolist() == logits.argmax(axis=1).tolist()
+
+
+def language_model(**options: Any) -> tuple[Network, DataSet]:
+    data = data_of("language")
+    torch.manual_seed(0)
+    network = Network(cell="gru", features=data.inputs, hidden=6, layers=1, out=data.out, **options)
+    return network.eval(), data
+
+
+def test_a_tied_head_is_the_embedding_also_after_loading() -> None:
+    network, data = language_model(embedding=6, tie=True)
+    other, _ = language_model(embedding=6, tie=True)
+    torch.nn.init.normal_(other.head.weight)
+    network.load_state_dict(other.state_dict())
+    for each in (network, other):
+        assert each.head.weight is each.input_layer.table("x")
+    torch.testing.assert_close(network.head.weight, other.head.weight)
+    assert (
+        sum(weight.numel() for weight in network.parameters())
+        == sum(weight.numel() for weight in language_model(embedding=6)[0].parameters())
+        - network.head.weight.numel()
+    )
+    check(write_graph(network).SerializeToString(), network, data.test)
+
+
+def test_a_tied_head_is_pruned_and_explained_as_one() -> None:
+    network, data = language_model(embedding=6, tie=True)
+    prune.apply(network, prune.weights_masks(network, 0.5))
+    assert (network.head.weight == 0).any()
+    explanation = explain(network, data, data.test.sequences[0])
+    assert explanation.missing < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"embedding": 5}, "7 tokens by 5 numbers is no head of 7 outputs by 6; add --embedding 6"),
+        ({"features": 3}, "--tie needs a single input of tokens; there are: numeric"),
+    ],
+)
+def test_a_head_that_cannot_be_tied_is_refused(options: dict[str, Any], message: str) -> None:
+    data = data_of("language")
+    fields: dict[str, Any] = {"features": data.inputs, "out": data.out, "embedding": 6} | options
+    with pytest.raises(NetworkError, match=message):
+        Network(cell="gru", hidden=6, layers=1, tie=True, **fields)

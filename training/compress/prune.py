@@ -45,7 +45,7 @@ def weights_masks(network: Network, share: float) -> Masks:
 
 def apply(network: Network, masks: Masks) -> None:
     """Set the pruned weights to zero."""
-    parameters = dict(network.named_parameters())
+    parameters = dict(network.named_parameters(remove_duplicate=False))  # a tied head has two names
     with torch.no_grad():
         for name, mask in masks.items():
             parameters[name].mul_(mask.to(parameters[name].device))
