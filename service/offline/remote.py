@@ -46,7 +46,8 @@ class Target:
 class Connection:
     """One keep-alive connection, used by one thread at a time."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, closed: threading.Event | None = None) -> None:
+        """`closed`: ends the waits between two tries."""
         parts = urlsplit(target.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise StartupError(f"--url {target.url!r}: expected http://host[:port] or https://host[:port]")
@@ -56,7 +57,7 @@ class Connection:
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         if target.key:
             self._headers["authorization"] = f"Bearer {target.key}"
-        self._is_closed = False
+        self._closed = closed or threading.Event()
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
         """The status and the JSON of a reply, tried until there is one. Raises StartupError if none comes."""
@@ -72,9 +73,9 @@ class Connection:
             except (OSError, http.client.HTTPException) as error:
                 self._connection.close()
                 fault, retry_after_s = f"{type(error).__name__}: {error}", 0.0
-            if self._is_closed or time.monotonic() - started > GIVE_UP_S:
+            if self._closed.is_set() or time.monotonic() - started > GIVE_UP_S:
                 raise StartupError(f"the server does not answer: {fault}")
-            time.sleep(max(retry_after_s, wait_s * random.uniform(0.5, 1)))
+            self._closed.wait(max(retry_after_s, wait_s * random.uniform(0.5, 1)))
             wait_s = min(2 * wait_s, MAX_WAIT_S)
 
     def _ask_once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes, float]:
@@ -84,7 +85,6 @@ class Connection:
 
     def close(self) -> None:
         """Also ends a call of another thread."""
-        self._is_closed = True
         with contextlib.suppress(AttributeError, OSError):
             self._connection.sock.shutdown(2)
         self._connection.close()
@@ -97,13 +97,14 @@ class RemotePool:
         self.num_at_once = num_at_once
         self._target, self._manifest, self._encoder = target, manifest, encoder
         self._own = threading.local()
+        self._closed = threading.Event()
         self._all: list[Connection] = []
 
     def answer(self, block: Block) -> Answered:
         """The answers of a block. Raises StartupError."""
         connection = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = Connection(self._target)
+            connection = self._own.connection = Connection(self._target, self._closed)
             self._all.append(connection)
         keys, bodies = block.to_json(self._manifest, max_steps=1 << 62)
         answers: list[Answer] = [{} if isinstance(each, bytes) else each.problem() for each in bodies]
@@ -117,7 +118,8 @@ class RemotePool:
         return Answered(encoded, len(answers), failed, block.progress)
 
     def close(self) -> None:
-        """End all connections."""
+        """End all connections, and what waits for them."""
+        self._closed.set()
         for connection in self._all:
             connection.close()
 
@@ -126,9 +128,8 @@ class RemotePool:
         answers = self._predict_once(connection, sequences)
         started, wait_s = time.monotonic(), FIRST_WAIT_S
         while refused := [place for place, answer in enumerate(answers) if _passes(answer)]:
-            if time.monotonic() - started > GIVE_UP_S:
+            if self._closed.wait(wait_s * random.uniform(0.5, 1)) or time.monotonic() - started > GIVE_UP_S:
                 break
-            time.sleep(wait_s * random.uniform(0.5, 1))
             wait_s = min(2 * wait_s, MAX_WAIT_S)
             again = self._predict_once(connection, [sequences[place] for place in refused])
             for place, answer in zip(refused, again, strict=True):
