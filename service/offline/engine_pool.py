@@ -9,9 +9,10 @@ processes; where the blocks come from it does not know.
 import contextlib
 import logging
 import multiprocessing
+import os
 import queue
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,6 +32,9 @@ from service.predict.timed import with_times
 from service.repository import Hardware, Loader
 from service.repository.load import PreparedModel
 from service.sequence import Array, Origin, Sequence
+
+# Each process has a CPU of its own: libraries that start a thread for each CPU would only compete.
+ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +61,8 @@ class EngineProcess:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, task), daemon=True)
-        self._process.start()
+        with _variables(ONE_THREAD):
+            self._process.start()
         theirs.close()
 
     def answer(self, block: Block) -> Answered:
@@ -103,6 +108,18 @@ class EnginePool:
         """End all of them."""
         for process in self._all:
             process.close()
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that a new process inherits, where the user has not set them."""
+    added = values.keys() - os.environ.keys()
+    os.environ.update({name: values[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _serve(pipe: Connection, task: EngineTask) -> None:
