@@ -28,8 +28,13 @@ class Steps(NamedTuple):
     notes: list[str]
 
 
-def steps_of(used: list[Column], since: Spacing | None, rows: Rows, parts: Parts) -> Steps:
-    """The input of all numbers, then one for each category. Names from the table win over our own."""
+def steps_of(
+    used: list[Column], since: Spacing | None, rows: Rows, parts: Parts, names: Collection[str]
+) -> Steps:
+    """The input of all numbers, then one for each category.
+
+    `names`: of all columns of the table; they win over our own.
+    """
     in_training = parts.in_training(len(rows.order))
     numbers = [column for column in used if column.kind == "number"]
     categories = [column for column in used if column.kind == "category"]
@@ -37,7 +42,7 @@ def steps_of(used: list[Column], since: Spacing | None, rows: Rows, parts: Parts
     notes: list[str] = []
     if numbers or since is not None:
         name = _free(NUMBERS, [column.name for column in categories])
-        input_, values, notes = _numbers_input(name, numbers, since, rows, in_training)
+        input_, values, notes = _numbers_input(name, numbers, since, rows, in_training, names)
         inputs.append(input_)
         x.append(values)
     for number, column in enumerate(categories):
@@ -50,7 +55,12 @@ def steps_of(used: list[Column], since: Spacing | None, rows: Rows, parts: Parts
 
 
 def _numbers_input(
-    name: str, numbers: list[Column], since: Spacing | None, rows: Rows, in_training: NDArray[np.bool_]
+    name: str,
+    numbers: list[Column],
+    since: Spacing | None,
+    rows: Rows,
+    in_training: NDArray[np.bool_],
+    names: Collection[str],
 ) -> tuple[Input, NDArray[np.float32], list[str]]:
     """The input of all numbers, its values [rows, numbers], and notes about filled gaps."""
     values = {column.name: rows.sorted(column).astype(np.float32) for column in numbers}
@@ -61,7 +71,7 @@ def _numbers_input(
         notes = [note for note in filled if note]
     units = [""] * len(numbers)
     if since is not None:
-        values[_free(SINCE, values)] = since.values.astype(np.float32)
+        values[_free(SINCE, names)] = since.values.astype(np.float32)
         units.append(since.unit)
     input_ = Input(
         name,

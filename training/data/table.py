@@ -94,7 +94,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     used.sort(key=lambda column: column.name not in table.targets)  # the targets of a forecast come first
     if not used and since is None:
         raise TableError(f"{table.path}: no column is left to learn from besides {', '.join(table.targets)}")
-    steps = steps_of(used, since, rows, parts)
+    steps = steps_of(used, since, rows, parts, frame.columns)
     data = _data_set(table, targets, steps, truth, parts)
     described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast)
     data = replace(data, table=described)

@@ -12,6 +12,7 @@ from training.config import Table
 from training.data.dataset import DataSet
 from training.data.description import TABLE_FILE, check_kept, keep
 from training.data.file import TableError
+from training.data.rows import SINCE
 from training.data.table import fingerprint, load
 
 
@@ -98,6 +99,14 @@ def test_the_target_of_a_class_and_an_empty_column_are_not_sent(tmp_path: Path) 
         (),
         None,
     )
+
+
+@pytest.mark.parametrize("fields", [{"ignore": (SINCE,)}, {"categorical": (SINCE,)}, {}], ids=repr)
+def test_no_derived_column_has_the_name_of_a_column(tmp_path: Path, fields: dict[str, Any]) -> None:
+    rows = [{"at": n + n // 3 % 2 / 3, SINCE: n % 9, "y": n % 7 + 0.5} for n in range(90)]
+    _, table = loaded(tmp_path / "t.csv", rows, "y", time_column="at", **fields)
+    assert table.columns[-1].name == f"{SINCE}_"
+    assert table.columns[-1].derived == SINCE
 
 
 def test_a_run_without_a_description_is_refused_if_its_times_were_misread(tmp_path: Path) -> None:
