@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from service.codec.reply import add_state, encode_outputs, encode_prediction
 from service.codec.stored import last_outputs, regenerate
 from service.codec.v2 import pack_outputs
-from service.manifest import Manifest, OutputSpec
+from service.manifest import ForecastSpec, Manifest, OutputSpec
 
 SPECS = (
     OutputSpec(name="y", dims=(3,), kind="probabilities", labels=("a", "b", "c")),
@@ -24,12 +24,25 @@ PREDICTIONS = [
     encode_outputs([(SPECS[0], ONE), (SPECS[1], np.int64(2**60))], session="call", step=7),  # type: ignore[list-item]
     b'{"model":"m","version":"1","ids":[1,2],"seed":3,"tokens":["x","y"],"text":"xy","session":"call","step":7}',
 ]
+FORECAST = OutputSpec(
+    name="y",
+    dims=(2,),
+    forecasts=(
+        ForecastSpec(feature="t/1", steps=6, quantile=0.05),
+        ForecastSpec(feature="t/1", steps=6, quantile=0.5),
+    ),
+)
+BY_NAME = encode_prediction(FORECAST, ONE[:2], session="call", step=7, by_name=True)
 PREDICTIONS += [add_state(PREDICTIONS[0], "AQ-_x"), add_state(PREDICTIONS[-1], "AQ")]
 TENSORS = [
     pack_outputs("1", 7, {"y": ALL[np.newaxis]}),
     pack_outputs("1", 7, {"y": ALL[np.newaxis], "value": np.zeros((1, 1), np.int64)}),
 ]
-CASES = [*(("call", reply) for reply in PREDICTIONS), *(("v2/m/1", reply) for reply in TENSORS)]
+CASES = [
+    ("call", BY_NAME),
+    *(("call", reply) for reply in PREDICTIONS),
+    *(("v2/m/1", reply) for reply in TENSORS),
+]
 
 
 @pytest.mark.parametrize(("session", "reply"), CASES)
@@ -48,6 +61,8 @@ def test_our_own_replies_are_kept_byte_by_byte(session: str, reply: bytes) -> No
         ("call", b"<script>"),
         ("call", b"[]"),
         ("call", b'{"session":"call","step":7}'),
+        ("call", b'{"output":1,"forecast":{"t":{"+6":1}},"session":"call","step":7}'),
+        ("call", b'{"output":1,"forecast":{"t":{"+6":{"q50":"x"}}},"session":"call","step":7}'),
         ("call", b'{"output":[1],"session":"call","step":7.0}'),
         ("call", b'{"output":"text","session":"call","step":7}'),
         ("call", b'{"output":{"a":1},"session":"call","step":7}'),
