@@ -76,9 +76,13 @@ class Table(_Frozen):
     path: str
     sha256: str = Field(description="of the file; a changed file is another data set")
     targets: tuple[str, ...]
-    task: Literal["classify", "label", "regress", "forecast"] | None = Field(
+    task: Literal["classify", "label", "regress", "forecast", "language"] | None = Field(
         None, description="None: decided by the target"
     )
+    tokens: Literal["characters", "words", "subwords"] | None = Field(
+        None, description="of the task language; None: characters"
+    )
+    vocabulary: Count | None = Field(None, description="words or sub-words to learn; None: 1,000")
     id_column: str | None = Field(None, description="None: all rows are one sequence")
     time_column: str | None = Field(
         None, description="None: steps are equally far apart, in the file's order"

@@ -27,6 +27,18 @@ export function parse(text) {
 }
 
 /**
+ * The example as a text, of a model that has a tokenizer for one.
+ * @param {any} model
+ */
+function asText(model) {
+  const [input, another] = model.inputs;
+  const steps = model.example?.steps;
+  if (!input.tokenizer || another || !Array.isArray(steps)) return undefined;
+  const tokens = steps.map((token) => (typeof token === "number" ? input.vocabulary[token] : token));
+  return tokens.join("").replaceAll("\u0120", " "); // which byte-pair encoding writes for a space
+}
+
+/**
  * A copy with another value at a place.
  * @param {any[]} values
  * @param {number} at
@@ -49,7 +61,7 @@ export class Steps {
   open(model) {
     this.#model = model;
     this.#feature = 0;
-    this.value = model.example?.steps ?? [];
+    this.value = asText(model) ?? model.example?.steps ?? [];
     this.#view = typeof this.value === "string" ? "text" : isRows(this.value) ? "grid" : "json";
     this.render();
   }

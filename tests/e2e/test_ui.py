@@ -18,6 +18,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.e2e.server import ROOT, Server, running
+from tests.service import text_models
+from tests.service.text_models import TEXTS
+from training.data import tokens
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PICTURES = os.environ.get("UI_PICTURES")  # a folder: the pictures of README and docs are written there
@@ -279,6 +282,23 @@ def test_the_page_is_used_by_keyboard_alone(open_page: Open) -> None:
             break
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_have_text("3, 99.9 %")
+
+
+def test_a_language_model_writes_token_by_token(open_page: Open, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    text_models.write(root, "letters", tokens.learn_characters(TEXTS))
+    with running(tmp_path, models_dir=str(root)) as server:
+        page = open_page(at=server)
+        page.fill("#text", "the cat ")
+        page.fill("#session", "story")
+        page.fill("#tokens", "25")
+        page.click("#generate")
+        expect(page.locator("#stop")).to_be_disabled()
+        expect(page.locator("#reply")).to_contain_text('"step": ')
+        assert len(page.locator("#generated").text_content() or "") == 25
+        page.fill("#text", "and ")
+        send(page)
+        expect(page.locator("#answer")).to_contain_text("of session story")
 
 
 def test_a_page_for_other_machines_needs_a_setting(tmp_path: Path) -> None:

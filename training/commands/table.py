@@ -11,13 +11,16 @@ from rich.table import Table as Grid
 
 from training.config import Table
 from training.data import table as tables
+from training.data import texts
 from training.data.dataset import DataSet, Split
 
 Command = Callable[..., None]
 
 OPTIONS = (
     click.option(
-        "--data", type=click.Path(path_type=Path), help="A CSV or Parquet file, a row for each step."
+        "--data",
+        type=click.Path(path_type=Path),
+        help="A CSV or Parquet file, a row for each step; or a text.",
     ),
     click.option(
         "--target",
@@ -52,9 +55,19 @@ OPTIONS = (
     ),
     click.option(
         "--task",
-        type=click.Choice(["classify", "label", "regress", "forecast"]),
-        help="--data: a class per sequence or per step, numbers that are no inputs, or a forecast.  "
-        "[default: by the target]",
+        type=click.Choice(["classify", "label", "regress", "forecast", "language"]),
+        help="--data: a class per sequence or per step, numbers that are no inputs, a forecast, or the next "
+        "token of a text.  [default: by the target; language for .txt and .md]",
+    ),
+    click.option(
+        "--tokens",
+        type=click.Choice(["characters", "words", "subwords"]),
+        help="--task language: what a text is cut into.  [default: characters]",
+    ),
+    click.option(
+        "--vocabulary",
+        type=click.IntRange(2),
+        help="--task language: the number of words or sub-words, 256 bytes included.  [default: 1000]",
     ),
     click.option(
         "--horizon",
@@ -98,6 +111,8 @@ FIELDS = (
     "missing",
     "duplicates",
     "task",
+    "tokens",
+    "vocabulary",
     "horizons",
     "season",
     "ignore",
@@ -140,6 +155,7 @@ def table_of(name: str | None, options: dict[str, Any]) -> tuple[Table, DataSet]
     test_data: Path | None = fields.pop("test_data")
     if test_data is not None:
         fields |= {"test_data": str(test_data.resolve()), "test_sha256": tables.fingerprint(test_data)}
+    fields["task"] = fields["task"] or ("language" if texts.is_text(path) else None)
     table = Table(path=str(path.resolve()), sha256=tables.fingerprint(path), test=share, **fields)
     interpreted = tables.interpret(table)
     _show(interpreted)

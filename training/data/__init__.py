@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from training.config import Config, Recipe
-from training.data import table
+from training.data import table, texts
 from training.data.dataset import DataSet
 
 _NOT_A_DATA_SET = (
@@ -27,6 +27,7 @@ _NOT_A_DATA_SET = (
     "summary",
     "table",
     "targets",
+    "texts",
     "times",
     "tokens",
 )
@@ -68,5 +69,8 @@ def about(name: str) -> str:
 
 def default_recipe(config: Config) -> Recipe:
     """The default recipe of the data set or the table."""
-    by_name = table.RECIPES if config.table else recipes(config.data)
+    if config.table is None:
+        by_name = recipes(config.data)
+    else:
+        by_name = texts.RECIPES if config.table.task == "language" else table.RECIPES
     return next(iter(by_name.values()))

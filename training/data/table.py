@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Recipe, Table
-from training.data import doubts
+from training.data import doubts, texts
 from training.data import season as seasons
 from training.data.appended import append
 from training.data.columns import Column, find, typed
@@ -64,6 +64,10 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
 
     `test_data`: a file that replaces the test part; the other parts and all that follows from them stay.
     """
+    if table.task == "language":
+        return Interpreted(*texts.interpret(table, test_data))
+    if table.tokens or table.vocabulary:
+        raise TableError("--tokens and --vocabulary are for texts: --task language")
     missing = MISSING if table.missing is None else table.missing
     content = read(Path(table.path), missing, sha256=table.sha256)
     frame = content.frame

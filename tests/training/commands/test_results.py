@@ -96,3 +96,16 @@ def test_a_number_of_each_sequence_is_regressed_evaluated_and_exported(tmp_path:
     assert manifest.metrics["test_error"] == pytest.approx(manifest.metrics["test_error_life"])
     assert (tmp_path / "run" / "residuals.png").is_file()
     assert "r2_life" in call("evaluate", tmp_path / "run").output
+
+
+def test_a_text_becomes_a_language_model(tmp_path: Path) -> None:
+    path = tmp_path / "story.txt"
+    path.write_text("the cat sat on a mat and the dog sat on the cat\n" * 60)
+    output = call(
+        "train", "--data", path, *SMALL, "--out", tmp_path / "run", "--export", tmp_path / "1"
+    ).output
+    assert "task language: " in output and "bits per token" in output
+    manifest = Manifest.read(tmp_path / "1")
+    assert manifest.task == "language" and manifest.inputs[0].tokenizer is not None
+    assert set(manifest.inputs[0].vocabulary) == set("the cat sat on a mat and the dog\n")
+    assert "bits" in call("evaluate", tmp_path / "run").output
