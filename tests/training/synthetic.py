@@ -49,7 +49,7 @@ def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
     elif task == "regress":
         labels = ("a", "b c")
         sequences = [gapped(rng, length) for length in lengths]
-        units = np.array([1, 1000])
+        units = np.array([1, 10])
         targets = each_step(
             [(units * rng.normal(5, 1, (length, 2))).astype(np.float32) for length in lengths]
         )

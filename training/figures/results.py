@@ -100,5 +100,6 @@ def draw_reliability(
 
 
 def _tidy(axes: Axes) -> None:
+    axes.locator_params(axis="x", nbins=6)  # more labels would touch
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
