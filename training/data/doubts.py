@@ -68,14 +68,19 @@ def distances(table: Table, rows: Rows, spaced: Spacing | None) -> list[str]:
     if spaced.is_equal and not len(long):
         return []
     unit = f" {spaced.unit}".rstrip()
-    about = f"column {table.time_column!r}: the steps are not equally spaced, usually {spaced.usual:g}{unit}"
+    usual = f"{_short(spaced.usual)}{unit}"
+    about = f"column {table.time_column!r}: the steps are not equally spaced, usually {usual}"
     if len(long):
         longest = int(spaced.values.argmax())
         row = int(rows.order[longest]) + FIRST_ROW
         about += (
-            f", with {len(long):,} above {GAP * spaced.usual:g}{unit}, at most "
-            f"{spaced.values[longest]:,.6g}{unit} before row {row}"
+            f", with {len(long):,} above {_short(GAP * spaced.usual)}{unit}, at most "
+            f"{_short(spaced.values[longest])}{unit} before row {row}"
         )
     steps = max(table.horizons)
     name = f"+{steps} step{'s' * (steps > 1)}"
-    return [f'{about}; a horizon counts rows: "{name}" is not always {steps * spaced.usual:g}{unit}']
+    return [f'{about}; a horizon counts rows: "{name}" is not always {_short(steps * spaced.usual)}{unit}']
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
