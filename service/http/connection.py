@@ -15,32 +15,29 @@ Requests go to the gate by ASGI here; `upgrade` adds streams, `fast_path` the wa
 
 import asyncio
 import logging
-import re
 from math import inf
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.errors import BadHttp, CellgateError, HeadTooLarge, Overloaded
+from service.errors import BadHttp, CellgateError, Overloaded
 from service.http.asgi import OUTLET, REFUSED, WHOLE_RESPONSE
 from service.http.chunked import ChunkedOutlet
 from service.http.fastapi_bridge import Receive, Scope, Send
 from service.http.gate import Gate
+from service.http.heads import HeadProtocol, Refused
 from service.http.messages import CLOSE, Headers, Response
 from service.http.peer import PROBE_S
-from service.http.timed import LINGER_S, Cycle, TimedProtocol
+from service.http.timed import LINGER_S, Cycle
 
-MAX_HEAD_BYTES = 64 << 10
-HEAD_S = 10.0  # for a head, from its first byte to its last
 MAX_PIPELINED = 256  # requests of a connection that wait behind the one being answered
-HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%\[\]:-]*")  # RFC 3986: uri-host [":" port]; "," joins two
 SPARE = 8  # one in so many connections more than the maximum is still answered 503; further ones are reset
 
 logger = logging.getLogger(__name__)
 
 
-class Connection(TimedProtocol):
+class Connection(HeadProtocol):
     """Answers by the `gate` of the ASGI application that uvicorn serves.
 
     Connections beyond `limit_concurrency` are answered 503, and closed soon if they send no request; far
@@ -54,13 +51,8 @@ class Connection(TimedProtocol):
         self._app = self.app
         self._gate: Gate = cast(Any, self.app).gate
         self._extensions: dict[str, Any] = {WHOLE_RESPONSE: self._respond_by_asgi, OUTLET: self.open_outlet}
-        self._hosts: list[bytes] = []  # the values of Host in the head that is read
-        self._valid_hosts = [b""]  # the last valid ones: those of all requests, as a rule
         self._dated: Headers = []  # the headers of `_date_lines`
         self._date_lines = b""
-        self._is_in_head = False
-        self._head_bytes = 0
-        self._read_bytes = 0  # of the read under way
         self._is_lingering = False
         self._num_unread = 0  # bytes of responses that count as memory until the client has read them
         self._is_extra = False  # more than the maximum were open when it was made
@@ -104,9 +96,7 @@ class Connection(TimedProtocol):
         self._feed(data)
         self._end_read()
         if self._is_in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
+            self._check_growth(len(data))
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends nothing more. Returns whether requests are still to be answered."""
@@ -115,42 +105,16 @@ class Connection(TimedProtocol):
             self._check_in(PROBE_S)
         return self._has_ended or (self._is_refused and self._is_busy())
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request's head."""
-        self.url = b""
-        self.headers = []
-        self._hosts = []
-        self.expect_100_continue = False
-        self._is_in_head = True
-        self._head_bytes = -self._read_bytes  # what preceded it in the same read does not count
-        self._due = self.loop.time() + HEAD_S
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head, or a trailer."""
-        name = name.lower()
-        if name == b"host":
-            self._hosts.append(value)
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
     def on_headers_complete(self) -> None:
         """A request's head has been read."""
         self._is_in_head = False
         self._due = inf
         if self.parser.should_upgrade():
             return  # `_feed` reads it again
-        is_long = (
-            self._head_bytes >= 0 or self._read_bytes > MAX_HEAD_BYTES
-        )  # in several reads, or a long one
-        if is_long and self._head_size() > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(f"the head has more than {MAX_HEAD_BYTES} bytes"))
-            raise _Refused
-        if self._hosts != self._valid_hosts:
-            self._check_hosts(self._hosts)
+        self._check_head()
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(Overloaded("too many requests at once on one connection"))
-            raise _Refused
+            raise Refused
         if self._is_extra and self._is_beyond_limit():
             self.connections.discard(self)  # it is about to be closed, and must not count against others
             self.app = cast(Any, self._too_many)
@@ -228,7 +192,7 @@ class Connection(TimedProtocol):
     def _start_by_asgi(self, headers: Headers, parts: list[bytes]) -> None:
         """Hand uvicorn a head that it did not parse, and the parts of the body that have arrived."""
         url, expects = self.url, self.expect_100_continue
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)  # those of the scope
         self.scope["extensions"] = cast(Any, self._extensions)
@@ -324,25 +288,6 @@ class Connection(TimedProtocol):
     def _is_beyond_limit(self) -> bool:
         return self._max_connections is not None and len(self.connections) > self._max_connections
 
-    def _check_hosts(self, hosts: list[bytes]) -> None:
-        """One valid Host, as HTTP/1.1 requires: two could be routed by one, and answered by the other."""
-        is_one = self._is_valid_host(hosts)
-        if not is_one and (hosts or self.parser.get_http_version() == "1.1"):
-            self._refuse(BadHttp("expected one header Host with a host and a port (RFC 9112, 3.2)"))
-            raise _Refused
-        if is_one:
-            self._valid_hosts = hosts
-
-    def _is_valid_host(self, hosts: list[bytes]) -> bool:
-        return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-
     async def _too_many(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         error = Overloaded("this worker has as many open connections as max_connections allows")
         self._respond_by_asgi(self._gate.refuse(error, scope["method"], scope["path"], scope["headers"]))
-
-
-class _Refused(Exception):
-    """Ends the parser's work on what has been read."""

@@ -33,6 +33,10 @@ from service.metrics import OTHER, Requests, Tracer
 
 logger = logging.getLogger(__name__)
 
+# About the body, and the response to it.
+BODY_HEADERS = frozenset(
+    {b"content-type", b"content-encoding", b"content-length", b"idempotency-key", b"accept"}
+)
 COUNTED_REPLY = 16 << 10  # bytes; what is smaller is written at once, as a rule
 DISCONNECTED: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number; nobody receives it
 
@@ -250,7 +254,9 @@ class Gate:
             request.tenant = self._guard.admit(request.headers)
         if not route.reads_body:
             return
-        for name, value in request.of_body:
+        for name, value in request.headers:
+            if name not in BODY_HEADERS:
+                continue
             if name == b"content-type":
                 route.check_type(value)
             elif name == b"content-encoding" and (coding := value.strip().lower()) != b"identity":

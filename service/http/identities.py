@@ -8,10 +8,6 @@ from service import trace
 from service.http.messages import Request
 
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-# About the body, and the response to it.
-BODY_HEADERS = frozenset(
-    {b"content-type", b"content-encoding", b"content-length", b"idempotency-key", b"accept"}
-)
 NAMING_HEADERS = frozenset({b"x-request-id", trace.HEADER})
 
 
@@ -24,18 +20,11 @@ class Identities:
         self._numbers = itertools.count()
 
     def identify(self, request: Request) -> None:
-        """Set the id: the client's X-Request-ID if it is fit to be logged, else a new one. Set the trace.
-
-        And `of_body`: so the headers are gone through once.
-        """
-        is_named = False
+        """Set the id: the client's X-Request-ID if it is fit to be logged, else a new one. Set the trace."""
         for header in request.headers:
-            if header[0] in BODY_HEADERS:
-                request.of_body.append(header)
-            elif header[0] in NAMING_HEADERS:
-                is_named = True
-        if is_named:
-            _read_names(request)
+            if header[0] in NAMING_HEADERS:
+                _read_names(request)
+                break
         if not request.id:
             request.id = b"%b-%x" % (self._prefix, next(self._numbers))
 

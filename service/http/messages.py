@@ -59,10 +59,10 @@ class Outlets(Protocol):
 class Request:
     """One request. `path` is decoded, `query` is not; header names are in lower case.
 
-    The gate sets `of_body`, the headers about it; `id`, the request's id in logs; `tenant`, whose key
-    it carries; `coding`, the content coding that its body arrived in; `idempotency_key`; `accept`,
-    if it names server-sent events; and `trace`, which its client names, or the one that `span` is in, where
-    spans are recorded. The documented application sets `route`: the template of the path, as in OpenAPI.
+    The gate sets `id`, the request's id in logs; `tenant`, whose key it carries; `coding`, the content coding
+    that its body arrived in; `idempotency_key`; `accept`, if it names server-sent events; and `trace`, which
+    its client names, or the one that `span` is in, where spans are recorded. The documented application sets
+    `route`: the template of the path, as in OpenAPI.
     """
 
     method: str
@@ -77,7 +77,6 @@ class Request:
     trace: Trace | None = None
     span: RequestSpan | None = None
     idempotency_key: bytes = b""
-    of_body: Headers = field(default_factory=list)
     accept: bytes = b""
     outlets: Outlets | None = None  # None: a response is sent as a whole
     raw_path: str = ""  # `path` as the client sent it, percent-encoded; empty: nothing in it is

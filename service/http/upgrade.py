@@ -12,8 +12,9 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from service.errors import CellgateError
-from service.http.connection import MAX_HEAD_BYTES, Connection
+from service.http.connection import Connection
 from service.http.gate import Gate
+from service.http.heads import MAX_HEAD_BYTES
 from service.http.messages import Request
 from service.http.stream_socket import StreamSocket
 from service.http.stream_sockets import PATH
@@ -54,13 +55,12 @@ class UpgradingConnection(Connection):
 
     def _is_alone(self) -> bool:
         """Whether a GET without a body has the connection to itself, and would not be refused as HTTP."""
-        hosts = [value for name, value in self.headers if name == b"host"]
         return (
             self.parser.get_method() == b"GET"
             and self.parser.get_http_version() == "1.1"
             and not self._is_busy()
             and not any(name in _BODY_HEADERS for name, _ in self.headers)
-            and self._is_valid_host(hosts)
+            and self._is_valid_host(self._hosts)
             and self._head_size() <= MAX_HEAD_BYTES
             and not (self._is_extra and self._is_beyond_limit())
         )

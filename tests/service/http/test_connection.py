@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from service.http.connection import MAX_HEAD_BYTES, MAX_PIPELINED, SPARE
+from service.http.connection import MAX_PIPELINED, SPARE
 from service.http.fast_path import CellgateProtocol
 from service.http.gate import COUNTED_REPLY
+from service.http.heads import MAX_HEAD_BYTES
 from service.http.messages import Request, Response
 from service.memory import MemoryBudget
 from service.predict import Reply
