@@ -57,19 +57,10 @@ class Generator:
         once it is read; None: with one reply, when the whole text is there.
         """
         stages = Stages()
-        is_large = len(body) > LARGE_BODY
-        parse = functools.partial(generations.parse, body)
-        generation = await self.predictor.aside.run(parse, len(body)) if is_large else parse()
-        model = self.predictor.repository.get(generation.model, generation.version)
-        if generation.returns_state:
-            self.predictor.tokens.check_usable("/return_state")
+        generation, model, decode = await self._read(body)
         seed = generation.seed if generation.seed is not None else seed
         if seed is None:
             seed = secrets.randbits(32)
-        decode: Decode = functools.partial(self._decode, generation)
-        if is_large:
-            read = functools.partial(Decoded, decode, 1, model.manifest)
-            decode = await self.predictor.aside.run(read, len(body))
         budget = self.predictor.reply_budget(len(body))
         request = Request(
             model,
@@ -94,6 +85,20 @@ class Generator:
             body = await run.answer_only()
         stages.encoded()
         return Reply(body, model.name, run.version, 1, run.steps, step=run.step, stages=stages)
+
+    async def _read(self, body: bytes) -> tuple[Generation, Model, Decode]:
+        """What a body asks for, the model that it names, and its prompt; a large one is read in a thread."""
+        predictor, is_large = self.predictor, len(body) > LARGE_BODY
+        parse = functools.partial(generations.parse, body)
+        generation = await predictor.aside.run(parse, len(body)) if is_large else parse()
+        model = predictor.repository.get(generation.model, generation.version)
+        if generation.returns_state:
+            predictor.tokens.check_usable("/return_state")
+        decode: Decode = functools.partial(self._decode, generation)
+        if is_large:
+            read = functools.partial(Decoded, decode, 1, model.manifest)
+            decode = await predictor.aside.run(read, len(body))
+        return generation, model, decode
 
     def _decode(self, generation: Generation, _: int, manifest: Manifest) -> Item:
         item = generations.decode_prompt(generation, manifest, max_steps=self.predictor.max_steps)

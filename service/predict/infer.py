@@ -171,8 +171,16 @@ class OpenInference:
             on_open=reserve,
         )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)
+        body = await run.answer(0)
+        reply = await self._write_stored(model, inference, sequence_id, body, run.steps)
+        return _ended(stages, reply)
+
+    async def _write_stored(
+        self, model: Model, inference: Inference, sequence_id: SequenceId, body: bytes, steps: int
+    ) -> Reply:
+        """The reply from `body`, which the session stores for a retry. `steps`: computed now."""
         name = inference.outputs[0] if inference.outputs else model.manifest.outputs[0].name
-        answered_by, step, stored = v2.unpack_outputs(await run.answer(0), name)
+        answered_by, step, stored = v2.unpack_outputs(body, name)
         if not stored.keys() >= set(inference.outputs):  # of an import, with another request's digest
             raise SessionConflict("the stored reply has other outputs", members={"step": step})
         arrays = {name: stored[name] for name in inference.outputs or stored}
@@ -180,10 +188,10 @@ class OpenInference:
         if inference.classes and answered_by != model.version:  # it may have other labels
             model = self._predictor.repository.get(model.name, answered_by)
         write = partial(
-            _reply, inference, model, answered_by, arrays, sequences=1, steps=run.steps, parameters=parameters
+            _reply, inference, model, answered_by, arrays, sequences=1, steps=steps, parameters=parameters
         )
         is_large = sum([array.nbytes for array in arrays.values()]) > LARGE_REPLY
-        reply = _ended(stages, await self._aside.run(write) if is_large else write())
+        reply = await self._aside.run(write) if is_large else write()
         reply.step = step
         return reply
 
