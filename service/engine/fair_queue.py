@@ -140,6 +140,8 @@ class FairQueue:
 
     def _share_of_singles(self, sequences: Collection[Sequence]) -> Share | None:
         """The share of a batch in which each sequence is a request of the same tenant; else None."""
+        if self.num_tenants == 1 and not self._rows:  # nothing else waits
+            return next((self.share_of(sequence) for sequence in sequences), None)
         tenant = None
         for sequence in sequences:
             origin = sequence.origin

@@ -45,6 +45,7 @@ FIELDS = {
 _FORMATS = list(FIELDS.values())
 _PREFIX = struct.Struct("<" + "".join(_FORMATS[:2]))
 _HEADER = struct.Struct("<" + "".join(_FORMATS[2:]))
+_WHOLE = struct.Struct("<" + "".join(_FORMATS))
 HEADER_SIZE = _PREFIX.size + _HEADER.size
 BOND_SIZE = 4
 _SIZE = struct.Struct("<I")
@@ -179,13 +180,12 @@ class Record:
         packed = bytes(packed)
         if len(packed) < HEADER_SIZE:
             raise CorruptRecord(f"a session record of {len(packed)} bytes is too short", _revision_of(packed))
-        magic, checksum = _PREFIX.unpack_from(packed)
+        (
+            magic, checksum, status, model, version, state, reply, step, at, created, touched, ttl,
+            revision, graph, digest,
+        ) = _WHOLE.unpack_from(packed)  # fmt: skip
         if magic != MAGIC or zlib.crc32(memoryview(packed)[_PREFIX.size :]) != checksum:
             raise CorruptRecord("a session record does not match its checksum", _revision_of(packed))
-        fields = _HEADER.unpack_from(packed, _PREFIX.size)
-        status, model, version, state, reply, step, at, created, touched, ttl, revision, graph, digest = (
-            fields
-        )
         version_at = HEADER_SIZE + model
         state_at = version_at + version
         reply_at = state_at + state
