@@ -95,35 +95,6 @@ def by_asgi(body: bytes, number: int = 1, head: bytes = b"") -> bytes:
     return post(body, number, head, path=b"/predict?by=asgi")
 
 
-HOSTS = {
-    "two": b"Host: a\r\nHost: a\r\n",
-    "none": b"",
-    "a path": b"Host: a/b\r\n",
-    "a space": b"Host: a b\r\n",
-    "a list": b"Host: a, b\r\n",
-}
-
-
-@pytest.mark.parametrize("hosts", HOSTS.values(), ids=HOSTS)
-@pytest.mark.parametrize("target", [b"/predict", b"/predict?x=1"], ids=["fast path", "by ASGI"])
-def test_a_request_has_one_valid_host(target: bytes, hosts: bytes) -> None:
-    request_ = b"POST %b HTTP/1.1\r\n%bContent-Length: 2\r\n\r\nok"
-    app = App()
-    refused, end, *rest = serve(app, request_ % (target, hosts) + post(b"no"), post(b"no"))
-    assert refused.startswith(b"HTTP/1.1 400 ") and b'"code":"bad_http"' in refused
-    assert end == b"<eof>" and not rest and app.by_asgi == []
-
-
-@pytest.mark.parametrize("host", [b"", b"a", b"A-b.example:8000", b"[::1]:80", b"127.0.0.1:0"])
-def test_hosts_that_are_valid(host: bytes) -> None:
-    request_ = b"POST /predict HTTP/1.1\r\nHost: %b\r\nContent-Length: 2\r\n\r\nok" % host
-    assert serve(App(), request_)[0].endswith(b"\r\n\r\nok")
-
-
-def test_http_1_0_needs_no_host() -> None:
-    assert serve(App(), b"POST /predict HTTP/1.0\r\nContent-Length: 2\r\n\r\nok")[0].endswith(b"\r\n\r\nok")
-
-
 def test_a_response_by_asgi_is_one_write_and_the_connection_stays_open() -> None:
     app = App()
     assert serve(app, by_asgi(b"ok", 1), by_asgi(b"ok", 2)) == [echoed(b"ok", 1), echoed(b"ok", 2)]

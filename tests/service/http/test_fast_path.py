@@ -50,6 +50,14 @@ def test_any_other_request_gets_the_same_response_by_asgi(reads: list[bytes]) ->
     assert app.by_asgi == ["/predict"]
 
 
+def test_requests_to_several_paths_on_one_connection_have_their_own_routes() -> None:
+    app, by_asgi = App(), b"/predict?x=y"
+    paths = [b"/predict", by_asgi, by_asgi, b"/predict", b"/generate", b"/predict"]
+    serve(app, *(post(b"ab", number, path=path) for number, path in enumerate(paths)), turns=10)
+    assert [line["path"] for line in app.log] == [path.decode().partition("?")[0] for path in paths]
+    assert app.by_asgi == ["/predict"] * 2
+
+
 def test_a_head_in_two_reads_and_a_chunked_body_take_the_fast_path() -> None:
     app = App()
     chunked = HEAD % (b"/predict", 1, b"Transfer-Encoding: chunked\r\n") + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
