@@ -135,9 +135,7 @@ def table_options(command: Command) -> Command:
 def table_of(name: str | None, options: dict[str, Any]) -> tuple[Table, DataSet] | tuple[None, None]:
     """Remove these options from `options` and print how each column is interpreted; None for a data set.
 
-    Returns the data too, so that the file is not parsed again.
-
-    Raises click.UsageError, TableError.
+    Returns the data too, so that the file is not parsed again. Raises click.UsageError, TableError.
     """
     path: Path | None = options.pop("data")
     fields = {field: options.pop(field) for field in FIELDS}
@@ -147,7 +145,8 @@ def table_of(name: str | None, options: dict[str, Any]) -> tuple[Table, DataSet]
     if path is None:
         for field, value in fields.items():
             if value not in (None, ()):
-                raise click.UsageError(f"--{field.rstrip('s').replace('_', '-')} requires --data")
+                flag = {"targets": "target", "horizons": "horizon"}.get(field, field).replace("_", "-")
+                raise click.UsageError(f"--{flag} requires --data")
         return None, None
     fields["missing"] = fields["missing"] or None
     fields["duplicates"] = fields["duplicates"] or "keep"

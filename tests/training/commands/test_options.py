@@ -13,18 +13,16 @@ from training.commands.compress import _next_version
 from training.commands.errors import reported_errors
 from training.commands.explain import _output_number
 from training.commands.run_folder import finished_run
-from training.commands.table import table_of
+from training.commands.table import FIELDS, table_of
 from training.commands.train import config_of
 from training.config import METRICS_FILE, Config, Table
 from training.data.table import fingerprint
 from training.errors import TrainingError
 from training.loop import Interrupted
 
-OPTIONS: dict[str, Any] = {
-    "data": None, "targets": (), "id_column": None, "time_column": None, "time_format": None,
-    "time_zone": None, "missing": (), "duplicates": None, "task": None, "horizons": (),
-    "season": None, "ignore": (), "categorical": (), "test_share": 0.2, "split_by": None,
-    "split_column": None, "group_column": None, "test_from": None, "test_data": None,
+OPTIONS: dict[str, Any] = {  # as click passes them if none is given
+    "data": None, "test_share": 0.2, **dict.fromkeys(FIELDS), "targets": (), "horizons": (), "ignore": (),
+    "categorical": (), "missing": (),
 }  # fmt: skip
 
 
@@ -95,6 +93,8 @@ def test_exactly_one_source_is_required(name: str | None, data: Path | None) -> 
         ("time_column", "t", "--time-column"),
         ("time_format", "%d/%m/%Y", "--time-format"),
         ("time_zone", "UTC", "--time-zone"),
+        ("missing", ("-",), "--missing"),
+        ("duplicates", "drop", "--duplicates"),
         ("task", "label", "--task"),
         ("horizons", (2,), "--horizon"),
         ("ignore", ("z",), "--ignore"),
