@@ -94,7 +94,7 @@ def test_attributions_add_up_to_the_difference_from_the_baseline(kind: str) -> N
         assert float(explanation.saliency.sum()) == pytest.approx(difference, rel=1e-3, abs=1e-4)
         assert explanation.start == pytest.approx(float(start), rel=1e-5, abs=1e-6)
         assert explanation.missing <= 1e-3 * max(1, abs(difference))
-        if data.forecast is None:
+        if data.has_classes:
             np.testing.assert_allclose(explanation.outputs.sum(axis=1), 1, rtol=1e-5)
             assert explanation.target == explanation.outputs[-1].argmax()
 
