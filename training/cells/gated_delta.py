@@ -7,9 +7,9 @@ v = silu(W_v x + b_v)           D     = decay · S
 The delta rule: a step replaces the value stored under its key by v, to the degree beta, instead of adding to
 it. decay and beta are numbers for each head. unit(z) = z / sqrt(z · z + 1e-6), for each head.
 
-Nothing reads h, so h is no state. There are four heads, or one where hidden is no multiple of four. The paper
-has short convolutions before silu, which are left out, and an RMS normalisation, here LN, the layer
-normalisation. Its decay is exp(-a · softplus(.)), here with a = 1.
+Nothing reads h, so h is no state. There are four heads, or one where hidden is below 16 or no multiple of
+four. The paper has short convolutions before silu, which are left out, and an RMS normalisation, here LN, the
+layer normalisation. Its decay is exp(-a · softplus(.)), here with a = 1.
 """
 
 import numpy as np

@@ -4,8 +4,9 @@ q = W_q x + b_q    k = W_k x + b_k    v = W_v x + b_v        S' = Diag(decay) S 
 decay = sigmoid(W_d x + b_d)^(1/16)                          h  = LN(S'ᵀ q) · silu(W_o x + b_o)
 
 Each row of the matrix memory S, that is each number of a key, decays at its own pace, which x decides.
-Nothing reads h, so h is no state. There are four heads, or one where hidden is no multiple of four. The paper
-computes the decay through a narrow layer; here W_d is one matrix, with a bias. LN is the layer normalisation.
+Nothing reads h, so h is no state. There are four heads, or one where hidden is below 16 or no multiple of
+four. The paper computes the decay through a narrow layer; here W_d is one matrix, with a bias. LN is the
+layer normalisation.
 """
 
 import numpy as np

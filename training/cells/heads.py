@@ -11,6 +11,7 @@ from torch import Tensor
 from training.graph import Graph
 
 HEADS = 4  # as in the paper of xLSTM; one where `hidden` cannot be divided by it
+LEAST_WIDTH = 4  # a layer normalisation of one number is 0, and of two their order
 
 
 class Heads(NamedTuple):
@@ -55,7 +56,7 @@ class Heads(NamedTuple):
 
 def heads_of(hidden: int) -> Heads:
     """The heads of a layer of this width."""
-    number = HEADS if hidden % HEADS == 0 else 1
+    number = HEADS if hidden % HEADS == 0 and hidden >= HEADS * LEAST_WIDTH else 1
     return Heads(number, hidden // number)
 
 

@@ -12,8 +12,8 @@ A step stores v under the key k; a query reads back the values whose keys resemb
 divided by exp(m), the stabiliser (`exponential`). No gate reads h, so h is no state: a layer alone cannot
 compute what depends on its own output, such as a parity; sLSTM can.
 
-There are four heads, or one where hidden is no multiple of four. The paper's blocks around the cell, with
-convolution, group normalisation and an up-projection, are not part of it.
+There are four heads, or one where hidden is below 16 or no multiple of four. The paper's blocks around the
+cell, with convolution, group normalisation and an up-projection, are not part of it.
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ from training.export import random_network
 from training.export.network import write_graph
 from training.export.parity import check
 
-FEATURES, HIDDEN = 3, 8
+FEATURES, HIDDEN = 3, 16
 LENGTHS = [6, 1, 4]
 REFERENCES = references.REFERENCES | newer_references.REFERENCES
 

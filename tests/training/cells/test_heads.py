@@ -7,7 +7,7 @@ from training.cells.heads import Heads, heads_of
 
 
 @pytest.mark.parametrize(
-    ("hidden", "expected"), [(128, (4, 32)), (4, (4, 1)), (6, (1, 6)), (37, (1, 37)), (1, (1, 1))]
+    ("hidden", "expected"), [(128, (4, 32)), (16, (4, 4)), (12, (1, 12)), (4, (1, 4)), (37, (1, 37))]
 )
 def test_there_are_four_heads_or_one(hidden: int, expected: tuple[int, int]) -> None:
     heads = heads_of(hidden)
