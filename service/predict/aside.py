@@ -14,7 +14,7 @@ from service.sequence import Sequence
 
 Result = TypeVar("Result")
 
-LARGE_BODY = 64 << 10  # bytes; such a body is read within some 5 ms
+LARGE_BODY = 128 << 10  # bytes; such a body is read within some 10 ms
 LARGE_OUTPUT = 1 << 15  # numbers; so many are written within some 2 ms
 VERY_LARGE_BODY = 1 << 20  # bytes
 

@@ -1,6 +1,6 @@
 """One grammar: a request has the same answer on each way that its size and its packets lead it.
 
-body below 512 bytes | simdjson | above 64 kB in a thread      one read: fast path | many, or a "?": ASGI
+body below 512 bytes | simdjson | above 128 kB in a thread     one read: fast path | many, or a "?": ASGI
 """
 
 import asyncio
