@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from service.cli.options import CONTEXT, announce, settings_options
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.offline import Summary
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended
 
@@ -65,8 +68,8 @@ def predict(
       cellgate predict vowels calls.parquet --id call -o answers.csv --url http://127.0.0.1:8000
     """
     from service.errors import StartupError
-    from service.offline import Job, Summary, predict_file
-    from service.offline.progress import Progress, duration
+    from service.offline import Job, predict_file
+    from service.offline.progress import Progress
 
     if output.exists() and not force:
         raise StartupError(f"{output} exists; --force replaces it")
@@ -80,16 +83,18 @@ def predict(
     job = Job(model, file, output, key, returns, url, api_key, jobs)
     announce(f"predicting {file}")
     try:
-        summary: Summary = predict_file(job, settings, progress)
+        summary = predict_file(job, settings, progress)
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues; {output}.part has what is answered", err=True)
         sys.exit(INTERRUPTED)
     except OSError as error:
         raise StartupError(f"{error.filename or output}: {error.strerror}") from error
-    new = summary.num_sequences - summary.num_before
-    rate = new / max(summary.seconds, 1e-9)
+    click.echo(f"wrote {output}: {_described(summary)}")
+
+
+def _described(summary: "Summary") -> str:
+    from service.offline.progress import duration
+
+    rate = (summary.num_sequences - summary.num_before) / max(summary.seconds, 1e-9)
     failed = f", {summary.num_failed:,} of them errors" if summary.num_failed else ""
-    click.echo(
-        f"wrote {output}: {summary.num_sequences:,} sequences{failed}, in {duration(summary.seconds)} "
-        f"({rate:,.0f}/s)"
-    )
+    return f"{summary.num_sequences:,} sequences{failed}, in {duration(summary.seconds)} ({rate:,.0f}/s)"

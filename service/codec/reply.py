@@ -33,6 +33,23 @@ def encode_prediction(
     return _dump(prediction, session, step)
 
 
+def encode_predictions(spec: OutputSpec, outputs: Array) -> list[bytes]:
+    """`encode_prediction` of each of `outputs`, [sequences, *dims], at once if they are lists of numbers."""
+    if outputs.ndim != 2 or outputs.dtype.kind != "f" or not outputs.size or not np.isfinite(outputs).all():
+        return [encode_prediction(spec, output) for output in outputs]
+    texts = orjson.dumps(np.ascontiguousarray(outputs), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    if spec.kind != "probabilities":
+        return [b'{"output":[%b]}' % text for text in texts]
+    best = outputs.argmax(-1)
+    numbers = [text.split(b",")[place] for text, place in zip(texts, best.tolist(), strict=True)]
+    starts = [b'],"label":%b,"probability":' % orjson.dumps(label) for label in spec.labels]
+    starts = starts or [b'],"probability":'] * outputs.shape[1]
+    return [
+        b'{"output":[%b%b%b}' % (text, starts[place], number)
+        for text, place, number in zip(texts, best.tolist(), numbers, strict=True)
+    ]
+
+
 def encode_outputs(
     outputs: list[tuple[OutputSpec, Array]],
     *,

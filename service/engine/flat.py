@@ -7,6 +7,7 @@ For files, where the time of a small graph is less than that of making the objec
 to the scheduler: long sequences, answers that are not finite, and graphs that keep anything of an input.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -34,17 +35,13 @@ def run_flat(engine: OnnxEngine, flat: Flat, *, max_batch: int, keep_all: bool) 
     lengths = flat.ends - starts
     if not engine.runs_rows or lengths.max() > MAX_STEPS:
         return None
-    order = np.argsort(lengths, kind="stable")
     answers: Array | None = None
-    for first in range(0, len(order), max_batch):
-        places = order[first : first + max_batch]
+    for places in _calls(lengths, max_batch):
         own = lengths[places]
         steps = np.arange(own[-1])
         rows = starts[places, None] + steps  # [batch, time]
         is_true = None if own[0] == own[-1] else steps < own[:, None]
-        if is_true is not None:
-            rows = np.where(is_true, rows, rows[:, :1])
-        x = flat.values[rows]
+        x = flat.values.take(rows, axis=0, mode="clip")  # clips rows behind a shorter sequence
         if is_true is not None:
             x[~is_true] = 0
         y = engine.run_rows(x, own)
@@ -62,3 +59,20 @@ def run_flat(engine: OnnxEngine, flat: Flat, *, max_batch: int, keep_all: bool) 
     if not keep_all or answers is None:
         return answers
     return np.split(answers, flat.ends[:-1])
+
+
+def _calls(lengths: Array, max_batch: int) -> Iterator[Array]:
+    """The places of the sequences of each call, the shortest first.
+
+    A call ends where a length ends, if it is at least half full then: equal lengths need no padding.
+    """
+    order = np.argsort(lengths, kind="stable")
+    ordered = lengths[order]
+    first = 0
+    while first < len(order):
+        last = min(first + max_batch, len(order))
+        edge = int(np.searchsorted(ordered, ordered[last - 1]))  # where the length of its last one begins
+        if edge > first and edge - first >= max_batch // 2:
+            last = edge
+        yield order[first:last]
+        first = last

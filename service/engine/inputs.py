@@ -92,7 +92,11 @@ class Inputs:
     def repeat(self, state: State, rows: int) -> dict[str, Any]:
         """The graph's states of so many rows, all alike, by the names of its inputs."""
         pairs = zip(self._states, state, strict=not self.keeps)
-        return {name: _stack((array,) * rows, axis) for (name, axis), array in pairs if axis is not None}
+        return {
+            name: np.repeat(np.expand_dims(np.asarray(array), axis), rows, axis)
+            for (name, axis), array in pairs
+            if axis is not None
+        }
 
     def num_rows(self, chunks: list[Chunk]) -> int:
         """The rows of a call's tensors."""

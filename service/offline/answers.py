@@ -9,9 +9,10 @@ It knows outputs and keys; it knows nothing of files.
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 import orjson
 
-from service.codec.reply import encode_prediction
+from service.codec.reply import encode_prediction, encode_predictions
 from service.manifest import OutputSpec
 from service.offline.block import Answer, Answers, Keys
 
@@ -46,9 +47,12 @@ class LineEncoder:
     def encode(self, spec: OutputSpec, keys: Keys, answers: Answers) -> bytes:
         """A line each."""
         name = orjson.dumps(keys.name)
+        if isinstance(answers, np.ndarray) and not self._by_name:
+            rests = [encoded[1:] for encoded in encode_predictions(spec, answers)]
+        else:
+            rests = [self._rest(spec, answer) for answer in answers]
         return b"".join([
-            b"%b%b\n" % (_start(name, key), self._rest(spec, answer))
-            for key, answer in zip(keys.values, answers, strict=True)
+            b"%b%b\n" % (_start(name, key), rest) for key, rest in zip(keys.values, rests, strict=True)
         ])  # fmt: skip
 
     def _rest(self, spec: OutputSpec, answer: Answer) -> bytes:

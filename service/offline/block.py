@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from service.codec.request import Item
+from service.engine.flat import Flat
 from service.errors import CellgateError
 from service.manifest import Manifest
 from service.sequence import Array
 
-MAX_SEQUENCES = 4096  # of a block: a fraction of a second of a small model
-MAX_STEPS = 1 << 15  # of a block of several sequences: some MB of numbers
+MAX_SEQUENCES = 1 << 13  # of a block: a fraction of a second of a small model
+MAX_VALUES = 1 << 20  # of a block of several sequences: 8 MB of numbers
 
 T = TypeVar("T")
 Problem = Mapping[str, Any]  # of one sequence, as `CellgateError.problem` gives it
@@ -42,6 +43,10 @@ class Block(Protocol):
 
     def after(self, skipped: int) -> "Block":
         """The same without its first sequences, at least one of which stays."""
+        ...
+
+    def to_flat(self, manifest: Manifest) -> tuple[Flat, "Keys"] | None:
+        """All sequences in one array, if they are plain numbers of which none is at fault."""
         ...
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> "Read[Item]":

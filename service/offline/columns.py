@@ -10,6 +10,8 @@ import polars as pl
 
 from service.errors import StartupError
 from service.manifest import InputSpec, Manifest, TimeSpec
+from service.offline.flat_block import is_number
+from service.sequence import Array
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")  # texts of a CSV file that stand for no value
 _ISO = "iso8601"
@@ -58,18 +60,15 @@ def texts_of_null(manifest: Manifest) -> list[str]:
     return list(MISSING if manifest.table is None else manifest.table.missing)
 
 
-def is_number(spec: InputSpec) -> bool:
-    """Whether an input is floating-point numbers: such columns are read as arrays."""
-    return spec.kind == "numeric" and spec.dtype.startswith("float")
-
-
-def array_of(frame: pl.DataFrame, spec: InputSpec) -> Any:
+def array_of(frame: pl.DataFrame, spec: InputSpec) -> Array | None:
     """An input's numbers of all rows, [rows, *dims] in its dtype and in C order; None: one is no number."""
     numbers = [_parsed(frame[name]) for name in columns_of(spec)]
     if not all(column.dtype.is_float() for column in numbers):
         return None
+    array = np.empty((len(frame), len(numbers)), spec.dtype)
     with np.errstate(over="ignore"):  # an infinity then, which is refused
-        array = pl.DataFrame(numbers).to_numpy(order="c").astype(spec.dtype, copy=False)
+        for place, column in enumerate(numbers):
+            array[:, place] = column.to_numpy()  # NaN for null
     return array if spec.dims else array[:, 0]
 
 

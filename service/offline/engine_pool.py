@@ -26,7 +26,7 @@ from service.engine.run_all import run_all
 from service.errors import CellgateError, StartupError
 from service.offline.answers import Encoder
 from service.offline.block import Answer, Answered, Block
-from service.offline.flat_block import FlatBlock
+from service.offline.transfer import receive, send
 from service.predict.kept import opening_state
 from service.predict.timed import with_times
 from service.repository import Hardware, Loader
@@ -68,8 +68,8 @@ class EngineProcess:
     def answer(self, block: Block) -> Answered:
         """The answers of a block. Raises StartupError if the process cannot run the model, or has ended."""
         try:
-            self._pipe.send(block)
-            reply = self._pipe.recv()
+            send(self._pipe, block)
+            reply = receive(self._pipe)
         except (EOFError, OSError) as error:
             self._process.join(5)
             raise StartupError(
@@ -134,11 +134,11 @@ def _answer_all(pipe: Connection, task: EngineTask) -> None:
     try:
         answer = answerer(task)
     except CellgateError as error:
-        pipe.recv()
-        pipe.send(error.detail)
+        receive(pipe)
+        send(pipe, error.detail)
         return
     while True:
-        pipe.send(answer(pipe.recv()))
+        send(pipe, answer(receive(pipe)))
 
 
 def answerer(task: EngineTask) -> Callable[[Block], Answered]:
@@ -152,11 +152,14 @@ def answerer(task: EngineTask) -> Callable[[Block], Answered]:
     prepared = Loader(batching, Hardware(task.provider, task.threads)).prepare(task.folder)
     spec = prepared.manifest.outputs[0]
 
+    engine, ragged = prepared.engine, prepared.scheduler.ragged
+    takes_flat = isinstance(engine, OnnxEngine) and engine.runs_rows and ragged
+
     def answer(block: Block) -> Answered:
-        plain = _compute_flat(prepared, block.flat, task) if isinstance(block, FlatBlock) else None
-        if plain is not None and isinstance(block, FlatBlock):
-            encoded = task.encoder.encode(spec, block.names, plain)
-            return Answered(encoded, len(block), 0, block.progress)
+        found = block.to_flat(prepared.manifest) if takes_flat else None
+        plain = None if found is None else _compute_flat(prepared, found[0], task)
+        if found is not None and plain is not None:
+            return Answered(task.encoder.encode(spec, found[1], plain), len(block), 0, block.progress)
         keys, items = block.decode(prepared.manifest, max_steps=task.max_steps)
         answers = _compute(prepared, items, keep_all=task.keep_all)
         failed = sum([isinstance(each, dict) for each in answers])
@@ -166,12 +169,12 @@ def answerer(task: EngineTask) -> Callable[[Block], Answered]:
 
 
 def _compute_flat(prepared: PreparedModel, flat: Flat, task: EngineTask) -> Array | list[Array] | None:
-    engine, scheduler = prepared.engine, prepared.scheduler
+    engine, max_batch = prepared.engine, prepared.scheduler.max_batch
     longest = np.diff(flat.ends, prepend=0).max()
-    if not isinstance(engine, OnnxEngine) or not scheduler.ragged or longest > task.max_steps:
+    if not isinstance(engine, OnnxEngine) or longest > task.max_steps:
         return None
     try:
-        return run_flat(engine, flat, max_batch=scheduler.max_batch, keep_all=task.keep_all)
+        return run_flat(engine, flat, max_batch=max_batch, keep_all=task.keep_all)
     except Exception as error:  # noqa: BLE001  each sequence has its own error then
         logger.debug("a block is run sequence by sequence: %s", error)
         return None

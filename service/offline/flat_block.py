@@ -13,9 +13,20 @@ from service.codec.arrays import check_num_steps, check_window
 from service.codec.request import Item
 from service.engine.flat import Flat
 from service.errors import CellgateError
-from service.manifest import Manifest
+from service.manifest import InputSpec, Manifest
 from service.offline.block import Keys, Read
 from service.sequence import Array
+
+
+def is_number(spec: InputSpec) -> bool:
+    """Whether an input is floating-point numbers."""
+    return spec.kind == "numeric" and spec.dtype.startswith("float")
+
+
+def flat_input(manifest: Manifest) -> InputSpec | None:
+    """The model's input, if it is the only one, of numbers, and not read by name."""
+    (spec, *others) = manifest.inputs
+    return None if manifest.table is not None or others or not is_number(spec) else spec
 
 
 @dataclass(slots=True)
@@ -36,6 +47,10 @@ class FlatBlock:
         first = int(ends[skipped - 1]) if skipped else 0
         names = self.names._replace(values=self.names.values[skipped:])
         return FlatBlock(Flat(values[first:], ends[skipped:] - first), names, self.progress)
+
+    def to_flat(self, manifest: Manifest) -> tuple[Flat, Keys]:  # noqa: ARG002
+        """As it is."""
+        return self.flat, self.names
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
         """Each sequence as an array of its own."""

@@ -6,6 +6,7 @@
 It knows lines and JSON; it knows nothing of models beyond their manifest.
 """
 
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,16 @@ import orjson
 
 from service.codec import request as requests
 from service.codec.request import Document, Item
+from service.engine.flat import Flat
 from service.errors import CellgateError, InvalidField, InvalidJson, SequenceTooLong
 from service.manifest import Manifest
 from service.offline.block import MAX_SEQUENCES, Keys, Read, strip_pointer
+from service.offline.plain_lines import flat_lines
 
 ID = "id"
 MAX_LINE = 64 << 20  # bytes
 MAX_BYTES = 8 << 20  # of the lines of one block, but for the last
+READ_BYTES = 1 << 17  # at a time
 _REFUSED = frozenset({"session", "at", "end", "rewinds", "state"})
 _POINTER = "/sequences/0"
 
@@ -43,6 +47,16 @@ class LineBlock:
         """The same without its first lines."""
         return LineBlock(self.lines[skipped:], self.progress)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As one text, which need not be copied; no line is empty or has a line feed."""
+        text = b"\n".join([line or b"" for line in self.lines])
+        return _unpickled, (pickle.PickleBuffer(text), self.progress)
+
+    def to_flat(self, manifest: Manifest) -> tuple[Flat, Keys] | None:
+        """All lines in one array, if each is plain; see `plain_lines`."""
+        found = flat_lines(self.lines, manifest)
+        return None if found is None else (found[0], Keys(ID, found[1]))
+
     def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
         """Each line, decoded."""
         return self._read(lambda line: _decode(line, manifest, max_steps))
@@ -56,12 +70,16 @@ class LineBlock:
         return Read(Keys(ID, list(keys)), list(sequences))
 
 
+def _unpickled(text: bytes | memoryview, progress: float) -> LineBlock:
+    return LineBlock([line or None for line in bytes(text).split(b"\n")], progress)
+
+
 def blocks(path: Path) -> Iterator[LineBlock]:
     """The lines of a file in order; blank ones are skipped. Raises OSError."""
     size = max(path.stat().st_size, 1)
     lines: list[bytes | None] = []
     num_bytes = position = 0
-    with path.open("rb") as file:
+    with path.open("rb", buffering=READ_BYTES) as file:
         while line := file.readline(MAX_LINE):
             position += len(line)
             is_whole = line.endswith(b"\n") or len(line) < MAX_LINE

@@ -61,16 +61,14 @@ class TableEncoder:
         if not self._is_parquet:
             return frame.write_csv(include_header=include_header).encode()
         file = io.BytesIO()
-        frame.write_parquet(file)
+        # What the files hold is compressed when they are joined.
+        frame.write_parquet(file, compression="uncompressed", statistics=False)
         return file.getvalue()
 
     def _frame(self, spec: OutputSpec, keys: Keys, answers: Answers) -> pl.DataFrame:
         if isinstance(answers, np.ndarray):
-            rows = [1] * len(answers)
-            columns = self._answered(spec, keys, answers.reshape(len(answers), -1), rows)
-            return pl.DataFrame(
-                columns | {name: pl.Series([None] * len(rows), dtype=pl.String) for name in ERRORS}
-            )
+            columns = self._answered(spec, keys, answers.reshape(len(answers), -1), [1] * len(answers))
+            return pl.DataFrame(columns | {name: _nulls(len(answers)) for name in ERRORS})
         errors = [answer if isinstance(answer, Mapping) else None for answer in answers]
         rows = [len(each) if self._keep_all and isinstance(each, np.ndarray) else 1 for each in answers]
         frame = pl.DataFrame(self._answered(spec, keys, _matrix(spec, answers, rows), rows))
@@ -95,6 +93,10 @@ class TableEncoder:
         return columns | {name: pl.Series(by_column[place]) for place, name in enumerate(names_of(spec))}
 
 
+def _nulls(rows: int) -> pl.Series:
+    return pl.repeat(None, rows, dtype=pl.String, eager=True)
+
+
 def _matrix(spec: OutputSpec, answers: Sequence[Answer], rows: list[int]) -> Array:
     """[rows, numbers]; 0 in the place of errors."""
     width = int(np.prod(spec.dims, dtype=np.int64))
@@ -113,12 +115,11 @@ def _labels(spec: OutputSpec, values: Array) -> dict[str, pl.Series]:
     columns = {"probability": pl.Series(probability.astype(spec.dtype))}
     if not spec.labels:
         return columns
-    best = values.argmax(-1).tolist() if len(values) else []
-    labels = [
-        spec.labels[place] if is_finite else None
-        for place, is_finite in zip(best, np.isfinite(probability).tolist(), strict=True)
-    ]
-    return {"label": pl.Series(labels, dtype=pl.String), **columns}
+    best = values.argmax(-1) if len(values) else []
+    labels = pl.Series(spec.labels, dtype=pl.String).gather(best)
+    if not (is_finite := np.isfinite(probability)).all():
+        labels = labels.zip_with(pl.Series(is_finite), _nulls(len(labels)))
+    return {"label": labels, **columns}
 
 
 def _repeat(keys: Keys, rows: list[int]) -> pl.Series:
@@ -130,6 +131,8 @@ def _repeat(keys: Keys, rows: list[int]) -> pl.Series:
 
 
 def _repeated(values: Sequence[Any], rows: list[int]) -> list[Any]:
+    if max(rows, default=1) == 1:  # none has no rows
+        return list(values)
     return [value for value, count in zip(values, rows, strict=True) for _ in range(count)]
 
 

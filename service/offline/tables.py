@@ -8,10 +8,11 @@
 It knows columns and rows; it knows nothing of processes or models beyond their manifest.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -23,22 +24,28 @@ from service.codec.request import Item
 from service.engine.flat import Flat
 from service.errors import CellgateError, InvalidField, StartupError
 from service.manifest import Manifest
-from service.offline.block import MAX_SEQUENCES, MAX_STEPS, Keys, Read
+from service.offline.block import MAX_SEQUENCES, MAX_VALUES, Keys, Read
 from service.offline.columns import (
     array_of,
-    is_number,
     names_in,
     numbers_of,
     records_of,
     texts_of_null,
     values_of,
 )
-from service.offline.flat_block import FlatBlock
+from service.offline.flat_block import FlatBlock, flat_input
 from service.offline.order import SeenKeys
 from service.sequence import Array
 
-ROWS = 1 << 15  # read at a time
+READ_VALUES = MAX_VALUES * 3 // 4  # at a time: a block, with room for the sequence that was cut
 MAX_ROWS = 1 << 22  # of one sequence
+
+# How CSV's columns of numbers are read; the faster ones first, until what is in the columns allows one. What
+# is then still no number is the error of its sequence.
+Reading = Literal["numbers", "numbers or missing", "texts"]
+_READINGS: tuple[Reading, ...] = ("numbers", "numbers or missing", "texts")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -58,6 +65,10 @@ class TableBlock:
         """The same without its first sequences."""
         first = int(self.ends[skipped - 1]) if skipped else 0
         return TableBlock(self.frame[first:], self.ends[skipped:] - first, self.key, self.progress)
+
+    def to_flat(self, manifest: Manifest) -> tuple[Flat, Keys] | None:  # noqa: ARG002
+        """None: the reader has tried."""
+        return None
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
         """Each sequence as arrays."""
@@ -118,25 +129,27 @@ def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlo
     Raises StartupError for a file that cannot be read, or whose sequences do not stand together.
     """
     num_done = 0
-    try:
-        for block in _blocks(path, manifest, key, are_numbers=not is_parquet(path)):
-            num_done += len(block)
-            yield block
-    except pl.exceptions.ComputeError:
-        # A text where a number is expected is the error of its sequence: read all columns as texts.
-        for block in _blocks(path, manifest, key, are_numbers=False):
-            skipped, num_done = min(len(block), num_done), max(0, num_done - len(block))
-            if skipped < len(block):
-                yield block.after(skipped)
+    for reading in _READINGS[-1:] if is_parquet(path) else _READINGS:
+        remaining = num_done
+        try:
+            for block in _blocks(path, manifest, key, reading):
+                skipped = min(len(block), remaining)
+                remaining -= skipped
+                if skipped < len(block):
+                    num_done += len(block) - skipped
+                    yield block.after(skipped) if skipped else block
+            return
+        except pl.exceptions.ComputeError:
+            logger.debug("%s: a column of numbers has something else", path)
 
 
 def _blocks(
-    path: Path, manifest: Manifest, key: str | None, *, are_numbers: bool
+    path: Path, manifest: Manifest, key: str | None, reading: Reading
 ) -> Iterator[TableBlock | FlatBlock]:
     rest: pl.DataFrame | None = None
     seen = SeenKeys(key or "")
     total, position = max(num_rows(path), 1), 0
-    for frame in _frames(path, manifest, key, are_numbers=are_numbers):
+    for frame in _frames(path, manifest, key, reading):
         position += len(frame)
         rest = frame if rest is None else pl.concat([rest, frame])
         ends = _ends(rest, key)
@@ -154,11 +167,9 @@ def _blocks(
 
 def _flat(block: TableBlock, manifest: Manifest) -> FlatBlock | None:
     """The block as one array, if it is one and nothing in it is at fault: the usual case."""
-    (spec, *others) = manifest.inputs
-    if manifest.table is not None or others or not is_number(spec):
-        return None
-    numbers = array_of(block.frame, spec)
-    if numbers is None:
+    spec = flat_input(manifest)
+    numbers = None if spec is None else array_of(block.frame, spec)
+    if spec is None or numbers is None:
         return None
     is_plain = ~np.isinf(numbers) if spec.missing == "nan" else np.isfinite(numbers)
     return FlatBlock(Flat(numbers, block.ends), block.keys, block.progress) if is_plain.all() else None
@@ -167,12 +178,13 @@ def _flat(block: TableBlock, manifest: Manifest) -> FlatBlock | None:
 def _cut(
     frame: pl.DataFrame, ends: Array, key: str | None, seen: SeenKeys, progress: float
 ) -> Iterator[TableBlock]:
-    """Blocks of at most MAX_SEQUENCES sequences and, of several, MAX_STEPS steps."""
+    """Blocks of at most MAX_SEQUENCES sequences and, of several, MAX_VALUES values."""
+    max_steps = MAX_VALUES // frame.width
     if key is not None:
         seen.add(frame[key].gather(ends - 1))
     first = start = 0
     while first < len(ends):
-        fitting = int(np.searchsorted(ends, start + MAX_STEPS, side="right"))
+        fitting = int(np.searchsorted(ends, start + max_steps, side="right"))
         last = max(first + 1, min(fitting, first + MAX_SEQUENCES))
         stop = int(ends[last - 1])
         yield TableBlock(frame[start:stop], ends[first:last] - start, key, progress)
@@ -208,21 +220,28 @@ def num_rows(path: Path) -> int:
         return sum(iter(lambda: file.read(1 << 20).count(b"\n"), 0))
 
 
-def _frames(path: Path, manifest: Manifest, key: str | None, *, are_numbers: bool) -> Iterator[pl.DataFrame]:
+def _scan(path: Path, manifest: Manifest, key: str | None, reading: Reading) -> pl.LazyFrame:
+    """The whole file. The columns of CSV are texts, but for numbers that are to be read as such."""
+    if is_parquet(path):
+        return pl.scan_parquet(path)
+    nulls = texts_of_null(manifest)
+    if reading == "texts":
+        return pl.scan_csv(path, infer_schema=False, null_values=nulls)
+    types = {name: pl.Float64 for name in numbers_of(manifest) if name != key}
+    if reading == "numbers or missing":
+        return pl.scan_csv(path, infer_schema=False, null_values=nulls, schema_overrides=types)
+    scan = pl.scan_csv(path, infer_schema=False, schema_overrides=types)
+    texts = [pl.col(name) for name in scan.collect_schema().names() if name not in types]
+    return scan.with_columns(pl.when(~text.is_in(nulls)).then(text) for text in texts)
+
+
+def _frames(path: Path, manifest: Manifest, key: str | None, reading: Reading) -> Iterator[pl.DataFrame]:
     """The columns of a file that a model is given, some rows at a time.
 
-    `are_numbers`: CSV's columns of numbers are read as such, so a text in one raises ComputeError; otherwise
-    all of its columns are texts. Raises StartupError.
+    Raises ComputeError if a column of numbers has something else than `reading` says, or StartupError.
     """
-    numbers = numbers_of(manifest) if are_numbers else []
     try:
-        if is_parquet(path):
-            scan = pl.scan_parquet(path)
-        else:
-            types = {name: pl.Float64 for name in numbers if name != key}
-            scan = pl.scan_csv(
-                path, infer_schema=False, null_values=texts_of_null(manifest), schema_overrides=types
-            )
+        scan = _scan(path, manifest, key, reading)
         found = scan.collect_schema().names()
         names, missing = names_in(manifest, found)
         if key is not None:
@@ -231,11 +250,12 @@ def _frames(path: Path, manifest: Manifest, key: str | None, *, are_numbers: boo
             listed = ", ".join(map(repr, missing))
             has = ", ".join(map(repr, found))
             raise StartupError(f"{path} has no column {listed}; its columns are {has}")
-        frame = scan.select(list(dict.fromkeys(names)))
-        yield from frame.collect_batches(chunk_size=ROWS, maintain_order=True)
+        names = list(dict.fromkeys(names))
+        rows = max(1, READ_VALUES // len(names))
+        yield from scan.select(names).collect_batches(chunk_size=rows, maintain_order=True)
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
-        if numbers and isinstance(error, pl.exceptions.ComputeError):
+        if reading != "texts" and isinstance(error, pl.exceptions.ComputeError):
             raise
         raise StartupError(f"{path}: {str(error).splitlines()[0]}") from error

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.codec.reply import (
     encode_error,
     encode_generation,
     encode_outputs,
     encode_prediction,
+    encode_predictions,
     encode_reply,
 )
 from service.errors import Overloaded
@@ -27,6 +30,21 @@ def test_probabilities_are_answered_with_their_label() -> None:
     every = json.loads(encode_prediction(PROBABILITIES, steps, session="s", step=9))
     assert every["label"] == ["yes", "no"] and every["probability"] == [0.75, 0.5]
     assert (every["session"], every["step"]) == ("s", 9)
+
+
+VALUES = st.sampled_from([0.0, 1, 0.1, -0.0, 1e-30, 1e30, np.nan, np.inf]) | st.floats(-9, 9, width=32)
+
+
+@given(
+    rows=st.lists(st.tuples(VALUES, VALUES), max_size=4),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    labels=st.sampled_from([(), ("no", "yes")]),
+    kind=st.sampled_from(["probabilities", "values"]),
+)
+def test_many_predictions_are_those_of_each(rows: Any, dtype: Any, labels: Any, kind: str) -> None:
+    spec = PROBABILITIES.model_copy(update={"labels": labels, "kind": kind})
+    outputs = np.array(rows, dtype).reshape(-1, 2)
+    assert encode_predictions(spec, outputs) == [encode_prediction(spec, output) for output in outputs]
 
 
 def test_a_table_of_probabilities_has_no_best() -> None:

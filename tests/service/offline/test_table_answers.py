@@ -25,6 +25,14 @@ def test_a_row_each_with_errors_in_their_place() -> None:
     ]
 
 
+@pytest.mark.parametrize("is_parquet", [False, True])
+def test_answers_in_one_array_give_the_rows_of_each(is_parquet: bool) -> None:
+    encoder = TableEncoder(is_parquet=is_parquet, keep_all=False)
+    together = np.array([[0.25, 0.75], [0.5, np.nan], [0.5, 0.5]], np.float32)
+    keys = Keys("call", ["a", "b", "c"], True)
+    assert encoder.encode(CLASSES, keys, together) == encoder.encode(CLASSES, keys, list(together))
+
+
 def test_a_row_for_each_step() -> None:
     spec = OutputSpec.model_validate(
         {

@@ -52,7 +52,7 @@ def test_any_cut_of_the_rows_gives_the_same_sequences(
     frame = pl.DataFrame({"b": np.arange(len(names)) / 8, "call": names, "a": np.arange(len(names))})
     frame.write_csv(path) if suffix == ".csv" else frame.write_parquet(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "ROWS", rows)
+        patch.setattr(tables, "READ_VALUES", 3 * rows)
         patch.setattr(tables, "MAX_SEQUENCES", most)
         found = read(path)
     ends = np.cumsum(lengths)
@@ -80,7 +80,7 @@ def test_a_text_late_in_a_file_changes_nothing_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Columns are read as numbers until a text is found in one; what was read before it is not repeated."""
-    monkeypatch.setattr(tables, "ROWS", 500)
+    monkeypatch.setattr(tables, "READ_VALUES", 1500)
     path = tmp_path / "in.csv"
     rows = [f"k{n // 2},{n},{n / 8}" for n in range(20_000)]
     rows[15_001] = "k7500, 7 ,oops"
@@ -92,6 +92,29 @@ def test_a_text_late_in_a_file_changes_nothing_before_it(
     assert found["k9999"] == [[19_998, 19_998 / 8], [19_999, 19_999 / 8]]
 
 
+def test_missing_values_late_in_a_file_change_nothing_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns are read as numbers alone until one has another text for a missing value than nothing."""
+    monkeypatch.setattr(tables, "READ_VALUES", 1500)
+    path = tmp_path / "in.csv"
+    rows = [f"k{n // 2},{n},{n / 8}" for n in range(4000)]
+    rows[1], rows[3001] = "k0,1,", "k1500,NA,null"
+    path.write_text("call,a,b\n" + "\n".join(rows))
+    found = read(path, manifest=GAPS)
+    assert list(found) == [f"k{n}" for n in range(2000)]
+    assert str(found["k0"]) == "[[0.0, 0.0], [1.0, nan]]"
+    assert str(found["k1500"]) == "[[3000.0, 375.0], [nan, nan]]"
+
+
+@pytest.mark.parametrize("key", ["", "NA", "?"])
+def test_a_row_without_a_key_is_refused(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"call,a,b\nx,1,2\n{key},1,2\n")
+    with pytest.raises(StartupError, match="column 'call': a row has no value"):
+        read(path)
+
+
 @pytest.mark.parametrize("names", [["x", "y", "x"], ["z", "y", "x", "z"], [3, 1, 2, 1]])
 def test_rows_of_a_sequence_stand_together(
     names: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,7 +123,7 @@ def test_rows_of_a_sequence_stand_together(
     path = tmp_path / "in.parquet"
     pl.DataFrame({"call": names, "a": [0.0] * len(names), "b": [0.0] * len(names)}).write_parquet(path)
     for rows in (1, 100):
-        monkeypatch.setattr(tables, "ROWS", rows)
+        monkeypatch.setattr(tables, "READ_VALUES", 3 * rows)
         with pytest.raises(
             StartupError, match=f"sequence {names[-1]!r} do not stand together: sort the file by 'call'"
         ):

@@ -1,0 +1,44 @@
+"""Values between processes: what arrives is what was sent, and a closed end is noticed."""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+
+from service.engine.flat import Flat
+from service.offline.block import Keys
+from service.offline.flat_block import FlatBlock
+from service.offline.lines import LineBlock
+from service.offline.transfer import receive, send
+
+
+def sent(value: object) -> object:
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        thread = threading.Thread(target=send, args=(ours, value))
+        thread.start()
+        found = receive(theirs)
+        thread.join()
+    return found
+
+
+def test_blocks_arrive_as_they_were_sent() -> None:
+    values = np.arange(600_000, dtype=np.float32).reshape(-1, 2)  # more than a pipe holds
+    block = FlatBlock(Flat(values, np.array([7, 300_000])), Keys("call", ["a", 2], True), 0.5).after(1)
+    found = sent(block)
+    assert isinstance(found, FlatBlock) and (found.flat.values == values[7:]).all()
+    assert found.flat.ends.tolist() == [299_993] and (found.names, found.progress) == (block.names, 0.5)
+    lines = LineBlock([b"[[1, 2]]", None, b'{"steps": [[3, 4]]}'], 0.25)
+    assert sent(lines) == lines
+    assert sent([np.zeros((0, 2)), "text"])[1] == "text"  # type: ignore[index]
+
+
+def test_a_closed_end_raises() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    ours.send((b"", [5]))
+    ours.close()
+    with pytest.raises(EOFError):
+        receive(theirs)
+    with pytest.raises(OSError, match="pipe"):
+        send(theirs, np.zeros(1 << 20))
