@@ -38,7 +38,9 @@ lists = st.one_of(
     st.lists(st.lists(numbers, max_size=2).map(lambda row: f"[{','.join(row)}]"), max_size=2).map(
         lambda each: f"[{','.join(each)}]"
     ),
-    st.sampled_from(["[]", "[[]]", "[[1,2]", "[3,4]]", "[[1,2]],[[3,4]]", "1", "[1,2]", "[[[1,2]]]"]),
+    st.sampled_from(
+        ["[]", "[[]]", "[[1,2]", "[3,4]]", "[[1,2]],[[3,4]]", "1", "[1,2]", "[[[1,2]]]", "[[1,2,3],[4]]"]
+    ),
 )
 envelopes = st.sampled_from([
     "%s", ' {"id": 7, "steps": %s}', '{"steps":%s,"id":"b"}', '{"id":{"a":1},"steps":%s }', '{"steps":-%s}',
@@ -77,10 +79,19 @@ def test_plain_lines_are_read(manifest: Manifest, texts: list[str], values: list
     assert found is not None and found[0].values.tolist() == values and found[0].ends.tolist() == [2, 3]
 
 
-@pytest.mark.parametrize("texts", [["[[1,2]", "[3,4]]"], ["[[1,2]],[[1,2]]", "[[1,2]", "[3,4]]"]])
+@pytest.mark.parametrize(
+    "texts",
+    [["[[1,2]],[[3,4]]"], ["[[1,2]", "[3,4]]"], ["[[1,2]],[[1,2]]", "[[1,2]", "[3,4]]"]],
+    ids=["two in one", "one in two", "as many as lines"],
+)
 def test_lines_are_not_joined(texts: list[str]) -> None:
-    """Together they are valid JSON with as many lists as lines."""
+    """Together they are valid JSON, with as many numbers as rows of the width need."""
     assert flat_lines([text.encode() for text in texts], PAIRS) is None
+
+
+@pytest.mark.parametrize("text", ["[[[1,2]]]", "[[1,2,3],[4]]", "[[1,[2]]]", "[1,2]", "[[1,2,]]"])
+def test_other_shapes_are_not_plain(text: str) -> None:
+    assert flat_lines([text.encode()], PAIRS) is None
 
 
 @pytest.mark.parametrize("lists", ["[]", "[[]]", "[[1],[]]"])
