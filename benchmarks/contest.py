@@ -19,7 +19,7 @@ from benchmarks.cache import FEATURES, Array, Model, Unavailable
 from benchmarks.dialects import Call, Dialect
 from benchmarks.peers import Peer
 from benchmarks.process import Server
-from benchmarks.results import Row
+from benchmarks.results import US, Row
 
 CHECK_SESSION = 9_000_000  # higher than every session of a load
 Measure = Callable[[], dict[str, float]]
@@ -68,11 +68,23 @@ class Contest:
     absent: list[Row]
 
     def run(self, options: Options, measures: dict[str, Measure]) -> list[Row]:
-        """Measure each in every round, after one round of warm-up."""
+        """Measure each in every round, after one round of warm-up.
+
+        Another server that fails keeps the figures that it has, with a note; a failure of ours is raised.
+        """
         rows = {name: Row(name) for name in measures}
         for number in range(-1, options.rounds):
             for name, measure in measures.items():
-                figures = measure()
+                if rows[name].note:
+                    continue
+                try:
+                    figures = measure()
+                except (OSError, RuntimeError) as error:
+                    if name.startswith(US):
+                        raise
+                    rows[name].note = f"failed in round {number + 1} of {options.rounds}: {error}".strip()
+                    options.console.print(f"  [red]{name}: {rows[name].note}[/]")
+                    continue
                 if number >= 0:
                     rows[name].runs.append(figures)
                     options.console.print(f"  [dim]round {number + 1}  {name}: {_short(figures)}[/]")
