@@ -140,7 +140,10 @@ class Manifest(Spec):
     table: TableSpec | None = Field(
         None, description="how the table that it was trained on is read; null: it was trained on no table"
     )
-    metrics: dict[str, float] = Field(default_factory=dict, description="on the test split")
+    metrics: dict[str, float] = Field(
+        default_factory=dict,
+        description="on the test split; also the temperature, or the margins, that the graph applies",
+    )
     provenance: Provenance | None = Field(None, description="where the graph came from")
 
     @model_validator(mode="after")

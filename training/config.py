@@ -57,6 +57,15 @@ class Recipe(_Frozen):
     balance: bool = Field(
         False, description="classes weigh alike in the loss, however rare; probabilities are less calibrated"
     )
+    calibrate: bool = Field(
+        True,
+        description="divide the logits of classes by a temperature that is fitted on the validation part, "
+        "where it lowers the loss there by more than chance would",
+    )
+    conformal: bool = Field(
+        False,
+        description="widen the bands of a forecast to hold their nominal share of the validation part",
+    )
     label_smoothing: Share = Field(0.0, description="share of the target that is spread over all classes")
     clip: float = Field(0.0, ge=0, description="largest norm of a gradient; 0: no limit")
     dropout: Share = Field(0.0, description="share of the last hidden state dropped in training")

@@ -20,7 +20,7 @@ from torch import Tensor, distributed
 
 from training.batches import Batch, Batches, in_order, shuffled
 from training.config import Config, Recipe
-from training.data.dataset import DataSet, Split, hold_out
+from training.data.dataset import DataSet, Split
 from training.errors import TrainingError
 from training.model import Network, NetworkError
 from training.pooling import PoolError
@@ -186,11 +186,10 @@ def fit(
     torch.set_num_threads(config.threads)
     recipe = config.recipe
     task = of(data, recipe)
-    train, validation = data.train, data.validation
-    if validation is None:
-        train, validation = hold_out(data.train, share=recipe.validation, seed=config.seed)
+    train, validation = data.train_and_validation(share=recipe.validation, seed=config.seed)
     network.learn_normalisation(train.sequences)
     task.prepare(network, data)
+    network.clear_margins()
     source = Source(train, validation, recipe=recipe, seed=config.seed)
     history = History(folder, task.metric)
     if recipe.recurrent_dropout:

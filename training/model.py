@@ -102,6 +102,11 @@ class Network(nn.Module):
         assert isinstance(table, nn.Parameter)
         self.head.weight = table
 
+    def clear_margins(self) -> None:
+        """Undo the calibration of a forecast, which holds for the weights that it was fitted to alone."""
+        if self.quantiles and not isinstance(self.quantiles, Estimates):
+            self.quantiles.margin.zero_()
+
     def learn_normalisation(self, sequences: tuple[Sequence, ...]) -> None:
         """Set mean and spread of each feature from all steps; a constant feature is not scaled."""
         self.input_layer.learn(sequences)

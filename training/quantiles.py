@@ -3,8 +3,11 @@
     quantile k of a series and horizon = last value + reach · (a_0 + softplus(a_1) + … + softplus(a_k))
 
 The reach is the usual change of the series over that horizon. So an untrained network forecasts persistence,
-and all horizons weigh alike in the loss.
+and all horizons weigh alike in the loss. A calibration (`training.calibration`) moves the lowest and the
+highest quantile outwards by a margin, which is 0 otherwise.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,8 @@ class Quantiles(nn.Module):
 
     reach: Tensor
     quantiles: Tensor
+    margin: Tensor  # [series · horizons], in the units of the series, 0 or more
+    sides: Tensor  # [quantiles]: -1, 0, …, 0, 1
 
     def __init__(self, forecast: Forecast) -> None:
         super().__init__()
@@ -27,6 +32,17 @@ class Quantiles(nn.Module):
         self.count = len(forecast.quantiles)
         self.register_buffer("reach", torch.ones(len(self.columns)))
         self.register_buffer("quantiles", torch.tensor(forecast.quantiles))
+        self.register_buffer("margin", torch.zeros(len(self.columns)))
+        sides = torch.zeros(self.count)
+        if self.count > 1:
+            sides[0], sides[-1] = -1, 1
+        self.register_buffer("sides", sides, persistent=False)
+        self.register_load_state_dict_pre_hook(_without_margin)  # type: ignore[no-untyped-call]
+
+    @property
+    def widening(self) -> Tensor:
+        """What the margins add to each quantile: [series · horizons, quantiles]."""
+        return self.margin[:, None] * self.sides
 
     def set_persistence(self, bias: Tensor) -> None:
         """Set the dense layer's bias so that the middle quantile is the last observed value."""
@@ -42,7 +58,13 @@ class Quantiles(nn.Module):
         """[batch, time, series · horizons · quantiles]; level [batch, time, columns] → the same shape."""
         steps = self.by_quantile(y)
         rising = torch.cat([steps[..., :1], functional.softplus(steps[..., 1:])], dim=-1).cumsum(-1)
-        return (level[..., self.columns, None] + self.reach[:, None] * rising).flatten(-2)
+        quantiles = level[..., self.columns, None] + self.reach[:, None] * rising
+        return (quantiles + self.widening).flatten(-2)
+
+
+def _without_margin(layer: Quantiles, weights: dict[str, Any], prefix: str, *_: object) -> None:
+    """Weights from before there was a margin have none."""
+    weights.setdefault(f"{prefix}margin", torch.zeros_like(layer.margin))
 
 
 class Estimates(Quantiles):

@@ -1,5 +1,6 @@
 """Writes the README of a run: its command, its scores, and what it beats. Knows no network."""
 
+from training.calibration import describe
 from training.data.dataset import DataSet
 from training.skill import Skill
 from training.tasks import Scores
@@ -21,6 +22,7 @@ def readme(
     versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     figures = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items())
     shown = "".join(f"![{what}]({name})\n\n" for name, what in pictures.items())
+    calibrated = "".join(f"{line[0].upper()}{line[1:]}.\n\n" for line in describe(metrics))
     return f"""# {loaded.title}
 
     {command}
@@ -28,7 +30,7 @@ def readme(
 ## Compared with baselines
 
 {comparison(compared)}
-{_classes(scores, loaded)}{shown}## Metrics
+{calibrated}{_classes(scores, loaded)}{shown}## Metrics
 
 | metric | value |
 |---|---|

@@ -19,6 +19,7 @@ import torch
 from pydantic import ValidationError
 
 from training import data, loop
+from training.calibration import calibrate
 from training.config import CONFIG_FILE, Config, Table
 from training.config import METRICS_FILE as METRICS_FILE
 from training.data import description
@@ -72,6 +73,8 @@ def train(config: Config, folder: Path, *, force: bool = False, loaded: DataSet 
         return read(folder, loaded=loaded)
     loop.check_devices(config)
     loaded = loaded or data.load_for(config)
+    if config.recipe.conformal and loaded.forecast is None:
+        raise RunError(f"--conformal: {config.data} is no forecast, so there are no bands to widen")
     network = loop.new_network(config, loaded)
     if loop.is_helper():
         loop.fit(config, network, loaded, folder)
@@ -81,11 +84,13 @@ def train(config: Config, folder: Path, *, force: bool = False, loaded: DataSet 
     rows = loop.fit(config, network, loaded, folder)
     seconds = time.perf_counter() - started_at
     best = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
+    _, validation = loaded.train_and_validation(share=config.recipe.validation, seed=config.seed)
+    calibration = calibrate(network, loaded, validation, config.recipe)
     task = of(loaded)
     answers = predict(network, loaded.test, task)
     scores = task.score(network, answers.outputs, answers.targets)
     compared = compare(loaded, loaded.test, scores.metrics)
-    metrics = _metrics(rows, best, scores, compared, seconds)
+    metrics = _metrics(rows, best, scores, compared, seconds) | calibration.metrics(network, task, answers)
     torch.save(network.state_dict(), folder / WEIGHTS_FILE)
     draw_learning_curves(rows, best=int(best["epoch"]), path=folder / "learning_curves.png")
     pictures = {

@@ -100,6 +100,7 @@ def train(
         from training import folds as fold_table
         from training import run
         from training import seeds as seed_table
+        from training.calibration import describe
         from training.tasks import of
 
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -128,6 +129,8 @@ def train(
             export_and_report(done, export_to, slack=parity, force=force)
         compared = done.skill()
         show_skill(compared)
+        for line in describe(done.metrics):
+            click.echo(line)
         _show_next(done, export_to)
         click.echo(f"on the test part: {compared.verdict()}")
 

@@ -17,10 +17,11 @@ import lightning.pytorch as pl
 
 from service.manifest import Manifest
 from training import loop
+from training.calibration import settings
 from training.compress import measure, prune
 from training.compress.prune import CompressError, Masks
 from training.compress.quantize import Bits, quantized
-from training.data.dataset import DataSet, hold_out
+from training.data.dataset import DataSet
 from training.export import parity, write_version
 from training.export.example import example_sequence, scale_of
 from training.export.manifest import describe
@@ -106,6 +107,8 @@ def compress(done: Run, folder: Path, plan: Plan, *, command: str, force: bool =
     report = Report(plan.describe(), _score_name(after.validation), before, after)
     _check_drop(report, plan)
     test = {f"test_{name}": value for name, value in after.test.items()}
+    if not (plan.units or plan.weights):  # a network that was trained again has no calibration
+        test |= settings(done.metrics)
     manifest = describe(
         network, done.data, metrics=test, parity=compared, command=command, seed=done.config.seed
     )
@@ -160,9 +163,8 @@ class _Masked(pl.Callback):
 
 
 def _measured(graph: bytes, network: Network, done: Run, milliseconds: dict[str, float]) -> Measured:
-    validation = done.data.validation
-    if validation is None:
-        _, validation = hold_out(done.data.train, share=done.config.recipe.validation, seed=done.config.seed)
+    share = done.config.recipe.validation
+    _, validation = done.data.train_and_validation(share=share, seed=done.config.seed)
     weights = [parameter for parameter in network.parameters() if parameter.ndim >= 2]
     return Measured(
         validation=measure.scores(graph, network, done.data, validation),

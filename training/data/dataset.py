@@ -116,6 +116,12 @@ class DataSet:
         forecast = self.forecast
         return len(self.labels) * (len(forecast.horizons) * len(forecast.quantiles) if forecast else 1)
 
+    def train_and_validation(self, *, share: float, seed: int) -> tuple[Split, Split]:
+        """The part to train on and the validation part; without one, a `share` of the training part."""
+        if self.validation is not None:
+            return self.train, self.validation
+        return hold_out(self.train, share=share, seed=seed)
+
 
 @dataclass(frozen=True)
 class Published:

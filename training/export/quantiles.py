@@ -31,6 +31,9 @@ def write_quantiles(graph: Graph, layer: Quantiles, y: str, level: str, out: str
         "Unsqueeze", [base, graph.weight("last_quantile", np.array([-1]))], ["level_by_quantile"]
     )
     summed = graph.add("Add", [base, change], ["quantiles"])
+    if layer.margin.any():  # without a margin the graph is that of earlier versions, byte by byte
+        margins = graph.weight("margins", layer.widening.cpu().numpy())
+        summed = graph.add("Add", [summed, margins], ["widened"])
     flat = graph.weight("flat_shape", np.array([0, 0, len(layer.columns) * count]))
     return graph.add("Reshape", [summed, flat], [out])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from service.manifest import Manifest
 from training import run
+from training.calibration import settings
 from training.export import export
 
 EXPORT_FILE = "export.json"  # in a run folder: the folder of its latest export
@@ -24,7 +25,7 @@ def export_run(
         done.network,
         done.data,
         folder,
-        metrics=done.test_metrics(),
+        metrics=done.test_metrics() | settings(done.metrics),
         command=command if slack == 1 else f"{command} --parity {slack:g}",
         seed=done.config.seed,
         slack=slack,

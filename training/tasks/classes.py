@@ -14,6 +14,8 @@ from training.model import Network, last_step
 from training.tasks.calibration import reliability
 from training.tasks.task import Floats, Scores, Task
 
+Logits = NDArray[np.floating]
+
 MOST_RANKED = 100  # classes; areas under curves of more take too long and say little
 
 
@@ -68,7 +70,7 @@ class Classification(Task):
         """Cross-entropy, accuracy, macro F1, calibration, areas under curves, and confusion."""
         known = targets.astype(np.int64)
         scores = score_classes(outputs, known)
-        p = _probabilities(outputs)
+        p = probabilities(outputs)
         more = {"ece": reliability(p, known).error, **_areas(p, known)}
         return Scores({**scores.metrics, **more}, scores.confusion)
 
@@ -104,7 +106,7 @@ class Language(Labelling):
 def score_classes(logits: Floats, targets: NDArray[np.int64]) -> Scores:
     """Cross-entropy, accuracy, macro F1 and confusion of `logits` [answers, classes]."""
     classes = logits.shape[1]
-    log_p = _log_probabilities(logits)
+    log_p = log_probabilities(logits)
     predicted = logits.argmax(axis=1)
     confusion = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(confusion, (targets, predicted), 1)
@@ -159,11 +161,12 @@ def _areas(p: NDArray[np.float64], targets: NDArray[np.int64]) -> dict[str, floa
     }
 
 
-def _probabilities(logits: Floats) -> NDArray[np.float64]:
-    return np.exp(_log_probabilities(logits))
+def probabilities(logits: Logits) -> NDArray[np.float64]:
+    """The softmax over the last axis of `logits` [answers, classes], in float64."""
+    return np.exp(log_probabilities(logits))
 
 
-def _log_probabilities(logits: Floats) -> NDArray[np.float64]:
+def log_probabilities(logits: Logits) -> NDArray[np.float64]:
     """The logarithm of the softmax over the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_p: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -21,8 +21,19 @@ class Forecasting(Task):
 
     def __init__(self, series: tuple[str, ...], forecast: Forecast) -> None:
         self._forecast = forecast
-        self._names = [f"{one}_{horizon}".replace(" ", "") for one in series for horizon in forecast.names]
+        # of the scores, by series and horizon
+        self.names = [f"{one}_{horizon}".replace(" ", "") for one in series for horizon in forecast.names]
         self._middle = int(np.argmin([abs(quantile - 0.5) for quantile in forecast.quantiles]))
+
+    @property
+    def has_band(self) -> bool:
+        """Whether there is a band between a lowest and a highest quantile."""
+        return len(self._forecast.quantiles) > 1
+
+    @property
+    def nominal(self) -> float:
+        """The share of the actual values that the band should hold."""
+        return self._forecast.quantiles[-1] - self._forecast.quantiles[0]
 
     def prepare(self, network: Network, data: DataSet) -> None:
         """Set the reach: the root mean square change of each series over each horizon."""
@@ -70,6 +81,6 @@ class Forecasting(Task):
         columns = {"error": np.sqrt(np.nanmean(differences**2, axis=0))}
         columns["mae"] = np.nanmean(np.abs(differences), axis=0)
         columns["coverage"] = np.nanmean(is_within, axis=0)
-        for column, (score, values) in itertools.product(range(len(self._names)), columns.items()):
-            metrics[f"{score}_{self._names[column]}"] = float(values[column])
+        for column, (score, values) in itertools.product(range(len(self.names)), columns.items()):
+            metrics[f"{score}_{self.names[column]}"] = float(values[column])
         return Scores(metrics)

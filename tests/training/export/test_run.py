@@ -21,7 +21,8 @@ def done(finished: run.Run, tmp_path: Path) -> run.Run:
 def test_the_manifest_has_the_metrics_the_command_and_the_seed(done: run.Run, tmp_path: Path) -> None:
     manifest = export_run(done, tmp_path / "models" / "m" / "1")
     assert manifest == Manifest.read(tmp_path / "models" / "m" / "1")
-    assert manifest.metrics == done.test_metrics()
+    temperature = {"temperature": done.metrics["temperature"]}
+    assert manifest.metrics == done.test_metrics() | temperature
     assert manifest.provenance is not None
     assert (
         manifest.provenance.command
