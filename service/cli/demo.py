@@ -13,12 +13,14 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
 
 import click
 
@@ -44,8 +46,10 @@ def demo(port: int, browser: bool, stay: bool | None) -> None:
       cellgate demo                           show, then serve until Ctrl-C; the page opens in the browser
       cellgate demo --no-browser --no-stay    show, and end
     """
+    port = _free_port(port)
+    _end_as_by_ctrl_c()
     with TemporaryDirectory(prefix="cellgate-demo-") as folder, contextlib.suppress(KeyboardInterrupt):
-        server = _Server(Path(folder), port or _free_port())
+        server = _Server(Path(folder), port)
         with server.running():
             _say("Ready", f"{server.url}, with the page {server.url}/ui")
             if browser:
@@ -62,8 +66,10 @@ class _Server:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self._opener = build_opener(ProxyHandler({}))  # no proxy is asked for this machine
         self._log = folder / "server.log"
         environ = {name: value for name, value in os.environ.items() if not name.startswith("CELLGATE_")}
+        self._process: subprocess.Popen[bytes] | None = None
         self._environ = environ | {
             "CELLGATE_MODELS_DIR": str(_models()),
             "CELLGATE_SESSIONS_DIR": str(folder / "sessions"),
@@ -73,33 +79,36 @@ class _Server:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Started; stopped at the end. Raises click.ClickException if it does not start."""
-        self.start()
+        """Started; stopped at the end, however it ends. Raises click.ClickException if it does not start."""
         try:
+            self.start()
             yield
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            self._process.wait()
+            if self._process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.terminate()
+                self._process.wait()
 
     def start(self) -> None:
         """Start, and wait until it answers."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "service", "serve"],
                 env=self._environ,
+                cwd=_package().parent,  # in another folder, `service` may be a module of the user's
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_S
         while not self._is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise click.ClickException(f"the server did not start:\n{self._log.read_text()}")
             time.sleep(LOOK_EVERY_S)
 
     def kill(self) -> None:
         """SIGKILL to all its processes at once."""
+        assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -108,16 +117,16 @@ class _Server:
         content = None if body is None else json.dumps(body).encode()
         request = Request(f"{self.url}/{path}", content, {"content-type": "application/json"}, method=method)
         try:
-            with urlopen(request, timeout=START_S) as reply:
+            with self._opener.open(request, timeout=START_S) as reply:
                 return json.load(reply)
         except HTTPError as error:
             raise click.ClickException(f"{method} /{path}: {error.read().decode()}") from error
 
     def _is_ready(self) -> bool:
         try:
-            with urlopen(f"{self.url}/health/ready", timeout=START_S) as reply:
+            with self._opener.open(f"{self.url}/health/ready", timeout=START_S) as reply:
                 return bool(reply.status == 200)
-        except (URLError, ConnectionError):
+        except (OSError, HTTPException):  # it does not listen yet, or not any more
             return False
 
 
@@ -176,12 +185,31 @@ def _say(what: str, text: str) -> None:
 
 def _models() -> Path:
     """The example models: in an installed package beside the code, in a clone in its own directory."""
-    package = Path(str(files("service")))
-    packaged = package / "demo_models"
-    return packaged if packaged.is_dir() else package.parent / "models"
+    packaged = _package() / "demo_models"
+    return packaged if packaged.is_dir() else _package().parent / "models"
 
 
-def _free_port() -> int:
+def _package() -> Path:
+    return Path(str(files("service"))).resolve()
+
+
+def _free_port(port: int) -> int:
+    """The port; 0: any. Raises click.ClickException if it is taken: the server there is not ours to show."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise click.ClickException(f"port {port}: {error.strerror}; choose another --port") from error
         return int(probe.getsockname()[1])
+
+
+def _end_as_by_ctrl_c() -> None:
+    """SIGTERM and a closed terminal end the demo as Ctrl-C does: else its server would outlive it."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) is not signal.SIG_IGN:  # of nohup
+            signal.signal(name, interrupt)
