@@ -85,6 +85,7 @@ async function sendPart(part, at) {
   if (prediction.error) throw new Error(prediction.error.detail);
   show(prediction, part, reply);
   await record();
+  return prediction;
 }
 
 /** Let the inspector see this step, if the user wants that. */
@@ -93,15 +94,23 @@ async function record() {
 }
 
 async function send() {
+  steps.check();
   await sendPart(steps.value, await begin());
 }
 
+/** Refuse to cut what would be read otherwise in pieces. */
+function checkPieces() {
+  steps.check();
+  if (!steps.isDivisible) throw new Error("The tokens of this model are longer than a character, and would be cut: send the text whole.");
+}
+
 async function sendPieces() {
+  checkPieces();
   if (!session()) byId("session").value = `page-${Math.random().toString(36).slice(2, 8)}`;
   const size = Number(byId("size").value) || 1;
-  const begun = await begin();
+  let at = await begin();
   for (let start = 0; start < steps.length; start += size) {
-    await sendPart(steps.slice(start, start + size), begun + start);
+    at = (await sendPart(steps.slice(start, start + size), at)).step;
   }
 }
 
@@ -175,6 +184,7 @@ function drawForecasts(output, outputs) {
 
 /** One step a frame, until the steps end or the user stops; a broken socket is opened again. */
 async function stream() {
+  checkPieces();
   if (!session()) byId("session").value = `page-${Math.random().toString(36).slice(2, 8)}`;
   const begun = await begin();
   const total = steps.length;
@@ -207,7 +217,12 @@ async function stream() {
           if (reply.width === undefined) {
             show({ ...reply, session: session() }, steps.slice(next - begun, reply.step - begun), reply);
             next = reply.step;
-            await record();
+            try {
+              await record();
+            } catch (error) {
+              socket?.close();
+              return reject(error);
+            }
             if (next >= begun + total) return socket?.close();
             setTimeout(frame, 1000 / Number(byId("rate").value));
           } else frame();
@@ -224,6 +239,7 @@ async function stream() {
 
 /** Text from a language model, token by token. */
 async function generate() {
+  steps.check();
   const { name, version } = model();
   const at = await where();
   const prompt = typeof steps.value === "string" ? steps.value : steps.value.flat();

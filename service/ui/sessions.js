@@ -264,7 +264,7 @@ async function rewind() {
   await call("POST", `${sessionPath(selected)}/rewind`, { step: Number(byId("rewind-step").value), at: info.step, rewinds: info.rewinds });
 }
 
-/** The whole state is written again, at the same step: nothing else can have changed it meanwhile unnoticed. */
+/** The whole state is written again, at the step at which it was read: steps in between would be undone. */
 async function edit() {
   const now = await call("GET", `${sessionPath(selected)}?state=true`);
   const name = byId("edit-tensor").value;

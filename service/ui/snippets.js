@@ -27,7 +27,7 @@ function curl(body) {
 function client(body) {
   const [one] = body.sequences;
   const base = urlOf(".").href.replace(/\/$/, "");
-  const select = `model=${json(body.model)}`;
+  const select = `model=${json(body.model)}, version=${json(body.version)}`;
   const lines = ["from cellgate import Client", "", `steps = ${python(one.steps)}`, `with Client(${json(base)}) as client:`];
   if (one.session === undefined) {
     lines.push(`    print(client.predict_one(steps, ${select}, returns=${json(body.return)}))`);

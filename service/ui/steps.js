@@ -9,25 +9,50 @@ const MAX_COLUMNS = 40;
 const isRows = (steps) => Array.isArray(steps) && steps.length > 0 && Array.isArray(steps[0]) && !Array.isArray(steps[0][0]);
 
 /**
- * Text as steps: JSON, or CSV with or without a header. Raises Error.
+ * A number as it is written; NaN if it is none, or one that JSON does not have.
  * @param {string} text
  */
-export function parse(text) {
+const numberOf = (text) => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : NaN);
+
+/**
+ * Text as steps: JSON, or CSV with or without a header, whose names give the places. Raises Error.
+ * @param {string} text
+ * @param {string[]} [features] the names of the places; none: unknown
+ */
+export function parse(text, features = []) {
   const trimmed = text.trim();
+  if (trimmed === "") throw new Error("there are no steps");
   if (/^[[{"]/.test(trimmed)) return JSON.parse(trimmed);
   const rows = trimmed.split(/\r?\n/).map((line) => line.split(/[,;\t]/).map((cell) => cell.trim()));
-  const isNumber = (/** @type {string} */ cell) => cell === "" || !Number.isNaN(Number(cell));
-  if (!rows[0].every(isNumber)) rows.shift(); // a header
-  return rows.map((row, number) =>
-    row.map((cell, column) => {
-      if (!isNumber(cell)) throw new Error(`row ${number + 1}, column ${column + 1}: ${JSON.stringify(cell)} is not a number`);
-      return cell === "" ? null : Number(cell);
-    }),
-  );
+  const isHeader = rows[0].some((cell) => cell !== "") && rows[0].every((cell) => Number.isNaN(numberOf(cell)));
+  const places = isHeader && features.length ? placesOf(rows[0], features) : [...rows[0].keys()];
+  const first = isHeader ? 1 : 0;
+  return rows.slice(first).map((row, number) => {
+    const where = `row ${number + first + 1}`;
+    if (isHeader && row.length !== rows[0].length) throw new Error(`${where} has ${row.length} values, the header ${rows[0].length}`);
+    return (isHeader ? places : [...row.keys()]).map((column) => {
+      if (row[column] === "") return null;
+      const value = numberOf(row[column]);
+      if (Number.isNaN(value)) throw new Error(`${where}, column ${column + 1}: ${JSON.stringify(row[column])} is not a number`);
+      return value;
+    });
+  });
 }
 
 /**
- * The example as a text, of a model that has a tokenizer for one.
+ * For each feature, the column of a header that has its name. Raises Error.
+ * @param {string[]} header
+ * @param {string[]} features
+ */
+function placesOf(header, features) {
+  const names = header.map((cell) => cell.replace(/^"(.*)"$/, "$1"));
+  const lacking = features.find((name) => names.filter((each) => each === name).length !== 1);
+  if (lacking !== undefined) throw new Error(`the header has no column ${JSON.stringify(lacking)}, or has it twice`);
+  return features.map((name) => names.indexOf(name));
+}
+
+/**
+ * The example as a text that has its tokens, of a model that has a tokenizer for one; undefined: unknown.
  * @param {any} model
  */
 function asText(model) {
@@ -35,7 +60,26 @@ function asText(model) {
   const steps = model.example?.steps;
   if (!input.tokenizer || another || !Array.isArray(steps)) return undefined;
   const tokens = steps.map((token) => (typeof token === "number" ? input.vocabulary[token] : token));
-  return tokens.join("").replaceAll("\u0120", " "); // which byte-pair encoding writes for a space
+  const { decoder, model: kind } = JSON.parse(input.tokenizer);
+  if (decoder?.type === "Fuse") return tokens.join("");
+  if (decoder?.type === "ByteLevel") return fromBytes(tokens.join(""));
+  const isWords = !decoder && kind?.type === "WordLevel" && !tokens.includes(kind.unk_token);
+  return isWords ? tokens.join(" ") : undefined;
+}
+
+/**
+ * What byte-level byte-pair encoding writes as one character a byte: 33 to 126, 161 to 172 and 174 to 255 as
+ * themselves, the others as those from 256 on.
+ * @param {string} written
+ */
+function fromBytes(written) {
+  const bytes = new Map();
+  let next = 256;
+  for (let byte = 0; byte < 256; byte++) {
+    const isPlain = (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
+    bytes.set(String.fromCharCode(isPlain ? byte : next++), byte);
+  }
+  return new TextDecoder().decode(Uint8Array.from([...written].map((each) => bytes.get(each))));
 }
 
 /**
@@ -68,8 +112,30 @@ export class Steps {
 
   /** Number of steps; of a text, its characters. */
   get length() {
-    const values = Array.isArray(this.value) || typeof this.value === "string" ? this.value : Object.values(this.value)[0];
-    return /** @type {any} */ (values)?.length ?? 0;
+    if (typeof this.value === "string") return [...this.value].length;
+    if (Array.isArray(this.value)) return this.value.length;
+    const [series] = Object.entries(this.value).filter(([name]) => !this.#isKept(name));
+    return /** @type {any} */ (series)?.[1]?.length ?? 0;
+  }
+
+  /** Raises Error if what is written in the editor is no sequence: the one before would be sent. */
+  check() {
+    const wrong = /** @type {HTMLInputElement | null} */ (byId("input").querySelector(":invalid"));
+    if (wrong) throw new Error(wrong.validationMessage);
+  }
+
+  /** Whether the steps may be sent in pieces: words and sub-words would be cut, and read as others. */
+  get isDivisible() {
+    const words = this.#model.inputs[0].vocabulary;
+    return typeof this.value !== "string" || words.every((/** @type {string} */ word) => [...word].length === 1);
+  }
+
+  /**
+   * Whether an input is given once for a sequence.
+   * @param {string} input
+   */
+  #isKept(input) {
+    return this.#model.inputs.some((/** @type {any} */ one) => one.name === input && one.per === "sequence");
   }
 
   /**
@@ -78,12 +144,12 @@ export class Steps {
    * @param {number} stop
    */
   slice(start, stop) {
-    if (Array.isArray(this.value) || typeof this.value === "string") return this.value.slice(start, stop);
-    const kinds = new Map(this.#model.inputs.map((/** @type {any} */ one) => [one.name, one.per]));
+    if (typeof this.value === "string") return [...this.value].slice(start, stop).join("");
+    if (Array.isArray(this.value)) return this.value.slice(start, stop);
     return Object.fromEntries(
       Object.entries(this.value).map(([name, values]) => [
         name,
-        kinds.get(name) === "sequence" ? values : /** @type {any} */ (values).slice(start, stop),
+        this.#isKept(name) ? values : /** @type {any} */ (values).slice(start, stop),
       ]),
     );
   }
@@ -137,7 +203,7 @@ export class Steps {
    * @param {number} column
    */
   #set(input, row, column) {
-    const value = input.value.trim() === "" ? null : Number(input.value);
+    const value = input.value.trim() === "" ? null : numberOf(input.value);
     input.setCustomValidity(Number.isNaN(value) ? "expected a number" : "");
     if (!input.reportValidity()) return;
     this.value = this.value.map((/** @type {any[]} */ each, /** @type {number} */ number) =>
@@ -199,7 +265,7 @@ export class Steps {
       value: isRows(this.value) ? `[${this.value.map((/** @type {any} */ row) => JSON.stringify(row)).join(",\n ")}]` : JSON.stringify(this.value),
       onchange: () => {
         try {
-          this.value = parse(area.value);
+          this.value = parse(area.value, this.#model.inputs.length === 1 ? this.#model.inputs[0].features : []);
           area.setCustomValidity("");
           byId("input-title").textContent = `Steps (${this.length})`;
         } catch (error) {

@@ -109,12 +109,14 @@ def test_the_example_is_answered_and_the_same_request_works_elsewhere(
     curl, python, body = (page.locator("#snippets pre").nth(number).inner_text() for number in range(3))
     assert "Copy has all of them" in curl, "a long request is shortened, and copied as a whole"
     page.click("text=JSON or CSV")
-    page.fill("#json", "a,b\n" + "\n".join(["0.1," * 11 + "0.5"] * 2))
+    header = [f"lpc_cepstrum_{n}" for n in range(12, 0, -1)]
+    page.fill("#json", "\n".join([",".join(["when", *header]), *["noon,0.5" + ",0.1" * 11] * 2]))
     page.locator("#json").blur()
     send(page)
     curl, python, body = (
         page.locator("#snippets pre").nth(number).text_content() or "" for number in range(3)
     )
+    assert json.loads(body)["sequences"][0]["steps"] == [[0.1] * 11 + [0.5]] * 2, "by the names of the header"
     by_curl = json.loads(subprocess.check_output(["sh", "-c", curl], text=True))
     assert by_curl == httpx.post(f"{server.url}/predict", content=body).json()
     printed = subprocess.check_output([sys.executable, "-c", python], text=True, cwd=ROOT)
@@ -138,10 +140,27 @@ def test_values_are_edited_in_a_grid_pasted_and_drawn(open_page: Open) -> None:
     page.click("text=JSON or CSV")
     drawn = [row[0] for row in json.loads(page.input_value("#json"))]
     assert min(drawn) > 0.8 and len(set(drawn)) < 4, "along the top of the drawing"
-    page.fill("#json", "1,2\n3,x")
-    page.locator("#json").blur()
-    message: str = page.locator("#json").evaluate("area => area.validationMessage")
-    assert message == 'row 2, column 2: "x" is not a number'
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("1,2\n3,x", 'row 2, column 2: "x" is not a number'),
+        ("1,NA\n3,4", 'row 1, column 2: "NA" is not a number'),
+        ("1,1e999", 'row 1, column 2: "1e999" is not a number'),
+        ("lpc_cepstrum_1,other\n1,2", 'the header has no column "lpc_cepstrum_2", or has it twice'),
+        (" ", "there are no steps"),
+    ],
+)
+def test_what_is_no_sequence_is_not_sent_nor_is_the_one_before(
+    open_page: Open, written: str, message: str
+) -> None:
+    page = open_page()
+    page.click("text=JSON or CSV")
+    page.fill("#json", written)
+    page.click("#send")
+    expect(page.locator("#problem")).to_have_text(message)
+    assert answer(page) == "Nothing was sent yet."
 
 
 def test_pieces_and_a_stream_continue_one_session(open_page: Open, server: Server) -> None:
@@ -299,6 +318,31 @@ def test_a_language_model_writes_token_by_token(open_page: Open, tmp_path: Path)
         page.fill("#text", "and ")
         send(page)
         expect(page.locator("#answer")).to_contain_text("of session story")
+
+
+def test_an_example_is_shown_as_a_text_that_has_its_tokens(open_page: Open, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    texts = [*TEXTS, "\u00e9t\u00e9\n" * 9]  # bytes that byte-pair encoding writes as other characters
+    kinds = {
+        "letters": tokens.learn_characters(texts),
+        "pieces": tokens.learn_bpe(texts, size=290),
+        "words": tokens.learn_words(texts, size=30),
+    }
+    for name, spec in kinds.items():
+        text_models.write(root, name, spec)
+    with running(tmp_path, models_dir=str(root)) as server:
+        page = open_page(at=server)
+        for name, spec in kinds.items():
+            page.select_option("#model", f"{name} version 1")
+            example = httpx.get(f"{server.url}/models/{name}").json()["models"][0]["example"]["steps"]
+            assert tokens.read(spec, page.input_value("#text"))[:, 0].tolist() == example
+            if name == "letters":
+                send(page, "#pieces")
+                assert f"step {len(example)} of session page-" in answer(page)
+                continue
+            page.click("#pieces")
+            expect(page.locator("#problem")).to_contain_text("longer than a character")
+            assert answer(page) == "Nothing was sent yet."
 
 
 def test_a_page_for_other_machines_needs_a_setting(tmp_path: Path) -> None:
