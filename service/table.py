@@ -109,7 +109,7 @@ class TimeSpec(Spec):
     def _number(self, value: str | float) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):  # the last of an integer with hundreds of digits
             number = math.nan
         if not math.isfinite(number):
             raise ValueError(f"{value!r} is not a time ({self.expected})")
@@ -117,6 +117,8 @@ class TimeSpec(Spec):
 
     def _moment(self, text: str) -> datetime:
         if self.format == ISO:
+            if text.isdecimal() and len(text) != len("20240501"):  # 1712051231234 ms would be a day of 1712
+                raise ValueError(text)
             return datetime.fromisoformat(_SUB_SECOND.sub(r"\1", text) if "." in text else text)
         return datetime.strptime(text, self.format)  # `zone` says whether it has one
 

@@ -15,6 +15,7 @@ from service.errors import BadInput, InvalidField
 from service.manifest import Manifest, TableColumn, TableSpec
 
 Record = dict[str, Any]
+MOST_NAMED = 20  # columns in a message
 
 
 class Times(NamedTuple):
@@ -73,11 +74,15 @@ def _column(records: list[Record], column: TableColumn, missing: frozenset[str])
 
 def _by_record(inner: str, manifest: Manifest, pointer: str) -> str:
     """The pointer into the records, of one into what `_by_input` returns: /numbers/3/0 → /3/temperature."""
+    fitting = manifest.table_inputs
+    if len(fitting) > 1:  # a name may have slashes, and be the beginning of another
+        fitting = tuple(each for each in fitting if inner.startswith(f"/{each[0].name}/"))
+    if not fitting:
+        return pointer
+    spec, columns = max(fitting, key=lambda each: len(each[0].name))
+    if len(manifest.table_inputs) > 1:
+        inner = inner.removeprefix(f"/{spec.name}")
     parts = inner.split("/")[1:]
-    spec, columns = manifest.table_inputs[0]
-    if len(manifest.table_inputs) > 1 and parts:
-        name = parts.pop(0)
-        spec, columns = next(each for each in manifest.table_inputs if each[0].name == name)
     if not parts:
         return pointer
     place = int(parts[1]) if len(parts) > 1 and spec.dims else 0
@@ -93,17 +98,21 @@ def _check_names(records: list[Any], table: TableSpec, required: frozenset[str],
             )
         if not record.keys() <= table.known:
             name = next(name for name in record if name not in table.known)
-            listed = ", ".join(map(repr, sorted(table.known)))
             raise InvalidField(
-                f"the table has no column {name!r}; it has {listed}",
+                f"the table has no column {name!r}; it has {_listed(table.known)}",
                 pointer=f"{pointer}/{index}/{_escaped(name)}",
             )
         if not required <= record.keys():
-            listed = ", ".join(map(repr, sorted(required - record.keys())))
+            lacking = _listed(required - record.keys())
             raise InvalidField(
-                f"no value of {listed}, and the model takes no missing values there",
+                f"no value of {lacking}, and the model takes no missing values there",
                 pointer=f"{pointer}/{index}",
             )
+
+
+def _listed(names: frozenset[str]) -> str:
+    """The first names: a reply does not grow with the width of the table times the faults of a request."""
+    return ", ".join(map(repr, sorted(names)[:MOST_NAMED])) + (", …" if len(names) > MOST_NAMED else "")
 
 
 def _check_one_sequence(records: list[Record], name: str, pointer: str) -> None:

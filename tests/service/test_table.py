@@ -58,6 +58,8 @@ def test_a_time_is_read_by_its_format_and_zone(fields: dict[str, Any], value: st
     [
         ({}, "01/05/2024", "'01/05/2024' is not a time \\(ISO 8601\\)"),
         ({}, 12.5, "12.5 is not a time"),
+        ({}, 1712051231234, "1712051231234 is not a time"),
+        ({}, "1712051231234", "'1712051231234' is not a time"),
         ({}, True, "True is not a time"),
         ({}, "2024-05-01T12:00Z", "has a zone, but the times of 'at' have none"),
         ({"zone": "offset"}, "2024-05-01T12:00", "has no zone, but the times of 'at' have one"),
@@ -66,6 +68,7 @@ def test_a_time_is_read_by_its_format_and_zone(fields: dict[str, Any], value: st
         ({"format": "number"}, "noon", "'noon' is not a time \\(a number\\)"),
         ({"format": "seconds"}, float("inf"), "inf is not a time \\(a number of seconds\\)"),
         ({"format": "number"}, True, "True is not a time"),
+        ({"format": "seconds"}, 10**400, "is not a time \\(a number of seconds\\)"),
     ],
 )
 def test_a_value_of_another_format_is_refused(

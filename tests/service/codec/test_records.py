@@ -82,6 +82,25 @@ def test_a_fault_is_reported_where_it_is(change: dict[str, Any], pointer: str, d
     assert at == f"/sequences/0/steps{pointer}" and detail in text
 
 
+def test_a_fault_is_found_by_a_name_with_slashes() -> None:
+    named = json.loads(json.dumps(MANIFEST).replace('"mode"', '"mode/0/of"'))
+    named["inputs"].append(named["inputs"][1] | {"name": "mode/0", "tensor": "category_1"})
+    named["table"]["columns"].append({"name": "mode/0", "kind": "category", "input": "mode/0"})
+    del named["example"]
+    model = Manifest.model_validate(named)
+    record = {"temperature": 1, "mode/0/of": "run", "mode/0": "run", "at": RECORD["at"]}
+    for name, escaped in (("mode/0/of", "mode~10~1of"), ("mode/0", "mode~10")):
+        assert refusal(record, record | {name: ["run"]}, model=model)[0] == f"/sequences/0/steps/1/{escaped}"
+
+
+def test_a_refusal_names_some_of_many_columns() -> None:
+    wide = Manifest.model_validate(
+        MANIFEST | {"table": MANIFEST["table"] | {"unused": [f"column {n}" for n in range(10_000)]}}
+    )
+    pointer, detail = refusal(RECORD | {"heat~/": 1}, model=wide)
+    assert pointer == "/sequences/0/steps/0/heat~0~1" and detail.endswith(", …") and len(detail) < 500
+
+
 def test_a_step_that_is_no_record_and_a_record_without_a_time() -> None:
     assert refusal(RECORD, [1, 2])[0] == "/sequences/0/steps/1"
     assert "got nothing" in refusal({"temperature": 1, "mode": "run"})[1]
