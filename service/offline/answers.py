@@ -22,6 +22,10 @@ class Encoder(Protocol):
 
     suffix: str  # of the files that hold what it writes
 
+    def names(self, spec: OutputSpec) -> list[str]:
+        """What an answer has beside its key, which can have none of these names."""
+        ...
+
     def head(self, spec: OutputSpec, key: str) -> bytes:
         """What the output begins with."""
         ...
@@ -39,6 +43,10 @@ class LineEncoder:
     def __init__(self, *, by_name: bool = False) -> None:
         """`by_name`: forecasts also by the names of their features."""
         self._by_name = by_name
+
+    def names(self, spec: OutputSpec) -> list[str]:  # noqa: ARG002
+        """See `Encoder.names`."""
+        return ["output", "forecast", "label", "probability", "error"]
 
     def head(self, spec: OutputSpec, key: str) -> bytes:  # noqa: ARG002
         """Nothing."""

@@ -169,6 +169,8 @@ class Part:
         except (ValueError, KeyError, TypeError) as error:
             raise StartupError(f"{self._journal} is no journal of a run: delete it to begin again") from error
         changed = [name for name in self._run if before.get(name) != self._run[name]]
+        if changed and not done.num_sequences:
+            return Done(0, 0, 0)  # such as after an error in the file, which is now corrected
         if changed:
             raise StartupError(
                 f"{path} is of a run with another {', '.join(changed)}: to begin again, delete it and "

@@ -109,6 +109,8 @@ def _plan(job: Job, settings: Settings) -> Plan:
     keep_all = (job.returns or manifest.default_return) == "all"
     if keep_all and manifest.outputs[0].steps != "all":
         raise StartupError("--return all: the model has an output for the last step only")
+    if job.output.resolve() == job.file.resolve():
+        raise StartupError(f"{job.output} is the file to predict: name another output")
     status = job.file.stat()
     identity = {
         "input file": [str(job.file.resolve()), status.st_size, status.st_mtime_ns],
@@ -117,7 +119,13 @@ def _plan(job: Job, settings: Settings) -> Plan:
         "--return": "all" if keep_all else "last",
     }
     encoder = _encoder(job, manifest, keep_all=keep_all)
-    return Plan(job, manifest, identity, encoder, keep_all, folder)
+    plan = Plan(job, manifest, identity, encoder, keep_all, folder)
+    if plan.output_key in encoder.names(manifest.outputs[0]):
+        raise StartupError(
+            f"the output has an answer's {plan.output_key!r}, so the column of sequences cannot be called "
+            f"that: rename it in {job.file}"
+        )
+    return plan
 
 
 def _encoder(job: Job, manifest: Manifest, *, keep_all: bool) -> Encoder:

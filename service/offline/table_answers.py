@@ -9,6 +9,7 @@ It knows outputs, keys and polars; it knows nothing of models.
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -19,11 +20,13 @@ import numpy as np
 import orjson
 import polars as pl
 
+from service.errors import StartupError
 from service.manifest import OutputSpec
 from service.offline.block import Answer, Answers, Keys
 from service.sequence import Array
 
 ERRORS = ("error_code", "error")
+_OWN = re.compile(r"\d{8,}\.parquet")  # the files of a part
 _FLOATS = {"float16": "float32", "float32": "float32", "float64": "float64", "bool": "bool"}
 
 
@@ -46,6 +49,10 @@ class TableEncoder:
         self.suffix = ".parquet" if is_parquet else ".csv"
         self._is_parquet = is_parquet
         self._keep_all = keep_all
+
+    def names(self, spec: OutputSpec) -> list[str]:
+        """See `Encoder.names`."""
+        return ["step", "label", "probability", *names_of(spec), *ERRORS]
 
     def head(self, spec: OutputSpec, key: str) -> bytes:
         """The line of names that a CSV file begins with."""
@@ -156,8 +163,11 @@ class ParquetMedium:
         self._size = 0
 
     def cut(self, size: int) -> None:
-        """Keep the first files."""
-        for file in self._path.glob("*.parquet"):
+        """Keep the first files. Raises StartupError if there are others: at the end the folder is deleted."""
+        files = list(self._path.iterdir())
+        if strange := [file.name for file in files if not _OWN.fullmatch(file.name)]:
+            raise StartupError(f"{self._path} holds {strange[0]!r}, which no run wrote: name another output")
+        for file in files:
             if int(file.stem) >= size:
                 file.unlink()
         self._size = size

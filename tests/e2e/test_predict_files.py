@@ -48,7 +48,8 @@ def test_the_commands_of_the_page_succeed(
     (tmp_path / "models").symlink_to(models_dir)
     (tmp_path / "utterances.ndjson").write_text(json.dumps({"id": "a", "steps": utterance}) + "\n")
     columns = dict(zip(vowels.inputs[0].features, zip(*utterance, strict=True), strict=True))
-    pl.DataFrame({"utterance": ["a"] * len(utterance)} | columns).write_csv("utterances.csv")
+    unordered = {"utterance": ["a"] * len(utterance)} | dict(reversed(columns.items()))
+    pl.DataFrame(unordered).write_csv("utterances.csv")
     page = [step for step in steps(ROOT / "docs" / "predict-files.md") if not step.needs]
     *commands, script = [step.text.replace("http://127.0.0.1:8000", servers("1").url) for step in page]
     assert len(commands) == 3 and page[-1].language == "python"

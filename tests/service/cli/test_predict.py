@@ -107,3 +107,26 @@ def test_tables_without_polars_name_the_extra(
     model = str(models_dir / "vowels" / "1")
     shown = run("predict", model, str(tmp_path / "in.ndjson"), "-o", str(tmp_path / "out.csv"))
     assert shown.exit_code == 1 and "pip install 'cellgate[table]'" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("label", "out.csv"), ("error", "out.parquet"), ("output", "out.ndjson")]
+)
+def test_a_column_of_sequences_named_like_an_answer_is_refused(
+    models_dir: Path, vowels: Manifest, tmp_path: Path, key: str, name: str
+) -> None:
+    """It would have been overwritten by the answers."""
+    source = tmp_path / "in.csv"
+    pl.DataFrame({each: [0.5] for each in (key, *vowels.inputs[0].features)}).write_csv(source)
+    model, output = str(models_dir / "vowels" / "1"), str(tmp_path / name)
+    shown = run("predict", model, str(source), "--id", key, "-o", output)
+    assert shown.exit_code == 1 and f"answer's {key!r}" in shown.output
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_the_file_itself_is_never_the_output(models_dir: Path, tmp_path: Path) -> None:
+    (source := tmp_path / "in.ndjson").write_text("[[0.5]]\n")
+    model = str(models_dir / "vowels" / "1")
+    shown = run("predict", model, str(source), "-o", str(source), "--force")
+    assert shown.exit_code == 1 and "is the file to predict" in shown.output
+    assert source.read_text() == "[[0.5]]\n"

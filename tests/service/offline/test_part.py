@@ -55,6 +55,16 @@ def test_a_part_of_another_run_is_refused(tmp_path: Path) -> None:
         open_part(tmp_path)
 
 
+def test_a_part_without_an_answer_is_begun_again(tmp_path: Path) -> None:
+    """Such as that of a file in which an error was found at once, and corrected."""
+    with open_part(tmp_path) as part:
+        part.append(b"head\n", 0, 0)
+    with open_part(tmp_path, {**RUN, "model": "2"}) as part:
+        part.append(b"other\n", 1, 0)
+        part.finish()
+    assert (tmp_path / "out.csv").read_bytes() == b"other\n"
+
+
 def test_two_processes_do_not_write_one_part(tmp_path: Path) -> None:
     with open_part(tmp_path), pytest.raises(StartupError, match="another process writes"):
         open_part(tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from service.errors import StartupError
 from service.manifest import OutputSpec
 from service.offline.block import Answer, Keys
 from service.offline.table_answers import ParquetMedium, TableEncoder, names_of
@@ -84,3 +85,11 @@ def test_parquet_is_joined_in_order_from_what_the_journal_counts(tmp_path: Path)
         frame["label"].to_list() == ["no", "no", None] and frame["error_code"].to_list()[-1] == "non_finite"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_a_folder_that_no_run_wrote_is_left_as_it_is(tmp_path: Path) -> None:
+    (mine := tmp_path / "out.parquet.part" / "sales.parquet").parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(StartupError, match=r"holds 'sales\.parquet', which no run wrote"):
+        ParquetMedium(mine.parent).cut(0)
+    assert mine.read_text() == "mine"
