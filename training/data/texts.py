@@ -24,6 +24,10 @@ FEWEST_ROWS = 3
 FEWEST = 100  # tokens of a part: fewer say nothing
 TRAIN_STEPS, TEST_STEPS = 128, 2000  # of the windows that long texts are cut into
 MOST_NEW = 5  # characters that a note shows
+OF_TABLES = (
+    *("id_column", "time_column", "time_format", "time_zone", "duplicates", "horizons", "season", "ignore"),
+    *("categorical", "split_by", "split_column", "group_column", "test_from", "folds"),
+)  # what texts have no use for
 
 # That of the data set `moby` with half the width and an early stop: a book or less, on a laptop.
 RECIPES: Mapping[str, Recipe] = {
@@ -58,15 +62,17 @@ def interpret(table: Table, test_data: Path | None = None) -> tuple[DataSet, lis
     texts = _read(table, Path(table.path), table.sha256)
     second = test_data or (Path(table.test_data) if table.test_data else None)
     if second is not None:
+        if is_text(second) != is_text(Path(table.path)):
+            raise TableError(f"{second} is not of the kind of {table.path}: both are texts, or both tables")
         other = _read(table, second, None if test_data else table.test_sha256)
         texts = texts._replace(test=[*other.train, *other.validation, *other.test])
     input_ = _learn(table, texts)
     train, validation, test = (tokens.read_all(input_, part) for part in texts[:3])
     for name, part in (("training", train), ("validation", validation), ("test", test)):
-        count = sum(map(len, part))
+        count = sum(max(0, len(one) - 1) for one in part)
         if count < FEWEST:
             raise TableError(
-                f"{table.path}: the {name} part has {count} tokens; at least {FEWEST} are needed"
+                f"{table.path}: the {name} part has {count} tokens to predict; at least {FEWEST} are needed"
             )
     characters = sum(map(len, texts.test))
     data = DataSet(
@@ -95,8 +101,10 @@ def is_text(path: Path) -> bool:
 
 
 def _check(table: Table) -> None:
-    if table.folds:
-        raise TableError("--folds is for tables: a text is split into consecutive parts")
+    for name in OF_TABLES:
+        if getattr(table, name) != Table.model_fields[name].default:
+            flag = {"horizons": "horizon"}.get(name, name).replace("_", "-")
+            raise TableError(f"--{flag} is for tables of steps: it would change nothing for texts")
     if is_text(Path(table.path)) and table.targets:
         raise TableError(f"{table.path} is one text: --target names the column of a table")
     if not is_text(Path(table.path)) and len(table.targets) != 1:

@@ -102,11 +102,19 @@ def test_another_file_replaces_the_test_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "fields", "message"),
     [
-        ("a.txt", "short", {}, "the training part has 3 tokens; at least 100 are needed"),
+        ("a.txt", "short", {}, "the training part has 2 tokens to predict; at least 100 are needed"),
+        (
+            "a.csv",
+            "x,y\n" + "word,1\n" * 900,
+            {"targets": ("x",), "tokens": "words"},
+            "has 0 tokens to predict",
+        ),
         ("a.txt", b"caf\xe9 " * 500, {}, "byte 3: the encoding is not UTF-8; save it as UTF-8"),
         ("a.txt", some_text(600), {"targets": ("x",)}, "is one text: --target names the column of a table"),
         ("a.txt", some_text(600), {"vocabulary": 50}, "--vocabulary is for --tokens words or subwords"),
-        ("a.txt", some_text(600), {"folds": 5}, "--folds is for tables"),
+        ("a.txt", some_text(600), {"folds": 5}, "--folds is for tables of steps"),
+        ("a.csv", "x,y\na,b\n", {"targets": ("x",), "group_column": "y"}, "--group-column is for tables"),
+        ("a.txt", some_text(600), {"horizons": (4,)}, "--horizon is for tables of steps"),
         ("a.csv", "x,y\na,b\n", {}, "--target names the one column of texts"),
         ("a.csv", "x,y\na,b\n", {"targets": ("z",)}, "--target 'z': there is no such column among x, y"),
         ("a.csv", "x,y\na,b\n", {"targets": ("x",)}, "1 texts: at least 3 are needed"),
@@ -124,3 +132,9 @@ def test_what_cannot_be_learned_from_is_refused(
 def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="has changed since the run was started"):
         interpreted(written(tmp_path / "book.txt", some_text(600)), sha256="0" * 64)
+
+
+def test_the_test_data_of_a_text_are_no_table(tmp_path: Path) -> None:
+    book, notes = written(tmp_path / "book.txt", some_text(900)), written(tmp_path / "notes.csv", "note\na\n")
+    with pytest.raises(TableError, match=r"notes\.csv is not of the kind of .*book\.txt"):
+        interpreted(book, test_data=str(notes), test_sha256=tables.fingerprint(notes))
