@@ -28,6 +28,7 @@ OTHERS = {
     "benchmarks/README.md": "benchmarks.md",
 }
 PICTURES = "benchmarks/measured"
+LIST = "llms.txt"  # of the pages
 
 
 def write_pages(folder: Path) -> None:
@@ -66,7 +67,7 @@ def write_copies(pages: Path, site: Path) -> None:
             target.write_text(text)
             title = re.search(r"^# (.*)$", text, re.MULTILINE)
             lines.append(f"- [{title[1] if title else name}]({target.relative_to(site)})")
-    (site / "llms.txt").write_text("\n".join(lines) + "\n")
+    (site / LIST).write_text("\n".join(lines) + "\n")
 
 
 def _sections(nav: list[dict[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
@@ -77,7 +78,10 @@ def _sections(nav: list[dict[str, list[str]]]) -> Iterator[tuple[str, list[str]]
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=ROOT / "build" / "site")
 def main(out: Path) -> None:
-    """Build the website into a folder, which is replaced."""
+    """Build the website into a folder; an earlier one is replaced, any other folder is refused."""
+    if out.is_dir() and any(out.iterdir()) and not (out / LIST).is_file():
+        raise click.ClickException(f"{out} has files, and is no website that was built before")
+    out = out.resolve()
     shutil.rmtree(out, ignore_errors=True)
     work = out.parent / f".{out.name}"
     shutil.rmtree(work, ignore_errors=True)

@@ -61,3 +61,10 @@ def test_the_reference_is_made_from_the_code(site: Path) -> None:
     assert "| 409 | `session_conflict` |" in errors
     assert "### Client.predict_one" in client and (Client.predict_one.__doc__ or "")[:40] in client
     assert "## POST /predict" in http and "## PUT /sessions/{session}" in http
+
+
+def test_a_folder_that_is_no_website_is_not_replaced(tmp_path: Path) -> None:
+    (mine := tmp_path / "mine.txt").write_text("mine")
+    done = CliRunner().invoke(main, ["--out", str(tmp_path)])
+    assert done.exit_code == 1 and "no website that was built before" in done.output
+    assert mine.read_text() == "mine"
