@@ -1,17 +1,22 @@
 """The configuration of a run: a frozen value, saved as JSON beside the weights. Knows nothing of torch."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 CONFIG_FILE, METRICS_FILE = (
     "config.json",
     "metrics.json",
 )  # in a run folder; only a finished run has the second
+WEIGHTS_FILE = "weights.pt"  # likewise: the network of a finished run
+PLATEAU_EPOCHS = 5  # without a lower validation loss, after which the schedule `plateau` acts
 
 Accelerator = Literal["auto", "cpu", "cuda"]
 PoolName = Literal["last", "ends", "mean", "attention"]
+ScheduleName = Literal["none", "cosine", "plateau"]
+LoggerName = Literal["tensorboard"]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -53,7 +58,14 @@ class Recipe(_Frozen):
     buckets: bool = Field(False, description="batch sequences of similar lengths, which reduces padding")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW); 0: plain Adam")
-    anneal: bool = Field(False, description="decay the learning rate to zero over the epochs, as a cosine")
+    schedule: ScheduleName = Field(
+        "none",
+        description="of the learning rate over the epochs: none, it is constant; cosine, it decays to zero; "
+        f"plateau, it is halved after {PLATEAU_EPOCHS} epochs without a lower validation loss",
+    )
+    warm_up: int = Field(
+        0, ge=0, description="epochs in which the learning rate grows linearly, batch by batch; 0: none"
+    )
     balance: bool = Field(
         False, description="classes weigh alike in the loss, however rare; probabilities are less calibrated"
     )
@@ -77,6 +89,38 @@ class Recipe(_Frozen):
         0.0, ge=0, description="standard deviation added to the normalised input in training"
     )
     validation: float = Field(0.1, gt=0, lt=1, description="share of the training part used for validation")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_anneal(cls, values: Any) -> Any:
+        """Older files have the switch `anneal` for what is now the schedule `cosine`."""
+        if isinstance(values, dict) and isinstance(values.get("anneal"), bool) and "schedule" not in values:
+            others = {name: value for name, value in values.items() if name != "anneal"}
+            return {**others, "schedule": "cosine" if values["anneal"] else "none"}
+        return values
+
+    @field_validator("schedule")
+    @classmethod
+    def _acts_before_the_end(cls, schedule: ScheduleName, info: ValidationInfo) -> ScheduleName:
+        patience = info.data.get("patience", 0)
+        if schedule == "plateau" and 0 < patience <= PLATEAU_EPOCHS:
+            raise PydanticCustomError(
+                "schedule",
+                "plateau acts after {epochs} epochs without a lower validation loss, and --patience "
+                "{patience} ends the training by then; it must be larger",
+                {"epochs": PLATEAU_EPOCHS, "patience": patience},
+            )
+        return schedule
+
+    @field_validator("warm_up")
+    @classmethod
+    def _ends_before_the_training(cls, warm_up: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs", warm_up)
+        if warm_up > epochs:
+            raise PydanticCustomError(
+                "warm_up", "expected at most the number of epochs, {epochs}", {"epochs": epochs}
+            )
+        return warm_up
 
 
 class Table(_Frozen):
@@ -128,12 +172,20 @@ class Table(_Frozen):
     fold: Annotated[int, Field(ge=0)] = Field(0, description="the fold that is the test part, from 0")
 
 
+class WarmStart(_Frozen):
+    """The finished run whose weights another run starts with."""
+
+    run: str = Field(description="path of the run folder")
+    sha256: str = Field(description="of its weights; changed weights are another start")
+
+
 class Config(_Frozen):
     """One run: the recipe, the data set, the seed, and the machine it runs on."""
 
     data: str = Field(description="name of the data set, or of the table's file")
     recipe: Recipe
     table: Table | None = None
+    warm_start: WarmStart | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     accelerator: Accelerator = "auto"
     devices: Count = Field(1, description="processes, one per device; more than one trains by DDP")

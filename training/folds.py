@@ -4,11 +4,13 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from training import run
-from training.config import Config
+from training.config import Config, LoggerName
 from training.seeds import Table, columns_of, in_common, write
 
 
-def train_folds(config: Config, folder: Path, *, count: int, force: bool = False) -> Table:
+def train_folds(
+    config: Config, folder: Path, *, count: int, force: bool = False, logger: LoggerName | None = None
+) -> Table:
     """Train `count` folds of the configuration's table, each in its own folder; skip finished runs.
 
     Each sequence, or group, is in the test part of one fold; a series that is split by time has later and
@@ -18,7 +20,8 @@ def train_folds(config: Config, folder: Path, *, count: int, force: bool = False
     rows: Table = []
     for fold in range(count):
         table = config.table.model_copy(update={"folds": count, "fold": fold})
-        done = run.train(config.model_copy(update={"table": table}), folder / f"fold-{fold}", force=force)
+        folded, place = config.model_copy(update={"table": table}), folder / f"fold-{fold}"
+        done = run.train(folded, place, force=force, logger=logger)
         assert done is not None, "the folds train in one process"
         rows.append({"fold": fold, **{name: done.metrics[name] for name in columns_of(done)}})
     rows = in_common(rows)

@@ -5,27 +5,33 @@ and a resumed run equals an undisturbed one.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, distributed
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from training import schedule
 from training.batches import Batch, Batches, in_order, shuffled
 from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split
-from training.errors import TrainingError
 from training.model import Network, NetworkError
 from training.pooling import PoolError
 from training.progress import History, Row, progress
 from training.tasks import Task, of
+from training.warm_start import Weights
 from training.weight_drop import WeightDrop
 
 CHECKPOINTS = "checkpoints"
@@ -34,23 +40,6 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 
 class Interrupted(Exception):
     """Ctrl-C: the last finished epoch is in the run folder, and the same command resumes after it."""
-
-
-class DeviceError(TrainingError):
-    """The device to train on is not available."""
-
-
-def check_devices(config: Config) -> None:
-    """Raise DeviceError unless the configured number of devices is available."""
-    if config.accelerator != "cuda":
-        return
-    count = torch.cuda.device_count()
-    if torch.version.cuda is None:
-        raise DeviceError(f"--accelerator cuda: this PyTorch, {torch.__version__}, is built without CUDA")
-    if count < config.devices:
-        raise DeviceError(
-            f"--accelerator cuda --devices {config.devices}: {count} CUDA devices are available"
-        )
 
 
 class Training(pl.LightningModule):
@@ -105,9 +94,40 @@ class Training(pl.LightningModule):
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        if not recipe.anneal:
+        scheduler = schedule.create(recipe, optimiser)
+        if scheduler is None:
             return optimiser
-        return [optimiser], [torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs)]
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": scheduler, "monitor": "validation_loss"},
+        }
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Warm up; a logger gets the learning rate."""
+        batches = int(self.trainer.num_training_batches)
+        share = schedule.warm_up_share(self._recipe.warm_up, epoch=epoch, batch=batch_idx, batches=batches)
+        inner = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        with schedule.scaled(inner, share) as learning_rate:
+            if self.trainer.loggers:
+                self.log("learning_rate", learning_rate, on_step=True, on_epoch=False)
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a schedule that needs no metric; Lightning would step others after the checkpoint."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_epoch_end(self) -> None:
+        """Step a schedule that needs the validation loss, so that the checkpoint has its state."""
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(self.trainer.callback_metrics["validation_loss"])
 
 
 class Source(pl.LightningDataModule):
@@ -177,11 +197,14 @@ def fit(
     *,
     show: bool = True,
     callbacks: tuple[Callback, ...] = (),
+    initial: Weights | None = None,
+    logger: Logger | None = None,
 ) -> list[Row]:
     """Train a network, or resume from the folder's last checkpoint; return the metrics of each epoch.
 
     With patience the network ends with the weights of the best validation loss, without with the last ones.
-    `show` prints progress. Raises DeviceError, Interrupted.
+    `initial`: weights to start with, and the normalisation with which they were learnt. `show` prints
+    progress. Raises Interrupted.
     """
     torch.set_num_threads(config.threads)
     recipe = config.recipe
@@ -189,12 +212,14 @@ def fit(
     train, validation = data.train_and_validation(share=recipe.validation, seed=config.seed)
     network.learn_normalisation(train.sequences)
     task.prepare(network, data)
+    if initial is not None:
+        network.load_state_dict(initial)
     network.clear_margins()
     source = Source(train, validation, recipe=recipe, seed=config.seed)
     history = History(folder, task.metric)
     if recipe.recurrent_dropout:
         callbacks += (WeightDrop(network.cell, recipe.recurrent_dropout, seed=config.seed),)
-    trainer = _trainer(config, folder, history, show=show, more=callbacks)
+    trainer = _trainer(config, folder, history, show=show, more=callbacks, logger=logger)
     last = folder / CHECKPOINTS / LAST
     with _expected_warnings():
         try:
@@ -215,7 +240,13 @@ def fit(
 
 
 def _trainer(
-    config: Config, folder: Path, history: History, *, show: bool, more: tuple[Callback, ...]
+    config: Config,
+    folder: Path,
+    history: History,
+    *,
+    show: bool,
+    more: tuple[Callback, ...],
+    logger: Logger | None,
 ) -> pl.Trainer:
     patience = config.recipe.patience
     callbacks: list[Callback] = [history, *more, *([progress()] if show and not is_helper() else [])]
@@ -242,7 +273,8 @@ def _trainer(
         callbacks=callbacks,
         gradient_clip_val=config.recipe.clip or None,
         deterministic=True,
-        logger=False,
+        logger=logger or False,
+        log_every_n_steps=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -17,17 +17,19 @@ def readme(
     compared: Skill,
     metrics: dict[str, float],
     pictures: dict[str, str],
+    origin: str = "",
 ) -> str:
-    """The page of a run; `pictures` are file names by what they show."""
+    """The page of a run; `pictures` are what each file shows, `origin` what the run started with."""
     versions = ", ".join(f"{name} {number}" for name, number in package_versions().items())
     figures = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items())
     shown = "".join(f"![{what}]({name})\n\n" for name, what in pictures.items())
     calibrated = "".join(f"{line[0].upper()}{line[1:]}.\n\n" for line in describe(metrics))
+    start = f"{origin[0].upper()}{origin[1:]}.\n\n" if origin else ""
     return f"""# {loaded.title}
 
     {command}
 
-## Compared with baselines
+{start}## Compared with baselines
 
 {comparison(compared)}
 {calibrated}{_classes(scores, loaded)}{shown}## Metrics

@@ -6,6 +6,7 @@ metrics.json             the result; only a finished      confusion.png
                          run has it                       reliability.png
 checkpoints/             for resuming an interrupted run  forecasts.png, residuals.png
 table.json               how a table is read              README.md            scores, and how to reproduce it
+interface.json           what the inputs and outputs of the network are, for runs that start with its weights
 """
 
 import json
@@ -18,10 +19,11 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 
-from training import data, loop
+from training import data, devices, loggers, loop, warm_start
 from training.calibration import calibrate
-from training.config import CONFIG_FILE, Config, Table
+from training.config import CONFIG_FILE, Config, LoggerName, Table
 from training.config import METRICS_FILE as METRICS_FILE
+from training.config import WEIGHTS_FILE as WEIGHTS_FILE
 from training.data import description
 from training.data.dataset import DataSet
 from training.data.file import TableError
@@ -34,8 +36,6 @@ from training.progress import Row
 from training.report import readme
 from training.skill import Skill, compare
 from training.tasks import Scores, of
-
-WEIGHTS_FILE = "weights.pt"
 
 
 class RunError(TrainingError):
@@ -62,27 +62,44 @@ class Run:
         return compare(self.data, self.data.test, scores)
 
 
-def train(config: Config, folder: Path, *, force: bool = False, loaded: DataSet | None = None) -> Run | None:
+def train(
+    config: Config,
+    folder: Path,
+    *,
+    force: bool = False,
+    loaded: DataSet | None = None,
+    logger: LoggerName | None = None,
+) -> Run | None:
     """Train into a folder, or resume an interrupted run; None in DDP's helper processes.
 
     A finished run with the same configuration is read, and not trained again. `force` replaces a finished
     run, or one with another configuration. `loaded`: the data of the configuration, if read already.
-    Raises RunError, FetchError, CellError, DeviceError, Interrupted.
+    Raises RunError, FetchError, CellError, DeviceError, LoggerError, WarmStartError, Interrupted.
     """
     if is_finished(folder) and not force and _is_of(config, folder):
         return read(folder, loaded=loaded)
-    loop.check_devices(config)
+    devices.check(config)
+    loggers.check(logger)
     loaded = loaded or data.load_for(config)
     if config.recipe.conformal and loaded.forecast is None:
         raise RunError(f"--conformal: {config.data} is no forecast, so there are no bands to widen")
     network = loop.new_network(config, loaded)
-    if loop.is_helper():
-        loop.fit(config, network, loaded, folder)
-        return None
-    _prepare(config, loaded, folder, force=force)
+    initial = warm_start.read_weights(config, loaded, network)
+    if not loop.is_helper():
+        _prepare(config, loaded, folder, force=force)
+    tracker = loggers.create(logger, config, folder)
     started_at = time.perf_counter()
-    rows = loop.fit(config, network, loaded, folder)
-    seconds = time.perf_counter() - started_at
+    rows = loop.fit(config, network, loaded, folder, initial=initial, logger=tracker)
+    if loop.is_helper():
+        return None
+    metrics = _write_results(config, network, loaded, folder, rows, time.perf_counter() - started_at)
+    return Run(folder, config, loaded, network, metrics)
+
+
+def _write_results(
+    config: Config, network: Network, loaded: DataSet, folder: Path, rows: list[Row], seconds: float
+) -> dict[str, float]:
+    """Evaluate on the test part; write weights, pictures, README, and last the metrics; return these."""
     best = min(rows, key=lambda row: row["validation_loss"]) if config.recipe.patience else rows[-1]
     _, validation = loaded.train_and_validation(share=config.recipe.validation, seed=config.seed)
     calibration = calibrate(network, loaded, validation, config.recipe)
@@ -92,16 +109,19 @@ def train(config: Config, folder: Path, *, force: bool = False, loaded: DataSet 
     compared = compare(loaded, loaded.test, scores.metrics)
     metrics = _metrics(rows, best, scores, compared, seconds) | calibration.metrics(network, task, answers)
     torch.save(network.state_dict(), folder / WEIGHTS_FILE)
+    warm_start.keep_interface(loaded, folder)
     draw_learning_curves(rows, best=int(best["epoch"]), path=folder / "learning_curves.png")
     pictures = {
         "learning_curves.png": "loss and metric over the epochs",
         **draw(network, loaded, loaded.test, answers, scores, folder),
     }
-    (folder / "README.md").write_text(readme(command(config), loaded, scores, compared, metrics, pictures))
+    origin = warm_start.origin(config, loaded)
+    page = readme(command(config), loaded, scores, compared, metrics, pictures, origin)
+    (folder / "README.md").write_text(page)
     (folder / METRICS_FILE).write_text(
         json.dumps(metrics, indent=1) + "\n"
     )  # last: it marks the run as finished
-    return Run(folder, config, loaded, network, metrics)
+    return metrics
 
 
 def is_finished(folder: Path) -> bool:
@@ -142,7 +162,7 @@ def read(folder: Path, test_data: Path | None = None, *, loaded: DataSet | None 
 
 
 def command(config: Config, *, is_public: bool = False) -> str:
-    """The command line that trains with this configuration; a public one omits the folder of a table."""
+    """The command line that trains with this configuration; a public one omits folders."""
     if is_public and config.table:
         paths = {"path": config.table.path, "test_data": config.table.test_data}
         names = {field: Path(path).name for field, path in paths.items() if path}
@@ -151,9 +171,11 @@ def command(config: Config, *, is_public: bool = False) -> str:
     default = Config(data=config.data, recipe=data.default_recipe(config))
     words = ["cellgate-train", "train", *(_table_words(config.table) if config.table else [config.data])]
     for fields, defaults in ((config.recipe, default.recipe), (config, default)):
-        for name, value in fields.model_dump(exclude={"data", "recipe", "table"}).items():
+        for name, value in fields.model_dump(exclude={"data", "recipe", "table", "warm_start"}).items():
             if value != getattr(defaults, name):
                 words += [f"--{name.replace('_', '-')}", str(value)]
+    if config.warm_start:
+        words += ["--from", Path(config.warm_start.run).name if is_public else config.warm_start.run]
     return shlex.join(words)
 
 
@@ -169,6 +191,8 @@ def _table_words(table: Table) -> list[str]:
 
 
 def _prepare(config: Config, loaded: DataSet, folder: Path, *, force: bool) -> None:
+    if config.warm_start and Path(config.warm_start.run).resolve() == folder.resolve():
+        raise RunError(f"--from {config.warm_start.run} is the run folder itself; --out names another one")
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / CONFIG_FILE).is_file():
             raise RunError(f"{folder} is not empty, and not a run folder")

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from training import run
-from training.config import Config
+from training.config import Config, LoggerName
 from training.data.dataset import DataSet
 from training.tasks import of
 
@@ -13,7 +13,13 @@ Table = list[dict[str, float]]
 
 
 def train_seeds(
-    config: Config, folder: Path, *, count: int, force: bool = False, loaded: DataSet | None = None
+    config: Config,
+    folder: Path,
+    *,
+    count: int,
+    force: bool = False,
+    loaded: DataSet | None = None,
+    logger: LoggerName | None = None,
 ) -> Table:
     """Train `count` seeds, starting with the configuration's, each in its own folder; skip finished runs.
 
@@ -22,7 +28,7 @@ def train_seeds(
     rows: Table = []
     for seed in range(config.seed, config.seed + count):
         place, seeded = folder / f"seed-{seed}", config.model_copy(update={"seed": seed})
-        done = run.train(seeded, place, force=force, loaded=loaded)
+        done = run.train(seeded, place, force=force, loaded=loaded, logger=logger)
         assert done is not None, "several seeds train in one process"
         rows.append({"seed": seed, **{name: done.metrics[name] for name in columns_of(done)}})
     rows = in_common(rows)

@@ -23,7 +23,7 @@ from optuna.distributions import (
 )
 from pydantic import TypeAdapter, ValidationError
 
-from training import data, loop
+from training import data, devices, loop
 from training.config import CONFIG_FILE, Config, Recipe
 from training.data.dataset import DataSet
 from training.errors import TrainingError
@@ -77,7 +77,7 @@ def sweep(
     Raises SweepError, FetchError, CellError, DeviceError, Interrupted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loop.check_devices(config)
+    devices.check(config)
     loaded = loaded or data.load_for(config)
     study = optuna.create_study(direction="minimize")
     for number in range(count):

@@ -64,6 +64,9 @@ def test_a_configuration_is_read_as_it_was_written(
         ("noise", -1.0),
         ("validation", 0.0),
         ("validation", 1.0),
+        ("schedule", "linear"),
+        ("warm_up", -1),
+        ("warm_up", 11),
         ("hiden", 3),
     ],
 )
@@ -102,6 +105,22 @@ def test_the_file_of_an_older_run_without_new_fields_has_their_defaults(tmp_path
     config = Config.read(tmp_path)
     assert (config.recipe.hidden, config.recipe.cell, config.recipe.buckets) == (24, "lstm", False)
     assert (config.table, config.seed, config.devices, config.threads) == (None, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("anneal", "schedule"), [(True, "cosine"), (False, "none")])
+def test_the_switch_anneal_of_an_older_run_is_a_schedule(anneal: bool, schedule: str, tmp_path: Path) -> None:
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({"data": "moby", "recipe": {"anneal": anneal}}))
+    recipe = Config.read(tmp_path).recipe
+    assert recipe == Recipe.model_validate({"schedule": schedule})
+    with pytest.raises(ValidationError, match="anneal"):
+        Recipe.model_validate({"anneal": anneal, "schedule": "plateau"})
+
+
+def test_a_plateau_that_could_never_act_is_refused() -> None:
+    with pytest.raises(ValidationError, match="--patience 5 ends the training by then"):
+        Recipe(schedule="plateau", patience=5)
+    assert Recipe(schedule="plateau", patience=6).patience == 6
+    assert Recipe(schedule="plateau").patience == 0
 
 
 def test_the_file_of_a_newer_run_with_unknown_fields_is_refused(tmp_path: Path) -> None:

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import distributed
 
 from tests.training.synthetic import data_of
 from training import loop
 from training.batches import Batch, in_order
 from training.config import Config, Recipe
-from training.data.dataset import DataSet, Split, Task
+from training.data.dataset import DataSet, Split, Task, each_step
 from training.model import Network
 from training.tasks import of
 
+WORSENING: dict[str, Any] = {"epochs": 14, "learning_rate": 0.05, "hidden": 8}
 TASKS: tuple[Task, ...] = ("forecast", "language", "label")
 Weights = dict[str, torch.Tensor]
 
@@ -143,18 +145,81 @@ def test_the_optimiser_is_the_one_of_the_recipe() -> None:
     plain = optimiser_of(learning_rate=0.25, weight_decay=0.5)
     assert isinstance(plain, torch.optim.AdamW)
     assert (plain.defaults["lr"], plain.defaults["weight_decay"]) == (0.25, 0.5)
-    [annealed], [schedule] = optimiser_of(anneal=True, epochs=7)
-    assert isinstance(annealed, torch.optim.AdamW)
-    assert (schedule.T_max, schedule.eta_min) == (7, 0)
+    scheduled = optimiser_of(schedule="cosine", epochs=7)
+    assert isinstance(scheduled["optimizer"], torch.optim.AdamW)
+    assert scheduled["lr_scheduler"]["scheduler"].T_max == 7
 
 
-def test_annealing_changes_the_weights(tmp_path: Path) -> None:
+class Rates(Callback):
+    """Records the learning rate of each epoch's first and last step, and crashes in the epoch `crash`."""
+
+    def __init__(self, crash: int | None = None) -> None:
+        self.scheduled: list[float] = []  # by epoch, without the warm-up
+        self.stepped: list[float] = []  # by batch, with it
+        self._crash = crash
+
+    def on_train_batch_start(self, trainer: Any, _: Any, __: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.scheduled.append(trainer.optimizers[0].param_groups[0]["lr"])
+        elif trainer.current_epoch == self._crash:
+            raise Crash
+
+    def on_before_optimizer_step(self, _: Any, __: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.stepped.append(optimizer.param_groups[0]["lr"])
+
+
+class Crash(Exception):
+    """A training ends in the middle of an epoch."""
+
+
+def rates_of(
+    data: DataSet, folder: Path, config: Config, *, crash: int | None = None
+) -> tuple[Network, Rates]:
+    folder.mkdir(exist_ok=True)
+    network, rates = loop.new_network(config, data), Rates(crash)
+    loop.fit(config, network, data, folder, show=False, callbacks=(rates,))
+    return network, rates
+
+
+def worsening_data() -> DataSet:
+    """What is learnt is wrong in the validation part, so its loss grows."""
     data = data_of("label")
-    plain, annealed = (
-        fitted(data, tmp_path / str(anneal), config_of(epochs=3, anneal=anneal))[0]
-        for anneal in (False, True)
-    )
-    assert not torch.equal(plain.head.weight, annealed.head.weight)
+    flipped = [np.where(target < 0, target, 1 - target) for target in data.train.targets]
+    return replace(data, validation=Split(data.train.sequences, each_step(flipped)))
+
+
+def test_a_cosine_decays_to_zero_and_a_plateau_halves(tmp_path: Path) -> None:
+    data = worsening_data()
+    _, cosine = rates_of(data, tmp_path / "cosine", config_of(epochs=4, schedule="cosine", learning_rate=0.5))
+    expected = [0.25 * (1 + np.cos(np.pi * epoch / 4)) for epoch in range(4)]
+    assert cosine.scheduled == pytest.approx(expected)
+    _, plateau = rates_of(data, tmp_path / "plateau", config_of(**WORSENING, schedule="plateau"))
+    assert set(plateau.scheduled) == {0.05, 0.025, 0.0125}
+
+
+def test_the_warm_up_multiplies_the_learning_rate_of_each_step(tmp_path: Path) -> None:
+    config = config_of(epochs=3, warm_up=2, learning_rate=0.5)
+    _, rates = rates_of(data_of("label"), tmp_path, config)
+    assert rates.scheduled == [0.5] * 3
+    within = 2 * len(rates.stepped) // 3
+    expected = [0.5 * min(1, (step + 1) / within) for step in range(len(rates.stepped))]
+    assert rates.stepped == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"schedule": "cosine"}, {"schedule": "plateau"}], ids=lambda one: one["schedule"]
+)
+def test_a_crash_changes_no_schedule(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Lightning steps a plateau after the checkpoint, and a resumed training once missed that step."""
+    data, config = worsening_data(), config_of(**WORSENING, warm_up=9, **recipe)
+    whole, rates = rates_of(data, tmp_path / "whole", config)
+    crash = next(epoch for epoch in range(1, 14) if rates.scheduled[epoch] < rates.scheduled[epoch - 1])
+    with pytest.raises(Crash):
+        rates_of(data, tmp_path / "parts", config, crash=crash)
+    resumed, later = rates_of(data, tmp_path / "parts", config)
+    assert later.scheduled == rates.scheduled[crash:]
+    assert later.stepped == rates.stepped[-len(later.stepped) :]
+    assert_equal(weights_of(whole), weights_of(resumed))
 
 
 def test_a_clipped_gradient_is_bounded(tmp_path: Path) -> None:
@@ -177,14 +242,3 @@ def test_checkpoints_are_the_best_and_the_last(tmp_path: Path) -> None:
 
 def test_this_process_is_no_helper_of_ddp() -> None:
     assert loop.is_helper() is False
-
-
-@pytest.mark.parametrize("accelerator", ["auto", "cpu"])
-def test_devices_are_checked_for_cuda_alone(accelerator: Any) -> None:
-    loop.check_devices(Config(data="d", recipe=Recipe(), accelerator=accelerator, devices=64))
-
-
-@pytest.mark.skipif(torch.version.cuda is not None, reason="this PyTorch has CUDA")
-def test_a_pytorch_without_cuda_is_reported() -> None:
-    with pytest.raises(loop.DeviceError, match="is built without CUDA"):
-        loop.check_devices(Config(data="d", recipe=Recipe(), accelerator="cuda"))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import loop, run
+from training import devices, loop, run, warm_start
 from training.config import Config, Table
 from training.data.fetch import FetchError
 from training.data.table import RECIPES, fingerprint
@@ -171,7 +171,7 @@ def test_an_unfinished_run_is_not_read(small: Config, tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is available")
 def test_a_missing_gpu_is_reported_before_anything_is_written(small: Config, tmp_path: Path) -> None:
     config = small.model_copy(update={"accelerator": "cuda"})
-    with pytest.raises(loop.DeviceError, match=r"without CUDA|0 CUDA devices are available"):
+    with pytest.raises(devices.DeviceError, match=r"without CUDA|0 CUDA devices are available"):
         run.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -184,6 +184,26 @@ def test_unavailable_data_leaves_no_folder(
     with pytest.raises(FetchError):
         run.train(small, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_starts_with_the_weights_of_another_and_says_so(finished: run.Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "source")
+    (tmp_path / "source" / warm_start.INTERFACE_FILE).unlink()  # as in a run from before the file existed
+    recipe = finished.config.recipe.model_copy(update={"epochs": 1, "learning_rate": 1e-12})
+    config = finished.config.model_copy(
+        update={"recipe": recipe, "warm_start": warm_start.source(tmp_path / "source")}
+    )
+    done = run.train(config, tmp_path / "run", loaded=finished.data)
+    assert done is not None
+    assert done.test_metrics()["test_accuracy"] == finished.test_metrics()["test_accuracy"]
+    page = (done.folder / "README.md").read_text()
+    assert f"--from {tmp_path}/source\n" in page
+    assert f"Started with the weights and the normalisation of {tmp_path}/source (SHA-256 " in page
+    assert "--from source" in run.command(config, is_public=True)
+    assert run.read(done.folder, loaded=finished.data).config == config
+    with pytest.raises(run.RunError, match="is the run folder itself"):
+        run.train(config, tmp_path / "source", force=True, loaded=finished.data)
+    assert run.is_finished(tmp_path / "source")
 
 
 def test_weights_of_another_network_are_reported(finished: run.Run, tmp_path: Path) -> None:
@@ -211,7 +231,8 @@ def test_several_seeds_make_a_table_and_are_not_repeated(small: Config, tmp_path
 
 
 def test_ctrl_c_and_the_same_command_equal_an_undisturbed_run(small: Config, tmp_path: Path) -> None:
-    recipe = small.recipe.model_copy(update={"epochs": 24, "patience": 20})
+    schedule = {"schedule": "plateau", "warm_up": 8}
+    recipe = small.recipe.model_copy(update={"epochs": 24, "patience": 20, **schedule})
     config, whole, broken = (
         small.model_copy(update={"recipe": recipe}),
         tmp_path / "whole",

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from pydantic import ValidationError
@@ -12,11 +12,13 @@ from training import data
 from training.commands.errors import reported_errors
 from training.commands.export import export_and_report, parity_option
 from training.commands.results import show_runs, show_skill
+from training.commands.run_folder import finished_run
 from training.commands.table import table_of, table_options
-from training.config import Config, Recipe, Table
+from training.config import Config, LoggerName, Recipe, Table
 from training.data.table import RECIPES
 
 if TYPE_CHECKING:
+    from training.data.dataset import DataSet
     from training.run import Run
 
 Command = Callable[..., None]
@@ -55,7 +57,18 @@ def _recipe_options(command: Command) -> Command:
     "--devices", default=1, show_default=True, help="Number of processes, one per device, that train by DDP."
 )
 @click.option("--threads", default=1, show_default=True, help="Threads of each process.")
+@click.option(
+    "--from",
+    "start",
+    metavar="RUN",
+    help="Start with the weights of this finished run, by its folder or its name in runs/.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/DATA]")
+@click.option(
+    "--logger",
+    type=click.Choice(get_args(LoggerName)),
+    help="Also log every epoch for this tracker, into the run folder; needs the extra of the same name.",
+)
 @click.option(
     "--export",
     "export_to",
@@ -67,9 +80,11 @@ def _recipe_options(command: Command) -> Command:
 def train(
     name: str | None,
     recipe_name: str | None,
+    start: str | None,
     seeds: int | None,
     folds: int | None,
     out: Path | None,
+    logger: LoggerName | None,
     export_to: Path | None,
     parity: float,
     force: bool,
@@ -85,54 +100,108 @@ def train(
     cellgate-train train vowels --seeds 5 --out runs/five
     cellgate-train train vowels --devices 2 --accelerator cpu
     cellgate-train train vowels --export my-models/vowels/1
+    cellgate-train train vowels --from runs/vowels --learning-rate 1e-4 --out runs/finer
     cellgate-train train --data my.csv --id-column patient --time-column day --target outcome
     """
+    source = finished_run(start) if start else None
     with reported_errors():
         table, loaded = table_of(name, options)
     config = config_of(name or "", recipe_name, options, table)
     folder = out or Path("runs") / config.data
+    _check_table_of_runs(config, seeds=seeds, folds=folds, export_to=export_to, source=source)
+    with reported_errors():
+        from training import warm_start
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        if source:
+            config = config.model_copy(update={"warm_start": warm_start.source(source)})
+        if seeds or folds:
+            _train_several(config, folder, loaded, seeds=seeds, folds=folds, force=force, logger=logger)
+        else:
+            done = _train_one(config, folder, loaded, export_to=export_to, force=force, logger=logger)
+            if done is not None:  # else a helper process of DDP
+                _report(done, export_to, parity=parity, force=force)
+
+
+def _check_table_of_runs(
+    config: Config, *, seeds: int | None, folds: int | None, export_to: Path | None, source: Path | None
+) -> None:
+    """Raise UsageError for options that several runs cannot have."""
     if (seeds or folds) and (export_to or config.devices > 1 or (seeds and folds)):
         flag, other = ("--seeds", "--folds, ") if seeds else ("--folds", "")
         raise click.UsageError(f"{flag} cannot be combined with {other}--export or --devices")
-    if folds and table is None:
+    if folds and config.table is None:
         raise click.UsageError("--folds requires --data: a data set has its own split")
-    with reported_errors():
-        from training import folds as fold_table
-        from training import run
-        from training import seeds as seed_table
-        from training.calibration import describe
-        from training.tasks import of
-
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-        if seeds:
-            rows = seed_table.train_seeds(config, folder, count=seeds, force=force, loaded=loaded)
-            show_runs(rows, {"median": {name: seed_table.median_of(rows, name) for name in rows[0]}})
-            return
-        if folds:
-            rows = fold_table.train_folds(config, folder, count=folds, force=force)
-            show_runs(rows, fold_table.summary(rows))
-            click.echo(fold_table.verdict(rows))
-            return
-        was_finished = run.is_finished(folder) and not force
-        if export_to and export_to.exists() and not (force or was_finished):
-            raise FileExistsError(f"{export_to} exists; --force replaces it")  # before the training
-        done = run.train(config, folder, force=force, loaded=loaded)
-        if was_finished:
-            click.echo(f"{folder} is finished; --force trains it again")
-        if done is None:  # a helper process of DDP
-            return
-        click.echo(
-            f"{folder}: epoch {done.metrics['kept_epoch']} of {done.metrics['epochs']} kept, "
-            f"{of(done.data).summary(done.metrics)}, {done.metrics['seconds']:.0f} s"
+    if folds and source:
+        raise click.UsageError(
+            "--folds cannot be combined with --from: that run has learnt test parts of the folds"
         )
-        if export_to:
-            export_and_report(done, export_to, slack=parity, force=force)
-        compared = done.skill()
-        show_skill(compared)
-        for line in describe(done.metrics):
-            click.echo(line)
-        _show_next(done, export_to)
-        click.echo(f"on the test part: {compared.verdict()}")
+
+
+def _train_several(
+    config: Config,
+    folder: Path,
+    loaded: "DataSet | None",
+    *,
+    seeds: int | None,
+    folds: int | None,
+    force: bool,
+    logger: LoggerName | None,
+) -> None:
+    """Train several seeds, or all folds, and print their table."""
+    from training import folds as fold_table
+    from training import seeds as seed_table
+
+    if seeds:
+        rows = seed_table.train_seeds(config, folder, count=seeds, force=force, loaded=loaded, logger=logger)
+        show_runs(rows, {"median": {name: seed_table.median_of(rows, name) for name in rows[0]}})
+    elif folds:
+        rows = fold_table.train_folds(config, folder, count=folds, force=force, logger=logger)
+        show_runs(rows, fold_table.summary(rows))
+        click.echo(fold_table.verdict(rows))
+
+
+def _train_one(
+    config: Config,
+    folder: Path,
+    loaded: "DataSet | None",
+    *,
+    export_to: Path | None,
+    force: bool,
+    logger: LoggerName | None,
+) -> "Run | None":
+    """Train one run, unless it is finished. Raises FileExistsError before the training."""
+    from training import run
+
+    was_finished = run.is_finished(folder) and not force
+    if export_to and export_to.exists() and not (force or was_finished):
+        raise FileExistsError(f"{export_to} exists; --force replaces it")
+    done = run.train(config, folder, force=force, loaded=loaded, logger=logger)
+    if was_finished:
+        click.echo(f"{folder} is finished; --force trains it again")
+    return done
+
+
+def _report(done: "Run", export_to: Path | None, *, parity: float, force: bool) -> None:
+    """Print the scores of a run, export it if that is wished, and print the next commands."""
+    from training import warm_start
+    from training.calibration import describe
+    from training.tasks import of
+
+    click.echo(
+        f"{done.folder}: epoch {done.metrics['kept_epoch']} of {done.metrics['epochs']} kept, "
+        f"{of(done.data).summary(done.metrics)}, {done.metrics['seconds']:.0f} s"
+    )
+    if origin := warm_start.origin(done.config, done.data):
+        click.echo(origin)
+    if export_to:
+        export_and_report(done, export_to, slack=parity, force=force)
+    compared = done.skill()
+    show_skill(compared)
+    for line in describe(done.metrics):
+        click.echo(line)
+    _show_next(done, export_to)
+    click.echo(f"on the test part: {compared.verdict()}")
 
 
 def config_of(

@@ -33,7 +33,7 @@ RECIPES: Mapping[str, Recipe] = {
         batch_size=32,
         learning_rate=4e-3,
         embedding=32,
-        anneal=True,
+        schedule="cosine",
         clip=1,
         dropout=0.1,
     ),

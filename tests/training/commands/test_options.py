@@ -202,6 +202,8 @@ def test_the_next_version_is_after_the_highest(versions: list[str], expected: st
         (("scores", ".", "--again", "--only"), "--only has no effect"),
         (("sweep", "vowels"), "nothing to try; for example: --try hidden=32,64,128"),
         (("train", "vowels", "--seeds", "2", "--devices", "2"), "--seeds cannot be combined with"),
+        (("train", "vowels", "--from", "nowhere"), "runs/nowhere holds no finished run"),
+        (("train", "vowels", "--warm-up", "200"), "expected at most the number of epochs, 120"),
         (("compress", "nowhere"), "runs/nowhere holds no finished run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
