@@ -31,8 +31,8 @@ demo: $(VENV)/.serve ## a server with an example model, killed and resumed; its 
 serve: $(VENV)/.serve ## serve the models in models/ (HOST, PORT; settings from CELLGATE_*)
 	@exec $(BIN)/python -m service serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.dev ## run all tests except those that need Docker, in JOBS=2 processes
-	$(BIN)/python -m pytest --numprocesses $(or $(JOBS),2) --dist worksteal
+test: $(VENV)/.dev ## run all tests except those that need Docker, in JOBS=3 processes: many of them wait
+	$(BIN)/python -m pytest --numprocesses $(or $(JOBS),3) --dist worksteal
 
 train: $(VENV)/.dev ## train on UCI Japanese Vowels, and export my-models/vowels/1
 	$(BIN)/python -m training train vowels --export my-models/vowels/1

@@ -153,7 +153,9 @@ def run_client(program: str, load: dict[str, object], server: Server) -> dict[st
     if done.returncode:
         raise RuntimeError(f"{program}: {done.stderr}")
     figures: dict[str, float] = json.loads(done.stdout)
-    figures["server_cpu_us"] = (server.cpu_s() - cpu) / max(1, figures["replies"]) * 1e6
+    if not figures["replies"]:
+        raise RuntimeError(f"{program}: no reply")
+    figures["server_cpu_us"] = (server.cpu_s() - cpu) / figures["replies"] * 1e6
     return figures
 
 
