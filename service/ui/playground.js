@@ -264,13 +264,29 @@ async function generate() {
   }
 }
 
+/**
+ * An action during which the model, the session and the form of the reply cannot be changed.
+ * @param {() => Promise<void>} run
+ */
+function held(run) {
+  return action(async () => {
+    const fields = ["model", "session", "return"].map(byId);
+    for (const field of fields) field.disabled = true;
+    try {
+      await run();
+    } finally {
+      for (const field of fields) field.disabled = false;
+    }
+  });
+}
+
 /** Connect the controls. */
 export function start() {
   byId("model").addEventListener("change", choose);
-  byId("send").addEventListener("click", action(send));
-  byId("pieces").addEventListener("click", action(sendPieces));
-  byId("stream").addEventListener("click", action(stream));
-  byId("generate").addEventListener("click", action(generate));
+  byId("send").addEventListener("click", held(send));
+  byId("pieces").addEventListener("click", held(sendPieces));
+  byId("stream").addEventListener("click", held(stream));
+  byId("generate").addEventListener("click", held(generate));
   byId("stop").addEventListener("click", () => stop());
   byId("rate").addEventListener("input", () => (byId("rate-value").value = byId("rate").value));
   addEventListener("resize", () => trace.outputs.length && draw());

@@ -1,6 +1,6 @@
 // Models, and the last minutes of the server's own metrics: no Prometheus is needed.
-import { byId, fill, h, short } from "./dom.js";
-import { call, check, send } from "./api.js";
+import { byId, fill, h, short, showProblem } from "./dom.js";
+import { call, check, Problem, send } from "./api.js";
 import { drawLines, legend } from "./draw.js";
 
 const EVERY_MS = 2000;
@@ -36,8 +36,9 @@ async function sample() {
     if (before) add(now, before, (at - beforeAt) / 1000);
     [before, beforeAt] = [now, at];
     if (isShown) await render();
-  } catch {
+  } catch (error) {
     for (const values of Object.values(history)) values.push(null); // the header says that it is not reachable
+    if (isShown && error instanceof Problem) showProblem(`The server's figures: ${error.message}`);
   }
   timer = setTimeout(sample, EVERY_MS);
 }

@@ -198,6 +198,7 @@ def test_a_stream_resumes_after_its_worker_was_killed(open_page: Open, tmp_path:
         page.fill("#rate", "20")
         page.click("#stream")
         expect(page.locator("#answer")).to_contain_text("of session tough")
+        expect(page.locator("#model")).to_be_disabled()
         for pid in server.workers():
             os.kill(pid, signal.SIGKILL)
         expect(page.locator("#answer")).to_have_text("3, 99.9 % · step 20 of session tough")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from service.manifest import TimeSpec
 from training.data.columns import texts_of
-from training.data.file import FIRST_ROW, TableError
+from training.data.file import FIRST_ROW, TableError, listed
 
 ISO, OFFSET, NUMBER, SECONDS, DAYS = "iso8601", "offset", "number", "seconds", "%Y%m%d"
 ZONED = r"[T ]\d{2}.*([Zz]|[+-]\d{2}(:?\d{2})?)\s*$"  # a time of day, and a zone after it
@@ -232,11 +232,32 @@ def _parse(texts: pl.Series, spec: TimeSpec, ids: pl.Series | None, *, hint: str
 def _by_the_row_before(
     texts: pl.Series, spec: TimeSpec, ids: pl.Series | None, seconds: dict[str, float], twice: set[str]
 ) -> NDArray[np.float64]:
-    """The same, if some times are of an hour that the clock shows twice: `twice`."""
-    before: dict[Any, float] = {}
+    """The same, if some times are of an hour that the clock shows twice: `twice`.
+
+    The step before decides which one it is, so the rows of a sequence must be in the order of time, or in the
+    opposite one. Raises TableError.
+    """
+    rows_of: dict[Any, list[int]] = {}
+    for row in range(len(texts)):
+        rows_of.setdefault(None if ids is None else ids[row], []).append(row)
     values = np.empty(len(texts))
-    for row, text in enumerate(texts):
-        sequence = None if ids is None else ids[row]
-        now = spec.seconds(text, before.get(sequence)) if text in twice else seconds[text]
-        values[row] = before[sequence] = now
+    for rows in rows_of.values():
+        before: float | None = None
+        for row in _in_order(rows, texts, seconds, twice):
+            text = texts[row]
+            before = spec.seconds(text, before) if text in twice else seconds[text]
+            values[row] = before
     return values
+
+
+def _in_order(rows: list[int], texts: pl.Series, seconds: dict[str, float], twice: set[str]) -> list[int]:
+    """The rows of a sequence from the earliest, as the times say that are of no such hour."""
+    jumps = np.diff([seconds[texts[row]] for row in rows if texts[row] not in twice])
+    goes_back, goes_on = bool((jumps < 0).any()), bool((jumps > 0).any())
+    doubtful = [row for row in rows if texts[row] in twice]
+    if goes_back and goes_on and doubtful:
+        raise TableError(
+            f"{listed(doubtful)}, column {texts.name!r}: the clock shows this hour twice, and the rows are "
+            "in no order of time that says which one it is; sort the file, or write times with an offset"
+        )
+    return rows[::-1] if goes_back else rows

@@ -184,6 +184,17 @@ def test_local_times_of_a_zone_are_moments_in_the_hour_that_comes_twice_too(star
     assert times(series(local), zone="Europe/Berlin").values.tolist()[1:] == moments[1:]
     both = times(series(doubled), zone="Europe/Berlin", ids=ids).values
     assert both[2::2].tolist() == both[3::2].tolist() == moments[1:]
+    newest_first = times(series(local[::-1]), zone="Europe/Berlin").values
+    assert newest_first.tolist()[:-1] == moments[:0:-1]
+
+
+def test_the_hour_that_comes_twice_is_refused_in_rows_without_an_order() -> None:
+    local = ["2024-10-27T00:30", "2024-10-27T02:30", "2024-10-27T04:30", "2024-10-27T03:30"]
+    with pytest.raises(
+        TableError, match=r"^row 3, column 'x': the clock shows this hour twice.* sort the file"
+    ):
+        times(series(local), zone="Europe/Berlin")
+    assert len(times(series([*local[:1], *local[2:]]), zone="Europe/Berlin").values) == 3
 
 
 @pytest.mark.parametrize(
