@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from tests.e2e.nginx import Nginx, needs_nginx, nginx
-from tests.ports import free_port
 
 pytestmark = needs_nginx
 
@@ -75,6 +74,14 @@ def replica(*, dies: bool) -> Iterator[Replica]:
             thread.join()
 
 
+@contextlib.contextmanager
+def replica_that_is_down() -> Iterator[int]:
+    """A port that refuses connections, and that no other process can take meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 def send(proxy: Nginx, method: str, path: str, body: bytes | None) -> httpx.Response:
     return httpx.request(method, proxy.url + path, content=body, timeout=30)
 
@@ -95,7 +102,11 @@ def test_a_request_that_a_replica_received_is_sent_to_no_other(
 def test_a_replica_that_is_down_is_skipped(
     tmp_path: Path, method: str, path: str, body: bytes | None
 ) -> None:
-    with replica(dies=False) as alive, nginx(tmp_path, [free_port(), alive.port]) as proxy:
+    with (
+        replica(dies=False) as alive,
+        replica_that_is_down() as down,
+        nginx(tmp_path, [down, alive.port]) as proxy,
+    ):
         answers = [
             send(proxy, method, path, body) for _ in range(2)
         ]  # one of the two is the turn of the replica that is down
@@ -121,7 +132,11 @@ def test_a_broken_connection_to_each_replica_does_not_stop_the_service(tmp_path:
 
 @pytest.mark.parametrize("path", ["/predict", "/sessions/call", "/v2/models/vowels/infer"])
 def test_errors_of_nginx_have_the_form_of_the_servers_errors(tmp_path: Path, path: str) -> None:
-    with nginx(tmp_path, [free_port(), free_port()]) as proxy:
+    with (
+        replica_that_is_down() as one,
+        replica_that_is_down() as other,
+        nginx(tmp_path, [one, other]) as proxy,
+    ):
         down = send(proxy, "PUT", path, BODY)
         large = send(proxy, "PUT", path, bytes((16 << 20) + 1))
     assert (down.status_code, down.json()["code"]) == (502, "replica_lost")

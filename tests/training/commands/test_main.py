@@ -99,7 +99,8 @@ def test_export_writes_a_run(finished: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "differs from float64 by at most" in result.output
     assert "(limit " in result.output
-    assert Manifest.read(tmp_path / "1").metrics == finished.test_metrics()
+    metrics = Manifest.read(tmp_path / "1").metrics
+    assert metrics == finished.test_metrics() | {"temperature": finished.metrics["temperature"]}
     before = (tmp_path / "1" / "model.json").stat().st_mtime_ns
     again = call("export", tmp_path / "1", "--run", finished.folder)
     assert again.exit_code == 0, again.output

@@ -174,7 +174,8 @@ def test_times_with_zones_are_moments() -> None:
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-@given(st.integers(0, 400), st.integers(1, 12))
+# Not from within the second showing of the hour: such a beginning is read as the first.
+@given(st.integers(0, 400).filter(lambda start: not 324 <= start < 336), st.integers(1, 12))
 def test_local_times_of_a_zone_are_moments_in_the_hour_that_comes_twice_too(start: int, every: int) -> None:
     begin = datetime(2024, 10, 26, tzinfo=BERLIN).timestamp() + 300 * start
     moments = [begin + 300 * every * step for step in range(300)]
