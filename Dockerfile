@@ -28,7 +28,8 @@ RUN python rootfs.py /opt/cellgate /rootfs
 FROM packages AS application
 COPY README.md ./
 COPY service ./service
-RUN pip --python /opt/build wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
+# The example model of `cellgate demo` is no part of the image, which has the models in models/.
+RUN mkdir -p models/vowels && pip --python /opt/build wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
     && pip --python /opt/cellgate install --no-cache-dir --no-deps --no-index --no-compile \
         --prefix /application/opt/cellgate /wheel/*.whl \
     && rm -f /application/opt/cellgate/bin/cellgate-train
