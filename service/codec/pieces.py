@@ -143,7 +143,13 @@ def _levels(text: bytes) -> "np.ndarray[Any, np.dtype[np.int32]]":
     """The number of open lists and objects after each byte of a text without strings."""
     folded = np.frombuffer(text, np.uint8) | 0x20  # "[" and "{" become equal, and so do "]" and "}"
     growth = (folded == ord("{")).view(np.int8) - (folded == ord("}")).view(np.int8)
-    return np.cumsum(growth, dtype=np.int32)
+    levels = np.empty(len(text), np.int32)
+    level = 0
+    for start in range(0, len(text), PIECE):  # numpy holds the interpreter, and the event loop waits
+        block = np.cumsum(growth[start : start + PIECE], dtype=np.int32, out=levels[start : start + PIECE])
+        block += level
+        level = int(block[-1])
+    return levels
 
 
 def _count(text: bytes, characters: bytes) -> int:
