@@ -144,13 +144,17 @@ def hold_out(split: Split, *, share: float, seed: int) -> tuple[Split, Split]:
 
     Sequences with a target at every step, or with numbers, count as one class.
     """
-    rng = np.random.default_rng(seed)
     has_classes = np.issubdtype(split.targets.dtype, np.integer)
     classes = split.targets if has_classes else np.zeros(len(split), np.int64)
-    held_out: list[int] = []
-    for target in np.unique(classes):
-        rows = rng.permutation(np.flatnonzero(classes == target))
-        held_out.extend(rows[: max(1, round(share * len(rows)))].tolist())
-    is_held_out = np.zeros(len(split), dtype=bool)
-    is_held_out[held_out] = True
+    is_held_out = drawn(classes, share=share, seed=seed)
     return split.take(np.flatnonzero(~is_held_out)), split.take(np.flatnonzero(is_held_out))
+
+
+def drawn(classes: NDArray[Any], *, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which of some things, each of a class, are held out: `share` of each class, at least one of it."""
+    rng = np.random.default_rng(seed)
+    is_held_out = np.zeros(len(classes), dtype=bool)
+    for each in np.unique(classes):
+        members = rng.permutation(np.flatnonzero(classes == each))
+        is_held_out[members[: max(1, round(share * len(members)))]] = True
+    return is_held_out

@@ -57,12 +57,8 @@ def read(path: Path, missing: tuple[str, ...] = MISSING, *, sha256: str | None =
     `sha256`: the expected digest of the file; None: any.
     """
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
+    content = read_bytes(path, sha256)
     try:
-        # Read once, so that what is parsed is what the digest is of, even if the file changes meanwhile.
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        if sha256 not in (None, digest):
-            raise TableError(f"{path} has changed since the run was started; train into another --out")
         if is_parquet:
             table = pl.read_parquet(io.BytesIO(content))
         else:
@@ -86,6 +82,20 @@ def read(path: Path, missing: tuple[str, ...] = MISSING, *, sha256: str | None =
                     raise TableError(f"{path}{fault}")
         table, marks = _without_marks(table, missing)
     return Content(table, marks)
+
+
+def read_bytes(path: Path, sha256: str | None = None) -> bytes:
+    """The content of a file; `sha256`: its expected digest, None: any. Raises TableError.
+
+    It is read once, so that what is parsed is what the digest is of, even if the file changes meanwhile.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TableError(f"{path}: {error.strerror or error}") from error
+    if sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        raise TableError(f"{path} has changed since the run was started; train into another --out")
+    return content
 
 
 def _without_marks(table: pl.DataFrame, missing: tuple[str, ...]) -> tuple[pl.DataFrame, Marks]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import Table
-from training.data.dataset import Sequence, Split, hold_out
+from training.data.dataset import drawn
 from training.data.file import FIRST_ROW, TableError
 
 LEAST = 10  # with fewer sequences, each one is split by time
@@ -153,32 +153,29 @@ def _dealt(rows: Sorted, table: Table, target: Target) -> NDArray[np.int8]:
         classes = f", and {each} of each class," if labels else ""
         rare = f"; {labels[rarest]!r} has {sizes[rarest]}" if labels else ""
         raise TableError(f"{count} {what}: at least {least}{classes} are needed{rare}")
-    numbers = Split(tuple(np.array([[unit]], np.float32) for unit in range(count)), strata)
-    rest, test = (numbers, ()) if table.test_data else _test_units(numbers, table)
-    train, validation = hold_out(rest, share=table.test, seed=0)
-    part_of_unit = np.full(count, UNUSED, np.int8)
-    for number, chosen in enumerate((train.sequences, validation.sequences, test)):
-        part_of_unit[[int(one[0, 0]) for one in chosen]] = number
+    is_test = np.zeros(count, dtype=bool) if table.test_data else _are_test(strata, table)
+    part_of_unit = np.where(is_test, TEST, TRAINING).astype(np.int8)
+    rest = np.flatnonzero(~is_test)
+    part_of_unit[rest[drawn(strata[rest], share=table.test, seed=0)]] = VALIDATION
     part = np.full(rows.sequences[-1].stop, UNUSED, np.int8)
     for unit, one in zip(units, rows.sequences, strict=True):
         part[one] = part_of_unit[unit]
     return part
 
 
-def _test_units(numbers: Split, table: Table) -> tuple[Split, tuple[Sequence, ...]]:
-    """The units that remain, and those of the test part: a share, or one fold of several."""
+def _are_test(strata: NDArray[np.int64], table: Table) -> NDArray[np.bool_]:
+    """Which units are the test part: a share of each stratum, or one fold of several."""
     if not table.folds:
-        rest, test = hold_out(numbers, share=table.test, seed=0)
-        return rest, test.sequences
+        return drawn(strata, share=table.test, seed=0)
     rng = np.random.default_rng(0)
-    fold = np.empty(len(numbers), np.int64)
+    fold = np.empty(len(strata), np.int64)
     dealt = 0
-    for stratum in np.unique(numbers.targets):  # dealt out in turn: folds differ by at most one unit
-        members = rng.permutation(np.flatnonzero(numbers.targets == stratum))
+    for stratum in np.unique(strata):  # dealt out in turn: folds differ by at most one unit
+        members = rng.permutation(np.flatnonzero(strata == stratum))
         fold[members] = (dealt + np.arange(len(members))) % table.folds
         dealt += len(members)
-    rest = numbers.take(np.flatnonzero(fold != table.fold))
-    return rest, numbers.take(np.flatnonzero(fold == table.fold)).sequences
+    is_test: NDArray[np.bool_] = fold == table.fold
+    return is_test
 
 
 def _units(rows: Sorted, table: Table) -> NDArray[np.int64]:
@@ -240,9 +237,9 @@ def _validated(rows: Sorted, part: NDArray[np.int8], table: Table, target: Targe
             part[inside[len(inside) - max(1, round(table.test * len(inside))) :]] = VALIDATION
         return part
     classes = [int(target.codes[rows.sequences[number].start]) if target.labels else 0 for number in training]
-    numbers = Split(tuple(np.array([[number]], np.float32) for number in training), np.array(classes))
-    for one in hold_out(numbers, share=table.test, seed=0)[1].sequences if training else ():
-        inside = rows.sequences[int(one[0, 0])]
+    is_held_out = drawn(np.array(classes), share=table.test, seed=0)
+    for number in np.array(training, np.int64)[is_held_out]:
+        inside = rows.sequences[number]
         part[inside][part[inside] == TRAINING] = VALIDATION
     return part
 

@@ -23,7 +23,7 @@ from training.data.columns import Column, find, typed
 from training.data.criteria import criteria
 from training.data.dataset import DataSet, Forecast, Split, each_step
 from training.data.description import describe
-from training.data.file import MISSING, TableError, read
+from training.data.file import MISSING, TableError, read, read_bytes
 from training.data.rows import in_order, spacing
 from training.data.splits import Parts, Slices, split_sequences, windows
 from training.data.steps import Steps, steps_of
@@ -48,10 +48,7 @@ class Interpreted(NamedTuple):
 
 def fingerprint(path: Path) -> str:
     """The SHA-256 of a file. Raises TableError."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror}") from error
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def load(table: Table, test_data: Path | None = None) -> DataSet:

@@ -4,8 +4,8 @@ A file is one text, and its last shares are the validation and test parts. Each 
 its own; rows are drawn for the parts. Knows no network.
 """
 
-import hashlib
 from collections.abc import Mapping
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ import numpy as np
 from training.config import Recipe, Table
 from training.data import tokens
 from training.data.columns import find, texts_of
-from training.data.dataset import DataSet, Input, Sequence, Split, each_step, hold_out
-from training.data.file import MISSING, TableError, listed, read
+from training.data.dataset import DataSet, Input, Sequence, Split, drawn, each_step
+from training.data.file import MISSING, TableError, listed, read, read_bytes
 from training.data.summary import ColumnSummary
 
 SUFFIXES = (".txt", ".text", ".md")  # of files that are one text
@@ -122,12 +122,7 @@ def _read(table: Table, path: Path, sha256: str | None) -> Texts:
 
 
 def _text(path: Path, sha256: str | None) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror}") from error
-    if sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        raise TableError(f"{path} has changed since the run was started; train into another --out")
+    content = read_bytes(path, sha256)
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -144,14 +139,15 @@ def _parts_of_one(text: str, share: float) -> Texts:
 def _parts_of_rows(rows: list[str], share: float, notes: list[str]) -> Texts:
     if len(rows) < FEWEST_ROWS:
         raise TableError(f"{len(rows)} texts: at least {FEWEST_ROWS} are needed, one for each part")
-    numbered = tuple(np.array([[row]], np.float32) for row in range(len(rows)))
-    rest, test = hold_out(Split(numbered, np.zeros(len(rows), int)), share=share, seed=0)
-    train, validation = hold_out(rest, share=share, seed=0)
-    return Texts(_taken(rows, train), _taken(rows, validation), _taken(rows, test), notes)
-
-
-def _taken(rows: list[str], part: Split) -> list[str]:
-    return [rows[int(one[0, 0])] for one in part.sequences]
+    is_test = drawn(np.zeros(len(rows), np.int64), share=share, seed=0)
+    rest = list(compress(rows, ~is_test))
+    is_validation = drawn(np.zeros(len(rest), np.int64), share=share, seed=0)
+    return Texts(
+        list(compress(rest, ~is_validation)),
+        list(compress(rest, is_validation)),
+        list(compress(rows, is_test)),
+        notes,
+    )
 
 
 def _learn(table: Table, texts: Texts) -> Input:
