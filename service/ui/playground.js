@@ -60,6 +60,11 @@ const note = (message) => {
   if (message) byId("answer").textContent = message;
 };
 
+/** Several requests need a session: give it a name. */
+function nameSession() {
+  if (!session()) byId("session").value = `page-${Math.random().toString(36).slice(2, 8)}`;
+}
+
 /** The step that the session is at. */
 async function where() {
   const { name, version } = model();
@@ -106,7 +111,7 @@ function checkPieces() {
 
 async function sendPieces() {
   checkPieces();
-  if (!session()) byId("session").value = `page-${Math.random().toString(36).slice(2, 8)}`;
+  nameSession();
   const size = Number(byId("size").value) || 1;
   let at = await begin();
   for (let start = 0; start < steps.length; start += size) {
@@ -185,7 +190,7 @@ function drawForecasts(output, outputs) {
 /** One step a frame, until the steps end or the user stops; a broken socket is opened again. */
 async function stream() {
   checkPieces();
-  if (!session()) byId("session").value = `page-${Math.random().toString(36).slice(2, 8)}`;
+  nameSession();
   const begun = await begin();
   const total = steps.length;
   let isStopped = false;

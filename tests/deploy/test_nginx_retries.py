@@ -4,17 +4,14 @@ import contextlib
 import socket
 import socketserver
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.e2e.nginx import Nginx, needs_nginx, nginx
-from tests.e2e.server import START_S
 
 pytestmark = needs_nginx
 
@@ -85,15 +82,6 @@ def replica_that_is_down() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-def requests_of(proxy: Nginx, count: int) -> list[dict[str, Any]]:
-    """The lines of the access log, which follow the answers."""
-    deadline = time.monotonic() + START_S
-    while len(lines := proxy.requests()) < count:
-        assert time.monotonic() < deadline, f"{len(lines)} lines of {count}"
-        time.sleep(0.01)
-    return lines
-
-
 def send(proxy: Nginx, method: str, path: str, body: bytes | None) -> httpx.Response:
     return httpx.request(method, proxy.url + path, content=body, timeout=30)
 
@@ -124,7 +112,7 @@ def test_a_replica_that_is_down_is_skipped(
         ]  # one of the two is the turn of the replica that is down
         assert [answer.status_code for answer in answers] == [200, 200]
         assert len(alive.seen) == 2
-        replicas = {line["replica"] for line in requests_of(proxy, 2)}
+        replicas = {line["replica"] for line in proxy.requests(at_least=2)}
     assert any("," in addresses or " : " in addresses for addresses in replicas), replicas
 
 

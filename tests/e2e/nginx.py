@@ -102,9 +102,15 @@ class Nginx:
     def errors(self) -> str:
         return (self.folder / "log").read_text()
 
-    def requests(self) -> list[dict[str, Any]]:
-        """The access log."""
-        return [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
+    def requests(self, at_least: int = 0) -> list[dict[str, Any]]:
+        """The access log, once it has so many lines: they follow the answers."""
+        deadline = time.monotonic() + START_S
+        while True:
+            lines = [json.loads(line) for line in (self.folder / "out").read_text().splitlines()]
+            if len(lines) >= at_least:
+                return lines
+            assert time.monotonic() < deadline, f"{len(lines)} lines of {at_least}"
+            time.sleep(0.01)
 
     def replica_of(self, request_id: str) -> int:
         """The port of the replica that answered a request; the log line may follow the answer."""
