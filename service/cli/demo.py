@@ -17,13 +17,13 @@ from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import click
 
+from service.cli.interrupts import as_ctrl_c
 from service.cli.options import CONTEXT
 
 START_S = 60.0
@@ -47,8 +47,13 @@ def demo(port: int, browser: bool, stay: bool | None) -> None:
       cellgate demo --no-browser --no-stay    show, and end
     """
     port = _free_port(port)
-    _end_as_by_ctrl_c()
-    with TemporaryDirectory(prefix="cellgate-demo-") as folder, contextlib.suppress(KeyboardInterrupt):
+    with (
+        as_ctrl_c(
+            signal.SIGTERM, signal.SIGHUP
+        ),  # of a terminal that is closed: the server must not outlive it
+        TemporaryDirectory(prefix="cellgate-demo-") as folder,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         server = _Server(Path(folder), port)
         with server.running():
             _say("Ready", f"{server.url}, with the page {server.url}/ui")
@@ -202,14 +207,3 @@ def _free_port(port: int) -> int:
         except OSError as error:
             raise click.ClickException(f"port {port}: {error.strerror}; choose another --port") from error
         return int(probe.getsockname()[1])
-
-
-def _end_as_by_ctrl_c() -> None:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does: else its server would outlive it."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) is not signal.SIG_IGN:  # of nohup
-            signal.signal(name, interrupt)

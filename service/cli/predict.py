@@ -1,11 +1,13 @@
 """`cellgate predict`: answer every sequence of a file, with the engine or through a server."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from service.cli.interrupts import as_ctrl_c
 from service.cli.options import CONTEXT, announce, settings_options
 from service.settings import Settings
 
@@ -83,7 +85,8 @@ def predict(
     job = Job(model, file, output, key, returns, url, api_key, jobs)
     announce(f"predicting {file}")
     try:
-        summary = predict_file(job, settings, progress)
+        with as_ctrl_c(signal.SIGTERM):
+            summary = predict_file(job, settings, progress)
     except KeyboardInterrupt:
         click.echo(f"stopped; the same command continues; {output}.part has what is answered", err=True)
         sys.exit(INTERRUPTED)

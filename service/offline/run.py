@@ -4,13 +4,11 @@ It knows the parts of this package and how they meet; each of them knows less.
 """
 
 import contextlib
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from service import cpus
@@ -79,7 +77,7 @@ def predict_file(job: Job, settings: Settings, progress: Callable[[int], Progres
     Raises StartupError, or OSError of the files.
     """
     plan = _plan(job, settings)
-    with _interrupts(), Part(job.output, plan.identity, _medium(plan)) as part:
+    with Part(job.output, plan.identity, _medium(plan)) as part:
         before = part.num_sequences
         shown = progress(before)
         shown.failed = part.num_failed
@@ -100,8 +98,7 @@ def predict_file(job: Job, settings: Settings, progress: Callable[[int], Progres
 
 def _plan(job: Job, settings: Settings) -> Plan:
     if job.url:
-        name, _, version = job.model.partition("/")
-        manifest, served = manifest_of(Target(job.url, name or None, version or None, job.api_key))
+        manifest, served = manifest_of(_target(job))
         folder, model = None, f"{served['name']}/{served['version']} {served['fingerprint']}"
     else:
         folder = find_folder(job.model, settings.models_dir)
@@ -126,6 +123,11 @@ def _plan(job: Job, settings: Settings) -> Plan:
             f"that: rename it in {job.file}"
         )
     return plan
+
+
+def _target(job: Job, *, keep_all: bool = False) -> Target:
+    name, _, version = job.model.partition("/")
+    return Target(job.url, name or None, version or None, job.api_key, keep_all)
 
 
 def _encoder(job: Job, manifest: Manifest, *, keep_all: bool) -> Encoder:
@@ -170,9 +172,12 @@ def _tables_needed() -> Iterator[None]:
 def _open_pool(plan: Plan, settings: Settings) -> Pool:
     job = plan.job
     if plan.folder is None:
-        name, _, version = job.model.partition("/")
-        target = Target(job.url, name or None, version or None, job.api_key, plan.keep_all)
-        return RemotePool(target, plan.manifest, plan.encoder, job.at_once or 2 * cpus.usable())
+        return RemotePool(
+            _target(job, keep_all=plan.keep_all),
+            plan.manifest,
+            plan.encoder,
+            job.at_once or 2 * cpus.usable(),
+        )
     is_on_cpu = choose_provider(settings.provider) == CPU
     task = EngineTask(
         folder=plan.folder.resolve(),
@@ -213,21 +218,3 @@ def _in_order(blocks: Iterator[Block], pool: Pool) -> Iterator[Answered]:
     finally:
         pool.close()  # so that no thread waits for an answer
         executor.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does. In the main thread only, as signals are."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # another thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
