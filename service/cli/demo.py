@@ -48,9 +48,7 @@ def demo(port: int, browser: bool, stay: bool | None) -> None:
     """
     port = _free_port(port)
     with (
-        as_ctrl_c(
-            signal.SIGTERM, signal.SIGHUP
-        ),  # of a terminal that is closed: the server must not outlive it
+        as_ctrl_c(signal.SIGTERM, signal.SIGHUP),  # else the server would outlive a closed terminal
         TemporaryDirectory(prefix="cellgate-demo-") as folder,
         contextlib.suppress(KeyboardInterrupt),
     ):
