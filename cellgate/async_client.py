@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, overload
 
 import httpx
 
 from cellgate import resources
 from cellgate.async_session import AsyncSession
 from cellgate.catalog import list_models
+from cellgate.connections import AsyncConnections
 from cellgate.core import Core, Timing, check_health, predictions_of
-from cellgate.drivers import attempt_async, drive_async
-from cellgate.flow import Flow, Outcome, Send
 from cellgate.generate import Prompt, Sampling, begin, generate, request_of
 from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
@@ -21,15 +19,12 @@ from cellgate.predict import Options, Result, predict
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
 from cellgate.settings import Settings, key_or_default, url_or_default
-from cellgate.stream import AsyncSocket, AsyncStream, AsyncStreamTransport, StreamCursor, StreamOptions
-from cellgate.stream.sockets import connect_async
+from cellgate.stream import AsyncStream, StreamCursor, StreamOptions
 from cellgate.token_iterators import AsyncTokens
 from cellgate.tokens import TokenCursor
 
-T = TypeVar("T")
 
-
-class AsyncClient:
+class AsyncClient(AsyncConnections):
     """A client of one server, for any number of tasks of one event loop.
 
         async with AsyncClient("http://127.0.0.1:8000") as client:
@@ -57,35 +52,20 @@ class AsyncClient:
         `settings`: all options at once, in place of the four before. `transport`: of httpx, or a fake server.
         `sleep`, `timing`: for tests.
         """
-        self.core = Core(
-            settings
-            or Settings(
-                url=url_or_default(url),
-                api_key=key_or_default(api_key),
-                timeout_s=timeout_s,
-                max_retry_s=max_retry_s,
+        super().__init__(
+            Core(
+                settings
+                or Settings(
+                    url=url_or_default(url),
+                    api_key=key_or_default(api_key),
+                    timeout_s=timeout_s,
+                    max_retry_s=max_retry_s,
+                ),
+                timing or Timing(),
             ),
-            timing or Timing(),
+            transport=transport,
+            sleep=sleep,
         )
-        self._transport = transport
-        self.sleep = sleep
-        self._http: httpx.AsyncClient | None = None
-        self._holders = 0
-
-    async def __aenter__(self) -> Self:
-        """Keep connections open until the end of the block."""
-        self.hold()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections, unless another block uses them."""
-        await self.release()
-
-    def __repr__(self) -> str:
-        """The server; never the key."""
-        return f"{type(self).__name__}({self.core.settings.url!r})"
 
     async def predict_one(
         self,
@@ -285,39 +265,3 @@ class AsyncClient:
     async def is_ready(self) -> bool:
         """Whether `predict` would be answered. One attempt."""
         return await self.run(check_health("/health/ready"))
-
-    async def close(self) -> None:
-        """Close all connections. A later call opens new ones."""
-        http, self._http = self._http, None
-        if http is not None:
-            await http.aclose()
-
-    def hold(self) -> None:
-        """Begin a block that uses the connections."""
-        self._holders += 1
-
-    async def release(self) -> None:
-        """End such a block; the last one closes the connections."""
-        self._holders -= 1
-        if self._holders == 0:
-            await self.close()
-
-    async def run(self, flow: Flow[T]) -> T:
-        """Run a call."""
-        return await drive_async(flow, self._opened(), self.sleep)
-
-    async def attempt(self, send: Send, *, streams: bool = False) -> Outcome:
-        """Send one request; `streams`: leave the body unread."""
-        return await attempt_async(send, self._opened(), streams=streams)
-
-    async def connect(self) -> AsyncSocket:
-        """Open a socket for a stream. Raises ConnectionFailed, or a ResponseError that refuses it."""
-        address = self.core.address()
-        if isinstance(self._transport, AsyncStreamTransport):
-            return await self._transport.connect_async(address.url)
-        return await connect_async(address)
-
-    def _opened(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = httpx.AsyncClient(transport=self._transport, **self.core.http_options())
-        return self._http

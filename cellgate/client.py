@@ -1,19 +1,16 @@
 """The synchronous client."""
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, overload
 
 import httpx
 
 from cellgate import resources
 from cellgate.catalog import list_models
+from cellgate.connections import Connections
 from cellgate.core import Core, Timing, check_health, predictions_of
-from cellgate.drivers import attempt, drive
-from cellgate.flow import Flow, Outcome, Send
 from cellgate.generate import Prompt, Sampling, begin, generate, request_of
 from cellgate.inputs import GivenState, Steps
 from cellgate.models import Model, Return
@@ -22,15 +19,12 @@ from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
 from cellgate.session import Session
 from cellgate.settings import Settings, key_or_default, url_or_default
-from cellgate.stream import Socket, Stream, StreamCursor, StreamOptions, StreamTransport
-from cellgate.stream.sockets import connect
+from cellgate.stream import Stream, StreamCursor, StreamOptions
 from cellgate.token_iterators import Tokens
 from cellgate.tokens import TokenCursor
 
-T = TypeVar("T")
 
-
-class Client:
+class Client(Connections):
     """A client of one server, for any number of threads.
 
         with Client("http://127.0.0.1:8000") as client:
@@ -58,36 +52,20 @@ class Client:
         `settings`: all options at once, in place of the four before. `transport`: of httpx, or a fake server.
         `sleep`, `timing`: for tests.
         """
-        self.core = Core(
-            settings
-            or Settings(
-                url=url_or_default(url),
-                api_key=key_or_default(api_key),
-                timeout_s=timeout_s,
-                max_retry_s=max_retry_s,
+        super().__init__(
+            Core(
+                settings
+                or Settings(
+                    url=url_or_default(url),
+                    api_key=key_or_default(api_key),
+                    timeout_s=timeout_s,
+                    max_retry_s=max_retry_s,
+                ),
+                timing or Timing(),
             ),
-            timing or Timing(),
+            transport=transport,
+            sleep=sleep,
         )
-        self._transport = transport
-        self.sleep = sleep
-        self._lock = threading.Lock()
-        self._http: httpx.Client | None = None
-        self._holders = 0
-
-    def __enter__(self) -> Self:
-        """Keep connections open until the end of the block."""
-        self.hold()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections, unless another block uses them."""
-        self.release()
-
-    def __repr__(self) -> str:
-        """The server; never the key."""
-        return f"{type(self).__name__}({self.core.settings.url!r})"
 
     def predict_one(
         self,
@@ -282,44 +260,3 @@ class Client:
     def is_ready(self) -> bool:
         """Whether `predict` would be answered. One attempt."""
         return self.run(check_health("/health/ready"))
-
-    def close(self) -> None:
-        """Close all connections. A later call opens new ones."""
-        with self._lock:
-            http, self._http = self._http, None
-        if http is not None:
-            http.close()
-
-    def hold(self) -> None:
-        """Begin a block that uses the connections."""
-        with self._lock:
-            self._holders += 1
-
-    def release(self) -> None:
-        """End such a block; the last one closes the connections."""
-        with self._lock:
-            self._holders -= 1
-            is_last = self._holders == 0
-        if is_last:
-            self.close()
-
-    def run(self, flow: Flow[T]) -> T:
-        """Run a call."""
-        return drive(flow, self._opened(), self.sleep)
-
-    def attempt(self, send: Send, *, streams: bool = False) -> Outcome:
-        """Send one request; `streams`: leave the body unread."""
-        return attempt(send, self._opened(), streams=streams)
-
-    def connect(self) -> Socket:
-        """Open a socket for a stream. Raises ConnectionFailed, or a ResponseError that refuses it."""
-        address = self.core.address()
-        if isinstance(self._transport, StreamTransport):
-            return self._transport.connect(address.url)
-        return connect(address)
-
-    def _opened(self) -> httpx.Client:
-        with self._lock:
-            if self._http is None:
-                self._http = httpx.Client(transport=self._transport, **self.core.http_options())
-            return self._http
