@@ -23,7 +23,6 @@ from service.specs import (
     OutputKind,
     OutputSpec,
     Spec,
-    StateDType,
     StateSpec,
     written_forms,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "OutputSpec",
     "ParityCheck",
     "Provenance",
-    "StateDType",
     "StateSpec",
     "TableColumn",
     "TableSpec",

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast
 
 from service.errors import InvalidField, NonFinite, SessionMismatch, WrongShape
-from service.manifest import InputSpec, Manifest, StateDType, StateSpec
+from service.manifest import DType, InputSpec, Manifest, StateSpec
 from service.sequence import Array, State
 
 _VALUES = {  # of a dtype's kind: what a client sends, and numpy's kinds for it
@@ -34,7 +34,7 @@ class StateTensor(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    dtype: StateDType
+    dtype: DType
     shape: Annotated[tuple[int, ...], FailFast()]
     grows: int | None = None  # position of an axis that may be shorter than in `shape`
 

@@ -1,0 +1,74 @@
+"""An output of a time step, and what its numbers forecast."""
+
+import json
+import math
+from functools import cached_property
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from service.specs.axes import Axes
+from service.specs.spec import Dim, DType, Spec
+
+OutputKind = Literal["probabilities", "values", "logits"]
+
+
+class ForecastSpec(Spec):
+    """What one number of an output forecasts."""
+
+    feature: str = Field(description="a feature of an input with time steps, by its name")
+    steps: int = Field(1, ge=1, description="how many steps ahead; 1: the next input's value")
+    quantile: float | None = Field(
+        None, gt=0, lt=1, description="the probability that the value is below; null: it is the value itself"
+    )
+
+    @cached_property
+    def short_name(self) -> str:
+        """Its name in replies and tables, below the feature and the steps: "q5", "q50", or "value"."""
+        return "value" if self.quantile is None else f"q{self.quantile * 100:.10g}"
+
+
+class OutputSpec(Spec):
+    """An output of a time step."""
+
+    name: str = Field(description="the graph output; it may be the new value of a state too")
+    kind: OutputKind = Field("values", description="what its numbers are")
+    dtype: DType = Field("float32", description="the dtype of the graph output")
+    dims: tuple[Dim, ...] = Field((), description="shape of one time step; () for one number")
+    axes: Axes | None = Field(
+        None, description="where they differ from those of the inputs; null: those of the inputs"
+    )
+    labels: tuple[str, ...] = Field((), description="probabilities: entry i names class i")
+    units: tuple[str, ...] = Field((), description="a unit for each number, in order; empty: not stated")
+    forecasts: tuple[ForecastSpec, ...] = Field(
+        (), description="what each number forecasts, in order; empty: not stated"
+    )
+    steps: Literal["all", "last"] = Field("all", description="last: the graph keeps only the final step")
+
+    @model_validator(mode="after")
+    def _axes_have_no_sizes(self) -> Self:
+        if self.axes is not None and (self.axes.batch_size or self.axes.time_size):
+            raise ValueError(f"output {self.name!r}: batch_size and time_size belong to the manifest's axes")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if self.labels and self.dims != (len(self.labels),):
+            raise ValueError(f"output {self.name!r}: {len(self.labels)} labels for dims {list(self.dims)}")
+        return self
+
+    @model_validator(mode="after")
+    def _forecasts_fit(self) -> Self:
+        width, count = math.prod(self.dims), len(self.forecasts)
+        if self.forecasts and (self.kind != "values" or count != width):
+            raise ValueError(f"output {self.name!r}: {count} forecasts for {width} {self.kind}")
+        named = [(forecast.feature, forecast.steps, forecast.quantile) for forecast in self.forecasts]
+        twice = {(feature, steps) for feature, steps, quantile in named if quantile is None}
+        if len(set(named)) < len(named) or any(each[:2] in twice and each[2] for each in named):
+            raise ValueError(f"output {self.name!r}: two forecasts are of the same value")
+        return self
+
+    @cached_property
+    def longest_label(self) -> int:
+        """Characters of the longest label as JSON, with the comma after it."""
+        return max((len(json.dumps(label)) for label in self.labels), default=4) + 1
