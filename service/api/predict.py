@@ -6,14 +6,8 @@ from fastapi import APIRouter, Body, Header
 
 from service.api import event_samples
 from service.api.errors import MODEL, SEQUENCES, STEPS, errors
-from service.api.predict_schemas import (
-    GENERATE_EXAMPLES,
-    PREDICT_EXAMPLES,
-    GenerateBody,
-    GenerateReply,
-    PredictBody,
-    PredictReply,
-)
+from service.api.generate_schemas import GENERATE_EXAMPLES, GenerateBody, GenerateReply
+from service.api.predict_schemas import PREDICT_EXAMPLES, PredictBody, PredictReply
 from service.errors import (
     EmptySequence,
     EventMismatch,

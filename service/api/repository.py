@@ -21,6 +21,11 @@ def _body(example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"content": {"application/json": content}}}
 
 
+def _refuse_parameters(body: bytes) -> None:
+    if body and parse_object(body).get("parameters"):
+        raise InvalidField("a model is loaded as its folder is: parameters such as config are not supported")
+
+
 def build(repository: Repository, steering: Steering, is_admin: IsAdmin) -> APIRouter:
     """The routes below /v2/repository."""
     router = APIRouter(prefix="/v2/repository", tags=["open inference protocol"])
@@ -51,12 +56,7 @@ def build(repository: Repository, steering: Steering, is_admin: IsAdmin) -> APIR
     )
     async def load_model(name: str, request: Request) -> dict[str, Any]:
         """Load the versions in a model's folder. The reply leaves once all workers serve them."""
-        body = await request.body()
-        parameters = parse_object(body).get("parameters") if body else None
-        if parameters:
-            raise InvalidField(
-                "a model is loaded as its folder is: parameters such as config are not supported"
-            )
+        _refuse_parameters(await request.body())
         await steering.load(name)
         return {}
 

@@ -1,29 +1,22 @@
 """`cellgate sessions`: read and change the session store, whether a server is running or not."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from service.cli.options import CONTEXT, settings_options
-from service.errors import BodyTooLarge, StartupError
+from service.cli.store import BOUNDS, STORE, quotas_of, with_store
+from service.errors import BodyTooLarge
 from service.names import MAX_STEP, TENANT_NAME, TENANT_NAME_RULE, check_session_name, file_of_session
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.sessions import History, Page, Quota, Resources
+    from service.sessions import History, Page, Resources
 
-T = TypeVar("T")
-STORE = ("store", "sessions_dir", "redis_url", "redis_shards", "redis_allow_eviction")
-# An import also obeys these, as it does in the server.
-BOUNDS = (
-    "session_ttl_s", "session_max_ttl_s", "max_sessions", "max_session_bytes", "session_min_idle_s",
-    "max_tombstones", "max_checkpoints", "max_history_bytes", "max_body_bytes", "keys_file", "keys",
-)  # fmt: skip
 MAX_TENANTS_SHOWN = 10
 COLUMNS = ("session", "model", "version", "step", "last_request")
 
@@ -85,7 +78,7 @@ def list_sessions(
         tenants = await resources.tenants(MAX_TENANTS_SHOWN + 2)
         return page, [name for name in tenants if name != tenant]
 
-    page, others = _with_store(settings, read)
+    page, others = with_store(settings, read)
     rows = [
         (name, record.model, record.version, record.step, _iso(record.touched_ms))
         for name, record in page.sessions
@@ -119,7 +112,7 @@ def show_session(settings: Settings, tenant: str, name: str) -> None:
     Example:
       cellgate sessions show call-42
     """
-    record = _with_store(settings, lambda resources: resources.read(tenant, check_session_name(name)))
+    record = with_store(settings, lambda resources: resources.read(tenant, check_session_name(name)))
     fields = {
         "session": name,
         "model": record.model,
@@ -157,7 +150,7 @@ def rewind_session(settings: Settings, tenant: str, name: str, step: int, at: in
     Example:
       cellgate sessions rewind call-42 120
     """
-    record = _with_store(
+    record = with_store(
         settings, lambda resources: resources.rewind(tenant, check_session_name(name), step, at=at)
     )
     click.echo(f"{name} is at step {record.step} of {record.model} version {record.version}")
@@ -187,7 +180,7 @@ def export_session(settings: Settings, tenant: str, name: str, output: Path | No
         write = resources.export_state if is_state else resources.export
         return write(tenant, check_session_name(name))
 
-    blob = _with_store(settings, export)
+    blob = with_store(settings, export)
     path = output or Path(file_of_session(name, is_state=is_state))
     try:
         if is_state:
@@ -217,13 +210,13 @@ def import_session(
     if file.stat().st_size > settings.max_body_bytes:
         raise BodyTooLarge(f"{file} is larger than max_body_bytes, {settings.max_body_bytes} bytes")
     blob = file.read_bytes()
-    record = _with_store(
+    record = with_store(
         settings,
         lambda resources: resources.import_(
             tenant, check_session_name(name), blob, version=version, replace_live=replace
         ),
         create=True,
-        quotas=_quotas(settings, tenant),
+        quotas=quotas_of(settings, tenant),
     )
     click.echo(f"{name} is at step {record.step} of {record.model} version {record.version}")
 
@@ -245,59 +238,4 @@ def remove_sessions(settings: Settings, tenant: str, names: tuple[str, ...]) -> 
             await resources.delete(tenant, check_session_name(name))
             click.echo(f"removed {name}")
 
-    _with_store(settings, delete)
-
-
-def _with_store(
-    settings: Settings,
-    use: "Callable[[Resources], Awaitable[T]]",
-    *,
-    create: bool = False,
-    quotas: "dict[str, Quota] | None" = None,
-) -> T:
-    """Open the store, run `use` on it, and close it. `create`: an LMDB store that does not exist is created.
-
-    Raises StartupError if there is no store to open.
-    """
-    from service.codec.stored import regenerate
-    from service.parts import create_clock, create_store, history_limits_of
-    from service.repository import ModelFolders
-    from service.sessions import Resources, Sessions
-
-    if settings.store == "memory":
-        raise StartupError("the memory store exists only inside its server: use lmdb or redis")
-    if settings.store == "lmdb" and not create and not (settings.sessions_dir / "data.mdb").is_file():
-        raise StartupError(f"no session store in {settings.sessions_dir.resolve()}")
-
-    async def work() -> T:
-        store = create_store(settings)
-        await store.open()
-        try:
-            clock = create_clock(settings)
-            rules = Sessions(
-                store,
-                ttl_s=settings.session_ttl_s,
-                clock=clock,
-                quotas=quotas or {},
-                history_limits=history_limits_of(settings),
-            )
-            home_of = ModelFolders(settings.models_dir).get
-            max_ttl_s = settings.session_max_ttl_s
-            return await use(Resources(rules, home_of, max_ttl_s=max_ttl_s, take_reply=regenerate))
-        finally:
-            await store.close()
-
-    return asyncio.run(work())
-
-
-def _quotas(settings: Settings, tenant: str) -> "dict[str, Quota]":
-    """The quotas that the server enforces. Raises StartupError for a tenant without a key."""
-    from service.parts import tenants_of
-
-    tenants = tenants_of(settings)
-    if tenants.by_name and tenant not in tenants.by_name:
-        known = ", ".join(tenants.by_name)
-        raise StartupError(
-            f"tenant {tenant!r} has no API key, so no client could use the session; known tenants: {known}"
-        )
-    return tenants.quotas
+    with_store(settings, delete)

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from service.api.predict_schemas import GenerateBody, PredictBody
+from service.api.generate_schemas import GenerateBody
+from service.api.predict_schemas import PredictBody
 from service.codec import generation, request
 from service.errors import BadInput
 from service.manifest import InputSpec, Manifest, OutputSpec

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from service.api import event_samples, forecast, predict_schemas, samples, schemas, steering, v2_schemas
+from service.api import (
+    event_samples,
+    forecast,
+    generate_schemas,
+    predict_schemas,
+    samples,
+    schemas,
+    sequence_schemas,
+    steering,
+    v2_schemas,
+)
 from service.api.v2 import EXTENSIONS
 from service.codec.events import END, EventId
 from service.repository import policy
@@ -19,7 +29,16 @@ ROOT = Path(__file__).parents[3]
 
 
 def schema_of(name: str) -> type[BaseModel]:
-    for module in (forecast, predict_schemas, schemas, steering, policy, v2_schemas):
+    for module in (
+        forecast,
+        generate_schemas,
+        predict_schemas,
+        schemas,
+        sequence_schemas,
+        steering,
+        policy,
+        v2_schemas,
+    ):
         if hasattr(module, name):
             schema: type[BaseModel] = getattr(module, name)
             return schema
@@ -43,7 +62,7 @@ def test_the_events_of_a_sample_amount_to_a_reply(sample: str) -> None:
     events = [dict(line.split(": ", 1) for line in event.split("\n")) for event in sample.split("\n\n")[:-1]]
     reply = joined([(event["event"], event["data"].encode()) for event in events])
     predict_schemas.PredictReply.model_validate(reply) if "predictions" in reply else (
-        predict_schemas.GenerateReply.model_validate(reply)
+        generate_schemas.GenerateReply.model_validate(reply)
     )
     ids = [event["id"] for event in events]
     assert [EventId.parse(each).done for each in ids[:-1]] == list(range(1, len(ids))) and ids[-1] == END
