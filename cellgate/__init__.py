@@ -24,7 +24,7 @@ from cellgate.errors import (
 )
 from cellgate.forecast import Forecast
 from cellgate.models import Input, Model, Output
-from cellgate.predictions import Generation, Prediction
+from cellgate.predictions import Generation, Label, Prediction
 from cellgate.resources import History, StoredSession
 from cellgate.session import Session
 from cellgate.settings import Settings
@@ -42,6 +42,7 @@ __all__ = [
     "Generation",
     "History",
     "Input",
+    "Label",
     "Model",
     "Output",
     "Prediction",

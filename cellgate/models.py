@@ -33,14 +33,16 @@ class Output:
 
     name: str
     kind: str
-    """probabilities, values or logits."""
+    """probabilities, labels (which are true independently of each other), values or logits."""
     dtype: str
     dims: tuple[int, ...]
     """The shape of one time step; () for one number."""
     labels: tuple[str, ...] = field(default=(), repr=False)
-    """Entry i names class i; () without names."""
+    """Entry i names class i, or label i; () without names."""
     steps: Literal["all", "last"] = "all"
     """last: it exists for the last step of a request only."""
+    thresholds: tuple[float, ...] = field(default=(), repr=False)
+    """Of the kind labels: the probability from which on each label is predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Model:
     name: str
     version: str
     task: str
-    """classify, label, regress, forecast or language."""
+    """classify, label, multilabel, regress, forecast or language."""
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     sessions: bool
@@ -104,6 +106,7 @@ def _input(spec: Mapping[str, Any]) -> Input:
 
 
 def _output(spec: Mapping[str, Any]) -> Output:
+    is_labels = spec["kind"] == "labels"
     return Output(
         spec["name"],
         spec["kind"],
@@ -111,4 +114,5 @@ def _output(spec: Mapping[str, Any]) -> Output:
         tuple(spec["dims"]),
         tuple(spec.get("labels", ())),
         spec.get("steps", "all"),
+        tuple(spec.get("thresholds", ()) or (0.5,) * len(spec.get("labels", ()))) if is_labels else (),
     )

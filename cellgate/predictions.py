@@ -14,6 +14,14 @@ Array = NDArray[Any]
 FLOAT32 = "float32"
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label that is predicted, and its probability."""
+
+    name: str
+    probability: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """The answer to one sequence, or to the next part of a session."""
@@ -28,6 +36,11 @@ class Prediction:
     """With `returns="all"`: the label at every step."""
     probabilities: Array | None = None
     """With `returns="all"`: the probability at every step, [time]."""
+    label_set: tuple[Label, ...] | None = None
+    """Of a model whose labels are independent of each other (task multilabel): those whose probability
+    reaches their threshold, the likeliest first, at the last step; None where one is not a number."""
+    label_sets: tuple[tuple[Label, ...] | None, ...] | None = None
+    """With `returns="all"`: the same at every step."""
     session: str | None = None
     step: int | None = None
     """Steps that the session has consumed, with these."""
@@ -53,6 +66,8 @@ class Prediction:
             shown["labels"] = self.labels if len(self.labels) <= 6 else (*self.labels[:6], ...)
         elif self.label is not None:
             shown["label"] = self.label
+        if self.label_set is not None:
+            shown["label_set"] = {label.name: round(label.probability, 4) for label in self.label_set}
         if self.probability is not None and self.labels is None:
             shown["probability"] = round(self.probability, 4)
         if self.session is not None:
@@ -95,13 +110,16 @@ def from_json(entry: Mapping[str, Any], model: Model) -> Prediction:
 
 
 def from_arrays(arrays: Mapping[str, Array], model: Model, **place: Any) -> Prediction:
-    """A prediction from outputs by name. The label is that of the first output of probabilities.
+    """A prediction from outputs by name. The labels are those of the first output that has any.
 
     `place`: session, step and state.
     """
     marks: dict[str, Any] = {}
     for name, array in arrays.items():
         spec = model.output(name)
+        if spec is not None and spec.kind == "labels":
+            marks = _label_marks(array, spec)
+            break
         if spec is not None and spec.kind == "probabilities":
             marks = _marks(array, spec) if len(spec.dims) == 1 else {}
             break
@@ -151,6 +169,22 @@ def _marks(array: Array, spec: Output) -> dict[str, Any]:
         labels = [spec.labels[k] if ok else None for k, ok in zip(best.tolist(), is_finite, strict=True)]
         marks |= {"labels": tuple(labels), "label": labels[-1]}
     return marks | {"probability": float(most[-1]) if is_finite[-1] else None}
+
+
+def _label_marks(array: Array, spec: Output) -> dict[str, Any]:
+    """The sets of labels, as the server computes them: None where a probability is not a number."""
+    if array.ndim == 1:
+        return {"label_set": _label_set(array, spec)}
+    sets = tuple(_label_set(step, spec) for step in array)
+    return {"label_sets": sets, "label_set": sets[-1]}
+
+
+def _label_set(step: Array, spec: Output) -> tuple[Label, ...] | None:
+    if not np.isfinite(step).all():
+        return None
+    reached = np.flatnonzero(step.astype(np.float64) >= spec.thresholds)
+    order = reached[np.argsort(-step[reached], kind="stable")]
+    return tuple(Label(spec.labels[place], float(step[place])) for place in order.tolist())
 
 
 def _brief(array: Array) -> str:

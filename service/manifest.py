@@ -56,7 +56,7 @@ MANIFEST_FILE = "model.json"
 GRAPH_FILE = "model.onnx"
 MAX_MANIFEST_BYTES = 1 << 28  # of a tokenizer and its vocabulary, above all
 
-Task = Literal["classify", "label", "regress", "forecast", "language"]
+Task = Literal["classify", "label", "multilabel", "regress", "forecast", "language"]
 
 
 class Example(Spec):
@@ -167,6 +167,15 @@ class Manifest(Spec):
                         f"output {output.name!r}: a forecast of {forecast.feature!r}, which must be one of "
                         f"the features ({known})"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit_the_task(self) -> Self:
+        if (self.task == "multilabel") != (self.outputs[0].kind == "labels"):
+            raise ValueError(
+                f"the task is {self.task!r} and the first output has the kind {self.outputs[0].kind!r}: "
+                "the task multilabel and the kind labels belong together"
+            )
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from service.api.errors import LIVE_SESSION, SEQUENCES, errors
 from service.api.predict import ANSWERED_BY_THE_GATE, GONE
+from service.api.predict_schemas import PredictedLabel
 from service.api.schemas import Schema
 from service.errors import (
     DeadlineExceeded,
@@ -73,6 +74,7 @@ class OneForecast(BaseModel):
     output: list[Any] = Field(description="the model's first output after each step: [horizon][D]")
     label: list[str | None] | None = None
     probability: list[float | None] | None = None
+    labels: list[list[PredictedLabel] | None] | None = None
     values: dict[str, list[float | None]] | None = Field(
         None, description="by feature that can be fed back: its value in each step ahead, fed back or given"
     )

@@ -64,8 +64,15 @@ PREDICT_EXAMPLES: dict[str, Example] = {
 }
 
 
+class PredictedLabel(BaseModel):
+    """A label whose probability reaches its threshold."""
+
+    label: str
+    probability: float
+
+
 class Prediction(BaseModel):
-    """The answer to one sequence. With `return: all`, `label` and `probability` are lists.
+    """The answer to one sequence. With `return: all`, `label`, `probability` and `labels` are lists.
 
     If the model's manifest allows NaN and infinities, they are null, and such a step has no label.
     """
@@ -83,6 +90,11 @@ class Prediction(BaseModel):
     )
     label: str | list[str | None] | None = None
     probability: float | list[float | None] | None = None
+    labels: list[PredictedLabel] | list[list[PredictedLabel] | None] | None = Field(
+        None,
+        description="of a model whose labels are independent of each other (task `multilabel`): those whose "
+        "probability reaches their threshold, the likeliest first; `output` has the probabilities of all",
+    )
     session: str | None = None
     step: int | None = Field(
         None, description="the steps that the session, or the state, has consumed, this request included"

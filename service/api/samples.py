@@ -70,6 +70,7 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "session": "call-42", "step": 2},
             {"outputs": {"y": PROBABILITIES, "logits": LOGITS}, "label": "3", "probability": 0.9982},
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "step": 4, "state": STATE_TOKEN},
+            {"output": [0.0213, 0.9171], "labels": [{"label": "rain", "probability": 0.9171}]},
         ],
     },
     "ForecastBody": {"horizon": 2, "inputs": STEPS},

@@ -1,12 +1,11 @@
 """Predictions and generated texts → JSON. It knows what an output means; it knows nothing of requests."""
 
-from math import isfinite
 from typing import Any
 
 import numpy as np
 import orjson
 
-from service.codec import text
+from service.codec import labels, text
 from service.codec.numbers import writable
 from service.errors import CellgateError
 from service.manifest import InputSpec, OutputSpec
@@ -28,14 +27,14 @@ def encode_prediction(
     prediction: dict[str, Any] = {"output": writable(output)}
     if by_name:
         _add_forecast(prediction, spec, output)
-    if spec.kind == "probabilities":
-        _add_label(prediction, spec, output)
+    labels.add_labels(prediction, spec, output)
     return _dump(prediction, session, step)
 
 
 def encode_predictions(spec: OutputSpec, outputs: Array) -> list[bytes]:
     """`encode_prediction` of each of `outputs`, [sequences, *dims], at once if they are lists of numbers."""
-    if outputs.ndim != 2 or outputs.dtype.kind != "f" or not outputs.size or not np.isfinite(outputs).all():
+    is_plain = outputs.ndim == 2 and outputs.dtype.kind == "f" and outputs.size and spec.kind != "labels"
+    if not is_plain or not np.isfinite(outputs).all():
         return [encode_prediction(spec, output) for output in outputs]
     texts = orjson.dumps(np.ascontiguousarray(outputs), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
     if spec.kind != "probabilities":
@@ -57,13 +56,13 @@ def encode_outputs(
     step: int | None = None,
     by_name: bool = False,
 ) -> bytes:
-    """The same for outputs requested by name. The label is that of the first one of probabilities."""
+    """The same for outputs requested by name. The labels are those of the first one that has any."""
     prediction: dict[str, Any] = {"outputs": {spec.name: writable(output) for spec, output in outputs}}
     for spec, output in outputs if by_name else ():
         _add_forecast(prediction, spec, output)
     for spec, output in outputs:
-        if spec.kind == "probabilities":
-            _add_label(prediction, spec, output)
+        if spec.kind in labels.KINDS:
+            labels.add_labels(prediction, spec, output)
             break
     return _dump(prediction, session, step)
 
@@ -96,9 +95,9 @@ def encode_rows(
         if spec.steps == "all":
             _add_forecast(piece, spec, output)
     for spec, output in outputs:
-        if spec.kind == "probabilities":
+        if spec.kind in labels.KINDS:
             if spec.steps == "all":
-                _add_label(piece, spec, output)
+                labels.add_labels(piece, spec, output)
             break
     return _dump(piece, None, None)
 
@@ -151,8 +150,7 @@ def encode_forecast(
     reply["forecasts"] = []
     for sample, steps in enumerate(output):
         forecast: dict[str, Any] = {"output": writable(steps)}
-        if spec.kind == "probabilities":
-            _add_label(forecast, spec, steps)
+        labels.add_labels(forecast, spec, steps)
         if values:
             forecast["values"] = {name: writable(series[sample]) for name, series in values.items()}
         reply["forecasts"].append(forecast)
@@ -171,25 +169,6 @@ def _add_forecast(prediction: dict[str, Any], spec: OutputSpec, output: Array) -
     for place, one in enumerate(spec.forecasts):
         ahead = forecast.setdefault(one.feature, {}).setdefault(f"+{one.steps}", {})
         ahead[one.short_name] = writable(numbers[..., place])
-
-
-def _add_label(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> None:
-    """Add "label" and "probability" of the likeliest class: neither, or null, where it is not a number."""
-    if len(spec.dims) != 1:
-        return
-    if output.ndim == 1:
-        best = int(output.argmax())  # the first NaN, if there is one
-        probability = output[best]
-        if isfinite(probability):
-            if spec.labels:
-                prediction["label"] = spec.labels[best]
-            prediction["probability"] = probability
-        return
-    probabilities = output.max(-1)
-    if spec.labels:
-        best_of_each = zip(output.argmax(-1).tolist(), np.isfinite(probabilities), strict=True)
-        prediction["label"] = [spec.labels[best] if is_finite else None for best, is_finite in best_of_each]
-    prediction["probability"] = probabilities
 
 
 def _dump(prediction: dict[str, Any], session: str | None, step: int | None) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import orjson
 
+from service.codec.labels import ENTRY
 from service.errors import ReplyTooLarge
 from service.manifest import InputSpec, OutputSpec
 
@@ -52,6 +53,8 @@ def prediction_bytes(outputs: Iterable[tuple[OutputSpec, str]], steps: int, *, b
             size += sum([len(orjson.dumps(one.feature)) for one in spec.forecasts])
         if spec.kind == "probabilities":
             size += steps * (spec.longest_label + _JSON[dtype])
+        elif spec.kind == "labels":
+            size += steps * len(spec.labels) * (spec.longest_label + _JSON[dtype] + ENTRY)
     return size
 
 

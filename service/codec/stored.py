@@ -18,7 +18,7 @@ from service.names import MODEL_NAME, MODEL_VERSION
 from service.sequence import Array
 
 _V2_PREFIX = "v2/"  # of the sessions of `/v2`, see `names`
-_PREDICTION = {"output", "outputs", "forecast", "label", "probability", "session", "step", "state"}
+_PREDICTION = {"output", "outputs", "forecast", "label", "probability", "labels", "session", "step", "state"}
 _GENERATION = {"model", "version", "ids", "seed", "tokens", "text", "session", "step", "state"}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*")  # of a state; its signature is checked when it is used
 _MAX_AXES = 8  # of an output
@@ -85,7 +85,20 @@ def _is_prediction(document: dict[str, Any]) -> bool:
         and all(_is_nested(output, (int, float)) for output in outputs.values())
         and _is_nested(document.get("label"), (str,))
         and _is_nested(document.get("probability"), (int, float))
+        and _are_labels(document.get("labels", []))
         and _is_forecast(document.get("forecast", {}))
+    )
+
+
+def _are_labels(labels: Any) -> bool:
+    """Whether it is entries of labels, or lists of them, or null for steps without any."""
+    if isinstance(labels, list):
+        return all(each is None or _are_labels(each) for each in labels)
+    return (
+        isinstance(labels, dict)
+        and labels.keys() == {"label", "probability"}
+        and isinstance(labels["label"], str)
+        and isinstance(labels["probability"], (int, float))
     )
 
 

@@ -44,9 +44,10 @@ class LineEncoder:
         """`by_name`: forecasts also by the names of their features."""
         self._by_name = by_name
 
-    def names(self, spec: OutputSpec) -> list[str]:  # noqa: ARG002
+    def names(self, spec: OutputSpec) -> list[str]:
         """See `Encoder.names`."""
-        return ["output", "forecast", "label", "probability", "error"]
+        labels = ["labels"] if spec.kind == "labels" else ["label", "probability"]
+        return ["output", "forecast", *labels, "error"]
 
     def head(self, spec: OutputSpec, key: str) -> bytes:  # noqa: ARG002
         """Nothing."""

@@ -20,11 +20,13 @@ import numpy as np
 import orjson
 import polars as pl
 
+from service.codec.labels import predicted
 from service.errors import StartupError
 from service.manifest import OutputSpec
 from service.offline.block import Answer, Answers, Keys
 from service.sequence import Array
 
+SEPARATORS = ";|,"  # of labels in a field: the first that no label has in it
 ERRORS = ("error_code", "error")
 _OWN = re.compile(r"\d{8,}\.parquet")  # the files of a part
 _FLOATS = {"float16": "float32", "float32": "float32", "float64": "float64", "bool": "bool"}
@@ -52,7 +54,8 @@ class TableEncoder:
 
     def names(self, spec: OutputSpec) -> list[str]:
         """See `Encoder.names`."""
-        return ["step", "label", "probability", *names_of(spec), *ERRORS]
+        labels = ["labels"] if spec.kind == "labels" else ["label", "probability"]
+        return ["step", *labels, *names_of(spec), *ERRORS]
 
     def head(self, spec: OutputSpec, key: str) -> bytes:
         """The line of names that a CSV file begins with."""
@@ -95,6 +98,8 @@ class TableEncoder:
             columns["step"] = pl.Series([n for count in rows for n in range(1, count + 1)], dtype=pl.Int64)
         if spec.kind == "probabilities" and len(spec.dims) == 1:
             columns |= _labels(spec, values)
+        if spec.kind == "labels":
+            columns["labels"] = _predicted(spec, values)
         dtype = _FLOATS.get(spec.dtype, "int64")
         by_column = values.T.astype(dtype, order="C", copy=False)
         return columns | {name: pl.Series(by_column[place]) for place, name in enumerate(names_of(spec))}
@@ -127,6 +132,14 @@ def _labels(spec: OutputSpec, values: Array) -> dict[str, pl.Series]:
     if not (is_finite := np.isfinite(probability)).all():
         labels = labels.zip_with(pl.Series(is_finite), _nulls(len(labels)))
     return {"label": labels, **columns}
+
+
+def _predicted(spec: OutputSpec, values: Array) -> pl.Series:
+    """The labels of each row, as the reply to `/predict` has them, joined; NaN gives none."""
+    between = next((mark for mark in SEPARATORS if not any(mark in label for label in spec.labels)), "\n")
+    found = (predicted(spec, row) for row in values)
+    texts = [None if each is None else between.join(one["label"] for one in each) for each in found]
+    return pl.Series(texts, dtype=pl.String)
 
 
 def _repeat(keys: Keys, rows: list[int]) -> pl.Series:

@@ -187,4 +187,7 @@ def _compare(ours: Sequence, theirs: Sequence, shadow: Model, counts: ShadowCoun
     label_changes = 0
     if shadow.manifest.outputs[0].kind in ("probabilities", "logits") and one.ndim:
         label_changes = int(np.sum(one.argmax(-1) != other.argmax(-1)))
+    elif shadow.manifest.outputs[0].kind == "labels":
+        thresholds = shadow.manifest.outputs[0].label_thresholds
+        label_changes = int(np.sum(((one >= thresholds) != (other >= thresholds)).any(-1)))
     counts.add(ours.steps, np.abs(one - other), label_changes)

@@ -3,14 +3,15 @@
 import json
 import math
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from service.specs.axes import Axes
 from service.specs.spec import Dim, DType, Spec
 
-OutputKind = Literal["probabilities", "values", "logits"]
+Threshold = Annotated[float, Field(gt=0, le=1)]
+OutputKind = Literal["probabilities", "labels", "values", "logits"]
 
 
 class ForecastSpec(Spec):
@@ -32,13 +33,21 @@ class OutputSpec(Spec):
     """An output of a time step."""
 
     name: str = Field(description="the graph output; it may be the new value of a state too")
-    kind: OutputKind = Field("values", description="what its numbers are")
+    kind: OutputKind = Field(
+        "values",
+        description="what its numbers are. probabilities: of classes, one of which is true; labels: "
+        "probabilities of labels that are true or not independently of each other",
+    )
     dtype: DType = Field("float32", description="the dtype of the graph output")
     dims: tuple[Dim, ...] = Field((), description="shape of one time step; () for one number")
     axes: Axes | None = Field(
         None, description="where they differ from those of the inputs; null: those of the inputs"
     )
-    labels: tuple[str, ...] = Field((), description="probabilities: entry i names class i")
+    labels: tuple[str, ...] = Field((), description="entry i names class i, label i, or number i")
+    thresholds: tuple[Threshold, ...] = Field(
+        (),
+        description="of the kind labels: the probability from which on each label is predicted; empty: 0.5",
+    )
     units: tuple[str, ...] = Field((), description="a unit for each number, in order; empty: not stated")
     forecasts: tuple[ForecastSpec, ...] = Field(
         (), description="what each number forecasts, in order; empty: not stated"
@@ -58,6 +67,19 @@ class OutputSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _independent_labels_have_names(self) -> Self:
+        if self.kind == "labels" and (not self.labels or len(set(self.labels)) < len(self.labels)):
+            raise ValueError(f"output {self.name!r}: the kind labels needs a different name for each label")
+        if self.kind == "labels" and not self.dtype.startswith("float"):
+            raise ValueError(f"output {self.name!r}: {self.dtype} holds no probabilities of labels")
+        if self.thresholds and (self.kind != "labels" or len(self.thresholds) != len(self.labels)):
+            raise ValueError(
+                f"output {self.name!r}: {len(self.thresholds)} thresholds for {len(self.labels)} labels of "
+                f"the kind {self.kind}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _forecasts_fit(self) -> Self:
         width, count = math.prod(self.dims), len(self.forecasts)
         if self.forecasts and (self.kind != "values" or count != width):
@@ -72,3 +94,8 @@ class OutputSpec(Spec):
     def longest_label(self) -> int:
         """Characters of the longest label as JSON, with the comma after it."""
         return max((len(json.dumps(label)) for label in self.labels), default=4) + 1
+
+    @cached_property
+    def label_thresholds(self) -> tuple[float, ...]:
+        """Of the kind labels: the threshold of each label."""
+        return self.thresholds or (0.5,) * len(self.labels)

@@ -120,6 +120,18 @@ async function sendPieces() {
 }
 
 /**
+ * The labels of a model of several labels, as text; of each step, if there are several.
+ * @param {any} labels
+ * @param {boolean} isAll
+ * @returns {any}
+ */
+function setOf(labels, isAll) {
+  const text = (/** @type {any[] | null} */ found) =>
+    found?.map(({ label, probability }) => `${label} ${(100 * probability).toFixed(1)} %`).join(", ") || "no label";
+  return labels === undefined ? undefined : isAll ? labels.map(text) : text(labels);
+}
+
+/**
  * Add a prediction to what is shown.
  * @param {any} prediction
  * @param {any} part
@@ -129,7 +141,7 @@ function show(prediction, part, reply) {
   const isAll = byId("return").value === "all" && Array.isArray(prediction.output);
   const list = (/** @type {any} */ value) => (value === undefined ? [] : isAll ? value : [value]);
   trace.outputs.push(...list(prediction.output));
-  trace.labels.push(...list(prediction.label));
+  trace.labels.push(...list(prediction.label ?? setOf(prediction.labels, isAll)));
   if (Array.isArray(part)) trace.inputs.push(...part);
   const label = trace.labels.at(-1);
   const probability = isAll ? prediction.probability?.at(-1) : prediction.probability;
@@ -153,7 +165,7 @@ function draw() {
   const last = outputs[outputs.length - 1];
   const list = legend(chosen.map((column) => `${names[column]} `), (item, number) => item.append(h("b", {}, short(last[chosen[number]]))));
   fill(byId("charts"), canvas, list);
-  const range = output.kind === "probabilities" ? { from: 0, to: 1 } : {};
+  const range = ["probabilities", "labels"].includes(output.kind) ? { from: 0, to: 1 } : {};
   drawLines(canvas, lines, { ends: ends(0), ...range });
 }
 

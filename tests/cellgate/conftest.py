@@ -11,7 +11,15 @@ from tests.e2e import graphs
 from tests.e2e.server import Server, running
 from tests.service import input_models
 
-KINDS = ("buttons", "glucose", "letters", "scalar", "station", "voice")  # loading each takes a second
+KINDS = (
+    "buttons",
+    "glucose",
+    "letters",
+    "scalar",
+    "station",
+    "voice",
+    "weather",
+)  # loading each takes a second
 
 
 @pytest.fixture(scope="session")

@@ -271,6 +271,27 @@ def recent() -> tuple[onnx.ModelProto, dict[str, Any]]:
     }
 
 
+def weather() -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Two labels that are true or not independently: the sigmoid of the sum so far of each number."""
+    nodes = [
+        node("Add", ["sum", "x"], ["sum_out"]),
+        node("Sigmoid", ["sum_out"], ["y"]),
+    ]
+    graph = graph_of(
+        nodes, {"x": (T.FLOAT, TWO), "sum": (T.FLOAT, TWO)}, {"y": (T.FLOAT, TWO), "sum_out": (T.FLOAT, TWO)}
+    )
+    return graph, {
+        "task": "multilabel",
+        "axes": {"batch": 0, "time": None},
+        "inputs": [{"name": "x", "dims": [2]}],
+        "states": [state("sum", TWO)],
+        "outputs": [
+            {"name": "y", "kind": "labels", "dims": [2], "labels": ["wind", "rain"], "thresholds": [0.5, 0.6]}
+        ],
+        "example": {"steps": [[1, 0], [-1, 0]], "output": [0.5, 0.5]},
+    }
+
+
 MODELS = {
     "recent": recent(),
     "look": look(4),
@@ -284,4 +305,5 @@ MODELS = {
     "agent": agent(),
     "voice": voice(),
     "buttons": buttons(),
+    "weather": weather(),
 }

@@ -137,6 +137,8 @@ def _outputs(analysis: Analysis) -> list[dict[str, Any]]:
         analysis.details += [fault] if fault else []
     if found and analysis.options.labels:
         found[0] |= {"labels": list(analysis.options.labels), "kind": found[0].get("kind", "probabilities")}
+    if found and analysis.options.task == "multilabel":
+        found[0] |= {"labels": found[0].get("labels", OPEN), "kind": "labels"}
     return found
 
 

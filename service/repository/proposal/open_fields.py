@@ -49,6 +49,8 @@ def _explain(document: dict[str, Any], path: Path) -> str:
             return _explain_dims(document, owner, name[1:-1])
         case "outputs", "dims", *_:
             return f"the graph does not fix the shape of output {name}; it is measured once the graph runs"
+        case "outputs", "labels":
+            return f"the labels of output {name} have no names. Settle it with --labels A,B,…"
         case (("inputs" | "outputs" | "states"), "dtype"):
             return f"the dtype of {name} cannot be served. Cast it in the graph"
         case "axes", *_:
