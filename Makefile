@@ -51,8 +51,8 @@ bench: $(VENV)/.dev ## compare speed with other servers; see benchmarks/README.m
 loadtest: $(VENV)/.loadtest ## load testing with Locust: URL= (default: starts a server), USERS=50, TIME=30s
 	$(BIN)/python -m benchmarks.loadtest --users $(or $(USERS),50) --time $(or $(TIME),30s) $(if $(URL),--url $(URL))
 
-site: $(VENV)/.dev ## build the website of docs/ into build/site
-	@$(BIN)/python -m deploy.site
+site: $(VENV)/.dev ## build the website of docs/ into build/site, and for /docs/guide of the server
+	@$(BIN)/python -m deploy.site --install
 
 faults: $(VENV)/.dev ## long fault-injection test on real servers: HISTORIES=2000, SEED=, DRIVERS=http,stream,…
 	$(BIN)/python -m tests.faults --histories $(or $(HISTORIES),2000) $(if $(SEED),--seed $(SEED)) $(if $(DRIVERS),--drivers $(DRIVERS))
@@ -72,4 +72,4 @@ docker-loadtest: ## load testing of the compose services: LOADTEST_URL=http://ng
 	LOADTEST_USER=$$(id -u):$$(id -g) docker compose run --build --rm loadtest
 
 clean: ## delete everything that the targets above created
-	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis runs
+	rm -rf $(VENV) build service/guide .mypy_cache .pytest_cache .ruff_cache .hypothesis runs

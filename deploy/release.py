@@ -2,7 +2,7 @@
 
 Writes the wheel, the source archive, a software bill of materials (CycloneDX) of a fresh installation of the
 wheel with the server, and SHA-256 checksums of them all. It publishes nothing. The tools are those of the
-extra `release`.
+extras `dev` and `release`.
 """
 
 import hashlib
@@ -36,7 +36,8 @@ def check(root: Path) -> str:
 
 
 def build(root: Path, out: Path) -> list[Path]:
-    """The wheel and the source archive."""
+    """The wheel and the source archive, with the website of this version for /docs/guide."""
+    subprocess.run([sys.executable, "-m", "deploy.site", "--install"], cwd=root, check=True)
     subprocess.run([sys.executable, "-m", "build", "--outdir", out, root], check=True)
     return sorted(path for path in out.iterdir() if path.suffix in (".whl", ".gz"))
 

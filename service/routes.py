@@ -145,6 +145,7 @@ def _documented(settings: Settings, backends: Backends) -> ApplicationHandler:
         max_sequences=settings.max_sequences,
         max_reply_bytes=settings.max_reply_bytes,
         serves_ui=settings.serves_ui,
+        website=api.installed_guide() if settings.guide else None,
         scrape=Scrape(sampler.metrics, sampler.sample),
     )
     return ApplicationHandler(

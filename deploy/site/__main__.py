@@ -1,7 +1,8 @@
-"""Build the website of docs/: python -m deploy.site [--out build/site]
+"""Build the website of docs/: python -m deploy.site [--out build/site] [--install]
 
 Every page is there as HTML and, beside it, as Markdown; llms.txt lists them. Fails with a warning of the
-builder, such as a link that leads nowhere. Needs the extra `site`.
+builder, such as a link that leads nowhere. With --install, a server of this clone has it at /docs/guide, as
+have wheels and images that are built from the clone. The tools are those of the extra `dev`.
 """
 
 import functools
@@ -29,6 +30,9 @@ OTHERS = {
 }
 PICTURES = "benchmarks/measured"
 LIST = "llms.txt"  # of the pages
+INSTALLED = ROOT / "service" / "guide"
+# Not for a server: the models of the examples, figures as JSON, files for search engines, an unused style.
+LEFT_OUT = shutil.ignore_patterns("examples", "lag.json", "scores.json", "sitemap.xml", "404.html", "classic")
 
 
 def write_pages(folder: Path) -> None:
@@ -75,9 +79,17 @@ def _sections(nav: list[dict[str, list[str]]]) -> Iterator[tuple[str, list[str]]
         yield from section.items()
 
 
+def install(site: Path, target: Path) -> int:
+    """Copy what a server needs of a website into `target`, in place of what was there. Returns its bytes."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(site, target, ignore=LEFT_OUT)
+    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+
+
 @click.command()
+@click.option("--install", "installs", is_flag=True, help="Also put it into the package, for /docs/guide.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=ROOT / "build" / "site")
-def main(out: Path) -> None:
+def main(installs: bool, out: Path) -> None:
     """Build the website into a folder; an earlier one is replaced, any other folder is refused."""
     if out.is_dir() and any(out.iterdir()) and not (out / LIST).is_file():
         raise click.ClickException(f"{out} has files, and is no website that was built before")
@@ -94,6 +106,9 @@ def main(out: Path) -> None:
     write_copies(work / "pages", out)
     shutil.rmtree(work)
     click.echo(f"{out}/index.html")
+    if installs:
+        size = install(out, INSTALLED)
+        click.echo(f"{INSTALLED}, for /docs/guide: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -5,5 +5,6 @@ limits or how an error is rendered: those are the gate's. The inference routes a
 """
 
 from service.api.application import build
+from service.api.guide import installed as installed_guide
 
-__all__ = ["build"]
+__all__ = ["build", "installed_guide"]

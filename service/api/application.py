@@ -5,6 +5,7 @@ It raises every error as a `CellgateError`, and leaves it to the gate to render 
 """
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn
 
 from fastapi import FastAPI, Request
@@ -12,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from service.api import forecast, health, metrics, models, openapi, predict, sessions, stream, ui, v2
+from service.api import forecast, guide, health, metrics, models, openapi, predict, sessions, stream, ui, v2
 from service.api import repository as repository_routes
 from service.api import steering as steering_routes
 from service.api.health import Readiness
@@ -46,16 +47,18 @@ def build(
     max_sequences: int,
     max_reply_bytes: int,
     serves_ui: bool,
+    website: Path | None,
     scrape: Scrape,
 ) -> FastAPI:
     """The application around loaded models and an opened session store.
 
-    `is_admin`: whether a tenant may steer versions; `serves_ui`: whether there is a page at `/ui`.
+    `is_admin`: whether a tenant may steer versions; `serves_ui`: whether there is a page at `/ui`;
+    `website`: the folder of the pages at `/docs/guide`, if there are any.
     """
     app = FastAPI(
         title="Cellgate",
         version=version("cellgate"),
-        description=DESCRIPTION,
+        description=f"{DESCRIPTION}\n\n{guide.LINK}" if website else DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -75,6 +78,7 @@ def build(
     app.include_router(metrics.build(scrape))
     app.include_router(repository_routes.build(repository, steering, is_admin))
     app.include_router(ui.build(is_on=serves_ui))
+    app.include_router(guide.build(website))
     app.include_router(v2.build(repository, readiness, scrape, max_sequences=max_sequences))
     return app
 

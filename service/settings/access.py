@@ -77,6 +77,8 @@ class Browsers(Group):
         "auto", description="the page at /ui; auto = if the server is bound to this machine only"
     )
 
+    guide: bool = Field(True, description="serve the documentation at /docs/guide, if it is installed")
+
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_origins(cls, value: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from cellgate import Client
-from deploy.site.__main__ import CONFIG, OTHERS, main
+from deploy.site.__main__ import CONFIG, OTHERS, install, main
 from deploy.site.reference import PAGES
 from service.settings import Settings
 from tests.committed import ROOT
@@ -68,3 +68,15 @@ def test_a_folder_that_is_no_website_is_not_replaced(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["--out", str(tmp_path)])
     assert done.exit_code == 1 and "no website that was built before" in done.output
     assert mine.read_text() == "mine"
+
+
+def test_what_is_installed_is_small_and_its_links_lead_somewhere(site: Path, tmp_path: Path) -> None:
+    size = install(site, tmp_path / "guide")
+    assert size < 8_000_000
+    for page in (tmp_path / "guide").rglob("*.html"):
+        for link in re.findall(r'(?:src|href)="([^"#?]+)', page.read_text()):
+            if not re.match(r"\w+:", link):
+                target = page.parent / link
+                assert (
+                    target / "index.html" if link.endswith("/") or target.is_dir() else target
+                ).is_file(), link

@@ -30,6 +30,7 @@ class Server:
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    home: Path = ROOT  # whose package `service` runs
 
     def __post_init__(self) -> None:
         self.log = self.folder / "server.log"
@@ -58,7 +59,7 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "service", "serve", "--port", str(self.port)],
-                cwd=ROOT, env=environ, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.home, env=environ, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def is_ready(self) -> bool:

@@ -45,6 +45,7 @@ class Api:
         max_reply_bytes: int = 1 << 20,
         root: Path | None = None,
         is_admin: bool = True,
+        website: Path | None = None,
     ) -> None:
         """`root`: of the models whose policies may change; by default there are none."""
         self.repository = repository
@@ -65,6 +66,7 @@ class Api:
             max_sequences=16,
             max_reply_bytes=max_reply_bytes,
             serves_ui=True,
+            website=website,
             scrape=Scrape(Metrics(Registry()), sample_nothing),
         )
 

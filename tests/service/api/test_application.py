@@ -46,6 +46,7 @@ def request(method: str, path: str, *, readiness: Ready | None = None, **fields:
         max_reply_bytes=1 << 20,
         max_sequences=1,
         serves_ui=False,
+        website=None,
         scrape=Scrape(Metrics(Registry()), sample_nothing),
     )
 
