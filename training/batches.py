@@ -34,11 +34,18 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         for rows in self._cuts:
-            sequences = [self._sequences[row] for row in rows]
-            lengths = torch.tensor([len(sequence) for sequence in sequences])
-            x = pad_sequence(sequences, batch_first=True)
-            targets = [self._targets[row] for row in rows]
-            yield Batch(x, lengths, _padded(targets) if self._is_each_step else torch.stack(targets))
+            yield padded(
+                [self._sequences[row] for row in rows],
+                [self._targets[row] for row in rows],
+                is_each_step=self._is_each_step,
+            )
+
+
+def padded(sequences: list[Tensor], targets: list[Tensor], *, is_each_step: bool) -> Batch:
+    """A batch of sequences, each [time, columns]; `is_each_step`: each target is [time, …] too."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    x = pad_sequence(sequences, batch_first=True)
+    return Batch(x, lengths, _padded(targets) if is_each_step else torch.stack(targets))
 
 
 def _padded(targets: list[Tensor]) -> Tensor:

@@ -56,6 +56,12 @@ class Recipe(_Frozen):
     )
     batch_size: Count = Field(32, description="sequences per optimiser step, over all processes")
     buckets: bool = Field(False, description="batch sequences of similar lengths, which reduces padding")
+    bptt: int = Field(
+        0,
+        ge=0,
+        description="truncated BPTT: train on windows of this many steps, each with the state at the end of "
+        "the one before; 0: each sequence, or window of the data set, starts with the initial state",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW); 0: plain Adam")
     schedule: ScheduleName = Field(

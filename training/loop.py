@@ -24,13 +24,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from training import schedule
-from training.batches import Batch, Batches, in_order, shuffled
+from training.batches import Batch
+from training.cells.cell import State
 from training.config import Config, Recipe
-from training.data.dataset import DataSet, Split
+from training.data.dataset import DataSet
 from training.model import Network, NetworkError
 from training.pooling import PoolError
 from training.progress import History, Row, progress
+from training.source import Source
 from training.tasks import Task, of
+from training.truncated import Carried, CarriedState
 from training.warm_start import Weights
 from training.weight_drop import WeightDrop
 
@@ -48,15 +51,21 @@ class Training(pl.LightningModule):
     def __init__(self, network: Network, task: Task, recipe: Recipe, *, seed: int) -> None:
         super().__init__()
         self.network, self._task, self._recipe, self._seed = network, task, recipe, seed
+        self._carried = CarriedState(network)
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout and noise by (seed, epoch, process)."""
+        self._carried.clear()
         entropy = np.random.SeedSequence([self._seed, self.current_epoch, self.global_rank])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
 
-    def training_step(self, batch: Batch) -> Tensor:
+    def training_step(self, batch: Batch | Carried) -> Tensor:
         """The loss of a batch."""
-        loss, known = self._step(batch, "train")
+        if isinstance(batch, Carried):
+            loss, known, after = self._step(batch.batch, "train", self._carried.before(batch))
+            self._carried.keep(batch, after)
+        else:
+            loss, known, _ = self._step(batch, "train")
         return loss * self._weight(known)
 
     def validation_step(self, batch: Batch) -> None:
@@ -76,17 +85,20 @@ class Training(pl.LightningModule):
         distributed.all_reduce(total)
         return count * distributed.get_world_size() / total.clamp_min(1)  # 0 if no process has known targets
 
-    def _step(self, batch: Batch, part: str) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, and the known targets, over which it is a mean."""
+    def _step(self, batch: Batch, part: str, state: State | None = None) -> tuple[Tensor, Tensor, State]:
+        """The loss of a batch, the known targets, over which it is a mean, and the state after it.
+
+        `state`: before it; None: the initial one.
+        """
         x, lengths, targets = batch
-        y, _ = self.network(x, lengths, self.network.initial_state(len(x)))
+        y, after = self.network(x, lengths, state or self.network.initial_state(len(x)))
         outputs, known = self._task.pick(y, lengths, targets)  # [answers, out]
         if not len(outputs):  # a batch of windows that lie in a gap
-            return y.sum() * 0, known
+            return y.sum() * 0, known, after
         loss = self._task.loss(self.network, outputs, known)
         metrics = {f"{part}_loss": loss, f"{part}_{self._task.metric}": self._task.measure(outputs, known)}
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(outputs), sync_dist=True)
-        return loss, known
+        return loss, known, after
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, which without weight decay is Adam."""
@@ -130,32 +142,6 @@ class Training(pl.LightningModule):
             scheduler.step(self.trainer.callback_metrics["validation_loss"])
 
 
-class Source(pl.LightningDataModule):
-    """The batches of each epoch. Every process validates on the whole part, so all have equal metrics."""
-
-    def __init__(self, train: Split, validation: Split, *, recipe: Recipe, seed: int) -> None:
-        super().__init__()
-        self._train, self._validation, self._recipe, self._seed = train, validation, recipe, seed
-
-    def train_dataloader(self) -> Batches:
-        """This process's share of the next epoch."""
-        trainer = self.trainer
-        assert trainer is not None
-        return shuffled(
-            self._train,
-            batch_size=self._recipe.batch_size,
-            buckets=self._recipe.buckets,
-            seed=self._seed,
-            epoch=trainer.current_epoch,
-            rank=trainer.global_rank,
-            world=trainer.world_size,
-        )
-
-    def val_dataloader(self) -> Batches:
-        """The whole validation part."""
-        return in_order(self._validation, batch_size=256)
-
-
 def is_helper() -> bool:
     """Whether this process was started by DDP, not by the user."""
     return bool(getattr(rank_zero_only, "rank", 0))
@@ -168,9 +154,14 @@ def new_network(config: Config, data: DataSet) -> Network:
         raise NetworkError(f"--tie: the outputs of {config.data} are not the tokens of its input")
     if not data.is_whole and recipe.pool not in ("auto", "last"):
         raise PoolError(f"--pool {recipe.pool}: {config.data} has no target of whole sequences to read")
+    if recipe.bptt and data.is_whole:
+        raise NetworkError(
+            f"--bptt: {config.data} has one target for each whole sequence, at its end: windows before it "
+            "would have nothing to learn"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return Network(
+        network = Network(
             cell=recipe.cell,
             features=data.inputs,
             hidden=recipe.hidden,
@@ -187,6 +178,11 @@ def new_network(config: Config, data: DataSet) -> Network:
             estimates=data.task == "regress",
             tie=recipe.tie,
         )
+    if recipe.bptt and not network.cell.causal:
+        raise NetworkError(
+            f"--bptt: the cell {recipe.cell!r} reads a sequence from its end too, so it has no state to carry"
+        )
+    return network
 
 
 def fit(

@@ -72,7 +72,14 @@ def test_every_task_is_trained_with_its_metrics(task: Task, tmp_path: Path) -> N
         assert all(np.isfinite(value) for value in row.values())
 
 
-@pytest.mark.parametrize("recipe", [{}, {"dropout": 0.5, "noise": 0.5, "buckets": True}])
+RECIPES: list[dict[str, Any]] = [
+    {},
+    {"dropout": 0.5, "noise": 0.5, "buckets": True},
+    {"dropout": 0.5, "bptt": 6},
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_resumed_training_equals_an_undisturbed_one(recipe: dict[str, Any], tmp_path: Path) -> None:
     data = data_of("label")
     whole, rows = fitted(data, tmp_path / "whole", config_of(epochs=4, **recipe))

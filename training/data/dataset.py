@@ -63,6 +63,7 @@ class Split:
     sequences: tuple[Sequence, ...]
     # [sequences]: classes; [sequences, targets]: numbers; if every step has a target, objects (`each_step`)
     targets: NDArray[Any]
+    series: "Split | None" = None  # what the sequences are windows of; None: they are not cut
 
     def __post_init__(self) -> None:
         if len(self.sequences) != len(self.targets):
@@ -76,7 +77,7 @@ class Split:
         return len(self.sequences)
 
     def take(self, rows: NDArray[np.int64]) -> Self:
-        """The sequences with these numbers, in this order."""
+        """The sequences with these numbers, in this order; they are no windows of known series."""
         return type(self)(tuple(self.sequences[row] for row in rows), self.targets[rows])
 
 

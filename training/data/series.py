@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ def calendar(times: list[datetime]) -> tuple[tuple[str, ...], Floats]:
 
 def windows(x: Floats, targets: NDArray[Any], *, steps: int, stride: int) -> Split:
     """Windows of a series [time, columns], one every `stride` steps; the last may be short."""
+    return replace(_cut(x, targets, steps=steps, stride=stride), series=whole(x, targets))
+
+
+def whole(x: Floats, targets: NDArray[Any]) -> Split:
+    """The series as one sequence."""
+    return _cut(x, targets, steps=len(x), stride=len(x))
+
+
+def _cut(x: Floats, targets: NDArray[Any], *, steps: int, stride: int) -> Split:
     starts = range(0, max(1, len(x) - steps + stride), stride)
     pieces = [slice(start, start + steps) for start in starts if start < len(x)]
     return Split(
@@ -58,6 +68,12 @@ def windows(x: Floats, targets: NDArray[Any], *, steps: int, stride: int) -> Spl
     )
 
 
-def whole(x: Floats, targets: NDArray[Any]) -> Split:
-    """The series as one sequence."""
-    return windows(x, targets, steps=len(x), stride=len(x))
+def join(splits: list[Split]) -> Split:
+    """The sequences of several splits, and the series they are windows of."""
+    joined = _joined(splits)
+    return replace(joined, series=_joined([one.series or one for one in splits]))
+
+
+def _joined(splits: list[Split]) -> Split:
+    sequences = tuple(sequence for one in splits for sequence in one.sequences)
+    return Split(sequences, np.concatenate([one.targets for one in splits]))

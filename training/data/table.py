@@ -113,6 +113,8 @@ def _data_set(table: Table, targets: Targets, steps: Steps, truth: NDArray[Any],
     is_whole = targets.is_whole
     slices = (parts.train if is_whole else windows(parts.train), parts.validation, parts.test)
     train, validation, test = (_split(steps.x, truth, part, is_whole=is_whole) for part in slices)
+    if not is_whole:
+        train = replace(train, series=_split(steps.x, truth, parts.train, is_whole=False))
     forecast = None
     if targets.task == "forecast":
         columns = tuple(steps.inputs[0].features.index(name) for name in table.targets)

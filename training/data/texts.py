@@ -5,6 +5,7 @@ its own; rows are drawn for the parts. Knows no network.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +83,7 @@ def interpret(table: Table, test_data: Path | None = None) -> tuple[DataSet, lis
         license="unstated",
         inputs=(input_,),
         labels=input_.vocabulary,
-        train=_windows(train, TRAIN_STEPS),
+        train=replace(_windows(train, TRAIN_STEPS), series=_windows(train, max(map(len, train)))),
         validation=_windows(validation, TEST_STEPS),
         test=_windows(test, TEST_STEPS),
         task="language",

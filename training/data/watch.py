@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from training.config import Recipe
 from training.data.dataset import DataSet, Input, Published, Split, each_step
 from training.data.fetch import Wheel, fetch
-from training.data.series import Floats, windows
+from training.data.series import Floats, join, windows
 
 WHEEL = Wheel(
     name="seglearn",
@@ -63,7 +63,6 @@ def load() -> DataSet:
     people = [int(person) for person in np.unique(recordings["subject"])]
     streams = {person: stream(recordings, person) for person in people}
     train = [streams[person] for person in people if person not in VALIDATION + TEST]
-    pieces = [windows(x, y, steps=200, stride=50) for x, y in train]
     return DataSet(
         name="watch",
         title="Shoulder exercises from a watch, each step labelled",
@@ -73,10 +72,7 @@ def load() -> DataSet:
         license="BSD-3-Clause, with the package",
         inputs=(Input(features=("ax", "ay", "az", "gx", "gy", "gz"), units=("g",) * 3 + ("rad/s",) * 3),),
         labels=tuple(recordings["y_labels"]),
-        train=Split(
-            sum((piece.sequences for piece in pieces), ()),
-            np.concatenate([piece.targets for piece in pieces]),
-        ),
+        train=join([windows(x, y, steps=200, stride=50) for x, y in train]),
         validation=_whole(streams, VALIDATION),
         test=_whole(streams, TEST),
         task="label",
