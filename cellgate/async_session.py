@@ -1,10 +1,10 @@
 """A session of the asynchronous client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from cellgate import resources
 from cellgate.core import Core
@@ -168,6 +168,13 @@ class AsyncSession:
         """
         return await self._client.run(self._cursor.rewind(step))
 
+    async def set_state(self, state: Mapping[str, Any], step: int | None = None) -> StoredSession:
+        """Replace the recurrent tensors, and perhaps the step; time to live and checkpoints before it stay.
+
+        Raises SessionConflict if another client has moved, rewound or replaced the session.
+        """
+        return await self._client.run(self._cursor.set_state(state, step))
+
     async def forecast(
         self,
         horizon: int,
@@ -204,6 +211,9 @@ class AsyncSession:
             await asyncio.to_thread(Path(path).write_bytes, exported)
         return exported
 
-    async def delete(self) -> None:
-        """End the session: delete its state. The name is free again, and no session of it is no error."""
-        await self._client.run(self._cursor.delete())
+    async def delete(self, *, at: int | None = None) -> None:
+        """End the session: delete its state. The name is free again, and no session of it is no error.
+
+        `at`: only if it is at this step; else it raises SessionConflict.
+        """
+        await self._client.run(self._cursor.delete(at))

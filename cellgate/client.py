@@ -239,18 +239,36 @@ class Client(Connections):
         ttl_s: float | None = None,
         history: History | None = None,
         replace: bool = False,
+        at: int | None = None,
+        rewinds: int | None = None,
     ) -> Session:
-        """A session with a state, a step, a time to live or a history of its own. Raises SessionExists."""
-        creation = resources.Creation(model, version, state, step, ttl_s, history, replace)
+        """A session with a state, a step, a time to live or a history of its own. Raises SessionExists.
+
+        `at`, `rewinds`: replace the live session that is at this step and was rewound so often, and no other.
+        """
+        creation = resources.Creation(model, version, state, step, ttl_s, history, replace, at, rewinds)
         made = self.run(resources.create(name, creation, self.core.retry))
         return Session(self, self.core.cursor_of(made))
 
     def import_session(
-        self, name: str, exported: bytes | str | Path, *, version: str | None = None, replace: bool = False
+        self,
+        name: str,
+        exported: bytes | str | Path,
+        *,
+        version: str | None = None,
+        replace: bool = False,
+        at: int | None = None,
+        rewinds: int | None = None,
     ) -> Session:
-        """A session from the bytes of an export, or from the file at a path. Raises BadExport."""
+        """A session from the bytes of an export, or from the file at a path. Raises BadExport.
+
+        `at`, `rewinds`: as in `create_session`.
+        """
         content = exported if isinstance(exported, bytes) else Path(exported).read_bytes()
-        made = self.run(resources.import_(name, content, self.core.retry, version=version, replace=replace))
+        flow = resources.import_(
+            name, content, self.core.retry, version=version, replace=replace, at=at, rewinds=rewinds
+        )
+        made = self.run(flow)
         return Session(self, self.core.cursor_of(made))
 
     def is_live(self) -> bool:

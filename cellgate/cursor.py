@@ -6,7 +6,7 @@
 It knows no socket: its methods are flows.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -128,6 +128,26 @@ class Cursor:
             yield from self._found(stored)
             return stored
 
+    def set_state(self, state: Mapping[str, Any], step: int | None) -> Flow[resources.StoredSession]:
+        """Replace the state, and perhaps the step; once, however often the request is sent.
+
+        Raises SessionConflict if another client has changed the session, or UnknownSession.
+        """
+        with self._alone():
+            now = yield from resources.read(self.name, self._retry)
+            at = now.step if self.at is None else self.at
+            creation = resources.Creation(
+                now.model,
+                now.version,
+                state,
+                at if step is None else step,
+                at=at,
+                rewinds=now.rewinds if self.rewinds is None else self.rewinds,
+            )
+            stored = yield from resources.create(self.name, creation, self._retry)
+            yield from self._found(stored)
+            return stored
+
     def forecast(self, horizon: Horizon) -> Flow[Forecast]:
         """Run ahead of the session, which does not move."""
         if self._answering is None:
@@ -148,10 +168,10 @@ class Cursor:
         self.version = None if self.version is None else stored.version
         return stored
 
-    def delete(self) -> Flow[None]:
+    def delete(self, at: int | None = None) -> Flow[None]:
         """Delete the session on the server. A name without a session is no error: a reply may be lost."""
         with suppress(UnknownSession, SessionGone):
-            yield from resources.delete(self.name, self._retry)
+            yield from resources.delete(self.name, self._retry, at=at)
         self.at, self.rewinds, self.state, self._answering = 0, None, None, None
 
     def _place(self, end: bool) -> Flow[dict[str, Any]]:

@@ -81,6 +81,10 @@ class Creation:
     history: History | None = None
     replace: bool = False
     """Whether it may replace a live session."""
+    at: int | None = None
+    """The step of the live session that it replaces, and no other."""
+    rewinds: int | None = None
+    """How often that session was rewound."""
 
 
 def path_of(session: str, action: str = "") -> str:
@@ -105,7 +109,7 @@ def read(session: str, retry: Retry, *, state: bool = False) -> Flow[StoredSessi
 
 
 def create(session: str, creation: Creation, retry: Retry) -> Flow[StoredSession]:
-    """A new session, with a state and a step of its own. Raises SessionExists."""
+    """A new session, with a state and a step of its own. Raises SessionExists or SessionConflict."""
     state = creation.state
     fields = {
         "model": creation.model,
@@ -114,6 +118,8 @@ def create(session: str, creation: Creation, retry: Retry) -> Flow[StoredSession
         "step": creation.step,
         "ttl_s": creation.ttl_s,
         "history": None if creation.history is None else creation.history.fields(),
+        "at": creation.at,
+        "rewinds": creation.rewinds,
     }
     params = {"replace": "true"} if creation.replace else {}
     return (yield from _described(_json("PUT", path_of(session), fields, params), retry))
@@ -152,9 +158,9 @@ def change(
     return (yield from _described(_json("PATCH", path_of(session), fields), retry))
 
 
-def delete(session: str, retry: Retry) -> Flow[None]:
-    """Delete it. Raises UnknownSession, also where a lost reply was that of its deletion."""
-    yield from exchange(Send("DELETE", path_of(session)), retry)
+def delete(session: str, retry: Retry, *, at: int | None = None, rewinds: int | None = None) -> Flow[None]:
+    """Delete it. Raises UnknownSession, also where a lost reply was that of its deletion; SessionConflict."""
+    yield from exchange(Send("DELETE", path_of(session), params=_given(at=at, rewinds=rewinds)), retry)
 
 
 def export(session: str, retry: Retry) -> Flow[bytes]:
@@ -164,18 +170,28 @@ def export(session: str, retry: Retry) -> Flow[bytes]:
 
 
 def import_(
-    session: str, exported: bytes, retry: Retry, *, version: str | None = None, replace: bool = False
+    session: str,
+    exported: bytes,
+    retry: Retry,
+    *,
+    version: str | None = None,
+    replace: bool = False,
+    at: int | None = None,
+    rewinds: int | None = None,
 ) -> Flow[StoredSession]:
-    """A session from an exported file. Raises BadExport, SessionExists or SessionMismatch."""
-    params = ({} if version is None else {"version": version}) | ({"replace": "true"} if replace else {})
+    """A session from an exported file. Raises BadExport, SessionExists, SessionConflict, SessionMismatch."""
+    params = _given(version=version, replace="true" if replace else None, at=at, rewinds=rewinds)
     headers = {"content-type": "application/octet-stream"}
     send = Send("PUT", path_of(session, "import"), exported, headers, params)
     return (yield from _described(send, retry))
 
 
 def _json(method: str, path: str, fields: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Send:
-    given = {name: value for name, value in fields.items() if value is not None}
-    return Send(method, path, dumps(given), JSON_HEADERS, params or {})
+    return Send(method, path, dumps(_given(**fields)), JSON_HEADERS, params or {})
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _described(send: Send, retry: Retry) -> Flow[StoredSession]:

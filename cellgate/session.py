@@ -1,9 +1,9 @@
 """A session of the synchronous client."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from cellgate import resources
 from cellgate.core import Core
@@ -167,6 +167,13 @@ class Session:
         """
         return self._client.run(self._cursor.rewind(step))
 
+    def set_state(self, state: Mapping[str, Any], step: int | None = None) -> StoredSession:
+        """Replace the recurrent tensors, and perhaps the step; time to live and checkpoints before it stay.
+
+        Raises SessionConflict if another client has moved, rewound or replaced the session.
+        """
+        return self._client.run(self._cursor.set_state(state, step))
+
     def forecast(
         self,
         horizon: int,
@@ -203,6 +210,9 @@ class Session:
             Path(path).write_bytes(exported)
         return exported
 
-    def delete(self) -> None:
-        """End the session: delete its state. The name is free again, and no session of it is no error."""
-        self._client.run(self._cursor.delete())
+    def delete(self, *, at: int | None = None) -> None:
+        """End the session: delete its state. The name is free again, and no session of it is no error.
+
+        `at`: only if it is at this step; else it raises SessionConflict.
+        """
+        self._client.run(self._cursor.delete(at))

@@ -126,8 +126,23 @@ class HistoryBody(Schema):
     )
 
 
-class CreateSessionBody(Schema):
-    """A new session. All fields are optional."""
+class ExpectedBody(Schema):
+    """What a change of a live session expects, so that it undoes no other client's step."""
+
+    at: int | None = Field(
+        None, ge=0, le=MAX_STEP, description="the step that the session is at; at another one: 409"
+    )
+    rewinds: int | None = Field(
+        None, ge=0, le=MAX_STEP, description="how often it was rewound; at another number: 409"
+    )
+
+
+class CreateSessionBody(ExpectedBody):
+    """A new session. All fields are optional.
+
+    With `at` or `rewinds`, it replaces the live session that is so, and no other. Time to live and
+    checkpoints are by default those of that session. The same replacement, sent again, changes nothing.
+    """
 
     model: ModelName = None
     version: str | None = Field(None, description="a version or an alias; default: the default version")
@@ -138,7 +153,9 @@ class CreateSessionBody(Schema):
     )
     step: int = Field(0, ge=0, le=MAX_STEP, description="the number of steps that led to this state")
     ttl_s: TtlS | None = None
-    history: HistoryBody | None = Field(None, description="default: no earlier states are kept")
+    history: HistoryBody | None = Field(
+        None, description="default: no earlier states are kept, or as in the session that is replaced"
+    )
 
 
 class ForkSessionBody(Schema):
@@ -157,7 +174,7 @@ class ForkSessionBody(Schema):
     )
 
 
-class MigrateSessionBody(Schema):
+class MigrateSessionBody(ExpectedBody):
     """The version that a session continues on."""
 
     version: str | None = Field(None, description="a version or an alias; default: the default version")
@@ -173,7 +190,7 @@ class RewindSessionBody(Schema):
     )
 
 
-class PatchSessionBody(Schema):
+class PatchSessionBody(ExpectedBody):
     """The changes to a session, at least one."""
 
     ttl_s: TtlS | None = None
@@ -202,7 +219,7 @@ class SessionReply(BaseModel):
     idle_s: float
     expires_in_s: float
     state_bytes: int
-    rewinds: int = Field(0, description="how often it was rewound")
+    rewinds: int = Field(0, description="how often it was rewound, or replaced by a request with `at`")
     history: HistoryReply | None = Field(None, description="null: it keeps no earlier states")
     state: dict[str, Any] | None = Field(None, description="only with `state=true`")
 

@@ -4,10 +4,8 @@
 contain "/" here.
 """
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 
 from service.api.errors import LIVE_SESSION, MODEL, NEW_SESSION, VALUES, errors
@@ -15,7 +13,6 @@ from service.api.schemas import (
     CreateSessionBody,
     ForkSessionBody,
     HistoryBody,
-    HistoryReply,
     MigrateSessionBody,
     PatchSessionBody,
     RewindSessionBody,
@@ -23,6 +20,7 @@ from service.api.schemas import (
     SessionsReply,
 )
 from service.api.session_paths import SessionRoute
+from service.api.session_replies import describe, nested_list
 from service.codec.sizes import check_reply
 from service.errors import (
     BadExport,
@@ -36,12 +34,16 @@ from service.errors import (
     UnknownCheckpoint,
     UnknownState,
 )
-from service.names import SESSION_NAME_PATTERN, SESSION_NAME_RULE, check_session_name, file_of_session
-from service.sequence import Array
-from service.sessions import MEDIA_TYPE, History, HistoryRule, Record, Resources
+from service.names import (
+    MAX_STEP,
+    SESSION_NAME_PATTERN,
+    SESSION_NAME_RULE,
+    check_session_name,
+    file_of_session,
+)
+from service.sessions import MEDIA_TYPE, Expected, HistoryRule, Resources
 
 JSON_OF_A_BYTE = 7  # characters, at most: "false," of a boolean; 26 of the 8 bytes of a float64
-LAST_MS = 253_402_300_799_000  # the last second of the year 9999, the latest that `datetime` can express
 
 
 def _tenant(request: Request) -> str:
@@ -54,6 +56,13 @@ Tenant = Annotated[str, Depends(_tenant)]
 # The pattern is documented, not checked by FastAPI: `check_session_name` says more of a wrong name.
 Name = Annotated[
     str, Path(description="the session's name", json_schema_extra={"pattern": SESSION_NAME_PATTERN})
+]
+At = Annotated[
+    int | None,
+    Query(ge=0, le=MAX_STEP, description="the step that the live session is at; at another one: 409"),
+]
+Rewinds = Annotated[
+    int | None, Query(ge=0, le=MAX_STEP, description="how often it was rewound; at another number: 409")
 ]
 Replace = Annotated[bool, Query(description="true: replace a live session of that name")]
 BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
@@ -69,6 +78,7 @@ DOWNLOAD: dict[str, Any] = BINARY | {
 }
 BAD_LIMIT = InvalidField("query parameter limit: Input should be greater than or equal to 1")
 BAD_NAME = InvalidField(SESSION_NAME_RULE)  # of a route that has no body
+CHANGE = (*LIVE_SESSION, SessionConflict)
 
 
 def build(resources: Resources, *, max_reply_bytes: int) -> APIRouter:
@@ -125,7 +135,14 @@ def _add_files(router: APIRouter, resources: Resources) -> None:
         "/sessions/{session:path}/import",
         status_code=201,
         responses=errors(
-            BadExport, InvalidField, *MODEL, *NEW_SESSION, SessionExists, SessionMismatch, has_body=True
+            BadExport,
+            InvalidField,
+            *MODEL,
+            *CHANGE,
+            *NEW_SESSION,
+            SessionExists,
+            SessionMismatch,
+            has_body=True,
         ),
         openapi_extra={"requestBody": {"required": True} | BINARY},
     )
@@ -137,10 +154,20 @@ def _add_files(router: APIRouter, resources: Resources) -> None:
             str | None, Query(description="import onto this version, if its states have the same shapes")
         ] = None,
         replace: Replace = False,
+        at: At = None,
+        rewinds: Rewinds = None,
     ) -> SessionReply:
-        """Create a session from an exported file. A file with any changed byte is refused."""
+        """Create a session from an exported file. A file with any changed byte is refused.
+
+        With `at` or `rewinds`, it replaces the live session that is so, and no other.
+        """
         record = await resources.import_(
-            tenant, check_session_name(session), await request.body(), version=version, replace_live=replace
+            tenant,
+            check_session_name(session),
+            await request.body(),
+            version=version,
+            replace_live=replace,
+            expected=Expected.of(at, rewinds),
         )
         return describe(session, record, resources.now_ms())
 
@@ -182,14 +209,19 @@ def _add_copies(router: APIRouter, resources: Resources) -> None:
 
     @router.post(
         "/sessions/{session:path}/migrate",
-        responses=errors(*VALUES, *LIVE_SESSION, *MODEL, SessionMismatch, has_body=True),
+        responses=errors(*VALUES, *CHANGE, *MODEL, SessionMismatch, has_body=True),
     )
     async def migrate_session(tenant: Tenant, session: Name, body: MigrateSessionBody) -> SessionReply:
         """Continue with another version of the model, whose states have the same shapes.
 
         Nothing is replayed: the new version continues from the state that the old one computed.
         """
-        record = await resources.migrate(tenant, check_session_name(session), body.version)
+        record = await resources.migrate(
+            tenant,
+            check_session_name(session),
+            body.version,
+            expected=Expected.of(body.at, body.rewinds),
+        )
         return describe(session, record, resources.now_ms())
 
 
@@ -209,14 +241,21 @@ def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) 
         if state:
             check_reply(len(record.state) * JSON_OF_A_BYTE, max_reply_bytes)
             tensors = resources.state_of(record)
-            reply.state = {name: _nested_list(array) for name, array in tensors.items()}
+            reply.state = {name: nested_list(array) for name, array in tensors.items()}
         return reply
 
     @router.put(
         "/sessions/{session:path}",
         status_code=201,
         responses=errors(
-            *VALUES, *MODEL, UnknownState, *NEW_SESSION, SessionExists, SessionNotSupported, has_body=True
+            *VALUES,
+            *MODEL,
+            UnknownState,
+            *CHANGE,
+            *NEW_SESSION,
+            SessionExists,
+            SessionNotSupported,
+            has_body=True,
         ),
     )
     async def create_session(
@@ -225,7 +264,10 @@ def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) 
         body: Annotated[CreateSessionBody, Body(default_factory=CreateSessionBody)],
         replace: Replace = False,
     ) -> SessionReply:
-        """Create a session explicitly: with a state of your own, or with another time to live."""
+        """Create a session explicitly: with a state of your own, or with another time to live.
+
+        With `at` or `rewinds`, it replaces the live session that is so, and no other.
+        """
         record = await resources.create(
             tenant,
             check_session_name(session),
@@ -236,63 +278,34 @@ def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) 
             ttl_s=body.ttl_s,
             history=_rule(body.history),
             replace_live=replace,
+            expected=Expected.of(body.at, body.rewinds),
         )
         return describe(session, record, resources.now_ms())
 
 
 def _add_changes(router: APIRouter, resources: Resources) -> None:
-    @router.patch("/sessions/{session:path}", responses=errors(*VALUES, *LIVE_SESSION, has_body=True))
+    @router.patch("/sessions/{session:path}", responses=errors(*VALUES, *CHANGE, has_body=True))
     async def change_session(tenant: Tenant, session: Name, body: PatchSessionBody) -> SessionReply:
         """Change the time to live, or which earlier states are kept; the idle time restarts at zero."""
         if body.ttl_s is None and body.history is None:
             raise InvalidField('expected "ttl_s" or "history"', pointer="")
         record = await resources.change(
-            tenant, check_session_name(session), ttl_s=body.ttl_s, history=_rule(body.history)
+            tenant,
+            check_session_name(session),
+            ttl_s=body.ttl_s,
+            history=_rule(body.history),
+            expected=Expected.of(body.at, body.rewinds),
         )
         return describe(session, record, resources.now_ms())
 
-    @router.delete("/sessions/{session:path}", status_code=204, responses=errors(BAD_NAME, *LIVE_SESSION))
-    async def delete_session(tenant: Tenant, session: Name) -> Response:
+    @router.delete("/sessions/{session:path}", status_code=204, responses=errors(BAD_NAME, *CHANGE))
+    async def delete_session(
+        tenant: Tenant, session: Name, at: At = None, rewinds: Rewinds = None
+    ) -> Response:
         """Delete a session. Its name can be used again."""
-        await resources.delete(tenant, check_session_name(session))
+        await resources.delete(tenant, check_session_name(session), expected=Expected.of(at, rewinds))
         return Response(status_code=204)
-
-
-def describe(name: str, record: Record, now_ms: int) -> SessionReply:
-    """A session as the API shows it. No record makes it fail: one bad record must not fail a whole list."""
-    created = datetime.fromtimestamp(min(record.created_ms, LAST_MS) / 1000, UTC)
-    idle_s = max(0.0, (now_ms - record.touched_ms) / 1000)
-    return SessionReply(
-        session=name,
-        model=record.model,
-        version=record.version,
-        step=record.step,
-        created=created.isoformat(timespec="milliseconds"),
-        idle_s=round(idle_s, 3),
-        expires_in_s=round(record.ttl_ms / 1000 - idle_s, 3),
-        state_bytes=len(record.state),
-        rewinds=record.rewinds,
-        history=_describe_history(record.history),
-    )
-
-
-def _describe_history(history: History | None) -> HistoryReply | None:
-    if history is None or not history.last:
-        return None
-    return HistoryReply(
-        last=history.last,
-        every=history.every or None,
-        checkpoints=[checkpoint.step for checkpoint in history.checkpoints],
-        bytes=history.num_bytes,
-    )
 
 
 def _rule(body: HistoryBody | None) -> HistoryRule | None:
     return None if body is None else HistoryRule(body.last, body.every or 0)
-
-
-def _nested_list(array: Array) -> Any:
-    """Nested lists; null in the place of NaN and infinities, which JSON does not have."""
-    values = array.astype(object)
-    values[~np.isfinite(array)] = None
-    return values.tolist()

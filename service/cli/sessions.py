@@ -15,7 +15,7 @@ from service.names import MAX_STEP, TENANT_NAME, TENANT_NAME_RULE, check_session
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.sessions import History, Page, Resources
+    from service.sessions import Expected, History, Page, Resources
 
 MAX_TENANTS_SHOWN = 10
 COLUMNS = ("session", "model", "version", "step", "last_request")
@@ -35,6 +35,7 @@ TENANT = click.option(
     callback=_check_tenant,
     help="sessions of this tenant; default: sessions of a server without API keys",
 )
+AT = click.option("--at", type=click.IntRange(0, MAX_STEP), help="refuse if the session is at another step")
 
 
 @click.group(context_settings=CONTEXT)
@@ -97,6 +98,12 @@ def list_sessions(
         click.echo(f"other tenants have sessions, not listed here: {', '.join(shown)}", err=True)
 
 
+def _expected(at: int | None) -> "Expected | None":
+    from service.sessions import Expected
+
+    return Expected.of(at, None)
+
+
 def _iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 
@@ -142,7 +149,7 @@ def _history(history: "History") -> dict[str, Any]:
 @TENANT
 @NAME
 @click.argument("step", type=click.IntRange(0, MAX_STEP))
-@click.option("--at", type=click.IntRange(0, MAX_STEP), help="refuse if the session is at another step")
+@AT
 def rewind_session(settings: Settings, tenant: str, name: str, step: int, at: int | None) -> None:
     """Return to an earlier step that the session keeps: `show` lists them under `checkpoints`.
 
@@ -198,8 +205,11 @@ def export_session(settings: Settings, tenant: str, name: str, output: Path | No
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--version", help="import into this version of the model; its states must have the same shapes")
 @click.option("--replace", is_flag=True, help="replace a live session with the same name")
+@click.option(
+    "--at", type=click.IntRange(0, MAX_STEP), help="replace the live session that is at this step, no other"
+)
 def import_session(
-    settings: Settings, tenant: str, name: str, file: Path, version: str | None, replace: bool
+    settings: Settings, tenant: str, name: str, file: Path, version: str | None, replace: bool, at: int | None
 ) -> None:
     """Import an exported session. The limits in the settings apply, as they do in the server.
 
@@ -213,7 +223,12 @@ def import_session(
     record = with_store(
         settings,
         lambda resources: resources.import_(
-            tenant, check_session_name(name), blob, version=version, replace_live=replace
+            tenant,
+            check_session_name(name),
+            blob,
+            version=version,
+            replace_live=replace,
+            expected=_expected(at),
         ),
         create=True,
         quotas=quotas_of(settings, tenant),
@@ -225,7 +240,8 @@ def import_session(
 @settings_options(*STORE)
 @TENANT
 @click.argument("names", nargs=-1, required=True)
-def remove_sessions(settings: Settings, tenant: str, names: tuple[str, ...]) -> None:
+@AT
+def remove_sessions(settings: Settings, tenant: str, names: tuple[str, ...], at: int | None) -> None:
     """Delete sessions.
 
     \b
@@ -233,9 +249,12 @@ def remove_sessions(settings: Settings, tenant: str, names: tuple[str, ...]) -> 
       cellgate sessions rm call-42 call-43
     """
 
+    if at is not None and len(names) > 1:
+        raise click.UsageError("--at is the step of one session")
+
     async def delete(resources: "Resources") -> None:
         for name in names:
-            await resources.delete(tenant, check_session_name(name))
+            await resources.delete(tenant, check_session_name(name), expected=_expected(at))
             click.echo(f"removed {name}")
 
     with_store(settings, delete)

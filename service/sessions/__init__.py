@@ -5,10 +5,12 @@ not know HTTP, JSON, models in memory or ONNX Runtime: a state is bytes, with th
 """
 
 from service.sessions.clock import SteadyClock
+from service.sessions.expected import Expected
 from service.sessions.exported import MEDIA_TYPE
 from service.sessions.home import Home
+from service.sessions.listing import Page
 from service.sessions.migration import migrate_all
-from service.sessions.resources import Page, Resources
+from service.sessions.resources import Resources
 from service.sessions.rules import Binding, Opened, check_resumable, session_key, shadow_key
 from service.sessions.sessions import Sessions
 from service.sessions.store import Limits, Quota, Record, Store
@@ -20,6 +22,7 @@ __all__ = [
     "MIN_SECRET_BYTES",
     "Binding",
     "Checkpoint",
+    "Expected",
     "History",
     "HistoryLimits",
     "HistoryRule",

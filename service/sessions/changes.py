@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from service.errors import CorruptRecord
 from service.sessions import rules
+from service.sessions.expected import Expected
 from service.sessions.rules import session_key
 from service.sessions.sessions import Sessions
 from service.sessions.store.record import Record, new_revision
@@ -27,15 +28,19 @@ class Changes:
         await self.change(tenant, name, put, even_damaged=replace_live)
         return record
 
-    async def update(self, tenant: str, name: str, change: Callable[[Record], Record]) -> Record:
+    async def update(
+        self, tenant: str, name: str, change: Callable[[Record], Record], expected: Expected | None = None
+    ) -> Record:
         """Replace a live record with what `change` makes of it, unless that is the record itself.
 
-        Raises UnknownSession or SessionGone.
+        Raises UnknownSession, SessionGone, or SessionConflict if the session is not as `expected`.
         """
         changed: list[Record] = []
 
         def update(existing: Record | None) -> Record:
             live = rules.require_live(existing, self._sessions.now_ms())
+            if expected is not None:
+                expected.check(live)
             new = change(live)
             changed[:] = [live if new is live else replace(new, revision=new_revision())]
             return changed[0]

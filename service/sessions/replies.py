@@ -11,13 +11,27 @@ not know this form sees no request that it could answer from it. Pure: it knows 
 
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from service.manifest import Manifest
 from service.sessions.store.record import Record
 
 _MAGIC = b"\0R1"
 _HEAD = struct.Struct("<QQI16s")
 NO_DIGEST = bytes(16)
+
+
+class TakeReply(Protocol):
+    """How a stored reply from outside is written anew; None: it is not one that a server wrote."""
+
+    def __call__(self, reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:
+        """`reply`: to the last request of the session, after which it was at `step`."""
+        ...
+
+
+def drop_reply(reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:  # noqa: ARG001
+    """No stored reply is taken over."""
+    return None
 
 
 class Answered(NamedTuple):

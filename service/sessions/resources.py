@@ -5,45 +5,24 @@ Each change happens between two requests of a session, within its turn, and by c
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from service.errors import InvalidField, SessionMismatch
-from service.manifest import Manifest
 from service.sequence import Array
 from service.sessions import exported, initial, rewind, rules
 from service.sessions.changes import Changes
+from service.sessions.expected import Expected, inherit
 from service.sessions.home import Home, names_state, pack_given, require_same, require_states
+from service.sessions.listing import Page, read_page, read_tenants
+from service.sessions.replies import TakeReply, drop_reply
 from service.sessions.rules import Binding, session_key
 from service.sessions.sessions import SCAN_LIMIT, Sessions
-from service.sessions.store.base import tenant_of
 from service.sessions.store.history import HistoryRule
 from service.sessions.store.record import COMPLETE, Record
 
 LARGE_FILE = 64 << 10  # bytes; a larger one is read in a thread, and others are answered meanwhile
-MAX_SCANNED = 10  # pages of the store read for one page of a single model's sessions
-
-
-@dataclass(slots=True, frozen=True)
-class Page:
-    """Some live sessions in order of name; `next` is the last name read, None at the end."""
-
-    sessions: list[tuple[str, Record]]
-    next: str | None
-
-
-class TakeReply(Protocol):
-    """How a stored reply from outside is written anew; None: it is not one that a server wrote."""
-
-    def __call__(self, reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:
-        """`reply`: to the last request of the session, after which it was at `step`."""
-        ...
-
-
-def drop_reply(reply: bytes, *, session: str, step: int, manifest: Manifest) -> bytes | None:  # noqa: ARG001
-    """No stored reply is taken over."""
-    return None
 
 
 def no_canary(model: str, tenant: str, session: str) -> str | None:  # noqa: ARG001
@@ -81,43 +60,25 @@ class Resources:
         return rules.require_live(record, self.now_ms())
 
     async def page(self, tenant: str, *, after: str = "", limit: int = 100, model: str | None = None) -> Page:
-        """Up to `limit` live sessions with a name greater than `after`, of one model or of all.
-
-        A page may have fewer sessions, even none, although more follow: `next` tells.
-        """
-        prefix, sessions = session_key(tenant, ""), self._sessions
-        now_ms = sessions.now_ms()
-        page: list[tuple[str, Record]] = []
-        for _ in range(MAX_SCANNED):
-            scanned = await sessions.scan(prefix, session_key(tenant, after), limit)
-            for key, record in scanned:
-                after = key[len(prefix) :].decode()
-                if rules.is_live(record, now_ms) and model in (None, record.model):
-                    page.append((after, record))
-                    if len(page) == limit:
-                        return Page(page, after)
-            if len(scanned) < limit:
-                return Page(page, None)
-        return Page(page, after)
+        """Up to `limit` live sessions with a name greater than `after`, of one model or of all."""
+        return await read_page(self._sessions, tenant, after=after, limit=limit, model=model)
 
     async def tenants(self, limit: int) -> list[str]:
-        """Up to `limit` tenants that have sessions, in order of name; each costs one read of the store."""
-        names: list[str] = []
-        after = b""
-        while len(names) < limit and (first := await self._sessions.scan(b"", after, 1)):
-            tenant = tenant_of(first[0][0])
-            if not rules.is_shadow_key(tenant):
-                names.append(tenant.decode())
-            after = tenant + b"\0\xff"  # beyond all its sessions, whose names are ASCII
-        return names
+        """Up to `limit` tenants that have sessions, in order of name."""
+        return await read_tenants(self._sessions, limit)
 
-    async def delete(self, tenant: str, name: str) -> None:
-        """Delete a live session, or one whose record is damaged; its name is free again."""
+    async def delete(self, tenant: str, name: str, *, expected: Expected | None = None) -> None:
+        """Delete a live session, or, unless a step is expected, one whose record is damaged.
+
+        Its name is free again. Raises SessionConflict.
+        """
 
         def delete(existing: Record | None) -> None:
-            rules.require_live(existing, self.now_ms())
+            live = rules.require_live(existing, self.now_ms())
+            if expected is not None:
+                expected.check(live)
 
-        await self._changes.change(tenant, name, delete, even_damaged=True)
+        await self._changes.change(tenant, name, delete, even_damaged=expected is None)
 
     async def create(
         self,
@@ -131,11 +92,14 @@ class Resources:
         ttl_s: float | None = None,
         history: HistoryRule | None = None,
         replace_live: bool = False,
+        expected: Expected | None = None,
     ) -> Record:
         """Create a session, with the client's own state, a named one, or the model's initial one.
 
         `state`: tensors by name, or `{"name": …}`; no tensor is a string.
-        Raises UnknownModel, UnknownVersion, UnknownState, SessionNotSupported, SessionExists or InvalidField.
+        `expected`: replace the live session that is so; its time to live and checkpoints stay by default.
+        Raises UnknownModel, UnknownVersion, UnknownState, SessionNotSupported, SessionExists, InvalidField or
+        SessionConflict.
         """
         home = self._find_home(model, version)
         if version is None and (state is None or names_state(state)):
@@ -152,10 +116,18 @@ class Resources:
         packed = layout.pack(layout.initial()) if state is None else pack_given(home, state, step)
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
         record = self._sessions.new_record(home.binding, state=packed, step=step, ttl_ms=ttl_ms)
-        self._set_history(record, history)
         if state is not None and not names_state(state):
             record.digest = COMPLETE
-        return await self._changes.put(tenant, name, record, replace_live=replace_live)
+        if expected is None:
+            self._set_history(record, history)
+            return await self._changes.put(tenant, name, record, replace_live=replace_live)
+
+        def change(live: Record) -> Record:
+            new = inherit(live, record, ttl=ttl_ms is None)
+            self._set_history(new, history)
+            return expected.replace(live, new)
+
+        return await self._changes.update(tenant, name, change)
 
     async def fork(
         self,
@@ -188,11 +160,17 @@ class Resources:
         return await self._changes.put(tenant, to, copy, replace_live=False)
 
     async def change(
-        self, tenant: str, name: str, *, ttl_s: float | None = None, history: HistoryRule | None = None
+        self,
+        tenant: str,
+        name: str,
+        *,
+        ttl_s: float | None = None,
+        history: HistoryRule | None = None,
+        expected: Expected | None = None,
     ) -> Record:
         """Change the idle time after which it expires, counted from now, or what it keeps of its past.
 
-        Raises InvalidField.
+        Raises InvalidField or SessionConflict.
         """
         ttl_ms = None if ttl_s is None else self._ttl_ms(ttl_s)
 
@@ -203,7 +181,7 @@ class Resources:
             self._set_history(changed, history)
             return changed
 
-        return await self._changes.update(tenant, name, change)
+        return await self._changes.update(tenant, name, change, expected)
 
     async def rewind(
         self, tenant: str, name: str, step: int, *, at: int | None = None, rewinds: int | None = None
@@ -215,10 +193,12 @@ class Resources:
             lambda live: rewind.rewind(live, step, at=at, rewinds=rewinds, now_ms=self.now_ms()),
         )
 
-    async def migrate(self, tenant: str, name: str, version: str | None) -> Record:
+    async def migrate(
+        self, tenant: str, name: str, version: str | None, *, expected: Expected | None = None
+    ) -> Record:
         """Move to another version (default: the newest), state and step as they are.
 
-        Raises SessionMismatch when that version's states differ in name, type or shape.
+        Raises SessionMismatch when that version's states differ in name, type or shape, or SessionConflict.
         """
 
         def move(live: Record) -> Record:
@@ -226,7 +206,7 @@ class Resources:
             require_same(old.layout.tensors, new)
             return replace(live, version=new.binding.version, graph=new.binding.graph)
 
-        return await self._changes.update(tenant, name, move)
+        return await self._changes.update(tenant, name, move, expected)
 
     async def scan(self, after: bytes) -> list[tuple[bytes, Record]]:
         """Live records of all tenants by key, in order from the one behind `after`; none: the end."""
@@ -245,13 +225,22 @@ class Resources:
         return initial.write(record.state, home.layout, initial.metadata_of(home.binding, record.step))
 
     async def import_(
-        self, tenant: str, name: str, blob: bytes, *, version: str | None = None, replace_live: bool = False
+        self,
+        tenant: str,
+        name: str,
+        blob: bytes,
+        *,
+        version: str | None = None,
+        replace_live: bool = False,
+        expected: Expected | None = None,
     ) -> Record:
         """Import an exported session onto its own version, or onto `version` if the states agree.
 
-        A stored reply that no server can have written is left out.
+        A stored reply that no server can have written is left out. `expected`: as in `create`, except that
+        time to live and checkpoints are those of the file.
 
-        Raises BadExport, NonFinite, UnknownModel, UnknownVersion, SessionMismatch or SessionExists.
+        Raises BadExport, NonFinite, UnknownModel, UnknownVersion, SessionMismatch, SessionExists or
+        SessionConflict.
         """
         read = partial(exported.read, blob)
         header, record = await asyncio.to_thread(read) if len(blob) > LARGE_FILE else read()
@@ -278,6 +267,8 @@ class Resources:
             reply = self._take_reply(record.reply, session=name, step=record.step, manifest=home.manifest)
             if reply is not None:  # else a retry of the last request gets 409
                 new.at, new.digest, new.reply = record.at, record.digest, reply
+        if expected is not None:
+            return await self._changes.update(tenant, name, lambda live: expected.replace(live, new))
         return await self._changes.put(tenant, name, new, replace_live=replace_live)
 
     def state_of(self, record: Record) -> dict[str, Array]:

@@ -264,7 +264,7 @@ async function rewind() {
   await call("POST", `${sessionPath(selected)}/rewind`, { step: Number(byId("rewind-step").value), at: info.step, rewinds: info.rewinds });
 }
 
-/** The whole state is written again, at the step at which it was read: steps in between would be undone. */
+/** The whole state is written again, if the session is still where it was read. */
 async function edit() {
   const now = await call("GET", `${sessionPath(selected)}?state=true`);
   const name = byId("edit-tensor").value;
@@ -280,9 +280,8 @@ async function edit() {
   };
   const state = { ...now.state, [name]: replaced(now.state[name]) };
   if (unit >= place) throw new Error(`${name} has ${place} units, from 0`);
-  const { model, version, step, history } = now;
-  const kept = history ? { history: { last: history.last, every: history.every } } : {};
-  await call("PUT", `${sessionPath(selected)}?replace=true`, { model, version, step, state, ...kept });
+  const { model, version, step, rewinds } = now;
+  await call("PUT", sessionPath(selected), { model, version, step, state, at: step, rewinds });
 }
 
 async function exportSession() {

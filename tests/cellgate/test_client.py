@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from cellgate import AsyncClient, AsyncSession, Client, Prediction, Session, SessionExists, SessionGone
-from cellgate.errors import BadExport, InvalidField, ResponseError, UnknownModel, UnknownVersion, WrongShape
+from cellgate.errors import (
+    BadExport,
+    InvalidField,
+    ResponseError,
+    SessionConflict,
+    UnknownModel,
+    UnknownSession,
+    UnknownVersion,
+    WrongShape,
+)
 from tests.cellgate.conftest import KINDS
 from tests.e2e.server import Server
 
@@ -168,6 +177,58 @@ def test_sessions_as_resources(client: Client, utterance: Steps, name: str, tmp_
         each.delete()
     with pytest.raises(ResponseError):
         session.stored()
+
+
+def test_a_change_of_a_session_undoes_no_step_of_another_client(
+    client: Client, utterance: Steps, name: str
+) -> None:
+    session = client.session(name, model="vowels")
+    session.step(utterance[:5])
+    read = session.stored(state=True)
+    exported = session.export()
+    assert read.state is not None
+    other = client.session(name)
+    other.step(utterance[5:7])
+    for change in (
+        lambda: session.set_state(read.state or {}),
+        lambda: session.delete(at=5),
+        lambda: client.create_session(name, model="vowels", at=5),
+        lambda: client.import_session(name, exported, rewinds=2),
+    ):
+        with pytest.raises(SessionConflict) as conflict:
+            change()
+        assert conflict.value.step == 7
+    assert other.set_state(read.state, 5).rewinds == 1 and other.at == 5
+    other.set_state({name: 0 * value for name, value in read.state.items()})
+    assert client.import_session(name, exported, at=5, rewinds=2).stored().rewinds == 3
+    with pytest.raises(SessionConflict):
+        other.set_state(read.state)
+    whole = client.predict_one(utterance, model="vowels").output
+    assert (client.session(name).step(utterance[5:]).output == whole).all()
+    client.create_session(name, model="vowels", at=20, rewinds=3).delete(at=0)
+    with pytest.raises(UnknownSession):
+        session.set_state(read.state)
+
+
+def test_the_asynchronous_client_changes_no_step_of_another_either(
+    server: Server, utterance: Steps, name: str
+) -> None:
+    async def call() -> None:
+        async with AsyncClient(server.url) as client:
+            session = client.session(name, model="vowels")
+            await session.step(utterance[:5])
+            state = (await session.stored(state=True)).state or {}
+            await client.session(name).step(utterance[5:7])
+            with pytest.raises(SessionConflict):
+                await session.set_state(state)
+            await session.locate()
+            assert (await session.set_state(state, 5)).rewinds == 1
+            exported = await session.export()
+            await client.import_session(name, exported, at=5, rewinds=1)
+            made = await client.create_session(name, model="vowels", at=5, rewinds=2)
+            await made.delete(at=0)
+
+    asyncio.run(call())
 
 
 def test_an_end_and_a_new_start(client: Client, utterance: Steps, name: str) -> None:

@@ -138,6 +138,42 @@ def test_a_live_session_is_replaced_only_with_replace(
     assert replaced.status_code == 201 and replaced.json()["step"] == 0 and replaced.json()["version"] == "2"
 
 
+@pytest.mark.promise(13)
+def test_a_change_that_names_the_step_undoes_no_step_of_another_client(
+    api: httpx.Client, utterance: Steps, session: str
+) -> None:
+    start_on(api, session, "2", ttl_s=77, history={"last": 4})
+    step(api, utterance[:3], session)
+    read = api.get(f"/sessions/{session}?state=true").json()
+    file = api.get(f"/sessions/{session}/export").content
+    step(api, utterance[3:5], session)  # another client's
+    fields = {"step": 3, "state": read["state"]}
+    late: list[httpx.Response] = [
+        start_on(api, session, "2", at=3, rewinds=0, **fields),
+        api.put(f"/sessions/{session}?replace=true", json={"model": "vowels", "at": 3}),
+        api.put(f"/sessions/{session}/import", params={"at": 3}, content=file),
+        api.put(f"/sessions/{session}/import", params={"rewinds": 1}, content=file),
+        api.patch(f"/sessions/{session}", json={"ttl_s": 9, "at": 3}),
+        api.post(f"/sessions/{session}/migrate", json={"at": 5, "rewinds": 1}),
+        api.delete(f"/sessions/{session}", params={"at": 3}),
+    ]
+    for refused in late:
+        assert code_of(refused) == (409, "session_conflict") and refused.json()["step"] == 5, refused.text
+    edited = start_on(api, session, "2", at=5, rewinds=0, **fields)
+    shown = edited.json()
+    assert edited.status_code == 201 and (shown["step"], shown["rewinds"]) == (3, 1)
+    assert shown["history"]["checkpoints"] == [0] and 76 < shown["expires_in_s"] <= 77
+    again = start_on(api, session, "2", at=5, rewinds=0, **fields).json()
+    assert {**again, "idle_s": 0, "expires_in_s": 0} == {**shown, "idle_s": 0, "expires_in_s": 0}
+    assert step(api, utterance[3:], session, at=3, rewinds=1)["output"] == one_shot(api, utterance)
+    imported = api.put(f"/sessions/{session}/import", params={"at": 20, "rewinds": 1}, content=file)
+    assert imported.status_code == 201 and imported.json()["rewinds"] == 2
+    for params in ({"at": -1}, {"rewinds": "x"}):
+        assert code_of(api.delete(f"/sessions/{session}", params=params)) == (422, "invalid_field")
+    assert api.delete(f"/sessions/{session}", params={"at": 3, "rewinds": 2}).status_code == 204
+    assert code_of(start_on(api, session, "2", at=3, **fields)) == (404, "unknown_session")
+
+
 def test_export_and_import_move_a_session_to_another_server(
     api: httpx.Client, two_versions: Path, utterance: Steps, session: str, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.api.sessions import LAST_MS, describe
+from service.api.session_replies import LAST_MS, describe
 from service.errors import (
     BadExport,
     InvalidField,

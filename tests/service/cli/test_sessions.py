@@ -130,6 +130,17 @@ def test_a_session_is_rewound_to_a_step_that_show_lists(run: Run, tmp_path: Path
     assert "keeps the steps 1, not 7" in run("rewind", "ours", "7").stderr
 
 
+def test_a_session_at_another_step_is_neither_replaced_nor_removed(run: Run, tmp_path: Path) -> None:
+    file = str(tmp_path / "call.cgs")
+    run("export", "call", "--tenant", "acme", "-o", file)
+    assert "at step 0, the request says 10" in run("import", "call", file, "--at", "10").stderr
+    assert "step 10 of vowels" in run("import", "call", file, "--at", "0").stdout
+    assert json.loads(run("show", "call").stdout)["rewinds"] == 1
+    assert "at step 10, the request says 0" in run("rm", "call", "--at", "0").stderr
+    assert "--at is the step of one session" in run("rm", "call", "other", "--at", "10").stderr
+    assert run("rm", "call", "--at", "10").stdout == "removed call\n"
+
+
 def test_a_session_moves_from_tenant_to_tenant(run: Run, tmp_path: Path) -> None:
     file = str(tmp_path / "call.cgs")
     assert run("export", "call", "--tenant", "acme", "-o", file).exit_code == 0
