@@ -40,9 +40,9 @@ def decode_inputs(steps: Any, manifest: Manifest, pointer: str, max_steps: int) 
     """
     specs, without = manifest.step_inputs, manifest.sequence_inputs
     if len(specs) == 1 and not isinstance(steps, dict):
-        return (_decode_input(steps, specs[0], pointer, max_steps),), (None,) * len(without)
+        return (decode_input(steps, specs[0], pointer, max_steps),), (None,) * len(without)
     _check_names(steps, manifest, pointer)
-    arrays = tuple([_decode_input(steps[s.name], s, f"{pointer}/{s.name}", max_steps) for s in specs])
+    arrays = tuple([decode_input(steps[s.name], s, f"{pointer}/{s.name}", max_steps) for s in specs])
     for spec, array in zip(specs, arrays, strict=True):
         if len(array) != len(arrays[0]):
             raise WrongShape(
@@ -150,15 +150,15 @@ def _decode_row(value: Any, spec: InputSpec, pointer: str) -> Array:
     """[*dims] of an input without a time axis: decoded as the only row, row 0, of one that has it."""
     try:
         rows = value[np.newaxis] if isinstance(value, np.ndarray) else [value]
-        (row,) = _decode_input(rows, spec, pointer, 1)
+        (row,) = decode_input(rows, spec, pointer, 1)
     except BadInput as error:
         error.pointer = pointer + (error.pointer or "")[len(f"{pointer}/0") :]
         raise
     return np.asarray(row)
 
 
-def _decode_input(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Array:
-    """[time, *dims] in the input's dtype."""
+def decode_input(rows: Any, spec: InputSpec, pointer: str, max_steps: int) -> Array:
+    """[time, *dims] of one input in its dtype. Raises a BadInput that points at the fault."""
     if spec.kind == "token":
         rows = _token_ids(rows, spec, pointer, max_steps)
     if not isinstance(rows, list | np.ndarray):

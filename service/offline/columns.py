@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from service.errors import StartupError
-from service.manifest import InputSpec, Manifest, TimeSpec
+from service.manifest import InputSpec, Manifest
 from service.offline.flat_block import is_number
+from service.offline.times import times_as_written
 from service.sequence import Array
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")  # texts of a CSV file that stand for no value
-_ISO = "iso8601"
 
 
 def columns_of(spec: InputSpec) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def texts_of_null(manifest: Manifest) -> list[str]:
 
 def array_of(frame: pl.DataFrame, spec: InputSpec) -> Array | None:
     """An input's numbers of all rows, [rows, *dims] in its dtype and in C order; None: one is no number."""
-    numbers = [_parsed(frame[name]) for name in columns_of(spec)]
+    numbers = [as_number(frame[name]) for name in columns_of(spec)]
     if not all(column.dtype.is_float() for column in numbers):
         return None
     array = np.empty((len(frame), len(numbers)), spec.dtype)
@@ -76,11 +76,11 @@ def values_of(frame: pl.DataFrame, spec: InputSpec) -> Any:
     """An input's values of all rows: an array in which NaN is a null, or lists as JSON has them."""
     names = columns_of(spec)
     if is_number(spec):
-        numbers = [_parsed(frame[name]) for name in names]
+        numbers = [as_number(frame[name]) for name in names]
         if all(column.dtype.is_float() for column in numbers):
             array = pl.DataFrame(numbers).to_numpy()
             return array if spec.dims else array[:, 0]
-    rows = [_listed(frame[name], spec) for name in names]
+    rows = [values_as_json(frame[name], spec) for name in names]
     return [list(row) for row in zip(*rows, strict=True)] if spec.dims else rows[0]
 
 
@@ -90,17 +90,26 @@ def records_of(frame: pl.DataFrame, manifest: Manifest) -> list[dict[str, Any]]:
     assert table is not None
     specs = {spec.name: spec for spec in manifest.step_inputs}
     series = {
-        column.name: _listed(frame[column.name], specs[column.input])
+        column.name: values_as_json(frame[column.name], specs[column.input])
         for column in table.columns
         if not column.derived and column.name in frame.columns
     }
     if table.time is not None and table.time.column in frame.columns:
-        series[table.time.column] = _times(frame[table.time.column], table.time)
+        series[table.time.column] = times_as_written(frame[table.time.column], table.time)
     names = list(series)
     return [dict(zip(names, row, strict=True)) for row in zip(*series.values(), strict=True)]
 
 
-def _parsed(column: pl.Series) -> pl.Series:
+def as_plain(column: pl.Series, nulls: list[str]) -> pl.Series:
+    """Dictionaries as texts, decimals as floats, and null for texts that stand for no value."""
+    if column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        return column.set(column.is_in(nulls), None)
+    return column.cast(pl.Float64) if column.dtype == pl.Null or column.dtype.is_decimal() else column
+
+
+def as_number(column: pl.Series) -> pl.Series:
     """Numbers, or texts that are some, as floats; any other column as it is."""
     if column.dtype == pl.String:
         numbers = column.str.strip_chars().cast(pl.Float64, strict=False)
@@ -110,18 +119,9 @@ def _parsed(column: pl.Series) -> pl.Series:
     return column
 
 
-def _listed(column: pl.Series, spec: InputSpec) -> list[Any]:
+def values_as_json(column: pl.Series, spec: InputSpec) -> list[Any]:
     """The values as JSON has them. A text that is a number is one, where the input has no texts."""
     if column.dtype == pl.String and not spec.vocabulary:
         numbers = column.str.strip_chars().cast(pl.Int64 if spec.takes_integers else pl.Float64, strict=False)
         return [text if number is None else number for text, number in zip(column, numbers, strict=True)]
     return [None if value != value else value for value in column.to_list()]
-
-
-def _times(column: pl.Series, spec: TimeSpec) -> list[Any]:
-    """Times as texts in the format of the table."""
-    if not column.dtype.is_temporal():
-        return column.to_list()
-    if spec.format != _ISO:
-        return column.dt.to_string(spec.format).to_list()
-    return [None if moment is None else moment.isoformat() for moment in column.to_list()]

@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from service.codec.arrays import check_window
+from service.codec.arrays import check_num_steps, check_window
 from service.codec.records import decode_steps
 from service.codec.request import Item
 from service.engine.flat import Flat
@@ -27,12 +27,14 @@ from service.manifest import Manifest
 from service.offline.block import MAX_SEQUENCES, MAX_VALUES, Keys, Read
 from service.offline.columns import (
     array_of,
+    as_plain,
     names_in,
     numbers_of,
     records_of,
     texts_of_null,
     values_of,
 )
+from service.offline.described import arrays_of
 from service.offline.flat_block import FlatBlock, flat_input
 from service.offline.order import SeenKeys
 from service.sequence import Array
@@ -73,11 +75,27 @@ class TableBlock:
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
         """Each sequence as arrays."""
+        if manifest.table is not None:
+            return Read(self.keys, self._decode_described(manifest, max_steps))
         return Read(self.keys, [_decode(steps, manifest, max_steps) for steps in self._steps(manifest)])
 
     def to_json(self, manifest: Manifest, *, max_steps: int) -> Read[bytes]:  # noqa: ARG002
         """Each sequence as JSON. The server checks it."""
         return Read(self.keys, [_to_json(steps) for steps in self._steps(manifest)])
+
+    def _decode_described(self, manifest: Manifest, max_steps: int) -> list[Item | CellgateError]:
+        """From whole columns, but for sequences in which a value is unusual."""
+        inputs, seconds, is_usual = arrays_of(self.frame, self.ends, manifest)
+        arrays = inputs if seconds is None else (*inputs, seconds)
+        kept = (None,) * len(manifest.sequence_inputs)
+        items: list[Item | CellgateError] = []
+        for (start, end), usual in zip(self._spans(), is_usual.tolist(), strict=True):
+            if usual:
+                item = Item(tuple([array[start:end] for array in arrays]), kept=kept)
+                items.append(_fault(end - start, manifest, max_steps) or item)
+            else:
+                items.append(_decode(records_of(self.frame[start:end], manifest), manifest, max_steps))
+        return items
 
     def _steps(self, manifest: Manifest) -> Iterator[Any]:
         """The steps of each sequence as `/predict` takes them; numbers as arrays."""
@@ -109,6 +127,15 @@ def _decode(steps: Any, manifest: Manifest, max_steps: int) -> Item | CellgateEr
         return Item(inputs, kept=kept, times=times)
     except CellgateError as error:
         return error
+
+
+def _fault(steps: int, manifest: Manifest, max_steps: int) -> CellgateError | None:
+    try:
+        check_num_steps(steps, max_steps, "/steps")
+        check_window(steps, manifest, "/steps")
+    except CellgateError as error:
+        return error
+    return None
 
 
 def _to_json(steps: Any) -> bytes | CellgateError:
@@ -254,7 +281,9 @@ def _frames(path: Path, manifest: Manifest, key: str | None, reading: Reading) -
             raise StartupError(f"{path} has no column {listed}; its columns are {has}")
         names = list(dict.fromkeys(names))
         rows = max(1, READ_VALUES // len(names))
-        yield from scan.select(names).collect_batches(chunk_size=rows, maintain_order=True)
+        nulls = texts_of_null(manifest)
+        for frame in scan.select(names).collect_batches(chunk_size=rows, maintain_order=True):
+            yield frame.with_columns(as_plain(frame[name], nulls) for name in names if name != key)
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:
