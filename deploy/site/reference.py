@@ -1,16 +1,22 @@
-"""Reference pages made from the code: HTTP routes, settings, errors, the Python client, and the manifest."""
+"""Reference pages made from the code: routes, settings, errors, metrics, commands, client, and manifest."""
 
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import click
+
 import cellgate
+from deploy.monitoring.reference import metrics_table
+from deploy.site import routes
 from service import errors
+from service.__main__ import main as service_commands
 from service.errors import CellgateError
 from service.repository import Repository
 from service.settings import GROUPS
 from tests.manifest_reference import default_of, reference, type_of
 from tests.service.api.parts import Api
+from training.__main__ import main as training_commands
 
 
 def settings_page() -> str:
@@ -47,17 +53,50 @@ def errors_page() -> str:
 
 
 def http_page() -> str:
-    """Every route of the OpenAPI document, with its parameters and the codes of its errors."""
-    document = Api(Repository([])).openapi()
-    lines = ["# HTTP routes", "", "A running server shows them at `/docs`, with samples, and tries them."]
-    for path, methods in document["paths"].items():
-        for method, route in methods.items():
-            lines += ["", f"## {method.upper()} {path}", "", route.get("description") or route["summary"], ""]
-            for each in route.get("parameters", []):
-                lines.append(f"- `{each['name']}` ({each['in']}): {each.get('description', '')}")
-            answers = ", ".join(f"{status}" for status in route["responses"])
-            lines += ["", f"Answers: {answers}."]
+    """Every route except those of `/v2`, with its fields and the codes of its errors."""
+    start = (
+        "A running server shows the routes at `/docs`, with samples and a form that sends requests. "
+        "[HTTP API](../http-api.md) explains the fields."
+    )
+    return routes.page(_openapi(), "HTTP routes", start, prefix="/")
+
+
+def v2_page() -> str:
+    """Every route of the Open Inference Protocol."""
+    start = "The routes of the [Open Inference Protocol](../oip.md), which explains parameters and datatypes."
+    return routes.page(_openapi(), "`/v2` routes", start, prefix="/v2")
+
+
+def metrics_page() -> str:
+    """Every metric of `/metrics`."""
+    start = "The metrics of `GET /metrics`. [Metrics](../metrics.md) has Prometheus, alerts and a dashboard."
+    return f"# Metrics reference\n\n{start}\n\n{metrics_table()}\n"
+
+
+def commands_page() -> str:
+    """Every command, with its options, as `--help` prints them."""
+    lines = ["# Commands", "", "The help of each command, as `--help` prints it."]
+    for name, group in (("cellgate", service_commands), ("cellgate-train", training_commands)):
+        for title, command, context in _commands(name, group, None):
+            lines += ["", f"## {title}", "", "```text", command.get_help(context), "```"]
     return "\n".join(lines) + "\n"
+
+
+def _openapi() -> dict[str, Any]:
+    return Api(Repository([])).openapi()
+
+
+def _commands(
+    name: str, command: click.Command, parent: click.Context | None
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """A command and those below it, in order of name."""
+    context = click.Context(command, info_name=name, parent=parent, max_content_width=100)
+    yield context.command_path, command, context
+    if isinstance(command, click.Group):
+        for each in command.list_commands(context):
+            found = command.get_command(context, each)
+            assert found is not None
+            yield from _commands(each, found, context)
 
 
 def client_page() -> str:
@@ -82,6 +121,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "http.md": http_page,
+    "v2.md": v2_page,
+    "metrics.md": metrics_page,
+    "commands.md": commands_page,
     "client.md": client_page,
     "manifest.md": manifest_page,
 }

@@ -53,14 +53,18 @@ def test_pages_are_found_by_a_search_without_a_network(site: Path) -> None:
 
 
 def test_the_reference_is_made_from_the_code(site: Path) -> None:
-    settings, errors, client, http = (
+    settings, errors, client, http, v2, metrics, commands = (
         (site / "reference" / name / "index.md").read_text()
-        for name in ("settings", "errors", "client", "http")
+        for name in ("settings", "errors", "client", "http", "v2", "metrics", "commands")
     )
     assert all(f"| `{name}` |" in settings for name in Settings.model_fields)
     assert "| 409 | `session_conflict` |" in errors
     assert "### Client.predict_one" in client and (Client.predict_one.__doc__ or "")[:40] in client
-    assert "## POST /predict" in http and "## PUT /sessions/{session}" in http
+    assert "## POST /predict" in http and "## PUT /sessions/{session}" in http and "/v2" not in http
+    assert "| `trim_padding` | true or false |" in http and "409 `session_conflict`" in http
+    assert "## POST /v2/models/{name}/infer" in v2 and "### InferTensor" in v2 and "/predict" not in v2
+    assert "| `cellgate_stage_duration_seconds` | histogram |" in metrics
+    assert "## cellgate sessions rewind" in commands and "## cellgate-train train" in commands
 
 
 def test_a_folder_that_is_no_website_is_not_replaced(tmp_path: Path) -> None:
