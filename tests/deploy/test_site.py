@@ -4,12 +4,14 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
 
 from cellgate import Client
 from deploy.site.__main__ import CONFIG, OTHERS, install, main
+from deploy.site.drawings import PICTURES
 from deploy.site.reference import PAGES
 from service.settings import Settings
 from tests.committed import ROOT
@@ -65,6 +67,14 @@ def test_the_reference_is_made_from_the_code(site: Path) -> None:
     assert "## POST /v2/models/{name}/infer" in v2 and "### InferTensor" in v2 and "/predict" not in v2
     assert "| `cellgate_stage_duration_seconds` | histogram |" in metrics
     assert "## cellgate sessions rewind" in commands and "## cellgate-train train" in commands
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_drawings_are_as_written_and_have_a_text(name: str) -> None:
+    """The chunks are those of the scheduler; python -m deploy.site.drawings writes them."""
+    drawn = (ROOT / "docs" / name).read_text()
+    assert drawn == PICTURES[name]()
+    assert ElementTree.fromstring(drawn).findtext("{http://www.w3.org/2000/svg}desc")
 
 
 def test_a_folder_that_is_no_website_is_not_replaced(tmp_path: Path) -> None:

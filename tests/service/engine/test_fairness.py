@@ -12,7 +12,7 @@ from service.sequence import Origin, Sequence
 from tests.service.fakes import SumEngine, cost_of, of_origin, ones
 
 TARGET_S = 6e-3
-FACTOR = 8  # of the law, in docs/concepts.md
+FACTOR = 8  # of the law, in docs/batching.md
 CALLS = 3
 
 
