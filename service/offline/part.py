@@ -4,8 +4,9 @@
     out.csv.part.json   the journal: what the run is, how many sequences are in the part, and its size
     out.csv             the finished output, by one rename
 
-The journal is written after the part has reached the disk. Whatever the part has beyond the journal's size
-belongs to sequences that the journal does not count: it is cut off, and they are computed again.
+The journal is written before anything is in the part, and then after the part has reached the disk. Whatever
+the part has beyond the journal's size belongs to sequences that the journal does not count: it is cut off, and
+they are computed again. A part without a journal is another program's file, which is left as it is.
 """
 
 import contextlib
@@ -106,10 +107,10 @@ class Part:
         self._is_finished = False
         try:
             self._cut(path, self._done.size)
+            self._sync()
         except BaseException:
             self._close()
             raise
-        self._synced_s = time.monotonic()
 
     @property
     def num_sequences(self) -> int:
@@ -152,6 +153,10 @@ class Part:
         with contextlib.suppress(OSError):  # a file system without locks
             if not try_lock(self._lock):
                 raise StartupError(f"another process writes {path}")
+        if not self._journal.exists() and _holds_something(path):
+            raise StartupError(
+                f"{path} exists, and no journal of a run is beside it: move it away, or name another output"
+            )
         self._medium.cut(size)
 
     def _close(self) -> None:
@@ -194,3 +199,8 @@ class Part:
             os.fsync(file.fileno())
         temporary.replace(self._journal)
         self._synced_s = time.monotonic()
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether a file or a folder is not empty."""
+    return any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0

@@ -29,6 +29,7 @@ from service.sequence import Array
 SEPARATORS = ";|,"  # of labels in a field: the first that no label has in it
 ERRORS = ("error_code", "error")
 _OWN = re.compile(r"\d{8,}\.parquet")  # the files of a part
+_JOINED = "joined"  # what becomes the output, in the same folder
 _FLOATS = {"float16": "float32", "float32": "float32", "float64": "float64", "bool": "bool"}
 
 
@@ -177,6 +178,7 @@ class ParquetMedium:
 
     def cut(self, size: int) -> None:
         """Keep the first files. Raises StartupError if there are others: at the end the folder is deleted."""
+        (self._path / _JOINED).unlink(missing_ok=True)  # of a run that was killed at its end
         files = list(self._path.iterdir())
         if strange := [file.name for file in files if not _OWN.fullmatch(file.name)]:
             raise StartupError(f"{self._path} holds {strange[0]!r}, which no run wrote: name another output")
@@ -206,7 +208,7 @@ class ParquetMedium:
     def finish(self, output: Path) -> None:
         """Join the files, a piece at a time, and delete them."""
         files = sorted(self._path.glob("*.parquet"))
-        joined = output.with_name(f"{output.name}.joined")
+        joined = self._path / _JOINED
         pl.scan_parquet(files).sink_parquet(joined)
         joined.replace(output)
         shutil.rmtree(self._path)

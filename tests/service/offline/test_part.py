@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import StartupError
 from service.offline.part import FileMedium, Part
+from service.offline.table_answers import ParquetMedium
 
 RUN = {"model": "1", "--id": None}
 
@@ -63,6 +64,27 @@ def test_a_part_without_an_answer_is_begun_again(tmp_path: Path) -> None:
         part.append(b"other\n", 1, 0)
         part.finish()
     assert (tmp_path / "out.csv").read_bytes() == b"other\n"
+
+
+def test_a_file_that_no_run_wrote_is_left_as_it_is(tmp_path: Path) -> None:
+    """It was cut to nothing."""
+    path = tmp_path / "out.csv.part"
+    path.write_bytes(b"a download\n")
+    with pytest.raises(StartupError, match="no journal of a run is beside it: move it away"):
+        open_part(tmp_path)
+    assert path.read_bytes() == b"a download\n" and list(tmp_path.iterdir()) == [path]
+    path.write_bytes(b"")  # such as of a process that was killed before its journal was
+    with open_part(tmp_path):
+        assert (tmp_path / "out.csv.part.json").exists()  # before anything is in the part
+
+
+def test_a_folder_that_no_run_wrote_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "out.csv.part"
+    folder.mkdir()
+    (own := folder / "00000000.parquet").write_bytes(b"mine")
+    with pytest.raises(StartupError, match="no journal of a run is beside it"):
+        Part(tmp_path / "out.csv", RUN, ParquetMedium)
+    assert own.read_bytes() == b"mine"
 
 
 def test_two_processes_do_not_write_one_part(tmp_path: Path) -> None:
