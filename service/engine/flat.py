@@ -1,7 +1,8 @@
 """Many short sequences that lie in one array, run from their start with no object for each of them.
 
-    values   a a a b b c c c c   [rows, *dims]    calls, by length:   b b .      y ─→ the last step of each,
-    ends           3   5       9                                      a a a           or all of its steps
+    inputs   a a a b b c c c c   [rows, *dims]    calls, by length:   b b .      y ─→ the last step of each,
+    starts   0     3   5                                              a a a           or all of its steps
+    ends           3   5       9
 
 For files, where the time of a small graph is less than that of making the objects. What is not plain is left
 to the scheduler: long sequences, answers that are not finite, and graphs that keep anything of an input.
@@ -19,10 +20,16 @@ MAX_STEPS = 256  # of a sequence
 
 
 class Flat(NamedTuple):
-    """Consecutive sequences of a model with one input."""
+    """Sequences, whose rows stand together."""
 
-    values: Array  # [rows, *dims], in the input's dtype
+    inputs: tuple[Array, ...]  # one per input of the model, each [rows, *dims] in its dtype
+    starts: Array  # int64: the first row of each sequence
     ends: Array  # int64: the row behind each sequence
+
+    @property
+    def lengths(self) -> Array:
+        """The steps of each sequence."""
+        return self.ends - self.starts
 
 
 def run_flat(engine: OnnxEngine, flat: Flat, *, max_batch: int, keep_all: bool) -> Array | list[Array] | None:
@@ -31,8 +38,8 @@ def run_flat(engine: OnnxEngine, flat: Flat, *, max_batch: int, keep_all: bool) 
     Sequences of about one length share a call. None: not all of them can be run in this way, or have an
     answer.
     """
-    starts = np.concatenate(([0], flat.ends[:-1]))
-    lengths = flat.ends - starts
+    inputs, starts, ends = flat
+    lengths = flat.lengths
     if not engine.runs_rows or lengths.max() > MAX_STEPS:
         return None
     answers: Array | None = None
@@ -41,14 +48,17 @@ def run_flat(engine: OnnxEngine, flat: Flat, *, max_batch: int, keep_all: bool) 
         steps = np.arange(own[-1])
         rows = starts[places, None] + steps  # [batch, time]
         is_true = None if own[0] == own[-1] else steps < own[:, None]
-        x = flat.values.take(rows, axis=0, mode="clip")  # clips rows behind a shorter sequence
+        arrays = [
+            array.take(rows, axis=0, mode="clip") for array in inputs
+        ]  # clips rows behind a shorter one
         if is_true is not None:
-            x[~is_true] = 0
-        y = engine.run_rows(x, own)
+            for array in arrays:
+                array[~is_true] = 0
+        y = engine.run_rows(arrays, own)
         if y is None:
             return None
         if answers is None:
-            shape = (len(flat.values) if keep_all else len(lengths), *y.shape[2:])
+            shape = (len(inputs[0]) if keep_all else len(lengths), *y.shape[2:])
             answers = np.empty(shape, y.dtype)
         if not keep_all:
             answers[places] = y[np.arange(len(own)), own - 1] if y.shape[1] > 1 else y[:, 0]
@@ -58,7 +68,7 @@ def run_flat(engine: OnnxEngine, flat: Flat, *, max_batch: int, keep_all: bool) 
             answers[rows[is_true]] = y[is_true]
     if not keep_all or answers is None:
         return answers
-    return np.split(answers, flat.ends[:-1])
+    return [answers[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _calls(lengths: Array, max_batch: int) -> Iterator[Array]:

@@ -8,6 +8,7 @@ It knows arrays and the manifest; it knows nothing of ONNX Runtime.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,11 @@ class Inputs:
                 feeds[name] = np.asarray(states[0]) if axis is None else _stack(states, axis)
         return feeds
 
-    def rows(self, x: Array, lengths: Array) -> dict[str, Any]:
-        """The same from an array [batch, time, *dims] of the only input, without states."""
-        ((name, _, order),) = self._step_inputs
-        feeds: dict[str, Any] = {name: order.to_graph(x)}
+    def rows(self, inputs: Sequence[Array], lengths: Array) -> dict[str, Any]:
+        """The same from an array [batch, time, *dims] of each input, without states."""
+        feeds: dict[str, Any] = {
+            name: order.to_graph(inputs[index]) for name, index, order in self._step_inputs
+        }
         if self._lengths:
             feeds[self._lengths] = lengths.astype(self._lengths_dtype)
         return feeds

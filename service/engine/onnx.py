@@ -97,22 +97,22 @@ class OnnxEngine:
         """Whether `run_rows` can run this graph."""
         manifest = self.manifest
         axes = manifest.axes
-        is_plain = not self._inputs.keeps and not manifest.grows
+        is_plain = not manifest.kept_inputs and not manifest.grows
         has_rows = axes.batch is not None and all(state.batch_axis is not None for state in manifest.states)
         is_free = axes.batch_size is None and axes.time_size is None and axes.time is not None
-        has_one = len(manifest.inputs) == 1 and self._outputs[0].has_steps
-        return is_plain and has_rows and is_free and has_one and manifest.lengths is not None
+        has_steps = self._outputs[0].has_steps
+        return is_plain and has_rows and is_free and has_steps and manifest.lengths is not None
 
-    def run_rows(self, x: Array, lengths: Array) -> Array | None:
+    def run_rows(self, inputs: Sequence[Array], lengths: Array) -> Array | None:
         """The first output, [batch, time, *dims], of sequences that begin at the initial state.
 
-        `x`: [batch, time, *dims] in the input's dtype, with zeros behind the `lengths` of the rows. None: an
-        answer or a state has NaN or an infinity. Raises what ONNX Runtime does.
+        `inputs`: each [batch, time, *dims] in its dtype, with zeros behind the `lengths` of the rows. None:
+        an answer or a state has NaN or an infinity. Raises what ONNX Runtime does.
         """
-        rows, steps = x.shape[:2]
+        rows, steps = inputs[0].shape[:2]
         if rows not in self._initial_rows:
             self._initial_rows = {rows: self._inputs.repeat(self.initial_state, rows)}
-        feeds = self._inputs.rows(x, lengths) | self._initial_rows[rows] | self._constants
+        feeds = self._inputs.rows(inputs, lengths) | self._initial_rows[rows] | self._constants
         tensors = self._session.run(self._names, feeds)
         if self._check is not None and not self._check.passes(tensors):
             return None

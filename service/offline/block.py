@@ -45,8 +45,12 @@ class Block(Protocol):
         """The same without its first sequences, at least one of which stays."""
         ...
 
-    def to_flat(self, manifest: Manifest) -> tuple[Flat, "Keys"] | None:
-        """All sequences in one array, if they are plain numbers of which none is at fault."""
+    def only(self, chosen: Array) -> "Block":
+        """The same with some of its sequences, [sequences] bool."""
+        ...
+
+    def to_flat(self, manifest: Manifest) -> "Plain | None":
+        """All sequences as whole arrays; None: none can be read so."""
         ...
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> "Read[Item]":
@@ -56,6 +60,14 @@ class Block(Protocol):
     def to_json(self, manifest: Manifest, *, max_steps: int) -> "Read[bytes]":
         """Each sequence as an entry of `sequences` in a request to `/predict`."""
         ...
+
+
+class Plain(NamedTuple):
+    """The sequences of a block in which nothing is unusual, and so nothing at fault."""
+
+    keys: Keys  # of all sequences of the block; that of another than these may be wrong
+    flat: Flat  # all sequences of the block; the rows of another than these hold anything
+    is_plain: Array  # [all sequences of the block] bool
 
 
 class Read(NamedTuple, Generic[T]):

@@ -14,7 +14,7 @@ from service.codec.request import Item
 from service.engine.flat import Flat
 from service.errors import CellgateError
 from service.manifest import InputSpec, Manifest
-from service.offline.block import Keys, Read
+from service.offline.block import Keys, Plain, Read
 from service.sequence import Array
 
 
@@ -43,14 +43,26 @@ class FlatBlock:
 
     def after(self, skipped: int) -> "FlatBlock":
         """The same without its first sequences."""
-        values, ends = self.flat
-        first = int(ends[skipped - 1]) if skipped else 0
+        (values,), starts, ends = self.flat
+        first = int(starts[skipped])
         names = self.names._replace(values=self.names.values[skipped:])
-        return FlatBlock(Flat(values[first:], ends[skipped:] - first), names, self.progress)
+        return FlatBlock(
+            Flat((values[first:],), starts[skipped:] - first, ends[skipped:] - first), names, self.progress
+        )
 
-    def to_flat(self, manifest: Manifest) -> tuple[Flat, Keys]:  # noqa: ARG002
+    def only(self, chosen: Array) -> "FlatBlock":
+        """The same with some of its sequences, [sequences] bool."""
+        lengths = self.flat.lengths
+        values = self.flat.inputs[0][np.repeat(chosen, lengths)]
+        ends = np.cumsum(lengths[chosen])
+        keys = [key for key, is_chosen in zip(self.names.values, chosen, strict=True) if is_chosen]
+        return FlatBlock(
+            Flat((values,), ends - lengths[chosen], ends), self.names._replace(values=keys), self.progress
+        )
+
+    def to_flat(self, manifest: Manifest) -> Plain:  # noqa: ARG002
         """As it is."""
-        return self.flat, self.names
+        return Plain(self.names, self.flat, np.ones(len(self), np.bool_))
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
         """Each sequence as an array of its own."""
@@ -62,7 +74,7 @@ class FlatBlock:
         return Read(self.names, [orjson.dumps({"steps": steps}, option=options) for steps in self._steps()])
 
     def _steps(self) -> list[Array]:
-        return np.split(self.flat.values, self.flat.ends[:-1])
+        return np.split(self.flat.inputs[0], self.flat.ends[:-1])
 
 
 def _item(steps: Any, manifest: Manifest, max_steps: int) -> Item | CellgateError:

@@ -16,11 +16,11 @@ import orjson
 
 from service.codec import request as requests
 from service.codec.request import Document, Item
-from service.engine.flat import Flat
 from service.errors import CellgateError, InvalidField, InvalidJson, SequenceTooLong
 from service.manifest import Manifest
-from service.offline.block import MAX_SEQUENCES, Keys, Read, strip_pointer
+from service.offline.block import MAX_SEQUENCES, Keys, Plain, Read, strip_pointer
 from service.offline.plain_lines import flat_lines
+from service.sequence import Array
 
 ID = "id"
 MAX_LINE = 64 << 20  # bytes
@@ -52,10 +52,15 @@ class LineBlock:
         text = b"\n".join([line or b"" for line in self.lines])
         return _unpickled, (pickle.PickleBuffer(text), self.progress)
 
-    def to_flat(self, manifest: Manifest) -> tuple[Flat, Keys] | None:
-        """All lines in one array, if each is plain; see `plain_lines`."""
+    def only(self, chosen: Array) -> "LineBlock":
+        """The same with some of its lines, [lines] bool."""
+        lines = [line for line, is_chosen in zip(self.lines, chosen, strict=True) if is_chosen]
+        return LineBlock(lines, self.progress)
+
+    def to_flat(self, manifest: Manifest) -> Plain | None:
+        """From the text of many lines at once; see `plain_lines`."""
         found = flat_lines(self.lines, manifest)
-        return None if found is None else (found[0], Keys(ID, found[1]))
+        return None if found is None else Plain(Keys(ID, found.ids), found.flat, found.is_plain)
 
     def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
         """Each line, decoded."""

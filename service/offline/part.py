@@ -5,8 +5,8 @@
     out.csv             the finished output, by one rename
 
 The journal is written before anything is in the part, and then after the part has reached the disk. Whatever
-the part has beyond the journal's size belongs to sequences that the journal does not count: it is cut off, and
-they are computed again. A part without a journal is another program's file, which is left as it is.
+the part has beyond the journal's size belongs to sequences that the journal does not count: it is cut off,
+and they are computed again. A part without a journal is another program's file, which is left as it is.
 """
 
 import contextlib

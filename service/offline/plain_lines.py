@@ -4,11 +4,11 @@
     {"id": 7, "steps": [[5, 6]]}
 
 The lists of all lines are parsed as one text. So that no line can take a bracket from its neighbour, the
-brackets and commas of each line alone must be those of a rectangle. All lines are plain, or none is read: the
-others, and every error, are left to `lines`.
+brackets and commas of each line alone must be those of a rectangle. Of some lines all are plain, or none is
+read: the others, and every error, are left to `lines`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,8 +25,16 @@ _BETWEEN = b",\n"  # two lists; no line has a line feed
 _NULL = b"null"
 
 
-def flat_lines(lines: list[bytes | None], manifest: Manifest) -> tuple[Flat, list[Any]] | None:
-    """The numbers of all lines in the dtype of the model's only input, and the `id` of each, or None.
+class PlainLines(NamedTuple):
+    """What was read of some lines."""
+
+    flat: Flat  # of a line that is not plain no steps
+    ids: list[Any]  # of a line that is not plain None
+    is_plain: Array  # [lines] bool
+
+
+def flat_lines(lines: list[bytes | None], manifest: Manifest) -> PlainLines | None:
+    """The numbers of all plain lines in the dtype of the model's only input; None if it takes others.
 
     Each line is one sequence of at most `flat.MAX_STEPS` rows [*dims], of which every number is finite.
     """
@@ -34,22 +42,31 @@ def flat_lines(lines: list[bytes | None], manifest: Manifest) -> tuple[Flat, lis
     if spec is None or len(spec.dims) > 1:
         return None
     ids: list[Any] = []
-    numbers: list[Array] = []
+    numbers: list[Array] = [np.empty((0, *spec.dims), spec.dtype)]
     lengths: list[int] = []
     for first in range(0, len(lines), AT_ONCE):
-        cuts = [None if line is None else _cut(line) for line in lines[first : first + AT_ONCE]]
-        if None in cuts:
-            return None
-        keys, lists = zip(*filter(None, cuts), strict=True)
-        text = b"[%b]" % _BETWEEN.join(lists)
-        own = _lengths(text, spec)
-        found = None if own is None else _numbers(text, spec)
-        if own is None or found is None or len(found) != sum(own):
-            return None
+        some = lines[first : first + AT_ONCE]
+        keys, found, own = _together(some, spec) or ([None] * len(some), numbers[0], [0] * len(some))
         ids += keys
         lengths += own
         numbers.append(found)
-    return Flat(np.concatenate(numbers), np.cumsum(lengths)), ids
+    ends = np.cumsum(lengths)
+    steps = np.array(lengths)
+    return PlainLines(Flat((np.concatenate(numbers),), ends - steps, ends), ids, steps > 0)
+
+
+def _together(lines: list[bytes | None], spec: InputSpec) -> tuple[list[Any], Array, list[int]] | None:
+    """The `id`s, all numbers, and how many rows each line has; None: one is not plain."""
+    cuts = [None if line is None else _cut(line) for line in lines]
+    if None in cuts:
+        return None
+    keys, lists = zip(*filter(None, cuts), strict=True)
+    text = b"[%b]" % _BETWEEN.join(lists)
+    lengths = _lengths(text, spec)
+    numbers = None if lengths is None else _numbers(text, spec)
+    if lengths is None or numbers is None or len(numbers) != sum(lengths):
+        return None
+    return list(keys), numbers, lengths
 
 
 def _cut(line: bytes) -> tuple[Any, bytes] | None:

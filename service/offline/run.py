@@ -16,9 +16,10 @@ from service.engine import CPU, choose_provider
 from service.errors import StartupError
 from service.manifest import Manifest
 from service.offline import lines
+from service.offline.answering import EngineTask
 from service.offline.answers import Encoder, LineEncoder
 from service.offline.block import Answered, Block
-from service.offline.engine_pool import EnginePool, EngineTask
+from service.offline.engine_pool import EnginePool
 from service.offline.job import Job, Summary, find_folder, format_of
 from service.offline.part import FileMedium, Medium, Part
 from service.offline.progress import Progress

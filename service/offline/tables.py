@@ -10,33 +10,19 @@ It knows columns and rows; it knows nothing of processes or models beyond their 
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import orjson
 import polars as pl
 
-from service.codec.arrays import check_num_steps, check_window
-from service.codec.records import decode_steps
-from service.codec.request import Item
-from service.engine.flat import Flat
-from service.errors import CellgateError, InvalidField, StartupError
+from service.errors import StartupError
 from service.manifest import Manifest
-from service.offline.block import MAX_SEQUENCES, MAX_VALUES, Keys, Read
-from service.offline.columns import (
-    array_of,
-    as_plain,
-    names_in,
-    numbers_of,
-    records_of,
-    texts_of_null,
-    values_of,
-)
-from service.offline.described import arrays_of
-from service.offline.flat_block import FlatBlock, flat_input
+from service.offline.block import MAX_SEQUENCES, MAX_VALUES
+from service.offline.columns import as_plain, names_in, numbers_of, texts_of_null
+from service.offline.flat_block import FlatBlock
 from service.offline.order import SeenKeys
+from service.offline.table_block import TableBlock
 from service.sequence import Array
 
 READ_VALUES = MAX_VALUES * 3 // 4  # at a time: a block, with room for the sequence that was cut
@@ -49,106 +35,6 @@ Reading = Literal["numbers", "numbers or missing", "texts"]
 _READINGS: tuple[Reading, ...] = ("numbers", "numbers or missing", "texts")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class TableBlock:
-    """Consecutive sequences of a table, with all their rows."""
-
-    frame: pl.DataFrame
-    ends: Array  # the row behind each sequence
-    key: str | None  # the column of keys; None: the whole table is one sequence
-    progress: float
-
-    def __len__(self) -> int:
-        """Sequences."""
-        return len(self.ends)
-
-    def after(self, skipped: int) -> "TableBlock":
-        """The same without its first sequences."""
-        first = int(self.ends[skipped - 1]) if skipped else 0
-        return TableBlock(self.frame[first:], self.ends[skipped:] - first, self.key, self.progress)
-
-    def to_flat(self, manifest: Manifest) -> tuple[Flat, Keys] | None:  # noqa: ARG002
-        """None: the reader has tried."""
-        return None
-
-    def decode(self, manifest: Manifest, *, max_steps: int) -> Read[Item]:
-        """Each sequence as arrays."""
-        if manifest.table is not None:
-            return Read(self.keys, self._decode_described(manifest, max_steps))
-        return Read(self.keys, [_decode(steps, manifest, max_steps) for steps in self._steps(manifest)])
-
-    def to_json(self, manifest: Manifest, *, max_steps: int) -> Read[bytes]:  # noqa: ARG002
-        """Each sequence as JSON. The server checks it."""
-        return Read(self.keys, [_to_json(steps) for steps in self._steps(manifest)])
-
-    def _decode_described(self, manifest: Manifest, max_steps: int) -> list[Item | CellgateError]:
-        """From whole columns, but for sequences in which a value is unusual."""
-        inputs, seconds, is_usual = arrays_of(self.frame, self.ends, manifest)
-        arrays = inputs if seconds is None else (*inputs, seconds)
-        kept = (None,) * len(manifest.sequence_inputs)
-        items: list[Item | CellgateError] = []
-        for (start, end), usual in zip(self._spans(), is_usual.tolist(), strict=True):
-            if usual:
-                item = Item(tuple([array[start:end] for array in arrays]), kept=kept)
-                items.append(_fault(end - start, manifest, max_steps) or item)
-            else:
-                items.append(_decode(records_of(self.frame[start:end], manifest), manifest, max_steps))
-        return items
-
-    def _steps(self, manifest: Manifest) -> Iterator[Any]:
-        """The steps of each sequence as `/predict` takes them; numbers as arrays."""
-        if manifest.table is not None:
-            records = records_of(self.frame, manifest)
-            yield from (records[start:end] for start, end in self._spans())
-            return
-        columns = {spec.name: values_of(self.frame, spec) for spec in manifest.step_inputs}
-        for start, end in self._spans():
-            steps = {name: values[start:end] for name, values in columns.items()}
-            yield steps if len(steps) > 1 else next(iter(steps.values()))
-
-    def _spans(self) -> list[tuple[int, int]]:
-        ends = self.ends.tolist()
-        return list(zip([0, *ends[:-1]], ends, strict=True))
-
-    @property
-    def keys(self) -> Keys:
-        """The key of each sequence."""
-        if self.key is None:
-            return Keys("id", [None] * len(self))
-        return Keys(self.key, self.frame[self.key].gather(self.ends - 1).to_list(), is_typed=True)
-
-
-def _decode(steps: Any, manifest: Manifest, max_steps: int) -> Item | CellgateError:
-    try:
-        inputs, kept, times = decode_steps(steps, manifest, "/steps", max_steps)
-        check_window(len(inputs[0]), manifest, "/steps")
-        return Item(inputs, kept=kept, times=times)
-    except CellgateError as error:
-        return error
-
-
-def _fault(steps: int, manifest: Manifest, max_steps: int) -> CellgateError | None:
-    try:
-        check_num_steps(steps, max_steps, "/steps")
-        check_window(steps, manifest, "/steps")
-    except CellgateError as error:
-        return error
-    return None
-
-
-def _to_json(steps: Any) -> bytes | CellgateError:
-    if isinstance(steps, dict):
-        steps = {name: _contiguous(values) for name, values in steps.items()}
-    try:
-        return orjson.dumps({"steps": _contiguous(steps)}, option=orjson.OPT_SERIALIZE_NUMPY)
-    except TypeError as error:  # such as bytes or a list in a column
-        return InvalidField(f"a value is no number, text or boolean: {error}", pointer="/steps")
-
-
-def _contiguous(values: Any) -> Any:
-    return np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
 
 
 def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlock | FlatBlock]:
@@ -195,12 +81,12 @@ def _blocks(
 
 def _flat(block: TableBlock, manifest: Manifest) -> FlatBlock | None:
     """The block as one array, if it is one and nothing in it is at fault: the usual case."""
-    spec = flat_input(manifest)
-    numbers = None if spec is None else array_of(block.frame, spec)
-    if spec is None or numbers is None:
+    if manifest.table is not None:  # its columns are smaller than its arrays
         return None
-    is_plain = ~np.isinf(numbers) if spec.missing == "nan" else np.isfinite(numbers)
-    return FlatBlock(Flat(numbers, block.ends), block.keys, block.progress) if is_plain.all() else None
+    keys, flat, is_plain = block.to_flat(manifest) or (None, None, None)
+    if keys is None or flat is None or is_plain is None or not is_plain.all():
+        return None
+    return FlatBlock(flat, keys, block.progress)
 
 
 def _cut(

@@ -21,7 +21,8 @@ def engine(models_dir: Path, vowels: Manifest) -> OnnxEngine:
 
 def flat_of(lengths: list[int]) -> Flat:
     values = np.random.default_rng(0).standard_normal((sum(lengths), 12)).astype(np.float32)
-    return Flat(values, np.cumsum(lengths))
+    ends = np.cumsum(lengths)
+    return Flat((values,), ends - lengths, ends)
 
 
 def alone(engine: OnnxEngine, steps: Array) -> Array:
@@ -36,7 +37,7 @@ def test_each_answer_is_that_of_the_sequence_alone(
     engine: OnnxEngine, lengths: list[int], max_batch: int
 ) -> None:
     flat = flat_of(lengths)
-    expected = [alone(engine, steps) for steps in np.split(flat.values, flat.ends[:-1])]
+    expected = [alone(engine, steps) for steps in np.split(flat.inputs[0], flat.ends[:-1])]
     every = run_flat(engine, flat, max_batch=max_batch, keep_all=True)
     last = run_flat(engine, flat, max_batch=max_batch, keep_all=False)
     assert every is not None and isinstance(last, np.ndarray) and len(every) == len(lengths)

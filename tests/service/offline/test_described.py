@@ -15,7 +15,7 @@ from service.codec.request import Item
 from service.errors import CellgateError
 from service.manifest import Manifest
 from service.offline.columns import as_plain, records_of, texts_of_null
-from service.offline.tables import TableBlock
+from service.offline.table_block import TableBlock
 from service.predict.timed import with_times
 from service.sequence import State
 from service.state import StateLayout

@@ -25,9 +25,11 @@ def sent(value: object) -> object:
 
 def test_blocks_arrive_as_they_were_sent() -> None:
     values = np.arange(600_000, dtype=np.float32).reshape(-1, 2)  # more than a pipe holds
-    block = FlatBlock(Flat(values, np.array([7, 300_000])), Keys("call", ["a", 2], True), 0.5).after(1)
+    block = FlatBlock(
+        Flat((values,), np.array([0, 7]), np.array([7, 300_000])), Keys("call", ["a", 2], True), 0.5
+    ).after(1)
     found = sent(block)
-    assert isinstance(found, FlatBlock) and (found.flat.values == values[7:]).all()
+    assert isinstance(found, FlatBlock) and (found.flat.inputs[0] == values[7:]).all()
     assert found.flat.ends.tolist() == [299_993] and (found.names, found.progress) == (block.names, 0.5)
     lines = LineBlock([b"[[1, 2]]", None, b'{"steps": [[3, 4]]}'], 0.25)
     assert sent(lines) == lines
