@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from service.calendar import CalendarFeature, CalendarPart, calendar, features_of
 from service.specs import (
     Axes,
     Axis,
@@ -26,13 +27,16 @@ from service.specs import (
     StateSpec,
     written_forms,
 )
-from service.table import TableColumn, TableSpec, TimeSpec
+from service.table import TableColumn, TableSpec
+from service.times import TimeSpec
 
 __all__ = [
     "GRAPH_FILE",
     "MANIFEST_FILE",
     "Axes",
     "Axis",
+    "CalendarFeature",
+    "CalendarPart",
     "DType",
     "Dim",
     "Example",
@@ -49,6 +53,8 @@ __all__ = [
     "TableSpec",
     "Task",
     "TimeSpec",
+    "calendar",
+    "features_of",
     "written_forms",
 ]
 

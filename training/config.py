@@ -148,6 +148,9 @@ class Table(_Frozen):
     )
     time_format: str | None = Field(None, description="see service.manifest.TimeSpec; None: by the values")
     time_zone: str | None = Field(None, description="likewise: the zone of times without an offset")
+    calendar: tuple[str, ...] = Field(
+        (), description="parts of the calendar that are inputs, or auto; none: no note proposes any"
+    )
     missing: tuple[str, ...] | None = Field(
         None, description="texts that mean that there is no value; None: those of training.data.file"
     )

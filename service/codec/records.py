@@ -3,8 +3,8 @@
     [{"temperature": 41, "mode": "run", "timestamp": "2026-01-01T00:00"}, …]
       ─→ {"numbers": [[41, 0], …], "mode": ["run", …]}, and the times as they are written
 
-The time since the previous step is 0 here: it depends on the step before the first, which only the state
-knows (`service.predict.timed`). This file knows the manifest and JSON; it knows nothing of sessions or files.
+What follows from times is 0 here: it may depend on the step before the first, which only the state knows
+(`service.predict.timed`). This file knows the manifest and JSON; it knows nothing of sessions or files.
 """
 
 from typing import Any, NamedTuple
@@ -132,7 +132,7 @@ def _times(records: list[Record], table: TableSpec, pointer: str) -> Times | Non
         return None
     name = table.time.column
     values = [record.get(name) for record in records]
-    if table.since_previous is None and all(value is None for value in values):
+    if not table.needs_times and all(value is None for value in values):
         return None
     for index, value in enumerate(values):
         if value is None or not isinstance(value, str | int | float) or isinstance(value, bool):

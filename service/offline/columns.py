@@ -39,7 +39,7 @@ def names_in(manifest: Manifest, found: list[str]) -> tuple[list[str], list[str]
     required = set(manifest.required_columns)
     if table.time is not None:
         own.append(table.time.column)
-        required |= {table.time.column} if table.since_previous else set()
+        required |= {table.time.column} if table.needs_times else set()
     return [name for name in own if name in found], sorted(required - set(found))
 
 

@@ -17,11 +17,11 @@ import polars as pl
 
 from service.codec.arrays import decode_input
 from service.errors import BadInput
-from service.manifest import InputSpec, Manifest, TableColumn
+from service.manifest import InputSpec, Manifest, TableColumn, TableSpec
 from service.offline.columns import as_number, values_as_json
 from service.offline.times import seconds_of
 from service.sequence import Array
-from service.table import UNITS
+from service.times import UNITS
 
 
 class Arrays(NamedTuple):
@@ -37,23 +37,43 @@ def arrays_of(frame: pl.DataFrame, ends: Array, manifest: Manifest) -> Arrays:
     table = manifest.table
     assert table is not None
     is_usual = np.full(len(frame), fill_value=True)
-    seconds = since = None
+    seconds = None
+    derived: dict[str, Array] = {}
     if table.time is not None and table.time.column in frame.columns:
         seconds = seconds_of(frame[table.time.column], table.time)
         elapsed = np.diff(seconds, prepend=seconds[:1])
         elapsed[ends[:-1]] = 0
-        since = elapsed / UNITS[table.time.unit]
+        derived = _calendar(table, seconds)
+        if table.since_previous is not None:
+            derived[table.since_previous.name] = elapsed / UNITS[table.time.unit]
         is_usual &= (elapsed >= 0) & ~np.isnan(seconds)
     inputs = []
     for spec, columns in manifest.table_inputs:
         array = np.empty((len(frame), *spec.dims), spec.dtype)
         places = array.reshape(len(frame), -1)
         for column in columns:
-            values = since if column.derived else _values(frame, column, spec)
+            values = derived.get(column.name) if column.derived else _values(frame, column, spec)
             is_usual &= _put(places, column.place, values, spec)
         inputs.append(array)
     starts = np.concatenate(([0], ends[:-1]))
     return Arrays(tuple(inputs), seconds, np.logical_and.reduceat(is_usual, starts))
+
+
+def _calendar(table: TableSpec, seconds: Array) -> dict[str, Array]:
+    """[rows] of each feature of the calendar, by name; NaN without a time."""
+    if not table.calendar:
+        return {}
+    different, places = np.unique(seconds, return_inverse=True)
+    rows = [_calendar_at(table, moment) for moment in different.tolist()]
+    columns = np.array(rows).reshape(-1, len(table.calendar))[places].T
+    return {column.name: values for column, values in zip(table.calendar, columns, strict=True)}
+
+
+def _calendar_at(table: TableSpec, seconds: float) -> list[float]:
+    try:
+        return table.calendar_at(seconds)
+    except ValueError:  # also of NaN
+        return [np.nan] * len(table.calendar)
 
 
 def _values(frame: pl.DataFrame, column: TableColumn, spec: InputSpec) -> Array | None:

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from service.sequence import Array
-from service.table import ISO, OFFSET, TimeSpec
+from service.times import ISO, OFFSET, TimeSpec
 
 DAY_S = 86400
 FIRST_S, LAST_S = -8_500_000_000, 8_900_000_000  # the years 1701 to 2251: float64 holds their microseconds

@@ -1,7 +1,8 @@
-"""The times of steps that are given by name: the time since the previous step, also across requests.
+"""The times of steps that are given by name, and what follows from them, also across requests.
 
     state: the last time ─┬─→ since_previous of the first step
-    times of the request ─┴─→ since_previous of the others, and the last time of the new state
+    times of the request ─┼─→ since_previous of the others, and the last time of the new state
+                          └─→ features of the calendar
 
 It knows the description of the table and the state; it knows nothing of sessions' rules, JSON or files.
 """
@@ -13,7 +14,7 @@ import numpy as np
 from service.codec.records import Times
 from service.codec.request import Item
 from service.errors import InvalidField
-from service.manifest import Manifest
+from service.manifest import TableSpec
 from service.predict.kept import HasStates
 from service.sequence import Array, State
 from service.state import NO_STEP, TIMED
@@ -36,15 +37,31 @@ def timed_inputs(
     """The same for the inputs alone."""
     table = model.manifest.table
     assert table is not None and table.time is not None
-    place = _derived_place(model.manifest)
-    seconds, since = _seconds(model, times, state, needs_first=place is not None)
+    seconds, since = _seconds(model, times, state, needs_first=table.since_previous is not None)
+    derived = [] if table.since_previous is None else [(table.since_previous, since)]
+    if table.calendar:
+        features = zip(*_calendar(table, times, seconds), strict=True)
+        derived += zip(table.calendar, map(list, features), strict=True)
+    names = [spec.name for spec in model.manifest.step_inputs]
     changed = list(inputs)
-    if place is not None:
-        index, column = place
-        array = changed[index].copy()
-        array.reshape(len(array), -1)[:, column] = since
-        changed[index] = array
+    for index in {names.index(column.input) for column, _ in derived}:
+        changed[index] = changed[index].copy()
+    for column, values in derived:
+        array = changed[names.index(column.input)]
+        array.reshape(len(array), -1)[:, column.place] = values
     return (*changed, seconds)
+
+
+def _calendar(table: TableSpec, times: Times, seconds: Array) -> list[list[float]]:
+    """[steps, features] of the calendar. Raises InvalidField."""
+    assert table.time is not None
+    rows = []
+    for index, moment in enumerate(seconds.tolist()):
+        try:
+            rows.append(table.calendar_at(moment))
+        except ValueError as error:
+            raise InvalidField(str(error), pointer=_pointer(times, index, table.time.column)) from None
+    return rows
 
 
 def _seconds(model: HasStates, times: Times, state: State, *, needs_first: bool) -> tuple[Array, list[float]]:
@@ -74,14 +91,6 @@ def _seconds(model: HasStates, times: Times, state: State, *, needs_first: bool)
         since.append(spec.since(before, now))
         seconds[index] = before = now
     return seconds, since
-
-
-def _derived_place(manifest: Manifest) -> tuple[int, int] | None:
-    """The input and the place in its step of the time since the previous step."""
-    column = None if manifest.table is None else manifest.table.since_previous
-    if column is None:
-        return None
-    return [spec.name for spec in manifest.step_inputs].index(column.input), column.place
 
 
 def _pointer(times: Times, index: int, column: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.manifest import Manifest, TableSpec, TimeSpec
-from service.table import SCALES
+from service.times import SCALES
 from tests.service.codec.bodies import manifest
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC).timestamp()

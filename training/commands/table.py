@@ -42,6 +42,12 @@ OPTIONS = (
         help="--data: the zone of times without an offset, such as Europe/Berlin.  [default: none]",
     ),
     click.option(
+        "--calendar",
+        multiple=True,
+        help="--data: parts of the calendar that are inputs, such as hour,weekday; minute, hour, weekday, "
+        "day-of-month, month, day-of-year, or auto; none proposes none.",
+    ),
+    click.option(
         "--missing",
         multiple=True,
         help="--data: a text that means that there is no value, as an empty field does.  [default: NA, N/A, "
@@ -108,6 +114,7 @@ FIELDS = (
     "time_column",
     "time_format",
     "time_zone",
+    "calendar",
     "missing",
     "duplicates",
     "task",
@@ -148,6 +155,8 @@ def table_of(name: str | None, options: dict[str, Any]) -> tuple[Table, DataSet]
                 flag = {"targets": "target", "horizons": "horizon"}.get(field, field).replace("_", "-")
                 raise click.UsageError(f"--{flag} requires --data")
         return None, None
+    parts = ",".join(fields["calendar"] or ()).split(",")
+    fields["calendar"] = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     fields["missing"] = fields["missing"] or None
     fields["duplicates"] = fields["duplicates"] or "keep"
     fields["horizons"] = tuple(sorted(set(fields["horizons"]))) or (1,)

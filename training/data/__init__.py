@@ -11,6 +11,7 @@ from training.data.dataset import DataSet
 
 _NOT_A_DATA_SET = (
     "appended",
+    "calendar",
     "columns",
     "criteria",
     "dataset",

@@ -5,7 +5,7 @@ again: another version of this program may read it otherwise, and a network know
 alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from training.config import Table
 from training.data.dataset import Forecast, Input
 from training.data.file import MISSING, TableError
 from training.data.rows import Rows, Spacing
+from training.data.steps import DerivedKind
 from training.data.times import DAYS
 
 TABLE_FILE = "table.json"  # in a run folder
@@ -28,9 +29,13 @@ def describe(
     spacing: Spacing | None,
     inputs: tuple[Input, ...],
     forecast: Forecast | None,
+    derived: Mapping[str, DerivedKind],
 ) -> TableSpec:
-    """The description. `names`: of the columns of the table, in order; `inputs`: of the data set."""
-    placed = {column.name: column for input_ in inputs for column in _columns(input_, spacing)}
+    """The description. `names`: of the columns of the table, in order; `inputs`: of the data set.
+
+    `derived`: the features that are no columns of the table, by name.
+    """
+    placed = {column.name: column for input_ in inputs for column in _columns(input_, derived)}
     own = [placed.pop(name) for name in names if name in placed]
     used = {table.id_column, table.time_column, *(column.name for column in own)}
     return TableSpec(
@@ -81,17 +86,16 @@ def _check_older(table: TableSpec, folder: Path) -> None:
         )
 
 
-def _columns(input_: Input, spacing: Spacing | None) -> list[TableColumn]:
-    """The columns of an input; the derived one is the last of the numbers."""
+def _columns(input_: Input, derived: Mapping[str, DerivedKind]) -> list[TableColumn]:
+    """The columns of an input."""
     if input_.kind == "token":
         return [TableColumn(name=input_.name, kind="category", input=input_.name)]
-    columns = [
-        TableColumn(name=name, kind="number", input=input_.name, place=place, unit=unit)
+    return [
+        TableColumn(
+            name=name, kind="number", input=input_.name, place=place, unit=unit, derived=derived.get(name)
+        )
         for place, (name, unit) in enumerate(zip(input_.features, input_.units, strict=True))
     ]
-    if spacing is not None and not spacing.is_equal:
-        columns[-1] = columns[-1].model_copy(update={"derived": "since_previous"})
-    return columns
 
 
 def _time(rows: Rows, spacing: Spacing | None) -> TimeSpec | None:

@@ -4,7 +4,7 @@ All choices and scales depend on the training part alone. A future value is take
 part contains values of a later one.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from training.data.splits import PARTS, Parts, Slices
 from training.data.times import Times, times
 
 REGULAR = 0.01  # steps whose spacing varies by at most this share are equally spaced
-SINCE = "since_previous"  # the feature that holds the time since the previous step
+SINCE: Final = "since_previous"  # the feature that holds the time since the previous step
 UNITS: tuple[tuple[Literal["d", "h", "min", "s"], float], ...] = (
     ("d", 86400.0),
     ("h", 3600.0),

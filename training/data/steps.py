@@ -4,20 +4,30 @@ The numbers are one input; each category is a token input, with the categories o
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from service.manifest import CalendarFeature
 from training.data.columns import Column
 from training.data.dataset import Input
 from training.data.file import listed
-from training.data.rows import SINCE, Rows, Spacing
+from training.data.rows import SINCE, Rows
 from training.data.splits import Parts
 
 NUMBERS = "numbers"  # the input of all numbers
+DerivedKind = Literal["since_previous"] | CalendarFeature
 OTHER, MISSING = "<other>", "<missing>"  # tokens: a text that the training part does not have; no text
+
+
+class Derived(NamedTuple):
+    """A number of a step that is no column of the table, but follows from the times."""
+
+    kind: DerivedKind
+    unit: str
+    values: NDArray[np.float32]  # [rows], in order
 
 
 class Steps(NamedTuple):
@@ -26,23 +36,25 @@ class Steps(NamedTuple):
     inputs: tuple[Input, ...]
     x: NDArray[np.float32]  # [rows, columns], in order
     notes: list[str]
+    derived: dict[str, DerivedKind]  # the features that are no columns of the table, by name
 
 
 def steps_of(
-    used: list[Column], since: Spacing | None, rows: Rows, parts: Parts, names: Collection[str]
+    used: list[Column], derived: list[Derived], rows: Rows, parts: Parts, names: Collection[str]
 ) -> Steps:
     """The input of all numbers, then one for each category.
 
-    `names`: of all columns of the table; they win over our own.
+    `derived`: numbers behind those of the table. `names`: of all columns of the table; they win over our own.
     """
     in_training = parts.in_training(len(rows.order))
     numbers = [column for column in used if column.kind == "number"]
     categories = [column for column in used if column.kind == "category"]
     inputs, x = [], []
     notes: list[str] = []
-    if numbers or since is not None:
+    by_name = {_free(one.kind, names): one for one in derived}
+    if numbers or derived:
         name = _free(NUMBERS, [column.name for column in categories])
-        input_, values, notes = _numbers_input(name, numbers, since, rows, in_training, names)
+        input_, values, notes = _numbers_input(name, numbers, by_name, rows, in_training)
         inputs.append(input_)
         x.append(values)
     for number, column in enumerate(categories):
@@ -51,16 +63,16 @@ def steps_of(
         x.append(values)
         if not column.doubt and (note := _never_learnt(column, values, rows, in_training)):
             notes.append(note)
-    return Steps(tuple(inputs), np.hstack(x), notes)
+    kinds = {name: one.kind for name, one in by_name.items()}
+    return Steps(tuple(inputs), np.hstack(x), notes, kinds)
 
 
 def _numbers_input(
     name: str,
     numbers: list[Column],
-    since: Spacing | None,
+    derived: dict[str, Derived],
     rows: Rows,
     in_training: NDArray[np.bool_],
-    names: Collection[str],
 ) -> tuple[Input, NDArray[np.float32], list[str]]:
     """The input of all numbers, its values [rows, numbers], and notes about filled gaps."""
     values = {column.name: rows.sorted(column).astype(np.float32) for column in numbers}
@@ -69,17 +81,16 @@ def _numbers_input(
     if not has_gaps:
         filled = (_fill(column, one, rows, in_training) for column, one in values.items())
         notes = [note for note in filled if note]
-    units = [""] * len(numbers)
-    if since is not None:
-        values[_free(SINCE, names)] = since.values.astype(np.float32)
-        units.append(since.unit)
+    values |= {name: one.values for name, one in derived.items()}
+    units = [""] * len(numbers) + [one.unit for one in derived.values()]
+    places: dict[str, int] = {one.kind: len(numbers) + place for place, one in enumerate(derived.values())}
     input_ = Input(
         name,
         tensor=None if name == NUMBERS else NUMBERS,
         features=tuple(values),
         units=tuple(units),
         has_gaps=has_gaps,
-        elapsed=None if since is None else len(values) - 1,
+        elapsed=places.get(SINCE),
     )
     return input_, np.stack(list(values.values()), axis=1), notes
 

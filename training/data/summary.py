@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from service.manifest import TimeSpec
+from service.manifest import CalendarFeature, TimeSpec
 from training.config import Table
 from training.data.columns import Column
 from training.data.rows import SINCE, Rows, Spacing
 
 MOST_CATEGORIES = 4  # listed by name
+FROM_TIME = "number, from the time"
 
 
 class ColumnSummary(NamedTuple):
@@ -23,9 +24,14 @@ class ColumnSummary(NamedTuple):
 
 
 def summarise(
-    frame: pl.DataFrame, table: Table, columns: dict[str, Column], rows: Rows, since: Spacing | None
+    frame: pl.DataFrame,
+    table: Table,
+    columns: dict[str, Column],
+    rows: Rows,
+    since: Spacing | None,
+    calendar: tuple[CalendarFeature, ...] = (),
 ) -> list[ColumnSummary]:
-    """One summary for each column of the table, and one for the time since the previous step."""
+    """One summary for each column of the table, and for each number that follows from the time."""
     summaries = []
     for name in frame.columns:
         if name == table.id_column:
@@ -42,8 +48,8 @@ def summarise(
             summaries.append(ColumnSummary(name, "ignored", 0, ""))
     if since is not None:
         span = f"{_short(since.values.min())} to {_short(since.values.max())} {since.unit}"
-        summaries.append(ColumnSummary(SINCE, "number, from the time", 0, span.rstrip()))
-    return summaries
+        summaries.append(ColumnSummary(SINCE, FROM_TIME, 0, span.rstrip()))
+    return summaries + [ColumnSummary(feature, FROM_TIME, 0, "-1 to 1") for feature in calendar]
 
 
 def _written(spec: TimeSpec) -> str:

@@ -19,14 +19,15 @@ from training.config import Recipe, Table
 from training.data import doubts, texts
 from training.data import season as seasons
 from training.data.appended import append
+from training.data.calendar import Calendar, calendar_of
 from training.data.columns import Column, find, typed
 from training.data.criteria import criteria
 from training.data.dataset import DataSet, Forecast, Split, each_step
 from training.data.description import describe
 from training.data.file import MISSING, TableError, read, read_bytes
-from training.data.rows import in_order, spacing
+from training.data.rows import SINCE, Spacing, in_order, spacing
 from training.data.splits import Parts, Slices, split_sequences, windows
-from training.data.steps import Steps, steps_of
+from training.data.steps import Derived, Steps, steps_of
 from training.data.summary import ColumnSummary, summarise
 from training.data.targets import Targets, targets_of, truth_of
 
@@ -84,6 +85,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     in_training = parts.in_training(len(rows.order))
     spaced = spacing(rows, in_training)
     since = None if spaced is None or spaced.is_equal else spaced
+    calendar = calendar_of(table, rows, in_training)
     candidates = {
         name: column for name, column in columns.items() if targets.are_inputs or name not in table.targets
     }
@@ -93,20 +95,35 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     ]
     used = [column for name, column in candidates.items() if name not in empty]
     used.sort(key=lambda column: column.name not in table.targets)  # the targets of a forecast come first
-    if not used and since is None:
+    derived = _derived(since, calendar)
+    if not used and not derived:
         raise TableError(f"{table.path}: no column is left to learn from besides {', '.join(table.targets)}")
-    steps = steps_of(used, since, rows, parts, frame.columns)
+    steps = steps_of(used, derived, rows, parts, frame.columns)
     data = _data_set(table, targets, steps, truth, parts)
-    described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast)
+    described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast, steps.derived)
     data = replace(data, table=described)
-    summaries = summarise(frame, table, columns, rows, since)
-    notes = [*rows.notes, *_notes(columns, empty), *doubts.missing_texts(columns, content), *steps.notes]
+    summaries = summarise(frame, table, columns, rows, since, calendar.features)
+    notes = [
+        *rows.notes,
+        *calendar.notes,
+        *_notes(columns, empty),
+        *doubts.missing_texts(columns, content),
+        *steps.notes,
+    ]
     notes += doubts.codes({column.name: column for column in (*used, *targets.columns)}, table, targets.task)
     if targets.task == "forecast":
         notes += doubts.distances(table, rows, spaced)
     if targets.codes is not None:
         notes += doubts.classes_never_learnt(targets.columns[0], targets.codes, rows, in_training)
     return Interpreted(data, summaries, notes)
+
+
+def _derived(since: Spacing | None, calendar: Calendar) -> list[Derived]:
+    """The numbers of a step that follow from its time."""
+    derived = [] if since is None else [Derived(SINCE, since.unit, since.values.astype(np.float32))]
+    for place, feature in enumerate(calendar.features):
+        derived.append(Derived(feature, "", calendar.values[:, place]))
+    return derived
 
 
 def _data_set(table: Table, targets: Targets, steps: Steps, truth: NDArray[Any], parts: Parts) -> DataSet:

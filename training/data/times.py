@@ -109,7 +109,7 @@ def _of_type(values: pl.Series, zone: str | None) -> Times:
         written, seconds = SECONDS, _seconds(values.cast(pl.Duration("us")))
     else:
         if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone:
-            zone = OFFSET
+            zone = zone or OFFSET
         elif zone is not None:
             local = texts_of(values.cast(pl.Datetime("us")).dt.to_string("iso:strict"))
             return times(local, written=ISO, zone=zone)

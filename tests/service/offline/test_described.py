@@ -19,7 +19,7 @@ from service.offline.table_block import TableBlock
 from service.predict.timed import with_times
 from service.sequence import State
 from service.state import StateLayout
-from service.table import ISO, SCALES
+from service.times import ISO, SCALES
 from tests.service.oven_model import MANIFEST, MODES
 
 COLUMN = {"column": "at", "unit": "min"}
@@ -28,9 +28,16 @@ COLUMN = {"column": "at", "unit": "min"}
 def oven(missing: str = "error", time: dict[str, Any] | None = None) -> Manifest:
     numbers, mode = MANIFEST["inputs"]
     table = MANIFEST["table"] | {"time": time or MANIFEST["table"]["time"]}
-    return Manifest.model_validate(
-        MANIFEST | {"inputs": [numbers | {"missing": missing}, mode], "table": table}
-    )
+    numbers = numbers | {"missing": missing}
+    if table["time"].get("format") != "number":
+        columns = [
+            {"name": name, "kind": "number", "input": "numbers", "place": place, "derived": name}
+            for place, name in enumerate(("hour_cos", "weekday_sin"), 2)
+        ]
+        table["columns"] = [*table["columns"], *columns]
+        features = [*numbers["features"], "hour_cos", "weekday_sin"]
+        numbers |= {"dims": [4], "features": features, "units": [*numbers["units"], "", ""]}
+    return Manifest.model_validate(MANIFEST | {"inputs": [numbers, mode], "table": table})
 
 
 class Model(NamedTuple):

@@ -100,3 +100,26 @@ def test_a_named_state_has_no_time() -> None:
     assert LAST_TIME in [tensor.name for tensor in layout.tensors] and set(layout.recurrent) == {"h"}
     named = layout.with_recurrent({"h": np.ones(2, np.float32)})
     assert named[1].tolist() == [0, NO_STEP]
+
+
+def with_calendar() -> Oven:
+    numbers, mode = MANIFEST["inputs"]
+    table = MANIFEST["table"]
+    added = {"name": "hour_sin", "kind": "number", "input": "numbers", "place": 2, "derived": "hour_sin"}
+    inputs = [numbers | {"dims": [3], "features": [*numbers["features"], "hour_sin"], "units": []}, mode]
+    columns = [*table["columns"][:2], table["columns"][2] | {"unit": "min"}, added]
+    made = Manifest.model_validate(MANIFEST | {"inputs": inputs, "table": table | {"columns": columns}})
+    return Oven(made, StateLayout.of(made), StateLayout.of(made).initial())
+
+
+def test_the_calendar_is_that_of_the_zone_whatever_was_before() -> None:
+    model = with_calendar()
+    records = [{"temperature": 1, "mode": "run", "at": f"2026-07-01T{hour:02}:00Z"} for hour in (4, 10)]
+    whole: list[Array] = []
+    pieces: list[Array] = []
+    for cut in (records, records[:1], records[1:]):
+        inputs, kept, read = decode_steps(cut, model.manifest, "/steps", 99)
+        made = with_times(model, Item(inputs, kept=kept, times=read), model.initial_state).inputs[0]
+        (whole if cut is records else pieces).append(made[:, [0, 2]])
+    assert np.concatenate(pieces).tobytes() == whole[0].tobytes()
+    assert whole[0].tolist() == [[1, 1], [1, np.float32(np.sin(np.pi))]]  # 6 and 12 o'clock in Berlin

@@ -93,7 +93,7 @@ def test_the_horizons_of_steps_that_are_not_equally_spaced_count_rows(tmp_path: 
         hours = [hour for hour in range(120) if hour not in missing]
         return "t,y\n" + "".join(f"2024-05-{1 + h // 24:02}T{h % 24:02}:00,{h % 7}.5\n" for h in hours)
 
-    table = {"time_column": "t", "horizons": (1, 4)}
+    table = {"time_column": "t", "horizons": (1, 4), "calendar": ("none",)}
     assert notes_of(tmp_path / "t.csv", text(range(0)), **table) == []
     for missing, row in ((range(30, 33), 32), (range(100, 103), 102)):
         assert notes_of(tmp_path / "t.csv", text(missing), **table) == [
