@@ -16,7 +16,7 @@ PLATEAU_EPOCHS = 5  # without a lower validation loss, after which the schedule 
 Accelerator = Literal["auto", "cpu", "cuda"]
 PoolName = Literal["last", "ends", "mean", "attention"]
 ScheduleName = Literal["none", "cosine", "plateau"]
-LoggerName = Literal["tensorboard"]
+LoggerName = Literal["tensorboard", "mlflow"]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 

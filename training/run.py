@@ -87,12 +87,13 @@ def train(
     initial = warm_start.read_weights(config, loaded, network)
     if not loop.is_helper():
         _prepare(config, loaded, folder, force=force)
-    tracker = loggers.create(logger, config, folder)
+    tracker = loggers.create(None if loop.is_helper() else logger, config, folder)
     started_at = time.perf_counter()
     rows = loop.fit(config, network, loaded, folder, initial=initial, logger=tracker)
     if loop.is_helper():
         return None
     metrics = _write_results(config, network, loaded, folder, rows, time.perf_counter() - started_at)
+    loggers.add_results(folder, metrics)
     return Run(folder, config, loaded, network, metrics)
 
 

@@ -92,10 +92,12 @@ def export_and_report(
     done: "Run", folder: Path, *, slack: float, force: bool, is_portable: bool = False
 ) -> None:
     """Export a finished run, and print how far ONNX Runtime is from PyTorch."""
+    from training import loggers
     from training.export import parity
     from training.export.run import export_run
 
     manifest = export_run(done, folder, slack=slack, force=force, is_portable=is_portable)
     assert manifest.provenance is not None
     assert manifest.provenance.parity_check is not None
+    loggers.add_model(folder, done.folder)
     click.echo(f"{folder}: exported; {parity.describe(manifest.provenance.parity_check)}")
