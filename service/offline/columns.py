@@ -60,16 +60,25 @@ def texts_of_null(manifest: Manifest) -> list[str]:
     return list(MISSING if manifest.table is None else manifest.table.missing)
 
 
-def array_of(frame: pl.DataFrame, spec: InputSpec) -> Array | None:
-    """An input's numbers of all rows, [rows, *dims] in its dtype and in C order; None: one is no number."""
-    numbers = [as_number(frame[name]) for name in columns_of(spec)]
-    if not all(column.dtype.is_float() for column in numbers):
-        return None
+def array_of(frame: pl.DataFrame, spec: InputSpec) -> Array:
+    """An input's numbers of all rows, [rows, *dims] in its dtype and in C order; see `floats_of`."""
+    numbers = [floats_of(frame[name]) for name in columns_of(spec)]
     array = np.empty((len(frame), len(numbers)), spec.dtype)
     with np.errstate(over="ignore"):  # an infinity then, which is refused
         for place, column in enumerate(numbers):
-            array[:, place] = column.to_numpy()  # NaN for null
+            array[:, place] = column
     return array if spec.dims else array[:, 0]
+
+
+def floats_of(column: pl.Series) -> Array:
+    """[rows] of floats: NaN for null; an infinity, which no input takes, for what is no number."""
+    numbers = as_number(column)
+    if numbers.dtype == pl.String:
+        numbers = numbers.str.strip_chars().cast(pl.Float64, strict=False)
+        numbers = numbers.set(numbers.is_null() & column.is_not_null(), np.inf)
+    if not numbers.dtype.is_float():
+        return np.full(len(column), np.inf)
+    return numbers.to_numpy()
 
 
 def values_of(frame: pl.DataFrame, spec: InputSpec) -> Any:

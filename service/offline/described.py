@@ -18,7 +18,7 @@ import polars as pl
 from service.codec.arrays import decode_input
 from service.errors import BadInput
 from service.manifest import InputSpec, Manifest, TableColumn, TableSpec
-from service.offline.columns import as_number, values_as_json
+from service.offline.columns import floats_of, values_as_json
 from service.offline.times import seconds_of
 from service.sequence import Array
 from service.times import UNITS
@@ -60,7 +60,7 @@ def arrays_of(frame: pl.DataFrame, ends: Array, manifest: Manifest) -> Arrays:
 
 
 def _calendar(table: TableSpec, seconds: Array) -> dict[str, Array]:
-    """[rows] of each feature of the calendar, by name; NaN without a time."""
+    """[rows] of each feature of the calendar, by name; infinity, which no input takes, where it has none."""
     if not table.calendar:
         return {}
     different, places = np.unique(seconds, return_inverse=True)
@@ -73,18 +73,17 @@ def _calendar_at(table: TableSpec, seconds: float) -> list[float]:
     try:
         return table.calendar_at(seconds)
     except ValueError:  # also of NaN
-        return [np.nan] * len(table.calendar)
+        return [np.inf] * len(table.calendar)
 
 
 def _values(frame: pl.DataFrame, column: TableColumn, spec: InputSpec) -> Array | None:
-    """[rows] float64, in which NaN is a missing value; of a category ids, and -1 is none. None: unknown."""
+    """[rows] of numbers as `floats_of`; of a category the ids, and -1 for none. None: unknown."""
     if column.name not in frame.columns:
         return _missing(len(frame), spec)
     series = frame[column.name]
     if spec.kind == "token":
         return _ids(series, spec)
-    numbers = as_number(series)
-    return numbers.to_numpy() if numbers.dtype.is_float() else None
+    return floats_of(series)
 
 
 def _missing(rows: int, spec: InputSpec) -> Array | None:

@@ -55,9 +55,9 @@ class TableBlock:
             inputs, _, is_plain = arrays_of(self.frame, self.ends, manifest)
             return Plain(self.keys, Flat(inputs, starts, self.ends), is_plain)
         spec = flat_input(manifest)
-        numbers = None if spec is None else array_of(self.frame, spec)
-        if spec is None or numbers is None:
+        if spec is None:
             return None
+        numbers = array_of(self.frame, spec)
         is_plain = np.logical_and.reduceat(_are_plain(numbers, spec), starts)
         return Plain(self.keys, Flat((numbers,), starts, self.ends), is_plain)
 
