@@ -28,7 +28,7 @@ class _Frozen(BaseModel):
 class Recipe(_Frozen):
     """The network and its training: a data set recommends one, the command line may override it."""
 
-    cell: str = Field("lstm", description="recurrent cell; docs/lstm.md lists them")
+    cell: str = Field("lstm", description="recurrent cell; docs/cells.md lists them")
     hidden: Count = Field(128, description="width of a recurrent layer")
     layers: Count = Field(1, description="number of recurrent layers")
     projection: int = Field(

@@ -1,4 +1,4 @@
-"""docs/lstm.md quotes the code of the cells as it is."""
+"""docs/lstm.md and docs/cells.md quote the code of the cells as it is."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def quotes(page: str) -> list[tuple[str, str]]:
     return pairs
 
 
-PAGE = (ROOT / "docs" / "lstm.md").read_text()
+PAGE = "\n".join((ROOT / "docs" / name).read_text() for name in ("lstm.md", "cells.md"))
 QUOTES = quotes(PAGE)
 
 
