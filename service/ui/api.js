@@ -17,6 +17,27 @@ export class Problem extends Error {
   }
 }
 
+/**
+ * JSON with every integer exact: those beyond 2^53 are BigInt. Raises Error where the browser would round them.
+ * @param {string} text
+ */
+export function parseExact(text) {
+  const revive = (/** @type {string} */ _, /** @type {any} */ value, /** @type {{source?: string}} */ context) => {
+    if (typeof value !== "number" || Number.isSafeInteger(value) || !Number.isInteger(value)) return value;
+    if (context?.source === undefined) throw new Error("this browser rounds integers beyond 2^53; a newer one shows them");
+    return /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
+  };
+  return JSON.parse(text, /** @type {any} */ (revive));
+}
+
+/**
+ * JSON of a value that may have BigInts.
+ * @param {any} value
+ * @returns {string}
+ */
+export const stringifyExact = (value) =>
+  JSON.stringify(value, (_, each) => (typeof each === "bigint" ? /** @type {any} */ (JSON).rawJSON(each.toString()) : each));
+
 /** @returns {string} */
 export const key = () => sessionStorage.getItem("key") || "";
 
@@ -69,7 +90,7 @@ export async function check(response) {
  * @param {any} [body]
  */
 export async function call(method, path, body) {
-  const text = body === undefined ? null : JSON.stringify(body);
+  const text = body === undefined ? null : stringifyExact(body);
   const type = text === null ? {} : { "content-type": "application/json" };
   const response = await check(await send(method, path, text, /** @type {any} */ (type)));
   return response.status === 204 ? null : response.json();

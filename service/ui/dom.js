@@ -34,6 +34,13 @@ export const fill = (parent, ...children) => parent.replaceChildren(...children)
 /** @param {number} value */
 export const short = (value) => (value === null ? "–" : Number.isInteger(value) ? String(value) : value.toPrecision(4));
 
+/** @param {number} seconds */
+export function age(seconds) {
+  if (seconds < 120) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
+}
+
 /**
  * Run an action of the user; its error is shown, and the button waits.
  * @param {() => Promise<void>} action

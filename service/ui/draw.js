@@ -89,11 +89,11 @@ export function drawHeat(canvas, columns, order) {
   const units = order.length;
   const cell = Math.max(2, Math.min(14, Math.floor(420 / units)));
   const { pen, width } = prepare(canvas, units * cell);
-  const scale = Math.max(1e-9, ...columns.map((column) => Math.max(...column.map(Math.abs))));
+  const scale = Math.max(0, ...columns.map((column) => Math.max(...column.map(Math.abs))));
   const step = Math.min(24, width / columns.length);
   columns.forEach((column, at) => {
     order.forEach((unit, row) => {
-      const value = column[unit] / scale;
+      const value = scale ? column[unit] / scale : 0;
       const strength = Math.round(100 * Math.sqrt(Math.abs(value)));
       pen.fillStyle = `color-mix(in srgb, ${value < 0 ? "#2f8fd0" : "#e07b16"} ${strength}%, ${css("--panel")})`;
       pen.fillRect(at * step, row * cell, Math.ceil(step), cell);

@@ -8,19 +8,15 @@ import * as sessions from "./sessions.js";
 const VIEWS = ["playground", "sessions", "server"];
 const CHECK_EVERY_MS = 2000;
 
-function view() {
-  const name = location.hash.slice(1).split("/")[0];
-  return VIEWS.includes(name) ? name : "playground";
-}
-
 function show() {
-  const shown = view();
+  const [name, session = ""] = location.hash.slice(1).split("/");
+  const shown = VIEWS.includes(name) ? name : "playground";
   for (const name of VIEWS) byId(name).hidden = name !== shown;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#${shown}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  sessions.follow(shown === "sessions");
+  sessions.follow(shown === "sessions", decodeURIComponent(session));
   server.follow(shown === "server");
 }
 

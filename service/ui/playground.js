@@ -1,10 +1,11 @@
 // Sends sequences to a model, whole, in pieces, or as a stream, and shows what comes back.
 import { action, byId, fill, h, short, showProblem } from "./dom.js";
-import { call, events, openStream, predict, stepOf } from "./api.js";
+import { call, events, predict, stepOf } from "./api.js";
 import { COLOURS, drawLines, legend } from "./draw.js";
-import { observe } from "./sessions.js";
-import { showSnippets } from "./snippets.js";
+import { observe } from "./inspector.js";
+import { showGenerate, showPredict, showStream } from "./snippets.js";
 import { Steps } from "./steps.js";
+import { Streaming } from "./streaming.js";
 
 const steps = new Steps();
 /** @type {any[]} */
@@ -41,7 +42,7 @@ function choose() {
   byId("pieces").disabled = byId("stream").disabled = !chosen.sessions;
   byId("answer").textContent = "Nothing was sent yet.";
   fill(byId("charts"));
-  showSnippets(body(steps.value, 0));
+  showPredict(body(steps.value, 0));
 }
 
 /**
@@ -84,7 +85,7 @@ async function begin() {
  */
 async function sendPart(part, at) {
   const request = body(part, at);
-  showSnippets(request);
+  showPredict(request);
   const reply = await predict(request, note);
   const [prediction] = reply.predictions;
   if (prediction.error) throw new Error(prediction.error.detail);
@@ -199,58 +200,38 @@ function drawForecasts(output, outputs) {
   }
 }
 
-/** One step a frame, until the steps end or the user stops; a broken socket is opened again. */
+/** One step a frame, at the rate of the slider. */
 async function stream() {
   checkPieces();
   nameSession();
-  const begun = await begin();
-  const total = steps.length;
-  let isStopped = false;
-  /** @type {WebSocket | null} */
-  let socket = null;
-  stop = () => {
-    isStopped = true;
-    socket?.close();
-  };
+  await drive((offset) => steps.slice(offset, offset + 1), async (offset) => {
+    if (offset) await new Promise((resolve) => setTimeout(resolve, 1000 / Number(byId("rate").value)));
+    return offset < steps.length ? steps.slice(offset, offset + 1) : null;
+  });
+}
+
+/**
+ * Stream steps until they end, or the user stops.
+ * @param {(offset: number) => any} first that is shown in the request
+ * @param {(offset: number) => Promise<any>} take
+ */
+async function drive(first, take) {
+  const at = await begin();
+  const { name, version } = model();
+  const opening = { model: name, version, session: session(), return: byId("return").value };
+  showStream({ ...opening, at }, steps.value, { steps: first(0), at });
+  const streaming = new Streaming();
+  stop = () => streaming.stop();
   byId("stop").disabled = false;
+  const answered = async (/** @type {any} */ reply, /** @type {any} */ part) => {
+    show({ ...reply, session: session() }, part, reply);
+    await record();
+  };
+  const broken = (/** @type {number} */ step) => note(`The connection ended at step ${step}; connecting again.`);
   try {
-    let at = begun;
-    while (!isStopped && at < begun + total) {
-      at = await new Promise((resolve, reject) => {
-        socket = openStream();
-        let next = at;
-        const frame = () => {
-          const part = steps.slice(next - begun, next - begun + 1);
-          if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ steps: part, at: next }));
-        };
-        socket.onopen = () => {
-          const { name, version } = model();
-          socket?.send(JSON.stringify({ model: name, version, session: session(), return: byId("return").value, at: next }));
-        };
-        socket.onmessage = async ({ data }) => {
-          const reply = JSON.parse(data);
-          if (reply.error) return reject(new Error(reply.error.detail));
-          if (reply.draining) return;
-          if (reply.width === undefined) {
-            show({ ...reply, session: session() }, steps.slice(next - begun, reply.step - begun), reply);
-            next = reply.step;
-            try {
-              await record();
-            } catch (error) {
-              socket?.close();
-              return reject(error);
-            }
-            if (next >= begun + total) return socket?.close();
-            setTimeout(frame, 1000 / Number(byId("rate").value));
-          } else frame();
-        };
-        socket.onclose = () => setTimeout(() => resolve(next), isStopped || next >= begun + total ? 0 : 500);
-      });
-      if (!isStopped && at < begun + total) note(`The connection ended at step ${at}; connecting again.`);
-    }
+    await streaming.run({ opening, at, take, answered, broken });
   } finally {
     byId("stop").disabled = true;
-    showSnippets(body(steps.value, begun));
   }
 }
 
@@ -268,6 +249,7 @@ async function generate() {
   byId("answer").textContent = "";
   const request = { model: name, version, prompt, max_steps: Number(byId("tokens").value),
     temperature: Number(byId("temperature").value), ...(session() ? { session: session(), at } : {}) };
+  showGenerate(request);
   try {
     for await (const event of events("generate", request, cancel.signal)) {
       if (event.name === "error") throw new Error(event.value.detail);
