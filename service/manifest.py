@@ -192,7 +192,7 @@ class Manifest(Spec):
 
     @model_validator(mode="after")
     def _table_fits_the_inputs(self) -> Self:
-        if self.table is not None and (fault := self.table.fault(self.step_inputs)):
+        if self.table is not None and (fault := self.table.fault(self.inputs)):
             raise ValueError(f"table: {fault}")
         return self
 
@@ -217,6 +217,18 @@ class Manifest(Spec):
         return tuple(
             (spec, self.table.of_input(spec.name) if self.table else ()) for spec in self.step_inputs
         )
+
+    @cached_property
+    def static_inputs(self) -> tuple[tuple[InputSpec, tuple[TableColumn, ...]], ...]:
+        """The same of each input without time steps."""
+        return tuple(
+            (spec, self.table.of_input(spec.name) if self.table else ()) for spec in self.sequence_inputs
+        )
+
+    @cached_property
+    def static_columns(self) -> frozenset[str]:
+        """The columns of the table that have one value in a sequence, which its session keeps."""
+        return frozenset(column.name for _, columns in self.static_inputs for column in columns)
 
     @cached_property
     def required_columns(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ It knows names, times and units; it knows nothing of requests, of sessions, or o
 """
 
 from functools import cached_property
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -81,6 +81,10 @@ class TableSpec(Spec):
         """`missing` as a set."""
         return frozenset(self.missing)
 
+    def value(self, value: Any) -> Any:
+        """A value of a column as it is written: null for a text that means that there is none."""
+        return None if isinstance(value, str) and value in self.texts_of_null else value
+
     @cached_property
     def since_previous(self) -> TableColumn | None:
         """The derived column; None: there is none."""
@@ -112,7 +116,7 @@ class TableSpec(Spec):
         return {column.name: column for column in self.columns}
 
     def fault(self, inputs: tuple[InputSpec, ...]) -> str | None:
-        """Why the columns are not exactly the steps of these inputs; None if they are."""
+        """Why the columns are not exactly the numbers of these inputs; None if they are."""
         expected = {
             (spec.name, place): spec.features[place] if spec.features else spec.name
             for spec in inputs

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from training import data
 from training.config import WEIGHTS_FILE, Config, WarmStart
-from training.data.dataset import DataSet
+from training.data.dataset import DataSet, Input
 from training.data.table import fingerprint
 from training.errors import TrainingError
 
 INTERFACE_FILE = "interface.json"  # in a run folder
+LATER = {"per": "step"}  # fields of an input that older runs do not know, and what these mean by it
 SHAPE = ("cell", "hidden", "layers", "projection", "pool", "embedding", "tie", "input_projection")
 
 Interface = dict[str, Any]
@@ -118,12 +119,18 @@ def _interface(loaded: DataSet) -> Interface:
     whole: Interface = {
         "task": loaded.task,
         "whole sequences": loaded.is_whole,
-        "inputs": {one.name: asdict(one) for one in loaded.inputs},
+        "inputs": {one.name: _fields(one) for one in loaded.inputs},
         "labels": loaded.labels,
         "forecast": forecast,
     }
     back: Interface = json.loads(json.dumps(whole))
     return back
+
+
+def _fields(input_: Input) -> dict[str, Any]:
+    """The fields of an input; without those that older runs do not know, where they have no effect."""
+    fields = asdict(input_)
+    return {name: value for name, value in fields.items() if (name, value) not in LATER.items()}
 
 
 def _kept_interface(folder: Path) -> Interface:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from service.codec.arrays import Kept, Steps, check_num_steps, decode_inputs
 from service.codec.fields import kind
+from service.codec.static import escaped, pointer_of, static_values
 from service.errors import BadInput, InvalidField
 from service.manifest import Manifest, TableColumn, TableSpec
 
@@ -47,46 +48,52 @@ def decode_steps(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -
     if table.id_column is not None:
         _check_one_sequence(steps, table.id_column, pointer)
     times = _times(steps, table, pointer)
+    values = _by_input(steps, manifest, pointer)
     try:
-        inputs, kept = decode_inputs(_by_input(steps, manifest, table), manifest, pointer, max_steps)
+        inputs, kept = decode_inputs(values, manifest, pointer, max_steps)
     except BadInput as error:
         if error.pointer is not None:
-            error.pointer = _by_record(error.pointer.removeprefix(pointer), manifest, pointer)
+            inner = error.pointer.removeprefix(pointer)
+            static = pointer_of(inner, steps, manifest)
+            error.pointer = _by_record(inner, manifest, pointer) if static is None else pointer + static
         raise
     return Decoded(inputs, kept, times)
 
 
-def _by_input(records: list[Record], manifest: Manifest, table: TableSpec) -> Any:
-    """The steps of each input by its name, or those of the only input."""
+def _by_input(records: list[Record], manifest: Manifest, pointer: str) -> Any:
+    """The values of each input by its name, or those of the only input."""
+    table = manifest.table
+    assert table is not None
     values: dict[str, Any] = {}
     for spec, columns in manifest.table_inputs:
-        series = [_column(records, column, table.texts_of_null) for column in columns]
+        series = [_column(records, column, table) for column in columns]
         values[spec.name] = [list(row) for row in zip(*series, strict=True)] if spec.dims else series[0]
-    return values if len(values) > 1 else next(iter(values.values()))
+    if len(manifest.inputs) == 1:
+        return next(iter(values.values()))
+    return values | static_values(records, manifest, pointer) if manifest.static_inputs else values
 
 
-def _column(records: list[Record], column: TableColumn, missing: frozenset[str]) -> list[Any]:
+def _column(records: list[Record], column: TableColumn, table: TableSpec) -> list[Any]:
     if column.derived:
         return [0] * len(records)
-    values = [record.get(column.name) for record in records]
-    return [None if isinstance(value, str) and value in missing else value for value in values]
+    return [table.value(record.get(column.name)) for record in records]
 
 
 def _by_record(inner: str, manifest: Manifest, pointer: str) -> str:
     """The pointer into the records, of one into what `_by_input` returns: /numbers/3/0 → /3/temperature."""
     fitting = manifest.table_inputs
-    if len(fitting) > 1:  # a name may have slashes, and be the beginning of another
+    if len(manifest.inputs) > 1:  # a name may have slashes, and be the beginning of another
         fitting = tuple(each for each in fitting if inner.startswith(f"/{each[0].name}/"))
     if not fitting:
         return pointer
     spec, columns = max(fitting, key=lambda each: len(each[0].name))
-    if len(manifest.table_inputs) > 1:
+    if len(manifest.inputs) > 1:
         inner = inner.removeprefix(f"/{spec.name}")
     parts = inner.split("/")[1:]
     if not parts:
         return pointer
     place = int(parts[1]) if len(parts) > 1 and spec.dims else 0
-    return f"{pointer}/{parts[0]}/{_escaped(columns[place].name)}"
+    return f"{pointer}/{parts[0]}/{escaped(columns[place].name)}"
 
 
 def _check_names(records: list[Any], table: TableSpec, required: frozenset[str], pointer: str) -> None:
@@ -100,7 +107,7 @@ def _check_names(records: list[Any], table: TableSpec, required: frozenset[str],
             name = next(name for name in record if name not in table.known)
             raise InvalidField(
                 f"the table has no column {name!r}; it has {_listed(table.known)}",
-                pointer=f"{pointer}/{index}/{_escaped(name)}",
+                pointer=f"{pointer}/{index}/{escaped(name)}",
             )
         if not required <= record.keys():
             lacking = _listed(required - record.keys())
@@ -122,7 +129,7 @@ def _check_one_sequence(records: list[Record], name: str, pointer: str) -> None:
             raise InvalidField(
                 f"{record.get(name)!r} is another sequence than {first!r}, that of the first step: send each "
                 "as one of its own",
-                pointer=f"{pointer}/{index}/{_escaped(name)}",
+                pointer=f"{pointer}/{index}/{escaped(name)}",
             )
 
 
@@ -138,10 +145,6 @@ def _times(records: list[Record], table: TableSpec, pointer: str) -> Times | Non
         if value is None or not isinstance(value, str | int | float) or isinstance(value, bool):
             expected = f"expected a time ({table.time.expected}) in {name!r}"
             actual = kind(value) if name in records[index] else "nothing"
-            at = f"/{_escaped(name)}" if name in records[index] else ""
+            at = f"/{escaped(name)}" if name in records[index] else ""
             raise InvalidField(f"{expected}, got {actual}", pointer=f"{pointer}/{index}{at}")
     return Times(tuple(values), pointer)  # type: ignore[arg-type]
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")  # RFC 6901

@@ -36,7 +36,7 @@ def names_in(manifest: Manifest, found: list[str]) -> tuple[list[str], list[str]
         names = [name for spec in manifest.step_inputs for name in columns_of(spec)]
         return names, [name for name in names if name not in found]
     own = [column.name for column in table.columns if not column.derived]
-    required = set(manifest.required_columns)
+    required = set(manifest.required_columns | manifest.static_columns)
     if table.time is not None:
         own.append(table.time.column)
         required |= {table.time.column} if table.needs_times else set()
@@ -46,7 +46,7 @@ def names_in(manifest: Manifest, found: list[str]) -> tuple[list[str], list[str]
 def numbers_of(manifest: Manifest) -> list[str]:
     """The columns of floating-point numbers."""
     if manifest.table is not None:
-        specs = {spec.name: spec for spec in manifest.step_inputs}
+        specs = {spec.name: spec for spec in manifest.inputs}
         return [
             column.name
             for column in manifest.table.columns
@@ -97,7 +97,7 @@ def records_of(frame: pl.DataFrame, manifest: Manifest) -> list[dict[str, Any]]:
     """The rows as `/predict` takes them by name. The column of the sequences is left out."""
     table = manifest.table
     assert table is not None
-    specs = {spec.name: spec for spec in manifest.step_inputs}
+    specs = {spec.name: spec for spec in manifest.inputs}
     series = {
         column.name: values_as_json(frame[column.name], specs[column.input])
         for column in table.columns

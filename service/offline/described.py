@@ -28,6 +28,7 @@ class Arrays(NamedTuple):
     """All rows of a frame."""
 
     inputs: tuple[Array, ...]  # one per input with a time axis, each [rows, *dims]
+    static: tuple[Array, ...]  # one per input without, each [sequences, *dims]
     seconds: Array | None  # [rows] of their times, float64; None: the frame has no times
     is_usual: Array  # [sequences] bool: the other sequences are to be read record by record
 
@@ -47,16 +48,21 @@ def arrays_of(frame: pl.DataFrame, ends: Array, manifest: Manifest) -> Arrays:
         if table.since_previous is not None:
             derived[table.since_previous.name] = elapsed / UNITS[table.time.unit]
         is_usual &= (elapsed >= 0) & ~np.isnan(seconds)
-    inputs = []
-    for spec, columns in manifest.table_inputs:
+    arrays = []
+    for spec, columns in (*manifest.table_inputs, *manifest.static_inputs):
         array = np.empty((len(frame), *spec.dims), spec.dtype)
         places = array.reshape(len(frame), -1)
         for column in columns:
             values = derived.get(column.name) if column.derived else _values(frame, column, spec)
             is_usual &= _put(places, column.place, values, spec)
-        inputs.append(array)
+        arrays.append(array)
     starts = np.concatenate(([0], ends[:-1]))
-    return Arrays(tuple(inputs), seconds, np.logical_and.reduceat(is_usual, starts))
+    count = len(manifest.table_inputs)
+    for array in arrays[count:]:
+        rows = array.reshape(len(frame), -1)
+        is_usual &= (rows == np.repeat(rows[starts], ends - starts, axis=0)).all(axis=1)
+    static = tuple([array[starts] for array in arrays[count:]])
+    return Arrays(tuple(arrays[:count]), static, seconds, np.logical_and.reduceat(is_usual, starts))
 
 
 def _calendar(table: TableSpec, seconds: Array) -> dict[str, Array]:

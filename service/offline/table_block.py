@@ -51,8 +51,10 @@ class TableBlock:
     def to_flat(self, manifest: Manifest) -> Plain | None:
         """From whole columns."""
         starts = np.concatenate(([0], self.ends[:-1]))
+        if manifest.sequence_inputs:
+            return None
         if manifest.table is not None:
-            inputs, _, is_plain = arrays_of(self.frame, self.ends, manifest)
+            inputs, _, _, is_plain = arrays_of(self.frame, self.ends, manifest)
             return Plain(self.keys, Flat(inputs, starts, self.ends), is_plain)
         spec = flat_input(manifest)
         if spec is None:
@@ -73,12 +75,12 @@ class TableBlock:
 
     def _decode_described(self, manifest: Manifest, max_steps: int) -> list[Item | CellgateError]:
         """From whole columns, but for sequences in which a value is unusual."""
-        inputs, seconds, is_usual = arrays_of(self.frame, self.ends, manifest)
+        inputs, static, seconds, is_usual = arrays_of(self.frame, self.ends, manifest)
         arrays = inputs if seconds is None else (*inputs, seconds)
-        kept = (None,) * len(manifest.sequence_inputs)
         items: list[Item | CellgateError] = []
-        for (start, end), usual in zip(self._spans(), is_usual.tolist(), strict=True):
+        for place, ((start, end), usual) in enumerate(zip(self._spans(), is_usual.tolist(), strict=True)):
             if usual:
+                kept = tuple([values[place] for values in static])
                 item = Item(tuple([array[start:end] for array in arrays]), kept=kept)
                 items.append(_fault(end - start, manifest, max_steps) or item)
             else:

@@ -10,7 +10,7 @@ import numpy as np
 from service.codec.frames import Frame
 from service.codec.request import Item
 from service.errors import InvalidField
-from service.manifest import Manifest
+from service.manifest import InputSpec, Manifest
 from service.repository import Model
 from service.sequence import Array, State
 from service.sessions import Opened
@@ -45,10 +45,10 @@ def opening_state(model: HasStates, item: Item | Frame, state: State | None = No
     if not item.kept:
         return state
     given = _given(model, item)
-    missing = [spec.name for spec in model.manifest.sequence_inputs if spec.name not in given]
+    missing = [spec for spec in model.manifest.sequence_inputs if spec.name not in given]
     if missing:
         raise InvalidField(
-            f"the input {missing[0]!r} is missing: it must be given with the first steps of a sequence"
+            f"{_what(model, missing[0])} is missing: it must be given with the first steps of a sequence"
         )
     return model.layout.with_values(state, given)
 
@@ -68,18 +68,29 @@ def state_of(model: Model, item: Item | Frame, opened: Opened) -> State:
     return state
 
 
-def check_unchanged(model: Model, item: Item | Frame, state: State) -> None:
+def check_unchanged(model: HasStates, item: Item | Frame, state: State) -> None:
     """Refuse, in a session, values that differ from those that it was started with. Raises InvalidField."""
     if not item.kept:
         return
     given = _given(model, item)
-    for name, value in given.items():
-        (old, new) = _changed(state, model.layout.with_values(state, {name: value}))
+    for spec in model.manifest.sequence_inputs:
+        if spec.name not in given:
+            continue
+        (old, new) = _changed(state, model.layout.with_values(state, {spec.name: given[spec.name]}))
         if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
             raise InvalidField(
-                f"the input {name!r} differs from that at the start of the session, which is kept: leave it "
-                "out, or start another session"
+                f"{_what(model, spec, old != new)} differs from that at the start of the session, which is "
+                "kept: leave it out, or start another session"
             )
+
+
+def _what(model: HasStates, spec: InputSpec, is_at_fault: Array | None = None) -> str:
+    """An input, or the first of its columns in the table that is at fault, for a message."""
+    columns = () if model.manifest.table is None else model.manifest.table.of_input(spec.name)
+    if not columns:
+        return f"the input {spec.name!r}"
+    place = 0 if is_at_fault is None or not spec.dims else int(np.argmax(is_at_fault))
+    return f"the static column {columns[place].name!r}"
 
 
 def _given(model: HasStates, item: Item | Frame) -> dict[str, Array]:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from service.manifest import GRAPH_FILE, MANIFEST_FILE
+from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
 from tests.service.graphs import FLOAT, INT64, model
 
 MODES = ["<other>", "<missing>", "run", "7"]
@@ -43,6 +43,25 @@ MANIFEST: dict[str, Any] = {
         "missing": ["", "NA"],
     },
 }  # fmt: skip
+
+STATIC_INPUTS: list[dict[str, Any]] = [
+    {"name": "maker", "kind": "token", "dtype": "int64", "per": "sequence", "vocabulary": ["<other>", "Acme"],
+     "unknown": 0, "numbers": "tokens"},
+    {"name": "static", "dims": [2], "features": ["power", "depth"], "per": "sequence"},
+]  # fmt: skip
+STATIC_COLUMNS: list[dict[str, Any]] = [
+    {"name": "maker", "kind": "category", "input": "maker"},
+    {"name": "power", "kind": "number", "input": "static"},
+    {"name": "depth", "kind": "number", "input": "static", "place": 1},
+]
+
+
+def with_static() -> Manifest:
+    """The manifest of an oven that also has a maker, a power and a depth, which never change."""
+    table = MANIFEST["table"] | {"columns": [*STATIC_COLUMNS, *MANIFEST["table"]["columns"]]}
+    return Manifest.model_validate(
+        MANIFEST | {"inputs": [*MANIFEST["inputs"], *STATIC_INPUTS], "table": table}
+    )
 
 
 def graph() -> onnx.ModelProto:

@@ -90,6 +90,11 @@ OPTIONS = (
     click.option("--ignore", multiple=True, help="--data: a column to ignore."),
     click.option("--categorical", multiple=True, help="--data: a column whose numbers are categories."),
     click.option(
+        "--static",
+        multiple=True,
+        help="--data: a column with one value in each sequence, which is given once.",
+    ),
+    click.option(
         "--test-share",
         type=click.FloatRange(0, 0.4, min_open=True),
         default=0.2,
@@ -124,6 +129,7 @@ FIELDS = (
     "season",
     "ignore",
     "categorical",
+    "static",
     "split_by",
     "split_column",
     "group_column",

@@ -24,6 +24,7 @@ _NOT_A_DATA_SET = (
     "series",
     "splits",
     "stamps",
+    "static",
     "steps",
     "summary",
     "table",

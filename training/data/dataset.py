@@ -31,6 +31,7 @@ class Input:
     projection: int = 0  # width of a learned projection; 0: the recipe's
     has_gaps: bool = False  # whether numbers may be missing (NaN)
     elapsed: int | None = None  # the column that holds the time since the previous step
+    per: Literal["step", "sequence"] = "step"  # sequence: the same at all steps, and given once
 
     @property
     def in_graph(self) -> str:

@@ -4,6 +4,7 @@ The numbers are one input; each category is a token input, with the categories o
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.data.rows import SINCE, Rows
 from training.data.splits import Parts
 
 NUMBERS = "numbers"  # the input of all numbers
+STATIC = "static"  # of those with one value in each sequence
 DerivedKind = Literal["since_previous"] | CalendarFeature
 OTHER, MISSING = "<other>", "<missing>"  # tokens: a text that the training part does not have; no text
 
@@ -40,31 +42,53 @@ class Steps(NamedTuple):
 
 
 def steps_of(
-    used: list[Column], derived: list[Derived], rows: Rows, parts: Parts, names: Collection[str]
+    used: list[Column],
+    derived: list[Derived],
+    rows: Rows,
+    parts: Parts,
+    names: Collection[str],
+    static: Collection[str] = (),
 ) -> Steps:
-    """The input of all numbers, then one for each category.
+    """The input of all numbers, one for each category, and the input of all static numbers.
 
     `derived`: numbers behind those of the table. `names`: of all columns of the table; they win over our own.
+    `static`: of columns with one value in each sequence; static numbers have no gaps.
     """
     in_training = parts.in_training(len(rows.order))
-    numbers = [column for column in used if column.kind == "number"]
-    categories = [column for column in used if column.kind == "category"]
+    numbers, its_numbers = _apart([column for column in used if column.kind == "number"], static)
+    categories, its_categories = _apart([column for column in used if column.kind == "category"], static)
+    taken = [column.name for column in (*categories, *its_categories)]
     inputs, x = [], []
     notes: list[str] = []
     by_name = {_free(one.kind, names): one for one in derived}
     if numbers or derived:
-        name = _free(NUMBERS, [column.name for column in categories])
+        name = _free(NUMBERS, taken)
         input_, values, notes = _numbers_input(name, numbers, by_name, rows, in_training)
         inputs.append(input_)
         x.append(values)
-    for number, column in enumerate(categories):
+    for number, column in enumerate((*categories, *its_categories)):
         input_, values = _category_input(number, column, rows, in_training)
-        inputs.append(input_)
+        inputs.append(input_ if number < len(categories) else replace(input_, per="sequence"))
         x.append(values)
         if not column.doubt and (note := _never_learnt(column, values, rows, in_training)):
             notes.append(note)
+    if its_numbers:
+        name = _free(STATIC, [*taken, *(input_.name for input_ in inputs)])
+        inputs.append(_static_input(name, [column.name for column in its_numbers]))
+        x.append(np.stack([rows.sorted(column).astype(np.float32) for column in its_numbers], axis=1))
     kinds = {name: one.kind for name, one in by_name.items()}
     return Steps(tuple(inputs), np.hstack(x), notes, kinds)
+
+
+def _apart(columns: list[Column], static: Collection[str]) -> tuple[list[Column], list[Column]]:
+    """The columns of a step, and those of a sequence as a whole."""
+    steps = [column for column in columns if column.name not in static]
+    return steps, [column for column in columns if column.name in static]
+
+
+def _static_input(name: str, features: list[str]) -> Input:
+    tensor = None if name == STATIC else STATIC
+    return Input(name, tensor=tensor, features=tuple(features), units=("",) * len(features), per="sequence")
 
 
 def _numbers_input(

@@ -42,7 +42,7 @@ def summarise(
             summaries.append(ColumnSummary(name, role, 0, f"{frame[name][first]} to {frame[name][last]}"))
         elif name in columns:
             column, prefix = columns[name], "target, " if name in table.targets else ""
-            role = f"{prefix}{column.kind}"
+            role = f"{prefix}{column.kind}" + (", static" if name in table.static else "")
             summaries.append(ColumnSummary(name, role, column.num_missing, _values(column)))
         else:
             summaries.append(ColumnSummary(name, "ignored", 0, ""))

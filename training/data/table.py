@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Recipe, Table
-from training.data import doubts, texts
+from training.data import doubts, static, texts
 from training.data import season as seasons
 from training.data.appended import append
 from training.data.calendar import Calendar, calendar_of
@@ -25,7 +25,7 @@ from training.data.criteria import criteria
 from training.data.dataset import DataSet, Forecast, Split, each_step
 from training.data.description import describe
 from training.data.file import MISSING, TableError, read, read_bytes
-from training.data.rows import SINCE, Spacing, in_order, spacing
+from training.data.rows import SINCE, Rows, Spacing, in_order, spacing
 from training.data.splits import Parts, Slices, split_sequences, windows
 from training.data.steps import Derived, Steps, steps_of
 from training.data.summary import ColumnSummary, summarise
@@ -75,6 +75,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     if second is not None:
         sha256 = None if test_data else table.test_sha256
         frame, rows = append(frame, own, table, second, sha256, lambda one: _columns(one, table))
+    static.check_names(table)
     columns = _columns(frame, table)
     targets = targets_of(table, columns, own, rows)
     parts = split_sequences(criteria(frame, own, table), table, targets.for_split)
@@ -86,19 +87,12 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     spaced = spacing(rows, in_training)
     since = None if spaced is None or spaced.is_equal else spaced
     calendar = calendar_of(table, rows, in_training)
-    candidates = {
-        name: column for name, column in columns.items() if targets.are_inputs or name not in table.targets
-    }
-    training_rows = rows.order[in_training]
-    empty = [
-        name for name, column in candidates.items() if column.values.gather(training_rows).is_null().all()
-    ]
-    used = [column for name, column in candidates.items() if name not in empty]
-    used.sort(key=lambda column: column.name not in table.targets)  # the targets of a forecast come first
+    used, empty = _used(columns, table, targets, rows.order[in_training])
     derived = _derived(since, calendar)
-    if not used and not derived:
+    if not derived and all(column.name in table.static for column in used):
         raise TableError(f"{table.path}: no column is left to learn from besides {', '.join(table.targets)}")
-    steps = steps_of(used, derived, rows, parts, frame.columns)
+    used, its_notes = _with_static(used, table, rows, in_training)
+    steps = steps_of(used, derived, rows, parts, frame.columns, table.static)
     data = _data_set(table, targets, steps, truth, parts)
     described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast, steps.derived)
     data = replace(data, table=described)
@@ -109,6 +103,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
         *_notes(columns, empty),
         *doubts.missing_texts(columns, content),
         *steps.notes,
+        *its_notes,
     ]
     notes += doubts.codes({column.name: column for column in (*used, *targets.columns)}, table, targets.task)
     if targets.task == "forecast":
@@ -116,6 +111,34 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     if targets.codes is not None:
         notes += doubts.classes_never_learnt(targets.columns[0], targets.codes, rows, in_training)
     return Interpreted(data, summaries, notes)
+
+
+def _used(
+    columns: dict[str, Column], table: Table, targets: Targets, training_rows: NDArray[np.int64]
+) -> tuple[list[Column], list[str]]:
+    """The columns that are inputs, the targets of a forecast first; and those without a training value."""
+    candidates = {
+        name: column for name, column in columns.items() if targets.are_inputs or name not in table.targets
+    }
+    empty = [
+        name for name, column in candidates.items() if column.values.gather(training_rows).is_null().all()
+    ]
+    used = [column for name, column in candidates.items() if name not in empty]
+    return sorted(used, key=lambda column: column.name not in table.targets), empty
+
+
+def _with_static(
+    used: list[Column], table: Table, rows: Rows, in_training: NDArray[np.bool_]
+) -> tuple[list[Column], list[str]]:
+    """The columns, where static ones have their value in every row; and notes about these and others."""
+    made: list[Column] = []
+    notes: list[str] = []
+    for column in used:
+        if column.name in table.static:
+            column, note = static.filled(column, rows, in_training)
+            notes += [note] if note else []
+        made.append(column)
+    return made, [*notes, *static.proposal(used, rows, table)]
 
 
 def _derived(since: Spacing | None, calendar: Calendar) -> list[Derived]:
@@ -166,6 +189,7 @@ def _check_names(frame: pl.DataFrame, table: Table) -> None:
         "--target": table.targets,
         "--ignore": table.ignore,
         "--categorical": table.categorical,
+        "--static": table.static,
         "--id-column": (table.id_column,),
         "--time-column": (table.time_column,),
         "--split-column": (table.split_column,),

@@ -57,8 +57,10 @@ def steps_of(network: Network, sequence: Sequence) -> list[Any] | dict[str, list
     return by_name if len(by_name) > 1 else next(iter(by_name.values()))
 
 
-def _plain(input_: Input, values: Any) -> list[Any]:
+def _plain(input_: Input, values: Any) -> Any:
     if input_.kind == "token":
+        if values.ndim == 0:
+            return _plain(input_, values[None])[0]
         ids: list[Any] = values.tolist()
         return ids if input_.numbers == "ids" else [input_.vocabulary[number] for number in ids]
     if values.ndim > 1:

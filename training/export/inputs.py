@@ -3,7 +3,8 @@
 x [batch, time, width] ─ Transpose ─ Sub, Mul ──────────────┐
 x with gaps ─ Transpose ─ Sub, Mul ─ Scan ─ fill, observed ─┼─ Concat ─ channels [time, batch, width]
 tokens [batch, time] ─ Transpose ─ Gather ──────────────────┤
-x with an encoder ─ Transpose ─ Sub, Mul ─ its nodes ───────┘
+x with an encoder ─ Transpose ─ Sub, Mul ─ its nodes ───────┤
+one row a sequence [batch, width] ─ Expand ─ as above ──────┘
 
 The normalisation has nodes of its own. Folded into the weights of the cell it would need none. But where a
 column lies far from zero (hPa, years, coordinates), W x and its bias would cancel: the answer would lose as
@@ -35,18 +36,13 @@ def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
     """Declare the inputs and the input layer's states, and write its nodes."""
     channels: list[str] = []
     levels: list[str] = []
+    like = ""  # a tensor [time, batch, ...]
     for input_, columns in layer.slices():
+        turned = _write_by_time(graph, input_, like)
+        like = like or turned
         if input_.kind == "token":
-            channels.append(_write_token(graph, layer, input_))
+            channels.append(_write_token(graph, layer, input_, turned))
             continue
-        dims = input_.frame if input_.kind == "video" else (input_.columns,)
-        graph.input(input_.in_graph, ["batch", "time", *dims])
-        turned = graph.add(
-            "Transpose",
-            [input_.in_graph],
-            [f"{input_.in_graph}_by_time"],
-            perm=[1, 0, *range(2, 2 + len(dims))],
-        )
         z = _write_normalised(graph, layer, input_, columns, turned)
         parts, level = [z], turned
         if input_.has_gaps:
@@ -64,9 +60,23 @@ def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
     return Written(joined, levels[0] if levels else joined)
 
 
-def _write_token(graph: Graph, layer: InputLayer, input_: Input) -> str:
-    graph.input(input_.in_graph, ["batch", "time"], kind=TensorProto.INT64)
-    turned = graph.add("Transpose", [input_.in_graph], [f"{input_.in_graph}_by_time"], perm=[1, 0])
+def _write_by_time(graph: Graph, input_: Input, like: str) -> str:
+    """Declare an input, and write it as [time, batch, ...]. `like`: one that has been written, with steps."""
+    dims: tuple[int, ...] = () if input_.kind == "token" else (input_.columns,)
+    dims = input_.frame if input_.kind == "video" else dims
+    kind = TensorProto.INT64 if input_.kind == "token" else TensorProto.FLOAT
+    name = f"{input_.in_graph}_by_time"
+    if input_.per == "step":
+        graph.input(input_.in_graph, ["batch", "time", *dims], kind=kind)
+        return graph.add("Transpose", [input_.in_graph], [name], perm=[1, 0, *range(2, 2 + len(dims))])
+    graph.input(input_.in_graph, ["batch", *dims], kind=kind)
+    time = graph.add("Shape", [like], [f"{input_.in_graph}_time"], start=0, end=1)
+    ones = graph.weight(f"{input_.in_graph}_ones", np.ones(1 + len(dims), np.int64))
+    shape = graph.add("Concat", [time, ones], [f"{input_.in_graph}_shape"], axis=0)
+    return graph.add("Expand", [input_.in_graph, shape], [name])
+
+
+def _write_token(graph: Graph, layer: InputLayer, input_: Input, turned: str) -> str:
     table = graph.weight(f"{input_.in_graph}_table", weights_of(layer.table(input_.name)).astype(np.float32))
     return graph.add("Gather", [table, turned], [f"{input_.in_graph}_embedded"])
 

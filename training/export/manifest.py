@@ -63,6 +63,7 @@ def _input(input_: Input) -> InputSpec:
         return InputSpec(
             name=input_.name,
             tensor=input_.tensor,
+            per=input_.per,
             kind="token",
             dtype="int64",
             vocabulary=input_.vocabulary,
@@ -74,6 +75,7 @@ def _input(input_: Input) -> InputSpec:
     return InputSpec(
         name=input_.name,
         tensor=input_.tensor,
+        per=input_.per,
         kind=input_.kind,
         dims=input_.frame if input_.kind == "video" else (input_.columns,),
         features=input_.features,

@@ -69,13 +69,18 @@ def network_output(network: Network) -> str:
 
 
 def feeds(network: Network, x: Floats) -> dict[str, NDArray[Any]]:
-    """The graph's inputs for sequences [batch, time, columns], by the graph's names."""
+    """The graph's inputs for sequences [batch, time, columns], by the graph's names.
+
+    Those of a sequence as a whole, which are the same at all steps, are [batch, columns], or ids [batch].
+    """
     return {
         input_.in_graph: _feed(input_, x[..., columns]) for input_, columns in network.input_layer.slices()
     }
 
 
 def _feed(input_: Input, values: Floats) -> NDArray[Any]:
+    if input_.per == "sequence":
+        values = values[..., 0, :]
     if input_.kind == "token":
         return values[..., 0].astype(np.int64)
     return values.reshape(*values.shape[:-1], *input_.frame) if input_.kind == "video" else values

@@ -16,11 +16,12 @@ from service.errors import CellgateError
 from service.manifest import Manifest
 from service.offline.columns import as_plain, records_of, texts_of_null
 from service.offline.table_block import TableBlock
+from service.predict.kept import opening_state
 from service.predict.timed import with_times
 from service.sequence import State
 from service.state import StateLayout
 from service.times import ISO, SCALES
-from tests.service.oven_model import MANIFEST, MODES
+from tests.service.oven_model import MANIFEST, MODES, with_static
 
 COLUMN = {"column": "at", "unit": "min"}
 
@@ -55,9 +56,9 @@ def finished(item: Item | CellgateError, manifest: Manifest) -> Any:
         if isinstance(item, CellgateError):
             raise item
         model = Model(manifest, layout, layout.initial())
-        return [
-            (array.dtype, array.tolist()) for array in with_times(model, item, model.initial_state).inputs
-        ]
+        state = opening_state(model, item)
+        arrays = (*with_times(model, item, state).inputs, *state)
+        return [(array.dtype, array.tolist()) for array in arrays]
     except CellgateError as error:
         return error.problem()
 
@@ -150,6 +151,18 @@ def time_columns(draw: st.DrawFn, rows: int, form: str) -> pl.Series:
     return pl.Series(gaps, dtype=pl.Datetime("us")).cast(
         pl.Datetime("ns" if how == "nanoseconds" else "us"), strict=False
     )
+
+
+@given(st.data(), st.lists(st.integers(1, 3), min_size=1, max_size=5))
+def test_static_columns_give_what_records_give(data: st.DataObject, lengths: list[int]) -> None:
+    rows = sum(lengths)
+    columns = {"temperature": pl.Series([1.0] * rows), "at": pl.Series(["2026-05-01T00:00"] * rows)}
+    for name, usual in (("maker", "Acme"), ("power", 2.0), ("depth", 3.5)):
+        other = st.sampled_from([usual, None]) if name == "maker" else st.sampled_from([usual, 4.0, None])
+        values = [data.draw(mostly(st.just(usual), other)) for _ in range(rows)]
+        if data.draw(st.integers(0, 9)):
+            columns[name] = pl.Series(values, dtype=pl.String if name == "maker" else pl.Float64)
+    check(columns, lengths, with_static())
 
 
 @given(st.data(), st.lists(st.integers(1, 4), min_size=1, max_size=5), st.sampled_from(TIMES))
