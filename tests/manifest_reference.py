@@ -1,4 +1,4 @@
-"""The reference of fields in docs/your-model.md: python -m tests.manifest_reference writes it."""
+"""The reference of fields in docs/manifest.md: python -m tests.manifest_reference writes it."""
 
 import sys
 import types
@@ -23,7 +23,7 @@ from service.manifest import (
     TimeSpec,
 )
 
-PAGE = Path(__file__).parents[1] / "docs" / "your-model.md"
+PAGE = Path(__file__).parents[1] / "docs" / "manifest.md"
 BEGIN, END = "<!-- fields: begin -->\n", "<!-- fields: end -->\n"
 MODELS: dict[type[BaseModel], str] = {
     Manifest: "model.json",

@@ -1,4 +1,4 @@
-"""Reference pages made from the code: routes, settings, errors, metrics, commands, client, and manifest."""
+"""Reference pages made from the code: routes, settings, errors, metrics, commands and client."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from service.__main__ import main as service_commands
 from service.errors import CellgateError
 from service.repository import Repository
 from service.settings import GROUPS
-from tests.manifest_reference import default_of, reference, type_of
+from tests.manifest_reference import default_of, type_of
 from tests.service.api.parts import Api
 from training.__main__ import main as training_commands
 
@@ -111,12 +111,6 @@ def client_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def manifest_page() -> str:
-    """Every field of `model.json`."""
-    explained = "The fields of `model.json`; [Your model](../your-model.md) explains them."
-    return f"# Manifest\n\n{explained}\n\n{reference()}"
-
-
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
@@ -125,7 +119,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "commands.md": commands_page,
     "client.md": client_page,
-    "manifest.md": manifest_page,
 }
 
 

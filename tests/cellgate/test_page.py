@@ -1,4 +1,4 @@
-"""Every block of docs/python-client.md runs, in order, and prints what the page shows."""
+"""Every block of the pages of the Python client runs, in order, and prints what the page shows."""
 
 import contextlib
 import io
@@ -9,15 +9,18 @@ import pytest
 from cellgate import Client
 from tests.e2e.server import ROOT, Server
 
-PAGE = (ROOT / "docs" / "python-client.md").read_text()
+PAGES = ("python-client.md", "python-streams.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
 
 
-def test_every_block_prints_what_the_page_shows(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_every_block_prints_what_the_page_shows(
+    name: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     namespace: dict[str, object] = {}
-    blocks = BLOCK.findall(PAGE)
-    assert len(blocks) >= 8
+    blocks = BLOCK.findall((ROOT / "docs" / name).read_text())
+    assert len(blocks) >= 5
     for code, shown in blocks:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

@@ -14,7 +14,7 @@ from service.manifest import GRAPH_FILE, Manifest
 from tests.e2e.server import ROOT, running
 
 MODELS = ROOT / "docs" / "examples" / "models"
-PAGE = (ROOT / "docs" / "training.md").read_text()
+PAGE = (ROOT / "docs" / "data-sets.md").read_text()
 GENERATE = re.compile(r"\$ curl -s localhost:8000/generate --json '(.*)'\n(.*)\n")
 NAMES = sorted(folder.name for folder in MODELS.iterdir())
 MAX_BYTES = 1_000_000

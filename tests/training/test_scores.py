@@ -43,7 +43,7 @@ def test_the_committed_page_equals_the_written_one(tmp_path: Path) -> None:
 
 def test_every_data_set_has_its_scores_and_its_command_in_the_documents() -> None:
     assert [scored.name for scored in scores.read(DOCS / "scores.json").sets] == data.names()
-    page = (DOCS / "training.md").read_text()
+    page = (DOCS / "data-sets.md").read_text()
     assert all(f"cellgate-train train {name}" in page for name in data.names())
 
 
