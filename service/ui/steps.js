@@ -1,55 +1,14 @@
 // The editor of a sequence: a grid, a drawing, a text, or JSON and CSV. All edit one value.
-import { byId, fill, h } from "./dom.js";
+import { byId, fill, h, showProblem } from "./dom.js";
 import { drawLines } from "./draw.js";
+import { numberOf, parse } from "./table.js";
 
 const MAX_ROWS = 200; // of the grid; more are edited as text
 const MAX_COLUMNS = 40;
+const MARKS = { "": "as found", ".": "point", ",": "comma" };
 
 /** @param {any} steps */
 const isRows = (steps) => Array.isArray(steps) && steps.length > 0 && Array.isArray(steps[0]) && !Array.isArray(steps[0][0]);
-
-/**
- * A number as it is written; NaN if it is none, or one that JSON does not have.
- * @param {string} text
- */
-const numberOf = (text) => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : NaN);
-
-/**
- * Text as steps: JSON, or CSV with or without a header, whose names give the places. Raises Error.
- * @param {string} text
- * @param {string[]} [features] the names of the places; none: unknown
- */
-export function parse(text, features = []) {
-  const trimmed = text.trim();
-  if (trimmed === "") throw new Error("there are no steps");
-  if (/^[[{"]/.test(trimmed)) return JSON.parse(trimmed);
-  const rows = trimmed.split(/\r?\n/).map((line) => line.split(/[,;\t]/).map((cell) => cell.trim()));
-  const isHeader = rows[0].some((cell) => cell !== "") && rows[0].every((cell) => Number.isNaN(numberOf(cell)));
-  const places = isHeader && features.length ? placesOf(rows[0], features) : [...rows[0].keys()];
-  const first = isHeader ? 1 : 0;
-  return rows.slice(first).map((row, number) => {
-    const where = `row ${number + first + 1}`;
-    if (isHeader && row.length !== rows[0].length) throw new Error(`${where} has ${row.length} values, the header ${rows[0].length}`);
-    return (isHeader ? places : [...row.keys()]).map((column) => {
-      if (row[column] === "") return null;
-      const value = numberOf(row[column]);
-      if (Number.isNaN(value)) throw new Error(`${where}, column ${column + 1}: ${JSON.stringify(row[column])} is not a number`);
-      return value;
-    });
-  });
-}
-
-/**
- * For each feature, the column of a header that has its name. Raises Error.
- * @param {string[]} header
- * @param {string[]} features
- */
-function placesOf(header, features) {
-  const names = header.map((cell) => cell.replace(/^"(.*)"$/, "$1"));
-  const lacking = features.find((name) => names.filter((each) => each === name).length !== 1);
-  if (lacking !== undefined) throw new Error(`the header has no column ${JSON.stringify(lacking)}, or has it twice`);
-  return features.map((name) => names.indexOf(name));
-}
 
 /**
  * The example as a text that has its tokens, of a model that has a tokenizer for one; undefined: unknown.
@@ -97,6 +56,8 @@ export class Steps {
   #model = null;
   #view = "grid";
   #feature = 0;
+  /** @type {import("./table.js").Mark} */
+  #mark = "";
 
   /**
    * Show a model's example.
@@ -190,11 +151,50 @@ export class Steps {
             inputMode: "decimal",
             ariaLabel: `step ${number + 1}, ${this.#name(column)}`,
             onchange: (/** @type {any} */ event) => this.#set(event.target, number, column),
+            onpaste: (/** @type {any} */ event) => this.#paste(event, number, column),
           })),
         )),
     );
-    return h("div", { className: "grid", tabIndex: 0, role: "region", ariaLabel: "Values of the steps" },
+    const table = h("div", { className: "grid", tabIndex: 0, role: "region", ariaLabel: "Values of the steps" },
       h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "step"), ...head)), h("tbody", {}, ...rows)));
+    const change = (/** @type {any[]} */ value) => {
+      this.value = value;
+      this.render();
+    };
+    const [rest, columns] = [this.value.length - MAX_ROWS, this.value[0].length - MAX_COLUMNS];
+    const hidden = [rest > 0 ? `${rest} more steps` : "", columns > 0 ? `${columns} more columns` : ""].filter(Boolean).join(" and ");
+    return h("div", {}, table, h("div", { className: "bar" },
+      h("button", { type: "button", onclick: () => change([...this.value, this.value[this.value.length - 1]]) }, "Add a step"),
+      h("button", { type: "button", disabled: this.value.length < 2, onclick: () => change(this.value.slice(0, -1)) }, "Remove the last"),
+      h("span", { className: "hint" }, hidden && `${hidden} are sent, and edited as JSON or CSV`)));
+  }
+
+  /**
+   * Cells that a spreadsheet has copied, from this place on; steps are added as they need.
+   * @param {ClipboardEvent} event
+   * @param {number} row
+   * @param {number} column
+   */
+  #paste(event, row, column) {
+    const text = event.clipboardData?.getData("text/plain") ?? "";
+    if (!/[\t\n\r]/.test(text.trim())) return; // one value: the browser pastes it
+    event.preventDefault();
+    try {
+      const width = this.value[0].length;
+      const pasted = /** @type {any[][]} */ (parse(text, { mark: this.#mark }));
+      if (column + pasted[0].length > width) throw new Error(`${pasted[0].length} columns from column ${column + 1} on: a step has ${width}`);
+      const rows = [...this.value];
+      while (rows.length < row + pasted.length) rows.push(Array(width).fill(null));
+      pasted.forEach((values, number) => {
+        rows[row + number] = [...rows[row + number]];
+        rows[row + number].splice(column, values.length, ...values);
+      });
+      this.value = rows;
+      this.render();
+      showProblem("");
+    } catch (error) {
+      showProblem(`Not pasted: ${/** @type {Error} */ (error).message}`);
+    }
   }
 
   /**
@@ -258,23 +258,29 @@ export class Steps {
   }
 
   #json() {
+    const read = () => {
+      const [input, another] = this.#model.inputs;
+      try {
+        this.value = parse(area.value, another ? {} : { features: input.features, width: input.dims.length === 1 ? input.dims[0] : 0, mark: this.#mark });
+        area.setCustomValidity("");
+        byId("input-title").textContent = `Steps (${this.length})`;
+      } catch (error) {
+        area.setCustomValidity(/** @type {Error} */ (error).message);
+      }
+      area.reportValidity();
+    };
+    const mark = h("select", { onchange: () => {
+      this.#mark = mark.value;
+      read();
+    } }, ...Object.entries(MARKS).map(([value, name]) => h("option", { value, selected: value === this.#mark }, name)));
     const area = h("textarea", {
       id: "json",
       ariaLabel: "Steps as JSON or CSV",
       spellcheck: false,
       value: isRows(this.value) ? `[${this.value.map((/** @type {any} */ row) => JSON.stringify(row)).join(",\n ")}]` : JSON.stringify(this.value),
-      onchange: () => {
-        try {
-          this.value = parse(area.value, this.#model.inputs.length === 1 ? this.#model.inputs[0].features : []);
-          area.setCustomValidity("");
-          byId("input-title").textContent = `Steps (${this.length})`;
-        } catch (error) {
-          area.setCustomValidity(/** @type {Error} */ (error).message);
-        }
-        area.reportValidity();
-      },
+      onchange: read,
     });
-    return area;
+    return h("div", {}, area, h("div", { className: "bar" }, h("label", {}, "Decimal mark of CSV ", mark)));
   }
 
   #text() {
