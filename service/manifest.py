@@ -18,6 +18,7 @@ from service.specs import (
     Axis,
     Dim,
     DType,
+    EstimateSpec,
     ForecastSpec,
     InputKind,
     InputSpec,
@@ -39,6 +40,7 @@ __all__ = [
     "CalendarPart",
     "DType",
     "Dim",
+    "EstimateSpec",
     "Example",
     "ForecastSpec",
     "InputKind",
@@ -247,8 +249,8 @@ class Manifest(Spec):
 
     @cached_property
     def names_forecasts(self) -> bool:
-        """Whether replies have forecasts by the names of the table, beside the numbers."""
-        return self.table is not None and any(spec.forecasts for spec in self.outputs)
+        """Whether replies have forecasts and estimates by the names of the table, beside the numbers."""
+        return self.table is not None and any(spec.forecasts or spec.estimates for spec in self.outputs)
 
     @cached_property
     def has_independent_steps(self) -> bool:

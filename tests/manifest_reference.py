@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from service.manifest import (
     Axes,
+    EstimateSpec,
     Example,
     ForecastSpec,
     InputSpec,
@@ -32,6 +33,7 @@ MODELS: dict[type[BaseModel], str] = {
     StateSpec: "states",
     OutputSpec: "outputs",
     ForecastSpec: "forecasts",
+    EstimateSpec: "estimates",
     TableSpec: "table",
     TimeSpec: "time",
     TableColumn: "columns",

@@ -12,11 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training import naive
+from training import linear, naive
 from training.data.dataset import DataSet, Sequence, Split, each_step
 
 DTW_PAIRS = 1_000_000  # most pairs of sequences to compare
 NGRAM_COUNTS = 10_000_000  # most counts to store
+RECENT = 30  # steps that a linear regression reads
 
 Measures = dict[str, float]
 Floats = NDArray[np.float64]
@@ -29,6 +30,8 @@ def measure(data: DataSet) -> dict[str, Measures]:
     if data.task == "language":
         fitting = (length for length in (1, 2, 3) if len(data.labels) ** length <= NGRAM_COUNTS)
         return {f"{length}-grams": _ngrams(data, length=length) for length in fitting}
+    if data.task == "regress":
+        return _numbers(data)
     scores = {"majority": _fitted(data, DummyClassifier(), _no_features)}
     if data.task == "label":
         return scores | {"logistic regression of a step": _fitted(data, LogisticRegression(), _steps)}
@@ -103,6 +106,26 @@ def _forecasts(data: DataSet) -> dict[str, Measures]:
     ]
     outputs = naive.forecasts(data.test, data.forecast)
     return {name: _errors(names, values, truth) for name, values in outputs.items()}
+
+
+def _numbers(data: DataSet) -> dict[str, Measures]:
+    """The mean of the training part, and linear regressions."""
+    known, truth = (linear.targets_of(part) for part in (data.train, data.test))
+    names = [label.replace(" ", "") for label in data.labels]
+    outputs = {"training mean": np.broadcast_to(np.nanmean(known, axis=0), truth.shape)}
+    if data.is_whole:
+        outputs["summary, linear regression"] = linear.of_summaries(data, data.test)
+    else:
+        outputs["linear regression of a step"] = linear.of_steps(data, data.test)
+        outputs[f"linear regression of {RECENT} steps"] = linear.of_steps(data, data.test, steps=RECENT)
+    return {name: _errors(names, y, truth) | _explained(names, y, truth) for name, y in outputs.items()}
+
+
+def _explained(names: list[str], outputs: Floats, truth: Floats) -> Measures:
+    """R², as in `training.tasks.regress`."""
+    around = np.nansum((truth - np.nanmean(truth, axis=0)) ** 2, axis=0)
+    r2 = 1 - np.nansum((outputs - truth) ** 2, axis=0) / around
+    return {f"r2_{name}": float(value) for name, value in zip(names, r2, strict=True)}
 
 
 def _errors(names: list[str], outputs: Floats, truth: Floats) -> Measures:

@@ -1,12 +1,12 @@
-"""Calibrates a trained network on the validation part: probabilities of classes, bands of forecasts.
+"""Calibrates a trained network on the validation part: probabilities of classes, bands of numbers.
 
 Classes: the logits are divided by a temperature T, which changes no predicted class (Guo, Pleiss, Sun,
 Weinberger 2017, On Calibration of Modern Neural Networks, section 4.2). T has the least cross-entropy on the
 validation part. The dense layer is divided by it, so a calibrated network, its graph and its runs need no
 further number, and networks from before there was a temperature have T = 1.
 
-Forecasts: the lowest and the highest quantile move outwards by a margin for each series and horizon, in the
-unit of the series (conformalised quantile regression: Romano, Patterson, Candès 2019, algorithm 1). If
+Bands of forecasts and regressions: the lowest and the highest quantile move outwards by a margin for each
+number, in its unit (conformalised quantile regression: Romano, Patterson, Candès 2019, algorithm 1). If
 validation and test values are exchangeable, the band then holds its nominal share or more. Steps of one
 series are not exchangeable, and the epoch was chosen on the validation part. So the share on the test part
 decides.
@@ -25,9 +25,9 @@ from training.data.dataset import DataSet, Split
 from training.evaluate import Answers, predict
 from training.model import Network
 from training.tasks import Task, of
+from training.tasks.bands import Banded
 from training.tasks.calibration import reliability
 from training.tasks.classes import log_probabilities, probabilities
-from training.tasks.forecast import Forecasting
 
 LARGEST = 20.0  # temperature; the smallest is its inverse
 HALVINGS = 40  # of the interval between their logarithms: to 1e-11
@@ -48,7 +48,7 @@ class Calibration:
 
     found: dict[str, float] = field(default_factory=dict)  # for `metrics.json`
     temperature: float = 1.0
-    widening: Floats | None = None  # [out], added to the outputs of a forecast
+    widening: Floats | None = None  # [out], added to the outputs
 
     def metrics(self, network: Network, task: Task, answers: Answers) -> dict[str, float]:
         """For `metrics.json`: what was found, and the scores of the test part without it.
@@ -70,7 +70,7 @@ def calibrate(network: Network, data: DataSet, validation: Split, recipe: Recipe
     task = of(data)
     if data.task in ("classify", "label") and recipe.calibrate:
         return _probabilities(network, predict(network, validation, task))
-    if isinstance(task, Forecasting) and task.has_band:
+    if isinstance(task, Banded) and task.has_band:
         return _bands(network, task, predict(network, validation, task), is_wider=recipe.conformal)
     return Calibration()
 
@@ -168,11 +168,11 @@ def _probabilities(network: Network, answers: Answers) -> Calibration:
     return Calibration(found, temperature)
 
 
-def _bands(network: Network, task: Forecasting, answers: Answers, *, is_wider: bool) -> Calibration:
+def _bands(network: Network, task: Banded, answers: Answers, *, is_wider: bool) -> Calibration:
     layer = network.quantiles
     assert layer is not None
     truth = answers.targets.astype(np.float64)
-    by_quantile = answers.outputs.reshape(*truth.shape, -1).astype(np.float64)
+    by_quantile = task.by_quantile(answers.outputs).astype(np.float64)
     low, high = by_quantile[..., 0], by_quantile[..., -1]
     before = _coverage(low, high, truth)
     if not is_wider:

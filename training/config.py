@@ -19,6 +19,7 @@ ScheduleName = Literal["none", "cosine", "plateau"]
 LoggerName = Literal["tensorboard", "mlflow"]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Quantile = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Frozen(BaseModel):
@@ -82,7 +83,8 @@ class Recipe(_Frozen):
     )
     conformal: bool = Field(
         False,
-        description="widen the bands of a forecast to hold their nominal share of the validation part",
+        description="widen the bands of a forecast or a regression to hold their nominal share of the "
+        "validation part",
     )
     label_smoothing: Share = Field(0.0, description="share of the target that is spread over all classes")
     clip: float = Field(0.0, ge=0, description="largest norm of a gradient; 0: no limit")
@@ -159,6 +161,11 @@ class Table(_Frozen):
         "keep", description="drop: rows equal to an earlier one; last: all but the last of an id and a time"
     )
     horizons: tuple[Count, ...] = Field((1,), description="steps ahead to forecast")
+    quantiles: tuple[Quantile, ...] = Field(
+        (),
+        description="of each number of a forecast or a regression, rising; empty: those of a forecast are "
+        "training.data.dataset.QUANTILES, a regression has none",
+    )
     season: int | None = Field(
         None,
         ge=0,
@@ -180,6 +187,13 @@ class Table(_Frozen):
     test_sha256: str | None = None
     folds: Annotated[int, Field(ge=0)] = Field(0, description="of a cross-validation; 0: none")
     fold: Annotated[int, Field(ge=0)] = Field(0, description="the fold that is the test part, from 0")
+
+    @field_validator("quantiles")
+    @classmethod
+    def _rise(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(quantiles)) < len(quantiles):
+            raise PydanticCustomError("quantiles", "a quantile is named twice")
+        return tuple(sorted(quantiles))
 
 
 class WarmStart(_Frozen):

@@ -80,7 +80,7 @@ def explain(
     layers, raw = _traced(network, sequence)
     outputs = raw if network.quantiles else raw.softmax(-1)
     if target is None:
-        target = network.quantiles.count // 2 if network.quantiles else int(outputs[-1].argmax())
+        target = network.quantiles.middle if network.quantiles else int(outputs[-1].argmax())
     names = output_names(data)
     if not 0 <= target < len(names):
         raise ExplainError(f"output {target}: the network has {len(names)}, from 0")
@@ -102,6 +102,8 @@ def explain(
 def output_names(data: DataSet) -> tuple[str, ...]:
     """The name of each output."""
     forecast = data.forecast
+    if data.quantiles:
+        return tuple(f"{label} q{quantile:g}" for label in data.labels for quantile in data.quantiles)
     if forecast is None:
         return data.labels
     return tuple(

@@ -176,6 +176,7 @@ def new_network(config: Config, data: DataSet) -> Network:
             pool=recipe.pool if data.is_whole else "last",
             forecast=data.forecast,
             estimates=data.task == "regress",
+            quantiles=data.quantiles,
             tie=recipe.tie,
         )
     if recipe.bptt and not network.cell.causal:

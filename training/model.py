@@ -45,12 +45,14 @@ class Network(nn.Module):
         pool: PoolName | Literal["auto"] = "last",
         forecast: Forecast | None = None,
         estimates: bool = False,
+        quantiles: tuple[float, ...] = (),
         tie: bool = False,
     ) -> None:
         """`features`: the numbers in a step, or its inputs. Raises CellError, PoolError, NetworkError.
 
-        Without `forecast` or `estimates`, which have units, the outputs are the logits of classes. `tie`:
-        those of tokens, computed with the embedding of the input.
+        Without `forecast` or `estimates`, which have units, the outputs are the logits of classes.
+        `estimates`: numbers, or `quantiles` of them. `tie`: the logits of tokens are computed with the
+        embedding of the input.
         """
         super().__init__()
         self.out, self.noise = out, noise
@@ -75,10 +77,13 @@ class Network(nn.Module):
         self.head = nn.Linear(self.cell.width, out)
         if tie:
             self._tie()
-        self.quantiles: Quantiles | None = Estimates(out) if estimates else None
+        self.quantiles: Quantiles | None = None
         if forecast:
             self.quantiles = Quantiles(forecast)
-            self.quantiles.set_persistence(self.head.bias)
+        elif estimates:
+            self.quantiles = Estimates(out // max(1, len(quantiles)), quantiles)
+        if self.quantiles and (forecast or quantiles):
+            self.quantiles.center(self.head.bias)
         self.register_state_dict_post_hook(_to_stored_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_from_stored_names)  # type: ignore[no-untyped-call]
 
@@ -103,8 +108,8 @@ class Network(nn.Module):
         self.head.weight = table
 
     def clear_margins(self) -> None:
-        """Undo the calibration of a forecast, which holds for the weights that it was fitted to alone."""
-        if self.quantiles and not isinstance(self.quantiles, Estimates):
+        """Undo the calibration of bands, which holds for the weights that it was fitted to alone."""
+        if self.quantiles:
             self.quantiles.margin.zero_()
 
     def learn_normalisation(self, sequences: tuple[Sequence, ...]) -> None:

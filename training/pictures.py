@@ -12,12 +12,14 @@ from training.evaluate import Answers, outputs_of
 from training.figures import draw_confusion, draw_forecasts, draw_reliability, draw_residuals
 from training.figures.results import Panel
 from training.model import Network
+from training.quantiles import middle_of
 from training.tasks import Scores
 from training.tasks.calibration import reliability
 
 NUMBERS = 4  # series and horizons that are drawn
 SEQUENCES = 3  # sequences of each
 LONGEST = 200  # last steps of a sequence that are drawn
+RANKED = "test sequences, by prediction"
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +52,7 @@ def _forecasts(
     forecast = data.forecast
     assert forecast is not None
     quantiles = forecast.quantiles
-    middle = int(np.argmin(np.abs(np.array(quantiles) - 0.5)))
+    middle = middle_of(quantiles)
     names = [f"{series} {horizon}" for series in data.labels for horizon in forecast.names]
     steps = [steps for _ in data.labels for steps in forecast.horizons]
     chosen = _spread(len(names), NUMBERS)
@@ -73,8 +75,7 @@ def _forecasts(
         ]
         for number in chosen
     ]
-    band = f"{quantiles[0]:.0%} to {quantiles[-1]:.0%}"
-    draw_forecasts(panels, band=band, path=folder / "forecasts.png")
+    draw_forecasts(panels, band=_band(quantiles), path=folder / "forecasts.png")
     by_number = answers.outputs.reshape(*answers.targets.shape, len(quantiles))[..., middle].astype(
         np.float64
     )
@@ -87,24 +88,45 @@ def _forecasts(
 
 def _numbers(network: Network, data: DataSet, split: Split, answers: Answers, folder: Path) -> dict[str, str]:
     chosen = _spread(len(data.labels), NUMBERS)
+    size = (len(data.labels), max(1, len(data.quantiles)))
+    middle, band = middle_of(data.quantiles), _band(data.quantiles)
+    answered = answers.outputs.reshape(-1, *size)  # [answers, numbers, quantiles]
     drawn = {
-        data.labels[number]: _without_missing(answers.outputs[:, number], answers.targets[:, number])
+        data.labels[number]: _without_missing(answered[:, number, middle], answers.targets[:, number])
         for number in chosen
     }
     draw_residuals(drawn, path=folder / "residuals.png")
+    shown = {"predictions.png": "predictions beside actual values", "residuals.png": "residuals"}
     if data.is_whole:
-        return {"residuals.png": "residuals"}
+        ranked = [
+            [_ranked(data.labels[number], answered[:, number], answers.targets[:, number], middle)]
+            for number in chosen
+        ]
+        draw_forecasts(ranked, band=band, across=RANKED, path=folder / "predictions.png")
+        return shown
     order = np.argsort([-len(sequence) for sequence in split.sequences], kind="stable")[:SEQUENCES]
-    outputs = {int(row): outputs_of(network, split.sequences[row]) for row in order}
+    outputs = {int(row): outputs_of(network, split.sequences[row]).reshape(-1, *size) for row in order}
     panels = [
         [
-            _panel(data.labels[number], row, 0, values[:, [number]], split.targets[row][:, number], 0)
+            _panel(data.labels[number], row, 0, values[:, number], split.targets[row][:, number], middle)
             for row, values in outputs.items()
         ]
         for number in chosen
     ]
-    draw_forecasts(panels, band="", path=folder / "predictions.png")
-    return {"predictions.png": "predictions beside actual values", "residuals.png": "residuals"}
+    draw_forecasts(panels, band=band, path=folder / "predictions.png")
+    return shown
+
+
+def _ranked(name: str, by_quantile: NDArray[Any], truth: NDArray[Any], middle: int) -> Panel:
+    """The known numbers of whole sequences by rising prediction: `by_quantile` [answers, quantiles]."""
+    order = np.argsort(by_quantile[:, middle], kind="stable")
+    order = order[~np.isnan(truth[order])]
+    return _panel(name, None, 0, by_quantile[order], truth[order], middle)
+
+
+def _band(quantiles: tuple[float, ...]) -> str:
+    """What share a band should hold; "" without a band."""
+    return f"{quantiles[0]:.0%} to {quantiles[-1]:.0%}" if len(quantiles) > 1 else ""
 
 
 def _without_missing(predicted: NDArray[Any], actual: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -113,14 +135,17 @@ def _without_missing(predicted: NDArray[Any], actual: NDArray[Any]) -> tuple[Flo
 
 
 def _panel(
-    name: str, row: int, ahead: int, by_quantile: NDArray[np.float32], truth: NDArray[np.float32], middle: int
+    name: str, row: int | None, ahead: int, by_quantile: NDArray[Any], truth: NDArray[Any], middle: int
 ) -> Panel:
-    """The last steps of a sequence: `by_quantile` [time, quantiles], `truth` [time]."""
-    shown = slice(max(0, len(truth) - LONGEST), len(truth))
+    """The last steps of a sequence, or all sequences for `row` None.
+
+    `by_quantile` [time or sequences, quantiles], `truth` [time or sequences].
+    """
+    shown = slice(0 if row is None else max(0, len(truth) - LONGEST), len(truth))
     values = by_quantile[shown].astype(np.float64)
     has_band = values.shape[1] > 1
     return Panel(
-        title=f"{name}, test sequence {row}",
+        title=name if row is None else f"{name}, test sequence {row}",
         steps=np.arange(len(truth))[shown] + ahead,
         actual=truth[shown].astype(np.float64),
         predicted=values[:, middle],

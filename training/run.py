@@ -81,8 +81,11 @@ def train(
     devices.check(config)
     loggers.check(logger)
     loaded = loaded or data.load_for(config)
-    if config.recipe.conformal and loaded.forecast is None:
-        raise RunError(f"--conformal: {config.data} is no forecast, so there are no bands to widen")
+    if config.recipe.conformal and not loaded.has_band:
+        raise RunError(
+            f"--conformal: {config.data} has no bands to widen; forecasts have some, and regressions with "
+            "--quantile"
+        )
     network = loop.new_network(config, loaded)
     initial = warm_start.read_weights(config, loaded, network)
     if not loop.is_helper():
@@ -182,7 +185,7 @@ def command(config: Config, *, is_public: bool = False) -> str:
 
 def _table_words(table: Table) -> list[str]:
     words = ["--data", table.path]
-    names = {"targets": "target", "horizons": "horizon", "test": "test-share"}
+    names = {"targets": "target", "horizons": "horizon", "quantiles": "quantile", "test": "test-share"}
     for name, value in table.model_dump(
         exclude={"path", "sha256", "test_sha256", "fold"}, exclude_defaults=True
     ).items():

@@ -50,11 +50,6 @@ class Scored(BaseModel):
     published: list[Published]
     beside: str = ""  # the data set that it is compared with
 
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether its scores are accuracies, not errors or bits."""
-        return "accuracy" in self.seeds[0]
-
     def ours(self, measure: str) -> list[float]:
         """One score of every seed, in ascending order."""
         return sorted(seed[measure] for seed in self.seeds)
@@ -62,7 +57,7 @@ class Scored(BaseModel):
     def best_baseline(self, measure: str) -> tuple[str, float]:
         """The name and the score of the best baseline that has this score."""
         by_name = {name: scores[measure] for name, scores in self.baselines.items() if measure in scores}
-        choose = max if self.higher_is_better else min
+        choose = max if higher_is_better(measure) else min
         name = choose(by_name, key=by_name.__getitem__)
         return name, by_name[name]
 
@@ -117,10 +112,19 @@ def read(path: Path) -> Scores:
 
 def measures(loaded: DataSet) -> tuple[str, ...]:
     """The names of the scores that a data set is compared by."""
+    if loaded.task == "regress":
+        return tuple(
+            f"{score}_{label}".replace(" ", "") for label in loaded.labels for score in ("error", "r2")
+        )
     if loaded.forecast is None:
         return ("bits",) if loaded.task == "language" else ("accuracy",)
     names = (f"{series}_{horizon}" for series in loaded.labels for horizon in loaded.forecast.names)
     return tuple(f"error_{name}".replace(" ", "") for name in names)
+
+
+def higher_is_better(measure: str) -> bool:
+    """Whether a score is an accuracy or a share that is explained, not an error or bits."""
+    return measure.startswith(("accuracy", "r2_"))
 
 
 def _scored(folder: Path) -> Scored:
@@ -183,7 +187,7 @@ def shares(scores: Scores) -> list[tuple[str, list[float]]]:
         for measure in scored.seeds[0]:
             _, best = scored.best_baseline(measure)
             ours = scored.ours(measure)
-            if scored.higher_is_better:
+            if higher_is_better(measure):
                 best, ours = 1 - best, [1 - value for value in ours]
             rows.append((f"{scored.name}: {_words(measure)}", [value / best for value in ours]))
     return rows
@@ -253,7 +257,12 @@ training, {scored.num_validation:,} for validation, {scored.num_test:,} for the 
 
 
 def _words(measure: str) -> str:
-    return measure.replace("error_", "RMSE ").replace("_", " ").replace("bits", "bits per character")
+    return (
+        measure.replace("error_", "RMSE ")
+        .replace("r2_", "R² ")
+        .replace("_", " ")
+        .replace("bits", "bits per character")
+    )
 
 
 def _spread(scored: Scored, measure: str) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training import naive
+from training import linear, naive
 from training.data.dataset import DataSet, Split
 
 LOWEST = -100.0  # a baseline without any error would make the skill minus infinity
@@ -110,14 +110,17 @@ def _forecasts(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Ski
         unit = units[forecast.columns[place]]
         score = f"RMSE [{unit}]" if unit else "RMSE"
         rows.append(Comparison(name, f"{series} {horizon}", score, ours, best, theirs, _skill(ours, theirs)))
-    nominal = forecast.quantiles[-1] - forecast.quantiles[0]
-    notes = []
-    if len(forecast.quantiles) > 1:
-        notes.append(
-            f"the band from {forecast.quantiles[0]:.0%} to {forecast.quantiles[-1]:.0%} holds "
-            f"{metrics['coverage']:.1%} of the actual values, nominally {nominal:.0%}"
-        )
-    return Skill(rows, baselines, notes)
+    return Skill(rows, baselines, _on_band(forecast.quantiles, metrics))
+
+
+def _on_band(quantiles: tuple[float, ...], metrics: Mapping[str, float]) -> list[str]:
+    """A note on the share of the actual values that the band holds, if there is a band."""
+    if len(quantiles) < 2:
+        return []
+    return [
+        f"the band from {quantiles[0]:.0%} to {quantiles[-1]:.0%} holds {metrics['coverage']:.1%} of the "
+        f"actual values, nominally {quantiles[-1] - quantiles[0]:.0%}"
+    ]
 
 
 def _defined(outputs: dict[str, Floats], data: DataSet) -> list[tuple[str, Floats]]:
@@ -162,10 +165,10 @@ def _classes(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill
 
 def _numbers(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:
     """Compared with the training mean and, if every step has a target, a linear regression of the step."""
-    known, truth = (_targets(part) for part in (data.train, split))
+    known, truth = (linear.targets_of(part) for part in (data.train, split))
     outputs = {"the training mean": np.broadcast_to(np.nanmean(known, axis=0), truth.shape)}
     if not data.is_whole:
-        outputs["linear regression of a step"] = _linear(data, split, known)
+        outputs["linear regression of a step"] = linear.of_steps(data, split)
     by_name = {name: _errors(values - truth) for name, values in outputs.items()}
     rows, baselines = [], {}
     for column, label in enumerate(data.labels):
@@ -176,32 +179,7 @@ def _numbers(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill
         best = min(by_name, key=lambda one: float(by_name[one]["error"][column]))
         ours, theirs = metrics[f"error_{name}"], float(by_name[best]["error"][column])
         rows.append(Comparison(name, label, "RMSE", ours, best, theirs, _skill(ours, theirs)))
-    return Skill(rows, baselines, [])
-
-
-def _targets(split: Split) -> Floats:
-    """All targets of a split: [sequences or steps, numbers]."""
-    targets = np.concatenate(split.targets) if split.targets.dtype == object else split.targets
-    return targets.astype(np.float64)
-
-
-def _linear(data: DataSet, split: Split, known: Floats) -> Floats:
-    """Least squares on the numbers of a step, missing ones at their mean; tokens are not used."""
-    train, test = (np.concatenate(part.sequences).astype(np.float64) for part in (data.train, split))
-    ends = np.cumsum([input_.columns for input_ in data.inputs])
-    is_number = np.zeros(ends[-1], bool)
-    for input_, end in zip(data.inputs, ends, strict=True):
-        is_number[end - input_.columns : end] = input_.kind != "token"
-    mean = np.nanmean(train[:, is_number], axis=0) if is_number.any() else np.zeros(0)
-    x, y = (
-        np.hstack([np.where(np.isnan(one), 0, one), np.ones((len(one), 1))])
-        for one in (train[:, is_number] - mean, test[:, is_number] - mean)
-    )
-    outputs = np.empty((len(y), known.shape[1]))
-    for column, targets in enumerate(known.T):
-        has_target = ~np.isnan(targets)
-        outputs[:, column] = y @ np.linalg.lstsq(x[has_target], targets[has_target], rcond=None)[0]
-    return outputs
+    return Skill(rows, baselines, _on_band(data.quantiles, metrics))
 
 
 def _tokens(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:

@@ -123,6 +123,8 @@ def _interface(loaded: DataSet) -> Interface:
         "labels": loaded.labels,
         "forecast": forecast,
     }
+    if loaded.quantiles:
+        whole["quantiles"] = loaded.quantiles
     back: Interface = json.loads(json.dumps(whole))
     return back
 

@@ -88,6 +88,11 @@ class Prediction(BaseModel):
         description="of a model of a table: the numbers of a forecast by feature, by steps ahead (`+6`), and "
         "by quantile (`q50`) or `value`",
     )
+    estimate: dict[str, dict[str, Any]] | None = Field(
+        None,
+        description="of a model of a table: the numbers of a regression by target, and by quantile "
+        "(`q50`) or `value`",
+    )
     label: str | list[str | None] | None = None
     probability: float | list[float | None] | None = None
     labels: list[PredictedLabel] | list[list[PredictedLabel] | None] | None = Field(

@@ -22,11 +22,11 @@ def encode_prediction(
 ) -> bytes:
     """One entry of "predictions". `output` is [*dims], or [time, *dims] with `return: all`.
 
-    `by_name`: forecasts also by the names of their features.
+    `by_name`: forecasts and estimates also by the names of their columns.
     """
     prediction: dict[str, Any] = {"output": writable(output)}
     if by_name:
-        _add_forecast(prediction, spec, output)
+        _add_names(prediction, spec, output)
     labels.add_labels(prediction, spec, output)
     return _dump(prediction, session, step)
 
@@ -59,7 +59,7 @@ def encode_outputs(
     """The same for outputs requested by name. The labels are those of the first one that has any."""
     prediction: dict[str, Any] = {"outputs": {spec.name: writable(output) for spec, output in outputs}}
     for spec, output in outputs if by_name else ():
-        _add_forecast(prediction, spec, output)
+        _add_names(prediction, spec, output)
     for spec, output in outputs:
         if spec.kind in labels.KINDS:
             labels.add_labels(prediction, spec, output)
@@ -93,7 +93,7 @@ def encode_rows(
     piece |= {"outputs": rows} if is_named else {"output": rows[outputs[0][0].name]}
     for spec, output in outputs if by_name else ():
         if spec.steps == "all":
-            _add_forecast(piece, spec, output)
+            _add_names(piece, spec, output)
     for spec, output in outputs:
         if spec.kind in labels.KINDS:
             if spec.steps == "all":
@@ -157,18 +157,22 @@ def encode_forecast(
     return orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _add_forecast(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> None:
-    """Add "forecast": {feature: {"+steps": {"q50": number, or "value": that of no quantile}}}.
+def _add_names(prediction: dict[str, Any], spec: OutputSpec, output: Array) -> None:
+    """Add the numbers of an output by what they forecast or estimate.
 
-    With `return: all`, a number is a list with that of each step.
+    "forecast": {feature: {"+steps": {"q50": number}}}, "estimate": {target: {"q50": number}}; the number of
+    no quantile is "value". With `return: all`, a number is a list with that of each step.
     """
-    if not spec.forecasts:
+    if not (spec.forecasts or spec.estimates):
         return
     numbers = output.reshape(*output.shape[: output.ndim - len(spec.dims)], -1)  # [places], or [time, places]
-    forecast = prediction.setdefault("forecast", {})
-    for place, one in enumerate(spec.forecasts):
-        ahead = forecast.setdefault(one.feature, {}).setdefault(f"+{one.steps}", {})
-        ahead[one.short_name] = writable(numbers[..., place])
+    for place, forecast in enumerate(spec.forecasts):
+        by_feature = prediction.setdefault("forecast", {}).setdefault(forecast.feature, {})
+        ahead = by_feature.setdefault(f"+{forecast.steps}", {})
+        ahead[forecast.short_name] = writable(numbers[..., place])
+    for place, estimate in enumerate(spec.estimates):
+        of_target = prediction.setdefault("estimate", {}).setdefault(estimate.target, {})
+        of_target[estimate.short_name] = writable(numbers[..., place])
 
 
 def _dump(prediction: dict[str, Any], session: str | None, step: int | None) -> bytes:

@@ -43,14 +43,14 @@ def json_bytes(dtype: str, numbers: int) -> int:
 def prediction_bytes(outputs: Iterable[tuple[OutputSpec, str]], steps: int, *, by_name: bool = False) -> int:
     """At most: of one prediction with `steps` steps of each output, given with its dtype.
 
-    `by_name`: with forecasts by name too.
+    `by_name`: with forecasts and estimates by name too.
     """
     size = _PREDICTION
     for spec, dtype in outputs:
         size += json_bytes(dtype, steps * math.prod(spec.dims)) + 2 * steps
         if by_name:
-            size += len(spec.forecasts) * (json_bytes(dtype, steps) + _FORECAST)
-            size += sum([len(orjson.dumps(one.feature)) for one in spec.forecasts])
+            names = [one.feature for one in spec.forecasts] + [one.target for one in spec.estimates]
+            size += sum([json_bytes(dtype, steps) + _FORECAST + len(orjson.dumps(name)) for name in names])
         if spec.kind == "probabilities":
             size += steps * (spec.longest_label + _JSON[dtype])
         elif spec.kind == "labels":

@@ -18,7 +18,8 @@ from service.names import MODEL_NAME, MODEL_VERSION
 from service.sequence import Array
 
 _V2_PREFIX = "v2/"  # of the sessions of `/v2`, see `names`
-_PREDICTION = {"output", "outputs", "forecast", "label", "probability", "labels", "session", "step", "state"}
+_PREDICTION = {"output", "outputs", "forecast", "estimate", "label", "probability", "labels"}
+_PREDICTION |= {"session", "step", "state"}
 _GENERATION = {"model", "version", "ids", "seed", "tokens", "text", "session", "step", "state"}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*")  # of a state; its signature is checked when it is used
 _MAX_AXES = 8  # of an output
@@ -86,7 +87,8 @@ def _is_prediction(document: dict[str, Any]) -> bool:
         and _is_nested(document.get("label"), (str,))
         and _is_nested(document.get("probability"), (int, float))
         and _are_labels(document.get("labels", []))
-        and _is_forecast(document.get("forecast", {}))
+        and _is_by_name(document.get("forecast", {}), levels=3)  # feature, steps, quantile
+        and _is_by_name(document.get("estimate", {}), levels=2)  # target, quantile
     )
 
 
@@ -102,10 +104,10 @@ def _are_labels(labels: Any) -> bool:
     )
 
 
-def _is_forecast(forecast: Any) -> bool:
-    """Whether it is numbers, or lists of them, by feature, steps and quantile."""
-    entries = [forecast]
-    for _ in ("features", "steps", "quantiles"):
+def _is_by_name(document: Any, *, levels: int) -> bool:
+    """Whether it is numbers, or lists of them, below so many levels of names."""
+    entries = [document]
+    for _ in range(levels):
         if not all(isinstance(entry, dict) for entry in entries):
             return False
         entries = [each for entry in entries for each in entry.values()]

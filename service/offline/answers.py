@@ -41,13 +41,13 @@ class LineEncoder:
     suffix = ".ndjson"
 
     def __init__(self, *, by_name: bool = False) -> None:
-        """`by_name`: forecasts also by the names of their features."""
+        """`by_name`: forecasts and estimates also by the names of their columns."""
         self._by_name = by_name
 
     def names(self, spec: OutputSpec) -> list[str]:
         """See `Encoder.names`."""
         labels = ["labels"] if spec.kind == "labels" else ["label", "probability"]
-        return ["output", "forecast", *labels, "error"]
+        return ["output", "forecast", "estimate", *labels, "error"]
 
     def head(self, spec: OutputSpec, key: str) -> bytes:  # noqa: ARG002
         """Nothing."""

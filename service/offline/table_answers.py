@@ -40,6 +40,10 @@ def names_of(spec: OutputSpec) -> list[str]:
             f"{one.feature}+{one.steps}" + ("" if one.quantile is None else f"_{one.short_name}")
             for one in spec.forecasts
         ]
+    if spec.estimates:
+        return [
+            one.target if one.quantile is None else f"{one.target}_{one.short_name}" for one in spec.estimates
+        ]
     if spec.labels:
         return [f"output_{label}" for label in spec.labels]
     return ["_".join(map(str, ("output", *index))) for index in product(*map(range, spec.dims))]

@@ -6,7 +6,7 @@ Runtime or of HTTP.
 
 from service.specs.axes import Axes
 from service.specs.input import InputKind, InputSpec, written_forms
-from service.specs.output import ForecastSpec, OutputKind, OutputSpec
+from service.specs.output import EstimateSpec, ForecastSpec, OutputKind, OutputSpec
 from service.specs.spec import Axis, Dim, DType, Spec
 from service.specs.state import StateSpec
 
@@ -15,6 +15,7 @@ __all__ = [
     "Axis",
     "DType",
     "Dim",
+    "EstimateSpec",
     "ForecastSpec",
     "InputKind",
     "InputSpec",

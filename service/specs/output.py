@@ -1,4 +1,4 @@
-"""An output of a time step, and what its numbers forecast."""
+"""An output of a time step, and what its numbers forecast or estimate."""
 
 import json
 import math
@@ -26,7 +26,28 @@ class ForecastSpec(Spec):
     @cached_property
     def short_name(self) -> str:
         """Its name in replies and tables, below the feature and the steps: "q5", "q50", or "value"."""
-        return "value" if self.quantile is None else f"q{self.quantile * 100:.10g}"
+        return _short_name(self.quantile)
+
+
+class EstimateSpec(Spec):
+    """What one number of an output estimates: a number of the sequence, or of a step, that is no input."""
+
+    target: str = Field(description="its name")
+    quantile: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="the probability that the number is below; null: it is the number itself",
+    )
+
+    @cached_property
+    def short_name(self) -> str:
+        """Its name in replies and tables, below the target: "q5", "q50", or "value"."""
+        return _short_name(self.quantile)
+
+
+def _short_name(quantile: float | None) -> str:
+    return "value" if quantile is None else f"q{quantile * 100:.10g}"
 
 
 class OutputSpec(Spec):
@@ -51,6 +72,9 @@ class OutputSpec(Spec):
     units: tuple[str, ...] = Field((), description="a unit for each number, in order; empty: not stated")
     forecasts: tuple[ForecastSpec, ...] = Field(
         (), description="what each number forecasts, in order; empty: not stated"
+    )
+    estimates: tuple[EstimateSpec, ...] = Field(
+        (), description="what each number estimates, in order; empty: not stated"
     )
     steps: Literal["all", "last"] = Field("all", description="last: the graph keeps only the final step")
 
@@ -88,6 +112,19 @@ class OutputSpec(Spec):
         twice = {(feature, steps) for feature, steps, quantile in named if quantile is None}
         if len(set(named)) < len(named) or any(each[:2] in twice and each[2] for each in named):
             raise ValueError(f"output {self.name!r}: two forecasts are of the same value")
+        return self
+
+    @model_validator(mode="after")
+    def _estimates_fit(self) -> Self:
+        width, count = math.prod(self.dims), len(self.estimates)
+        if self.estimates and (self.kind != "values" or count != width):
+            raise ValueError(f"output {self.name!r}: {count} estimates for {width} {self.kind}")
+        if self.estimates and self.forecasts:
+            raise ValueError(f"output {self.name!r}: its numbers are forecasts or estimates, not both")
+        named = [(one.target, one.quantile) for one in self.estimates]
+        alone = {target for target, quantile in named if quantile is None}
+        if len(set(named)) < len(named) or any(target in alone and quantile for target, quantile in named):
+            raise ValueError(f"output {self.name!r}: two estimates are of the same number")
         return self
 
     @cached_property

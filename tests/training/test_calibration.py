@@ -19,7 +19,7 @@ from training import calibration, run
 from training.__main__ import main
 from training.calibration import calibrate, describe, fitted_margins, fitted_temperature
 from training.config import Config, Recipe
-from training.data.dataset import DataSet, Split
+from training.data.dataset import DataSet, Split, Task
 from training.evaluate import evaluate, predict
 from training.export import export
 from training.export.example import example
@@ -148,9 +148,14 @@ def test_the_graph_has_the_calibrated_probabilities_and_the_manifest_says_so(tmp
     np.testing.assert_allclose(y[0], expected, atol=1e-5)
 
 
-def shifted() -> DataSet:
-    """A forecast whose values are far outside the bands of an untrained network."""
-    data = data_of("forecast")
+def banded(task: Task) -> DataSet:
+    """Two numbers by three quantiles: the horizons of a forecast, or the targets of a regression."""
+    data = data_of(task)
+    return data if task == "forecast" else replace(data, quantiles=(0.05, 0.5, 0.95))
+
+
+def shifted(data: DataSet) -> DataSet:
+    """Numbers far outside the bands of an untrained network."""
     targets = data.train.targets.copy()
     for row, target in enumerate(targets):
         targets[row] = 8 * target
@@ -158,9 +163,10 @@ def shifted() -> DataSet:
     return replace(data, train=split, test=split)
 
 
-def test_the_graph_has_the_wider_bands() -> None:
-    wide = shifted()
-    network, task = network_for(data_of("forecast")), of(wide)
+@pytest.mark.parametrize("kind", ["forecast", "regress"])
+def test_the_graph_has_the_wider_bands(kind: Task) -> None:
+    wide = shifted(banded(kind))
+    network, task = network_for(banded(kind)), of(wide)
     plain = write_graph(network).SerializeToString()
     raw = predict(network, wide.test, task)
     found = calibrate(network, wide, wide.test, Recipe())
@@ -169,11 +175,12 @@ def test_the_graph_has_the_wider_bands() -> None:
     found = calibrate(network, wide, wide.test, Recipe(conformal=True))
     answers = predict(network, wide.test, task)
     metrics = found.metrics(network, task, answers)
-    names = ("a_+1step", "a_+3steps")
+    names = ("a_+1step", "a_+3steps") if kind == "forecast" else ("a", "bc")
     margins = np.array([metrics[f"conformal_margin_{name}"] for name in names], np.float32)
     assert (margins > 0).all()
     moved = (answers.outputs - raw.outputs).reshape(-1, 2, 3)
-    np.testing.assert_allclose(moved, np.broadcast_to(margins[:, None] * [-1, 0, 1], moved.shape), atol=1e-4)
+    expected = np.broadcast_to(margins[:, None] * [-1, 0, 1], moved.shape)
+    np.testing.assert_allclose(moved, expected, atol=1e-4, rtol=1e-5)
     before, after = (
         task.score(network, one.outputs, one.targets).metrics["coverage"] for one in (raw, answers)
     )
@@ -210,9 +217,9 @@ def test_a_margin_that_could_not_be_fitted_is_named() -> None:
     assert lines[1].endswith("margin of +2")
 
 
-def test_only_a_forecast_can_be_conformal(tmp_path: Path) -> None:
+def test_only_bands_can_be_conformal(tmp_path: Path) -> None:
     config = Config(data="vowels", recipe=Recipe(conformal=True, epochs=1), accelerator="cpu")
-    with pytest.raises(run.RunError, match="--conformal: vowels is no forecast"):
+    with pytest.raises(run.RunError, match="--conformal: vowels has no bands to widen"):
         run.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -168,7 +168,7 @@ def test_a_forecast_has_a_panel_for_each_series_and_horizon(path: Path, with_tru
     assert (first.get_title(), second.get_title()) == ("a +1", "b +1")
     assert_allclose(np.asarray(first.lines[0].get_ydata(), float), outputs[:, 1])
     assert_allclose(np.asarray(second.lines[0].get_ydata(), float), outputs[:, 4])
-    assert legend_of(first) == ["5% to 95%", "forecast, 50%", *(["actual"] if with_truth else [])]
+    assert legend_of(first) == ["5% to 95%", "predicted, 50%", *(["actual"] if with_truth else [])]
 
 
 def test_a_forecast_of_one_quantile_has_no_band_and_many_series_are_cut(path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_forecast_of_one_quantile_has_no_band_and_many_series_are_cut(path: Pa
         figures.draw_forecast(outputs, names=names, quantiles=(0.5,), truth=None, path=path), path, MANY
     )
     assert not panels[0].collections
-    assert legend_of(panels[0]) == ["forecast, 50%"]
+    assert legend_of(panels[0]) == ["predicted, 50%"]
 
 
 def test_saliency_keeps_the_largest_inputs_in_their_order(path: Path) -> None:

@@ -25,6 +25,7 @@ def network_for(data: DataSet, cell: str = "lstm") -> Network:
     network = Network(
         cell=cell, features=data.inputs, hidden=12, layers=2, out=data.out, embedding=5,
         forecast=data.forecast, estimates=data.task == "regress",
+        quantiles=data.quantiles,
     ).eval()  # fmt: skip
     network.learn_normalisation(data.train.sequences)
     of(data).prepare(network, data)

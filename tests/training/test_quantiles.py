@@ -13,7 +13,7 @@ from tests.training.test_inputs import network_for
 from training.data.dataset import Forecast
 from training.export.quantiles import write_quantiles
 from training.graph import Graph
-from training.quantiles import Quantiles
+from training.quantiles import Estimates, Quantiles, middle_of
 
 LAYER = Quantiles(Forecast(columns=(1, 0), horizons=(1, 6), names=("+1", "+6")))
 LAYER.reach.copy_(torch.tensor([1.0, 2.0, 0.5, 3.0]))
@@ -54,21 +54,54 @@ def test_each_series_starts_from_its_own_column_and_is_scaled_by_its_reach() -> 
 
 def test_the_bias_of_persistence_is_one_reach_around_the_last_value() -> None:
     bias = torch.nn.Parameter(torch.zeros(12))
-    LAYER.set_persistence(bias)
+    LAYER.center(bias)
     quantiles = LAYER.by_quantile(LAYER(bias.detach()[None, None], torch.zeros(1, 1, 2)))[0, 0]
     torch.testing.assert_close(quantiles[:, 1], torch.zeros(4), atol=0.01, rtol=0)
     torch.testing.assert_close(quantiles[:, 2], LAYER.reach, atol=0.02, rtol=0)
 
 
-@pytest.fixture(scope="module")
-def session() -> ort.InferenceSession:
+def session_of(layer: Quantiles) -> ort.InferenceSession:
     graph = Graph("quantiles")
-    y = graph.input("x", ["time", "batch", 12])
+    width = layer.numbers * layer.count
+    y = graph.input("x", ["time", "batch", width])
     level = graph.input("level", ["time", "batch", 2])
     graph.output(
-        write_quantiles(graph, LAYER, y, level, "out"), ["time", "batch", 12], kind=TensorProto.FLOAT
+        write_quantiles(graph, layer, y, level, "out"), ["time", "batch", width], kind=TensorProto.FLOAT
     )
     return ort.InferenceSession(graph.build().SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def session() -> ort.InferenceSession:
+    return session_of(LAYER)
+
+
+@pytest.mark.parametrize("quantiles", [(), (0.9,), (0.1, 0.9), (0.1, 0.3, 0.5, 0.9)])
+@pytest.mark.parametrize("is_forecast", [True, False])
+def test_any_number_of_quantiles_is_centred_on_the_base_and_computed_by_the_graph(
+    quantiles: tuple[float, ...], is_forecast: bool
+) -> None:
+    layer: Quantiles = Estimates(2, quantiles)
+    base = torch.tensor([5.0, -7])
+    if is_forecast and quantiles:
+        layer = Quantiles(Forecast(columns=(0, 1), horizons=(1,), names=("+1",), quantiles=quantiles))
+    elif isinstance(layer, Estimates):
+        layer.mean.copy_(base)
+    layer.reach.copy_(torch.tensor([2.0, 3]))
+    layer.margin.fill_(0.5 if layer.count > 1 else 0)
+    bias = torch.nn.Parameter(torch.zeros(2 * layer.count))
+    layer.center(bias)
+    level = base.expand(1, 1, 2)
+    start = layer.by_quantile(layer(bias.detach()[None, None], level))[0, 0] - layer.widening
+    torch.testing.assert_close(start[:, layer.middle], base, atol=0.02, rtol=0)
+    y = np.random.default_rng(0).standard_normal((3, 1, 2 * layer.count)).astype(np.float32)
+    [computed] = session_of(layer).run(None, {"x": y, "level": level.expand(3, 1, 2).numpy()})
+    expected = layer(torch.from_numpy(y), level).numpy()
+    np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_middle_quantile_is_the_one_next_to_a_half() -> None:
+    assert [middle_of(one) for one in ((), (0.9,), (0.1, 0.9), (0.1, 0.45, 0.9))] == [0, 0, 0, 1]
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 99))

@@ -83,14 +83,19 @@ def _write(explanation: "Explanation", done: "Run", truth: Any, out: Path) -> No
     for layer, insides in enumerate(explanation.layers):
         figures.draw_inside(insides, title=f"layer {layer}", path=out / f"layer_{layer}.png")
     forecast, names = done.data.forecast, explanation.output_names
-    if forecast is None:
+    quantiles = forecast.quantiles if forecast else done.data.quantiles
+    if not quantiles:
         figures.draw_outputs(explanation.outputs, names=names, path=out / "outputs.png")
     else:
         figures.draw_forecast(
             explanation.outputs,
-            names=[f"{series} {horizon}" for series in done.data.labels for horizon in forecast.names],
-            quantiles=forecast.quantiles,
-            truth=None if truth is None else truth[: len(explanation.outputs)],
+            names=[
+                f"{label} {horizon}".strip()
+                for label in done.data.labels
+                for horizon in (forecast.names if forecast else ("",))
+            ],
+            quantiles=quantiles,
+            truth=None if truth is None or done.data.is_whole else truth[: len(explanation.outputs)],
             path=out / "outputs.png",
         )
     figures.draw_saliency(

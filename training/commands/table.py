@@ -83,6 +83,14 @@ OPTIONS = (
         help="--data: forecast this many steps ahead.  [default: 1]",
     ),
     click.option(
+        "--quantile",
+        "quantiles",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        multiple=True,
+        help="--data: a quantile of each number to forecast or regress; the outer two are a band.  "
+        "[default: 0.05, 0.5 and 0.95 of a forecast; none of a regression, which estimates the mean]",
+    ),
+    click.option(
         "--season",
         type=click.IntRange(0),
         help="--data: steps of a season, for seasonal baselines; 0: none.  [default: found in the data]",
@@ -126,6 +134,7 @@ FIELDS = (
     "tokens",
     "vocabulary",
     "horizons",
+    "quantiles",
     "season",
     "ignore",
     "categorical",

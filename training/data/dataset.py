@@ -10,6 +10,7 @@ from service.manifest import TableSpec
 
 Sequence = NDArray[np.float32]  # [time, columns]; a token id is a whole number, exact below 2^24
 Task = Literal["classify", "label", "regress", "forecast", "language"]
+QUANTILES = (0.05, 0.5, 0.95)  # of a forecast
 UNKNOWN = -1  # the class of an unlabelled step; an unknown number is NaN
 
 
@@ -53,7 +54,7 @@ class Forecast:
     columns: tuple[int, ...]  # columns of a sequence, all of the first input
     horizons: tuple[int, ...]  # steps ahead
     names: tuple[str, ...]  # of the horizons: "+1 h"
-    quantiles: tuple[float, ...] = (0.05, 0.5, 0.95)
+    quantiles: tuple[float, ...] = QUANTILES
     season: int = 0  # steps of a season for the seasonal baseline; 0: none
 
 
@@ -97,6 +98,7 @@ class DataSet:
     task: Task = "classify"
     validation: Split | None = None  # None: a share of the training part
     forecast: Forecast | None = None  # of the task forecast
+    quantiles: tuple[float, ...] = ()  # of the task regress, rising; empty: one estimate of each number
     published: tuple["Published", ...] = field(default=())
     token_length: float = 1.0  # of the task language: mean characters per token of the test part
     table: TableSpec | None = None  # of a table of the user's own: how it is read
@@ -113,10 +115,17 @@ class DataSet:
         return self.test.targets.dtype != object
 
     @property
+    def has_band(self) -> bool:
+        """Whether numbers are predicted by several quantiles, with a band between the outer two."""
+        return len(self.forecast.quantiles if self.forecast else self.quantiles) > 1
+
+    @property
     def out(self) -> int:
         """The number of outputs at each step."""
         forecast = self.forecast
-        return len(self.labels) * (len(forecast.horizons) * len(forecast.quantiles) if forecast else 1)
+        if forecast is None:
+            return len(self.labels) * max(1, len(self.quantiles))
+        return len(self.labels) * len(forecast.horizons) * len(forecast.quantiles)
 
     def train_and_validation(self, *, share: float, seed: int) -> tuple[Split, Split]:
         """The part to train on and the validation part; without one, a `share` of the training part."""

@@ -22,7 +22,7 @@ from training.data.appended import append
 from training.data.calendar import Calendar, calendar_of
 from training.data.columns import Column, find, typed
 from training.data.criteria import criteria
-from training.data.dataset import DataSet, Forecast, Split, each_step
+from training.data.dataset import QUANTILES, DataSet, Forecast, Split, each_step
 from training.data.description import describe
 from training.data.file import MISSING, TableError, read, read_bytes
 from training.data.rows import SINCE, Rows, Spacing, in_order, spacing
@@ -161,7 +161,13 @@ def _data_set(table: Table, targets: Targets, steps: Steps, truth: NDArray[Any],
         season = table.season
         if season is None:
             season = seasons.find([[steps.x[one, column] for one in parts.train] for column in columns])
-        forecast = Forecast(columns, table.horizons, horizon_names(table.horizons), season=season)
+        forecast = Forecast(
+            columns,
+            table.horizons,
+            horizon_names(table.horizons),
+            quantiles=table.quantiles or QUANTILES,
+            season=season,
+        )
     return DataSet(
         name=Path(table.path).stem,
         title=Path(table.path).name,
@@ -174,6 +180,7 @@ def _data_set(table: Table, targets: Targets, steps: Steps, truth: NDArray[Any],
         test=test,
         task=targets.task,
         forecast=forecast,
+        quantiles=table.quantiles if targets.task == "regress" else (),
     )
 
 

@@ -53,6 +53,8 @@ def targets_of(table: Table, columns: Mapping[str, Column], own: Rows, rows: Row
         _refuse_codes(targets)
         task = "regress"
     _check(task, targets)
+    if table.quantiles and task not in ("forecast", "regress"):
+        raise TableError(f"--quantile is for numbers to forecast or regress; the task is {task}")
     codes = classes(task, targets[0], rows) if task in ("classify", "label") else None
     is_whole = task == "classify" or (task == "regress" and are_whole(targets, rows))
     return Targets(targets, task, is_whole, codes)

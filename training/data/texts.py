@@ -27,7 +27,7 @@ TRAIN_STEPS, TEST_STEPS = 128, 2000  # of the windows that long texts are cut in
 MOST_NEW = 5  # characters that a note shows
 OF_TABLES = (
     *("id_column", "time_column", "time_format", "time_zone", "duplicates", "horizons", "season", "ignore"),
-    *("categorical", "split_by", "split_column", "group_column", "test_from", "folds"),
+    *("quantiles", "categorical", "split_by", "split_column", "group_column", "test_from", "folds"),
 )  # what texts have no use for
 
 # That of the data set `moby` with half the width and an early stop: a book or less, on a laptop.
@@ -75,25 +75,47 @@ def interpret(table: Table, test_data: Path | None = None) -> tuple[DataSet, lis
             raise TableError(
                 f"{table.path}: the {name} part has {count} tokens to predict; at least {FEWEST} are needed"
             )
-    characters = sum(map(len, texts.test))
-    data = DataSet(
+    data = data_set(
+        texts,
+        (train, validation, test),
+        input_,
         name=Path(table.path).stem,
         title=Path(table.path).name,
         citation="A text of one's own",
         license="unstated",
+    )
+    kind = table.tokens or "characters"
+    length = f"{sum(len(text) for part in texts[:3] for text in part):,} characters"
+    name = table.targets[0] if table.targets else Path(table.path).name
+    summary = ColumnSummary(name, f"text, {len(input_.vocabulary)} different {kind}", 0, length)
+    return data, [summary], texts.notes
+
+
+def data_set(
+    texts: Texts,
+    ids: tuple[tuple[Sequence, ...], ...],
+    input_: Input,
+    *,
+    name: str,
+    title: str,
+    citation: str,
+    license: str,
+) -> DataSet:
+    """Texts as a data set; `ids`: the tokens of the input, of the texts of each part."""
+    train, validation, test = ids
+    return DataSet(
+        name=name,
+        title=title,
+        citation=citation,
+        license=license,
         inputs=(input_,),
         labels=input_.vocabulary,
         train=replace(_windows(train, TRAIN_STEPS), series=_windows(train, max(map(len, train)))),
         validation=_windows(validation, TEST_STEPS),
         test=_windows(test, TEST_STEPS),
         task="language",
-        token_length=characters / sum(map(len, test)),
+        token_length=sum(map(len, texts.test)) / sum(map(len, test)),
     )
-    kind = table.tokens or "characters"
-    length = f"{sum(map(len, texts.train)) + sum(map(len, texts.validation)) + characters:,} characters"
-    name = table.targets[0] if table.targets else Path(table.path).name
-    summary = ColumnSummary(name, f"text, {len(input_.vocabulary)} different {kind}", 0, length)
-    return data, [summary], texts.notes
 
 
 def is_text(path: Path) -> bool:
@@ -104,7 +126,7 @@ def is_text(path: Path) -> bool:
 def _check(table: Table) -> None:
     for name in OF_TABLES:
         if getattr(table, name) != Table.model_fields[name].default:
-            flag = {"horizons": "horizon"}.get(name, name).replace("_", "-")
+            flag = {"horizons": "horizon", "quantiles": "quantile"}.get(name, name).replace("_", "-")
             raise TableError(f"--{flag} is for tables of steps: it would change nothing for texts")
     if is_text(Path(table.path)) and table.targets:
         raise TableError(f"{table.path} is one text: --target names the column of a table")
@@ -119,7 +141,7 @@ def _read(table: Table, path: Path, sha256: str | None) -> Texts:
     column = texts_of(find(frame, table.targets[0], "--target"))
     empty = column.is_null().arg_true().to_numpy()
     notes = [f"{listed(empty)}, column {column.name!r}: no text: left out"] if len(empty) else []
-    return _parts_of_rows(column.drop_nulls().to_list(), table.test, notes)
+    return dealt(column.drop_nulls().to_list(), table.test, notes)
 
 
 def _text(path: Path, sha256: str | None) -> str:
@@ -137,7 +159,8 @@ def _parts_of_one(text: str, share: float) -> Texts:
     return Texts([text[:first]], [text[first:second]], [text[second:]], [])
 
 
-def _parts_of_rows(rows: list[str], share: float, notes: list[str]) -> Texts:
+def dealt(rows: list[str], share: float, notes: list[str]) -> Texts:
+    """Whole texts, drawn for the parts at random, always alike. Raises TableError, if there are too few."""
     if len(rows) < FEWEST_ROWS:
         raise TableError(f"{len(rows)} texts: at least {FEWEST_ROWS} are needed, one for each part")
     is_test = drawn(np.zeros(len(rows), np.int64), share=share, seed=0)

@@ -2,7 +2,16 @@
 
 from datetime import UTC, datetime
 
-from service.manifest import Axes, ForecastSpec, InputSpec, Manifest, OutputSpec, Provenance, StateSpec
+from service.manifest import (
+    Axes,
+    EstimateSpec,
+    ForecastSpec,
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    Provenance,
+    StateSpec,
+)
 from training.cells.cell import state_out
 from training.data.dataset import DataSet, Input
 from training.export.example import example
@@ -87,7 +96,15 @@ def _input(input_: Input) -> InputSpec:
 def _outputs(data: DataSet) -> tuple[OutputSpec, ...]:
     forecast = data.forecast
     if data.task == "regress":
-        return (OutputSpec(name=OUTPUT, kind="values", dims=(len(data.labels),), labels=data.labels),)
+        estimates = tuple(
+            EstimateSpec(target=label, quantile=quantile)
+            for label in data.labels
+            for quantile in data.quantiles or (None,)
+        )
+        names = tuple(f"{one.target} q{one.quantile:g}" if one.quantile else one.target for one in estimates)
+        return (
+            OutputSpec(name=OUTPUT, kind="values", dims=(len(names),), labels=names, estimates=estimates),
+        )
     if forecast is None:
         classes = (len(data.labels),)
         return (

@@ -9,33 +9,44 @@ from training.quantiles import Estimates, Quantiles
 
 def write_quantiles(graph: Graph, layer: Quantiles, y: str, level: str, out: str) -> str:
     """`y` [time, batch, out], `level` [time, batch, columns] → quantiles [time, batch, out], as `out`."""
-    if isinstance(layer, Estimates):
+    if isinstance(layer, Estimates) and layer.count == 1:
         spread = graph.weight("target_spread", layer.reach.cpu().numpy())
         wide = graph.add("Mul", [y, spread], ["wide"])
         return graph.add("Add", [wide, graph.weight("target_mean", layer.mean.cpu().numpy())], [out])
-    count = layer.count
-    by_quantile = graph.add(
-        "Reshape",
-        [y, graph.weight("quantile_shape", np.array([0, 0, len(layer.columns), count]))],
-        ["said_by_quantile"],
-    )
-    first, rest = graph.split(by_quantile, ["lowest", "above"], [1, count - 1])
-    rises = _softplus(graph, rest)
-    steps = graph.add("Concat", [first, rises], ["quantile_steps"], axis=-1)
-    rising = graph.add("CumSum", [steps, graph.weight("quantile_axis", np.array(-1))], ["rising"])
+    rising = _rising(graph, layer, y)
     reach = graph.weight("reach", layer.reach.cpu().numpy()[:, None])
     change = graph.add("Mul", [rising, reach], ["gone"])
-    columns = graph.weight("foretold_columns", np.array(layer.columns))
-    base = graph.add("Gather", [level, columns], ["level_by_horizon"], axis=-1)
-    base = graph.add(
-        "Unsqueeze", [base, graph.weight("last_quantile", np.array([-1]))], ["level_by_quantile"]
-    )
-    summed = graph.add("Add", [base, change], ["quantiles"])
+    summed = graph.add("Add", [_base(graph, layer, level), change], ["quantiles"])
     if layer.margin.any():  # without a margin the graph is that of earlier versions, byte by byte
         margins = graph.weight("margins", layer.widening.cpu().numpy())
         summed = graph.add("Add", [summed, margins], ["widened"])
-    flat = graph.weight("flat_shape", np.array([0, 0, len(layer.columns) * count]))
+    flat = graph.weight("flat_shape", np.array([0, 0, layer.numbers * layer.count]))
     return graph.add("Reshape", [summed, flat], [out])
+
+
+def _rising(graph: Graph, layer: Quantiles, y: str) -> str:
+    """[time, batch, out] → [time, batch, numbers, quantiles], which do not fall."""
+    by_quantile = graph.add(
+        "Reshape",
+        [y, graph.weight("quantile_shape", np.array([0, 0, layer.numbers, layer.count]))],
+        ["said_by_quantile"],
+    )
+    if layer.count == 1:
+        return by_quantile
+    first, rest = graph.split(by_quantile, ["lowest", "above"], [1, layer.count - 1])
+    steps = graph.add("Concat", [first, _softplus(graph, rest)], ["quantile_steps"], axis=-1)
+    return graph.add("CumSum", [steps, graph.weight("quantile_axis", np.array(-1))], ["rising"])
+
+
+def _base(graph: Graph, layer: Quantiles, level: str) -> str:
+    """[…, numbers, 1]: the mean, or the last value of the series of each number."""
+    if isinstance(layer, Estimates):
+        return graph.weight("target_mean", layer.mean.cpu().numpy()[:, None])
+    columns = graph.weight("foretold_columns", np.array(layer.columns))
+    base = graph.add("Gather", [level, columns], ["level_by_horizon"], axis=-1)
+    return graph.add(
+        "Unsqueeze", [base, graph.weight("last_quantile", np.array([-1]))], ["level_by_quantile"]
+    )
 
 
 def _softplus(graph: Graph, x: str) -> str:

@@ -63,7 +63,7 @@ def draw_forecast(
     truth: NDArray[np.float32] | None,
     path: Path,
 ) -> Figure:
-    """The forecast at each step and the actual values: a panel for each of `names`, at most MANY.
+    """The quantiles at each step and the actual values: a panel for each of `names`, at most MANY.
 
     `outputs` [time, names · quantiles], `truth` [time, names]; the band is from the lowest to the highest.
     """
@@ -79,7 +79,7 @@ def draw_forecast(
                 range(len(outputs)), by_quantile[:, row, 0], by_quantile[:, row, -1], color=BLUE, alpha=0.2,
                 linewidth=0, label=f"{quantiles[0]:.0%} to {quantiles[-1]:.0%}",
             )  # fmt: skip
-        label = f"forecast, {quantiles[middle]:.0%}"
+        label = f"predicted, {quantiles[middle]:.0%}"
         axes.plot(by_quantile[:, row, middle], color=BLUE, marker=marker, label=label)
         if truth is not None:
             axes.plot(truth[:, row], color=ORANGE, marker=marker, label="actual")
@@ -87,7 +87,7 @@ def draw_forecast(
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    panels[-1].set_xlabel("step of the forecast")
+    panels[-1].set_xlabel("step")
     return saved(figure, path)
 
 

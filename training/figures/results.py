@@ -12,23 +12,28 @@ from training.figures.base import BLUE, GREY, ORANGE, saved
 
 POINTS = 2000  # more dots hide each other
 BINS = 40
+STEPS = "step of the sequence"
 
 Floats = NDArray[np.float64]
 
 
 class Panel(NamedTuple):
-    """A stretch of one sequence: an actual number and its prediction, at the same moments."""
+    """A number and its prediction, at moments of one sequence or for several sequences."""
 
     title: str
-    steps: NDArray[np.int64]  # [time]: the moments, as steps of the sequence
+    steps: NDArray[np.int64]  # [time]: the moments, as steps of the sequence, or the rank of each sequence
     actual: Floats  # [time]
     predicted: Floats  # [time]
     low: Floats | None  # [time]: the lower and the upper end of the band
     high: Floats | None
 
 
-def draw_forecasts(panels: list[list[Panel]], *, band: str, path: Path) -> Figure:
-    """A row for each number, a column for each sequence; `band` says what share the band should hold."""
+def draw_forecasts(panels: list[list[Panel]], *, band: str, path: Path, across: str = STEPS) -> Figure:
+    """A row for each number, a column for each sequence; `band` says what share the band should hold.
+
+    `across`: what the horizontal axis has; actual numbers are joined by lines along the steps of a sequence.
+    """
+    style = {"linewidth": 1.2} if across == STEPS else {"linestyle": "", "marker": ".", "markersize": 3}
     rows, columns = len(panels), max(map(len, panels))
     figure = Figure(figsize=(4 + 4 * columns, 1 + 2.4 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -38,12 +43,12 @@ def draw_forecasts(panels: list[list[Panel]], *, band: str, path: Path) -> Figur
                 axes.fill_between(
                     panel.steps, panel.low, panel.high, color=BLUE, alpha=0.2, linewidth=0, label=band
                 )
-            axes.plot(panel.steps, panel.actual, color=ORANGE, linewidth=1.2, label="actual")
+            axes.plot(panel.steps, panel.actual, color=ORANGE, label="actual", **style)
             axes.plot(panel.steps, panel.predicted, color=BLUE, linewidth=1.2, label="predicted")
             axes.set_title(panel.title, fontsize=9, parse_math=False)
             _tidy(axes)
     for axes in grid[-1]:
-        axes.set_xlabel("step of the sequence")
+        axes.set_xlabel(across)
     grid[0][-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return saved(figure, path)
 

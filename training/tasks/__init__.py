@@ -13,7 +13,7 @@ __all__ = ["Scores", "Task", "of"]
 def of(data: DataSet, recipe: Recipe | None = None) -> Task:
     """The task of a data set; the recipe decides how its loss weighs, and None is enough to score."""
     if data.task == "regress":
-        return Regression(data.labels, is_whole=data.is_whole)
+        return Regression(data.labels, is_whole=data.is_whole, quantiles=data.quantiles)
     if data.forecast is not None:
         return Forecasting(data.labels, data.forecast)
     kind = {"classify": Classification, "label": Labelling, "language": Language}[data.task]

@@ -34,7 +34,7 @@ class Classification(Task):
     """The class of a sequence, predicted at its last true step; cross-entropy."""
 
     metric = "accuracy"
-    headline = ("accuracy", "loss")
+    headline: tuple[str, ...] = ("accuracy", "loss")
 
     def __init__(self, *, balance: bool = False, smoothing: float = 0.0) -> None:
         """`balance`: all classes weigh alike in the loss. `smoothing`: share of a uniform target."""

@@ -1,7 +1,6 @@
 """Forecasts of numbers by quantiles, at every step, over several horizons."""
 
 import itertools
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,30 +9,19 @@ from torch import Tensor
 
 from training.data.dataset import DataSet, Forecast
 from training.model import Network
-from training.tasks.task import Floats, Scores, Task
+from training.tasks.bands import Banded, pinball
+from training.tasks.task import Floats, Scores
 
 
-class Forecasting(Task):
-    """Pinball loss (Koenker, Bassett 1978), in units of the usual change over each horizon."""
+class Forecasting(Banded):
+    """Pinball loss, in units of the usual change over each horizon."""
 
     metric = "error"
-    headline: ClassVar[tuple[str, ...]] = ("loss", "error", "coverage")
+    headline: tuple[str, ...] = ("loss", "error", "coverage")
 
     def __init__(self, series: tuple[str, ...], forecast: Forecast) -> None:
-        self._forecast = forecast
-        # of the scores, by series and horizon
-        self.names = [f"{one}_{horizon}".replace(" ", "") for one in series for horizon in forecast.names]
-        self._middle = int(np.argmin([abs(quantile - 0.5) for quantile in forecast.quantiles]))
-
-    @property
-    def has_band(self) -> bool:
-        """Whether there is a band between a lowest and a highest quantile."""
-        return len(self._forecast.quantiles) > 1
-
-    @property
-    def nominal(self) -> float:
-        """The share of the actual values that the band should hold."""
-        return self._forecast.quantiles[-1] - self._forecast.quantiles[0]
+        names = [f"{one}_{horizon}".replace(" ", "") for one in series for horizon in forecast.names]
+        super().__init__(names, forecast.quantiles)
 
     def prepare(self, network: Network, data: DataSet) -> None:
         """Set the reach: the root mean square change of each series over each horizon."""
@@ -52,32 +40,19 @@ class Forecasting(Task):
 
     def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
         """See `Task.loss`."""
-        layer = network.quantiles
-        assert layer is not None
-        over = (targets[..., None] - layer.by_quantile(outputs)) / layer.reach[:, None]
-        loss = torch.maximum(layer.quantiles * over, (layer.quantiles - 1) * over)
-        return loss[~loss.isnan()].mean()
-
-    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The root mean square error of the middle quantile over all series and horizons."""
-        differences = outputs[..., self._middle :: len(self._forecast.quantiles)] - targets
-        error: Tensor = differences[~differences.isnan()].square().mean().sqrt()
-        return error
+        return pinball(network, outputs, targets)
 
     def score(self, network: Network, outputs: Floats, targets: NDArray[np.generic]) -> Scores:
         """Loss; errors and coverage by the outer quantiles, in all and for each horizon."""
         y, known = torch.from_numpy(outputs), torch.from_numpy(targets.astype(np.float32))
-        quantiles = outputs.reshape(*targets.shape, -1)
         truth = targets.astype(np.float64)
-        is_within = np.where(
-            np.isnan(truth), np.nan, (quantiles[..., 0] <= truth) & (truth <= quantiles[..., -1])
-        )
+        is_within = self.is_within(outputs, truth)
         metrics = {
             "loss": float(self.loss(network.cpu(), y, known)),
             "error": float(self.measure(y, known)),
             "coverage": float(np.nanmean(is_within)),
         }
-        differences = quantiles[..., self._middle] - truth
+        differences = self.middle(outputs) - truth
         columns = {"error": np.sqrt(np.nanmean(differences**2, axis=0))}
         columns["mae"] = np.nanmean(np.abs(differences), axis=0)
         columns["coverage"] = np.nanmean(is_within, axis=0)

@@ -1,6 +1,4 @@
-"""Numbers of a sequence, or of every step, that are no inputs: squared error."""
-
-from typing import ClassVar
+"""Numbers of a sequence, or of every step, that are no inputs: by one estimate, or by quantiles."""
 
 import numpy as np
 import torch
@@ -10,19 +8,22 @@ from torch import Tensor
 from training.data.dataset import DataSet
 from training.model import Network, last_step
 from training.quantiles import Estimates
-from training.tasks.task import Floats, Scores, Task
+from training.tasks.bands import Banded, Doubles, pinball
+from training.tasks.task import Floats, Scores
 
 
-class Regression(Task):
-    """Mean square error in units of the spread of each number, so that all numbers weigh alike."""
+class Regression(Banded):
+    """Mean square error, or pinball loss, in spreads of each number, so that all numbers weigh alike."""
 
     metric = "error"
-    headline: ClassVar[tuple[str, ...]] = ("error", "mae", "r2")
+    headline: tuple[str, ...] = ("error", "mae", "r2")
 
-    def __init__(self, names: tuple[str, ...], *, is_whole: bool) -> None:
+    def __init__(self, names: tuple[str, ...], *, is_whole: bool, quantiles: tuple[float, ...] = ()) -> None:
         """`is_whole`: a sequence has one target as a whole, which is predicted at its last true step."""
-        self._names = [name.replace(" ", "") for name in names]
+        super().__init__([name.replace(" ", "") for name in names], quantiles)
         self._is_whole = is_whole
+        if self.has_band:
+            self.headline = ("error", "mae", "r2", "coverage")
 
     def prepare(self, network: Network, data: DataSet) -> None:
         """Set mean and spread of each number from the training part; a constant number is not scaled."""
@@ -40,22 +41,19 @@ class Regression(Task):
 
     def loss(self, network: Network, outputs: Tensor, targets: Tensor) -> Tensor:
         """See `Task.loss`."""
+        if self._quantiles:
+            return pinball(network, outputs, targets)
         squares = ((outputs - targets) / _layer(network).reach) ** 2
         return squares[~squares.isnan()].mean()
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The root mean square error over all numbers."""
-        squares = (outputs - targets) ** 2
-        error: Tensor = squares[~squares.isnan()].mean().sqrt()
-        return error
-
     def score(self, network: Network, outputs: Floats, targets: NDArray[np.generic]) -> Scores:
-        """Loss; root mean square and mean absolute error, and R², in all and for each number.
+        """Loss; root mean square and mean absolute error, R², and coverage, in all and for each number.
 
+        Errors are those of the middle quantile; the coverage is there if there is a band.
         R² is 1 - squared error / squared distance from the mean of the scored part; left out where the
         actual values are all equal. In all it is the mean of the numbers' R².
         """
-        y, truth = outputs.astype(np.float64), targets.astype(np.float64)
+        y, truth = self.middle(outputs), targets.astype(np.float64)
         known = torch.from_numpy(targets.astype(np.float32))
         squares, sizes = (y - truth) ** 2, np.abs(y - truth)
         metrics = {
@@ -64,7 +62,7 @@ class Regression(Task):
             "mae": float(np.nanmean(sizes)),
         }
         r2 = {}
-        for column, name in enumerate(self._names):
+        for column, name in enumerate(self.names):
             is_known = ~np.isnan(truth[:, column])
             if not is_known.any():
                 continue
@@ -75,7 +73,18 @@ class Regression(Task):
                 r2[name] = 1 - float(square.sum()) / around
         if r2:
             metrics["r2"] = float(np.mean(list(r2.values())))
-        return Scores(metrics | {f"r2_{name}": value for name, value in r2.items()})
+        metrics |= {f"r2_{name}": value for name, value in r2.items()}
+        return Scores(metrics | self._coverage(outputs, truth))
+
+    def _coverage(self, outputs: Floats, truth: Doubles) -> dict[str, float]:
+        """The share of the actual values within the band, in all and of each number that is known."""
+        if not self.has_band:
+            return {}
+        is_within = self.is_within(outputs, truth)
+        columns = zip(self.names, is_within.T, strict=True)
+        return {"coverage": float(np.nanmean(is_within))} | {
+            f"coverage_{name}": float(np.nanmean(one)) for name, one in columns if not np.isnan(one).all()
+        }
 
     def summary(self, metrics: dict[str, float]) -> str:
         """See `Task.summary`; without R² where it is not defined."""

@@ -25,7 +25,7 @@ class Task:
     """A prediction for each sequence, or for each step."""
 
     metric: ClassVar[str]  # the score that is logged beside the loss
-    headline: ClassVar[tuple[str, ...]]  # the scores that a table of seeds shows
+    headline: tuple[str, ...]  # the scores that a table of seeds shows
 
     def prepare(self, network: Network, data: DataSet) -> None:
         """Set what an untrained network needs from the training part; by default nothing."""

@@ -18,7 +18,8 @@ from service.codec.reply import (
     encode_reply,
 )
 from service.errors import Overloaded
-from service.manifest import InputSpec, OutputSpec
+from service.manifest import EstimateSpec, InputSpec, OutputSpec
+from service.offline.table_answers import names_of
 
 PROBABILITIES = OutputSpec(name="y", kind="probabilities", dims=(2,), labels=("no", "yes"))
 
@@ -122,3 +123,34 @@ def test_a_generated_text_holds_what_the_model_knows_of_its_tokens() -> None:
     assert reply == {"model": "m", "version": "1", "ids": [1, 0], "tokens": ["b", "a"], "seed": 7}
     reply = orjson.loads(encode_generation("m", "1", bare, [5], 7, session="s", step=3))
     assert reply == {"model": "m", "version": "1", "ids": [5], "seed": 7, "session": "s", "step": 3}
+
+
+def test_the_numbers_of_a_regression_are_written_by_name() -> None:
+    named = (("flow", 0.05), ("flow", 0.5), ("level", None))
+    spec = OutputSpec(
+        name="y",
+        dims=(3,),
+        estimates=tuple(EstimateSpec(target=target, quantile=quantile) for target, quantile in named),
+    )
+    last = np.array([1, 2, np.nan], np.float32)
+    answer = orjson.loads(encode_prediction(spec, last, by_name=True))
+    assert answer["estimate"] == {"flow": {"q5": 1, "q50": 2}, "level": {"value": None}}
+    steps = orjson.loads(encode_prediction(spec, np.stack([last, last]), by_name=True))
+    assert steps["estimate"]["flow"]["q5"] == [1, 1]
+    assert "estimate" not in orjson.loads(encode_prediction(spec, last))
+    assert names_of(spec) == ["flow_q5", "flow_q50", "level"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dims": [3]}, "2 estimates for 3 values"),
+        ({"kind": "logits"}, "2 estimates for 2 logits"),
+        ({"estimates": [{"target": "a"}, {"target": "a", "quantile": 0.5}]}, "two estimates are of the same"),
+        ({"forecasts": [{"feature": "a"}, {"feature": "b"}]}, "forecasts or estimates, not both"),
+    ],
+)
+def test_estimates_that_do_not_fit_are_refused(change: dict[str, Any], reason: str) -> None:
+    output = {"name": "y", "dims": [2], "estimates": [{"target": "a"}, {"target": "b"}]}
+    with pytest.raises(ValueError, match=reason):
+        OutputSpec.model_validate(output | change)

@@ -10,7 +10,7 @@ from service.codec import reply
 from service.codec.sizes import check_reply, generation_bytes, prediction_bytes, tensor_bytes
 from service.codec.tensor import DATATYPES
 from service.errors import ReplyTooLarge
-from service.manifest import ForecastSpec, InputSpec, OutputSpec
+from service.manifest import EstimateSpec, ForecastSpec, InputSpec, OutputSpec
 from service.sequence import Array
 
 ARRAYS = st.sampled_from(sorted(DATATYPES)).flatmap(
@@ -40,6 +40,14 @@ def test_a_forecast_by_name_is_not_larger_than_foreseen(y: Array, feature: str, 
     quantiles = (0.123456789, 0.5, 0.9)
     forecasts = tuple(ForecastSpec(feature=feature, steps=steps, quantile=quantile) for quantile in quantiles)
     spec = OutputSpec(name="y", dtype=y.dtype.name, dims=(3,), forecasts=forecasts)
+    written = reply.encode_prediction(spec, y, session="x" * 128, step=2**53 - 1, by_name=True)
+    assert len(written) <= prediction_bytes([(spec, y.dtype.name)], len(y), by_name=True)
+
+
+@given(ARRAYS, st.text(min_size=1, max_size=9))
+def test_an_estimate_by_name_is_not_larger_than_foreseen(y: Array, target: str) -> None:
+    estimates = tuple(EstimateSpec(target=target, quantile=quantile) for quantile in (0.123456789, 0.5, 0.9))
+    spec = OutputSpec(name="y", dtype=y.dtype.name, dims=(3,), estimates=estimates)
     written = reply.encode_prediction(spec, y, session="x" * 128, step=2**53 - 1, by_name=True)
     assert len(written) <= prediction_bytes([(spec, y.dtype.name)], len(y), by_name=True)
 

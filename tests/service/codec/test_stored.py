@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from service.codec.reply import add_state, encode_outputs, encode_prediction
 from service.codec.stored import last_outputs, regenerate
 from service.codec.v2 import pack_outputs
-from service.manifest import ForecastSpec, Manifest, OutputSpec
+from service.manifest import EstimateSpec, ForecastSpec, Manifest, OutputSpec
 
 SPECS = (
     OutputSpec(name="y", dims=(3,), kind="probabilities", labels=("a", "b", "c")),
@@ -32,14 +32,19 @@ FORECAST = OutputSpec(
         ForecastSpec(feature="t/1", steps=6, quantile=0.5),
     ),
 )
-BY_NAME = encode_prediction(FORECAST, ONE[:2], session="call", step=7, by_name=True)
+ESTIMATE = OutputSpec(
+    name="y", dims=(2,), estimates=(EstimateSpec(target="flow", quantile=0.1), EstimateSpec(target="level"))
+)
+BY_NAME = [
+    encode_prediction(spec, ONE[:2], session="call", step=7, by_name=True) for spec in (FORECAST, ESTIMATE)
+]
 PREDICTIONS += [add_state(PREDICTIONS[0], "AQ-_x"), add_state(PREDICTIONS[-1], "AQ")]
 TENSORS = [
     pack_outputs("1", 7, {"y": ALL[np.newaxis]}),
     pack_outputs("1", 7, {"y": ALL[np.newaxis], "value": np.zeros((1, 1), np.int64)}),
 ]
 CASES = [
-    ("call", BY_NAME),
+    *(("call", reply) for reply in BY_NAME),
     *(("call", reply) for reply in PREDICTIONS),
     *(("v2/m/1", reply) for reply in TENSORS),
 ]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -93,9 +94,45 @@ def test_a_number_of_each_sequence_is_regressed_evaluated_and_exported(tmp_path:
         "values",
         ("life",),
     )
+    assert [(one.target, one.quantile) for one in manifest.outputs[0].estimates] == [("life", None)]
     assert manifest.metrics["test_error"] == pytest.approx(manifest.metrics["test_error_life"])
     assert (tmp_path / "run" / "residuals.png").is_file()
     assert "r2_life" in call("evaluate", tmp_path / "run").output
+
+
+def test_a_regression_by_quantiles_has_bands_that_are_widened_drawn_and_exported(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{unit},{step},{rng.normal():.3f},{unit + rng.normal():.2f}"
+        for unit in range(15)
+        for step in range(9)
+    ]
+    path = tmp_path / "flow.csv"
+    path.write_text("unit,t,rain,flow\n" + "\n".join(rows) + "\n")
+    words = ["--data", path, "--id-column", "unit", "--time-column", "t", "--target", "flow", *SMALL]
+    words += ["--task", "regress", "--quantile", 0.9, "--quantile", 0.5, "--quantile", 0.1, "--conformal"]
+    output = call("train", *words, "--out", tmp_path / "run", "--export", tmp_path / "1").output
+    assert "the band from 10% to 90% holds " in output and "margins fitted" in output
+    assert (tmp_path / "run" / "predictions.png").is_file()
+    manifest = Manifest.read(tmp_path / "1")
+    [spec] = manifest.outputs
+    assert spec.labels == ("flow q0.1", "flow q0.5", "flow q0.9")
+    assert [(one.target, one.short_name) for one in spec.estimates] == [
+        ("flow", "q10"), ("flow", "q50"), ("flow", "q90"),
+    ]  # fmt: skip
+    assert "conformal_margin_flow" in manifest.metrics
+    assert "coverage_flow" in call("evaluate", tmp_path / "run").output
+    assert "'flow q0.5'" in call("explain", tmp_path / "run", "--test", 0).output
+    again = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert again["table"]["quantiles"] == [0.1, 0.5, 0.9]
+    refused = CliRunner().invoke(
+        main,
+        [
+            str(word)
+            for word in ("train", "--data", path, "--target", "unit", "--task", "label", "--quantile", 0.5)
+        ],
+    )
+    assert "--quantile is for numbers to forecast or regress" in refused.output
 
 
 def test_a_text_becomes_a_language_model(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.metrics import mean_absolute_error, mean_pinball_loss, r2_score, root_mean_squared_error
 
 from tests.training.synthetic import data_of
 from tests.training.test_inputs import network_for
@@ -79,6 +79,34 @@ def test_the_network_answers_in_units_of_the_targets(is_whole: bool) -> None:
     )
     far = torch.from_numpy(targets[:1]) + network.quantiles.reach
     assert float(task.loss(network, far, torch.from_numpy(targets[:1]))) == pytest.approx(1, rel=1e-4)
+
+
+@given(st.integers(3, 30), st.integers(0, 99))
+def test_quantiles_have_the_pinball_loss_and_a_coverage(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = replace(regression(), quantiles=(0.1, 0.5, 0.9))
+    network, task = network_for(data), of(data)
+    truth = (rng.standard_normal((count, 2)) * [1, 1000]).astype(np.float32)
+    truth[0, 0] = np.nan
+    bands = np.sort(truth[..., None] + rng.standard_normal((count, 2, 3)), axis=-1)
+    bands[0, 0] = [-1, 0, 1]
+    outputs = bands.reshape(count, 6).astype(np.float32)
+    metrics = task.score(network, outputs, truth).metrics
+    assert network.quantiles is not None
+    reach = network.quantiles.reach.numpy()
+    known = ~np.isnan(truth)
+    losses = [
+        mean_pinball_loss(truth[known[:, n], n], outputs[known[:, n], 3 * n + q], alpha=alpha) / reach[n]
+        for n in range(2)
+        for q, alpha in enumerate(data.quantiles)
+    ]
+    weights = np.repeat(known.sum(axis=0), 3)
+    assert metrics["loss"] == pytest.approx(np.average(losses, weights=weights), rel=1e-4)
+    low, middle, high = (outputs.reshape(count, 2, 3)[..., place] for place in range(3))
+    within = ((low <= truth) & (truth <= high))[:, 1]
+    assert metrics["coverage_bc"] == pytest.approx(within.mean())
+    assert metrics["error_bc"] == pytest.approx(root_mean_squared_error(truth[:, 1], middle[:, 1]), rel=1e-5)
+    assert "coverage" in task.headline and "coverage" not in of(regression()).headline
 
 
 def test_a_run_is_summarised_without_what_is_not_defined() -> None:
