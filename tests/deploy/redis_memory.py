@@ -1,4 +1,4 @@
-"""Checks that a Redis has room for the sessions of its servers (docs/deployment.md)."""
+"""Checks that a Redis has room for the sessions of its servers (docs/redis.md)."""
 
 import re
 
