@@ -143,7 +143,7 @@ class Figures:
         self._is_over = True
 
     def add(self, sent: float, message: bytes) -> bool:
-        """Count a reply; whether the load goes on."""
+        """Count a reply; whether the load continues."""
         if b'"error"' in message:
             self.errors += 1
         self.replies += 1

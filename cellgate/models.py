@@ -73,7 +73,7 @@ class Model:
 
     @property
     def default_return(self) -> Return:
-        """What `predict` returns unless told otherwise: every step if the task is to label every step."""
+        """What `predict` returns by default: every step if the task is to label every step."""
         return "all" if self.task == "label" and self.outputs[0].steps == "all" else "last"
 
     def answers(self, version: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Work that repeats in the background. It knows no parts; a store or disk that fails once is asked again."""
+"""Work that repeats in the background. It knows no parts; a store or disk that fails once is tried again."""
 
 import asyncio
 import contextlib

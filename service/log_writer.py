@@ -1,4 +1,4 @@
-"""Writes log lines to a file descriptor in a thread, so that a reader that stalls stops nobody but itself.
+"""Writes log lines to a file descriptor in a thread, so that a reader that stalls does not stop the server.
 
 It knows bytes and bounds; it does not know what a line says.
 """
@@ -76,7 +76,7 @@ class LogWriter:
             try:
                 while content:
                     content = content[self._write(content[: _whole_lines(content)]) :]
-            except OSError:  # nobody reads any more
+            except OSError:  # the reader is closed
                 with self._changed:
                     self.num_dropped += content.count(b"\n")
 

@@ -188,7 +188,9 @@ def open_tracer_of(stack: contextlib.AsyncExitStack, settings: Settings) -> Trac
             raise StartupError(
                 "the OpenTelemetry libraries are not installed: pip install 'cellgate[otel]'"
             ) from error
-        logger.warning("no spans, though OTEL_* asks for them: the extra otel is not installed: %s", error)
+        logger.warning(
+            "no spans, although a variable OTEL_* turns them on: the extra otel is not installed: %s", error
+        )
         return None
     tracer = otel.create(settings.otel_endpoint)
     stack.push_async_callback(asyncio.to_thread, tracer.close)

@@ -61,8 +61,8 @@ class TimeSpec(Spec):
     def seconds(self, value: str | float, after: float | None = None) -> float:
         """A time as seconds, since 1970 for dates; of the format `number` the number itself.
 
-        `after`: the seconds of the step before, by which the hour is told that a clock shows twice. Raises
-        ValueError for a value that is not of this format, or breaks the rule of the zone.
+        `after`: the seconds of the step before, which decides which of the two hours it is that a clock shows
+        twice. Raises ValueError for a value that is not of this format, or breaks the rule of the zone.
         """
         if self.format in SCALES:
             return self._number(value)

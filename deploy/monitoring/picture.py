@@ -35,9 +35,9 @@ def query(url: str, expression: str, start: float, end: float) -> list[dict[str,
     return series
 
 
-def legend(asked: Query, labels: dict[str, str]) -> str:
+def legend(drawn: Query, labels: dict[str, str]) -> str:
     """The name of one line, as Grafana makes it."""
-    return re.sub(r"{{(\w+)}}", lambda name: labels.get(name[1], ""), asked.legend).strip()
+    return re.sub(r"{{(\w+)}}", lambda name: labels.get(name[1], ""), drawn.legend).strip()
 
 
 def tick(value: float, unit: str) -> str:
@@ -67,11 +67,11 @@ def draw(url: str, file: str, minutes: float) -> None:
 
 
 def _draw_panel(axis: Any, panel: Panel, url: str, start: float, end: float) -> None:
-    for asked in panel.queries:
-        for series in query(url, asked.expression, start, end):
+    for drawn in panel.queries:
+        for series in query(url, drawn.expression, start, end):
             times, values = zip(*series["values"], strict=True)
             numbers = [float(value) for value in values]
-            name = legend(asked, series["metric"])
+            name = legend(drawn, series["metric"])
             if any(map(math.isfinite, numbers)):
                 axis.plot([(each - end) / 60 for each in times], numbers, label=name, linewidth=1.2)
     axis.set_title(panel.title, fontsize=10)

@@ -101,8 +101,9 @@ def _type(schema: Json, used: list[str], depth: int = 0) -> str:
     if kind in ("array", "object"):
         noun = "list" if kind == "array" else "object"
         inner = schema.get("items" if kind == "array" else "additionalProperties")
-        is_shown = isinstance(inner, dict) and inner and depth < MAX_DEPTH
-        return f"{noun} of {_type(inner, used, depth + 1)}" if is_shown else noun
+        if isinstance(inner, dict) and inner and depth < MAX_DEPTH:
+            return f"{noun} of {_type(inner, used, depth + 1)}"
+        return noun
     return {"string": "text", "boolean": "true or false", None: "any"}.get(kind, str(kind))
 
 

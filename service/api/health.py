@@ -1,4 +1,4 @@
-"""`/health`: what a load balancer asks. It knows nothing of models: readiness is an argument."""
+"""`/health`: the checks of a load balancer. It knows nothing of models: readiness is an argument."""
 
 from typing import Annotated, Protocol
 

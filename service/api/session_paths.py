@@ -1,4 +1,4 @@
-"""How a path below /sessions names a session: percent-encoded, and apart from what is asked of the session.
+"""How a path below /sessions names a session: percent-encoded, and apart from the action on the session.
 
     /sessions/call-42/export               the export of `call-42`
     /sessions/v2/vowels/7/export           the export of `v2/vowels/7`

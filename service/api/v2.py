@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Depends
 from service.api.errors import MODEL, SEQUENCES, STEPS, errors
 from service.api.health import BAD_SESSIONS, CheckSessions, Readiness
 from service.api.predict import ANSWERED_BY_THE_GATE
-from service.api.v2_paths import PATHS, Asked, refuse_version_in_query
+from service.api.v2_paths import PATHS, Selection, refuse_version_in_query
 from service.api.v2_schemas import (
     INFER_EXAMPLES,
     InferBody,
@@ -67,8 +67,8 @@ def build(repository: Repository, readiness: Readiness, scrape: Scrape, *, max_s
     )
     _add_server(router, readiness)
     add_statistics(router, repository, scrape)
-    for path, asked in PATHS.items():
-        _add_models(router, repository, max_sequences, path, asked)
+    for path, selected in PATHS.items():
+        _add_models(router, repository, max_sequences, path, selected)
     return router
 
 
@@ -99,30 +99,30 @@ def _add_models(
     repository: Repository,
     max_sequences: int,
     path: str,
-    asked: Callable[..., Awaitable[Asked]],
+    selected: Callable[..., Awaitable[Selection]],
 ) -> None:
-    """The routes of a model below `path`, whose parameters `asked` reads."""
+    """The routes of a model below `path`, whose parameters `selected` reads."""
     not_found = errors(*MODEL, dialect=V2)
-    OfPath = Annotated[Asked, Depends(asked)]
+    OfPath = Annotated[Selection, Depends(selected)]
 
     @router.get(path, responses=not_found, response_model_exclude_none=True)
-    async def show_model(asked: OfPath) -> ModelMetadata:
+    async def show_model(selected: OfPath) -> ModelMetadata:
         """Inputs and outputs of a model; without a version, those of the default one."""
-        model = asked.find(repository)
+        model = selected.find(repository)
         versions = [other.version for other in repository.versions(model.name)]
-        return metadata(model.manifest, model.output_dtypes, asked.name, versions)
+        return metadata(model.manifest, model.output_dtypes, selected.name, versions)
 
     @router.get(f"{path}/ready", responses=errors(*MODEL, Draining, is_health=True, dialect=V2))
-    async def model_ready(asked: OfPath) -> ModelReady:
+    async def model_ready(selected: OfPath) -> ModelReady:
         """200 only when the model would answer."""
-        if not asked.find(repository).worker.is_alive:
-            raise Draining(f"{asked.name} has failed, and this process is about to be replaced")
-        return ModelReady(name=asked.name, ready=True)
+        if not selected.find(repository).worker.is_alive:
+            raise Draining(f"{selected.name} has failed, and this process is about to be replaced")
+        return ModelReady(name=selected.name, ready=True)
 
     @router.get(f"{path}/config", responses=not_found)
-    async def show_config(asked: OfPath) -> dict[str, Any]:
+    async def show_config(selected: OfPath) -> dict[str, Any]:
         """The model configuration extension, which load generators read."""
-        return _config(asked.find(repository), asked.name, max_sequences)
+        return _config(selected.find(repository), selected.name, max_sequences)
 
     @router.post(
         f"{path}/infer",
@@ -130,7 +130,7 @@ def _add_models(
         responses=errors(*SEQUENCES, *MODEL, *STEPS, *OF_SEQUENCES, has_body=True, dialect=V2),
     )
     async def infer(
-        asked: OfPath,  # noqa: ARG001
+        selected: OfPath,  # noqa: ARG001
         body: Annotated[InferBody, Body(openapi_examples=INFER_EXAMPLES)],  # noqa: ARG001
     ) -> None:
         """Predict. Each row of the batch is a sequence; later requests continue one with a `sequence_id`.

@@ -12,7 +12,7 @@ from service.repository import Model, Repository
 Name = Annotated[str, Path(description="`M:stateless` is the model M without sequences")]
 
 
-class Asked(NamedTuple):
+class Selection(NamedTuple):
     """The model that a path names."""
 
     name: str  # as in the path: with the suffix that makes it stateless
@@ -28,18 +28,18 @@ class Asked(NamedTuple):
         return repository.get(self.model, self.version)
 
 
-async def _asked(name: Name) -> Asked:
-    return Asked(name, None)
+async def _selection(name: Name) -> Selection:
+    return Selection(name, None)
 
 
-async def _asked_version(name: Name, version: str) -> Asked:
-    return Asked(name, version)
+async def _selection_of_version(name: Name, version: str) -> Selection:
+    return Selection(name, version)
 
 
 # Each path with the dependency that reads its parameters: one that reads both would document an unused one.
-PATHS: dict[str, Callable[..., Awaitable[Asked]]] = {
-    "/models/{name}": _asked,
-    "/models/{name}/versions/{version}": _asked_version,
+PATHS: dict[str, Callable[..., Awaitable[Selection]]] = {
+    "/models/{name}": _selection,
+    "/models/{name}/versions/{version}": _selection_of_version,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from service.api.errors import MODEL, errors
-from service.api.v2_paths import PATHS, Asked
+from service.api.v2_paths import PATHS, Selection
 from service.api.v2_schemas import (
     BatchStatistics,
     Duration,
@@ -32,8 +32,8 @@ def add_statistics(router: APIRouter, repository: Repository, scrape: Scrape) ->
             ]
         )
 
-    for path, asked in PATHS.items():
-        _add_model(router, repository, scrape, path, asked)
+    for path, selected in PATHS.items():
+        _add_model(router, repository, scrape, path, selected)
 
 
 def _add_model(
@@ -41,18 +41,20 @@ def _add_model(
     repository: Repository,
     scrape: Scrape,
     path: str,
-    asked: Callable[..., Awaitable[Asked]],
+    selected: Callable[..., Awaitable[Selection]],
 ) -> None:
-    OfPath = Annotated[Asked, Depends(asked)]
+    OfPath = Annotated[Selection, Depends(selected)]
 
     @router.get(f"{path}/stats", responses=errors(*MODEL, dialect=V2))
-    async def show_model(asked: OfPath) -> StatisticsReply:
+    async def show_model(selected: OfPath) -> StatisticsReply:
         """Statistics of one version, or of all versions of one model."""
-        versions = repository.versions(asked.model) if asked.version is None else [asked.find(repository)]
+        versions = (
+            repository.versions(selected.model) if selected.version is None else [selected.find(repository)]
+        )
         totals = await scrape.versions()
         return StatisticsReply(
             model_stats=[
-                _describe(asked.name, each.version, totals(each.name, each.version)) for each in versions
+                _describe(selected.name, each.version, totals(each.name, each.version)) for each in versions
             ]
         )
 

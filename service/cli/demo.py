@@ -39,7 +39,7 @@ SESSION = "call-42"
 def demo(port: int, browser: bool, stay: bool | None) -> None:
     """Start a server with an example model, kill it in the middle of a session, and resume.
 
-    The sessions are kept in a temporary directory, and are gone at the end.
+    The sessions are kept in a temporary directory, and are deleted at the end.
 
     \b
     Examples:
@@ -69,7 +69,7 @@ class _Server:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._opener = build_opener(ProxyHandler({}))  # no proxy is asked for this machine
+        self._opener = build_opener(ProxyHandler({}))  # this machine is reached without a proxy
         self._log = folder / "server.log"
         environ = {name: value for name, value in os.environ.items() if not name.startswith("CELLGATE_")}
         self._process: subprocess.Popen[bytes] | None = None

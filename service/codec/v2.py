@@ -91,7 +91,7 @@ def pack_outputs(version: str, step: int | None, outputs: Outputs) -> bytes:
     """What a session stores for a retry: the numbers, from which a reply is written in the requested form.
 
     Each output is [1, time, *dims]. Layout: JSON, "\n", the bytes of all. The JSON is [version, step, dtype,
-    shape] of a single output; of several it goes on: [… of the first, its name, [dtype, shape, name], …].
+    shape] of a single output; of several it continues: [… of the first, its name, [dtype, shape, name], …].
     """
     (first, *rest), *others = [[y.dtype.name, y.shape, name] for name, y in outputs.items()]
     head = [version, step, first, *(rest if others else rest[:1]), *others]

@@ -24,7 +24,7 @@ START = 8  # a sequence costs about as much as so many steps in a full call, in 
 
 @dataclass(slots=True)
 class Share:
-    """What one tenant has in the queue, and in a call if it goes on after its chunk."""
+    """What one tenant has in the queue, and in a call if it continues after its chunk."""
 
     requests: int = 0
     larger: int = 0  # requests with several sequences

@@ -1,4 +1,4 @@
-"""Whether arrays hold NaN or an infinity, at the least cost: every engine call asks this of its results.
+"""Whether arrays hold NaN or an infinity, at the least cost: the results of every engine call are checked.
 
 The product of two arrays, summed, is finite only if every number of both is: one call into BLAS, 0.3 µs for
 the few numbers of a step. It may overflow for large numbers; then each number is looked at.

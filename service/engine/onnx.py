@@ -79,7 +79,7 @@ class OnnxEngine:
             [list(nodes[spec.output].shape) for spec in manifest.states],
             has_fixed_batch=manifest.axes.batch_size is not None,
         )
-        # What every call asks for: the first output and the new states, of which one may be the output.
+        # The outputs of every call: the first output and the new states, of which one may be the output.
         self._names = [spec.name for spec in manifest.outputs[:1]] + [s.output for s in manifest.states]
         self._has_row_per_chunk = not as_rows and manifest.axes.batch_size is None
         self._has_extra = len(manifest.outputs) > 1

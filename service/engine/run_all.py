@@ -1,4 +1,4 @@
-"""Runs sequences to their ends where nobody waits for one of them: no event loop, no thread, no deadline.
+"""Runs sequences to their ends where no client waits for one of them: no event loop, no thread, no deadline.
 
 The scheduler chooses the calls, as it does for the `Worker`. A call of several sequences that fails is made
 again for each of them alone, so that one that fails does not fail others.

@@ -65,7 +65,7 @@ class Scheduler:
         self._late: list[Sequence] = []
         self._num_favoured = 0  # calls in a row
         self._short = 0.0  # work that waits for `PATIENCE` at most, as of the last call
-        self._unfinished: dict[int, list[Sequence]] = {}  # by batch: those that go on after their chunks
+        self._unfinished: dict[int, list[Sequence]] = {}  # by batch: those that continue after their chunks
         self.counts = Counts()
 
     def __len__(self) -> int:
@@ -181,7 +181,7 @@ class Scheduler:
             rest += left - taken
         self._queue.advance(work, ready[0].tag if steps < remaining[0] else self._queue.first_tag)
         batch = Batch(chunks)
-        if rest:  # what goes on after its chunk keeps its share of the queue during the call
+        if rest:  # sequences that continue after their chunks keep their share of the queue during the call
             self._unfinished[id(batch)] = [each for each in ready if each.remaining > steps]
             ready = [each for each in ready if each.remaining <= steps]
         self._queue.leave(ready, None if rest else work)

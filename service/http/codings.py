@@ -112,7 +112,7 @@ def choose(accepted: list[bytes]) -> bytes | None:
             weight = 1.0
         else:
             match = WEIGHT.fullmatch(parameter)
-            weight = float(match[1]) if match else 0.0  # what cannot be read asks for nothing
+            weight = float(match[1]) if match else 0.0  # an invalid weight accepts nothing
         weights[ALIASES.get(name, name)] = weight
     others = weights.get(b"*", 0.0)
     best = max(WINDOW_BITS, key=lambda coding: weights.get(coding, others))

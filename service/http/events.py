@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 def wants_events(accept: bytes) -> bool:
     """Whether an Accept header (RFC 9110, 12.5.1) names events, and JSON as worse or not at all.
 
-    What cannot be read asks for nothing.
+    An invalid entry accepts nothing.
     """
     weights: dict[bytes, float] = {}
     for entry in accept.lower().split(b","):

@@ -38,7 +38,10 @@ BODY_HEADERS = frozenset(
     {b"content-type", b"content-encoding", b"content-length", b"idempotency-key", b"accept"}
 )
 COUNTED_REPLY = 16 << 10  # bytes; what is smaller is written at once, as a rule
-DISCONNECTED: tuple[int, Fields] = (499, {"code": "client_gone"})  # nginx's number; nobody receives it
+DISCONNECTED: tuple[int, Fields] = (
+    499,
+    {"code": "client_disconnected"},
+)  # nginx's number; no client receives it
 
 
 class Gate:

@@ -4,7 +4,7 @@ A client that closes its connection and one that closes only its sending side (R
 alike: both send FIN. They differ once something is written to them: the first answers with a reset. So an
 interim response is written, which clients may discard (RFC 9110, 15.2.1), and the kernel is asked later.
 
-    FIN ──PROBE_S──→ 100 Continue ──PROBE_S──→ reset? nobody waits: the request is cancelled
+    FIN ──PROBE_S──→ 100 Continue ──PROBE_S──→ reset? no client waits: the request is cancelled
                                                else the client gets its response
 """
 
@@ -29,7 +29,7 @@ class Peer:
         self._unread_since = inf
 
     def is_lost(self, *, can_probe: bool) -> bool:
-        """Whether nobody waits for a response any more.
+        """Whether no client waits for a response any more.
 
         `can_probe`: an interim response may be written now, which settles it at a later call.
         """

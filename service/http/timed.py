@@ -1,4 +1,4 @@
-"""When a connection is closed: it is overdue, its client does not read, or nobody waits for the response.
+"""When a connection is closed: it is overdue, its client does not read, or has disconnected.
 
 It knows the timer of a connection and its peer; it knows nothing of requests but whether one is pending.
 """
@@ -98,7 +98,7 @@ class TimedProtocol(HttpToolsProtocol):
         self._check_in(min(max(left, 0.1), PROBE_S if is_watched else CHECK_S))
 
     def _is_lost(self) -> bool:
-        """Whether nobody waits for the response."""
+        """Whether no client waits for the response."""
         begun = self._asgi_cycle
         is_in_response = begun is not None and begun.response_started and not begun.response_complete
         is_writable = not (is_in_response or self.is_in_parts or self.flow.write_paused)

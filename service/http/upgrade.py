@@ -43,7 +43,7 @@ class UpgradingConnection(Connection):
         lines = [b"%b: %b\r\n" % each for each in (*accepted.headers, *self.server_state.default_headers)]
         transport = self.transport
         transport.write(b"".join((_SWITCHING, *lines, b"\r\n")))
-        request.headers = []  # nobody reads them again, and a key may be among them
+        request.headers = []  # they are not read again, and a key may be among them
         self._detach()
         end = partial(_end, self._gate, self.connections)
         socket = self._gate.streams.open(transport, request, accepted, end)

@@ -125,7 +125,7 @@ Create = Callable[["memoryview[float]", int], Child]
 
 @dataclass(slots=True, frozen=True)
 class Description:
-    """What is said of a metric beside its values."""
+    """The description of a metric: all but its values."""
 
     kind: Kind
     name: str  # of a counter: without _total

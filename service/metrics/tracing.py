@@ -1,4 +1,4 @@
-"""What the gate asks of a tracer. `otel` implements it with OpenTelemetry, which is an extra."""
+"""The interface between the gate and a tracer. `otel` implements it with OpenTelemetry, which is an extra."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -99,7 +99,7 @@ def _missing(rows: int, spec: InputSpec) -> Array | None:
 
 
 def _ids(column: pl.Series, spec: InputSpec) -> Array | None:
-    """The id of each value: the codec is asked once for each different one."""
+    """The id of each value: the codec looks up each different one once."""
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Null)):
         return None
     different = column.unique()

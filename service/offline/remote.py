@@ -34,7 +34,7 @@ MAX_REQUEST_BYTES = 4 << 20  # but for one sequence alone
 
 @dataclass(slots=True, frozen=True)
 class Target:
-    """What is asked, and whom."""
+    """The requests, and their server."""
 
     url: str
     model: str | None

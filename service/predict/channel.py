@@ -96,7 +96,7 @@ class Channel:
         self.num_alone = 0  # frames that are not joined with others: one of them may be at fault
         self.num_bytes = 0  # of the frames that are not answered yet, as counted in the budget
         self.is_busy = False
-        self.is_closed = False  # nobody waits for replies
+        self.is_closed = False  # no client waits for replies
         self.has_conflict = False  # a frame's `at` was wrong; those behind it are refused
 
     @property

@@ -87,7 +87,7 @@ class Generator:
         return Reply(body, model.name, run.version, 1, run.steps, step=run.step, stages=stages)
 
     async def _read(self, body: bytes) -> tuple[Generation, Model, Decode]:
-        """What a body asks for, the model that it names, and its prompt; a large one is read in a thread."""
+        """The request of a body, its model, and its prompt; a large body is read in a thread."""
         predictor, is_large = self.predictor, len(body) > LARGE_BODY
         parse = functools.partial(generations.parse, body)
         generation = await predictor.aside.run(parse, len(body)) if is_large else parse()

@@ -67,7 +67,7 @@ class SafeLoader:
     def prepare(self, folder: Path) -> PreparedModel:
         """Try a version folder, and load it; may run in a thread.
 
-        Raises StartupError, whatever goes wrong; TrialFailure if the version would harm the server.
+        Raises StartupError for any failure; TrialFailure if the version would harm the server.
         """
         try:
             return self._prepare_unchanged(folder)
@@ -118,7 +118,7 @@ class SafeLoader:
 
 
 def prepare_snapshot(loader: Loader, snapshot: Snapshot, optimization: Optimization) -> PreparedModel:
-    """Load a version at an optimization level, without a trial. Raises StartupError, whatever goes wrong."""
+    """Load a version at an optimization level, without a trial. Raises StartupError for any failure."""
     folder = snapshot.folder
     opening = functools.partial(loader.open_engine, content=snapshot.content, optimization=optimization)
     with _only_startup_errors(folder):

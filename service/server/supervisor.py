@@ -125,7 +125,7 @@ class Supervisor(Multiprocess):
         patience_s = START_S if process.pid not in self._started else self._answer_s
         deadline = self._clock() + patience_s
         try:
-            if process.pid not in self._pinged:  # pings that nobody reads would fill the pipe
+            if process.pid not in self._pinged:  # pings that are not read would fill the pipe
                 self._pinged.add(process.pid)
                 pipe.send(b"ping")
             while not (events := wait([pipe, death], TICK_S)):

@@ -46,7 +46,7 @@ def times(
     """A column of times. Raises TableError if a row has none, or the format is not certain.
 
     `written` and `zone`: as in `TimeSpec`; None: by the values. `ids`: the sequence of each row, within which
-    the hour that a clock shows twice is told by the row before; None: all rows are one sequence.
+    the row before decides between the two hours that a clock shows twice; None: all rows are one sequence.
     """
     empty = values.is_null().arg_true()
     if len(empty):

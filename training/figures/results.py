@@ -83,7 +83,7 @@ def draw_residuals(numbers: dict[str, tuple[Floats, Floats]], *, path: Path) -> 
 def draw_reliability(
     confidence: Floats, accuracy: Floats, counts: NDArray[np.int64], *, error: float, path: Path
 ) -> Figure:
-    """How often answers are correct over how probable they were said to be; below, how many there are.
+    """How often answers are correct over their predicted probability; below, how many there are.
 
     Each array has one number for each bin; `error` is the expected calibration error.
     """

@@ -21,16 +21,16 @@ def describe_inputs(analysis: Analysis) -> tuple[list[dict[str, Any]], dict[str,
     rest = [port for port in subject.inputs if port.name not in known]
     fixed = [port for port in rest if port.name != analysis.main.name and not _has_rows(analysis, port)]
     constants = {
-        name: analysis.options.constants.get(name, _said(analysis, name))
+        name: analysis.options.constants.get(name, _stated(analysis, name))
         for name in [*subject.constants, *(port.name for port in fixed)]
     }
     return [_input(analysis, port) for port in rest if port not in fixed], constants
 
 
-def _said(analysis: Analysis, name: str) -> Any:
-    """The value of a constant that the file's metadata say; "?" if they do not."""
-    said = analysis.file.metadata.get(SAMPLE_RATE[1] if name in SAMPLE_RATE else name, "")
-    return int(said) if said.isdecimal() else OPEN
+def _stated(analysis: Analysis, name: str) -> Any:
+    """The value of a constant from the file's metadata; "?" if it is not there."""
+    value = analysis.file.metadata.get(SAMPLE_RATE[1] if name in SAMPLE_RATE else name, "")
+    return int(value) if value.isdecimal() else OPEN
 
 
 def _has_rows(analysis: Analysis, port: Port) -> bool:

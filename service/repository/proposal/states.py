@@ -1,7 +1,7 @@
 """Pairs state inputs with the outputs that hold their new values.
 
 In this order: by the graph's edges, by names, then by shape and dtype, where cutting a sequence decides
-between several. What remains open is said.
+between several. A field that remains open is reported.
 """
 
 import itertools

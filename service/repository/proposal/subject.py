@@ -68,7 +68,7 @@ class Subject:
             if found is not None:
                 self.sizes = found
                 return True
-        # What is said of every size alike is about the graph, not about a size that was tried.
+        # A finding for every size alike is about the graph, not about a size that was tried.
         self.fault = next(iter(faults)) if len(faults) == 1 else ""
         return False
 

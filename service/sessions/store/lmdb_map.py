@@ -98,7 +98,7 @@ class Map:
             self._files.close()
 
     async def write(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Run `work` while nobody else writes. Raises StoreUnavailable, also for lmdb.Error; MapFull."""
+        """Run `work` while no other process writes. Raises StoreUnavailable, also for lmdb.Error; MapFull."""
         if self.is_threaded:
             return await asyncio.to_thread(lambda: self._write_in_thread(work, *arguments))
         if not self._files.try_lock():

@@ -167,7 +167,7 @@ def test_a_client_that_disconnects_cancels_its_prediction() -> None:
     client = Client(body_of(b""), disconnects=True)
     lines = ask(client, answer=endless)
     assert cancelled == [True] and client.sent == []
-    assert (lines[0]["status"], lines[0]["code"]) == (499, "client_gone")
+    assert (lines[0]["status"], lines[0]["code"]) == (499, "client_disconnected")
 
 
 def test_a_client_that_disconnects_before_its_body_is_complete_is_not_answered() -> None:

@@ -115,7 +115,7 @@ def test_a_client_that_hangs_up_stops_the_work_at_the_next_event(
             source.release.set()  # the next events find nobody
             await source.has_ended.wait()
             await until(lambda: app.log and server.is_empty)
-        assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_gone")]
+        assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_disconnected")]
         assert app.gate.num_running == 0
 
     run(body)

@@ -119,4 +119,4 @@ def test_a_request_without_a_body_is_cancelled_and_logged_once() -> None:
         assert gate.num_running == 0
 
     asyncio.run(asyncio.wait_for(work(), 20))
-    assert sent == [] and [(line["status"], line["code"]) for line in lines] == [(499, "client_gone")]
+    assert sent == [] and [(line["status"], line["code"]) for line in lines] == [(499, "client_disconnected")]

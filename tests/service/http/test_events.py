@@ -190,7 +190,7 @@ def test_a_client_that_disconnects_cancels_the_work_and_gets_no_more(path: bytes
     app = app_of("a", "wait")
     written = serve(app, post(b"1", head=ACCEPT, path=path), turns=10, pause_s=0.02)
     assert written == [HEAD % b"" + chunk(A)]
-    assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_gone")]
+    assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_disconnected")]
 
 
 def test_events_have_the_headers_of_all_responses_and_are_counted_apart() -> None:

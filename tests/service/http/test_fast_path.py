@@ -107,7 +107,7 @@ def test_a_client_that_disconnects_cancels_its_computation() -> None:
     app = App(wait)
     assert serve(app, post(b"ok")) == []
     assert ends == ["cancelled"] and app.gate.num_running == 0
-    assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_gone")]
+    assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_disconnected")]
 
 
 def test_a_connection_whose_task_failed_is_answered_500_and_closed(caplog: pytest.LogCaptureFixture) -> None:

@@ -172,7 +172,7 @@ def test_a_client_that_disconnects_while_its_body_is_read_is_logged() -> None:
 
     with pytest.raises(ClientDisconnected):
         asyncio.run(work())
-    assert [(line["status"], line["code"]) for line in lines] == [(499, "client_gone")]
+    assert [(line["status"], line["code"]) for line in lines] == [(499, "client_disconnected")]
     assert gate.num_running == 0
 
 
@@ -358,7 +358,7 @@ def test_each_request_is_counted_once_whatever_becomes_of_it() -> None:
         ("/predict", "", "", "413", "body_too_large"): 1,
         ("other", "", "", "431", "head_too_large"): 1,
         ("/predict", "", "", "503", "draining"): 1,
-        ("/predict", "", "", "499", "client_gone"): 1,
+        ("/predict", "", "", "499", "client_disconnected"): 1,
     }
 
 
@@ -459,7 +459,7 @@ def test_each_request_is_one_span_whose_name_is_logged() -> None:
 
 @pytest.mark.parametrize(
     ("is_draining", "message", "expected"),
-    [(False, DISCONNECT, (None, "client_gone")), (True, "a forced stop", (503, "draining"))],
+    [(False, DISCONNECT, (None, "client_disconnected")), (True, "a forced stop", (503, "draining"))],
 )
 def test_the_span_of_a_request_that_is_cancelled_ends(
     is_draining: bool, message: str, expected: tuple[int | None, str]

@@ -97,7 +97,7 @@ def test_a_client_that_has_disconnected_cancels_its_request(path: bytes, behind:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             client.close()
             await until(lambda: slow.num_cancelled and server.is_empty)
-        assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_gone")]
+        assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_disconnected")]
         assert app.gate.num_running == 0
 
     run(body)
@@ -110,7 +110,7 @@ def test_half_a_body_and_no_more_is_a_disconnect(path: bytes) -> None:
         async with listening(app) as server:
             assert await server.exchange(post(b"slow", path=path)[:-1]) == b""
             await until(lambda: app.log)
-        assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_gone")]
+        assert [(line["status"], line["code"]) for line in app.log] == [(499, "client_disconnected")]
 
     run(body)
 
