@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from service import forkserver
 from service.cli.interrupts import as_ctrl_c
 from service.cli.options import CONTEXT, announce, settings_options
 from service.settings import Settings
@@ -69,6 +70,8 @@ def predict(
       cellgate predict vowels calls.csv --id call -o answers.parquet --models-dir /srv/models
       cellgate predict vowels calls.parquet --id call -o answers.csv --url http://127.0.0.1:8000
     """
+    if not url:
+        forkserver.start()  # first, so that both processes import at the same time
     from service.errors import StartupError
     from service.offline import Job, predict_file
     from service.offline.progress import Progress

@@ -7,31 +7,25 @@ processes; where the blocks come from it does not know.
 """
 
 import contextlib
-import multiprocessing
-import os
 import queue
 import signal
-from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 
+from service import forkserver, memory
 from service.errors import CellgateError, StartupError
 from service.offline.answering import EngineTask, answerer
 from service.offline.block import Answered, Block
 from service.offline.transfer import receive, send
-
-# Each process has a CPU of its own: libraries that start a thread for each CPU would only compete.
-ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class EngineProcess:
     """One process; used by one thread at a time."""
 
     def __init__(self, task: EngineTask) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = forkserver.start()
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, task), daemon=True)
-        with _variables(ONE_THREAD):
-            self._process.start()
+        self._process.start()
         theirs.close()
 
     def answer(self, block: Block) -> Answered:
@@ -79,20 +73,9 @@ class EnginePool:
             process.close()
 
 
-@contextlib.contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables that a new process inherits, where the user has not set them."""
-    added = values.keys() - os.environ.keys()
-    os.environ.update({name: values[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
-
-
 def _serve(pipe: Connection, task: EngineTask) -> None:
     """The main function of a process. It ends with the process that started it."""
+    memory.keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the run ends this process
     with contextlib.suppress(EOFError, OSError):
         _answer_all(pipe, task)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from service import cpus
+from service import cpus, memory
 from service.engine import CPU, choose_provider
 from service.errors import StartupError
 from service.manifest import Manifest
@@ -77,6 +77,7 @@ def predict_file(job: Job, settings: Settings, progress: Callable[[int], Progres
     are; until then, also after an error or KeyboardInterrupt, they are in `<output>.part`.
     Raises StartupError, or OSError of the files.
     """
+    memory.keep_freed()
     plan = _plan(job, settings)
     with Part(job.output, plan.identity, _medium(plan)) as part:
         before = part.num_sequences

@@ -113,6 +113,8 @@ class TableBlock:
 def _are_plain(numbers: Array, spec: InputSpec) -> Array:
     """Of which rows, [rows, *dims], every number is one that the input takes."""
     are_plain = ~np.isinf(numbers) if spec.missing == "nan" else np.isfinite(numbers)
+    if are_plain.all():
+        return np.ones(len(numbers), np.bool_)
     rows: Array = np.logical_and.reduce(are_plain.reshape(len(numbers), -1), axis=1)
     return rows
 

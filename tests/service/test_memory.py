@@ -1,6 +1,8 @@
 """The memory budget, the memory that a container grants, and what is handed back after a peak."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,14 @@ def test_what_the_c_library_keeps_is_handed_back() -> None:
     del pieces
     trim()
     assert full - resident_bytes() > 150_000_000 and len(last)
+
+
+def test_freed_memory_is_kept_if_a_process_asks_for_it() -> None:
+    """In a process of its own: it is so until its end."""
+    script = (
+        "from service.memory import keep_freed, resident_bytes\n"
+        "keep_freed()\nbefore = resident_bytes()\nblock = bytearray(b'1') * (20 << 20)\ndel block\n"
+        "print((resident_bytes() - before) >> 20)"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert int(shown.stdout) >= 19
