@@ -23,6 +23,7 @@ from cellgate.errors import (
     UnknownSession,
 )
 from cellgate.forecast import Forecast
+from cellgate.inside import Gate
 from cellgate.models import Input, Model, Output
 from cellgate.predictions import Generation, Label, Prediction
 from cellgate.resources import History, StoredSession
@@ -39,6 +40,7 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "Forecast",
+    "Gate",
     "Generation",
     "History",
     "Input",

@@ -14,7 +14,7 @@ from cellgate.connections import AsyncConnections
 from cellgate.core import Core, Timing, check_health, predictions_of
 from cellgate.generate import Prompt, Sampling, begin, generate, request_of
 from cellgate.inputs import GivenState, Steps
-from cellgate.models import Model, Return
+from cellgate.models import Model, Returns
 from cellgate.predict import Options, Result, predict
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
@@ -73,7 +73,7 @@ class AsyncClient(AsyncConnections):
         *,
         model: str | None = None,
         version: str | None = None,
-        returns: Return | None = None,
+        returns: Returns | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
         state: GivenState | None = None,
@@ -94,7 +94,7 @@ class AsyncClient(AsyncConnections):
         *,
         model: str | None = ...,
         version: str | None = ...,
-        returns: Return | None = ...,
+        returns: Returns | None = ...,
         outputs: Sequence[str] = ...,
         trim_padding: bool = ...,
         states: Iterable[GivenState | None] | None = ...,
@@ -109,7 +109,7 @@ class AsyncClient(AsyncConnections):
         *,
         model: str | None = ...,
         version: str | None = ...,
-        returns: Return | None = ...,
+        returns: Returns | None = ...,
         outputs: Sequence[str] = ...,
         trim_padding: bool = ...,
         states: Iterable[GivenState | None] | None = ...,
@@ -123,7 +123,7 @@ class AsyncClient(AsyncConnections):
         *,
         model: str | None = None,
         version: str | None = None,
-        returns: Return | None = None,
+        returns: Returns | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
         states: Iterable[GivenState | None] | None = None,
@@ -203,7 +203,7 @@ class AsyncClient(AsyncConnections):
         model: str | None = None,
         version: str | None = None,
         at: int | None = None,
-        returns: Return | None = None,
+        returns: Returns | None = None,
         outputs: Sequence[str] = (),
         encoding: Literal["json", "binary"] | None = None,
         in_flight: int = 1,

@@ -1,11 +1,14 @@
 """What a model takes and returns, as `GET /models` describes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
 Return = Literal["last", "all"]
+ReturnWord = Literal["output", "state", "gates", "last", "all"]
+Returns = Return | Sequence[ReturnWord]
+"""The output at the last step or at all, or a list of what is returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Output:
 
     name: str
     kind: str
-    """probabilities, labels (which are true independently of each other), values or logits."""
+    """probabilities, labels (which are true independently of each other), values, logits or gates."""
     dtype: str
     dims: tuple[int, ...]
     """The shape of one time step; () for one number."""

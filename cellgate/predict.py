@@ -12,7 +12,7 @@ from cellgate.catalog import Catalog
 from cellgate.errors import BadReply, CellgateError, ResponseError
 from cellgate.flow import Flow, Send
 from cellgate.inputs import GivenState, Steps, encode
-from cellgate.models import Model, Return
+from cellgate.models import Model, Return, Returns
 from cellgate.predictions import Prediction, from_json
 from cellgate.replies import error_in, parse
 from cellgate.retry import Retry, exchange, is_retryable, wait
@@ -27,7 +27,7 @@ class Options:
 
     model: str | None = None
     version: str | None = None
-    returns: Return | None = None
+    returns: Returns | None = None
     """None: by the model's task."""
     outputs: tuple[str, ...] = ()
     """By name; (): the first one."""
@@ -39,13 +39,18 @@ class Options:
         fields = {
             "model": self.model,
             "version": self.version,
-            "return": self.returns,
+            "return": returned(self.returns),
             "outputs": list(self.outputs) or None,
             "trim_padding": self.trim_padding or None,
             "return_state": self.return_state or None,
         }
         given = {name: value for name, value in fields.items() if value is not None}
         return dumps(given | {"sequences": sequences})
+
+
+def returned(returns: Returns | None) -> str | list[str] | None:
+    """The field "return" of a request."""
+    return returns if returns is None or isinstance(returns, str) else list(returns)
 
 
 def dumps(document: Any) -> bytes:
@@ -99,7 +104,8 @@ def _predict_some(
     retry: Retry,
 ) -> Flow[list[Result]]:
     """The results of one request, or of two: bytes that are refused are sent as JSON, for the reasons."""
-    is_plain = not (options.trim_padding or options.return_state or any(states))
+    is_listed = options.returns not in (None, "last", "all")
+    is_plain = not (is_listed or options.trim_padding or options.return_state or any(states))
     batch = tensors.arrays_of(sequences, model) if is_plain else None
     if batch is not None:
         try:
@@ -117,7 +123,7 @@ def _predict_some(
 def _predict_bytes(
     batch: tensors.Batch, model: Model, options: Options, catalog: Catalog, retry: Retry
 ) -> Flow[list[Result]]:
-    returns = options.returns or model.default_return
+    returns: Return = "all" if (options.returns or model.default_return) == "all" else "last"
     send = tensors.request(batch, model, options.version, returns, options.outputs)
     response = yield from exchange(send, retry)
     answering = yield from catalog.find(model.name, tensors.version_of(response))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellgate.errors import BadReply
+from cellgate.inside import Gate, gates_in, states_in
 from cellgate.models import Model, Output, Return
 
 Array = NDArray[Any]
@@ -41,6 +42,10 @@ class Prediction:
     reaches their threshold, the likeliest first, at the last step; None where one is not a number."""
     label_sets: tuple[tuple[Label, ...] | None, ...] | None = None
     """With `returns="all"`: the same at every step."""
+    states: Mapping[str, Array] | None = field(default=None, repr=False)
+    """With "state" in `returns`: the recurrent tensors by name, after the last step or, with "all", each."""
+    gates: tuple[Gate, ...] | None = field(default=None, repr=False)
+    """With "gates" in `returns`: every gate of every layer."""
     session: str | None = None
     step: int | None = None
     """Steps that the session has consumed, with these."""
@@ -51,7 +56,12 @@ class Prediction:
 
     @property
     def output(self) -> Array:
-        """The first output: [*dims] or, with `returns="all"`, [time, *dims]."""
+        """The first output: [*dims] or, with `returns="all"`, [time, *dims].
+
+        Raises LookupError if it was not requested.
+        """
+        if not self.outputs:
+            raise LookupError('the output was not requested: add "output" to returns')
         return next(iter(self.outputs.values()))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -102,17 +112,20 @@ def from_json(entry: Mapping[str, Any], model: Model) -> Prediction:
     named = entry.get("outputs")
     if named is None and "output" in entry:
         named = {model.outputs[0].name: entry["output"]}
-    if not isinstance(named, Mapping) or not named:
+    states, gates = states_in(entry), gates_in(entry)
+    if named is None and not (states is None and gates is None):
+        named = {}
+    elif not isinstance(named, Mapping) or not named:
         raise BadReply(f"a prediction without outputs: {str(dict(entry))[:200]}")
     arrays = {name: _array(value, model.output(name)) for name, value in named.items()}
     place = {name: entry.get(name) for name in ("session", "step", "state")}
-    return from_arrays(arrays, model, **place)
+    return from_arrays(arrays, model, states=states, gates=gates, **place)
 
 
 def from_arrays(arrays: Mapping[str, Array], model: Model, **place: Any) -> Prediction:
     """A prediction from outputs by name. The labels are those of the first output that has any.
 
-    `place`: session, step and state.
+    `place`: session, step and state, and what is inside.
     """
     marks: dict[str, Any] = {}
     for name, array in arrays.items():

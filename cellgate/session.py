@@ -12,7 +12,7 @@ from cellgate.flow import Flow, Outcome, Send
 from cellgate.forecast import Forecast, Horizon
 from cellgate.generate import Prompt, Sampling
 from cellgate.inputs import Steps
-from cellgate.models import Return
+from cellgate.models import Returns
 from cellgate.predict import Options
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
@@ -96,7 +96,7 @@ class Session:
         steps: Steps,
         *,
         end: bool = False,
-        returns: Return | None = None,
+        returns: Returns | None = None,
         outputs: Sequence[str] = (),
         trim_padding: bool = False,
         return_state: bool = False,

@@ -20,12 +20,16 @@ from service.specs import (
     DType,
     EstimateSpec,
     ForecastSpec,
+    GatesSpec,
     InputKind,
     InputSpec,
     OutputKind,
     OutputSpec,
+    ParityCheck,
+    Provenance,
     Spec,
     StateSpec,
+    gates_fault,
     written_forms,
 )
 from service.table import TableColumn, TableSpec
@@ -43,6 +47,7 @@ __all__ = [
     "EstimateSpec",
     "Example",
     "ForecastSpec",
+    "GatesSpec",
     "InputKind",
     "InputSpec",
     "Manifest",
@@ -74,44 +79,6 @@ class Example(Spec):
     output: list[Any] | bool | int | float = Field(description="the expected output at the last step")
     label: str | None = Field(None, description="the expected label")
     tolerance: float = Field(1e-4, gt=0, description="largest absolute difference that still passes")
-
-
-class ParityCheck(Spec):
-    """How the graph was compared with PyTorch on the test split. PyTorch in float64 is the truth.
-
-    Errors and limits are pairs: at the quantile, and the largest. They are relative to the scale of each
-    number, its root mean square.
-    """
-
-    slack: float = Field(1.0, gt=0, description="all limits were multiplied by it (`--parity`); usually 1")
-    quantile: float = Field(
-        gt=0,
-        lt=1,
-        description="of the first number of each pair, in the worst column; the second is the largest",
-    )
-    graph: dict[str, tuple[float, float]] = Field(description="errors of the graph, by tensor")
-    pytorch: dict[str, tuple[float, float]] = Field(
-        description="errors that float32 causes in PyTorch, by tensor"
-    )
-    limits: dict[str, tuple[float, float]] = Field(description="of the graph's errors, by tensor")
-
-
-class Provenance(Spec):
-    """Where the graph came from, and how to reproduce it."""
-
-    data_set: str = Field(description="its name")
-    citation: str = Field("", description="the data set's publication")
-    license: str = Field("", description="the data set's license")
-    command: str = Field("", description="the command that made the graph")
-    seed: int | None = Field(None, description="of the random numbers")
-    created: str = Field("", description="ISO 8601, UTC")
-    versions: dict[str, str] = Field(default_factory=dict, description="of the packages that made it")
-    parity: dict[str, float] = Field(
-        default_factory=dict, description="max abs difference between PyTorch and ONNX Runtime, by tensor"
-    )
-    parity_check: ParityCheck | None = Field(
-        None, description="what that difference was judged by; null: another rule, of earlier versions"
-    )
 
 
 class Manifest(Spec):
@@ -187,6 +154,12 @@ class Manifest(Spec):
         return self
 
     @model_validator(mode="after")
+    def _gates_fit(self) -> Self:
+        if fault := gates_fault(self.outputs):
+            raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
     def _some_input_has_steps(self) -> Self:
         if not self.step_inputs:
             raise ValueError('every input is per "sequence"; at least one must be per "step"')
@@ -256,6 +229,15 @@ class Manifest(Spec):
     def has_independent_steps(self) -> bool:
         """Whether the graph computes one step a call and passes nothing on to the next."""
         return not self.states and (self.axes.time is None or self.axes.time_size == 1)
+
+    @cached_property
+    def gates(self) -> tuple[int, ...]:
+        """The outputs that are gates, by index."""
+        return tuple(index for index, spec in enumerate(self.outputs) if spec.gates is not None)
+
+    def without_gates(self) -> Self:
+        """The same without the outputs that are gates."""
+        return self.model_copy(update={"outputs": tuple(x for x in self.outputs if x.gates is None)})
 
     @cached_property
     def grows(self) -> bool:

@@ -53,6 +53,7 @@ class Sequence:
     origin: Origin = NO_ORIGIN
     tag: float = 0.0  # its place in the queue, in virtual time (see `service.engine.fair_queue`)
     number: int = 0  # in order of arrival
+    states: tuple[State, ...] = ()  # after each step, of a sequence that was computed step by step
 
     @property
     def steps(self) -> int:

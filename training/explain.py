@@ -120,7 +120,7 @@ def _traced(network: Network, sequence: Sequence) -> tuple[list[Inside], Tensor]
     x, lengths = torch.from_numpy(sequence)[None], torch.tensor([len(sequence)])
     start = network.initial_state(1)
     encoded = network.input_layer(x, lengths, start[: len(network.input_layer.states)])
-    layers, hidden = _trace_layers(network, encoded.channels[0])
+    layers, hidden = network.cell.trace_layers(encoded.channels[0])
     outputs, _ = network(x, lengths, start)
     traced = network.head(network.pool(hidden[None], lengths, network.pool_state(start))[0])
     traced = network.quantiles(traced, encoded.level) if network.quantiles else traced
@@ -128,17 +128,6 @@ def _traced(network: Network, sequence: Sequence) -> tuple[list[Inside], Tensor]
     if not difference <= TOLERANCE:
         raise ExplainError(f"the traced outputs differ from the network's by {difference:.2g}")
     return layers, outputs[0]
-
-
-def _trace_layers(network: Network, channels: Tensor) -> tuple[list[Inside], Tensor]:
-    """[time, width] of the input layer → gates and states of each layer, and the output of the last one."""
-    layers, y = [], channels
-    cell = network.cell
-    for number in range(cell.layers):
-        state = tuple(channels.new_zeros(1, cell.state_width(name)) for name in cell.states)
-        inside, y = cell.trace(number, cell.layer_input(number, y, channels), state)
-        layers.append(inside)
-    return layers, y
 
 
 def _saliency(network: Network, sequence: Sequence, target: int, batch_steps: int) -> tuple[Floats, float]:

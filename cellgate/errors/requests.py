@@ -79,6 +79,10 @@ class ForecastNotSupported(BadInput, code="forecast_not_supported"):
     """The model does not forecast a value ahead that is needed, or has no quantiles of it to draw from."""
 
 
+class GatesNotSupported(BadInput, code="gates_not_supported"):
+    """The model's manifest lists no gates."""
+
+
 class IdempotencyMismatch(BadInput, code="idempotency_mismatch"):
     """The `Idempotency-Key` has been used with another request."""
 

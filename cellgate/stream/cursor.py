@@ -18,7 +18,7 @@ from cellgate.errors import BadReply, CellgateError, ConnectionFailed, ResponseE
 from cellgate.flow import Flow, Outcome, Pause, Send
 from cellgate.inputs import Steps
 from cellgate.models import Model, Return
-from cellgate.predict import dumps
+from cellgate.predict import dumps, returned
 from cellgate.predictions import Prediction
 from cellgate.replies import error_in
 from cellgate.retry import Retry, is_retryable, wait
@@ -223,7 +223,7 @@ class StreamCursor:
             "session": self.session,
             "at": self._unanswered[0].at if self._unanswered else self.at,
             "rewinds": self._rewinds,
-            "return": options.returns,
+            "return": returned(options.returns),
             "outputs": list(options.outputs) or None,
             "encoding": options.encoding_for(model),
             "max_frames_in_flight": options.in_flight,
@@ -245,7 +245,8 @@ class StreamCursor:
         except (KeyError, TypeError) as error:
             raise BadReply(f"not the answer to an opening: {error!r}") from error
         self._model = yield from _over_http(self._catalog.find(name, version))
-        self._returns = opened.get("return") or self.options.returns or self._model.default_return
+        steps = opened.get("return") or self.options.returns or self._model.default_return
+        self._returns = "all" if "all" in steps else "last"  # of a word, or a list of words
         self._rewinds = opened.get("rewinds")
         self.in_flight_limit = min(self.options.in_flight, limit)
         self.at = step if self.at is None else self.at

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cellgate.inputs import GivenState
-from cellgate.models import Model, Return
+from cellgate.models import Model, Returns
 from cellgate.stream import frames
 
 
@@ -14,7 +14,7 @@ class StreamOptions:
 
     model: str | None = None
     version: str | None = None
-    returns: Return | None = None
+    returns: Returns | None = None
     outputs: tuple[str, ...] = ()
     encoding: Literal["json", "binary"] | None = None
     """None: binary, where the model has one input of numbers and no outputs are named."""
@@ -29,7 +29,8 @@ class StreamOptions:
         """The encoding of the frames."""
         if self.encoding is not None:
             return self.encoding
-        needs_json = bool(self.outputs) or self.return_state or not frames.takes_binary(model)
+        is_listed = self.returns not in (None, "last", "all")
+        needs_json = is_listed or bool(self.outputs) or self.return_state or not frames.takes_binary(model)
         return "json" if needs_json else "binary"
 
     @property

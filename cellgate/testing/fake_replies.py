@@ -28,6 +28,15 @@ def read_steps(steps: Any, model: FakeModel) -> np.ndarray[Any, Any]:
     return x
 
 
+def keeps_all_steps(returned: Any) -> bool:
+    """Whether "return" asks for every step. Raises InvalidField for a list: a fake model has only outputs."""
+    if isinstance(returned, list):
+        raise InvalidField(
+            "the fake server returns outputs alone", status=422, members={"pointer": "/return"}
+        )
+    return bool(returned == "all")
+
+
 def prediction(model: FakeModel, y: np.ndarray[Any, Any], keeps_all: bool) -> dict[str, Any]:
     """The entry of a reply for y [time, *dims]."""
     shown = y if keeps_all else y[-1]

@@ -11,7 +11,14 @@ import httpx
 from cellgate.errors import ConnectionFailed, InvalidField, NotFound, ResponseError, UnknownModel
 from cellgate.testing import fake_resources
 from cellgate.testing.fake_model import FakeModel
-from cellgate.testing.fake_replies import document, prediction, problem, read_steps, refusal
+from cellgate.testing.fake_replies import (
+    document,
+    keeps_all_steps,
+    prediction,
+    problem,
+    read_steps,
+    refusal,
+)
 from cellgate.testing.fake_sessions import FakeSession, FakeSessions
 from cellgate.testing.fake_stream import AsyncFakeSocket, FakeChannel, FakeSocket
 from cellgate.testing.faults import Fault
@@ -116,7 +123,7 @@ class FakeServer(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def _predict(self, body: dict[str, Any]) -> dict[str, Any]:
         name = self._name(body.get("model"))
-        sequences, keeps_all = body["sequences"], body.get("return") == "all"
+        sequences, keeps_all = body["sequences"], keeps_all_steps(body.get("return"))
         entries = []
         for index, item in enumerate(sequences):
             try:

@@ -10,7 +10,7 @@ import numpy as np
 from cellgate.errors import ConnectionFailed, DeadlineExceeded, Overloaded, ReplyTimeout, ResponseError
 from cellgate.stream.frames import END, HEAD, Message
 from cellgate.testing.fake_model import FakeModel
-from cellgate.testing.fake_replies import document, prediction, read_steps
+from cellgate.testing.fake_replies import document, keeps_all_steps, prediction, read_steps
 from cellgate.testing.fake_sessions import FakeSession, FakeSessions
 from cellgate.testing.faults import Fault
 
@@ -67,6 +67,7 @@ class FakeChannel:
 
     def _open(self, opening: dict[str, Any]) -> str:
         name = self._choose_model(opening.get("model"))
+        keeps_all_steps(opening.get("return"))
         step = self._sessions.resume(opening["session"], opening.get("at"))
         limit = min(opening.get("max_frames_in_flight", MAX_IN_FLIGHT), MAX_IN_FLIGHT)
         defaults = {
@@ -89,7 +90,7 @@ class FakeChannel:
         else:
             frame = json.loads(message)
             x, at, end = read_steps(frame["steps"], model), frame.get("at"), frame.get("end", False)
-        keeps_all = opening["return"] == "all"
+        keeps_all = keeps_all_steps(opening["return"])
 
         def compute(session: FakeSession) -> dict[str, Any]:
             y, state = model.function(x, session.state)

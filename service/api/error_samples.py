@@ -63,6 +63,7 @@ _ERRORS: tuple[CellgateError, ...] = (
     errors.SessionNotSupported("vowels reads each sequence from both ends"),
     errors.GenerationNotSupported("the model's task is classify, not language"),
     errors.ForecastNotSupported("the manifest has no quantiles of 'x', so no value can be drawn: expected 1"),
+    errors.GatesNotSupported("the model shows no gates; cellgate-train export --trace adds them to a graph"),
     errors.IdempotencyMismatch("this Idempotency-Key belongs to a request with another body or path"),
     errors.BadExport("the file does not match its checksum: it is incomplete or was changed"),
     errors.InvalidState("the token does not match its checksum: it is incomplete or was changed"),

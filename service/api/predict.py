@@ -11,6 +11,7 @@ from service.api.predict_schemas import PREDICT_EXAMPLES, PredictBody, PredictRe
 from service.errors import (
     EmptySequence,
     EventMismatch,
+    GatesNotSupported,
     GenerationNotSupported,
     IdempotencyInProgress,
     IdempotencyMismatch,
@@ -65,6 +66,9 @@ OF_PREDICT = (
     SequenceTooLong("20001 time steps, the maximum is 20000", pointer="/sequences/0/steps"),
     TooManySequences("2000 sequences, the maximum per request is 1024", pointer="/sequences"),
     SessionNotSupported("vowels reads each sequence from both ends", pointer="/sequences/0/session"),
+    GatesNotSupported(
+        "the model shows no gates; cellgate-train export --trace adds them to a graph", pointer="/return/2"
+    ),
 )
 OF_GENERATE = (
     GONE,

@@ -1,6 +1,6 @@
 """Models that document what `/predict` reads and writes; its bodies are read by `codec`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi.openapi.models import Example
 from pydantic import BaseModel, Field, model_validator
@@ -9,6 +9,8 @@ from service.api.samples import STATE_TOKEN, STEPS
 from service.api.schemas import ModelName, ModelVersion, Problem, Schema
 from service.api.sequence_schemas import ReturnState, SequenceBody, Steps
 
+ReturnList = Annotated[list[Literal["output", "state", "gates", "last", "all"]], Field(min_length=1)]
+
 
 class PredictBody(Schema):
     """One request: sequences, of any lengths, for one model."""
@@ -16,10 +18,11 @@ class PredictBody(Schema):
     model: ModelName = None
     version: ModelVersion = None
     sequences: list[Steps | SequenceBody] = Field(min_length=1)
-    returns: Literal["last", "all"] | None = Field(
+    returns: Literal["last", "all"] | ReturnList | None = Field(
         None,
         alias="return",
-        description="the output at the last step or at every step; the default depends on the task",
+        description="the output at the last step or at every step; the default depends on the task. Or a "
+        "list of what is returned, `output`, `state` and `gates`, and when",
     )
     outputs: list[str] | None = Field(
         None, min_length=1, description="outputs by name; default: the model's first, as `output`"
@@ -33,6 +36,15 @@ class PredictBody(Schema):
     def _outputs_differ(self) -> "PredictBody":
         if self.outputs is not None and len(set(self.outputs)) < len(self.outputs):
             raise ValueError("an output appears twice")
+        return self
+
+    @model_validator(mode="after")
+    def _words_differ(self) -> "PredictBody":
+        if isinstance(self.returns, list):
+            if len(set(self.returns)) < len(self.returns):
+                raise ValueError("a word appears twice")
+            if {"last", "all"} <= set(self.returns):
+                raise ValueError('"last" and "all" exclude each other')
         return self
 
 
@@ -57,6 +69,10 @@ PREDICT_EXAMPLES: dict[str, Example] = {
             "return_state": True,
         },
     },
+    "the inside": {
+        "summary": "The state after each step, and the gates of a model that shows them",
+        "value": {"model": "vowels", "sequences": [STEPS], "return": ["output", "state", "gates", "all"]},
+    },
     "named outputs": {
         "summary": "Outputs by name, of a model that has several",
         "value": {"model": "vowels", "sequences": [STEPS], "outputs": ["y", "logits"]},
@@ -69,6 +85,15 @@ class PredictedLabel(BaseModel):
 
     label: str
     probability: float
+
+
+class GateValues(BaseModel):
+    """One gate of one layer."""
+
+    layer: int = Field(description="from 0, the lowest")
+    direction: Literal["forward", "backward"]
+    gate: str = Field(description="its name in the manifest")
+    values: list[Any] = Field(description="[units]; with all steps [T][units]")
 
 
 class Prediction(BaseModel):
@@ -105,6 +130,10 @@ class Prediction(BaseModel):
         None, description="the steps that the session, or the state, has consumed, this request included"
     )
     state: str | None = Field(None, description="the token of the state after the last step, if requested")
+    states: dict[str, Any] | None = Field(
+        None, description="the recurrent tensors by name, if requested; with all steps those after each step"
+    )
+    gates: list[GateValues] | None = Field(None, description="if requested")
 
 
 class FailedSequence(BaseModel):

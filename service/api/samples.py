@@ -71,6 +71,12 @@ BY_SCHEMA: dict[str, dict[str, Any]] = {
             {"outputs": {"y": PROBABILITIES, "logits": LOGITS}, "label": "3", "probability": 0.9982},
             {"output": PROBABILITIES, "label": "3", "probability": 0.9982, "step": 4, "state": STATE_TOKEN},
             {"output": [0.0213, 0.9171], "labels": [{"label": "rain", "probability": 0.9171}]},
+            {
+                "states": {"h": [[0.1249, -0.3172]]},
+                "gates": [
+                    {"layer": 0, "direction": "forward", "gate": "in_gate", "values": [0.0731, 0.9812]}
+                ],
+            },
         ],
     },
     "ForecastBody": {"horizon": 2, "inputs": STEPS},

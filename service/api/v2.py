@@ -166,6 +166,7 @@ def metadata(
                 labels=list(spec.labels) or None,
             )
             for spec, dtype in zip(manifest.outputs, output_dtypes, strict=True)
+            if spec.gates is None  # which a response has only if it is requested by name
         ],
         properties=properties,
     )

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import orjson
 
+from service.codec.returned import read_gates
 from service.errors import BadHeader, InternalError
-from service.manifest import Manifest
+from service.manifest import Manifest, OutputSpec
 from service.names import MAX_STEP
 from service.sequence import Array, Sequence
 
@@ -98,6 +99,14 @@ def encode_tokens(start: int, token: int, name: str | None, text: str | None) ->
     return orjson.dumps(piece)
 
 
+def _stored_rows(document: dict[str, Any], spec: OutputSpec) -> Any:
+    """The numbers of an output in a stored prediction."""
+    named = document.get("outputs")
+    if spec.gates is not None and (named is None or spec.name not in named):
+        return read_gates(document["gates"], spec)
+    return document["output"] if named is None else named[spec.name]
+
+
 def read_stored(
     reply: bytes, manifest: Manifest, dtypes: Several[str], indexes: Several[int], steps: int
 ) -> tuple[Sequence, int]:
@@ -111,9 +120,10 @@ def read_stored(
         arrays, step = [], int(document["step"])
         for index in indexes:
             spec = manifest.outputs[index]
-            rows = document["outputs"][spec.name] if "outputs" in document else document["output"]
+            rows = _stored_rows(document, spec)
             is_single = spec.steps == "last"
-            arrays.append(np.array([rows] if is_single else rows, dtypes[index]))
+            array = np.array([rows] if is_single else rows, dtypes[index])
+            arrays.append(array if spec.gates is None else array.reshape(len(array), *spec.dims))
             if len(arrays[-1]) != (1 if is_single else steps):
                 raise ValueError("another number of steps")
     except (LookupError, TypeError, ValueError, OverflowError) as error:

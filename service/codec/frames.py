@@ -32,6 +32,7 @@ from service.codec.fields import (
 )
 from service.codec.records import Times, decode_steps
 from service.codec.request import Item, begun_digest
+from service.codec.returned import Returned, read_return
 from service.errors import BadFrame, CellgateError, InvalidField, WrongShape
 from service.manifest import InputSpec, Manifest
 from service.names import MAX_STEP
@@ -67,6 +68,7 @@ class Opening:
     max_in_flight: int | None = None  # frames without a reply that the client will have at most
     state: GivenState | None = None  # that the session begins from
     returns_state: bool = False  # each reply has the state after it, as a token
+    returned: Returned | None = None  # what a reply holds; None: its output
 
 
 @dataclass(slots=True)
@@ -157,9 +159,7 @@ def parse_opening(document: dict[str, Any]) -> Opening:
     session, at, _ = read_session(document)
     if session is None:
         raise InvalidField('the first message of a channel names its "session"', pointer="/session")
-    returns = document.get("return")
-    if returns not in (None, "last", "all"):
-        raise InvalidField('expected "last" or "all"', pointer="/return")
+    returns, returned = read_return(document)
     encoding = document.get("encoding", "json")
     if encoding not in ("json", "binary"):
         raise InvalidField('expected "json" or "binary"', pointer="/encoding")
@@ -169,6 +169,8 @@ def parse_opening(document: dict[str, Any]) -> Opening:
     returns_state = read_flag(document, "return_state")
     if returns_state and encoding == "binary":
         raise InvalidField("binary replies hold no state; use JSON", pointer="/return_state")
+    if returned is not None and encoding == "binary":
+        raise InvalidField("binary replies hold the first output; use JSON", pointer="/return")
     most = document.get("max_frames_in_flight")
     if most is not None and (type(most) is not int or most < 1):
         raise InvalidField("expected an integer from 1", pointer="/max_frames_in_flight")
@@ -185,6 +187,7 @@ def parse_opening(document: dict[str, Any]) -> Opening:
         most,
         read_state(document),
         returns_state,
+        returned,
     )
 
 
@@ -211,6 +214,7 @@ def decode_frame(
     outputs: tuple[str, ...],
     max_steps: int,
     returns_state: bool = False,
+    returned: Returned | None = None,
 ) -> Frame:
     """A frame in JSON. Raises a BadInput that points at the fault.
 
@@ -229,6 +233,7 @@ def decode_frame(
     end = read_flag(document, "end") if "end" in document else False
     inputs, kept, times = decode_steps(document[field], manifest, f"/{field}", max_steps)
     item = Item(inputs, end=end, kept=kept, outputs=outputs, returns_state=returns_state, times=times)
+    item.returned = returned
     if manifest.axes.time_size is not None:
         check_window(item.steps, manifest, f"/{field}")
     return Frame(inputs, at, end, item.digest(keep_all), kept, times=times)

@@ -1,5 +1,6 @@
 """Predictions and generated texts → JSON. It knows what an output means; it knows nothing of requests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import orjson
 
 from service.codec import labels, text
 from service.codec.numbers import writable
+from service.codec.returned import gates_as_json
 from service.errors import CellgateError
 from service.manifest import InputSpec, OutputSpec
 from service.sequence import Array
@@ -67,6 +69,11 @@ def encode_outputs(
     return _dump(prediction, session, step)
 
 
+def encode_nothing(*, session: str | None, step: int | None) -> bytes:
+    """The same without an output."""
+    return _dump({}, session, step)
+
+
 def add_state(answer: bytes, token: str, step: int | None = None) -> bytes:
     """An encoded prediction or generation, with the token of the state after it.
 
@@ -82,7 +89,12 @@ def state_of(answer: bytes) -> str:
 
 
 def encode_rows(
-    start: int, outputs: list[tuple[OutputSpec, Array]], *, is_named: bool, by_name: bool = False
+    start: int,
+    outputs: list[tuple[OutputSpec, Array]],
+    *,
+    is_named: bool,
+    by_name: bool = False,
+    gates: Sequence[tuple[OutputSpec, Array]] = (),
 ) -> bytes:
     """A piece of a prediction with `return: all`; `start`: its first row in the whole, from 0.
 
@@ -90,7 +102,10 @@ def encode_rows(
     """
     rows = {spec.name: writable(output) for spec, output in outputs if spec.steps == "all"}
     piece: dict[str, Any] = {"start": start}
-    piece |= {"outputs": rows} if is_named else {"output": rows[outputs[0][0].name]}
+    if rows:
+        piece |= {"outputs": rows} if is_named else {"output": rows[outputs[0][0].name]}
+    if gates:
+        piece["gates"] = gates_as_json(gates)
     for spec, output in outputs if by_name else ():
         if spec.steps == "all":
             _add_names(piece, spec, output)

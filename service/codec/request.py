@@ -27,6 +27,7 @@ from service.codec.fields import (
     refuse_unknown,
 )
 from service.codec.records import Times, decode_steps
+from service.codec.returned import Returned, read_return
 from service.errors import EmptySequence, InvalidField, TooManySequences
 from service.manifest import Manifest
 from service.sequence import Array, Start
@@ -47,6 +48,7 @@ class Document:
     outputs: tuple[str, ...] = ()  # requested by name; none = the first
     body: bytes = b""  # of a request whose numbers may be rounded
     returns_state: bool = False  # each answer has the state after it, as a token
+    returned: Returned | None = None  # what an answer holds; None: its output
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Item:
     returns_state: bool = False
     rewinds: int | None = None  # of the session so far, as the client believes
     times: Times | None = None  # of its steps, which are not in `inputs` yet; see `service.predict.timed`
+    returned: Returned | None = None  # as in `Document`
 
     @property
     def steps(self) -> int:
@@ -85,6 +88,8 @@ class Item:
             digest.update("\0".join(("outputs", *self.outputs)).encode())
         if self.returns_state:
             digest.update(b"return_state")
+        if self.returned is not None:
+            digest.update(self.returned.key)
         return digest.digest() if self.state is None else begun_digest(digest.digest(), self.state)
 
 
@@ -108,9 +113,9 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
         raise TooManySequences(
             f"{len(sequences)} sequences, the maximum per request is {max_sequences}", pointer="/sequences"
         )
-    returns = document.get("return")
+    returns, returned = document.get("return"), None
     if returns not in (None, "last", "all"):
-        raise InvalidField('expected "last" or "all"', pointer="/return")
+        returns, returned = read_return(document)
     return Document(
         sequences,
         read_string(document, "model"),
@@ -120,6 +125,7 @@ def parse(body: bytes, *, max_sequences: int) -> Document:
         read_names(document, "outputs"),
         body if is_large else b"",
         "return_state" in document and read_flag(document, "return_state"),
+        returned,
     )
 
 
@@ -135,6 +141,7 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
         check_window(item.steps, manifest, at)
     item.outputs = document.outputs
     item.returns_state = document.returns_state
+    item.returned = document.returned
     return item
 
 

@@ -20,6 +20,8 @@ from service.sequence import Array
 _V2_PREFIX = "v2/"  # of the sessions of `/v2`, see `names`
 _PREDICTION = {"output", "outputs", "forecast", "estimate", "label", "probability", "labels"}
 _PREDICTION |= {"session", "step", "state"}
+_INSIDE = {"states", "gates"}  # beside an output, or in its place
+_GATE = {"layer": int, "direction": str, "gate": str}  # the fields of one, without its values
 _GENERATION = {"model", "version", "ids", "seed", "tokens", "text", "session", "step", "state"}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*")  # of a state; its signature is checked when it is used
 _MAX_AXES = 8  # of an output
@@ -71,8 +73,10 @@ def _document(document: Any, session: str, step: int) -> bytes | None:
     if type(document["step"]) is not int:  # 4.0 == 4
         return None
     names = set(document)
-    if names <= _PREDICTION:
-        is_ours = len(names & {"output", "outputs"}) == 1 and _is_prediction(document)
+    if names <= _PREDICTION | _INSIDE:
+        num_outputs = len(names & {"output", "outputs"})
+        has_one = num_outputs == 1 or (num_outputs == 0 and not names.isdisjoint(_INSIDE))
+        is_ours = has_one and _is_prediction(document) and _is_inside(document)
     else:
         is_ours = names <= _GENERATION and _is_generation(document)
     is_ours = is_ours and _matches(_TOKEN, document.get("state", ""))
@@ -101,6 +105,26 @@ def _are_labels(labels: Any) -> bool:
         and labels.keys() == {"label", "probability"}
         and isinstance(labels["label"], str)
         and isinstance(labels["probability"], (int, float))
+    )
+
+
+def _is_inside(document: dict[str, Any]) -> bool:
+    """Whether its states are numbers by name, and its gates a list of such with their names."""
+    states, gates = document.get("states", {}), document.get("gates", [])
+    return (
+        isinstance(states, dict)
+        and all(_is_nested(values, (int, float)) for values in states.values())
+        and isinstance(gates, list)
+        and all(map(_is_gate, gates))
+    )
+
+
+def _is_gate(gate: Any) -> bool:
+    return (
+        isinstance(gate, dict)
+        and set(gate) == {*_GATE, "values"}
+        and all(type(gate[name]) is kind for name, kind in _GATE.items())
+        and _is_nested(gate["values"], (int, float))
     )
 
 

@@ -23,6 +23,7 @@ CellgateError
 │   ├── SessionNotSupported      422  the model needs the whole sequence, or has no state
 │   ├── GenerationNotSupported   422  the model's task is not language, or it has no probabilities
 │   ├── ForecastNotSupported     422  the model does not forecast its own inputs, or no quantiles of them
+│   ├── GatesNotSupported        422  the model shows no gates
 │   ├── IdempotencyMismatch      422  an Idempotency-Key that belongs to another request
 │   ├── BadExport                422  not an exported session, or a modified one
 │   ├── InvalidState             422  not a state token of this server and tenant, or a modified one
@@ -86,6 +87,7 @@ from service.errors.http import (
 )
 from service.errors.models import (
     ForecastNotSupported,
+    GatesNotSupported,
     GenerationNotSupported,
     NonFiniteOutput,
     ReadOnlyModels,
@@ -136,6 +138,7 @@ __all__ = [
     "EventMismatch",
     "Forbidden",
     "ForecastNotSupported",
+    "GatesNotSupported",
     "GenerationNotSupported",
     "HeadTooLarge",
     "IdempotencyInProgress",

@@ -9,6 +9,10 @@ class GenerationNotSupported(
     """The model does not generate: its task is not language, or it has no probabilities."""
 
 
+class GatesNotSupported(BadInput, status=422, code="gates_not_supported", title="Gates not supported"):
+    """The model's manifest lists no outputs that are gates."""
+
+
 class UnknownModel(NotFound, code="unknown_model", title="Unknown model"):
     """No model of that name is loaded."""
 

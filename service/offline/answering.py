@@ -50,7 +50,8 @@ def answerer(task: EngineTask) -> Callable[[Block], Answered]:
         max_waiting=1 << 62,
         max_call_bytes=task.max_call_bytes,
     )
-    prepared = Loader(batching, Hardware(task.provider, task.threads)).prepare(task.folder)
+    loader = Loader(batching, Hardware(task.provider, task.threads), shows_gates=False)
+    prepared = loader.prepare(task.folder)
     spec = prepared.manifest.outputs[0]
 
     engine, ragged = prepared.engine, prepared.scheduler.ragged

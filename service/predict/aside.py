@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numpy as np
+
 from service.sequence import Sequence
 
 Result = TypeVar("Result")
@@ -44,4 +46,9 @@ def is_large(sequence: Sequence) -> bool:
     """Whether the outputs of a computed sequence are written aside."""
     outputs = sequence.outputs
     numbers = outputs[0].size if len(outputs) == 1 else sum([output.size for output in outputs])
-    return numbers * (1 + len(sequence.extra)) > LARGE_OUTPUT
+    numbers *= 1 + len(sequence.extra)
+    if sequence.extras:  # gates are wider than answers
+        numbers = max(numbers, sum([output.size for extras in sequence.extras for output in extras]))
+    if sequence.states:
+        numbers += sum([np.size(array) for array in sequence.states[-1]]) * len(sequence.states)
+    return numbers > LARGE_OUTPUT

@@ -39,6 +39,7 @@ class Channel:
     __slots__ = (
         "beginning",
         "begins_anew",
+        "computed",
         "extra",
         "form",
         "has_conflict",
@@ -58,6 +59,7 @@ class Channel:
         "output_names",
         "outputs",
         "record",
+        "returned",
         "rewinds",
         "running",
         "session",
@@ -79,8 +81,10 @@ class Channel:
         self.keep_all = False
         self.form: BinaryForm | None = None  # of binary frames
         self.outputs: tuple[int, ...] = (0,)  # of the model, in the order of a reply
+        self.computed: tuple[int, ...] = (0,)  # the same, and behind them the gates of a reply
         self.extra: tuple[int, ...] = ()  # those beside the first
         self.output_names = opening.outputs
+        self.returned = opening.returned
         self.max_in_flight = 1
         self.max_joined = 1  # frames in one chunk
         self.max_reply_steps: int | None = None  # of one frame, where a reply grows with them
@@ -107,6 +111,7 @@ class Channel:
     def describe(self) -> dict[str, Any]:
         """What the answer to its opening says of it."""
         manifest, index = self.model.manifest, self.outputs[0]
+        steps = "all" if self.keep_all else "last"
         output = manifest.outputs[index]
         described = {
             "channel": self.number,
@@ -115,7 +120,7 @@ class Channel:
             "session": self.session,
             "step": self.step,
             "rewinds": self.rewinds,
-            "return": "all" if self.keep_all else "last",
+            "return": steps if self.returned is None else self.returned.words(steps),
             "encoding": "json" if self.form is None else "binary",
             "output": {"width": math.prod(output.dims), "dtype": self.model.output_dtypes[index]},
         }

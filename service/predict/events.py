@@ -17,6 +17,7 @@ from service.codec import reply as replies
 from service.codec.events import END, EventId, content_of, encode_tokens, read_stored
 from service.codec.generation import Generation
 from service.codec.request import Item
+from service.codec.returned import Returned
 from service.codec.text import TextPieces
 from service.errors import InvalidField, NotFound
 from service.manifest import InputSpec, Manifest
@@ -57,6 +58,8 @@ class PredictionEvents:
                 'events are sent with "return": "all"; a reply with the last step has no pieces',
                 pointer="/return",
             )
+        if (returned := request.returned) is not None:
+            _check_pieces(returned)
         progress = Progress(self._emit, "steps", self._resumed, request.stages)
         decode = request.decode
 
@@ -157,21 +160,37 @@ class _Pieces:
     async def _send(self, chunk: Sequence, first: int, stop: int, origin: Origin) -> None:
         """Send steps [first, stop) of the whole, those of `chunk`."""
         manifest, progress = self._model.manifest, self.progress
-        outputs = [(manifest.outputs[index], chunk.output(index)) for index in self.request.outputs(manifest)]
-        numbers = sum([output[0].size for spec, output in outputs if spec.steps == "all"])
+        request = self.request
+        outputs = {i: (manifest.outputs[i], chunk.output(i)) for i in request.outputs(manifest)}
+        numbers = sum([output[0].size for spec, output in outputs.values() if spec.steps == "all"])
         most = max(1, LARGE_OUTPUT // max(numbers, 1))
-        is_named = self.request.outputs is not first_output
+        answers, shows_gates = request.answers(manifest), bool(request.returned)
         while (start := progress.done) < stop:
             end = progress.cut(min(start + most, stop))
-            rows = [
-                (spec, output[start - first : end - first] if spec.steps == "all" else output)
-                for spec, output in outputs
-            ]
-            content = content_of([output for spec, output in rows if spec.steps == "all"])
+            rows = {
+                index: (spec, output[start - first : end - first] if spec.steps == "all" else output)
+                for index, (spec, output) in outputs.items()
+            }
+            content = content_of([output for spec, output in rows.values() if spec.steps == "all"])
             encode = partial(
-                replies.encode_rows, outputs=rows, is_named=is_named, by_name=manifest.names_forecasts
+                replies.encode_rows,
+                outputs=[rows[index] for index in answers],
+                gates=[rows[index] for index in manifest.gates] if shows_gates else [],
+                is_named=request.answers is not first_output,
+                by_name=manifest.names_forecasts,
             )
             await progress.add(end - start, content, encode, origin.deadline)
+
+
+def _check_pieces(returned: Returned) -> None:
+    """Raises InvalidField for what is not sent piece by piece."""
+    if returned.state is not None:
+        raise InvalidField(
+            "events have no states; a reply in one piece does, and so does the session",
+            pointer=returned.pointer(returned.state),
+        )
+    if returned.output is None:
+        raise InvalidField('events have the output: add "output"', pointer="/return")
 
 
 def _last_of(chunk: Sequence, item: Item) -> Sequence:

@@ -6,6 +6,7 @@ It knows channels, outputs and the layout of replies; it knows nothing of socket
 from typing import Any
 
 from service.codec import frames, reply
+from service.codec.returned import Returned, add_inside, state_by_name
 from service.errors import CellgateError
 from service.predict.channel import Channel, Run
 from service.sequence import Array
@@ -16,11 +17,11 @@ from service.sessions.replies import Answered
 def advance(run: Run, sessions: Sessions, now_ms: int) -> None:
     """Encode the reply to each frame, and make the record that the session gets, as of `now_ms`."""
     channel, opened, sequence = run.channel, run.opened, run.sequence
-    outputs = [sequence.output(index) for index in channel.outputs]
+    outputs = [sequence.output(index) for index in channel.computed]
     last, packed, steps = run.frames[-1], run.model.pack_state(sequence.state), sequence.steps
     if channel.max_in_flight == 1:  # the record is that of a request to `/predict`
         step = opened.step + steps
-        stored = _encode(channel, outputs, steps, step, last.end)
+        stored = _encode(run, outputs, steps, step, last.end)
         if channel.write_token is not None:
             stored = reply.add_state(stored, channel.write_token(run.model, step, packed))
         run.replies = [stored]
@@ -74,7 +75,7 @@ def _answered(run: Run, outputs: list[Array], packed: bytes) -> list[bytes]:
         own = outputs
         if not is_one:
             own = [output[start:stop] if channel.keep_all else output[stop - 1] for output in outputs]
-        stored = _encode(channel, own, frame.steps, step + stop, frame.end)
+        stored = _encode(run, own, frame.steps, step + stop, frame.end)
         if channel.write_token is not None:
             stored = reply.add_state(stored, channel.write_token(run.model, step + stop, packed))
         run.replies.append(stored)
@@ -83,18 +84,44 @@ def _answered(run: Run, outputs: list[Array], packed: bytes) -> list[bytes]:
     return answered
 
 
-def _encode(channel: Channel, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:
+def _encode(run: Run, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:
     """A reply as a session stores it: each output is [time, *dims] with `return: all`, else [*dims]."""
+    channel = run.channel
+    if channel.returned is None:
+        return _encode_outputs(channel, outputs, steps, step, end)
+    return _encode_inside(run, channel.returned, outputs, steps, step, end)
+
+
+def _encode_inside(
+    run: Run, returned: Returned, outputs: list[Array], steps: int, step: int, end: bool
+) -> bytes:
+    """The same with states, or gates, or without the output."""
+    channel, model = run.channel, run.model
+    if returned.output is None:
+        answer = reply.encode_nothing(session=channel.session, step=step)
+    else:
+        answer = _encode_outputs(channel, outputs, steps, step, end)
+    gates = None
+    if returned.gates is not None:
+        by_index = dict(zip(channel.computed, outputs, strict=True))
+        gates = [(model.manifest.outputs[index], by_index[index]) for index in model.manifest.gates]
+    states = None if returned.state is None else state_by_name(model.layout, run.sequence.state)
+    return add_inside(answer, states=states, gates=gates)
+
+
+def _encode_outputs(channel: Channel, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:
+    """Those of the first outputs that the channel names."""
     if channel.form is not None:
         return frames.store_binary(outputs[0], steps if channel.keep_all else 1, step, ended=end)
     specs, by_name = channel.specs, channel.model.manifest.names_forecasts
     if not channel.output_names:
-        return reply.encode_prediction(
-            specs[0], outputs[0], session=channel.session, step=step, by_name=by_name
-        )
+        first = outputs[0]
+        if channel.keep_all and specs[0].steps == "last":  # beside gates of every step
+            first = first[-1]
+        return reply.encode_prediction(specs[0], first, session=channel.session, step=step, by_name=by_name)
     named: list[Any] = [
         (spec, output[-1] if channel.keep_all and spec.steps == "last" else output)
-        for spec, output in zip(specs, outputs, strict=True)
+        for spec, output in zip(specs, outputs, strict=False)  # gates may follow
     ]
     return reply.encode_outputs(named, session=channel.session, step=step, by_name=by_name)
 

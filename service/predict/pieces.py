@@ -17,18 +17,21 @@ async def compute_pieces(
     model: Model,
     item: Item,
     state: State,
-    history: History,
+    history: History | None,
     start: int,
     *,
     keep_all: bool,
     origin: Origin,
+    each_step: bool = False,
 ) -> tuple[Sequence, list[Checkpoint]]:
     """The item's steps from step `start` of a session on, and the states within them that are to be kept.
 
-    A model with a fixed time axis is cut at multiples of its size only.
+    A model with a fixed time axis is cut at multiples of its size only. `each_step`: the sequence has the
+    state after each step.
     """
     item = with_times(model, item, state)
-    cuts = cuts_of(model, item, history, start)
+    kept = [] if history is None else cuts_of(model, item, history, start)
+    cuts = range(1, item.steps) if each_step else kept
     pieces: list[Sequence] = []
     checkpoints: list[Checkpoint] = []
     for first, last in pairwise((0, *cuts, item.steps)):
@@ -36,9 +39,23 @@ async def compute_pieces(
         computed = await compute_steps(model, piece, state, keep_all=keep_all, origin=origin)
         pieces.append(computed)
         state = computed.state
-        if last < item.steps:
+        if last in kept:
             checkpoints.append(Checkpoint(start + last, model.pack_state(state)))
-    return joined(model, item, pieces), checkpoints
+    whole = joined(model, item, pieces)
+    whole.states = tuple([piece.state for piece in pieces]) if each_step else ()
+    return whole, checkpoints
+
+
+async def compute_each_step(
+    model: Model, item: Item, state: State, *, keep_all: bool, origin: Origin
+) -> Sequence:
+    """Implements `Compute`: with the state after each step, if the output of each step is kept too."""
+    if not keep_all:
+        return await compute_steps(model, item, state, keep_all=keep_all, origin=origin)
+    sequence, _ = await compute_pieces(
+        model, item, state, None, 0, keep_all=keep_all, origin=origin, each_step=True
+    )
+    return sequence
 
 
 def cuts_of(model: Model, item: Item, history: History, start: int) -> list[int]:

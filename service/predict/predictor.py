@@ -17,15 +17,19 @@ from service.memory import MemoryBudget
 from service.names import names_number
 from service.predict.aside import LARGE_BODY, Aside, is_large
 from service.predict.beginning import Beginnings
+from service.predict.encode import encode_of
 from service.predict.kept import opening_state
+from service.predict.pieces import compute_each_step
 from service.predict.reply_budget import ReplyBudget
 from service.predict.request import (
     Decode,
     Decoded,
     Reply,
     Request,
+    compute_steps,
     first_output,
     outputs_named,
+    with_gates,
 )
 from service.predict.session_run import Answer, SessionRuns
 from service.predict.shadow import Shadows
@@ -92,21 +96,26 @@ class Predictor:
             decode = partial(requests.decode_item, document, max_steps=self.max_steps)
         if document.returns_state:
             self.tokens.check_usable("/return_state")
+        returned = document.returned
+        choose = first_output if not document.outputs else partial(outputs_named, document.outputs)
         request = Request(
             model,
             len(document.sequences),
             decode,
-            _encode_first if not document.outputs else partial(_encode_named, document.outputs),
+            encode_of(document),
+            compute=compute_steps if returned is None or returned.state is None else compute_each_step,
             returns=document.returns,
             is_pinned=names_number(document.version),
             is_free=document.version is None,
             is_keyed=is_keyed,
             tenant=tenant,
-            outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
+            outputs=choose if returned is None else partial(with_gates, choose, returned),
             returns_state=document.returns_state,
             reply_budget=self.reply_budget,
             body_bytes=len(body),
             stages=stages,
+            returned=returned,
+            answers=choose,
         )
         try:
             if respond is not None:
@@ -254,25 +263,3 @@ class Run:
             return replies.encode_error(error)
         finally:
             self._request.stages.merge(stages)
-
-
-def _encode_first(model: Model, sequence: Sequence, *, session: str | None, step: int | None) -> bytes:
-    manifest = model.manifest
-    return replies.encode_prediction(
-        manifest.outputs[0],
-        sequence.output(),
-        session=session,
-        step=step,
-        by_name=manifest.names_forecasts,
-    )
-
-
-def _encode_named(
-    names: tuple[str, ...], model: Model, sequence: Sequence, *, session: str | None, step: int | None
-) -> bytes:
-    outputs = []
-    for index in outputs_named(names, model.manifest):
-        spec, output = model.manifest.outputs[index], sequence.output(index)
-        is_single = sequence.keep_all and spec.steps == "last"  # [1, *dims], beside outputs of every step
-        outputs.append((spec, output[-1] if is_single else output))
-    return replies.encode_outputs(outputs, session=session, step=step, by_name=model.manifest.names_forecasts)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.codec.request import Item
+from service.codec.returned import Returned, gates_of, inside_bytes
 from service.codec.sizes import prediction_bytes
 from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
@@ -72,8 +73,13 @@ def first_output(manifest: Manifest) -> tuple[int, ...]:  # noqa: ARG001
 
 
 def every_output(manifest: Manifest) -> tuple[int, ...]:
-    """The default of `/v2`."""
-    return tuple(range(len(manifest.outputs)))
+    """The default of `/v2`: all but gates."""
+    return tuple(range(len(manifest.outputs) - len(manifest.gates)))
+
+
+def with_gates(choose: ChooseOutputs, returned: Returned, manifest: Manifest) -> tuple[int, ...]:
+    """The outputs that `choose` gives, and those that are gates. Raises GatesNotSupported."""
+    return gates_of(manifest, returned, choose(manifest))
 
 
 def outputs_named(names: Iterable[str], manifest: Manifest) -> tuple[int, ...]:
@@ -111,6 +117,8 @@ class Request:
     returns_state: bool = False  # whether each answer has the state after it, as a token
     reply_budget: Callable[[int], ReplyBudget] | None = None  # None: the API bounds its reply itself
     body_bytes: int = 0
+    returned: Returned | None = None  # what each answer holds; None: its output
+    answers: ChooseOutputs = first_output  # of `outputs`, those that `/predict` writes as such
     draws: bool = False  # whether outputs are drawn from the model's, and not the model's themselves
     stages: Stages = field(default_factory=Stages)  # measured since the request was there
     _budget: ReplyBudget | None = None  # made when it is needed: not for the last step of one sequence
@@ -137,13 +145,18 @@ class Request:
         keeps_all = self.keeps_all(model)
         if keeps_all and not self._has_steps(manifest):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
-        if self.reply_budget is not None and (keeps_all or self.num_sequences > 1 or self.returns_state):
+        if self.returned is not None:
+            self._check_returned(self.returned, model, keeps_all)
+        has_more = self.returns_state or self.returned is not None
+        if self.reply_budget is not None and (keeps_all or self.num_sequences > 1 or has_more):
             if self._budget is None:
                 self._budget = self.reply_budget(self.body_bytes)
             outputs = [(manifest.outputs[i], model.output_dtypes[i]) for i in self.outputs(manifest)]
             size = prediction_bytes(outputs, item.steps if keeps_all else 1, by_name=manifest.names_forecasts)
             if self.returns_state:
                 size += token_chars(model.layout.num_bytes)
+            if self.returned is not None:
+                size += inside_bytes(model.layout, self.returned, manifest, item.steps if keeps_all else 1)
             self._budget.reserve(index, size)
         return item
 
@@ -154,10 +167,21 @@ class Request:
             f"/sequences/{index}/state": item.state is not None,
             "/return_state": self.returns_state,
         }
+        if self.returned is not None and self.returned.state is not None:
+            uses[self.returned.pointer(self.returned.state)] = True
         for field_pointer, is_used in uses.items():
             if is_used:
                 reason = "has no state" if model.manifest.causal else "reads each sequence from both ends"
                 raise SessionNotSupported(f"{model.name} {reason}", pointer=field_pointer)
+
+    def _check_returned(self, returned: Returned, model: Model, keeps_all: bool) -> None:
+        """Raises InvalidField if the model has no state after each step, and it is requested."""
+        if returned.state is not None and keeps_all and model.manifest.step_multiple > 1:
+            raise InvalidField(
+                f"{model.name} has a state after every {model.manifest.step_multiple} steps only; with "
+                '"last", the one after the last step is returned',
+                pointer=returned.pointer(returned.state),
+            )
 
     def close(self) -> None:
         """The reply is written, or will not be: its memory is no longer counted."""

@@ -18,7 +18,7 @@ from service.errors import ModelLoading, NotFound, SessionMismatch
 from service.predict.aside import Aside, is_large
 from service.predict.beginning import Beginning, Beginnings
 from service.predict.kept import state_of
-from service.predict.pieces import compute_pieces
+from service.predict.pieces import compute_each_step, compute_pieces
 from service.predict.request import Request, compute_steps
 from service.predict.shadow import Committed, Shadows
 from service.repository import Model, Repository
@@ -144,8 +144,11 @@ class SessionRuns:
     ) -> tuple[ComputedSequence, Sequence[Checkpoint]]:
         """The computed sequence, and the states within it, from `step` on, that the history keeps."""
         keep_all = request.keeps_all(model)
-        if request.compute is compute_steps:
-            return await compute_pieces(model, item, state, history, step, keep_all=keep_all, origin=origin)
+        if request.compute in (compute_steps, compute_each_step):
+            each_step = keep_all and request.compute is compute_each_step
+            return await compute_pieces(
+                model, item, state, history, step, keep_all=keep_all, origin=origin, each_step=each_step
+            )
         sequence = await request.compute(model, item, state, keep_all=keep_all, origin=origin)
         return sequence, request.passed
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from service.codec.frames import BinaryForm, Frame, Opening, decode_frame
+from service.codec.returned import gates_of, inside_bytes
 from service.codec.sizes import prediction_bytes
 from service.errors import CellgateError, InvalidField, ReplyTooLarge, SessionNotSupported
 from service.memory import BYTES_PER_BODY_BYTE, MemoryBudget
@@ -115,6 +116,7 @@ class Streams:
                 outputs=channel.output_names,
                 max_steps=self._max_steps,
                 returns_state=channel.write_token is not None,
+                returned=channel.returned,
             )
         except CellgateError as error:
             frame = error
@@ -173,26 +175,42 @@ class Streams:
             raise SessionNotSupported(f"{model.name} {reason}", pointer="/session")
         if opening.outputs:
             channel.outputs = outputs_named(opening.outputs, manifest)
-            channel.extra = tuple([index for index in channel.outputs if index])
-        has_steps = [spec.steps == "all" for spec in channel.specs]
+        channel.computed = channel.outputs
+        if opening.returned is not None:
+            channel.computed = gates_of(manifest, opening.returned, channel.outputs)
+        channel.extra = tuple([index for index in channel.computed if index])
+        has_steps = [manifest.outputs[index].steps == "all" for index in channel.computed]
         wants_all = (opening.returns or manifest.default_return) == "all"
         channel.keep_all = wants_all and (any(has_steps) or opening.returns is not None)
         if channel.keep_all and not any(has_steps):
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
+        if (returned := opening.returned) is not None and returned.state is not None and channel.keep_all:
+            raise InvalidField(
+                'a reply has the state after its frame: add "last", and send frames of one step',
+                pointer=returned.pointer(returned.state),
+            )
         if opening.returns_state:
             channel.write_token = partial(self._beginnings.write, channel.tenant)
         if opening.is_binary:
             channel.form = BinaryForm(manifest, keep_all=channel.keep_all, max_steps=self._max_steps)
         channel.max_in_flight = min(opening.max_in_flight or self.max_in_flight, self.max_in_flight)
-        can_join = all(has_steps) and not opening.returns_state  # whose frames each need their own state
+        has_state = opening.returns_state or (returned is not None and returned.state is not None)
+        can_join = all(has_steps) and not has_state  # whose frames each need their own state
         channel.max_joined = channel.max_in_flight if can_join else 1
         self._bound_reply(channel)
 
     def _bound_reply(self, channel: Channel) -> None:
         """The replies that a record holds together have at most the size of one reply to `/predict`."""
         dtypes = channel.model.output_dtypes
-        outputs = [(channel.model.manifest.outputs[index], dtypes[index]) for index in channel.outputs]
-        size_of = partial(prediction_bytes, outputs, by_name=channel.model.manifest.names_forecasts)
+        manifest, returned = channel.model.manifest, channel.returned
+        outputs = [(manifest.outputs[index], dtypes[index]) for index in channel.computed]
+
+        def size_of(steps: int) -> int:
+            size = prediction_bytes(outputs, steps, by_name=manifest.names_forecasts)
+            if returned is not None:
+                size += inside_bytes(channel.model.layout, returned, manifest, steps)
+            return size
+
         of_one = size_of(1)
         if channel.write_token is not None:
             of_one += token_chars(channel.model.layout.num_bytes)

@@ -30,6 +30,7 @@ from service.engine import (
     max_batch_for,
     scheduler_for,
 )
+from service.engine.content import GraphContent
 from service.engine.graph import Optimization
 from service.errors import StartupError
 from service.manifest import GRAPH_FILE, Manifest
@@ -45,7 +46,8 @@ from service.repository.model import Model, ModelEngine, OpenEngine
 from service.repository.pairing import check_pair, try_pair
 from service.repository.rehearsal import Rehearsal
 from service.repository.sizes import with_fixed_sizes
-from service.repository.snapshot import fingerprint
+from service.repository.snapshot import Snapshot, fingerprint
+from service.repository.traced import check_traced, opening
 from service.repository.widths import step_bytes
 from service.sequence import Engine, State
 from service.sessions import Binding
@@ -123,6 +125,7 @@ class Loader:
     open_engine: OpenEngine = OnnxEngine
     trial: Trial = field(default_factory=Trial)
     metrics: Metrics | None = None
+    shows_gates: bool = True  # false: models are loaded as if they had no gates
 
     def load(self, folder: Path) -> Model:
         """Load a version folder and serve it on the running event loop. Raises StartupError or OSError."""
@@ -133,19 +136,29 @@ class Loader:
         return prepared.start(self.on_failure, self.metrics)
 
     def prepare(
-        self, folder: Path, files: bytes | None = None, states: Mapping[str, bytes] | None = None
+        self,
+        folder: Path,
+        files: bytes | None = None,
+        states: Mapping[str, bytes] | None = None,
+        content: GraphContent | None = None,
     ) -> PreparedModel:
         """Load a version folder and try it on its example; may run in a thread.
 
         `files`: the fingerprint of the files that are loaded; None: they are read again for it.
         `states`: the files of named initial states; None: they are read.
+        `content`: of the graph; None: it is read from the disk.
 
         Raises StartupError, or OSError if the folder is being deleted.
         """
         manifest, graph = read_manifest(folder), GraphFile.read(folder / GRAPH_FILE)
         _check_repeatable(folder, graph)
-        manifest = with_fixed_sizes(manifest, graph.inputs)
-        engine = self._open_engine(folder, manifest)
+        whole = with_fixed_sizes(manifest, graph.inputs)
+        manifest, open_engine = whole.without_gates(), self.open_engine
+        if whole.gates:
+            content = content or Snapshot.read(folder).content
+            open_engine = opening(open_engine, graph, content, whole, shows_gates=self.shows_gates)
+            whole = whole if self.shows_gates else manifest
+        engine = self._open_engine(open_engine, folder, manifest)
         states = initial_states.read_files(folder) if states is None else states
         named = initial_states.parse(states, engine.layout, manifest, folder)
         rehearsal = Rehearsal(manifest, engine.initial_state, folder)
@@ -157,20 +170,24 @@ class Loader:
         batching = replace(self.batching, max_batch=min(self.batching.max_batch, found.max_rows))
         max_batch = max_batch_for(manifest, batching, ragged=ragged)
         calls = engine if manifest.chunkable else self._bounded(engine, graph)
-        runner, cost, paired = self._choose_runner(rehearsal, engine, calls, max_batch)
+        if whole.gates:
+            difference = max(
+                difference, check_traced(rehearsal, engine, whole, rounding=examination.rounding)
+            )
+        runner, cost, paired = self._choose_runner(rehearsal, engine, calls, max_batch, open_engine)
         if paired is not None:
             difference = max(difference, check_pair(rehearsal, examination, paired))
         rehearsal.calibrate(cost, runner.run_in_thread)
         scheduler = scheduler_for(manifest, batching, cost, ragged=ragged)
         binding = bind(folder, files or fingerprint(folder), manifest, graph.graph)
-        prepared = PreparedModel(binding, manifest, engine, scheduler, runner, difference, states=named)
+        prepared = PreparedModel(binding, whole, engine, scheduler, runner, difference, states=named)
         _log(prepared, 0 if paired is None else paired.max_rows)
         return prepared
 
-    def _open_engine(self, folder: Path, manifest: Manifest) -> ModelEngine:
+    def _open_engine(self, open_engine: OpenEngine, folder: Path, manifest: Manifest) -> ModelEngine:
         for spec in manifest.inputs:
             text.check(spec)
-        return self.open_engine(
+        return open_engine(
             folder / GRAPH_FILE, manifest, provider=self.hardware.provider, threads=self.hardware.threads
         )
 
@@ -192,7 +209,12 @@ class Loader:
         )
 
     def _choose_runner(
-        self, rehearsal: Rehearsal, engine: ModelEngine, calls: Engine, max_batch: int
+        self,
+        rehearsal: Rehearsal,
+        engine: ModelEngine,
+        calls: Engine,
+        max_batch: int,
+        open_engine: OpenEngine,
     ) -> tuple[Runner, Cost, PairedEngine | None]:
         """Share cores if this worker can; run few rows on both of them if that pays.
 
@@ -205,7 +227,7 @@ class Loader:
             cost = Cost()
             return SingleCoreRunner(calls, cost, inline_s=inline_s), cost, None
         paired = try_pair(
-            rehearsal, engine, cores, max_batch=max_batch, trial=self.trial, open_engine=self.open_engine
+            rehearsal, engine, cores, max_batch=max_batch, trial=self.trial, open_engine=open_engine
         )
         cost = Cost() if paired is None else TwoCosts(paired.max_rows, NUM_SHARED)
         return SharedCoresRunner(engine, cost, cores, inline_s=inline_s, paired=paired), cost, paired

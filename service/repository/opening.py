@@ -122,7 +122,9 @@ def prepare_snapshot(loader: Loader, snapshot: Snapshot, optimization: Optimizat
     folder = snapshot.folder
     opening = functools.partial(loader.open_engine, content=snapshot.content, optimization=optimization)
     with _only_startup_errors(folder):
-        prepared = replace(loader, open_engine=opening).prepare(folder, snapshot.fingerprint, snapshot.states)
+        prepared = replace(loader, open_engine=opening).prepare(
+            folder, snapshot.fingerprint, snapshot.states, snapshot.content
+        )
     return replace(prepared, optimization=optimization)
 
 

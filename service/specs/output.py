@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -11,7 +12,7 @@ from service.specs.axes import Axes
 from service.specs.spec import Dim, DType, Spec
 
 Threshold = Annotated[float, Field(gt=0, le=1)]
-OutputKind = Literal["probabilities", "labels", "values", "logits"]
+OutputKind = Literal["probabilities", "labels", "values", "logits", "gates"]
 
 
 class ForecastSpec(Spec):
@@ -50,6 +51,19 @@ def _short_name(quantile: float | None) -> str:
     return "value" if quantile is None else f"q{quantile * 100:.10g}"
 
 
+class GatesSpec(Spec):
+    """The gates of one layer of a recurrent network, which an output shows step by step."""
+
+    names: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1,
+        description="a name for each gate; the output has the units of each, one after the other",
+    )
+    layer: int = Field(0, ge=0, description="the layer, from 0, the lowest")
+    direction: Literal["forward", "backward"] = Field(
+        "forward", description="backward: of a layer that reads the sequence from its end"
+    )
+
+
 class OutputSpec(Spec):
     """An output of a time step."""
 
@@ -77,6 +91,9 @@ class OutputSpec(Spec):
         (), description="what each number estimates, in order; empty: not stated"
     )
     steps: Literal["all", "last"] = Field("all", description="last: the graph keeps only the final step")
+    gates: GatesSpec | None = Field(
+        None, description="the kind gates: which gates they are; computed only for requests that ask for them"
+    )
 
     @model_validator(mode="after")
     def _axes_have_no_sizes(self) -> Self:
@@ -127,6 +144,23 @@ class OutputSpec(Spec):
             raise ValueError(f"output {self.name!r}: two estimates are of the same number")
         return self
 
+    @model_validator(mode="after")
+    def _gates_fit(self) -> Self:
+        if (self.kind == "gates") != (self.gates is not None):
+            raise ValueError(f'output {self.name!r}: the kind "gates" and the field gates need each other')
+        if self.gates is None:
+            return self
+        if len(set(self.gates.names)) < len(self.gates.names):
+            raise ValueError(f"output {self.name!r}: a gate appears twice")
+        if math.prod(self.dims) % len(self.gates.names):
+            raise ValueError(
+                f"output {self.name!r}: {math.prod(self.dims)} numbers are not the units of "
+                f"{len(self.gates.names)} gates"
+            )
+        if self.steps == "last":
+            raise ValueError(f"output {self.name!r}: gates are of every step")
+        return self
+
     @cached_property
     def longest_label(self) -> int:
         """Characters of the longest label as JSON, with the comma after it."""
@@ -136,3 +170,19 @@ class OutputSpec(Spec):
     def label_thresholds(self) -> tuple[float, ...]:
         """Of the kind labels: the threshold of each label."""
         return self.thresholds or (0.5,) * len(self.labels)
+
+
+def gates_fault(outputs: Sequence[OutputSpec]) -> str | None:
+    """Why these cannot be the outputs of one graph: the places of those with gates, or their gates."""
+    places = [index for index, spec in enumerate(outputs) if spec.gates is not None]
+    if len(places) == len(outputs):
+        return "an output is needed that is not gates"
+    if places != list(range(len(outputs) - len(places), len(outputs))):
+        return "the outputs that are gates must follow all others"
+    found = [
+        (spec.gates.layer, spec.gates.direction, name)
+        for spec in outputs
+        if spec.gates is not None
+        for name in spec.gates.names
+    ]
+    return "two outputs have the same gate of a layer" if len(set(found)) < len(found) else None

@@ -10,9 +10,11 @@ from cellgate import Client
 from tests.e2e import graphs
 from tests.e2e.server import Server, running
 from tests.service import input_models
+from tests.service.graphs import GATED
 
 KINDS = (
     "buttons",
+    "gated",
     "glucose",
     "letters",
     "scalar",
@@ -27,6 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterat
     written, root = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("client-models")
     input_models.write_all(written)
     graphs.write_all(written)
+    GATED.write(written)
     for folder in (*(written / kind for kind in KINDS), models_dir / "vowels"):
         shutil.copytree(folder, root / folder.name)
     with running(tmp_path_factory.mktemp("client-server"), models_dir=str(root)) as started:

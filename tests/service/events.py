@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-LISTS = ("output", "outputs", "label", "probability", "ids", "tokens", "text")
+LISTS = ("gates", "output", "outputs", "label", "probability", "ids", "tokens", "text")
 
 
 def joined(events: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
@@ -31,7 +31,12 @@ def joined(events: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
 
 
 def _append(whole: dict[str, Any], field: str, value: Any) -> None:
-    if isinstance(value, dict):
+    if field == "gates":
+        for number, gate in enumerate(value):
+            whole.setdefault(field, [dict(each, values=[]) for each in value])[number]["values"] += gate[
+                "values"
+            ]
+    elif isinstance(value, dict):
         for name, rows in value.items():
             _append(whole.setdefault(field, {}), name, rows)
     else:
@@ -47,7 +52,11 @@ def _rows_of(data: dict[str, Any]) -> Any:
 def _keep_last(prediction: dict[str, Any], whole: dict[str, Any]) -> None:
     """The last step is that of the rows; of outputs that exist for it only, the event `end` has them."""
     for field, rows in whole.items():
-        if isinstance(rows, dict):
+        if field == "gates":
+            for gate, each in zip(prediction[field], rows, strict=True):
+                assert gate == each | {"values": each["values"][-1]}
+            prediction[field] = rows
+        elif isinstance(rows, dict):
             _keep_last(prediction[field], rows)
         else:
             assert prediction[field] == rows[-1]

@@ -271,3 +271,44 @@ def write_lstm(folder: Path, **changes: Any) -> tuple[Path, Manifest]:
         "task": "label",
     }
     return path, Manifest.model_validate(fields | changes)
+
+
+def gated(*, looks_ahead: bool = False) -> onnx.ModelProto:
+    """Running sums of x, and two gates: x and -x, or the sum of all steps in the call.
+
+    The nodes of gates come first, and use a constant of the others and one of their own.
+    """
+    nodes = [
+        helper.make_node("Mul", ["x", "minus"], ["negative"]),
+        helper.make_node("Concat", ["x", "negative"], ["gates"], axis=2),
+        helper.make_node("ReduceSum", ["x", "axis"], ["added"], keepdims=0),
+        helper.make_node("Add", ["h", "added"], ["h_out"]),
+        helper.make_node("CumSum", ["x", "axis"], ["sums"]),
+        helper.make_node("Unsqueeze", ["h", "axis"], ["before"]),
+        helper.make_node("Add", ["sums", "before"], ["y"]),
+    ]
+    if looks_ahead:
+        nodes[0] = helper.make_node("CumSum", ["x", "axis"], ["negative"], reverse=1)
+    x: Shape = ["N", "T", WIDTH]
+    constants: dict[str, Any] = {"axis": np.array([1], np.int64)}
+    constants |= {} if looks_ahead else {"minus": np.array(-1, np.float32)}
+    outputs: dict[str, tuple[int, Shape]] = {
+        "gates": (FLOAT, ["N", "T", 2 * WIDTH]),
+        "y": (FLOAT, x),
+        "h_out": (FLOAT, ["N", WIDTH]),
+    }
+    return model(nodes, {"x": (FLOAT, x), "h": (FLOAT, ["N", WIDTH])}, outputs, constants)
+
+
+GATED = Kind(
+    "gated",
+    gated,
+    {
+        "inputs": [{"name": "x", "dims": [WIDTH]}],
+        "states": [{"input": "h", "output": "h_out", "shape": ["batch", WIDTH]}],
+        "outputs": [
+            {"name": "y", "dims": [WIDTH]},
+            {"name": "gates", "kind": "gates", "dims": [2 * WIDTH], "gates": {"names": ["open", "shut"]}},
+        ],
+    },
+)

@@ -12,6 +12,7 @@ _NOT_A_CELL = (
     "elementwise",
     "exponential",
     "fused",
+    "gates",
     "heads",
     "linear_attention",
     "log_sigmoid",

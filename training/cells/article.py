@@ -12,6 +12,7 @@ candidate has none (`peephole`). ONNX `LSTM` has no such matrices.
 from torch import nn
 
 from training.cells.cell import Inside, State, gates_and_state, weights_of
+from training.cells.gates import LSTM_GATES
 from training.cells.scan import write_cell, write_output, write_product
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
@@ -58,6 +59,7 @@ class ArticleLSTM(Stepped):
 
     states = ("h", "c")
     layer = ArticleLayer
+    gate_names = LSTM_GATES
 
 
 CELL = ArticleLSTM

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training.cells.cell import Inside, State
 from training.cells.fused import Fused
+from training.cells.gates import LSTM_GATES
 from training.cells.lstm import lstm_step
 
 
@@ -26,6 +27,7 @@ class BidirectionalLSTM(Fused):
     gates = (0, 3, 1, 2)  # PyTorch stacks i, f, g, o; ONNX i, o, f, c
     attributes: ClassVar[dict[str, Any]] = {"direction": "bidirectional"}
     directions = ("", "_reverse")
+    gate_names = LSTM_GATES
 
     def inside(self, weights: list[Tensor], x: Tensor, state: State) -> Inside:
         """See `Fused.inside`."""

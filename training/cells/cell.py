@@ -1,6 +1,6 @@
 """The interface of a recurrent cell: a torch module with explicit state, and its ONNX nodes."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from training.graph import Graph
 
 State = tuple[Tensor, ...]  # each [layers, batch, width of the state]; of one layer, each [batch, width]
 Weights = NDArray[np.float64]
+Direction = Literal["forward", "backward"]
 Inside = dict[str, Tensor]  # gates and states by name; of one step each [batch, width]
 
 
@@ -27,6 +28,7 @@ class Layout(NamedTuple):
 
 
 PLAIN = Layout()
+DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
 
 class Layer(NamedTuple):
@@ -36,11 +38,22 @@ class Layer(NamedTuple):
     x: str  # [time, batch, features]
     lengths: str  # [batch]
     start: list[str]  # per state [1, batch, width]
-    end: list[str]  # likewise
+    end: list[str]  # likewise; "": it is not wanted
+    purpose: str = ""  # why the layer is written again, if it is: a part of its names
 
     def name(self, tensor: str) -> str:
         """The name of a tensor, unique to this layer."""
-        return f"{tensor}_{self.number}"
+        return f"{tensor}{self.purpose}_{self.number}"
+
+
+class Gates(NamedTuple):
+    """The gates of one layer in one direction, side by side in one tensor of the graph."""
+
+    tensor: str  # [time, batch, names · units]
+    names: tuple[str, ...]
+    units: int
+    layer: int
+    direction: Direction = "forward"
 
 
 def in_time(steps: list[Inside]) -> Inside:
@@ -79,6 +92,7 @@ class Cell(nn.Module):
     both_ways: ClassVar[bool] = False  # the output is that of two directions, the one from the end second
     projects: ClassVar[bool] = False  # whether it accepts a projection
     reads: ClassVar[tuple[str, ...]] = ()  # the fields of `Layout` that it needs
+    gate_names: ClassVar[tuple[str, ...]] = ()  # the gates that `write_gates` writes; (): none
 
     def __init__(
         self,
@@ -124,15 +138,36 @@ class Cell(nn.Module):
         """
         raise NotImplementedError
 
+    def trace_layers(self, x: Tensor) -> tuple[list[Inside], Tensor]:
+        """`trace` of every layer from zeros: x [time, features] → each layer's, and the last one's output."""
+        layers, y = [], x
+        for number in range(self.layers):
+            state = tuple(x.new_zeros(1, self.state_width(name)) for name in self.states)
+            inside, y = self.trace(number, self.layer_input(number, y, x), state)
+            layers.append(inside)
+        return layers, y
+
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """Write one layer and its new states; return the name of its output [time, batch, width]."""
         raise NotImplementedError
 
-    def write(self, graph: Graph, x: str, lengths: str) -> tuple[str, tuple[str, ...]]:
+    def write_gates(self, graph: Graph, layer: Layer) -> list[str]:
+        """Write the gates of a layer that `write_layer` has written: `gate_names` side by side.
+
+        Returns the name of [time, batch, gates · units] for each direction.
+        """
+        raise NotImplementedError
+
+    def write(
+        self, graph: Graph, x: str, lengths: str, gates: list[Gates] | None = None
+    ) -> tuple[str, tuple[str, ...]]:
         """Write all layers: x [time, batch, features] → [time, batch, width], and the new states.
 
-        One layer reads the state directly; a stack splits it and joins it again.
+        One layer reads the state directly; a stack splits it and joins it again. `gates`: a list that gets
+        those of each layer. Raises CellError if the cell has none.
         """
+        if gates is not None and not self.gate_names:
+            raise CellError(f"{type(self).__name__} has no gates that a graph can show")
         starts = [self._rows(name) for name in self.states]  # per state, its name in each layer
         ends = [self._rows(state_out(name)) for name in self.states]
         if self.layers > 1:
@@ -142,6 +177,9 @@ class Cell(nn.Module):
             start, end = ([rows[number] for rows in names] for names in (starts, ends))
             layer = Layer(number, x, lengths, start, end)
             x = self.write_layer(graph, layer)
+            if gates is not None:
+                tensors = zip(self.write_gates(graph, layer), DIRECTIONS, strict=False)
+                gates += [Gates(tensor, self.gate_names, self.hidden, number, way) for tensor, way in tensors]
         if self.layers > 1:
             for name, rows in zip(self.states, ends, strict=True):
                 graph.add("Concat", rows, [state_out(name)], axis=0)

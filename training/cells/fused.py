@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from training.cells.cell import Cell, Inside, Layer, State, Weights, in_time, weights_of
+from training.cells.gates import write_lstm_gates, write_shifted
+from training.cells.unit_scan import first_axis, write_delayed, write_joined
 from training.graph import Graph
 
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer's parameters, as PyTorch names them
@@ -73,6 +75,48 @@ class Fused(Cell):
         return write_node(
             graph, self.operator, layer, weights, is_both_ways=len(self.directions) > 1, **self.attributes
         )
+
+    def write_gates(self, graph: Graph, layer: Layer) -> list[str]:
+        """See `Cell.write_gates`: from x and h one step earlier, with the weights of the layer's node."""
+        h = [layer.name("hidden")]
+        if len(self.directions) > 1:
+            h = graph.split(h[0], [layer.name(f"h{way}") for way in self.directions], [self.hidden] * 2)
+        gates = []
+        for direction, states in enumerate(h):
+            name = layer.name(f"gates{self.directions[direction]}")
+            before = self._write_before(graph, layer, f"{name}_h", states, is_backward=direction == 1)
+            from_x, from_h = self.write_products(graph, layer, name, before, direction)
+            gates.append(self.write_activations(graph, name, from_x, from_h))
+        return gates
+
+    def write_products(
+        self, graph: Graph, layer: Layer, name: str, before: str, direction: int
+    ) -> tuple[str, str]:
+        """Write the products of x and of `before`, with their biases: gates stacked as in ONNX's nodes."""
+        size = len(self.gates) * self.hidden
+        chosen, axis = graph.weight(f"direction_{direction}", np.array([direction])), first_axis(graph)
+
+        def own(key: str) -> str:
+            rows = graph.add("Gather", [layer.name(key), chosen], [f"{name}_{key}_directed"], axis=0)
+            return graph.add("Squeeze", [rows, axis], [f"{name}_{key}"])
+
+        biases_of = graph.split(own("B"), [f"{name}_bias_x", f"{name}_bias_h"], [size, size])
+        products = []
+        for key, x, bias in zip("WR", (layer.x, before), biases_of, strict=True):
+            weight = graph.add("Transpose", [own(key)], [f"{name}_{key}_turned"], perm=[1, 0])
+            product = graph.add("MatMul", [x, weight], [f"{name}_{key}_product"])
+            products.append(graph.add("Add", [product, bias], [f"{name}_{key}_sum"]))
+        return products[0], products[1]
+
+    def _write_before(self, graph: Graph, layer: Layer, name: str, h: str, *, is_backward: bool) -> str:
+        """Write h of the step that was computed before [time, batch, hidden]."""
+        if self.states:
+            return write_delayed(graph, write_joined(graph, name, layer.start[0], h))
+        return write_shifted(graph, name, h, is_backward=is_backward)
+
+    def write_activations(self, graph: Graph, name: str, from_x: str, from_h: str) -> str:
+        """Write the gates side by side as tensor `name`, from `write_products`: those of an LSTM."""
+        return write_lstm_gates(graph, name, graph.add("Add", [from_x, from_h], [f"{name}_sum"]), self.hidden)
 
     def layer_weights(self, number: int, direction: str = "") -> list[Weights]:
         """W, R, the bias beside W and the one beside R of a layer, as PyTorch stacks their gates."""

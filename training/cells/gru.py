@@ -15,6 +15,8 @@ from torch.nn.functional import linear
 
 from training.cells.cell import Inside, State
 from training.cells.fused import Fused
+from training.cells.gates import joined
+from training.graph import Graph
 
 
 class GRU(Fused):
@@ -25,6 +27,7 @@ class GRU(Fused):
     operator = "GRU"
     gates = (1, 0, 2)  # PyTorch stacks r, z, n; ONNX z, r, h
     attributes: ClassVar[dict[str, Any]] = {"linear_before_reset": 1}
+    gate_names = ("update_gate", "reset_gate", "in_transform")  # as ONNX stacks them
 
     def inside(self, weights: list[Tensor], x: Tensor, state: State) -> Inside:
         """See `Fused.inside`."""
@@ -35,6 +38,17 @@ class GRU(Fused):
         in_transform = (from_x[2] + reset_gate * from_h[2]).tanh()
         h = (1 - update_gate) * in_transform + update_gate * h
         return {"reset_gate": reset_gate, "update_gate": update_gate, "in_transform": in_transform, "h": h}
+
+    def write_activations(self, graph: Graph, name: str, from_x: str, from_h: str) -> str:
+        """See `Fused.write_activations`."""
+        sizes = [2 * self.hidden, self.hidden]
+        from_x, x_transform = graph.split(from_x, [f"{name}_x_gates", f"{name}_x_transform"], sizes)
+        from_h, h_transform = graph.split(from_h, [f"{name}_h_gates", f"{name}_h_transform"], sizes)
+        gates = graph.add("Sigmoid", [graph.add("Add", [from_x, from_h], [f"{name}_sum"])], [f"{name}_open"])
+        _, reset = graph.split(gates, [f"{name}_update", f"{name}_reset"], [self.hidden] * 2)
+        seen = graph.add("Mul", [reset, h_transform], [f"{name}_seen"])
+        before = graph.add("Add", [x_transform, seen], [f"{name}_before_tanh"])
+        return joined(graph, name, [gates, graph.add("Tanh", [before], [f"{name}_transform"])])
 
 
 CELL = GRU

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from training.cells.cell import Inside, Layer, State, gates_and_state, weights_of
+from training.cells.gates import LSTM_GATES
 from training.cells.scan import write_cell, write_linear, write_output, write_product
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
@@ -90,6 +91,7 @@ class LayerNormLSTM(Stepped):
 
     states = ("h", "c")
     layer = LayerNormLayer
+    gate_names = LSTM_GATES
 
 
 CELL = LayerNormLSTM

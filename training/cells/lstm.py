@@ -11,6 +11,7 @@ from torch.nn.functional import linear
 
 from training.cells.cell import Inside, State, gates_and_state
 from training.cells.fused import Fused
+from training.cells.gates import LSTM_GATES
 
 
 class LSTM(Fused):
@@ -20,6 +21,7 @@ class LSTM(Fused):
     module = nn.LSTM
     operator = "LSTM"
     gates = (0, 3, 1, 2)  # PyTorch stacks i, f, g, o; ONNX i, o, f, c
+    gate_names = LSTM_GATES
 
     def inside(self, weights: list[Tensor], x: Tensor, state: State) -> Inside:
         """See `Fused.inside`."""

@@ -47,6 +47,7 @@ class MinGRU(Parallel):
 
     states = ("h",)
     layer = MinGRULayer
+    gate_names = ("update_gate", "in_transform")
 
 
 CELL = MinGRU

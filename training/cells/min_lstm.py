@@ -71,6 +71,7 @@ class MinLSTM(Parallel):
 
     states = ("h",)
     layer = MinLSTMLayer
+    gate_names = ("in_gate", "forget_gate", "in_transform")
 
 
 CELL = MinLSTM

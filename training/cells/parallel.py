@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from training.cells.cell import Inside, Layer, State
 from training.cells.elementwise import at_length
+from training.cells.gates import joined
 from training.cells.stack import Stack
 from training.graph import Graph
 
@@ -58,6 +59,10 @@ class Parallel(Stack):
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`."""
         return self.layer_at(layer.number).write(graph, layer)
+
+    def write_gates(self, graph: Graph, layer: Layer) -> list[str]:
+        """See `Cell.write_gates`: tensors of the layer's own nodes."""
+        return [joined(graph, layer.name("gates"), [layer.name(name) for name in self.gate_names])]
 
     def layer_at(self, number: int) -> ParallelLayer:
         """Layer `number`, 0 being the lowest."""

@@ -14,6 +14,8 @@ from torch import nn
 
 from training.cells.cell import Inside, Layer, State, gates_and_state, weights_of
 from training.cells.fused import in_order, write_node
+from training.cells.gates import LSTM_GATES
+from training.cells.scan import write_cell, write_output, write_product
 from training.cells.stepped import StepLayer, Stepped
 from training.graph import Graph
 
@@ -37,12 +39,30 @@ class PeepholeLayer(StepLayer):
         out_gate = (out_gate + of_out * c).sigmoid()
         return gates_and_state(in_gate, forget_gate, in_transform, out_gate, c, out_gate * c.tanh())
 
+    def write_step(self, body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
+        """See `StepLayer.write_step`; for the gates alone."""
+        [from_x], (h, c) = parts, state
+        before = write_product(body, "before", weights_of(self.from_h.weight), h, from_x)
+        sizes = [2 * self.hidden, self.hidden, self.hidden]
+        in_forget, in_transform, out_gate = body.split(
+            before, ["in_forget", "in_transform", "before_c"], sizes
+        )
+        of_in, of_forget, of_out = weights_of(self.peepholes).astype(np.float32)
+        seen = body.add("Concat", [c, c], ["c_twice"], axis=-1)
+        peepholes = body.weight("peepholes", np.concatenate([of_in, of_forget]))
+        seen = body.add("Mul", [seen, peepholes], ["seen"])
+        c = write_cell(body, body.add("Add", [in_forget, seen], ["in_forget_seeing"]), in_transform, c)
+        seen = body.add("Mul", [c, body.weight("out_peephole", of_out)], ["seen_after"])
+        h = write_output(body, body.add("Add", [out_gate, seen], ["out_gate"]), c)
+        return h, [h, c]
+
 
 class PeepholeLSTM(Stepped):
     """The equations above, step by step, and ONNX `LSTM` nodes with P."""
 
     states = ("h", "c")
     layer = PeepholeLayer
+    gate_names = LSTM_GATES
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`. ONNX stacks gates i, o, f, c and peepholes i, o, f."""

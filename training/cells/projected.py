@@ -13,8 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from training.cells.cell import CellError, Inside, Layer, State, weights_of
-from training.cells.fused import Fused
-from training.cells.lstm import lstm_step
+from training.cells.fused import Fused, in_order
+from training.cells.gates import LSTM_GATES
+from training.cells.lstm import LSTM, lstm_step
 from training.cells.scan import write_affine, write_cell, write_output, write_product, write_scan
 from training.graph import Graph
 
@@ -25,6 +26,7 @@ class ProjectedLSTM(Fused):
     states = ("h", "c")
     projects = True
     module = nn.LSTM
+    gate_names = LSTM_GATES
 
     def __init__(self, *, hidden: int, projection: int = 0, **size: Any) -> None:
         projection = projection or hidden // 2
@@ -56,6 +58,19 @@ class ProjectedLSTM(Fused):
 
         widths = [self.projection, self.hidden]
         return write_scan(graph, layer, {from_x: 4 * self.hidden}, self.projection, widths, write_step)
+
+    def write_products(
+        self,
+        graph: Graph,
+        layer: Layer,
+        name: str,
+        before: str,
+        direction: int,  # noqa: ARG002
+    ) -> tuple[str, str]:
+        """See `Fused.write_products`; there is no node with the weights."""
+        w, r, b_w, b_r = (in_order(each, LSTM.gates) for each in self.layer_weights(layer.number))
+        of_h = layer._replace(x=before)
+        return write_affine(graph, layer, f"{name}_x", w, b_w), write_affine(graph, of_h, f"{name}_h", r, b_r)
 
 
 CELL = ProjectedLSTM

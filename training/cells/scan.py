@@ -35,8 +35,8 @@ def write_scan(
     """
     alive = write_is_alive(graph, layer)
     axis = graph.weight("layer_axis", np.array([0]))
-    before = [graph.add("Squeeze", [name, axis], [f"{name}_before_{layer.number}"]) for name in layer.start]
-    after = [f"{name}_after_{layer.number}" for name in layer.end]
+    before = [graph.add("Squeeze", [name, axis], [layer.name(f"{name}_before")]) for name in layer.start]
+    after = [layer.name(f"{end or start}_after") for start, end in zip(layer.start, layer.end, strict=True)]
     y = layer.name("hidden")
     graph.add(
         "Scan",
@@ -46,7 +46,8 @@ def write_scan(
         num_scan_inputs=len(parts) + 1,
     )
     for name, end in zip(after, layer.end, strict=True):
-        graph.add("Unsqueeze", [name, axis], [end])
+        if end:
+            graph.add("Unsqueeze", [name, axis], [end])
     return y
 
 

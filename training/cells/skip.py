@@ -21,6 +21,7 @@ class SkipLSTM(Cell):
     """One-layer LSTMs of PyTorch, and ONNX `LSTM` and `Add` nodes."""
 
     states = ("h", "c")
+    gate_names = LSTM.gate_names
 
     def __init__(self, **size: Any) -> None:
         super().__init__(**size)
@@ -50,6 +51,12 @@ class SkipLSTM(Cell):
         assert isinstance(lstm, LSTM)
         y = lstm.write_row(graph, layer, 0)
         return graph.add("Add", [y, layer.x], [layer.name("sum")]) if layer.number else y
+
+    def write_gates(self, graph: Graph, layer: Layer) -> list[str]:
+        """See `Cell.write_gates`."""
+        lstm = self.stack[layer.number]
+        assert isinstance(lstm, LSTM)
+        return lstm.write_gates(graph, layer)
 
 
 CELL = SkipLSTM

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.cells.cell import Inside, Layer, State, in_time
+from training.cells.gates import write_step_gates
 from training.cells.scan import write_linear, write_scan
 from training.cells.stack import Stack
 from training.graph import Graph
@@ -96,6 +97,14 @@ class Stepped(Stack):
         widths = [self.state_width(name) for name in self.states]
         parts = module.write_project(graph, layer)
         return write_scan(graph, layer, parts, self.width, widths, module.write_step)
+
+    def write_gates(self, graph: Graph, layer: Layer) -> list[str]:
+        """See `Cell.write_gates`: the layer runs again, since its gates read states that are not outputs."""
+        module = self.step_layer(layer.number)
+        again = layer._replace(purpose="_traced")
+        parts = module.write_project(graph, again)
+        widths = [self.state_width(name) for name in self.states]
+        return [write_step_gates(graph, again, parts, widths, module.write_step, self.hidden)]
 
     def step_layer(self, number: int) -> AnyStepLayer:
         """Layer `number`."""

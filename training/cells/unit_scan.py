@@ -35,7 +35,7 @@ def write_unit_scan(
     after = write_step(body, read, before)
     for name in (after, body.add("Identity", [after], ["y_of_step"])):
         body.output(name, ["batch", width])
-    squeezed = graph.add("Squeeze", [start, _first(graph)], [layer.name("before")])
+    squeezed = graph.add("Squeeze", [start, first_axis(graph)], [layer.name("before")])
     graph.add(
         "Scan", [squeezed, *parts], [layer.name("run_on"), y], body=body.proto(), num_scan_inputs=len(parts)
     )
@@ -64,7 +64,7 @@ def write_joined(graph: Graph, name: str, first: str, x: str) -> str:
 def write_delayed(graph: Graph, joined: str) -> str:
     """Write x one step later, from `write_joined`: [time, batch, width]."""
     last = graph.weight("last_row", np.array([-1]))
-    return graph.add("Slice", [joined, _first(graph), last, _first(graph)], [f"{joined}_delayed"])
+    return graph.add("Slice", [joined, first_axis(graph), last, first_axis(graph)], [f"{joined}_delayed"])
 
 
 def write_last(graph: Graph, layer: Layer, joined: str, name: str) -> str:
@@ -86,6 +86,6 @@ def write_remainder(graph: Graph, name: str, gate: str) -> str:
     return graph.add("Sub", [graph.weight("one", np.array(1, np.float32)), gate], [name])
 
 
-def _first(graph: Graph) -> str:
+def first_axis(graph: Graph) -> str:
     """The constant [0]: the axis of time, and its first row."""
     return graph.weight("layer_axis", np.array([0]))

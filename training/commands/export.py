@@ -18,6 +18,12 @@ parity_option = click.option(
     show_default=True,
     help="Accept differences from PyTorch up to this many times the usual limit; model.json records it.",
 )
+trace_option = click.option(
+    "--trace",
+    "shows_gates",
+    is_flag=True,
+    help="Add the gates of each layer as outputs, which the server computes only for requests that ask.",
+)
 
 
 @click.command()
@@ -43,6 +49,7 @@ parity_option = click.option(
     is_flag=True,
     help="Only standard operators, for other runtimes. By default some cells use those of ONNX Runtime.",
 )
+@trace_option
 @parity_option
 @click.option("--force", is_flag=True, help="Replace the version in DIR.")
 def export(
@@ -50,6 +57,7 @@ def export(
     run_folder: Path | None,
     is_random: bool,
     is_portable: bool,
+    shows_gates: bool,
     parity: float,
     force: bool,
     **size: Any,
@@ -58,6 +66,7 @@ def export(
 
     \b
     cellgate-train export my-models/vowels/2 --run runs/vowels
+    cellgate-train export my-models/vowels/3 --run runs/vowels --trace
     cellgate-train export /tmp/models/big/1 --random --hidden 512 --layers 2
     """
     if is_random == (run_folder is not None):
@@ -68,10 +77,13 @@ def export(
 
         if run_folder:
             done = run.read(run_folder)
-            export_and_report(done, folder, slack=parity, force=force, is_portable=is_portable)
+            export_and_report(
+                done, folder, slack=parity, force=force, is_portable=is_portable, shows_gates=shows_gates
+            )
             return
         network, data = exporter.random_network(**size)
         options = " ".join(f"--{option} {value}" for option, value in size.items())
+        options += " --trace" if shows_gates else ""
         options += f" --parity {parity:g}" if parity != 1 else ""
         command = f"cellgate-train export DIR --random {options}"
         exporter.export(
@@ -84,19 +96,28 @@ def export(
             slack=parity,
             force=force,
             is_portable=is_portable,
+            shows_gates=shows_gates,
         )
         click.echo(f"{folder}: random weights")
 
 
 def export_and_report(
-    done: "Run", folder: Path, *, slack: float, force: bool, is_portable: bool = False
+    done: "Run",
+    folder: Path,
+    *,
+    slack: float,
+    force: bool,
+    is_portable: bool = False,
+    shows_gates: bool = False,
 ) -> None:
     """Export a finished run, and print how far ONNX Runtime is from PyTorch."""
     from training import loggers
     from training.export import parity
     from training.export.run import export_run
 
-    manifest = export_run(done, folder, slack=slack, force=force, is_portable=is_portable)
+    manifest = export_run(
+        done, folder, slack=slack, force=force, is_portable=is_portable, shows_gates=shows_gates
+    )
     assert manifest.provenance is not None
     assert manifest.provenance.parity_check is not None
     loggers.add_model(folder, done.folder)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from training import data
 from training.commands.errors import reported_errors
-from training.commands.export import export_and_report, parity_option
+from training.commands.export import export_and_report, parity_option, trace_option
 from training.commands.results import show_runs, show_skill
 from training.commands.run_folder import finished_run
 from training.commands.table import table_of, table_options
@@ -75,6 +75,7 @@ def _recipe_options(command: Command) -> Command:
     type=click.Path(path_type=Path),
     help="Export the trained network into this folder.",
 )
+@trace_option
 @parity_option
 @click.option("--force", is_flag=True, help="Replace a finished run, and the version in the export folder.")
 def train(
@@ -86,6 +87,7 @@ def train(
     out: Path | None,
     logger: LoggerName | None,
     export_to: Path | None,
+    shows_gates: bool,
     parity: float,
     force: bool,
     **options: Any,
@@ -103,6 +105,8 @@ def train(
     cellgate-train train vowels --from runs/vowels --learning-rate 1e-4 --out runs/finer
     cellgate-train train --data my.csv --id-column patient --time-column day --target outcome
     """
+    if shows_gates and export_to is None:
+        raise click.UsageError("--trace requires --export")
     source = finished_run(start) if start else None
     with reported_errors():
         table, loaded = table_of(name, options)
@@ -120,7 +124,7 @@ def train(
         else:
             done = _train_one(config, folder, loaded, export_to=export_to, force=force, logger=logger)
             if done is not None:  # else a helper process of DDP
-                _report(done, export_to, parity=parity, force=force)
+                _report(done, export_to, parity=parity, force=force, shows_gates=shows_gates)
 
 
 def _check_table_of_runs(
@@ -182,7 +186,7 @@ def _train_one(
     return done
 
 
-def _report(done: "Run", export_to: Path | None, *, parity: float, force: bool) -> None:
+def _report(done: "Run", export_to: Path | None, *, parity: float, force: bool, shows_gates: bool) -> None:
     """Print the scores of a run, export it if that is wished, and print the next commands."""
     from training import warm_start
     from training.calibration import describe
@@ -195,7 +199,7 @@ def _report(done: "Run", export_to: Path | None, *, parity: float, force: bool) 
     if origin := warm_start.origin(done.config, done.data):
         click.echo(origin)
     if export_to:
-        export_and_report(done, export_to, slack=parity, force=force)
+        export_and_report(done, export_to, slack=parity, force=force, shows_gates=shows_gates)
     compared = done.skill()
     show_skill(compared)
     for line in describe(done.metrics):

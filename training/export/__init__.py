@@ -11,9 +11,12 @@ import numpy as np
 import torch
 
 from service.manifest import GRAPH_FILE, MANIFEST_FILE, Manifest
+from training.cells.cell import Gates
 from training.config import PoolName
 from training.data.dataset import DataSet, Split
 from training.export import parity
+from training.export.example import example_sequence
+from training.export.gates import check_gates
 from training.export.manifest import describe
 from training.export.network import write_graph
 from training.export.parity import ParityError
@@ -33,17 +36,25 @@ def export(
     slack: float = 1.0,
     force: bool = False,
     is_portable: bool = False,
+    shows_gates: bool = False,
 ) -> Manifest:
     """Write `model.onnx` and `model.json` into `folder`; return the manifest.
 
-    `slack`: of the parity check; see `parity.check`. `is_portable`: with standard operators only. Raises
-    FileExistsError unless `force`, or the folder holds the same version, and ParityError; in both cases
-    nothing is written.
+    `slack`: of the parity check; see `parity.check`. `is_portable`: with standard operators only.
+    `shows_gates`: with the gates of each layer as outputs. Raises FileExistsError unless `force`, or the
+    folder holds the same version, CellError and ParityError; in all cases nothing is written.
     """
     network = network.cpu().eval()
-    graph = write_graph(network, is_portable=is_portable).SerializeToString()
+    gates: list[Gates] = []
+    graph = write_graph(
+        network, is_portable=is_portable, gates=gates if shows_gates else None
+    ).SerializeToString()
     compared = parity.check(graph, network, data.test, slack=slack)
-    manifest = describe(network, data, metrics=metrics, parity=compared, command=command, seed=seed)
+    if gates:
+        check_gates(graph, network, gates, example_sequence(network, data), slack=slack)
+    manifest = describe(
+        network, data, metrics=metrics, parity=compared, command=command, seed=seed, gates=gates
+    )
     manifest = _keep_date(manifest, graph, folder)
     if folder.exists() and not force:
         if not (folder / MANIFEST_FILE).is_file() or Manifest.read(folder) != manifest:

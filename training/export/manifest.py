@@ -1,21 +1,23 @@
 """Describes an exported network to the service: `model.json`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from service.manifest import (
     Axes,
     EstimateSpec,
     ForecastSpec,
+    GatesSpec,
     InputSpec,
     Manifest,
     OutputSpec,
     Provenance,
     StateSpec,
 )
-from training.cells.cell import state_out
+from training.cells.cell import Gates, state_out
 from training.data.dataset import DataSet, Input
 from training.export.example import example
-from training.export.network import LENGTHS, LOGITS, OUTPUT
+from training.export.network import LENGTHS, LOGITS, OUTPUT, gates_output
 from training.export.parity import Parity
 from training.model import Network
 from training.versions import package_versions
@@ -29,8 +31,9 @@ def describe(
     parity: Parity,
     command: str,
     seed: int,
+    gates: Sequence[Gates] = (),
 ) -> Manifest:
-    """The manifest of a network's graph."""
+    """The manifest of a network's graph. `gates`: that it has as outputs."""
     cell = network.cell
     return Manifest(
         description=f"{data.title}: {type(cell).__name__}, {cell.layers} x {cell.hidden}",
@@ -49,7 +52,7 @@ def describe(
             )
             for name, (layers, width) in network.states.items()
         ),
-        outputs=_outputs(data),
+        outputs=(*_outputs(data), *map(_gates, gates)),
         example=example(network, data),
         table=data.table,
         metrics=metrics,
@@ -90,6 +93,15 @@ def _input(input_: Input) -> InputSpec:
         features=input_.features,
         units=input_.units,
         missing="nan" if input_.has_gaps else "error",
+    )
+
+
+def _gates(gates: Gates) -> OutputSpec:
+    return OutputSpec(
+        name=gates_output(gates),
+        kind="gates",
+        dims=(len(gates.names) * gates.units,),
+        gates=GatesSpec(names=gates.names, layer=gates.layer, direction=gates.direction),
     )
 
 

@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from training.cells.cell import state_out
+from training.cells.cell import Gates, state_out
 from training.data.dataset import Input
 from training.export.inputs import write_inputs
 from training.export.quantiles import write_quantiles
@@ -28,10 +28,13 @@ Floats = NDArray[np.float32]
 LENGTHS, OUTPUT, LOGITS = "lengths", "y", "logits"
 
 
-def write_graph(network: Network, *, is_portable: bool = False) -> onnx.ModelProto:
+def write_graph(
+    network: Network, *, is_portable: bool = False, gates: list[Gates] | None = None
+) -> onnx.ModelProto:
     """The graph of a network, checked. Raises the errors of onnx.checker.
 
-    `is_portable`: without ONNX Runtime's own operators, for other runtimes.
+    `is_portable`: without ONNX Runtime's own operators, for other runtimes. `gates`: a list that gets those
+    of each layer, which are outputs then. Raises CellError if the cell has none.
     """
     cell = network.cell
     graph = Graph("cellgate", is_portable=is_portable)
@@ -39,7 +42,7 @@ def write_graph(network: Network, *, is_portable: bool = False) -> onnx.ModelPro
     graph.input(LENGTHS, ["batch"], kind=TensorProto.INT32)
     for state in cell.states:
         graph.input(state, [cell.layers, "batch", cell.state_width(state)])
-    hidden, _ = cell.write(graph, written.channels, LENGTHS)
+    hidden, _ = cell.write(graph, written.channels, LENGTHS, gates)
     hidden = network.pool.write(graph, hidden, LENGTHS)
     weight, bias = (
         parameter.detach().cpu().numpy() for parameter in (network.head.weight, network.head.bias)
@@ -60,7 +63,15 @@ def write_graph(network: Network, *, is_portable: bool = False) -> onnx.ModelPro
     for state, (layers, width) in network.states.items():
         kind = TensorProto.DOUBLE if state in network.pool.states else TensorProto.FLOAT
         graph.output(state_out(state), [layers, "batch", width], kind=kind)
+    for each in gates or ():
+        name = graph.add("Transpose", [each.tensor], [gates_output(each)], perm=[1, 0, 2])
+        graph.output(name, ["batch", "time", len(each.names) * each.units])
     return graph.build()
+
+
+def gates_output(gates: Gates) -> str:
+    """The name of the graph output that holds the gates of a layer."""
+    return f"gates_of_layer_{gates.layer}" + ("" if gates.direction == "forward" else f"_{gates.direction}")
 
 
 def network_output(network: Network) -> str:

@@ -12,15 +12,22 @@ EXPORT_FILE = "export.json"  # in a run folder: the folder of its latest export
 
 
 def export_run(
-    done: run.Run, folder: Path, *, slack: float = 1.0, force: bool = False, is_portable: bool = False
+    done: run.Run,
+    folder: Path,
+    *,
+    slack: float = 1.0,
+    force: bool = False,
+    is_portable: bool = False,
+    shows_gates: bool = False,
 ) -> Manifest:
     """Export a finished run into `folder`, and record that in the run folder.
 
-    `slack`: of the parity check; see `parity.check`. `is_portable`: with standard operators only. Raises
-    FileExistsError unless `force` or the folder holds the same version, and ParityError; in both cases
-    nothing is written.
+    `slack`: of the parity check; see `parity.check`. `is_portable`: with standard operators only.
+    `shows_gates`: with the gates of each layer as outputs. Raises FileExistsError unless `force` or the
+    folder holds the same version, CellError and ParityError; in all cases nothing is written.
     """
     command = f"{run.command(done.config, is_public=True)} --export {folder}"
+    command += " --trace" if shows_gates else ""
     manifest = export(
         done.network,
         done.data,
@@ -31,6 +38,7 @@ def export_run(
         slack=slack,
         force=force,
         is_portable=is_portable,
+        shows_gates=shows_gates,
     )
     (done.folder / EXPORT_FILE).write_text(json.dumps({"folder": str(folder.resolve())}) + "\n")
     return manifest

@@ -86,7 +86,11 @@ PREDICT = st.fixed_dictionaries(
     optional={
         "model": st.one_of(st.just("m"), JUNK),
         "version": st.one_of(st.just("1"), JUNK),
-        "return": st.one_of(st.sampled_from(["last", "all", "some"]), JUNK),
+        "return": st.one_of(
+            st.sampled_from(["last", "all", "some"]),
+            st.lists(st.sampled_from(["output", "state", "gates", "last", "all", "some", 1]), max_size=3),
+            JUNK,
+        ),
         "extra": JUNK,
         "trim_padding": st.one_of(st.booleans(), JUNK),
         "return_state": st.one_of(st.booleans(), JUNK),

@@ -48,7 +48,12 @@ ENVELOPES: list[tuple[bytes, str, str | None]] = [
     (b'{"sequences": [[[1,2,3]]], "model": 1}', "invalid_field", "/model"),
     (b'{"sequences": [[[1,2,3]]], "version": 1}', "invalid_field", "/version"),
     (b'{"sequences": [[[1,2,3]]], "return": "some"}', "invalid_field", "/return"),
-    (b'{"sequences": [[[1,2,3]]], "return": ["all"]}', "invalid_field", "/return"),
+    (b'{"sequences": [[[1,2,3]]], "return": []}', "invalid_field", "/return"),
+    (b'{"sequences": [[[1,2,3]]], "return": {"all": true}}', "invalid_field", "/return"),
+    (b'{"sequences": [[[1,2,3]]], "return": ["output", "some"]}', "invalid_field", "/return/1"),
+    (b'{"sequences": [[[1,2,3]]], "return": ["gates", 1]}', "invalid_field", "/return/1"),
+    (b'{"sequences": [[[1,2,3]]], "return": ["gates", "gates"]}', "invalid_field", "/return/1"),
+    (b'{"sequences": [[[1,2,3]]], "return": ["all", "state", "last"]}', "invalid_field", "/return/2"),
     (b'{"sequences": [%s]}' % b",".join([b"[[1,2,3]]"] * 5), "too_many_sequences", "/sequences"),
 ]  # fmt: skip
 

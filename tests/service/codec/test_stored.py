@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.reply import add_state, encode_outputs, encode_prediction
+from service.codec.returned import add_inside
 from service.codec.stored import last_outputs, regenerate
 from service.codec.v2 import pack_outputs
 from service.manifest import EstimateSpec, ForecastSpec, Manifest, OutputSpec
@@ -38,6 +39,14 @@ ESTIMATE = OutputSpec(
 BY_NAME = [
     encode_prediction(spec, ONE[:2], session="call", step=7, by_name=True) for spec in (FORECAST, ESTIMATE)
 ]
+GATE = {"layer": 0, "direction": "forward", "gate": "open", "values": [0.5, None]}
+WHERE = b'{"session":"call","step":7}'
+INSIDE = [
+    add_inside(PREDICTIONS[0], states={"h": [[0.5]]}, gates=None),
+    orjson.dumps(orjson.loads(PREDICTIONS[1]) | {"states": {"h": [1, 2]}, "gates": [GATE]}),
+    orjson.dumps(orjson.loads(WHERE) | {"gates": [GATE]}),
+    orjson.dumps(orjson.loads(WHERE) | {"states": {}}),
+]
 PREDICTIONS += [add_state(PREDICTIONS[0], "AQ-_x"), add_state(PREDICTIONS[-1], "AQ")]
 TENSORS = [
     pack_outputs("1", 7, {"y": ALL[np.newaxis]}),
@@ -46,6 +55,7 @@ TENSORS = [
 CASES = [
     *(("call", reply) for reply in BY_NAME),
     *(("call", reply) for reply in PREDICTIONS),
+    *(("call", reply) for reply in INSIDE),
     *(("v2/m/1", reply) for reply in TENSORS),
 ]
 
@@ -76,6 +86,19 @@ def test_our_own_replies_are_kept_byte_by_byte(session: str, reply: bytes) -> No
         ("call", b'{"output":[1],"session":"call","step":7,"state":null}'),
         ("call", b'{"output":[1],"outputs":{},"session":"call","step":7}'),
         ("call", b'{"output":[[[[[[[[[1]]]]]]]]],"session":"call","step":7}'),
+        *[
+            ("call", orjson.dumps(orjson.loads(WHERE) | inside))
+            for inside in (
+                {"gates": [GATE | {"layer": True}]},
+                {"gates": [GATE | {"gate": 1}]},
+                {"gates": [GATE | {"values": ["x"]}]},
+                {"gates": [GATE | {"more": 1}]},
+                {"gates": GATE},
+                {"states": [[1]]},
+                {"states": {"h": "x"}},
+                {"label": "a"},
+            )
+        ],
         ("call", b"[" * 100_000),
         ("v2/m/1", b"\n"),
         ("v2/m/1", b'["1",7,"O",[1,1,3]]\n' + bytes(24)),

@@ -56,9 +56,9 @@ class Wire(asyncio.Transport):
 class World:
     """A stream, and the parts behind it."""
 
-    def __init__(self, *versions: str) -> None:
-        """`versions`: of the model m; default: one."""
-        self.parts = Parts(*versions)
+    def __init__(self, *versions: str, parts: Parts | None = None) -> None:
+        """`versions`: of the model m; default: one. `parts`: those behind it, already there."""
+        self.parts = parts or Parts(*versions)
         self.now = 0.0
         self.wire = Wire()
         self.memory = MemoryBudget(1 << 20)

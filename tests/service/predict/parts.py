@@ -55,6 +55,18 @@ SPEAKERS = Manifest.model_validate(
     }
 )
 
+GATED = Manifest.model_validate(
+    SUMS.model_dump()
+    | {
+        "outputs": [
+            {"name": "y", "dims": [1]},
+            {"name": "mean", "dims": [1], "steps": "last"},
+            {"name": "g0", "kind": "gates", "dims": [4], "gates": {"names": ["open", "shut"]}},
+            {"name": "g1", "kind": "gates", "dims": [1, 2], "gates": {"names": ["open"], "layer": 1}},
+        ]
+    }
+)
+
 
 class SessionSums(SumEngine):
     """A `SumEngine` as a model needs it. It keeps the states of sessions, as a device does."""
@@ -112,6 +124,31 @@ class SpeakerSums(SessionSums):
             outputs[3] = outputs[3][:0]
         extra = tuple([outputs[index] for index in sequence.extra])
         return Result(outputs[0], (sums[-1].astype(np.float32), sequence.state[1]), extra)
+
+
+class GatedSums(SessionSums):
+    """Sums with gates: of layer 0 open [x, 2x] and shut [3x, 4x], of layer 1 open [sum, sum + x].
+
+    `num_traced`: sequences that wanted any of them.
+    """
+
+    output_dtypes = ("float32",) * 4
+
+    def __init__(self) -> None:
+        super().__init__(GATED)
+        self.num_traced = 0
+
+    def _step(self, sequence: Steps, start: int, stop: int) -> Result:
+        x = sequence.inputs[0][start:stop]
+        output, state, *_ = super()._step(sequence, start, stop)
+        sums = sequence.state[0] + np.cumsum(x, axis=0)
+        outputs = [output, sums[-1:], x * [[1, 2, 3, 4]], np.stack([sums, sums + x], axis=2)]
+        if sequence.keep_all and stop < sequence.steps:
+            outputs[1] = outputs[1][:0]
+        if not sequence.keep_all:
+            outputs = [each[-1:] for each in outputs]
+        self.num_traced += max(sequence.extra, default=0) > 1
+        return Result(output, state, tuple([outputs[index] for index in sequence.extra]))
 
 
 class RacingStore(MemoryStore):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from service.engine import Batching
+from service.engine.content import GraphContent
 from service.errors import StartupError
 from service.metrics import Loads, Metrics, Registry, add_up
 from service.repository import Hardware, Loader, Repository, SafeLoader, Trials
@@ -150,10 +151,15 @@ def test_the_content_of_a_snapshot_is_what_is_opened(tmp_path: Path) -> None:
 
     class Recording(Loader):
         def prepare(
-            self, folder: Path, files: bytes | None = None, states: Mapping[str, bytes] | None = None
+            self,
+            folder: Path,
+            files: bytes | None = None,
+            states: Mapping[str, bytes] | None = None,
+            content: GraphContent | None = None,
         ) -> PreparedModel:
             opened.append(self.open_engine)
-            return super().prepare(folder, files, states)
+            assert content == self.open_engine.keywords["content"]  # type: ignore[attr-defined]
+            return super().prepare(folder, files, states, content)
 
     safe(loader=Recording(BATCHING, HARDWARE)).prepare(folder)
     assert opened[0].keywords["content"] == Snapshot.read(folder).content

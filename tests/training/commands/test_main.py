@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from service.manifest import Manifest
+from service.manifest import GatesSpec, Manifest
 from training import cells
 from training.__main__ import main
 from training.run import Run
@@ -172,6 +172,20 @@ def test_export_makes_random_models_of_any_size(tmp_path: Path) -> None:
     assert manifest.inputs[0].dims == (5,)
     assert manifest.outputs[0].dims == (3,)
     assert manifest.states[0].shape == (2, "batch", 20)
+
+
+def test_export_adds_the_gates_of_each_layer(tmp_path: Path) -> None:
+    result = call("export", tmp_path / "1", "--random", "--cell", "gru", "--layers", "2", "--trace")
+    assert result.exit_code == 0, result.output
+    manifest = Manifest.read(tmp_path / "1")
+    assert [(each.name, each.kind, each.dims) for each in manifest.outputs[2:]] == [
+        (f"gates_of_layer_{layer}", "gates", (3 * 128,)) for layer in range(2)
+    ]
+    assert manifest.outputs[3].gates == GatesSpec(
+        names=("update_gate", "reset_gate", "in_transform"), layer=1
+    )
+    assert manifest.provenance is not None and "--random" in manifest.provenance.command
+    assert "--trace" in manifest.provenance.command
 
 
 @pytest.mark.parametrize(

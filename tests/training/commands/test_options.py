@@ -201,6 +201,8 @@ def test_the_next_version_is_after_the_highest(versions: list[str], expected: st
         (("export", "d", "--random", "--run", "r"), "give either --run or --random"),
         (("scores", ".", "--again", "--only"), "--only has no effect"),
         (("sweep", "vowels"), "nothing to try; for example: --try hidden=32,64,128"),
+        (("train", "vowels", "--trace"), "--trace requires --export"),
+        (("export", "d", "--random", "--cell", "rnn", "--trace"), "RNN has no gates that a graph can show"),
         (("train", "vowels", "--seeds", "2", "--devices", "2"), "--seeds cannot be combined with"),
         (("train", "vowels", "--from", "nowhere"), "runs/nowhere holds no finished run"),
         (("train", "vowels", "--warm-up", "200"), "expected at most the number of epochs, 120"),
