@@ -37,8 +37,8 @@ class Recipe(_Frozen):
     )
     pool: Literal["auto", PoolName] = Field(
         "auto",
-        description="what a class is read from: last, the last step; ends, two directions each where it has "
-        "read all; mean, attention, all steps; auto: ends for two directions, else last",
+        description="steps that a class is computed from: last, the last step; ends, two directions each "
+        "where it has read all; mean, attention, all steps; auto: ends for two directions, else last",
     )
     embedding: Count = Field(16, description="width of the embedding of a token")
     tie: bool = Field(
@@ -48,7 +48,7 @@ class Recipe(_Frozen):
     input_projection: int = Field(
         0, ge=0, description="width of a learned projection of each numeric input; 0: none"
     )
-    epochs: Count = Field(10, description="most epochs")
+    epochs: Count = Field(10, description="maximum number of epochs")
     patience: int = Field(
         0,
         ge=0,

@@ -1,4 +1,4 @@
-"""The layer between cell and head: what a class is read from. Knows no cell and no task.
+"""The layer between cell and head: from the outputs of all steps to one. Knows no cell and no task.
 
     last         y_t
     ends         [ahead_t, back_0]    of a cell of two directions, each where it has read most: at the last

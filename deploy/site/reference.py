@@ -11,7 +11,7 @@ from deploy.monitoring.reference import metrics_table
 from deploy.site import routes
 from service import errors
 from service.__main__ import main as service_commands
-from service.errors import CellgateError
+from service.errors import CellgateError, StartupError
 from service.repository import Repository
 from service.settings import GROUPS
 from tests.manifest_reference import default_of, type_of
@@ -38,7 +38,9 @@ def settings_page() -> str:
 
 def errors_page() -> str:
     """Every error that a client can get: status, code, and when."""
-    rows = sorted({(each.status, each.code, each.summary()) for each in _tree(CellgateError)})
+    rows = sorted(
+        {(each.status, each.code, each.summary()) for each in _tree(CellgateError) if _is_sent(each)}
+    )
     lines = [
         "# Errors",
         "",
@@ -120,6 +122,11 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "client.md": client_page,
 }
+
+
+def _is_sent(each: type[CellgateError]) -> bool:
+    """Whether clients get this class itself: neither a group of others nor an error of the start."""
+    return not each.__subclasses__() and not issubclass(each, StartupError)
 
 
 def _tree(root: type[CellgateError]) -> Iterator[type[CellgateError]]:

@@ -35,7 +35,7 @@ SESSION = "call-42"
 @click.command(context_settings=CONTEXT)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="TCP port  [default: any free one]")
 @click.option("--browser/--no-browser", default=True, help="open the page of the server when it is ready")
-@click.option("--stay/--no-stay", default=None, help="serve on until Ctrl-C  [default: on a terminal]")
+@click.option("--stay/--no-stay", default=None, help="keep serving until Ctrl-C  [default: on a terminal]")
 def demo(port: int, browser: bool, stay: bool | None) -> None:
     """Start a server with an example model, kill it in the middle of a session, and resume.
 

@@ -26,15 +26,15 @@ def import_(settings: Settings, graph: Path, name: str, options: dict[str, Any])
     """Serve an ONNX graph: propose a manifest, try the graph as the server would, and place it.
 
     The graph is copied with its external files, and appears as the next version of the model by one rename; a
-    running server loads it. If something is open, nothing is placed: the draft is printed, what is open is
-    explained on stderr, and the exit status is 1.
+    running server loads it. If a field is open, nothing is copied: the draft is printed, stderr explains the
+    open fields, and the exit status is 1.
 
     \b
     Examples:
       cellgate import other.onnx --name other
       cellgate import detector.onnx --name vad --constant sr=16000 --window 576 --hop 512
     """
-    announce(f"running {graph} on invented values")
+    announce(f"running {graph} on random values")
     from service.repository import Options, copy_graph, place, propose_apart
 
     if not MODEL_NAME.fullmatch(name):

@@ -25,11 +25,11 @@ from service.manifest import MANIFEST_FILE
 def inspect(graph: Path, output: Path | None, force: bool, options: dict[str, Any]) -> None:
     """Propose a manifest (model.json) for an ONNX graph. Check it before use.
 
-    The graph is run on invented values, whole and in pieces, to measure its axes, states and outputs. What
-    cannot be measured is "?" in the draft, and explained on stderr with the option that settles it. If the
+    The graph is run on random values, whole and in pieces, to measure its axes, states and outputs. A field
+    that cannot be measured is "?" in the draft; stderr explains it, with the option that decides it. If the
     output folder has a model.json, only its example is computed, if it is open or with --example.
 
-    The exit status is 0 if the draft is complete, 1 if something is open; the draft is written in both cases.
+    The exit status is 0 if the draft is complete, 1 if a field is open; the draft is written in both cases.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def inspect(graph: Path, output: Path | None, force: bool, options: dict[str, An
       cellgate inspect detector.onnx --constant sr=16000 --window 576 --hop 512 -o models/detector/1
       cellgate inspect models/other/1/model.onnx -o models/other/1 --example steps.json
     """
-    announce(f"running {graph} on invented values")
+    announce(f"running {graph} on random values")
     from service.repository import Options, propose_apart
 
     try:

@@ -22,7 +22,8 @@ def keys() -> None:
 def new(tenant: str) -> None:
     """Create a key for a tenant. The key goes to stderr, its table for the keys file to stdout.
 
-    The file holds only a hash: the key cannot be shown again. Appended once more, the tenant has two keys.
+    The file holds only a hash: the key cannot be shown again. A second key can be appended: the tenant then
+    has two.
 
     \b
     Example:

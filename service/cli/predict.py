@@ -28,7 +28,7 @@ INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended
     type=click.Path(path_type=Path, dir_okay=False),
     help="file to write: .ndjson, .csv or .parquet",
 )
-@click.option("--id", "key", metavar="COLUMN", help="column of a table that tells its sequences apart")
+@click.option("--id", "key", metavar="COLUMN", help="column of a table that identifies the sequence")
 @click.option(
     "--return",
     "returns",

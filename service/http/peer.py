@@ -31,7 +31,7 @@ class Peer:
     def is_lost(self, *, can_probe: bool) -> bool:
         """Whether no client waits for a response any more.
 
-        `can_probe`: an interim response may be written now, which settles it at a later call.
+        `can_probe`: an interim response may be written now, which decides it at a later call.
         """
         state = self._tcp_state()
         if state == CLOSE_WAIT and can_probe and not self._is_probed:

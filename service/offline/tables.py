@@ -1,4 +1,4 @@
-"""CSV and Parquet, by polars: a row for each time step, and a column that tells the sequences apart.
+"""CSV and Parquet, by polars: a row for each time step, and a column that identifies the sequence.
 
     call,x,y        rows of one sequence stand together, in the order of their time
     a,0.1,2

@@ -1,4 +1,4 @@
-"""Runs a graph of unknown kind on invented values, to measure what its file does not say.
+"""Runs a graph of unknown kind on random values, to measure what its file does not say.
 
 It knows the graph's inputs and outputs; it does not know manifests, batches or sessions. See `proposal`.
 """

@@ -1,6 +1,6 @@
 """Proposes a manifest for a graph of unknown origin: what can be measured is measured, the rest stays open.
 
-The graph runs on invented values at several sizes, whole and in pieces; see `proposal`. What the numbers mean
+The graph runs on random values at several sizes, whole and in pieces; see `proposal`. What the numbers mean
 is not known, so a person must check the draft before it is served.
 """
 
@@ -30,7 +30,7 @@ class Draft:
     """A proposed manifest, complete or not."""
 
     document: dict[str, Any]  # of `model.json`; open fields hold "?"
-    open: tuple[str, ...] = ()  # what is open, or wrong, each with how to settle it
+    open: tuple[str, ...] = ()  # open or wrong fields, each with the option that decides it
     notes: tuple[str, ...] = field(default=())  # what should be checked
     manifest: Manifest | None = None  # of a complete draft
 

@@ -55,7 +55,7 @@ class Row:
 
 
 class RowSource:
-    """Makes rows of invented values, like those of the example."""
+    """Makes rows of random values, like those of the example."""
 
     def __init__(self, manifest: Manifest, example: tuple[Array, ...], initial_state: State) -> None:
         """`example`: one per input with steps, each [time, *dims]."""

@@ -56,12 +56,12 @@ class Browsers(Group):
 
     cors_origins: str = Field(
         "",
-        description="origins whose pages may call this server, separated by commas, as "
+        description="origins whose pages may call this server, separated by commas, such as "
         "https://app.example.org; * = any; empty = none",
     )
     root_path: str = Field(
         "",
-        description="path below which a proxy serves this server, as /ml; requests may come without it",
+        description="path below which a proxy serves this server, such as /ml; requests may come without it",
     )
     forwarded_prefix: bool = Field(
         False,
@@ -70,7 +70,7 @@ class Browsers(Group):
     compress_min_bytes: int = Field(
         16 << 10,
         ge=0,
-        description="minimum size of a reply that is compressed for clients that accept it; 0 = none is",
+        description="minimum size of a reply to compress, for clients that accept it; 0 = no compression",
     )
 
     ui: Literal["auto", "on", "off"] = Field(

@@ -19,7 +19,7 @@ class Models(Group):
     )
     retained_models_dir: Path | None = Field(
         None,
-        description="copies of the versions that sessions are on, kept after models_dir has lost them; "
+        description="copies of versions with live sessions, for when models_dir no longer has them; "
         "default: retained-models in sessions_dir with LMDB, none with other stores",
     )
     provider: Literal["auto", "cpu", "cuda"] = Field("auto", description="ONNX Runtime execution provider")

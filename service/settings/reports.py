@@ -36,7 +36,7 @@ class Traces(Group):
     """The times of single requests."""
 
     server_timing: bool = Field(
-        True, description="name the times of a request's stages in its response, in the header Server-Timing"
+        True, description="send the times of a request's stages in the response header Server-Timing"
     )
     otel_endpoint: str = Field(
         "",

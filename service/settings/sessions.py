@@ -42,12 +42,12 @@ class Sessions(Group):
     session_min_idle_s: float = Field(
         60,
         ge=0,
-        description="at capacity, evict the session idle longest, if it is idle for at least this (s)",
+        description="idle time from which a session may be evicted when the store is full (s)",
     )
     v2_restart: Literal["never", "always"] = Field(
         "never",
         description="/v2: whether sequence_start replaces a live sequence, as in Triton; never = 409, unless "
-        "the request says restart",
+        "the request has restart",
     )
     max_tombstones: int = Field(
         100_000,
@@ -68,6 +68,8 @@ class Sessions(Group):
         86400, gt=0, description="time for which the reply to an Idempotency-Key is kept (s)"
     )
     max_idempotency_keys: int = Field(
-        100_000, ge=1, description="maximum replies kept for an Idempotency-Key; the oldest make room"
+        100_000,
+        ge=1,
+        description="maximum replies kept for an Idempotency-Key; above it, the oldest are deleted",
     )
     max_idempotency_bytes: int = Field(256 << 20, ge=1 << 20, description="maximum bytes of these replies")

@@ -45,7 +45,7 @@ OPTIONS = (
         "--calendar",
         multiple=True,
         help="--data: parts of the calendar that are inputs, such as hour,weekday; minute, hour, weekday, "
-        "day-of-month, month, day-of-year, or auto; none proposes none.",
+        "day-of-month, month, day-of-year, or auto; none: no proposals.",
     ),
     click.option(
         "--missing",
@@ -68,7 +68,7 @@ OPTIONS = (
     click.option(
         "--tokens",
         type=click.Choice(["characters", "words", "subwords"]),
-        help="--task language: what a text is cut into.  [default: characters]",
+        help="--task language: the unit of a text.  [default: characters]",
     ),
     click.option(
         "--vocabulary",
@@ -114,7 +114,9 @@ OPTIONS = (
         type=click.Choice(["sequences", "time"]),
         help="--data: whole sequences, or the later pieces of each.  [default: by the number of sequences]",
     ),
-    click.option("--split-column", help="--data: the column that says train, validation or test."),
+    click.option(
+        "--split-column", help="--data: the column with the part of a row: train, validation or test."
+    ),
     click.option("--group-column", help="--data: the sequences of one group stay in one part."),
     click.option("--test-from", help="--data: the time of the first step of the test part."),
     click.option(

@@ -30,7 +30,7 @@ class Analysis:
     along_time: Influence | None  # what one step changes
     causal: bool = True
     notes: list[str] = field(default_factory=list)  # what should be checked
-    details: list[str] = field(default_factory=list)  # what is open, and no field can express
+    details: list[str] = field(default_factory=list)  # open points that no field can express
 
     @functools.cached_property
     def batch_group(self) -> int | None:

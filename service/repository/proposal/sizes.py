@@ -2,7 +2,7 @@
 
     x ["batch", "time", 4], h [1, "n", 8]   →   {batch, n} change together, {time} alone
 
-It runs the graph on invented values and looks only at whether it runs. It does not know what an axis means.
+It runs the graph on random values and looks only at whether it runs. It does not know what an axis means.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""The graph under inspection: its inputs and outputs, what its edges say, and runs of it on invented values.
+"""The graph under inspection: its inputs and outputs, what its edges say, and runs of it on random values.
 
 It measures shapes and influences. What they mean for a manifest is decided by its neighbours in this package.
 """
