@@ -17,6 +17,7 @@ Accelerator = Literal["auto", "cpu", "cuda"]
 PoolName = Literal["last", "ends", "mean", "attention"]
 ScheduleName = Literal["none", "cosine", "plateau"]
 LoggerName = Literal["tensorboard", "mlflow"]
+PrecisionName = Literal["32-true", "bf16-mixed", "16-mixed"]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
@@ -216,6 +217,11 @@ class Config(_Frozen):
     threads: Count = Field(
         1, description="threads of each process; the number changes the last digits of the weights"
     )
+    precision: PrecisionName = Field(
+        "32-true",
+        description="of the products in training; weights, evaluation and export are float32 in each case",
+    )
+    compile: bool = Field(False, description="train with torch.compile")
 
     @classmethod
     def read(cls, folder: Path) -> Self:

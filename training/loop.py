@@ -48,10 +48,13 @@ class Interrupted(Exception):
 class Training(pl.LightningModule):
     """The task's loss over the known targets."""
 
-    def __init__(self, network: Network, task: Task, recipe: Recipe, *, seed: int) -> None:
+    def __init__(
+        self, network: Network, task: Task, recipe: Recipe, *, seed: int, compiled: bool = False
+    ) -> None:
         super().__init__()
         self.network, self._task, self._recipe, self._seed = network, task, recipe, seed
         self._carried = CarriedState(network)
+        self._compiled = torch.compile(network.forward, dynamic=True) if compiled else None
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout and noise by (seed, epoch, process)."""
@@ -91,7 +94,8 @@ class Training(pl.LightningModule):
         `state`: before it; None: the initial one.
         """
         x, lengths, targets = batch
-        y, after = self.network(x, lengths, state or self.network.initial_state(len(x)))
+        run = self._compiled or self.network
+        y, after = run(x, lengths, state or self.network.initial_state(len(x)))
         outputs, known = self._task.pick(y, lengths, targets)  # [answers, out]
         if not len(outputs):  # a batch of windows that lie in a gap
             return y.sum() * 0, known, after
@@ -183,6 +187,11 @@ def new_network(config: Config, data: DataSet) -> Network:
         raise NetworkError(
             f"--bptt: the cell {recipe.cell!r} reads a sequence from its end too, so it has no state to carry"
         )
+    if config.compile and not network.cell.compiles:
+        raise NetworkError(
+            f"--compile: torch.compile would unroll the steps of the cell {recipe.cell!r}, for minutes and "
+            "anew for each length of a batch; it accepts the cells that PyTorch has itself"
+        )
     return network
 
 
@@ -221,7 +230,7 @@ def fit(
     with _expected_warnings():
         try:
             trainer.fit(
-                Training(network, task, recipe, seed=config.seed),
+                Training(network, task, recipe, seed=config.seed, compiled=config.compile),
                 datamodule=source,
                 ckpt_path=str(last) if last.is_file() else None,
                 weights_only=True,
@@ -266,6 +275,7 @@ def _trainer(
         max_epochs=config.recipe.epochs,
         accelerator=config.accelerator,
         devices=config.devices,
+        precision=config.precision,
         strategy="ddp" if config.devices > 1 else "auto",
         callbacks=callbacks,
         gradient_clip_val=config.recipe.clip or None,

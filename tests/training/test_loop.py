@@ -11,11 +11,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import distributed
 
 from tests.training.synthetic import data_of
-from training import loop
+from training import cells, loop
 from training.batches import Batch, in_order
 from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split, Task, each_step
-from training.model import Network
+from training.model import Network, NetworkError
 from training.tasks import of
 
 WORSENING: dict[str, Any] = {"epochs": 14, "learning_rate": 0.05, "hidden": 8}
@@ -249,3 +249,43 @@ def test_checkpoints_are_the_best_and_the_last(tmp_path: Path) -> None:
 
 def test_this_process_is_no_helper_of_ddp() -> None:
     assert loop.is_helper() is False
+
+
+@pytest.mark.parametrize("cell", [name for name in cells.names() if name != "conv_lstm"])
+def test_every_cell_learns_in_bfloat16_with_weights_in_float32(cell: str) -> None:
+    data = data_of("forecast", count=4)
+    network = loop.new_network(config_of(cell=cell, hidden=16, layers=2), data)
+    network.learn_normalisation(data.train.sequences)
+    task = of(data)
+    task.prepare(network, data)
+    [batch] = in_order(data.train, batch_size=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = network(batch.x, batch.lengths, network.initial_state(4))
+        loss = task.loss(network, *task.pick(y, batch.lengths, batch.targets))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert y.dtype == torch.float32, "levels far from zero would lose their digits"
+    assert loss.isfinite()
+    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
+    assert gradients and all(one.dtype == torch.float32 and one.isfinite().all() for one in gradients)
+
+
+@pytest.mark.parametrize("task", ["forecast", "language"])
+def test_mixed_precision_resumes_exactly_and_ends_with_float32(task: Task, tmp_path: Path) -> None:
+    data = data_of(task)
+
+    def trained(epochs: int, folder: str) -> Weights:
+        config = config_of(epochs=epochs, bptt=6).model_copy(update={"precision": "bf16-mixed"})
+        return weights_of(fitted(data, tmp_path / folder, config)[0])
+
+    whole = trained(2, "whole")
+    trained(1, "parts")
+    assert_equal(whole, trained(2, "parts"))
+    assert all(value.dtype != torch.bfloat16 for value in whole.values())
+    single = fitted(data, tmp_path / "single", config_of(epochs=2, bptt=6))[0]
+    assert not torch.equal(whole["head.weight"], single.head.weight)
+
+
+def test_a_cell_whose_steps_would_be_unrolled_is_not_compiled() -> None:
+    config = config_of(cell="layer_norm").model_copy(update={"compile": True})
+    with pytest.raises(NetworkError, match="would unroll the steps of the cell 'layer_norm'"):
+        loop.new_network(config, data_of("label"))

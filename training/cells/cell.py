@@ -91,6 +91,7 @@ class Cell(nn.Module):
     causal: ClassVar[bool] = True  # False: an output depends on later steps
     both_ways: ClassVar[bool] = False  # the output is that of two directions, the one from the end second
     projects: ClassVar[bool] = False  # whether it accepts a projection
+    compiles: ClassVar[bool] = False  # its steps are one operator of PyTorch, so torch.compile accepts it
     reads: ClassVar[tuple[str, ...]] = ()  # the fields of `Layout` that it needs
     gate_names: ClassVar[tuple[str, ...]] = ()  # the gates that `write_gates` writes; (): none
 

@@ -18,6 +18,7 @@ KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of a layer's paramet
 class Fused(Cell):
     """PyTorch's own stack on packed sequences; `operator` is the ONNX node of a layer."""
 
+    compiles = True
     module: ClassVar[Callable[..., nn.RNNBase]]
     operator: ClassVar[str]
     gates: ClassVar[tuple[int, ...]]  # the index in PyTorch's order of each of ONNX's gates

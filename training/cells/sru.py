@@ -44,8 +44,9 @@ class SRULayer(ParallelLayer):
     def inside(self, x: Tensor, state: State) -> Inside:
         """See `ParallelLayer.inside`."""
         from_x = self.from_x(x).split(self.hidden, dim=-1)
-        (of_forget, of_reset), in_transform = self.from_own, from_x[2]
+        of_forget, of_reset = self.from_own
         before_forget, before_reset = from_x[0] + self.bias[0], from_x[1] + self.bias[1]
+        in_transform = from_x[2].to(before_forget.dtype)  # of a product in bfloat16, which lerp does not mix
 
         def update(parts: State, c: Tensor) -> Tensor:
             forget_gate = torch.addcmul(parts[0], of_forget, c).sigmoid()

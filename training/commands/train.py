@@ -14,7 +14,7 @@ from training.commands.export import export_and_report, parity_option, trace_opt
 from training.commands.results import show_runs, show_skill
 from training.commands.run_folder import finished_run
 from training.commands.table import table_of, table_options
-from training.config import Config, LoggerName, Recipe, Table
+from training.config import Config, LoggerName, PrecisionName, Recipe, Table
 from training.data.table import RECIPES
 
 if TYPE_CHECKING:
@@ -57,6 +57,21 @@ def _recipe_options(command: Command) -> Command:
     "--devices", default=1, show_default=True, help="Number of processes, one per device, that train by DDP."
 )
 @click.option("--threads", default=1, show_default=True, help="Threads of each process.")
+@click.option(
+    "--precision",
+    default="32-true",
+    show_default=True,
+    type=click.Choice(get_args(PrecisionName)),
+    help="Of the products in training; weights, evaluation and export are float32 in each case.",
+)
+@click.option(
+    "--compile",
+    type=bool,
+    is_flag=False,
+    flag_value="true",
+    default=False,
+    help="Train with torch.compile; needs a C++ compiler, or on a GPU Triton.",
+)
 @click.option(
     "--from",
     "start",
