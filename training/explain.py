@@ -190,6 +190,8 @@ def _column_names(input_: Input) -> tuple[str, ...]:
     if input_.kind == "video":
         height, width = input_.frame
         return tuple(f"{input_.name} {row},{column}" for row in range(height) for column in range(width))
+    if input_.kind == "audio":
+        return tuple(f"{input_.name} {sample}" for sample in range(input_.samples))
     return input_.features if input_.kind != "token" else (input_.name,)
 
 

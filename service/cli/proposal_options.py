@@ -55,6 +55,12 @@ def _read_dims(text: str) -> tuple[int, ...]:
     return dims
 
 
+def _read_rate(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ValueError
+    return int(text)
+
+
 def _read_labels(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Labels separated by commas, or one a line in a file after @."""
     if not value:
@@ -124,6 +130,12 @@ OPTIONS = [
         type=_Assignment("INPUT=SIZE,…", _read_dims),
         help="the last sizes of an input, where the graph does not fix them; may be repeated",
     ),
+    click.option(
+        "--audio",
+        multiple=True,
+        type=_Assignment("INPUT=RATE", _read_rate),
+        help="an input that takes sound, with its samples a second; may be repeated",
+    ),
     click.option("--window", type=POSITIVE, help="numbers, or steps, that one call of the graph takes"),
     click.option("--hop", type=POSITIVE, help="how many of them are new in each call"),
     click.option("--carry", type=COUNT, help="how many of them the server repeats from the steps before"),
@@ -142,7 +154,17 @@ OPTIONS = [
 
 
 NAMES = (  # as in `repository.Options`
-    *("time_axis", "batch_axis", "states", "no_states", "per_sequence", "answers", "constants", "dims"),
+    *(
+        "time_axis",
+        "batch_axis",
+        "states",
+        "no_states",
+        "per_sequence",
+        "answers",
+        "constants",
+        "dims",
+        "audio",
+    ),
     *("window", "hop", "carry", "task", "labels", "steps"),
 )
 
@@ -153,7 +175,7 @@ def proposal_options(command: Command) -> Command:
     @functools.wraps(command)
     def with_options(*settings: Any, **arguments: Any) -> Any:
         options = {name: arguments.pop(name) for name in NAMES}
-        options |= {name: dict(options[name]) for name in ("states", "constants", "dims")}
+        options |= {name: dict(options[name]) for name in ("states", "constants", "dims", "audio")}
         return command(*settings, options=options, **arguments)
 
     decorated: Command = with_options

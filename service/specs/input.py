@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from service.specs.spec import Dim, DType, Spec
 
-InputKind = Literal["numeric", "token", "image", "video"]
+InputKind = Literal["numeric", "token", "image", "video", "audio"]
 
 
 class InputSpec(Spec):
@@ -31,6 +31,13 @@ class InputSpec(Spec):
         ge=0,
         description="how many numbers before a step's own, along the first dim, the graph takes too: the "
         "last ones of the steps before, zeros at step 0. The graph's first dim is dims[0] + carry",
+    )
+    sample_rate: int | None = Field(
+        None,
+        ge=1,
+        description="kind audio: samples a second. A step is a frame of dims[0] samples of one channel, or, "
+        "where dims is empty, one sample, between -1 and 1. Frames do not overlap; `carry` repeats what the "
+        "graph needs of those before",
     )
     size: Dim | None = Field(
         None, description="token kinds: every id must be below it; null: below the vocabulary's size, if any"
@@ -87,6 +94,21 @@ class InputSpec(Spec):
             raise ValueError(
                 f"input {self.name!r}: size {self.size} is less than the {len(self.vocabulary)} tokens of "
                 "the vocabulary"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _audio_is_frames_of_samples(self) -> Self:
+        if (self.kind == "audio") != (self.sample_rate is not None):
+            raise ValueError(
+                f"input {self.name!r}: the kind audio needs a sample_rate, and no other kind has one"
+            )
+        if self.kind == "audio" and (
+            len(self.dims) > 1 or self.per != "step" or not self.dtype.startswith("float")
+        ):
+            raise ValueError(
+                f"input {self.name!r}: audio is a float, or a row of floats, for each step; its dims are "
+                f"{list(self.dims)}, its dtype is {self.dtype}, per {self.per}"
             )
         return self
 

@@ -7,7 +7,10 @@ import { showGenerate, showPredict, showStream } from "./snippets.js";
 import { Steps } from "./steps.js";
 import { Streaming } from "./streaming.js";
 
-const steps = new Steps();
+const steps = new Steps(async (first, take) => {
+  nameSession();
+  await held(() => drive(first, take))(new Event("stream"));
+});
 /** @type {any[]} */
 let models = [];
 /** @type {{first: number, outputs: any[], labels: any[], inputs: any[]}} */
@@ -143,7 +146,7 @@ function show(prediction, part, reply) {
   const list = (/** @type {any} */ value) => (value === undefined ? [] : isAll ? value : [value]);
   trace.outputs.push(...list(prediction.output));
   trace.labels.push(...list(prediction.label ?? setOf(prediction.labels, isAll)));
-  if (Array.isArray(part)) trace.inputs.push(...part);
+  if (Array.isArray(part) && model().outputs[0].forecasts?.length) trace.inputs.push(...part);
   const label = trace.labels.at(-1);
   const probability = isAll ? prediction.probability?.at(-1) : prediction.probability;
   const words = [label === undefined ? "" : `${label}`, typeof probability === "number" ? `${(100 * probability).toFixed(1)} %` : ""];
@@ -204,7 +207,7 @@ function drawForecasts(output, outputs) {
 async function stream() {
   checkPieces();
   nameSession();
-  await drive((offset) => steps.slice(offset, offset + 1), async (offset) => {
+  await drive(steps.value, async (offset) => {
     if (offset) await new Promise((resolve) => setTimeout(resolve, 1000 / Number(byId("rate").value)));
     return offset < steps.length ? steps.slice(offset, offset + 1) : null;
   });
@@ -212,14 +215,14 @@ async function stream() {
 
 /**
  * Stream steps until they end, or the user stops.
- * @param {(offset: number) => any} first that is shown in the request
+ * @param {any} shown the steps in the request that is shown
  * @param {(offset: number) => Promise<any>} take
  */
-async function drive(first, take) {
+async function drive(shown, take) {
   const at = await begin();
   const { name, version } = model();
   const opening = { model: name, version, session: session(), return: byId("return").value };
-  showStream({ ...opening, at }, steps.value, { steps: first(0), at });
+  showStream({ ...opening, at }, shown, { steps: shown.slice(0, 1), at });
   const streaming = new Streaming();
   stop = () => streaming.stop();
   byId("stop").disabled = false;

@@ -1,7 +1,10 @@
 // The editor of a sequence: a grid, a drawing, a text, or JSON and CSV. All edit one value.
 import { byId, fill, h, showProblem } from "./dom.js";
+import { formOf } from "./audio.js";
 import { drawLines } from "./draw.js";
+import { drawWave, soundEditor } from "./sound.js";
 import { numberOf, parse } from "./table.js";
+import { asText } from "./texts.js";
 
 const MAX_ROWS = 200; // of the grid; more are edited as text
 const MAX_COLUMNS = 40;
@@ -9,37 +12,6 @@ const MARKS = { "": "as found", ".": "point", ",": "comma" };
 
 /** @param {any} steps */
 const isRows = (steps) => Array.isArray(steps) && steps.length > 0 && Array.isArray(steps[0]) && !Array.isArray(steps[0][0]);
-
-/**
- * The example as a text that has its tokens, of a model that has a tokenizer for one; undefined: unknown.
- * @param {any} model
- */
-function asText(model) {
-  const [input, another] = model.inputs;
-  const steps = model.example?.steps;
-  if (!input.tokenizer || another || !Array.isArray(steps)) return undefined;
-  const tokens = steps.map((token) => (typeof token === "number" ? input.vocabulary[token] : token));
-  const { decoder, model: kind } = JSON.parse(input.tokenizer);
-  if (decoder?.type === "Fuse") return tokens.join("");
-  if (decoder?.type === "ByteLevel") return fromBytes(tokens.join(""));
-  const isWords = !decoder && kind?.type === "WordLevel" && !tokens.includes(kind.unk_token);
-  return isWords ? tokens.join(" ") : undefined;
-}
-
-/**
- * What byte-level byte-pair encoding writes as one character a byte: 33 to 126, 161 to 172 and 174 to 255 as
- * themselves, the others as those from 256 on.
- * @param {string} written
- */
-function fromBytes(written) {
-  const bytes = new Map();
-  let next = 256;
-  for (let byte = 0; byte < 256; byte++) {
-    const isPlain = (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
-    bytes.set(String.fromCharCode(isPlain ? byte : next++), byte);
-  }
-  return new TextDecoder().decode(Uint8Array.from([...written].map((each) => bytes.get(each))));
-}
 
 /**
  * A copy with another value at a place.
@@ -59,6 +31,11 @@ export class Steps {
   /** @type {import("./table.js").Mark} */
   #mark = "";
 
+  /** @param {import("./sound.js").Sound["stream"]} stream sends steps as they come */
+  constructor(stream) {
+    this.stream = stream;
+  }
+
   /**
    * Show a model's example.
    * @param {any} model
@@ -68,6 +45,7 @@ export class Steps {
     this.#feature = 0;
     this.value = asText(model) ?? model.example?.steps ?? [];
     this.#view = typeof this.value === "string" ? "text" : isRows(this.value) ? "grid" : "json";
+    if (formOf(model)) this.#view = "sound";
     this.render();
   }
 
@@ -117,16 +95,28 @@ export class Steps {
 
   render() {
     const views = typeof this.value === "string" ? ["text"] : isRows(this.value) ? ["grid", "draw", "json"] : ["json"];
+    if (formOf(this.#model)) views.unshift("sound");
     if (!views.includes(this.#view)) this.#view = views[0];
-    const names = /** @type {Record<string, string>} */ ({ grid: "Grid", draw: "Draw", json: "JSON or CSV", text: "Text" });
+    const names = /** @type {Record<string, string>} */ ({ sound: "Sound", grid: "Grid", draw: "Draw", json: "JSON or CSV", text: "Text" });
     const buttons = views.map((view) =>
       h("button", { type: "button", ariaPressed: String(view === this.#view), onclick: () => this.#show(view) }, names[view]),
     );
-    const body = { grid: () => this.#grid(), draw: () => this.#drawing(), json: () => this.#json(), text: () => this.#text() };
+    const body = { sound: () => this.#sound(), grid: () => this.#grid(), draw: () => this.#drawing(), json: () => this.#json(), text: () => this.#text() };
     fill(byId("input"), h("div", { className: "bar", role: "group", ariaLabel: "Editor" }, ...buttons),
       /** @type {any} */ (body)[this.#view]());
     byId("input-title").textContent = `Steps (${this.length})`;
     if (this.#view === "draw") this.#redraw();
+    const form = formOf(this.#model);
+    if (form && this.#view === "sound") drawWave(this.value, form);
+  }
+
+  #sound() {
+    const form = /** @type {import("./audio.js").Form} */ (formOf(this.#model));
+    const set = (/** @type {any[]} */ steps) => {
+      this.value = steps;
+      this.render();
+    };
+    return soundEditor({ form, set, stream: this.#model.sessions ? this.stream : null });
   }
 
   /** @param {string} view */

@@ -19,6 +19,7 @@ NUMBERS: dict[str, tuple[Input, ...]] = {
     "glucose": (Input(features=("mmol", "minutes since"), has_gaps=True),),
     "rows": (Input(kind="image", features=tuple(f"pixel_{column}" for column in range(4))),),
     "film": (Input(kind="video", frame=(2, 3), projection=5),),
+    "sound": (Input(kind="audio", samples=4, sample_rate=8000),),
     "station": MIXED,
 }
 WORDS = {
@@ -33,10 +34,11 @@ def write_all(root: Path) -> None:
     for name, spec in WORDS.items():
         text_models.write(root, name, spec)
     for name, inputs in NUMBERS.items():
-        _write(root, name, inputs)
+        write(root, name, inputs)
 
 
-def _write(root: Path, name: str, inputs: tuple[Input, ...]) -> None:
+def write(root: Path, name: str, inputs: tuple[Input, ...]) -> None:
+    """One model, as version 1."""
     rng = np.random.default_rng(0)
     sequences = tuple(_sequence(rng, inputs, int(steps)) for steps in rng.integers(2, 9, 6))
     split = Split(sequences, rng.integers(0, 3, 6))

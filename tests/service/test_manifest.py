@@ -32,6 +32,7 @@ def test_each_dtype_has_a_datatype_of_the_open_inference_protocol() -> None:
     assert set(DATATYPES) == set(get_args(DType))
 
 
+SOUND = {"name": "x", "kind": "audio", "sample_rate": 8000, "dims": [4]}
 STATE = {"input": "h", "output": "h_out", "shape": [2, "batch", 3]}
 
 
@@ -56,6 +57,12 @@ STATE = {"input": "h", "output": "h_out", "shape": [2, "batch", 3]}
             {"inputs": [{"name": "x", "dims": [2], "carry": 1, "per": "sequence"}]},
             "carry continues the first dim of a step, but it has no steps",
         ),
+        ({"inputs": [{"name": "x", "kind": "audio"}]}, "the kind audio needs a sample_rate"),
+        ({"inputs": [{"name": "x", "sample_rate": 8000}]}, "the kind audio needs a sample_rate"),
+        ({"inputs": [SOUND | {"sample_rate": 0}]}, "greater than or equal to 1"),
+        ({"inputs": [SOUND | {"dims": [2, 2]}]}, "audio is a float, or a row of floats"),
+        ({"inputs": [SOUND | {"dtype": "int16"}]}, "its dtype is int16"),
+        ({"inputs": [SOUND | {"per": "sequence"}]}, "per sequence"),
         ({"inputs": [{"name": "x", "per": "sequence"}]}, 'at least one must be per "step"'),
         ({"axes": {"time": None, "time_size": 3}}, "time_size is 3, but there is no time axis"),
         ({"axes": {"batch": None, "batch_size": 3}}, "batch_size is 3, but there is no batch axis"),

@@ -19,7 +19,7 @@ class Input:
     """One named input of a time step. In a sequence the columns of all inputs are side by side."""
 
     name: str = "x"
-    kind: Literal["numeric", "token", "image", "video"] = "numeric"
+    kind: Literal["numeric", "token", "image", "video", "audio"] = "numeric"
     features: tuple[str, ...] = ()  # a name for each number of a step
     units: tuple[str, ...] = ()  # likewise; empty: unstated
     vocabulary: tuple[str, ...] = ()  # kind token: the token of each id
@@ -29,6 +29,8 @@ class Input:
     numbers: Literal["ids", "tokens"] = "ids"  # kind token: what a number in a request is
     tensor: str | None = None  # the name in the graph; None: `name`
     frame: tuple[int, int] = (0, 0)  # kind video: height and width; frames are flattened row by row
+    samples: int = 0  # kind audio: of a step, one after the other
+    sample_rate: int | None = None  # kind audio: samples a second
     projection: int = 0  # width of a learned projection; 0: the recipe's
     has_gaps: bool = False  # whether numbers may be missing (NaN)
     elapsed: int | None = None  # the column that holds the time since the previous step
@@ -44,6 +46,8 @@ class Input:
         """The number of columns in a sequence."""
         if self.kind == "video":
             return self.frame[0] * self.frame[1]
+        if self.kind == "audio":
+            return self.samples
         return 1 if self.kind == "token" else len(self.features)
 
 

@@ -90,6 +90,7 @@ def _input(input_: Input) -> InputSpec:
         per=input_.per,
         kind=input_.kind,
         dims=input_.frame if input_.kind == "video" else (input_.columns,),
+        sample_rate=input_.sample_rate,
         features=input_.features,
         units=input_.units,
         missing="nan" if input_.has_gaps else "error",

@@ -24,7 +24,27 @@ def describe_inputs(analysis: Analysis) -> tuple[list[dict[str, Any]], dict[str,
         name: analysis.options.constants.get(name, _stated(analysis, name))
         for name in [*subject.constants, *(port.name for port in fixed)]
     }
-    return [_input(analysis, port) for port in rest if port not in fixed], constants
+    inputs = [_input(analysis, port) for port in rest if port not in fixed]
+    for fields in inputs:
+        fields |= _audio(analysis, fields, constants)
+    return inputs, constants
+
+
+def _audio(analysis: Analysis, fields: dict[str, Any], constants: dict[str, Any]) -> dict[str, Any]:
+    """The kind of an input of sound: an option says its rate, or the graph takes it as a constant."""
+    name = fields["name"]
+    if name in analysis.options.audio:
+        return {"kind": "audio", "sample_rate": analysis.options.audio[name]}
+    rates = [
+        rate for key, rate in constants.items() if key in SAMPLE_RATE and isinstance(rate, int) and rate > 0
+    ]
+    is_sound = name == analysis.main.name and len(fields["dims"]) < 2 and fields["kind"] == "numeric"
+    if not rates or not is_sound or not fields["dtype"].startswith("float"):
+        return {}
+    analysis.notes.append(
+        f"{name!r} is taken for sound at {rates[0]} samples a second, as the graph has a rate"
+    )
+    return {"kind": "audio", "sample_rate": rates[0]}
 
 
 def _stated(analysis: Analysis, name: str) -> Any:

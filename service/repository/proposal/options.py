@@ -20,6 +20,7 @@ class Options:
     dims: dict[str, tuple[int, ...]] = field(
         default_factory=dict
     )  # by input: the shape of a step in the graph
+    audio: dict[str, int] = field(default_factory=dict)  # by input: samples a second
     window: int | None = None  # numbers along the first dim that one call takes
     hop: int | None = None  # new ones among them
     carry: int | None = None  # those of the steps before
@@ -30,7 +31,9 @@ class Options:
     def unknown(self, inputs: set[str], outputs: set[str]) -> list[str]:
         """What is wrong with the names in options, for a graph with these inputs and outputs."""
         given = [("input", inputs, name) for name in (*self.no_states, *self.per_sequence)]
-        given += [("input", inputs, name) for name in (*self.states, *self.constants, *self.dims)]
+        given += [
+            ("input", inputs, name) for name in (*self.states, *self.constants, *self.dims, *self.audio)
+        ]
         given += [("output", outputs, name) for name in (*self.answers, *self.states.values())]
         return [
             f"the graph has no {what} {name!r}, which an option names; it has {', '.join(sorted(names))}"

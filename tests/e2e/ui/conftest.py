@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 from tests.e2e.server import Server, running
-from tests.e2e.ui.pages import CHROMIUM, LIMIT_MS, Open
+from tests.e2e.ui.pages import LIMIT_MS, Open, launched
 
 
 @pytest.fixture(scope="package")
@@ -21,15 +21,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH")
-    expect.set_options(timeout=LIMIT_MS)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture

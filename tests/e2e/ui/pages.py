@@ -1,13 +1,15 @@
 """What the tests of the page share: where Chromium is, what a page shows, and its pictures. No tests."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.server import Server
 
@@ -16,6 +18,20 @@ PICTURES = os.environ.get("UI_PICTURES")  # a folder: the pictures of README and
 LIMIT_MS = 60_000.0  # it only ends a hang
 
 Open = Callable[..., Page]
+
+
+@contextlib.contextmanager
+def launched(*arguments: str) -> Iterator[Browser]:
+    """A Chromium; without one, the test is skipped."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH")
+    expect.set_options(timeout=LIMIT_MS)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", *arguments]
+        )
+        yield opened
+        opened.close()
 
 
 def answer(page: Page) -> str:

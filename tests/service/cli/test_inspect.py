@@ -88,6 +88,8 @@ def test_the_options_settle_what_is_proposed(tmp_path: Path) -> None:
         (["--state", "h"], "expected IN=OUT"),
         (["--constant", "sr=fast"], "expected NAME=VALUE"),
         (["--dims", "x=0"], "expected INPUT=SIZE"),
+        (["--audio", "x=0"], "expected INPUT=RATE"),
+        (["--audio", "x=fast"], "expected INPUT=RATE"),
         (["--time-axis", "last"], "expected a position from 0 on, or none"),
         (["--labels", "@missing.txt"], "missing.txt"),
         (["--example", "model.onnx"], "does not exist"),

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from service.errors import StartupError
 from service.manifest import MANIFEST_FILE
-from service.repository import needs_example, propose, read_manifest, recompute_example
+from service.repository import Options, needs_example, propose, read_manifest, recompute_example
 from tests.service import graphs
 from tests.service.repository import foreign_graphs as fg
 from tests.service.repository.foreign_graphs import CELL, HIDDEN, HN, H, N, X, Y, opened, proposed
@@ -31,6 +31,17 @@ def test_what_an_exporter_wrote_into_the_file_settles_a_constant(tmp_path: Path)
     said = {"sample_rate": "16000"}
     path = fg.save(tmp_path, [*RATED, *fg.gru("x3")], [X, RATE, H], [Y, HN], said, k=np.float32(16000))
     assert proposed(path).constants == {"sr": 16000}
+
+
+def test_the_sample_rate_is_a_constant_of_the_graph_or_an_option(tmp_path: Path) -> None:
+    path = fg.save(tmp_path, [*RATED, *fg.gru("x3")], [X, RATE, H], [Y, HN], k=np.float32(16000))
+    (spec,) = proposed(path, constants={"sr": 8000}).inputs
+    assert (spec.kind, spec.sample_rate) == ("audio", 8000)
+    notes = propose(path, Options(constants={"sr": 8000})).notes
+    assert any("is taken for sound at 8000 samples a second" in note for note in notes)
+    (spec,) = proposed(path, constants={"sr": 8000}, audio={spec.name: 44100}).inputs
+    assert (spec.kind, spec.sample_rate) == ("audio", 44100)
+    assert any("no input 'y'" in line for line in opened(path, constants={"sr": 1}, audio={"y": 1}).open)
 
 
 def samples(tmp_path: Path) -> Path:
