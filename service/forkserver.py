@@ -16,7 +16,7 @@ ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def start() -> ForkServerContext:
-    """Start the server, unless it runs. It imports while the caller goes on."""
+    """Start the server, unless it runs. It imports while the caller continues."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     added = ONE_THREAD.keys() - os.environ.keys()  # the user's own settings stay

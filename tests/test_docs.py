@@ -17,8 +17,11 @@ PLAIN = {
     "goes on": "continues, resumes",
     "gone on with": "continued, resumed",
     "whoever": "clients, anyone who",
-    "nobody but": "only",
+    "nobody": "no client, not",
     "mend": "fix",
+    "by chance": "at random, by accident",
+    "on purpose": "explicitly",
+    "told": "with the argument, reported",
     "second face": "second API",
 }
 
@@ -86,10 +89,22 @@ def test_the_files_named_exist(name: str) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def inventions(text: str) -> dict[str, str]:
+    """The words of a text that are not plain, and what to write instead."""
+    joined = " ".join(text.lower().split())
+    return {word: instead for word, instead in PLAIN.items() if re.search(rf"\b{word}\b", joined)}
+
+
 @every_document
 def test_the_words_are_plain(name: str) -> None:
-    text = " ".join((ROOT / name).read_text().lower().split())
-    assert {word: instead for word, instead in PLAIN.items() if re.search(rf"\b{word}\b", text)} == {}
+    assert inventions((ROOT / name).read_text()) == {}
+
+
+@pytest.mark.parametrize("package", ["cellgate", "deploy", "service", "training"])
+def test_the_words_of_the_code_are_plain(package: str) -> None:
+    sources = [path for kind in ("*.py", "ui/*.js", "ui/*.html") for path in (ROOT / package).rglob(kind)]
+    found = {str(path.relative_to(ROOT)): inventions(path.read_text()) for path in sources}
+    assert {name: words for name, words in found.items() if words} == {}
 
 
 def test_the_readme_is_short_and_begins_with_a_prediction() -> None:

@@ -24,7 +24,7 @@ def columns_of(spec: InputSpec) -> tuple[str, ...]:
     if not spec.features:
         raise StartupError(
             f"the model names no features of its input {spec.name!r}, so the columns of a table cannot be "
-            "told apart; give the sequences as NDJSON"
+            "matched to them; send the sequences as NDJSON"
         )
     return spec.features
 
