@@ -1,9 +1,12 @@
 """`cellgate predict --url`: a real server gives the bytes that the engine gives without one."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -50,9 +53,7 @@ def test_the_commands_of_the_page_succeed(
     columns = dict(zip(vowels.inputs[0].features, zip(*utterance, strict=True), strict=True))
     unordered = {"utterance": ["a"] * len(utterance)} | dict(reversed(columns.items()))
     pl.DataFrame(unordered).write_csv("utterances.csv")
-    page = [step for step in steps(ROOT / "docs" / "predict-files.md") if not step.needs]
-    *commands, script = [step.text.replace("http://127.0.0.1:8000", servers("1").url) for step in page]
-    assert len(commands) == 3 and page[-1].language == "python"
+    *commands, script = blocks_of_the_page(servers("1"))[:4]
     for command in commands:
         words = command.split()
         done = run(*words[1:])
@@ -65,3 +66,48 @@ def test_the_commands_of_the_page_succeed(
     assert labels == ["3"] * 3
     exec(script, {})
     assert capsys.readouterr().out == "a 3\n"
+
+
+def test_a_map_over_partitions_gives_the_answers_of_a_run(
+    servers: Callable[[str], Server],
+    models_dir: Path,
+    vowels: Manifest,
+    utterance: list[list[float]],
+    tmp_path: Path,
+) -> None:
+    """Each sequence has rows in all files: the program brings them together."""
+    features = vowels.inputs[0].features
+    rows = [(n, step) for n in range(12) for step in range(4 + n)]
+    numbers = np.array([utterance[step] for _, step in rows])
+    numbers[9, 3] = np.nan  # of the third sequence
+    columns = {"utterance": [f"u{n:02}" for n, _ in rows], "step": [step for _, step in rows]}
+    table = pl.DataFrame(columns | dict(zip(features, numbers.T, strict=True)))
+    table.write_parquet(tmp_path / "whole.parquet")
+    (tmp_path / "steps").mkdir()
+    for part in range(3):  # the last steps first
+        table[::-1].gather_every(3, part).write_parquet(tmp_path / "steps" / f"{part}.parquet")
+    program = blocks_of_the_page(servers("1"))[4]
+    (tmp_path / "score.py").write_text(program)
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "score.py"], cwd=tmp_path, check=True)
+    answers = pl.read_parquet(tmp_path / "answers" / "*.parquet").sort("utterance")
+
+    model, source = str(models_dir / "vowels" / "1"), str(tmp_path / "whole.parquet")
+    output = tmp_path / "out.parquet"
+    done = run("predict", model, source, "--id", "utterance", "-o", str(output), "--jobs", "1")
+    assert done.exit_code == 0, done.output
+    expected = pl.read_parquet(output)
+    for name in ("utterance", "label"):
+        assert answers[name].to_list() == expected[name].to_list()
+    assert (answers["probability"].cast(pl.Float32).eq_missing(expected["probability"])).all()
+    assert [error is not None for error in answers["error"]] == [n == 2 for n in range(12)]
+
+    (tmp_path / "cut.py").write_text(program.replace('table.shuffle("utterance")', "table"))
+    cut = subprocess.run([sys.executable, "cut.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert cut.returncode == 1 and "a sequence was answered in two parts" in cut.stderr
+
+
+def blocks_of_the_page(server: Server) -> list[str]:
+    """Three commands, a script, and a program that needs Dask."""
+    page = [step for step in steps(ROOT / "docs" / "predict-files.md") if not step.needs]
+    assert [step.language for step in page] == ["console"] * 3 + ["python"] * 2
+    return [step.text.replace("http://127.0.0.1:8000", server.url) for step in page]
