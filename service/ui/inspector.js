@@ -1,6 +1,7 @@
 // The inspector: a session's recurrent state over the steps that were seen, and all that can be done with it.
 import { action, age, byId, download, fill, h } from "./dom.js";
 import * as changes from "./changes.js";
+import { showGates } from "./gates.js";
 import { drawnState, Seen } from "./seen.js";
 import { showExample } from "./snippets.js";
 import { showStrips } from "./strips.js";
@@ -108,6 +109,7 @@ function build() {
         await render();
       }) }))),
     h("div", { id: "strips" }),
+    h("div", { id: "session-gates" }),
     bar(field("fork-name", "Fork to", { value: `${session}-fork`.slice(-128), spellcheck: false }), button("fork", "Fork", fork)),
     bar(field("keep", "Keep the last", { ...numbers, value: 32 }), button("history", "Keep states", () => changes.keep(session, Number(byId("keep").value))),
       h("label", {}, "Rewind to step ", h("select", { id: "rewind-step" })), button("rewind", "Rewind", () => changes.rewind(live, Number(byId("rewind-step").value)))),
@@ -141,6 +143,7 @@ async function render() {
       byId("edit-value").value = `${seen.exact.get(name)?.[unit] ?? ""}`;
     },
   })));
+  showGates(byId("session-gates"), session, byId("order").value === "by activity", "session-");
 }
 
 async function compare() {

@@ -2,6 +2,7 @@
 import { action, byId, fill, h, short, showProblem } from "./dom.js";
 import { call, events, predict, stepOf } from "./api.js";
 import { COLOURS, drawLines, legend } from "./draw.js";
+import { keepGates, offerGates, returned, showGates } from "./gates.js";
 import { observe } from "./inspector.js";
 import { showGenerate, showPredict, showStream } from "./snippets.js";
 import { Steps } from "./steps.js";
@@ -45,6 +46,7 @@ function choose() {
   byId("pieces").disabled = byId("stream").disabled = !chosen.sessions;
   byId("answer").textContent = "Nothing was sent yet.";
   fill(byId("charts"));
+  offerGates(chosen);
   showPredict(body(steps.value, 0));
 }
 
@@ -56,7 +58,7 @@ function choose() {
 function body(part, at) {
   const inSession = session() ? { session: session(), at } : {};
   const { name, version } = model();
-  return { model: name, version, return: byId("return").value, sequences: [{ steps: part, ...inSession }] };
+  return { model: name, version, return: returned(model(), byId("return").value), sequences: [{ steps: part, ...inSession }] };
 }
 
 /** @param {string} message */
@@ -153,6 +155,8 @@ function show(prediction, part, reply) {
   const where = prediction.step === undefined ? "" : `step ${prediction.step} of session ${prediction.session}`;
   fill(byId("answer"), h("strong", {}, words.filter(Boolean).join(", ") || "answered"), where && ` · ${where}`);
   byId("reply").textContent = JSON.stringify(reply, null, 1).slice(0, 20000);
+  keepGates(session(), prediction.gates, prediction.step ?? part.length);
+  showGates(byId("gates"), session());
   draw();
 }
 
@@ -221,7 +225,7 @@ async function stream() {
 async function drive(shown, take) {
   const at = await begin();
   const { name, version } = model();
-  const opening = { model: name, version, session: session(), return: byId("return").value };
+  const opening = { model: name, version, session: session(), return: returned(model(), byId("return").value) };
   showStream({ ...opening, at }, shown, { steps: shown.slice(0, 1), at });
   const streaming = new Streaming();
   stop = () => streaming.stop();

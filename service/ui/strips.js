@@ -5,9 +5,9 @@ import { drawHeat } from "./draw.js";
 /**
  * @typedef {{
  *   name: string, id: string, steps: number[], columns: number[][], base?: number[] | null, total?: number,
- *   byActivity?: boolean, exact?: (unit: number) => unknown, choose?: (unit: number) => void,
+ *   byActivity?: boolean, noun?: string, exact?: (unit: number) => unknown, choose?: (unit: number) => void,
  * }} Strip
- * `total`: the units of the tensor, of which the columns may have only the first; `base` is subtracted from each column; `exact` is the value of a unit in the last column; `choose` is called
+ * `noun`: what a column is of. `total`: the units of the tensor, of which the columns may have only the first; `base` is subtracted from each column; `exact` is the value of a unit in the last column; `choose` is called
  * with the unit that was clicked.
  */
 
@@ -29,7 +29,7 @@ export function showStrips(place, strips) {
  * @param {Strip} strip
  */
 function show(part, strip) {
-  const { name, steps, columns, base, byActivity, exact, choose, total = columns[0].length } = strip;
+  const { name, steps, columns, base, byActivity, exact, choose, total = columns[0].length, noun = "state" } = strip;
   const [title, canvas, hint] = /** @type {any[]} */ ([...part.children]);
   const shown = base ? columns.map((column) => column.map((value, unit) => value - base[unit])) : columns;
   const order = [...columns[0].keys()];
@@ -37,7 +37,7 @@ function show(part, strip) {
     const activity = order.map((unit) => spread(shown.map((column) => column[unit])));
     order.sort((a, b) => activity[b] - activity[a]);
   }
-  const states = columns.length === 1 ? "1 state" : `${columns.length} states`;
+  const states = columns.length === 1 ? `1 ${noun}` : `${columns.length} ${noun}s`;
   const units = total > order.length ? `the first ${order.length} of ${total} units` : `${total} units`;
   title.textContent = `${base ? `difference of ${name}` : name}: ${units}, ${states} since step ${steps[0]}`;
   const { cell, step, scale } = drawHeat(canvas, shown, order);
