@@ -32,7 +32,7 @@ from service.specs import (
     gates_fault,
     written_forms,
 )
-from service.table import TableColumn, TableSpec
+from service.table import LabelsSpec, TableColumn, TableSpec
 from service.times import TimeSpec
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "GatesSpec",
     "InputKind",
     "InputSpec",
+    "LabelsSpec",
     "Manifest",
     "OutputKind",
     "OutputSpec",

@@ -37,6 +37,19 @@ class TableColumn(Spec):
     )
 
 
+class LabelsSpec(Spec):
+    """How a table says which labels are true, of a model of several labels."""
+
+    of: Literal["sequence", "step"] = Field(description="what has labels: a sequence as a whole, or each row")
+    separator: str | None = Field(
+        None,
+        description="between the labels in the one target column; null: each label is a column of 0 and 1",
+    )
+    empty: Literal["none", "unknown"] | None = Field(
+        None, description="of a column with a separator: whether an empty field has no label, or is unknown"
+    )
+
+
 class TableSpec(Spec):
     """How a table is read. A row without a value in a column is `null` there."""
 
@@ -49,6 +62,7 @@ class TableSpec(Spec):
     targets: tuple[str, ...] = Field((), description="the columns that the model predicts")
     horizons: tuple[int, ...] = Field((), description="of a forecast: how many rows ahead")
     horizon_names: tuple[str, ...] = Field((), description='a name for each: "+4 steps"')
+    labels: LabelsSpec | None = Field(None, description="how labels are read; null: the task is another one")
     missing: tuple[str, ...] = Field((), description="texts that mean that there is no value, as null does")
 
     @model_validator(mode="after")

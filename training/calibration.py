@@ -10,6 +10,10 @@ number, in its unit (conformalised quantile regression: Romano, Patterson, CandÃ
 validation and test values are exchangeable, the band then holds its nominal share or more. Steps of one
 series are not exchangeable, and the epoch was chosen on the validation part. So the share on the test part
 decides.
+
+Independent labels: one temperature for all of them, each label being a choice between two classes. On request
+each label also has the threshold with the largest F1 on the validation part, in the place of 0.5 (Lipton,
+Elkan, Naryanaswamy 2014, Optimal Thresholding of Classifiers to Maximize F1 Measure).
 """
 
 import math
@@ -26,14 +30,16 @@ from training.evaluate import Answers, predict
 from training.model import Network
 from training.tasks import Task, of
 from training.tasks.bands import Banded
-from training.tasks.calibration import reliability
+from training.tasks.calibration import decision_reliability, reliability
 from training.tasks.classes import log_probabilities, probabilities
+from training.tasks.labels import MultiLabel, sigmoid
 
 LARGEST = 20.0  # temperature; the smallest is its inverse
 HALVINGS = 40  # of the interval between their logarithms: to 1e-11
 SIGNIFICANT = 3.84  # twice the gain of log-likelihood that chance exceeds once in 20 times (chiÂ², one degree)
-TEMPERATURE, MARGIN, BEFORE = (
+TEMPERATURE, THRESHOLD, MARGIN, BEFORE = (
     "temperature",
+    "threshold_",
     "conformal_margin_",
     "uncalibrated_",
 )  # among the metrics of a run
@@ -70,31 +76,50 @@ def calibrate(network: Network, data: DataSet, validation: Split, recipe: Recipe
     task = of(data)
     if data.task in ("classify", "label") and recipe.calibrate:
         return _probabilities(network, predict(network, validation, task))
+    if isinstance(task, MultiLabel):
+        return _labels(network, data.labels, predict(network, validation, task), recipe)
     if isinstance(task, Banded) and task.has_band:
         return _bands(network, task, predict(network, validation, task), is_wider=recipe.conformal)
     return Calibration()
 
 
 def settings(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The temperature, or the margins, among the metrics of a run."""
-    return {name: value for name, value in metrics.items() if name == TEMPERATURE or name.startswith(MARGIN)}
+    """The temperature, the thresholds, or the margins, among the metrics of a run."""
+    return {
+        name: value
+        for name, value in metrics.items()
+        if name == TEMPERATURE or name.startswith((MARGIN, THRESHOLD))
+    }
 
 
 def describe(metrics: Mapping[str, float]) -> list[str]:
     """The calibration of a run in sentences, from its metrics; empty for a run without one."""
-    if TEMPERATURE in metrics and f"test_{BEFORE}ece" not in metrics:
+    bands = _describe_bands(metrics) if f"test_{BEFORE}coverage" in metrics else []
+    return [*_describe_temperature(metrics), *_describe_thresholds(metrics), *bands]
+
+
+def _describe_temperature(metrics: Mapping[str, float]) -> list[str]:
+    if TEMPERATURE not in metrics:
+        return []
+    if f"test_{BEFORE}ece" not in metrics:
         return [
             "temperature 1: none lowers the loss of the validation part by more than chance would; expected "
             f"calibration error on the test part {metrics['test_ece']:.4f}"
         ]
-    if TEMPERATURE in metrics:
-        before, after = ([metrics[f"test_{part}{name}"] for name in ("ece", "loss")] for part in (BEFORE, ""))
-        return [
-            f"temperature {metrics[TEMPERATURE]:.4g}, fitted on the validation part; on the test part the "
-            f"expected calibration error was {before[0]:.4f} and is {after[0]:.4f}, the loss was "
-            f"{before[1]:.4f} and is {after[1]:.4f}"
-        ]
-    return _describe_bands(metrics) if f"test_{BEFORE}coverage" in metrics else []
+    before, after = ([metrics[f"test_{part}{name}"] for name in ("ece", "loss")] for part in (BEFORE, ""))
+    return [
+        f"temperature {metrics[TEMPERATURE]:.4g}, fitted on the validation part; on the test part the "
+        f"expected calibration error was {before[0]:.4f} and is {after[0]:.4f}, the loss was "
+        f"{before[1]:.4f} and is {after[1]:.4f}"
+    ]
+
+
+def _describe_thresholds(metrics: Mapping[str, float]) -> list[str]:
+    chosen = {name: value for name, value in metrics.items() if name.startswith(THRESHOLD)}
+    if not chosen:
+        return []
+    shown = ", ".join(f"{name.removeprefix(THRESHOLD)} {value:.3g}" for name, value in chosen.items())
+    return [f"thresholds with the largest F1 on the validation part: {shown}"]
 
 
 def _describe_bands(metrics: Mapping[str, float]) -> list[str]:
@@ -137,6 +162,28 @@ def fitted_temperature(logits: Floats, targets: NDArray[np.int64]) -> float:
     return temperature if 2 * count * gain > SIGNIFICANT else 1.0
 
 
+def fitted_threshold(p: Doubles, is_true: NDArray[np.bool_]) -> float:
+    """The threshold of one label with the largest F1: halfway between two of its probabilities `p` [answers].
+
+    Of several the one nearest to 0.5; 0.5, if the label is never or always true, or if it is as good.
+    """
+    order = np.argsort(-p, kind="stable")
+    ranked, hits = p[order], np.cumsum(is_true[order])
+    if not 0 < int(is_true.sum()) < len(p):
+        return 0.5
+    f1 = 2 * hits / (np.arange(len(p)) + 1 + hits[-1])  # with as many predictions
+    ends = np.append(ranked[:-1] > ranked[1:], True)  # equal probabilities are predicted together
+    between = (ranked + np.append(ranked[1:], 0.0)) / 2
+    said = p >= 0.5
+    at_half = 2 * int((said & is_true).sum()) / (int(said.sum()) + hits[-1])
+    ends &= between > 0
+    best = f1[ends].max(initial=0.0)
+    if best <= at_half:
+        return 0.5
+    candidates = between[ends & (f1 == best)]
+    return float(f"{candidates[np.abs(candidates - 0.5).argmin()]:.6g}")
+
+
 def fitted_margins(low: Doubles, high: Doubles, truth: Doubles, *, share: float) -> Doubles:
     """The margins [columns] with which bands from `low` to `high` hold a `share` of the truth.
 
@@ -157,15 +204,45 @@ def _probabilities(network: Network, answers: Answers) -> Calibration:
     if not len(targets):
         return Calibration({TEMPERATURE: 1.0})
     temperature = fitted_temperature(answers.outputs, targets)
-    with torch.no_grad():
-        network.head.weight.div_(temperature)
-        network.head.bias.div_(temperature)
+    _divide(network, temperature)
     before, after = (
         reliability(probabilities(answers.outputs.astype(np.float64) / one), targets).error
         for one in (1.0, temperature)
     )
     found = {TEMPERATURE: temperature, f"validation_{BEFORE}ece": before, "validation_ece": after}
     return Calibration(found, temperature)
+
+
+def _labels(network: Network, labels: tuple[str, ...], answers: Answers, recipe: Recipe) -> Calibration:
+    """Fit a temperature, and thresholds, as the recipe says."""
+    truth = answers.targets.astype(np.float64)
+    is_known = ~np.isnan(truth)
+    z, y = answers.outputs[is_known], truth[is_known].astype(np.int64)
+    temperature, found = 1.0, {}
+    if recipe.calibrate:
+        if len(z):
+            temperature = fitted_temperature(np.stack([np.zeros_like(z), z], axis=1), y)
+            _divide(network, temperature)
+            before, after = (
+                decision_reliability(sigmoid(z / t), y.astype(np.float64)).error for t in (1.0, temperature)
+            )
+            found = {f"validation_{BEFORE}ece": before, "validation_ece": after}
+        found[TEMPERATURE] = temperature
+    if recipe.thresholds == "f1":
+        assert network.thresholds is not None
+        p = sigmoid(answers.outputs / np.float32(temperature))
+        for column, label in enumerate(labels):
+            known = is_known[:, column]
+            chosen = fitted_threshold(p[known, column], truth[known, column] > 0)
+            network.thresholds[column] = found[f"{THRESHOLD}{label}"] = chosen
+    return Calibration(found, temperature)
+
+
+def _divide(network: Network, temperature: float) -> None:
+    """Divide the logits of a network by a temperature."""
+    with torch.no_grad():
+        network.head.weight.div_(temperature)
+        network.head.bias.div_(temperature)
 
 
 def _bands(network: Network, task: Banded, answers: Answers, *, is_wider: bool) -> Calibration:

@@ -75,12 +75,19 @@ class Recipe(_Frozen):
         0, ge=0, description="epochs in which the learning rate grows linearly, batch by batch; 0: none"
     )
     balance: bool = Field(
-        False, description="classes weigh alike in the loss, however rare; probabilities are less calibrated"
+        False,
+        description="classes, or true and false of each label, weigh alike in the loss, however rare; "
+        "probabilities are less calibrated",
     )
     calibrate: bool = Field(
         True,
         description="divide the logits of classes by a temperature that is fitted on the validation part, "
         "where it lowers the loss there by more than chance would",
+    )
+    thresholds: Literal["half", "f1"] = Field(
+        "half",
+        description="of independent labels, from which probability on each is predicted: half, 0.5; f1, the "
+        "threshold of each label with the largest F1 on the validation part",
     )
     conformal: bool = Field(
         False,
@@ -138,8 +145,17 @@ class Table(_Frozen):
     path: str
     sha256: str = Field(description="of the file; a changed file is another data set")
     targets: tuple[str, ...]
-    task: Literal["classify", "label", "regress", "forecast", "language"] | None = Field(
+    task: Literal["classify", "label", "multilabel", "regress", "forecast", "language"] | None = Field(
         None, description="None: decided by the target"
+    )
+    separator: str | None = Field(
+        None, min_length=1, description="of the task multilabel: between labels; None: a column each"
+    )
+    labels_of: Literal["sequence", "step"] | None = Field(
+        None, description="likewise: what has labels; None: sequences, if no label changes within one"
+    )
+    empty_labels: Literal["none", "unknown"] = Field(
+        "none", description="likewise: whether a field without labels has none of them, or is unknown"
     )
     tokens: Literal["characters", "words", "subwords"] | None = Field(
         None, description="of the task language; None: characters"

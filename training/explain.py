@@ -73,12 +73,13 @@ def explain(
 ) -> Explanation:
     """Explain `network` on `sequence` [time, columns].
 
-    `target`: the output to attribute; by default the most likely class at the last step, or the middle
-    quantile of the first forecast. `batch_steps`: time steps in one call of the network. Raises ExplainError.
+    `target`: the output to attribute; by default the most likely class or label at the last step, or the
+    middle quantile of the first forecast. `batch_steps`: time steps in one call of the network.
+    Raises ExplainError.
     """
     network = network.cpu().eval()
     layers, raw = _traced(network, sequence)
-    outputs = raw if network.quantiles else raw.softmax(-1)
+    outputs = raw if network.quantiles else network.probabilities(raw)
     if target is None:
         target = network.quantiles.middle if network.quantiles else int(outputs[-1].argmax())
     names = output_names(data)

@@ -181,6 +181,7 @@ def new_network(config: Config, data: DataSet) -> Network:
             forecast=data.forecast,
             estimates=data.task == "regress",
             quantiles=data.quantiles,
+            independent=data.task == "multilabel",
             tie=recipe.tie,
         )
     if recipe.bptt and not network.cell.causal:
@@ -220,7 +221,7 @@ def fit(
     task.prepare(network, data)
     if initial is not None:
         network.load_state_dict(initial)
-    network.clear_margins()
+    network.clear_calibration()
     source = Source(train, validation, recipe=recipe, seed=config.seed)
     history = History(folder, task.metric)
     if recipe.recurrent_dropout:

@@ -28,6 +28,8 @@ class NetworkError(TrainingError):
 class Network(nn.Module):
     """A sequence network with an output at every step. Its state is an argument and a result."""
 
+    thresholds: Tensor | None
+
     def __init__(
         self,
         *,
@@ -46,16 +48,20 @@ class Network(nn.Module):
         forecast: Forecast | None = None,
         estimates: bool = False,
         quantiles: tuple[float, ...] = (),
+        independent: bool = False,
         tie: bool = False,
     ) -> None:
         """`features`: the numbers in a step, or its inputs. Raises CellError, PoolError, NetworkError.
 
-        Without `forecast` or `estimates`, which have units, the outputs are the logits of classes.
+        Without `forecast` or `estimates`, which have units, the outputs are the logits of classes, one of
+        which is true; with `independent` of labels that are true or not independently of each other.
         `estimates`: numbers, or `quantiles` of them. `tie`: the logits of tokens are computed with the
         embedding of the input.
         """
         super().__init__()
         self.out, self.noise = out, noise
+        thresholds = torch.full((out,), 0.5, dtype=torch.float64) if independent else None
+        self.register_buffer("thresholds", thresholds)  # of labels: the probability that predicts each
         inputs = numeric_inputs(features) if isinstance(features, int) else features
         reads = cells.reads(cell)
         self.input_layer = InputLayer(
@@ -107,8 +113,10 @@ class Network(nn.Module):
         assert isinstance(table, nn.Parameter)
         self.head.weight = table
 
-    def clear_margins(self) -> None:
-        """Undo the calibration of bands, which holds for the weights that it was fitted to alone."""
+    def clear_calibration(self) -> None:
+        """Forget bands and thresholds, which hold for the weights that they were fitted to alone."""
+        if self.thresholds is not None:
+            self.thresholds.fill_(0.5)
         if self.quantiles:
             self.quantiles.margin.zero_()
 
@@ -146,6 +154,10 @@ class Network(nn.Module):
         pooled, its_state = self.pool(y, lengths, of_pool)
         y = self.head(self.dropout(pooled))
         return self.quantiles(y, encoded.level) if self.quantiles else y, encoded.state + after + its_state
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The probabilities of classes, or of labels, from their logits [..., out]."""
+        return logits.softmax(-1) if self.thresholds is None else logits.sigmoid()
 
     def pool_state(self, state: State) -> State:
         """The part of a state that belongs to the pool."""

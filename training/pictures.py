@@ -14,7 +14,8 @@ from training.figures.results import Panel
 from training.model import Network
 from training.quantiles import middle_of
 from training.tasks import Scores
-from training.tasks.calibration import reliability
+from training.tasks.calibration import decision_reliability, reliability
+from training.tasks.labels import sigmoid
 
 NUMBERS = 4  # series and horizons that are drawn
 SEQUENCES = 3  # sequences of each
@@ -32,6 +33,8 @@ def draw(
         return _forecasts(network, data, split, answers, folder)
     if data.task == "regress":
         return _numbers(network, data, split, answers, folder)
+    if data.task == "multilabel":
+        return _labels(answers, folder)
     if scores.confusion is None:
         return {}
     draw_confusion(
@@ -44,6 +47,19 @@ def draw(
     found = reliability(p, answers.targets.astype(np.int64))
     draw_reliability(*found, error=found.error, path=folder / "reliability.png")
     return {"confusion.png": "confusion of the classes", "reliability.png": "probabilities and frequencies"}
+
+
+def _labels(answers: Answers, folder: Path) -> dict[str, str]:
+    known = ~np.isnan(answers.targets)
+    found = decision_reliability(sigmoid(answers.outputs[known]), answers.targets[known].astype(np.float64))
+    draw_reliability(
+        *found,
+        error=found.error,
+        path=folder / "reliability.png",
+        share="share of labels that are true",
+        probability="probability of a label",
+    )
+    return {"reliability.png": "probabilities and frequencies of the labels"}
 
 
 def _forecasts(

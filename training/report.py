@@ -1,5 +1,7 @@
 """Writes the README of a run: its command, its scores, and what it beats. Knows no network."""
 
+import math
+
 from training.calibration import describe
 from training.data.dataset import DataSet
 from training.skill import Skill
@@ -32,7 +34,7 @@ def readme(
 {start}## Compared with baselines
 
 {comparison(compared)}
-{calibrated}{_classes(scores, loaded)}{shown}## Metrics
+{calibrated}{_classes(scores, loaded)}{_labels(scores)}{shown}## Metrics
 
 | metric | value |
 |---|---|
@@ -68,5 +70,21 @@ def _classes(scores: Scores, loaded: DataSet) -> str:
 
 | class | true | correct | recall | precision | F1 |
 |---|---|---|---|---|---|
+{rows}
+"""
+
+
+def _labels(scores: Scores) -> str:
+    if not 0 < len(scores.labels) <= MOST_CLASSES:
+        return ""
+    rows = ""
+    for one in scores.labels:
+        values = (one.recall, one.precision, one.f1, one.auc, one.pr_auc)
+        rates = " | ".join("" if math.isnan(value) else f"{value:.4f}" for value in values)
+        rows += f"| {one.label} | {one.true} | {one.correct} | {rates} |\n"
+    return f"""## Labels
+
+| label | true | correct | recall | precision | F1 | AUC | average precision |
+|---|---|---|---|---|---|---|---|
 {rows}
 """

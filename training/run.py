@@ -86,6 +86,8 @@ def train(
             f"--conformal: {config.data} has no bands to widen; forecasts have some, and regressions with "
             "--quantile"
         )
+    if config.recipe.thresholds != "half" and loaded.task != "multilabel":
+        raise RunError(f"--thresholds: {config.data} has no independent labels, only the likeliest class")
     network = loop.new_network(config, loaded)
     initial = warm_start.read_weights(config, loaded, network)
     if not loop.is_helper():

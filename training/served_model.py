@@ -24,6 +24,7 @@ from training.tasks import Scores, of
 PIECE_STEPS = 1000  # most steps of one sequence in one request
 REQUEST_SEQUENCES, REQUEST_STEPS = 64, 8000  # most sequences in one request, and their steps together
 TIMEOUT_S = 120.0
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), 1 - 2.0**-24  # probabilities with a finite logit
 
 Floats = NDArray[np.float32]
 Outputs = Iterator[Floats]  # of each sequence in order: [steps, out]
@@ -63,17 +64,19 @@ def evaluate(
         requests = _Requests(client, model, network, last_only=data.is_whole, piece_steps=piece_steps)
         outputs = track(requests.outputs(split))
         for rows, batch in zip(outputs, in_order(split, batch_size=1), strict=True):
-            y = _as_network_output(rows, has_classes=data.has_classes)[None]
+            y = _as_network_output(rows, data)[None]
             values, known = task.pick(y, torch.tensor([len(rows)]), batch.targets)
             picked.append(values.numpy())
             targets.append(known.numpy())
     return task.score(network, np.concatenate(picked), np.concatenate(targets))
 
 
-def _as_network_output(rows: Floats, *, has_classes: bool) -> Tensor:
+def _as_network_output(rows: Floats, data: DataSet) -> Tensor:
     """The network's output up to a constant: logarithms of probabilities, other numbers as they are."""
     values = torch.from_numpy(rows)
-    return values.clamp_min(torch.finfo(values.dtype).tiny).log() if has_classes else values
+    if data.task == "multilabel":
+        return values.clamp(SMALLEST, LARGEST).logit()
+    return values.clamp_min(SMALLEST).log() if data.has_classes else values
 
 
 class _Requests:

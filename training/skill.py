@@ -3,9 +3,10 @@
 A forecast is compared with persistence, drift and, if the season is known, the seasonal naive methods: with
 the best of them for each series and horizon on the part that is scored, which is the strictest choice.
 Numbers are compared with their mean in the training part, and with a linear regression; classes with always
-answering the most frequent class of the training part; tokens with their frequencies there. The skill is
-1 - error / error of the baseline (as in Murphy 1988, Monthly Weather Review 116, 2417-2424, for the root mean
-square error): 1 is perfect, 0 no better, negative worse.
+answering the most frequent class of the training part; tokens and labels with their frequencies there, labels
+also with the majority of each, and with all of them. The skill is 1 - error / error of the baseline (as in
+Murphy 1988, Monthly Weather Review 116, 2417-2424, for the root mean square error): 1 is perfect, 0 no
+better, negative worse.
 """
 
 import math
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 
 from training import linear, naive
 from training.data.dataset import DataSet, Split
+from training.tasks.labels import by_label, log_loss
 
 LOWEST = -100.0  # a baseline without any error would make the skill minus infinity
 RARE = 0.8  # a class with a larger share makes the others rare
 MOST_NAMED = 3  # comparisons in which the network is better, named beside those in which it is not
+MAJORITIES, EVERY_LABEL = "majority of each label", "every label"
 PREFIX = "baseline_"  # of the scores of baselines among the metrics of a run
 
 Floats = NDArray[np.float64]
@@ -86,6 +89,8 @@ def compare(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:
         return _numbers(data, split, metrics)
     if data.task == "language":
         return _tokens(data, split, metrics)
+    if data.task == "multilabel":
+        return _labels(data, split, metrics)
     return _classes(data, split, metrics)
 
 
@@ -180,6 +185,37 @@ def _numbers(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill
         ours, theirs = metrics[f"error_{name}"], float(by_name[best]["error"][column])
         rows.append(Comparison(name, label, "RMSE", ours, best, theirs, _skill(ours, theirs)))
     return Skill(rows, baselines, _on_band(data.quantiles, metrics))
+
+
+def _labels(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:
+    """Compared with answers that are the same everywhere: frequencies, majorities, every label."""
+    known, truth = (linear.targets_of(part) for part in (data.train, split))
+    counts = (~np.isnan(known)).sum(axis=0)
+    frequency = (np.nansum(known, axis=0) + 1) / (counts + 2)
+    majority = np.broadcast_to(frequency >= 0.5, truth.shape)
+    constant = {MAJORITIES: majority, EVERY_LABEL: np.ones_like(majority)}
+    f1 = {name: _macro_f1(predicted, truth) for name, predicted in constant.items()}
+    best = max(f1, key=f1.__getitem__)
+    loss = log_loss(np.broadcast_to(frequency, truth.shape), truth)
+    wrong = float((majority != (truth > 0))[~np.isnan(truth)].mean())
+    ours, our_wrong, our_f1 = (metrics[name] for name in ("loss", "hamming_loss", "macro_f1"))
+    rows = [
+        Comparison("loss", "", "log loss", ours, "label frequencies", loss, _skill(ours, loss)),
+        Comparison(
+            "hamming_loss", "", "Hamming loss", our_wrong, MAJORITIES, wrong, _skill(our_wrong, wrong), True
+        ),
+        Comparison("macro_f1", "", "macro F1", our_f1, best, f1[best], _skill(1 - our_f1, 1 - f1[best])),
+    ]
+    absent = [label for label, column in zip(data.labels, truth.T, strict=True) if not (column > 0).any()]
+    notes = [f"no sequence or step of this part has {', '.join(map(repr, absent))}"] if absent else []
+    scores = {"label_frequencies_loss": loss, "majorities_hamming_loss": wrong}
+    return Skill(rows, scores | {f"{_key(name)}_macro_f1": value for name, value in f1.items()}, notes)
+
+
+def _macro_f1(predicted: NDArray[np.bool_], truth: Floats) -> float:
+    """The mean F1 of the labels that occur."""
+    rows = by_label(predicted.astype(np.float64), predicted, truth, ("",) * truth.shape[1])
+    return float(np.mean([row.f1 for row in rows if row.true] or [0.0]))
 
 
 def _tokens(data: DataSet, split: Split, metrics: Mapping[str, float]) -> Skill:

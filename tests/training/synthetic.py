@@ -53,6 +53,11 @@ def data_of(task: Task, *, count: int = 24, seed: int = 0) -> DataSet:
         targets = each_step(
             [(units * rng.normal(5, 1, (length, 2))).astype(np.float32) for length in lengths]
         )
+    elif task == "multilabel":
+        labels = ("fog", "rain", "wind")
+        sequences = [gapped(rng, length) for length in lengths]
+        values = np.array([0, 0, 1, np.nan], np.float32)
+        targets = each_step([rng.choice(values, (length, 3)) for length in lengths])
     else:
         sequences = [gapped(rng, length) for length in lengths]
         targets = each_step([rng.integers(-1, 2, length) for length in lengths])

@@ -189,7 +189,7 @@ def test_the_graph_has_the_wider_bands(kind: Task) -> None:
     graph = write_graph(network).SerializeToString()
     assert graph != plain
     check(graph, network, wide.test)
-    network.clear_margins()
+    network.clear_calibration()
     assert not network.quantiles.margin.any(), "a network that is trained again starts without margins"  # type: ignore[union-attr]
 
 

@@ -17,14 +17,14 @@ from training.inputs import InputLayer
 from training.model import Network
 from training.tasks import of
 
-TASKS: tuple[Task, ...] = ("forecast", "language", "label", "regress")
+TASKS: tuple[Task, ...] = ("forecast", "language", "label", "regress", "multilabel")
 
 
 def network_for(data: DataSet, cell: str = "lstm") -> Network:
     torch.manual_seed(0)
     network = Network(
         cell=cell, features=data.inputs, hidden=12, layers=2, out=data.out, embedding=5,
-        forecast=data.forecast, estimates=data.task == "regress",
+        forecast=data.forecast, estimates=data.task == "regress", independent=data.task == "multilabel",
         quantiles=data.quantiles,
     ).eval()  # fmt: skip
     network.learn_normalisation(data.train.sequences)

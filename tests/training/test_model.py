@@ -228,3 +228,13 @@ def test_a_head_that_cannot_be_tied_is_refused(options: dict[str, Any], message:
     fields: dict[str, Any] = {"features": data.inputs, "out": data.out, "embedding": 6} | options
     with pytest.raises(NetworkError, match=message):
         Network(cell="gru", hidden=6, layers=1, tie=True, **fields)
+
+
+def test_classes_exclude_each_other_and_labels_do_not() -> None:
+    logits = torch.tensor([[0.0, 2.0]])
+    classes, labels = (
+        Network(cell="gru", features=2, hidden=3, layers=1, out=2, independent=one) for one in (False, True)
+    )
+    assert float(classes.probabilities(logits).sum()) == pytest.approx(1)
+    assert labels.probabilities(logits).tolist() == [[0.5, pytest.approx(0.880797)]]
+    assert "thresholds" in labels.state_dict() and "thresholds" not in classes.state_dict()

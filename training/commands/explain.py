@@ -63,7 +63,7 @@ def explain(
         out = out or folder / "explained"
         out.mkdir(parents=True, exist_ok=True)
         _write(explanation, done, truth, out)
-    _show(explanation, out, has_units=not done.data.has_classes)
+    _show(explanation, out, has_units=done.data.has_units)
 
 
 def _output_number(target: str | None, names: tuple[str, ...]) -> int | None:

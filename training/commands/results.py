@@ -1,5 +1,6 @@
 """Prints the scores of a network beside those of the baselines, for `train` and `evaluate`."""
 
+import math
 from typing import TYPE_CHECKING
 
 import click
@@ -16,14 +17,28 @@ MOST_CLASSES = 40  # more lines do not fit on a screen
 
 
 def show_classes(scores: "Scores", data_set: "DataSet", title: str) -> None:
-    """Print recall and precision of each class, if there are classes and not too many."""
+    """Print recall and precision of each class or label, if there are any and not too many."""
     from training.tasks.classes import by_class
 
-    if scores.confusion is None or len(data_set.labels) > MOST_CLASSES:
+    if len(data_set.labels) > MOST_CLASSES:
+        return
+    if scores.labels:
+        _show_labels(scores, title)
+    if scores.confusion is None:
         return
     table = Table("class", "true", "correct", "recall", "precision", "F1", title=escape(title))
     for one in by_class(scores.confusion, data_set.labels):
         rates = (f"{value:.4f}" for value in (one.recall, one.precision, one.f1))
+        table.add_row(escape(one.label), str(one.true), str(one.correct), *rates)
+    Console().print(table)
+
+
+def _show_labels(scores: "Scores", title: str) -> None:
+    heads = ("label", "true", "correct", "recall", "precision", "F1", "AUC", "average precision")
+    table = Table(*heads, title=escape(title))
+    for one in scores.labels:
+        values = (one.recall, one.precision, one.f1, one.auc, one.pr_auc)
+        rates = ("" if math.isnan(value) else f"{value:.4f}" for value in values)
         table.add_row(escape(one.label), str(one.true), str(one.correct), *rates)
     Console().print(table)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
@@ -15,6 +16,7 @@ from training.data import texts
 from training.data.dataset import DataSet, Split
 
 Command = Callable[..., None]
+MOST_LABELS = 20  # listed by name
 
 OPTIONS = (
     click.option(
@@ -61,9 +63,24 @@ OPTIONS = (
     ),
     click.option(
         "--task",
-        type=click.Choice(["classify", "label", "regress", "forecast", "language"]),
-        help="--data: a class per sequence or per step, numbers that are no inputs, a forecast, or the next "
-        "token of a text.  [default: by the target; language for .txt and .md]",
+        type=click.Choice(["classify", "label", "multilabel", "regress", "forecast", "language"]),
+        help="--data: a class per sequence or per step, several labels at once, numbers that are no inputs, "
+        "a forecast, or the next token of a text.  [default: by the target; language for .txt and .md]",
+    ),
+    click.option(
+        "--separator",
+        help="--task multilabel: what is between the labels in the target column, such as ';'.  [default: "
+        "each label is a column of 0 and 1]",
+    ),
+    click.option(
+        "--labels-of",
+        type=click.Choice(["sequence", "step"]),
+        help="--task multilabel: what has labels.  [default: sequences, if no label changes within one]",
+    ),
+    click.option(
+        "--empty-labels",
+        type=click.Choice(["none", "unknown"]),
+        help="--separator: whether a field without labels has none of them, or is unknown.  [default: none]",
     ),
     click.option(
         "--tokens",
@@ -133,6 +150,9 @@ FIELDS = (
     "missing",
     "duplicates",
     "task",
+    "separator",
+    "labels_of",
+    "empty_labels",
     "tokens",
     "vocabulary",
     "horizons",
@@ -176,11 +196,13 @@ def table_of(name: str | None, options: dict[str, Any]) -> tuple[Table, DataSet]
     fields["calendar"] = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
     fields["missing"] = fields["missing"] or None
     fields["duplicates"] = fields["duplicates"] or "keep"
+    fields["empty_labels"] = fields["empty_labels"] or "none"
     fields["horizons"] = tuple(sorted(set(fields["horizons"]))) or (1,)
     test_data: Path | None = fields.pop("test_data")
     if test_data is not None:
         fields |= {"test_data": str(test_data.resolve()), "test_sha256": tables.fingerprint(test_data)}
-    fields["task"] = fields["task"] or ("language" if texts.is_text(path) else None)
+    implied = "language" if texts.is_text(path) else "multilabel" if fields["separator"] else None
+    fields["task"] = fields["task"] or implied
     table = Table(path=str(path.resolve()), sha256=tables.fingerprint(path), test=share, **fields)
     interpreted = tables.interpret(table)
     _show(interpreted)
@@ -198,8 +220,21 @@ def _show(interpreted: tables.Interpreted) -> None:
     assert data.validation is not None
     parts = (("training", data.train), ("validation", data.validation), ("test", data.test))
     click.echo(f"task {data.task}: " + ", ".join(f"{_size(part)} for {use}" for use, part in parts))
+    if data.task == "multilabel":
+        click.echo(_label_line(data))
     if data.forecast is not None and data.forecast.season:
         click.echo(f"season of {data.forecast.season} steps (--season), for seasonal baselines")
+
+
+def _label_line(data: DataSet) -> str:
+    """Each label with its frequency in the training part."""
+    targets = data.train.targets if data.is_whole else np.concatenate(data.train.targets)
+    shares = np.nanmean(targets, axis=0)
+    shown = ", ".join(
+        f"{label} {share:.1%}" for label, share in zip(data.labels[:MOST_LABELS], shares, strict=False)
+    )
+    more = f" and {len(data.labels) - MOST_LABELS} more" if len(data.labels) > MOST_LABELS else ""
+    return f"labels of each {'sequence' if data.is_whole else 'step'}, with their frequency: {shown}{more}"
 
 
 def _size(part: Split) -> str:

@@ -32,6 +32,7 @@ from training.run import Run
 # Of the example, which every load recomputes; of a forecast relative to its largest number. With INT8,
 # activations are scaled by the whole batch.
 TOLERANCES = {"fp16": 1e-4, "int8": 0.05}
+RISING = ("accuracy", "micro_f1")  # scores of which more is better
 
 __all__ = ["CompressError", "Measured", "Plan", "Report", "compress"]
 
@@ -79,9 +80,9 @@ class Report:
 
     @property
     def drop(self) -> float:
-        """The loss on the validation part: of accuracy, or the relative growth of an error."""
+        """The loss on the validation part: of accuracy or F1, or the relative growth of an error."""
         before, after = self.before.validation[self.measure], self.after.validation[self.measure]
-        return before - after if self.measure == "accuracy" else after / before - 1
+        return before - after if self.measure in RISING else after / before - 1
 
 
 def compress(done: Run, folder: Path, plan: Plan, *, command: str, force: bool = False) -> Report:
@@ -179,7 +180,7 @@ def _measured(graph: bytes, network: Network, done: Run, milliseconds: dict[str,
 
 def _score_name(scores: dict[str, float]) -> str:
     """The score that decides whether the result is good enough."""
-    return next(name for name in ("bits", "error", "accuracy") if name in scores)
+    return next(name for name in ("bits", "error", *RISING) if name in scores)
 
 
 def _described(

@@ -19,6 +19,8 @@ _NOT_A_DATA_SET = (
     "doubts",
     "fetch",
     "file",
+    "label_doubts",
+    "labels",
     "rows",
     "season",
     "series",

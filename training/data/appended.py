@@ -65,9 +65,12 @@ def _check_kinds(columns: Columns, second: Columns, table: Table, path: Path) ->
                 f"{path}: column {name!r} is a {column.kind}, but a {own.kind} in {table.path}; "
                 f"--categorical {name} reads both as categories"
             )
+        if not column.is_empty and not own.is_empty and column.role != own.role:
+            raise TableError(f"{path}: column {name!r} is a {column.role}, but a {own.role} in {table.path}")
         new = sorted(set(column.categories) - set(own.categories))
         if name in table.targets and new:
-            raise TableError(f"{path}: column {name!r} has the class {new[0]!r}, which {table.path} has not")
+            what = "label" if table.task == "multilabel" else "class"
+            raise TableError(f"{path}: column {name!r} has the {what} {new[0]!r}, which {table.path} has not")
 
 
 def _joined(rows: Rows, more: Rows, offset: int, path: Path) -> Rows:

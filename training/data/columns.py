@@ -31,6 +31,7 @@ class Column:
     values: pl.Series  # numbers, or texts
     categories: tuple[str, ...] = field(default=())  # sorted; of a number none
     doubt: str = ""  # why the type may be wrong
+    role: str = ""  # how it is read, if not by its kind
 
     @property
     def num_missing(self) -> int:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from service.manifest import TableSpec
 
 Sequence = NDArray[np.float32]  # [time, columns]; a token id is a whole number, exact below 2^24
-Task = Literal["classify", "label", "regress", "forecast", "language"]
+Task = Literal["classify", "label", "multilabel", "regress", "forecast", "language"]
 QUANTILES = (0.05, 0.5, 0.95)  # of a forecast
-UNKNOWN = -1  # the class of an unlabelled step; an unknown number is NaN
+UNKNOWN = -1  # the class of an unlabelled step; an unknown number or label is NaN
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Split:
     """Sequences of different lengths, each with its target."""
 
     sequences: tuple[Sequence, ...]
-    # [sequences]: classes; [sequences, targets]: numbers; if every step has a target, objects (`each_step`)
+    # [sequences]: classes; [sequences, targets]: numbers, or labels, each 0 or 1; if every step has a target,
+    # objects (`each_step`)
     targets: NDArray[Any]
     series: "Split | None" = None  # what the sequences are windows of; None: they are not cut
 
@@ -96,7 +97,7 @@ class DataSet:
     citation: str
     license: str
     inputs: tuple[Input, ...]
-    labels: tuple[str, ...]  # the classes, the numbers to regress, or the series of a forecast
+    labels: tuple[str, ...]  # the classes or labels, the numbers to regress, or the series of a forecast
     train: Split
     test: Split
     task: Task = "classify"
@@ -110,8 +111,13 @@ class DataSet:
 
     @property
     def has_classes(self) -> bool:
-        """Whether the outputs are probabilities of classes, not numbers in units of their own."""
+        """Whether the outputs are probabilities of classes, one of which is true."""
         return self.task in ("classify", "label", "language")
+
+    @property
+    def has_units(self) -> bool:
+        """Whether the outputs are numbers in units of their own, not probabilities."""
+        return self.task in ("regress", "forecast")
 
     @property
     def is_whole(self) -> bool:

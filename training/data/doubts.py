@@ -7,6 +7,7 @@ from training.config import Table
 from training.data.columns import Column
 from training.data.dataset import UNKNOWN
 from training.data.file import FIRST_ROW, Content, listed
+from training.data.label_doubts import are_flags, separator_in
 from training.data.rows import Rows, Spacing
 
 MOST_CODES = 20  # different whole numbers that may be codes
@@ -17,6 +18,7 @@ GAP = 1.5  # usual distances: a longer one is a gap
 def codes(columns: dict[str, Column], table: Table, task: str) -> list[str]:
     """Notes about columns of few whole numbers, which may be codes: a weekday, the number of a station."""
     notes = []
+    flags = are_flags([column for name, column in columns.items() if name in table.targets])
     for name, column in columns.items():
         is_target = name in table.targets
         if column.kind != "number" or (is_target and task != "forecast"):
@@ -30,7 +32,8 @@ def codes(columns: dict[str, Column], table: Table, task: str) -> list[str]:
         shown = ", ".join(f"{value:g}" for value in known[:4]) + (", …" if len(known) > 4 else "")
         about = f"column {name!r} has only the whole numbers {shown} ({len(known)}), read as"
         if is_target:
-            notes.append(f"{about} a quantity to forecast; --task label predicts them as classes")
+            option = "multilabel predicts them as labels" if flags else "label predicts them as classes"
+            notes.append(f"{about} a quantity to forecast; --task {option}")
         else:
             notes.append(f"{about} quantities; if they are codes, --categorical {name} reads them as such")
     return notes
@@ -44,6 +47,17 @@ def missing_texts(columns: dict[str, Column], content: Content) -> list[str]:
         for name, column in columns.items()
         if column.kind == "category"
         for text, rows in sorted(content.marks.get(name, {}).items())
+    ]
+
+
+def several_labels(target: Column) -> list[str]:
+    """A note about classes that may be several labels each, such as "rain;wind"."""
+    if (found := separator_in(target.values)) is None:
+        return []
+    mark, places = found
+    return [
+        f"column {target.name!r}: {target.values[int(places[0])]!r} in {listed(places)} is read as one "
+        f"class; --separator '{mark}' reads several labels"
     ]
 
 

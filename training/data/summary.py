@@ -42,7 +42,7 @@ def summarise(
             summaries.append(ColumnSummary(name, role, 0, f"{frame[name][first]} to {frame[name][last]}"))
         elif name in columns:
             column, prefix = columns[name], "target, " if name in table.targets else ""
-            role = f"{prefix}{column.kind}" + (", static" if name in table.static else "")
+            role = f"{prefix}{column.role or column.kind}" + (", static" if name in table.static else "")
             summaries.append(ColumnSummary(name, role, column.num_missing, _values(column)))
         else:
             summaries.append(ColumnSummary(name, "ignored", 0, ""))
@@ -63,6 +63,8 @@ def _written(spec: TimeSpec) -> str:
 def _values(column: Column) -> str:
     if column.is_empty:
         return "none"
+    if column.kind == "number" and column.role:
+        return f"true in {np.nanmean(column.values.to_numpy()):.1%} of the rows"
     if column.kind == "number":
         return f"{_short(column.values.min())} to {_short(column.values.max())}"
     count = len(column.categories)

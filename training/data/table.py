@@ -25,6 +25,8 @@ from training.data.criteria import criteria
 from training.data.dataset import QUANTILES, DataSet, Forecast, Split, each_step
 from training.data.description import describe
 from training.data.file import MISSING, TableError, read, read_bytes
+from training.data.label_doubts import never_learnt
+from training.data.labels import column_of as labels_column
 from training.data.rows import SINCE, Rows, Spacing, in_order, spacing
 from training.data.splits import Parts, Slices, split_sequences, windows
 from training.data.steps import Derived, Steps, steps_of
@@ -66,6 +68,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
         return Interpreted(*texts.interpret(table, test_data))
     if table.tokens or table.vocabulary:
         raise TableError("--tokens and --vocabulary are for texts: --task language")
+    _check_label_options(table)
     missing = MISSING if table.missing is None else table.missing
     content = read(Path(table.path), missing, sha256=table.sha256)
     frame = content.frame
@@ -95,6 +98,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     steps = steps_of(used, derived, rows, parts, frame.columns, table.static)
     data = _data_set(table, targets, steps, truth, parts)
     described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast, steps.derived)
+    described = described.model_copy(update={"labels": targets.several and targets.several.spec})
     data = replace(data, table=described)
     summaries = summarise(frame, table, columns, rows, since, calendar.features)
     notes = [
@@ -108,7 +112,11 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     notes += doubts.codes({column.name: column for column in (*used, *targets.columns)}, table, targets.task)
     if targets.task == "forecast":
         notes += doubts.distances(table, rows, spaced)
+    if targets.several is not None:
+        notes += targets.several.notes
+        notes += never_learnt(targets.labels, targets.several.values, in_training)
     if targets.codes is not None:
+        notes += doubts.several_labels(targets.columns[0])
         notes += doubts.classes_never_learnt(targets.columns[0], targets.codes, rows, in_training)
     return Interpreted(data, summaries, notes)
 
@@ -215,6 +223,24 @@ def _check_names(frame: pl.DataFrame, table: Table) -> None:
             raise TableError(f"--target {name!r} is also the id, the time, the split, the group, or ignored")
 
 
+def _check_label_options(table: Table) -> None:
+    """Raise TableError for options of labels that have no effect."""
+    given = {
+        "--separator": table.separator is not None,
+        "--labels-of": table.labels_of is not None,
+        "--empty-labels": table.empty_labels != "none",
+    }
+    flags = [flag for flag, is_given in given.items() if is_given]
+    if flags and table.task != "multilabel":
+        raise TableError(f"{flags[0]} is for several labels: --task multilabel")
+    if table.separator is not None and len(table.targets) > 1:
+        raise TableError(f"--separator is for one target column, not for {', '.join(table.targets)}")
+    if table.empty_labels != "none" and table.separator is None:
+        raise TableError(
+            "--empty-labels requires --separator: in a column of 0 and 1 an empty field is unknown"
+        )
+
+
 def _not_inputs(table: Table) -> set[str | None]:
     """The columns of the id, the time, the split and the group, and ignored ones."""
     return {table.id_column, table.time_column, table.split_column, table.group_column, *table.ignore}
@@ -224,8 +250,13 @@ def _columns(frame: pl.DataFrame, table: Table) -> dict[str, Column]:
     """All columns that may be inputs or targets, in the order of the table."""
     excluded = _not_inputs(table)
     texts = set(table.categorical) | (set(table.targets) if table.task in ("classify", "label") else set())
+    labels = set(table.targets) if table.task == "multilabel" else set()
     return {
-        name: typed(frame[name], is_category=name in texts) for name in frame.columns if name not in excluded
+        name: labels_column(frame[name], table)
+        if name in labels
+        else typed(frame[name], is_category=name in texts)
+        for name in frame.columns
+        if name not in excluded
     }
 
 

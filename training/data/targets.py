@@ -10,6 +10,8 @@ from training.config import Table
 from training.data.columns import Column
 from training.data.dataset import Task
 from training.data.file import TableError
+from training.data.label_doubts import are_flags
+from training.data.labels import Labels, labels_of
 from training.data.rows import Rows, check_labels, classes, future_values, task_of
 from training.data.splits import PARTS, Parts, Target
 
@@ -22,11 +24,14 @@ class Targets(NamedTuple):
     columns: list[Column]
     task: Task
     is_whole: bool  # whether a sequence has one target as a whole
-    codes: NDArray[np.int64] | None  # the class of each row; None: numbers
+    codes: NDArray[np.int64] | None  # the class of each row; None: numbers or labels
+    several: Labels | None = None  # the labels of each row, of the task multilabel
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, or the names of the numbers."""
+        """The classes, the labels, or the names of the numbers."""
+        if self.several is not None:
+            return self.several.names
         if self.codes is not None:
             return self.columns[0].categories
         return tuple(column.name for column in self.columns)
@@ -52,6 +57,9 @@ def targets_of(table: Table, columns: Mapping[str, Column], own: Rows, rows: Row
     if table.task is None and task == "forecast" and are_whole(targets, own):
         _refuse_codes(targets)
         task = "regress"
+    if task == "multilabel":
+        several = labels_of(targets, table, own, rows)
+        return Targets(targets, task, several.is_whole, None, several)
     _check(task, targets)
     if table.quantiles and task not in ("forecast", "regress"):
         raise TableError(f"--quantile is for numbers to forecast or regress; the task is {task}")
@@ -61,10 +69,16 @@ def targets_of(table: Table, columns: Mapping[str, Column], own: Rows, rows: Row
 
 
 def truth_of(targets: Targets, table: Table, rows: Rows, parts: Parts) -> NDArray[Any]:
-    """The target of each row: [rows] classes, or [rows, numbers]. Raises TableError if a part has none."""
+    """The target of each row: [rows] classes, or [rows, numbers]; labels are numbers.
+
+    Raises TableError if a part has none.
+    """
     if targets.codes is not None:
         check_labels(targets.columns[0], targets.codes, parts)
         return targets.codes
+    if targets.several is not None:
+        _check_labels(targets.several.values, parts)
+        return targets.several.values
     if targets.task == "forecast":
         return future_values(targets.columns, rows, parts, table.horizons)
     values = numbers(targets.columns, rows, is_whole=targets.is_whole)
@@ -72,8 +86,21 @@ def truth_of(targets: Targets, table: Table, rows: Rows, parts: Parts) -> NDArra
     return values
 
 
+def _check_labels(values: NDArray[np.float32], parts: Parts) -> None:
+    """Raise TableError if a part knows no label of any row."""
+    for part, name in zip(parts, PARTS, strict=True):
+        if part and all(np.isnan(values[one]).all() for one in part):
+            raise TableError(f"the {name} part has no row with a known label")
+
+
 def _refuse_codes(targets: list[Column]) -> None:
     """Raise TableError for numbers of whole sequences that may be classes: too few to guess."""
+    if are_flags(targets):
+        names = ", ".join(target.name for target in targets)
+        raise TableError(
+            f"columns {names} never change within a sequence, and are 0 or 1: --task multilabel predicts "
+            "them as labels, --task regress as numbers"
+        )
     for target in targets:
         values = target.values.drop_nulls().unique()
         if len(values) <= MOST_CODES and (values == values.round()).all():
@@ -94,7 +121,10 @@ def _check(task: str, targets: list[Column]) -> None:
         )
     if not are_numbers and len(targets) > 1:
         names = ", ".join(target.name for target in targets)
-        raise TableError(f"several targets are possible for numbers only, to forecast or to regress: {names}")
+        raise TableError(
+            "several targets are possible for numbers, to forecast or to regress, and for columns of 0 and 1 "
+            f"with --task multilabel: {names}"
+        )
     for target in targets:
         if target.is_empty:
             raise TableError(f"column {target.name!r} is empty: there is nothing to predict")

@@ -37,8 +37,8 @@ def example(network: Network, data: DataSet) -> Example:
 
 
 def scale_of(output: NDArray[np.floating], data: DataSet) -> float:
-    """What a tolerance is relative to: 1 for probabilities, the largest number of a forecast."""
-    return 1.0 if data.has_classes else (float(np.abs(output).max()) or 1.0)
+    """What a tolerance is relative to: 1 for probabilities, else the largest number."""
+    return (float(np.abs(output).max()) or 1.0) if data.has_units else 1.0
 
 
 def example_sequence(network: Network, data: DataSet) -> Sequence:
@@ -75,7 +75,7 @@ def _last_output(network: Network, sequence: Sequence) -> Any:
     x = x.to(network.device, network.head.weight.dtype)
     y, _ = network(x, lengths, network.initial_state(1))
     last = y[0, -1].cpu()
-    return (last if network.quantiles else last.softmax(-1)).numpy()
+    return (last if network.quantiles else network.probabilities(last)).numpy()
 
 
 def _best_row(network: Network, data: DataSet) -> int:

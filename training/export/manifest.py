@@ -52,7 +52,7 @@ def describe(
             )
             for name, (layers, width) in network.states.items()
         ),
-        outputs=(*_outputs(data), *map(_gates, gates)),
+        outputs=(*_outputs(network, data), *map(_gates, gates)),
         example=example(network, data),
         table=data.table,
         metrics=metrics,
@@ -106,7 +106,7 @@ def _gates(gates: Gates) -> OutputSpec:
     )
 
 
-def _outputs(data: DataSet) -> tuple[OutputSpec, ...]:
+def _outputs(network: Network, data: DataSet) -> tuple[OutputSpec, ...]:
     forecast = data.forecast
     if data.task == "regress":
         estimates = tuple(
@@ -120,8 +120,15 @@ def _outputs(data: DataSet) -> tuple[OutputSpec, ...]:
         )
     if forecast is None:
         classes = (len(data.labels),)
+        chosen = () if network.thresholds is None else tuple(network.thresholds.tolist())
         return (
-            OutputSpec(name=OUTPUT, kind="probabilities", dims=classes, labels=data.labels),
+            OutputSpec(
+                name=OUTPUT,
+                kind="probabilities" if network.thresholds is None else "labels",
+                dims=classes,
+                labels=data.labels,
+                thresholds=chosen if set(chosen) != {0.5} else (),
+            ),
             OutputSpec(name=LOGITS, kind="logits", dims=classes),
         )
     labels = tuple(

@@ -57,7 +57,7 @@ def write_graph(
         graph.add("Transpose", [forecast], [OUTPUT], perm=[1, 0, 2])
     else:
         graph.add("Transpose", [by_time], [LOGITS], perm=[1, 0, 2])
-        graph.add("Softmax", [LOGITS], [OUTPUT], axis=-1)
+        _write_probabilities(graph, network)
     for name in (OUTPUT,) if network.quantiles else (OUTPUT, LOGITS):
         graph.output(name, ["batch", "time", network.out])
     for state, (layers, width) in network.states.items():
@@ -72,6 +72,19 @@ def write_graph(
 def gates_output(gates: Gates) -> str:
     """The name of the graph output that holds the gates of a layer."""
     return f"gates_of_layer_{gates.layer}" + ("" if gates.direction == "forward" else f"_{gates.direction}")
+
+
+def _write_probabilities(graph: Graph, network: Network) -> None:
+    """Write the softmax of the logits, or of labels 1 / (1 + exp(-logit)).
+
+    ONNX Runtime's `Sigmoid` is off by up to 1.6e-7, which is much of the probability of a rare label.
+    """
+    if network.thresholds is None:
+        graph.add("Softmax", [LOGITS], [OUTPUT], axis=-1)
+        return
+    one = graph.weight("one", np.array(1, np.float32))
+    closing = graph.add("Exp", [graph.add("Neg", [LOGITS], ["minus_logits"])], ["closing"])
+    graph.add("Div", [one, graph.add("Add", [closing, one], ["odds_of_false"])], [OUTPUT])
 
 
 def network_output(network: Network) -> str:

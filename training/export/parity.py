@@ -66,9 +66,9 @@ def check(
         served = _onnx(session, network, batch)
         truth, *owns = (_torch(one, batch) for one in (exact, *rounded))
         if not network.quantiles:  # the last node alone: near 0 and 1 it hides differences, or magnifies them
-            truth[OUTPUT] = _softmax(served[LOGITS].astype(np.float64))
+            truth[OUTPUT] = _probabilities(network, served[LOGITS].astype(np.float64))
             for own in owns:
-                own[OUTPUT] = _softmax(served[LOGITS])
+                own[OUTPUT] = _probabilities(network, served[LOGITS])
         for name, one in compared.items():
             one.add(served[name], [own[name] for own in owns], truth[name])
     errors = {name: one.errors(_smallest_unit(name, network, one.units())) for name, one in compared.items()}
@@ -85,8 +85,8 @@ def check(
         pytorch={name: own for name, (_, own) in errors.items()},
         limits=limits,
     )
-    is_softmax = {OUTPUT: not network.quantiles}
-    differences = {name: one.difference for name, one in compared.items() if not is_softmax.get(name)}
+    is_last = {OUTPUT: not network.quantiles}
+    differences = {name: one.difference for name, one in compared.items() if not is_last.get(name)}
     _refuse_differences(report, differences)
     return Parity(differences, report)
 
@@ -161,7 +161,7 @@ def _quantile_and_largest(errors: Floats) -> tuple[float, float]:
 
 
 def _tensors(network: Network) -> list[str]:
-    """The compared outputs of the graph: logits and their softmax, or quantiles; states."""
+    """The compared outputs of the graph: logits and their probabilities, or quantiles; states."""
     return [*dict.fromkeys((network_output(network), OUTPUT)), *map(state_out, network.states)]
 
 
@@ -186,8 +186,8 @@ def _torch(network: Network, batch: Batch) -> dict[str, Floats]:
     return {network_output(network): _true_steps(y.numpy(), batch), **dict(states)}
 
 
-def _softmax(logits: Floats) -> Floats:
-    return torch.from_numpy(logits).softmax(-1).numpy()
+def _probabilities(network: Network, logits: Floats) -> Floats:
+    return network.probabilities(torch.from_numpy(logits)).numpy()
 
 
 def _rounded(exact: Network, seed: int) -> Network:

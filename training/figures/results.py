@@ -81,23 +81,31 @@ def draw_residuals(numbers: dict[str, tuple[Floats, Floats]], *, path: Path) -> 
 
 
 def draw_reliability(
-    confidence: Floats, accuracy: Floats, counts: NDArray[np.int64], *, error: float, path: Path
+    confidence: Floats,
+    accuracy: Floats,
+    counts: NDArray[np.int64],
+    *,
+    error: float,
+    path: Path,
+    share: str = "share of correct answers",
+    probability: str = "probability of the predicted class",
 ) -> Figure:
     """How often answers are correct over their predicted probability; below, how many there are.
 
-    Each array has one number for each bin; `error` is the expected calibration error.
+    Each array has one number for each bin; `error` is the expected calibration error. `share` and
+    `probability` name the axes.
     """
     figure = Figure(figsize=(5, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
     upper.plot(confidence, accuracy, color=BLUE, marker="o", label="network")
-    upper.set_ylabel("share of correct answers")
+    upper.set_ylabel(share)
     upper.set_title(f"expected calibration error {error:.3f}")
     upper.set_ylim(0, 1.02)
     upper.legend(frameon=False, fontsize=8)
     lower.bar(confidence, counts, width=0.04, color=BLUE)
     lower.set_ylabel("answers")
-    lower.set_xlabel("probability of the predicted class")
+    lower.set_xlabel(probability)
     lower.set_xlim(0, 1.02)
     for axes in (upper, lower):
         _tidy(axes)

@@ -4,6 +4,7 @@ from training.config import Recipe
 from training.data.dataset import DataSet
 from training.tasks.classes import Classification, Labelling, Language
 from training.tasks.forecast import Forecasting
+from training.tasks.labels import MultiLabel
 from training.tasks.regress import Regression
 from training.tasks.task import Scores, Task
 
@@ -16,5 +17,8 @@ def of(data: DataSet, recipe: Recipe | None = None) -> Task:
         return Regression(data.labels, is_whole=data.is_whole, quantiles=data.quantiles)
     if data.forecast is not None:
         return Forecasting(data.labels, data.forecast)
+    if data.task == "multilabel":
+        balance, smoothing = (recipe.balance, recipe.label_smoothing) if recipe else (False, 0.0)
+        return MultiLabel(data.labels, is_whole=data.is_whole, balance=balance, smoothing=smoothing)
     kind = {"classify": Classification, "label": Labelling, "language": Language}[data.task]
     return kind(balance=recipe.balance, smoothing=recipe.label_smoothing) if recipe else kind()

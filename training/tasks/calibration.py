@@ -11,10 +11,10 @@ Floats = NDArray[np.float64]
 
 
 class Reliability(NamedTuple):
-    """Answers in bins of the probability of the predicted class; each array [bins that hold any]."""
+    """Answers in bins of the probability of what they predict; each array [bins that hold any]."""
 
     confidence: Floats  # mean probability
-    accuracy: Floats  # share of correct answers
+    accuracy: Floats  # share of correct answers; of labels, of those that are true
     counts: NDArray[np.int64]
 
     @property
@@ -30,7 +30,11 @@ class Reliability(NamedTuple):
 def reliability(probabilities: Floats, targets: NDArray[np.int64]) -> Reliability:
     """The reliability of `probabilities` [answers, classes] for the true classes `targets` [answers]."""
     confidence = probabilities.max(axis=1)
-    is_right = (probabilities.argmax(axis=1) == targets).astype(np.float64)
+    return decision_reliability(confidence, (probabilities.argmax(axis=1) == targets).astype(np.float64))
+
+
+def decision_reliability(confidence: Floats, is_right: Floats) -> Reliability:
+    """The reliability of probabilities of single events; `is_right`: 1 where the event is true, else 0."""
     bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     filled = counts > 0

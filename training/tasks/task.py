@@ -1,7 +1,7 @@
 """The interface of a task. Knows nothing of a network but the shape of its output."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores by name; for classes also `confusion[true, predicted]`, counts."""
+    """Scores by name; for classes also `confusion[true, predicted]`, counts; for labels those of each."""
 
     metrics: dict[str, float]
     confusion: NDArray[np.int64] | None = None
+    labels: tuple[Any, ...] = ()  # see `training.tasks.labels.ByLabel`
 
 
 class Task:

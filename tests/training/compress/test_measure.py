@@ -39,7 +39,7 @@ def test_the_last_output_is_that_of_the_network(task: Task) -> None:
     with torch.no_grad():
         x, lengths = torch.from_numpy(sequence)[None], torch.tensor([len(sequence)])
         y, _ = network(x, lengths, network.initial_state(1))
-    expected = y[0, -1] if network.quantiles else y[0, -1].softmax(-1)
+    expected = y[0, -1] if network.quantiles else network.probabilities(y[0, -1])
     np.testing.assert_allclose(
         last_output(graph_of(network), network, sequence), expected, rtol=1e-4, atol=1e-5
     )

@@ -71,7 +71,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (
         COUNTED,
         {"task": "label", "targets": ("x", "q")},
-        "several targets are possible for numbers only, to forecast or to regress",
+        "several targets are possible for numbers, to forecast or to regress, and .* --task multilabel",
     ),
     (RARE, {"id_column": "id"}, "12 sequences: at least 10, and three of each class.*; 'once' has 1"),
     ("x,q\n" + "1,a\n2,b\n" * 20 + "1,\n" * 40, {}, "column 'q': the validation part has no class"),
