@@ -100,6 +100,22 @@ class InputLayer(nn.Module):
                 self.shift[columns] = torch.from_numpy(mean[columns])
                 self.scale[columns] = torch.from_numpy(1 / np.where(varies, spread, 1)[columns])
 
+    @torch.no_grad()
+    def learn_unknown(self, sequences: tuple[Sequence, ...]) -> None:
+        """Set the embedding of an unknown category to the mean of the known ones, weighted by their steps.
+
+        Training never reads it, unless the sequences of the training part have it.
+        """
+        for input_, columns in self.slices():
+            if input_.kind != "token" or input_.unknown is None or input_.numbers != "tokens":
+                continue
+            ids = np.concatenate([sequence[:, columns] for sequence in sequences]).ravel().astype(np.int64)
+            counts = np.bincount(ids, minlength=len(input_.vocabulary))
+            table = self.table(input_.name)
+            if not counts[input_.unknown]:
+                shares = torch.from_numpy(counts / counts.sum()).to(table)
+                table[input_.unknown] = shares @ table
+
     def table(self, name: str) -> Tensor:
         """The embedding of a token input: [vocabulary, width]."""
         weight = self.tables[self._keys[name]].weight

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import distributed
 
 from tests.training.synthetic import data_of
-from training import cells, loop
+from training import cells, loop, optimisation
 from training.batches import Batch, in_order
 from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split, Task, each_step
@@ -124,7 +124,7 @@ def test_normalisation_is_learned_from_the_training_part_alone(tmp_path: Path) -
 def test_a_batch_without_known_targets_has_no_gradient(task: Task) -> None:
     data, config = data_of(task), config_of()
     network = loop.new_network(config, data)
-    training = loop.Training(network, of(data), config.recipe, seed=0)
+    training = optimisation.Training(network, of(data), config.recipe, seed=0)
     [batch] = in_order(data.train.take(np.arange(3)), batch_size=3)
     unknown = torch.nan if batch.targets.is_floating_point() else -1
     loss = training.training_step(Batch(batch.x, batch.lengths, torch.full_like(batch.targets, unknown)))
@@ -135,7 +135,7 @@ def test_a_batch_without_known_targets_has_no_gradient(task: Task) -> None:
 
 def test_one_process_does_not_weight_its_loss() -> None:
     data, config = data_of("label"), config_of()
-    training = loop.Training(loop.new_network(config, data), of(data), config.recipe, seed=0)
+    training = optimisation.Training(loop.new_network(config, data), of(data), config.recipe, seed=0)
     assert not distributed.is_initialized()
     assert training._weight(torch.tensor([1.0, torch.nan])) == 1.0
 
@@ -145,7 +145,7 @@ def test_the_optimiser_is_the_one_of_the_recipe() -> None:
 
     def optimiser_of(**recipe: Any) -> Any:
         config = config_of(**recipe)
-        return loop.Training(
+        return optimisation.Training(
             loop.new_network(config, data), of(data), config.recipe, seed=0
         ).configure_optimizers()
 
@@ -289,3 +289,26 @@ def test_a_cell_whose_steps_would_be_unrolled_is_not_compiled() -> None:
     config = config_of(cell="layer_norm").model_copy(update={"compile": True})
     with pytest.raises(NetworkError, match="would unroll the steps of the cell 'layer_norm'"):
         loop.new_network(config, data_of("label"))
+
+
+def test_an_unknown_category_is_the_mean_of_the_known_ones_and_changes_nothing_else(tmp_path: Path) -> None:
+    data = data_of("forecast")
+    sky = replace(data.inputs[1], vocabulary=("<other>", "a", "b", "c", "d"), unknown=0, numbers="tokens")
+    column = 2
+    train = []
+    for sequence in data.train.sequences:
+        moved = sequence.copy()
+        moved[:, column] = np.minimum(moved[:, column], 2) + 1  # "a" to "c"; "d" is never seen
+        train.append(moved)
+    split = Split(tuple(train), data.train.targets)
+    tables = {}
+    for name, kind in (("ids", replace(sky, numbers="ids")), ("tokens", sky)):
+        inputs = (data.inputs[0], kind, data.inputs[2])
+        known = replace(data, inputs=inputs, train=split, test=split, validation=split)
+        network, _ = fitted(known, tmp_path / name, config_of(epochs=1))
+        tables[name] = network.input_layer.table(sky.name).detach()
+    steps = np.concatenate([sequence[:, column] for sequence in train]).astype(int)
+    shares = torch.tensor(np.bincount(steps, minlength=5) / len(steps), dtype=torch.float32)
+    torch.testing.assert_close(tables["tokens"][0], shares @ tables["tokens"])
+    assert torch.equal(tables["tokens"][1:], tables["ids"][1:])
+    assert not torch.equal(tables["tokens"][0], tables["ids"][0])

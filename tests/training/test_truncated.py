@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.training.synthetic import data_of
-from training import cells, loop
+from training import cells, loop, optimisation
 from training.batches import in_order
 from training.config import Config, Recipe
 from training.data.dataset import DataSet, Split, each_step
@@ -164,7 +164,7 @@ def gradients(network: Network, losses: list[Tensor]) -> list[Tensor]:
 def test_with_windows_as_long_as_the_series_gradients_are_those_of_full_bptt(cell: str) -> None:
     data = data_of("label", count=7)
     split, network = in_float64(data.train), network_of(data, cell=cell, bptt=30)
-    task, training = of(data), loop.Training(network, of(data), config_of().recipe, seed=0)
+    task, training = of(data), optimisation.Training(network, of(data), config_of().recipe, seed=0)
     training.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     found = gradients(network, [training.training_step(batch) for batch in batches_of(split, steps=30)])
     expected = []
@@ -182,7 +182,7 @@ def test_no_gradient_passes_the_border_of_a_window_but_the_state_does() -> None:
     split = in_float64(Split((sequence,), each_step([np.abs(target)])))
     network, task = network_of(data), of(data)
     batches = list(batches_of(split, steps=5, rows=1))
-    training = loop.Training(network, task, config_of().recipe, seed=0)
+    training = optimisation.Training(network, task, config_of().recipe, seed=0)
     training.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     found = gradients(network, [training.training_step(batch) for batch in batches])
     losses, state = [], network.initial_state(1)

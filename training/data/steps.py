@@ -70,7 +70,7 @@ def steps_of(
         input_, values = _category_input(number, column, rows, in_training)
         inputs.append(input_ if number < len(categories) else replace(input_, per="sequence"))
         x.append(values)
-        if not column.doubt and (note := _never_learnt(column, values, rows, in_training)):
+        if not column.doubt and (note := _unknown_categories(column, values, rows, in_training)):
             notes.append(note)
     if its_numbers:
         name = _free(STATIC, [*taken, *(input_.name for input_ in inputs)])
@@ -140,7 +140,7 @@ def _category_input(
     return input_, numbers.to_numpy()[:, None]
 
 
-def _never_learnt(
+def _unknown_categories(
     column: Column, ids: NDArray[np.float32], rows: Rows, in_training: NDArray[np.bool_]
 ) -> str | None:
     """A note about the categories that the training part does not have; None if it has all."""
@@ -152,7 +152,7 @@ def _never_learnt(
     shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return (
         f"column {column.name!r}: {shown} in {listed(rows.order[places])} only, not in the training part; "
-        f"read as {OTHER}, which is never learnt"
+        f"read as {OTHER}, the mean of the known ones"
     )
 
 

@@ -75,11 +75,11 @@ def test_a_question_mark_that_may_be_data_is_noted(tmp_path: Path) -> None:
     assert notes_of(tmp_path / "t.csv", column("x", list(numbers))) == [], "a gap among numbers"
 
 
-def test_kinds_that_are_never_learnt_are_noted(tmp_path: Path) -> None:
+def test_kinds_that_are_not_in_the_training_part_are_noted(tmp_path: Path) -> None:
     kinds = ["new" if place in (70, 90) else "ab"[place % 2] for place in range(100)]
     assert notes_of(tmp_path / "t.csv", column("kind", list(kinds))) == [
-        "column 'kind': 'new' in rows 72 and 92 only, not in the training part; read as <other>, which is "
-        "never learnt"
+        "column 'kind': 'new' in rows 72 and 92 only, not in the training part; read as <other>, the mean "
+        "of the known ones"
     ]
     text = "x,y\n" + "".join(f"{place / 3:.2f},{kind}\n" for place, kind in enumerate(kinds))
     assert notes_of(tmp_path / "t.csv", text) == [
