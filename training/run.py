@@ -6,6 +6,7 @@ metrics.json             the result; only a finished      confusion.png
                          run has it                       reliability.png
 checkpoints/             for resuming an interrupted run  forecasts.png, residuals.png
 table.json               how a table is read              README.md            scores, and how to reproduce it
+environment.json         the processor and the versions of packages
 interface.json           what the inputs and outputs of the network are, for runs that start with its weights
 """
 
@@ -15,6 +16,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -32,10 +34,14 @@ from training.evaluate import predict
 from training.figures import draw_learning_curves
 from training.model import Network
 from training.pictures import draw
+from training.processor import processor
 from training.progress import Row
 from training.report import readme
 from training.skill import Skill, compare
 from training.tasks import Scores, of
+from training.versions import package_versions
+
+ENVIRONMENT_FILE = "environment.json"
 
 
 class RunError(TrainingError):
@@ -97,6 +103,7 @@ def train(
     rows = loop.fit(config, network, loaded, folder, initial=initial, logger=tracker)
     if loop.is_helper():
         return None
+    (folder / ENVIRONMENT_FILE).write_text(json.dumps(_environment(), indent=1) + "\n")
     metrics = _write_results(config, network, loaded, folder, rows, time.perf_counter() - started_at)
     loggers.add_results(folder, metrics)
     return Run(folder, config, loaded, network, metrics)
@@ -141,6 +148,17 @@ def read_metrics(folder: Path) -> dict[str, float]:
         raise RunError(f"{folder} holds no finished run")
     metrics: dict[str, float] = json.loads((folder / METRICS_FILE).read_text())
     return metrics
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """The `processor` and the `versions` of a run; empty for runs of before they were recorded."""
+    path = folder / ENVIRONMENT_FILE
+    environment: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return environment
+
+
+def _environment() -> dict[str, Any]:
+    return {"processor": processor(), "versions": package_versions()}
 
 
 def read(folder: Path, test_data: Path | None = None, *, loaded: DataSet | None = None) -> Run:

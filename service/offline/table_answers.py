@@ -42,7 +42,8 @@ def names_of(spec: OutputSpec) -> list[str]:
         ]
     if spec.estimates:
         return [
-            one.target if one.quantile is None else f"{one.target}_{one.short_name}" for one in spec.estimates
+            f"output_{one.target}" + ("" if one.quantile is None else f"_{one.short_name}")
+            for one in spec.estimates
         ]
     if spec.labels:
         return [f"output_{label}" for label in spec.labels]

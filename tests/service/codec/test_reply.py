@@ -138,7 +138,7 @@ def test_the_numbers_of_a_regression_are_written_by_name() -> None:
     steps = orjson.loads(encode_prediction(spec, np.stack([last, last]), by_name=True))
     assert steps["estimate"]["flow"]["q5"] == [1, 1]
     assert "estimate" not in orjson.loads(encode_prediction(spec, last))
-    assert names_of(spec) == ["flow_q5", "flow_q50", "level"]
+    assert names_of(spec) == ["output_flow_q5", "output_flow_q50", "output_level"]
 
 
 @pytest.mark.parametrize(
