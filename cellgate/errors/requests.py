@@ -76,7 +76,7 @@ class GenerationNotSupported(BadInput, code="generation_not_supported"):
 
 
 class ForecastNotSupported(BadInput, code="forecast_not_supported"):
-    """The model does not forecast a value ahead that is needed, or has no quantiles of it to draw from."""
+    """The model does not forecast a value that the forecast needs, or has no quantiles to draw it from."""
 
 
 class GatesNotSupported(BadInput, code="gates_not_supported"):
@@ -124,4 +124,4 @@ class InternalError(ServerError, code="internal"):
 
 
 class NonFiniteOutput(ServerError, code="non_finite_output"):
-    """The model gave NaN or an infinity."""
+    """The model returned NaN or an infinity."""

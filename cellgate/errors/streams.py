@@ -20,7 +20,7 @@ class UpgradeRequired(ResponseError, code="upgrade_required"):
 
 
 class TooManyStreams(TooMany, code="too_many_streams"):
-    """The tenant has as many streams open as it may have."""
+    """The tenant has reached its limit of open streams."""
 
 
 class EventMismatch(Conflict, code="event_mismatch"):

@@ -28,8 +28,8 @@ class ReadOnlyModels(
 
 
 class ForecastNotSupported(BadInput, status=422, code="forecast_not_supported", title="Cannot forecast"):
-    """The model does not forecast a value ahead that is needed, or has no quantiles of it to draw from."""
+    """The model does not forecast a value that the forecast needs, or has no quantiles to draw it from."""
 
 
 class NonFiniteOutput(CellgateError, code="non_finite_output", title="Output is not finite"):
-    """The model gave NaN or an infinity; the session is as it was. A manifest may allow them."""
+    """The model returned NaN or an infinity; the session has not changed. A manifest may allow them."""

@@ -24,7 +24,7 @@ class UnknownCheckpoint(CellgateError, status=409, code="unknown_checkpoint", ti
 
 
 class SessionExists(CellgateError, status=409, code="session_exists", title="Session exists"):
-    """A live session has that name, and the request does not ask to restart it; `step` is its step."""
+    """A live session has that name, and the request does not replace it; `step` is its step."""
 
 
 class SessionMismatch(

@@ -4,7 +4,7 @@ from service.errors.root import BadInput, CellgateError, NotFound
 
 
 class BadFrame(BadInput, code="bad_frame", title="Not a frame"):
-    """The message is not a frame of a stream, or its header does not fit what follows."""
+    """The message is not a frame of a stream, or its header does not match its content."""
 
 
 class OriginRefused(CellgateError, status=403, code="origin_refused", title="Origin refused"):
@@ -12,7 +12,7 @@ class OriginRefused(CellgateError, status=403, code="origin_refused", title="Ori
 
 
 class UnknownChannel(NotFound, code="unknown_channel", title="Unknown channel"):
-    """The channel of the stream is not open: its first message names a session."""
+    """The channel of the stream is not open; its first message must name a session."""
 
 
 class UpgradeRequired(CellgateError, status=426, code="upgrade_required", title="Upgrade Required"):
@@ -24,4 +24,4 @@ class UpgradeRequired(CellgateError, status=426, code="upgrade_required", title=
 
 
 class TooManyStreams(CellgateError, status=429, code="too_many_streams", title="Too many streams"):
-    """The tenant has as many streams open as it may have, or the stream as many channels."""
+    """The tenant has reached its limit of open streams, or the stream its limit of channels."""

@@ -15,7 +15,7 @@ class Overloaded(Unavailable, code="overloaded", title="Overloaded"):
 
 
 class MemoryExhausted(Unavailable, code="memory_exhausted", title="Out of memory for requests"):
-    """The bodies of requests in progress use the memory that they may use."""
+    """Requests in progress use all of the memory that is reserved for them."""
 
 
 class SessionCapacity(Unavailable, code="session_capacity", title="Session store is full"):
@@ -27,7 +27,7 @@ class Draining(Unavailable, code="draining", title="Not ready"):
 
 
 class ModelLoading(Unavailable, code="model_loading", title="Version is being loaded"):
-    """This worker does not serve the version yet, but it, or another one, has found it."""
+    """The version is being loaded: this worker does not serve it yet."""
 
 
 class StoreUnavailable(Unavailable, code="store_unavailable", title="Session store unavailable"):

@@ -229,4 +229,4 @@ class StreamChannels:
 
 
 def _unknown() -> UnknownChannel:
-    return UnknownChannel("the channel is not open: its first message names a session")
+    return UnknownChannel("the channel is not open: its first message must name a session")

@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_website_is_not_replaced(tmp_path: Path) -> None:
 
 def test_what_is_installed_is_small_and_its_links_lead_somewhere(site: Path, tmp_path: Path) -> None:
     size = install(site, tmp_path / "guide")
-    assert size < 8_000_000
+    assert size < 12_000_000
     for page in (tmp_path / "guide").rglob("*.html"):
         for link in re.findall(r'(?:src|href)="([^"#?]+)', page.read_text()):
             if not re.match(r"\w+:", link):
