@@ -148,4 +148,6 @@ def kind(value: Any) -> str:
     """The JSON type of a value, for a message."""
     if isinstance(value, list | str) and not value:
         return "an empty list" if isinstance(value, list) else "an empty string"
-    return _KINDS.get(type(value), "a number")
+    if isinstance(value, int | float | np.generic) and not isinstance(value, bool):
+        return "a number"
+    return _KINDS.get(type(value), f"a {type(value).__name__}")

@@ -9,6 +9,7 @@ It knows columns and rows; it knows nothing of processes or models beyond their 
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,8 @@ READ_VALUES = MAX_VALUES * 3 // 4  # at a time: a block, with room for the seque
 MAX_ROWS = 1 << 22  # of one sequence
 FIRST_BYTES = 1 << 20  # of a CSV file, which tell how long its lines are
 
+_EMPTY_LINE = re.compile(rb"\n[ \t]*\r?\n")
+
 # How CSV's columns of numbers are read; the faster ones first, until what is in the columns allows one. What
 # is then still no number is the error of its sequence.
 Reading = Literal["numbers", "numbers or missing", "texts"]
@@ -43,7 +46,7 @@ def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlo
     Raises StartupError for a file that cannot be read, or whose sequences do not stand together.
     """
     num_done = 0
-    for reading in _READINGS[-1:] if is_parquet(path) else _READINGS:
+    for reading in _readings(path, manifest):
         remaining = num_done
         try:
             for block in _blocks(path, manifest, key, reading):
@@ -55,6 +58,14 @@ def blocks(path: Path, manifest: Manifest, key: str | None) -> Iterator[TableBlo
             return
         except pl.exceptions.ComputeError:
             logger.debug("%s: a column of numbers has something else", path)
+
+
+def _readings(path: Path, manifest: Manifest) -> tuple[Reading, ...]:
+    if is_parquet(path):
+        return ("texts",)
+    nulls = pl.Series(texts_of_null(manifest), dtype=pl.String)
+    has_number = nulls.cast(pl.Float64, strict=False).is_finite().any()  # such as -999
+    return _READINGS[1:] if has_number else _READINGS
 
 
 def _blocks(
@@ -110,6 +121,7 @@ def _ends(frame: pl.DataFrame, key: str | None) -> Array:
     if key is None:
         return np.array([len(frame)])
     keys = frame[key]
+    _check_key(keys)
     if keys.has_nulls():
         raise StartupError(f"column {key!r}: a row has no value, so its sequence is unknown")
     changes = (keys != keys.shift(1)).arg_true().to_numpy()  # of the first row, whose shift is null, none
@@ -119,6 +131,28 @@ def _ends(frame: pl.DataFrame, key: str | None) -> Array:
 def _check_length(frame: pl.DataFrame) -> None:
     if len(frame) > MAX_ROWS:
         raise StartupError(f"a sequence has more than {MAX_ROWS} rows; --id names the column that ends it")
+
+
+def _without_empty(frame: pl.DataFrame, path: Path, key: str | None) -> pl.DataFrame:
+    """Without the empty lines of a CSV file, which polars reads as rows of null.
+
+    Raises StartupError if there is one in a table that is one sequence, where such a row may be a step.
+    """
+    is_empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if not is_empty.any():
+        return frame
+    if key is not None:
+        return frame.filter(~is_empty)
+    if _EMPTY_LINE.search(path.read_bytes()):
+        raise StartupError(f"{path} has an empty line, which may be a step without values: delete it")
+    return frame
+
+
+def _check_key(keys: pl.Series) -> None:
+    if keys.dtype.is_nested() or keys.dtype in (pl.Binary, pl.Object):
+        raise StartupError(
+            f"column {keys.name!r} is {keys.dtype}: expected texts, numbers or times that name the sequences"
+        )
 
 
 def is_parquet(path: Path) -> bool:
@@ -169,7 +203,8 @@ def _frames(path: Path, manifest: Manifest, key: str | None, reading: Reading) -
         rows = max(1, READ_VALUES // len(names))
         nulls = texts_of_null(manifest)
         for frame in scan.select(names).collect_batches(chunk_size=rows, maintain_order=True):
-            yield frame.with_columns(as_plain(frame[name], nulls) for name in names if name != key)
+            plain = frame.with_columns(as_plain(frame[name], nulls) for name in names if name != key)
+            yield plain if is_parquet(path) else _without_empty(plain, path, key)
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror or error}") from error
     except pl.exceptions.PolarsError as error:

@@ -152,6 +152,49 @@ def test_a_table_that_cannot_be_read_says_why(text: str, expected: str, tmp_path
         read(path)
 
 
+@pytest.mark.parametrize(
+    "end", ["\n\n", "\r\n", ",,\n,,\n", "\n\nB,5,6\n"], ids=["lines", "CRLF", "commas", "between"]
+)
+def test_empty_lines_are_no_steps(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"call,a,b\nA,1,2\nA,3,4\n{end}")
+    assert read(path)["A"] == [[1.0, 2.0], [3.0, 4.0]]
+    path.write_text("a,b\n1,2\n\n3,4\n")
+    with pytest.raises(StartupError, match="has an empty line, which may be a step"):
+        read(path, key=None, manifest=GAPS)
+    path.write_text("a,b\n1,2\n,NA\n3,4\n")
+    assert str(read(path, key=None, manifest=GAPS)[None]) == "[[1.0, 2.0], [nan, nan], [3.0, 4.0]]"
+
+
+@pytest.mark.parametrize("keys", [[["x"]], [{"x": 1}], [b"x"]], ids=["lists", "structs", "bytes"])
+def test_a_column_that_names_no_sequences_is_refused(keys: list[object], tmp_path: Path) -> None:
+    """A process ended when it wrote them, "out of memory?"."""
+    path = tmp_path / "in.parquet"
+    pl.DataFrame({"call": keys, "a": [1.0], "b": [2.0]}).write_parquet(path)
+    with pytest.raises(StartupError, match=r"column 'call' is .*: expected texts, numbers or times"):
+        read(path)
+
+
+def test_a_number_that_stands_for_no_value_is_missing_in_every_format(tmp_path: Path) -> None:
+    described = Manifest.model_validate(
+        GAPS.model_dump(exclude={"table"})
+        | {
+            "table": {
+                "missing": ["-999"],
+                "columns": [
+                    {"name": name, "kind": "number", "input": "x", "place": place}
+                    for place, name in enumerate("ab")
+                ],
+            }
+        }
+    )
+    frame = pl.DataFrame({"call": ["A", "A"], "a": ["-999", "2"], "b": ["1", "-999"]})
+    frame.write_csv(tmp_path / "in.csv")
+    frame.write_parquet(tmp_path / "in.parquet")
+    for name in ("in.csv", "in.parquet"):
+        assert str(read(tmp_path / name, manifest=described)) == "{'A': [[nan, 1.0], [2.0, nan]]}"
+
+
 def test_categories_are_texts_and_ids_are_integers(tmp_path: Path) -> None:
     manifest = Manifest.model_validate(
         {
