@@ -19,6 +19,7 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
+PERMISSIONS = "microphone=(self), camera=(), geolocation=()"  # the playground records for models of sound
 
 
 def policy(*, scripts: tuple[str, ...] = (), styles: tuple[str, ...] = ()) -> str:
@@ -48,6 +49,7 @@ class File:
             "cache-control": "no-cache",
             "etag": f'"{sha256(content).hexdigest()[:16]}"',
             "content-security-policy": content_security_policy,
+            "permissions-policy": PERMISSIONS,
             "referrer-policy": "no-referrer",
             "x-content-type-options": "nosniff",
         }

@@ -1,9 +1,10 @@
 // Sends sequences to a model, whole, in pieces, or as a stream, and shows what comes back.
+import { drawAnswers } from "./answers.js";
 import { action, byId, fill, h, short, showProblem } from "./dom.js";
 import { call, events, predict, stepOf } from "./api.js";
-import { COLOURS, drawLines, legend } from "./draw.js";
 import { keepGates, offerGates, returned, showGates } from "./gates.js";
 import { observe } from "./inspector.js";
+import { showSaliency } from "./saliency.js";
 import { showGenerate, showPredict, showStream } from "./snippets.js";
 import { Steps } from "./steps.js";
 import { Streaming } from "./streaming.js";
@@ -14,7 +15,7 @@ const steps = new Steps(async (first, take) => {
 });
 /** @type {any[]} */
 let models = [];
-/** @type {{first: number, outputs: any[], labels: any[], inputs: any[]}} */
+/** @type {import("./answers.js").Trace} */
 let trace = empty();
 /** @type {() => void} */
 let stop = () => {};
@@ -25,7 +26,6 @@ function empty(first = 1) {
 
 const model = () => models[byId("model").selectedIndex];
 const session = () => byId("session").value.trim();
-const ends = (/** @type {number} */ more) => [`step ${trace.first}`, `step ${trace.first + trace.outputs.length - 1 + more}`];
 
 /** Load the models, and show the first. */
 export async function load() {
@@ -42,7 +42,8 @@ function choose() {
   byId("about").textContent = `${chosen.description}. Task: ${chosen.task}; ${exact}; ${chosen.sessions ? "has" : "no"} sessions.`;
   byId("generation").hidden = chosen.task !== "language";
   steps.open(chosen);
-  byId("send").disabled = false;
+  byId("send").disabled = byId("explain").disabled = false;
+  fill(byId("saliency"));
   byId("pieces").disabled = byId("stream").disabled = !chosen.sessions;
   byId("answer").textContent = "Nothing was sent yet.";
   fill(byId("charts"));
@@ -160,52 +161,7 @@ function show(prediction, part, reply) {
   draw();
 }
 
-function draw() {
-  const outputs = trace.outputs.map((output) => (Array.isArray(output) ? output.flat(Infinity) : [output]));
-  if (!outputs.length || typeof outputs[0][0] !== "number") return fill(byId("charts"));
-  const output = model().outputs[0];
-  const canvas = h("canvas", { role: "img", ariaLabel: "The output over the steps" });
-  if (output.forecasts?.length) return drawForecasts(output, outputs);
-  const names = outputs[0].map((_, column) => output.labels[column] ?? `${column + 1}`);
-  const peak = names.map((_, column) => Math.max(...outputs.map((row) => Math.abs(row[column]))));
-  const chosen = [...names.keys()].sort((a, b) => peak[b] - peak[a]).slice(0, COLOURS);
-  const lines = chosen.map((column) => ({ label: names[column], values: outputs.map((row) => row[column]) }));
-  const last = outputs[outputs.length - 1];
-  const list = legend(chosen.map((column) => `${names[column]} `), (item, number) => item.append(h("b", {}, short(last[chosen[number]]))));
-  fill(byId("charts"), canvas, list);
-  const range = ["probabilities", "labels"].includes(output.kind) ? { from: 0, to: 1 } : {};
-  drawLines(canvas, lines, { ends: ends(0), ...range });
-}
-
-/**
- * Each forecast where it is due, beside the values that came.
- * @param {any} output
- * @param {number[][]} outputs
- */
-function drawForecasts(output, outputs) {
-  const features = model().inputs.flatMap((/** @type {any} */ input) => input.features);
-  const keys = [...new Set(output.forecasts.map((/** @type {any} */ one) => JSON.stringify([one.feature, one.steps])))];
-  const charts = keys.map((each) => {
-    const [feature, ahead] = JSON.parse(/** @type {string} */ (each));
-    const mine = output.forecasts.map((/** @type {any} */ one, /** @type {number} */ column) => ({ ...one, column }))
-      .filter((/** @type {any} */ one) => one.feature === feature && one.steps === ahead)
-      .sort((/** @type {any} */ a, /** @type {any} */ b) => (a.quantile ?? 0.5) - (b.quantile ?? 0.5));
-    const due = (/** @type {number} */ column) => [...Array(ahead).fill(null), ...outputs.map((row) => row[column])];
-    const column = features.indexOf(feature);
-    const actual = trace.inputs.map((row) => (Array.isArray(row) ? row[column] : null));
-    const middle = mine[Math.floor(mine.length / 2)];
-    const canvas = h("canvas", { role: "img", ariaLabel: `${feature}, ${ahead} steps ahead, beside the actual values` });
-    return { feature, ahead, canvas, lines: [
-      { label: "forecast", values: due(middle.column), dashed: true }, { label: "actual", values: actual },
-    ], bands: mine.length > 1 ? [{ label: "band", low: due(mine[0].column), high: due(mine[mine.length - 1].column) }] : [] };
-  });
-  fill(byId("charts"), ...charts.flatMap(({ feature, ahead, canvas }) =>
-    [h("h4", {}, `${feature}, ${ahead} ${ahead === 1 ? "step" : "steps"} ahead`), canvas, legend(["forecast, with its band", "actual"])]));
-  for (const { ahead, canvas, lines, bands } of charts) {
-    const all = [...lines.flatMap((line) => line.values), ...bands.flatMap((band) => [...band.low, ...band.high])];
-    drawLines(canvas, lines, { bands, ends: ends(ahead), from: Math.min(...all.filter((value) => value !== null)) });
-  }
-}
+const draw = () => drawAnswers(trace, model());
 
 /** One step a frame, at the rate of the slider. */
 async function stream() {
@@ -237,6 +193,19 @@ async function drive(shown, take) {
   const broken = (/** @type {number} */ step) => note(`The connection ended at step ${step}; connecting again.`);
   try {
     await streaming.run({ opening, at, take, answered, broken });
+  } finally {
+    byId("stop").disabled = true;
+  }
+}
+
+/** Which steps the answer depends on, until the user stops. */
+async function explain() {
+  steps.check();
+  let isStopped = false;
+  stop = () => (isStopped = true);
+  byId("stop").disabled = false;
+  try {
+    await showSaliency(steps.value, model(), () => isStopped);
   } finally {
     byId("stop").disabled = true;
   }
@@ -292,6 +261,7 @@ export function start() {
   byId("send").addEventListener("click", held(send));
   byId("pieces").addEventListener("click", held(sendPieces));
   byId("stream").addEventListener("click", held(stream));
+  byId("explain").addEventListener("click", held(explain));
   byId("generate").addEventListener("click", held(generate));
   byId("stop").addEventListener("click", () => stop());
   byId("rate").addEventListener("input", () => (byId("rate-value").value = byId("rate").value));

@@ -8,7 +8,7 @@ const LONGEST = 2000; // characters of JSON in a snippet; a longer one would hid
  * JSON as a literal of Python.
  * @param {any} value
  */
-function python(value) {
+export function python(value) {
   const text = json(value);
   return text.replaceAll(/"(?:[^"\\]|\\.)*"|\btrue\b|\bfalse\b|\bnull\b/g, (word) =>
     ({ true: "True", false: "False", null: "None" })[word] ?? word);

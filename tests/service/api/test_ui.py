@@ -23,6 +23,7 @@ def test_the_page_and_its_files_are_served_with_a_strict_policy(api: Api) -> Non
     for path in ("/ui", *(f"/{each}" for each in linked)):
         answer = api.request("GET", path)
         assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["permissions-policy"].startswith("microphone=(self), camera=()")
         again = api.request("GET", path, headers={"if-none-match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
 
