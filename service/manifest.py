@@ -213,7 +213,7 @@ class Manifest(Spec):
             column.name
             for spec, columns in self.table_inputs
             for column in columns
-            if not column.derived and not spec.takes_null
+            if column.is_own and not spec.takes_null
         )
 
     @cached_property

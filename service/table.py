@@ -30,11 +30,28 @@ class TableColumn(Spec):
     input: str = Field(description="the input that it belongs to")
     place: int = Field(0, ge=0, description="its place in a step of that input")
     unit: str = Field("", description="empty: unknown")
+    of: str | None = Field(
+        None,
+        exclude_if=lambda of: of is None,
+        description="the column of the table whose value it has, `ahead` steps later; null: that of its name",
+    )
+    ahead: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda ahead: ahead == 0,
+        description="the value so many steps later, which is known in advance; of a part of the calendar, "
+        "after so many times the usual spacing",
+    )
     derived: Literal["since_previous"] | CalendarFeature | None = Field(
         None,
         description="not a column of the table, but computed from the time column: the time since the "
         "previous step, or the sine or the cosine of a part of the calendar",
     )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a column of the table, at the step itself."""
+        return self.derived is None and self.of is None
 
 
 class LabelsSpec(Spec):
@@ -83,10 +100,26 @@ class TableSpec(Spec):
             raise ValueError(f"table: {self.calendar[0].name!r} needs dates, but times are plain numbers")
         return self
 
+    @model_validator(mode="after")
+    def _ahead_is_known(self) -> Self:
+        own = {column.name for column in self.columns if column.is_own and column.kind == "number"}
+        for column in self.columns:
+            if (column.of is None) == (column.ahead > 0 and column.derived is None):
+                raise ValueError(f"table: column {column.name!r} has only one of `of` and `ahead`")
+            if column.of is not None and (
+                column.of not in own or column.of in self.targets or column.derived
+            ):
+                raise ValueError(f"table: {column.of!r} is no number that is known ahead")
+            if column.ahead and (column.kind == "category" or column.derived == "since_previous"):
+                raise ValueError(f"table: column {column.name!r} is not known ahead")
+            if column.ahead and column.derived and not (self.time and self.time.spacing):
+                raise ValueError(f"table: {column.name!r} needs the spacing of the times")
+        return self
+
     @cached_property
     def known(self) -> frozenset[str]:
         """The names of all columns of the table; derived ones are none of it."""
-        own = (column.name for column in self.columns if not column.derived)
+        own = (column.name for column in self.columns if column.is_own)
         time = None if self.time is None else self.time.column
         return frozenset({*own, *self.unused, *filter(None, (self.id_column, time))})
 
@@ -98,6 +131,11 @@ class TableSpec(Spec):
     def value(self, value: Any) -> Any:
         """A value of a column as it is written: null for a text that means that there is none."""
         return None if isinstance(value, str) and value in self.texts_of_null else value
+
+    @cached_property
+    def known_ahead(self) -> frozenset[str]:
+        """The columns whose later values a step has too."""
+        return frozenset(column.of for column in self.columns if column.of is not None)
 
     @cached_property
     def since_previous(self) -> TableColumn | None:
@@ -112,7 +150,7 @@ class TableSpec(Spec):
     def calendar_at(self, seconds: float) -> list[float]:
         """The values of `calendar` at a step's time. Raises ValueError for a year that no clock shows."""
         assert self.time is not None
-        features = [(column.derived, 0) for column in self.calendar]
+        features = [(column.derived, column.ahead) for column in self.calendar]
         return calendar(self.time, features, seconds)  # type: ignore[arg-type]
 
     @cached_property

@@ -167,6 +167,7 @@ class Table(_Frozen):
     )
     time_format: str | None = Field(None, description="see service.manifest.TimeSpec; None: by the values")
     time_zone: str | None = Field(None, description="likewise: the zone of times without an offset")
+    known: tuple[str, ...] = Field((), description="columns whose later values a forecast is given")
     static: tuple[str, ...] = Field((), description="columns with one value in each sequence")
     calendar: tuple[str, ...] = Field(
         (), description="parts of the calendar that are inputs, or auto; none: no note proposes any"

@@ -123,7 +123,8 @@ def _traced(network: Network, sequence: Sequence) -> tuple[list[Inside], Tensor]
     encoded = network.input_layer(x, lengths, start[: len(network.input_layer.states)])
     layers, hidden = network.cell.trace_layers(encoded.channels[0])
     outputs, _ = network(x, lengths, start)
-    traced = network.head(network.pool(hidden[None], lengths, network.pool_state(start))[0])
+    pooled, _ = network.pool(hidden[None], lengths, network.pool_state(start))
+    traced = network.head(network.decoder(pooled, encoded.ahead))
     traced = network.quantiles(traced, encoded.level) if network.quantiles else traced
     difference = float((traced - outputs).abs().max() / outputs.abs().max().clamp_min(1))
     if not difference <= TOLERANCE:

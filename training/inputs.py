@@ -4,6 +4,7 @@
     numbers with gaps ───────── normalised ─ filled, with an observed flag ─┼─ channels [batch, time, width]
     token ids ───────────────── embedding ───────────────────────────────┤
     many numbers, frames ────── normalised ─ learned encoder ─────────────┘
+    numbers of later steps ──── normalised ─── ahead [batch, time, ahead_width], for the head alone
 
 A missing number is replaced by the last observed one, which decays towards the mean: exp(-rate · age), with a
 learned rate for each feature (the input decay of GRU-D; Che, Purushotham, Cho, Sontag, Liu 2018, Scientific
@@ -32,6 +33,7 @@ class Encoded(NamedTuple):
     channels: Tensor  # [batch, time, width]
     level: Tensor  # [batch, time, columns of the first input]: last observed values, in the input's units
     state: State
+    ahead: Tensor | None = None  # [batch, time, ahead_width]: what is known of later steps; None: nothing
 
 
 class InputLayer(nn.Module):
@@ -59,17 +61,22 @@ class InputLayer(nn.Module):
             {key: nn.Embedding(len(i.vocabulary), embedding) for key, i in keyed if i.kind == "token"}
         )
         self.rates = nn.ParameterDict(
-            {key: nn.Parameter(torch.full((i.columns,), INITIAL_RATE)) for key, i in keyed if i.has_gaps}
+            {
+                key: nn.Parameter(torch.full((i.columns,), INITIAL_RATE))
+                for key, i in keyed
+                if i.has_gaps and not i.is_ahead
+            }
         )
         encoders = {key: _new_encoder(i, projection, has_frames) for key, i in keyed}
         self.encoders = nn.ModuleDict({key: each for key, each in encoders.items() if each is not None})
         self.register_load_state_dict_pre_hook(_rekey_by_position)  # type: ignore[no-untyped-call]
-        self.width = sum(map(self._width_of, inputs))
+        self.width = sum(self._width_of(input_) for input_ in inputs if not input_.is_ahead)
+        self.ahead_width = sum(_raw_width(input_) for input_ in inputs if input_.is_ahead)
 
     @property
     def states(self) -> dict[str, int]:
         """Widths of the states by name: for each input with gaps the last observed value and its age."""
-        with_gaps = [input_ for input_ in self.inputs if input_.has_gaps]
+        with_gaps = [input_ for input_ in self.inputs if input_.has_gaps and not input_.is_ahead]
         return {
             f"{input_.in_graph}_{what}": input_.columns for input_ in with_gaps for what in ("seen", "age")
         }
@@ -144,12 +151,16 @@ class InputLayer(nn.Module):
         channels: list[Tensor] = []
         after: list[Tensor] = []
         level: Tensor | None = None
+        ahead: Tensor | None = None
         for input_, columns in self.slices():
             values = x[..., columns]
             if input_.kind == "token":
                 channels.append(functional.embedding(values[..., 0].long(), self.table(input_.name)))
                 continue
             values = part = (values - self.shift[columns]) * self.scale[columns]
+            if input_.is_ahead:
+                ahead = _ahead(values, has_gaps=input_.has_gaps)
+                continue
             if input_.has_gaps:
                 values, age, ends = _last_observed(values, lengths, state[len(after)], state[len(after) + 1])
                 after += ends
@@ -160,7 +171,7 @@ class InputLayer(nn.Module):
             level = values / self.scale[columns] + self.shift[columns] if level is None else level
         assert level is not None or not after
         joined = channels[0] if len(channels) == 1 else torch.cat(channels, dim=-1)
-        return Encoded(joined, x if level is None else level, tuple(after))
+        return Encoded(joined, x if level is None else level, tuple(after), ahead)
 
     def _elapsed(self) -> int | None:
         start = 0
@@ -207,12 +218,20 @@ def _raw_width(input_: Input) -> int:
 
 
 def _new_encoder(input_: Input, projection: int, has_frames: bool) -> Encoder | None:
-    width = input_.projection or projection
+    width = 0 if input_.is_ahead else input_.projection or projection
     if input_.kind == "video":
         if has_frames:
             return None
         return Frames(input_.frame, width or FRAME_WIDTH)
     return Projection(_raw_width(input_), width) if width and input_.kind != "token" else None
+
+
+def _ahead(z: Tensor, *, has_gaps: bool) -> Tensor:
+    """Known later numbers; where some may be missing, the mean in their place, and which are there."""
+    if not has_gaps:
+        return z
+    is_there = ~z.isnan()
+    return torch.cat([torch.where(is_there, z, 0), is_there.to(z.dtype)], dim=-1)
 
 
 def _last_observed(

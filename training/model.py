@@ -1,4 +1,4 @@
-"""The network: input layer → cell → pool → dropout → dense (→ quantiles). Knows no training or export."""
+"""The network: input layer → cell → pool (→ decoder) → dropout → dense (→ quantiles). Knows no training."""
 
 from typing import Any, Literal
 
@@ -23,6 +23,27 @@ STORED_NAMES = {
 
 class NetworkError(TrainingError):
     """The parts of the network do not fit each other."""
+
+
+class Decoder(nn.Module):
+    """What the head reads: h_t, and with known values of later steps a hidden layer over h_t and them.
+
+    c_t = relu(W [h_t, x_t+h for each horizon h] + b): the global context of MQ-RNN (Wen, Torkkola,
+    Narayanaswamy, Madeka 2017, arXiv:1711.11053), from which all horizons are forecast at once.
+    Such values do not enter the cell, so that its state does not depend on them.
+    """
+
+    def __init__(self, width: int, ahead_width: int) -> None:
+        super().__init__()
+        self.context = nn.Linear(width + ahead_width, width) if ahead_width else None
+        self.width = 2 * width if ahead_width else width
+
+    def forward(self, h: Tensor, ahead: Tensor | None) -> Tensor:
+        """[batch, time, width] and [batch, time, ahead_width] → [batch, time, self.width]."""
+        if self.context is None or ahead is None:
+            return h
+        context = torch.relu(self.context(torch.cat([h, ahead], dim=-1)))
+        return torch.cat([h, context], dim=-1)
 
 
 class Network(nn.Module):
@@ -80,7 +101,8 @@ class Network(nn.Module):
             pool, width=self.cell.width, both_ways=self.cell.both_ways, carries=self.cell.causal
         )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.cell.width, out)
+        self.decoder = Decoder(self.cell.width, self.input_layer.ahead_width)
+        self.head = nn.Linear(self.decoder.width, out)
         if tie:
             self._tie()
         self.quantiles: Quantiles | None = None
@@ -152,7 +174,7 @@ class Network(nn.Module):
         of_cell, of_pool = state[count : len(state) - len(self.pool.states)], self.pool_state(state)
         y, after = self.cell(channels, lengths, of_cell)  # [batch, time, width]
         pooled, its_state = self.pool(y, lengths, of_pool)
-        y = self.head(self.dropout(pooled))
+        y = self.head(self.dropout(self.decoder(pooled, encoded.ahead)))
         return self.quantiles(y, encoded.level) if self.quantiles else y, encoded.state + after + its_state
 
     def probabilities(self, logits: Tensor) -> Tensor:

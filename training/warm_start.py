@@ -20,7 +20,10 @@ from training.data.table import fingerprint
 from training.errors import TrainingError
 
 INTERFACE_FILE = "interface.json"  # in a run folder
-LATER = {"per": "step"}  # fields of an input that older runs do not know, and what these mean by it
+LATER = {
+    "per": "step",
+    "is_ahead": False,
+}  # fields of an input that older runs do not know, and what these mean by it
 SHAPE = ("cell", "hidden", "layers", "projection", "pool", "embedding", "tie", "input_projection")
 
 Interface = dict[str, Any]

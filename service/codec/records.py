@@ -9,6 +9,7 @@ What follows from times is 0 here: it may depend on the step before the first, w
 
 from typing import Any, NamedTuple
 
+from service.codec import known
 from service.codec.arrays import Kept, Steps, check_num_steps, decode_inputs
 from service.codec.fields import kind
 from service.codec.static import escaped, pointer_of, static_values
@@ -43,12 +44,15 @@ def decode_steps(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -
     table = manifest.table
     if table is None or not isinstance(steps, list) or not steps or not isinstance(steps[0], dict):
         return Decoded(*decode_inputs(steps, manifest, pointer, max_steps), None)
-    check_num_steps(len(steps), max_steps, pointer)
-    _check_names(steps, table, manifest.required_columns, pointer)
+    _check_names(steps, table, pointer)
+    num_steps = known.num_steps(steps, table)
+    check_num_steps(num_steps, max_steps, pointer)
+    _check_required(steps[:num_steps], manifest.required_columns, pointer)
     if table.id_column is not None:
-        _check_one_sequence(steps, table.id_column, pointer)
-    times = _times(steps, table, pointer)
-    values = _by_input(steps, manifest, pointer)
+        _check_one_sequence(steps, num_steps, table.id_column, pointer)
+    times = _times(steps[:num_steps], table, pointer)
+    known.check_times(steps, num_steps, table, pointer)
+    values = _by_input(steps, num_steps, manifest, pointer)
     try:
         inputs, kept = decode_inputs(values, manifest, pointer, max_steps)
     except BadInput as error:
@@ -60,23 +64,27 @@ def decode_steps(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -
     return Decoded(inputs, kept, times)
 
 
-def _by_input(records: list[Record], manifest: Manifest, pointer: str) -> Any:
+def _by_input(records: list[Record], num_steps: int, manifest: Manifest, pointer: str) -> Any:
     """The values of each input by its name, or those of the only input."""
     table = manifest.table
     assert table is not None
     values: dict[str, Any] = {}
     for spec, columns in manifest.table_inputs:
-        series = [_column(records, column, table) for column in columns]
+        series = [_column(records, num_steps, column, table, pointer) for column in columns]
         values[spec.name] = [list(row) for row in zip(*series, strict=True)] if spec.dims else series[0]
     if len(manifest.inputs) == 1:
         return next(iter(values.values()))
     return values | static_values(records, manifest, pointer) if manifest.static_inputs else values
 
 
-def _column(records: list[Record], column: TableColumn, table: TableSpec) -> list[Any]:
+def _column(
+    records: list[Record], num_steps: int, column: TableColumn, table: TableSpec, pointer: str
+) -> list[Any]:
     if column.derived:
-        return [0] * len(records)
-    return [table.value(record.get(column.name)) for record in records]
+        return [0] * num_steps
+    if column.of is not None:
+        return known.values_ahead(records, num_steps, column, table, pointer)
+    return [table.value(record.get(column.name)) for record in records[:num_steps]]
 
 
 def _by_record(inner: str, manifest: Manifest, pointer: str) -> str:
@@ -93,10 +101,11 @@ def _by_record(inner: str, manifest: Manifest, pointer: str) -> str:
     if not parts:
         return pointer
     place = int(parts[1]) if len(parts) > 1 and spec.dims else 0
-    return f"{pointer}/{parts[0]}/{escaped(columns[place].name)}"
+    column = columns[place]
+    return f"{pointer}/{int(parts[0]) + column.ahead}/{escaped(column.of or column.name)}"
 
 
-def _check_names(records: list[Any], table: TableSpec, required: frozenset[str], pointer: str) -> None:
+def _check_names(records: list[Any], table: TableSpec, pointer: str) -> None:
     for index, record in enumerate(records):
         if not isinstance(record, dict):
             raise InvalidField(
@@ -109,6 +118,10 @@ def _check_names(records: list[Any], table: TableSpec, required: frozenset[str],
                 f"the table has no column {name!r}; it has {_listed(table.known)}",
                 pointer=f"{pointer}/{index}/{escaped(name)}",
             )
+
+
+def _check_required(records: list[Record], required: frozenset[str], pointer: str) -> None:
+    for index, record in enumerate(records):
         if not required <= record.keys():
             lacking = _listed(required - record.keys())
             raise InvalidField(
@@ -122,10 +135,10 @@ def _listed(names: frozenset[str]) -> str:
     return ", ".join(map(repr, sorted(names)[:MOST_NAMED])) + (", …" if len(names) > MOST_NAMED else "")
 
 
-def _check_one_sequence(records: list[Record], name: str, pointer: str) -> None:
+def _check_one_sequence(records: list[Record], num_steps: int, name: str, pointer: str) -> None:
     first = records[0].get(name)
     for index, record in enumerate(records):
-        if record.get(name) != first:
+        if record.get(name, first if index >= num_steps else None) != first:
             raise InvalidField(
                 f"{record.get(name)!r} is another sequence than {first!r}, that of the first step: send each "
                 "as one of its own",

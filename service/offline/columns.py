@@ -35,8 +35,8 @@ def names_in(manifest: Manifest, found: list[str]) -> tuple[list[str], list[str]
     if table is None:
         names = [name for spec in manifest.step_inputs for name in columns_of(spec)]
         return names, [name for name in names if name not in found]
-    own = [column.name for column in table.columns if not column.derived]
-    required = set(manifest.required_columns | manifest.static_columns)
+    own = [column.name for column in table.columns if column.is_own]
+    required = set(manifest.required_columns | manifest.static_columns | table.known_ahead)
     if table.time is not None:
         own.append(table.time.column)
         required |= {table.time.column} if table.needs_times else set()
@@ -50,7 +50,7 @@ def numbers_of(manifest: Manifest) -> list[str]:
         return [
             column.name
             for column in manifest.table.columns
-            if not column.derived and is_number(specs[column.input])
+            if column.is_own and is_number(specs[column.input])
         ]
     return [name for spec in manifest.step_inputs if is_number(spec) for name in columns_of(spec)]
 
@@ -101,7 +101,7 @@ def records_of(frame: pl.DataFrame, manifest: Manifest) -> list[dict[str, Any]]:
     series = {
         column.name: values_as_json(frame[column.name], specs[column.input])
         for column in table.columns
-        if not column.derived and column.name in frame.columns
+        if column.is_own and column.name in frame.columns
     }
     if table.time is not None and table.time.column in frame.columns:
         series[table.time.column] = times_as_written(frame[table.time.column], table.time)
@@ -116,6 +116,19 @@ def as_plain(column: pl.Series, nulls: list[str]) -> pl.Series:
     if column.dtype == pl.String:
         return column.set(column.is_in(nulls), None)
     return column.cast(pl.Float64) if column.dtype == pl.Null or column.dtype.is_decimal() else column
+
+
+def without_targets(records: list[dict[str, Any]], manifest: Manifest) -> list[dict[str, Any]]:
+    """A sequence whose last rows, if they have no target, are of the future, and have none as records."""
+    table = manifest.table
+    if table is None or not table.known_ahead:
+        return records
+    for record in reversed(records):
+        if any(record.get(name) is not None for name in table.targets):
+            break
+        for name in table.targets:
+            record.pop(name, None)
+    return records
 
 
 def as_number(column: pl.Series) -> pl.Series:

@@ -84,6 +84,8 @@ def _calendar_at(table: TableSpec, seconds: float) -> list[float]:
 
 def _values(frame: pl.DataFrame, column: TableColumn, spec: InputSpec) -> Array | None:
     """[rows] of numbers as `floats_of`; of a category the ids, and -1 for none. None: unknown."""
+    if column.of is not None:
+        return None
     if column.name not in frame.columns:
         return _missing(len(frame), spec)
     series = frame[column.name]

@@ -18,7 +18,7 @@ from service.engine.flat import Flat
 from service.errors import CellgateError, InvalidField
 from service.manifest import InputSpec, Manifest
 from service.offline.block import Keys, Plain, Read
-from service.offline.columns import array_of, records_of, values_of
+from service.offline.columns import array_of, records_of, values_of, without_targets
 from service.offline.described import arrays_of
 from service.offline.flat_block import flat_input
 from service.sequence import Array
@@ -84,14 +84,15 @@ class TableBlock:
                 item = Item(tuple([array[start:end] for array in arrays]), kept=kept)
                 items.append(_fault(end - start, manifest, max_steps) or item)
             else:
-                items.append(_decode(records_of(self.frame[start:end], manifest), manifest, max_steps))
+                records = without_targets(records_of(self.frame[start:end], manifest), manifest)
+                items.append(_decode(records, manifest, max_steps))
         return items
 
     def _steps(self, manifest: Manifest) -> Iterator[Any]:
         """The steps of each sequence as `/predict` takes them; numbers as arrays."""
         if manifest.table is not None:
             records = records_of(self.frame, manifest)
-            yield from (records[start:end] for start, end in self._spans())
+            yield from (without_targets(records[start:end], manifest) for start, end in self._spans())
             return
         columns = {spec.name: values_of(self.frame, spec) for spec in manifest.step_inputs}
         for start, end in self._spans():

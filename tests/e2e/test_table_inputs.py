@@ -1,5 +1,7 @@
-"""A table with static columns and the calendar, from a file to a server: pieces give the bits of one shot."""
+"""A table with static, known and calendar columns, from a file to a server: pieces equal one shot."""
 
+import json
+import math
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -10,6 +12,7 @@ import httpx
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from websockets.sync.client import connect
 
 from service.manifest import Manifest
 from tests.e2e.server import Server, running
@@ -18,18 +21,20 @@ from training.__main__ import main
 from training.export.run import export_run
 from training.run import read
 
-STEPS = 24
+STEPS, HORIZON = 24, 2
+LAST = STEPS - HORIZON
 ROWS = [
     {
         "site": f"s{site}", "depth": site / 2, "region": ("north", "south")[site % 2],
         "at": (datetime(2024, 10, 25) + timedelta(hours=6 * step)).isoformat(),
-        "level": round(step * step % 11 + site / 3, 2), "sky": ("rain", "sun")[step % 3 % 2],
+        "level": round(step * step % 11 + site / 3, 2), "rain": float((step + site) % 4),
+        "sky": ("rain", "sun")[step % 3 % 2],
     }
     for site in range(12) for step in range(STEPS)
 ]  # fmt: skip
 OPTIONS = (
     "--id-column site --time-column at --time-zone Europe/Berlin --target level --horizon 1 --horizon 2 "
-    "--static depth --static region --calendar hour,weekday --hidden 4 --epochs 1"
+    "--known rain --static depth --static region --calendar hour,weekday --hidden 4 --epochs 1"
 )
 
 
@@ -68,6 +73,13 @@ def records(site: int) -> list[dict[str, Any]]:
     return [row.copy() for row in ROWS if row["site"] == f"s{site}"]
 
 
+def parts(site: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The steps of a site, and what is known of those after them."""
+    every = records(site)
+    future = [{"rain": record["rain"]} for record in every]
+    return every[:LAST], future
+
+
 def without(record: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in names}
 
@@ -82,62 +94,118 @@ def output(reply: httpx.Response) -> list[float]:
     return numbers
 
 
-def test_static_columns_are_inputs_of_the_sequence(lake: Lake) -> None:
+def test_each_kind_of_column_has_an_input(lake: Lake) -> None:
     inputs = {spec.name: (spec.per, spec.features) for spec in lake.manifest.inputs}
     waves = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
     assert inputs == {
-        "numbers": ("step", ("level", "since_previous", *waves)), "sky": ("step", ()),
+        "numbers": ("step", ("level", "rain", "since_previous", *waves)), "sky": ("step", ()),
         "region": ("sequence", ()),
         "static": ("sequence", ("depth",)),
+        "known": ("step", ("rain+1", "rain+2", *(f"{wave}+{steps}" for steps in (1, 2) for wave in waves))),
     }  # fmt: skip
-    assert "number, static" in lake.output and "category, static" in lake.output
+    assert (
+        "number, known ahead" in lake.output
+        and "number, static" in lake.output
+        and "category, static" in lake.output
+    )
 
 
 def test_pieces_without_static_columns_equal_one_shot_wherever_the_state_goes(
     client: httpx.Client, session: str
 ) -> None:
-    steps = records(3)
-    whole = output(predict(client, steps))
+    steps, future = parts(3)
+    whole = output(predict(client, steps + future[LAST:]))
     later = [without(step, "depth", "region", "site") for step in steps]
-    output(predict(client, steps[:5], session=session, at=0))
+    first = steps[:5] + future[5 : 5 + HORIZON]
+    output(predict(client, first, session=session, at=0))
     exported = client.get(f"/sessions/{session}/export").content
     assert client.put(f"/sessions/{session}-copy/import", content=exported).status_code in (200, 201)
     assert client.post(f"/sessions/{session}/fork", json={"to": f"{session}-fork"}).status_code == 201
-    body = {"sequences": [{"steps": steps[:5]}], "return_state": True}
+    body = {"sequences": [{"steps": first}], "return_state": True}
     token = client.post("/predict", json=body)
     state = token.json()["predictions"][0]["state"]
     for where in ({"session": session}, {"session": f"{session}-copy"}, {"session": f"{session}-fork"}):
-        for at in range(5, STEPS, 7):
-            last = predict(client, later[at : at + 7], at=at, **where)
+        for at in range(5, LAST, 7):
+            piece = later[at : at + 7]
+            behind = at + len(piece)
+            last = predict(client, piece + future[behind : behind + HORIZON], at=at, **where)
         assert output(last) == whole
-    assert output(predict(client, later[5:], state=state)) == whole
+    assert output(predict(client, later[5:] + future[LAST:], state=state)) == whole
 
 
 def test_a_static_value_that_changes_is_refused_and_nothing_is_applied(
     client: httpx.Client, session: str
 ) -> None:
-    steps = records(1)
-    output(predict(client, steps[:2], session=session))
-    reply = predict(client, [steps[2] | {"depth": 9}], session=session)
+    steps, future = parts(1)
+    third = [steps[2], *future[3:5]]
+    output(predict(client, steps[:2] + future[2:4], session=session))
+    reply = predict(client, [steps[2] | {"depth": 9}, *future[3:5]], session=session)
     assert reply.status_code == 422 and "the static column 'depth' differs" in reply.json()["detail"]
-    assert output(predict(client, [steps[2]], session=session, at=2)) == output(predict(client, steps[:3]))
-    begun = predict(client, [without(steps[0], "region", "depth")])
+    assert output(predict(client, third, session=session, at=2)) == output(
+        predict(client, [*steps[:2], *third])
+    )
+    begun = predict(client, [without(steps[0], "region", "depth"), *future[1:3]])
     assert begun.status_code == 422 and "the static column 'region' is missing" in begun.json()["detail"]
+
+
+def test_a_stream_is_one_shot_and_what_is_not_known_is_an_error_of_its_frame(
+    server: Server, client: httpx.Client, session: str
+) -> None:
+    steps, future = parts(5)
+    with connect(f"{server.url.replace('http', 'ws')}/stream") as socket:
+        socket.send(json.dumps({"model": "lake", "session": session}))
+        socket.recv()
+        for at in range(3):
+            socket.send(json.dumps({"steps": [steps[at]]}))
+            socket.send(json.dumps({"steps": [steps[at], *future[at + 1 : at + 3]]}))
+        replies = [json.loads(socket.recv()) for _ in range(6)]
+    assert "the forecasts need 'rain' up to 2 steps after" in replies[0]["error"]["detail"]
+    assert replies[-1]["step"] == 3
+    assert replies[-1]["output"] == output(predict(client, steps[:3] + future[3:5]))
+
+
+def test_rows_and_records_give_the_same_bits(client: httpx.Client) -> None:
+    """A client of rows sends what the server computes from records."""
+    record, (rain, later) = records(2)[0], [1.5, 2.5]
+    by_name = predict(client, [record, {"rain": rain}, {"rain": later}])
+    waves = waves_of(datetime.fromisoformat(record["at"]), HORIZON)
+    rows = {
+        "numbers": [[record["level"], record["rain"], 0, *waves[0]]], "sky": [record["sky"]],
+        "region": record["region"], "static": [record["depth"]],
+        "known": [[rain, later, *waves[1], *waves[2]]],
+    }  # fmt: skip
+    assert output(predict(client, rows)) == output(by_name)  # type: ignore[arg-type]
+    refused = predict(client, without(rows, "known"))  # type: ignore[arg-type]
+    assert refused.status_code == 422 and "'known'" in refused.json()["detail"]
+
+
+def waves_of(shown: datetime, steps: int) -> list[list[float]]:
+    """The features of the hour and the weekday at a time, and at the steps after it."""
+    rows = []
+    for step in range(steps + 1):
+        at = shown + timedelta(hours=6 * step)
+        phases = (at.hour / 24, at.weekday() / 7)
+        rows.append([wave(2 * math.pi * one) for one in phases for wave in (math.sin, math.cos)])
+    return rows
 
 
 def test_a_file_and_the_scores_of_the_server_are_those_of_the_run(
     lake: Lake, client: httpx.Client, server: Server
 ) -> None:
+    file = lake.folder / "future.csv"
+    is_future = pl.int_range(pl.len()).over("site") >= LAST
+    level = pl.when(~is_future).then("level").alias("level")
+    pl.DataFrame(ROWS).with_columns(level).write_csv(file)
     for where in ([], ["--url", server.url]):
         out = lake.folder / "out.csv"
+        out.unlink(missing_ok=True)
         options = ["-o", str(out), "--models-dir", str(lake.folder / "models"), "--jobs", "1", *where]
-        done = run("predict", "lake", str(lake.file), *options)
+        done = run("predict", "lake", str(file), *options)
         assert done.exit_code == 0, done.output
-        expected = output(predict(client, records(7)))
+        expected = output(predict(client, [*parts(7)[0], *parts(7)[1][LAST:]]))
         row = pl.read_csv(out).filter(pl.col("site") == "s7")
         names = [name for name in row.columns if name.startswith("level+")]
         assert row.select(names).cast(pl.Float32).rows() == [tuple(pl.Series(expected, dtype=pl.Float32))]
-        out.unlink()
     words = ["evaluate", str(lake.folder / "run"), "--url", server.url, "--model", "lake"]
     ours, theirs = (
         CliRunner().invoke(main, words[:count], env=dict(os.environ), catch_exceptions=False).output

@@ -64,6 +64,29 @@ def with_static() -> Manifest:
     )
 
 
+def with_known() -> Manifest:
+    """The manifest of an oven whose fuel is known one and two steps ahead, as the time of day is."""
+    numbers, mode = MANIFEST["inputs"]
+    of_step = {"name": "fuel", "kind": "number", "input": "numbers", "place": 2}
+    fuel = [
+        {"name": f"fuel+{ahead}", "kind": "number", "input": "known", "place": ahead - 1, "of": "fuel",
+         "ahead": ahead} for ahead in (1, 2)
+    ]  # fmt: skip
+    of_hour = {"name": "hour_sin+2", "kind": "number", "input": "known", "derived": "hour_sin"}
+    hour: dict[str, Any] = of_hour | {"place": 2, "ahead": 2}
+    table = MANIFEST["table"]
+    table = table | {
+        "columns": [*table["columns"], of_step, *fuel, hour],
+        "time": table["time"] | {"spacing": 180.0},
+    }
+    inputs = [
+        numbers | {"dims": [3], "features": [*numbers["features"], "fuel"], "units": []},
+        mode,
+        {"name": "known", "dims": [3], "features": ["fuel+1", "fuel+2", "hour_sin+2"]},
+    ]
+    return Manifest.model_validate(MANIFEST | {"inputs": inputs, "table": table})
+
+
 def graph() -> onnx.ModelProto:
     """numbers [N, T, 2], category_0 [N, T], h [N, 2] → y [N, T, 2], h_out [N, 2]."""
     nodes = [

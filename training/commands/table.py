@@ -115,6 +115,11 @@ OPTIONS = (
     click.option("--ignore", multiple=True, help="--data: a column to ignore."),
     click.option("--categorical", multiple=True, help="--data: a column whose numbers are categories."),
     click.option(
+        "--known",
+        multiple=True,
+        help="--data: a column of numbers whose values at the horizons are known when a forecast is made.",
+    ),
+    click.option(
         "--static",
         multiple=True,
         help="--data: a column with one value in each sequence, which is given once.",
@@ -160,6 +165,7 @@ FIELDS = (
     "season",
     "ignore",
     "categorical",
+    "known",
     "static",
     "split_by",
     "split_column",

@@ -60,6 +60,8 @@ def largest_units(network: Network, share: float) -> list[Tensor]:
         )
     if next(network.pool.parameters(), None) is not None:
         raise CompressError(f"units cannot be removed below the pool {network.pool.name}, which has weights")
+    if network.decoder.context is not None:
+        raise CompressError("units cannot be removed below a head that reads known values of later steps")
     count = cell.hidden - round(share * cell.hidden)
     if count < 1:
         raise CompressError(f"{share:.0%} of {cell.hidden} units leave none")

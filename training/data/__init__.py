@@ -19,6 +19,7 @@ _NOT_A_DATA_SET = (
     "doubts",
     "fetch",
     "file",
+    "known",
     "label_doubts",
     "labels",
     "rows",

@@ -3,7 +3,7 @@
 They follow from the column of times alone, so the server makes them too: see `service.calendar`.
 """
 
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.manifest import CalendarFeature, CalendarPart, calendar, features_of
 from training.config import Table
 from training.data.file import FIRST_ROW, TableError
-from training.data.rows import Rows
+from training.data.rows import Rows, Spacing
 from training.data.stamps import DAY_S
 
 PARTS: tuple[CalendarPart, ...] = get_args(CalendarPart)
@@ -108,9 +108,7 @@ def _values(
     values = np.zeros((len(rows.order), len(features)), np.float32)
     if not features or rows.times is None:
         return values
-    wanted = [(feature, 0) for feature in features]
-    different, places = np.unique(rows.times.values, return_inverse=True)
-    values[:] = _at(table, rows, wanted, different)[places]
+    values[:] = values_at(table, rows, [(feature, 0) for feature in features])
     for place, feature in enumerate(features):
         if feature.endswith("_cos") and np.ptp(values[in_training, place - 1 : place + 1], axis=0).max() == 0:
             part = _flag(_part(feature.removesuffix("_cos")))
@@ -120,13 +118,20 @@ def _values(
     return values
 
 
-def _at(table: Table, rows: Rows, wanted: list[Any], moments: NDArray[np.float64]) -> NDArray[np.float32]:
+def values_at(
+    table: Table, rows: Rows, wanted: list[tuple[CalendarFeature, int]], spaced: Spacing | None = None
+) -> NDArray[np.float32]:
+    """[rows, features]: each feature so many steps of the usual spacing after each row. Raises TableError."""
     assert rows.times is not None
+    spec = rows.times.spec
+    if spaced is not None:
+        spec = spec.model_copy(update={"unit": spaced.unit, "spacing": spaced.usual})
+    different, places = np.unique(rows.times.values, return_inverse=True)
     made = []
-    for moment in moments.tolist():
+    for moment in different.tolist():
         try:
-            made.append(calendar(rows.times.spec, wanted, moment))
+            made.append(calendar(spec, wanted, moment))
         except ValueError as error:
             row = int(rows.order[rows.times.values == moment][0]) + FIRST_ROW
             raise TableError(f"row {row}, column {table.time_column!r}: {error}") from None
-    return np.array(made).astype(np.float32)
+    return np.array(made).astype(np.float32)[places]

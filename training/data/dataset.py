@@ -35,6 +35,7 @@ class Input:
     has_gaps: bool = False  # whether numbers may be missing (NaN)
     elapsed: int | None = None  # the column that holds the time since the previous step
     per: Literal["step", "sequence"] = "step"  # sequence: the same at all steps, and given once
+    is_ahead: bool = False  # numbers of later steps, known in advance: for the head, not for the cell
 
     @property
     def in_graph(self) -> str:

@@ -7,6 +7,7 @@ alone.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,6 +15,7 @@ from service.manifest import TableColumn, TableSpec, TimeSpec
 from training.config import Table
 from training.data.dataset import Forecast, Input
 from training.data.file import MISSING, TableError
+from training.data.known import Known
 from training.data.rows import Rows, Spacing
 from training.data.steps import DerivedKind
 from training.data.times import DAYS
@@ -30,12 +32,13 @@ def describe(
     inputs: tuple[Input, ...],
     forecast: Forecast | None,
     derived: Mapping[str, DerivedKind],
+    known: Known | None,
 ) -> TableSpec:
     """The description. `names`: of the columns of the table, in order; `inputs`: of the data set.
 
     `derived`: the features that are no columns of the table, by name.
     """
-    placed = {column.name: column for input_ in inputs for column in _columns(input_, derived)}
+    placed = {column.name: column for input_ in inputs for column in _columns(input_, derived, known)}
     own = [placed.pop(name) for name in names if name in placed]
     used = {table.id_column, table.time_column, *(column.name for column in own)}
     return TableSpec(
@@ -86,16 +89,28 @@ def _check_older(table: TableSpec, folder: Path) -> None:
         )
 
 
-def _columns(input_: Input, derived: Mapping[str, DerivedKind]) -> list[TableColumn]:
+def _columns(input_: Input, derived: Mapping[str, DerivedKind], known: Known | None) -> list[TableColumn]:
     """The columns of an input."""
     if input_.kind == "token":
         return [TableColumn(name=input_.name, kind="category", input=input_.name)]
-    return [
-        TableColumn(
-            name=name, kind="number", input=input_.name, place=place, unit=unit, derived=derived.get(name)
-        )
-        for place, (name, unit) in enumerate(zip(input_.features, input_.units, strict=True))
-    ]
+    columns = []
+    for place, (name, unit) in enumerate(zip(input_.features, input_.units, strict=True)):
+        column = TableColumn(name=name, kind="number", input=input_.name, place=place, unit=unit)
+        columns.append(column.model_copy(update=_source(name, input_, derived, known)))
+    return columns
+
+
+def _source(
+    name: str, input_: Input, derived: Mapping[str, DerivedKind], known: Known | None
+) -> dict[str, Any]:
+    """The fields that say where a number comes from, if it is no column of the table."""
+    if known is None or not input_.is_ahead:
+        return {"derived": derived.get(name)}
+    if name in known.ahead:
+        of, steps = known.ahead[name]
+        return {"of": of, "ahead": steps}
+    feature, steps = known.calendar[name]
+    return {"derived": feature, "ahead": steps}
 
 
 def _time(rows: Rows, spacing: Spacing | None) -> TimeSpec | None:

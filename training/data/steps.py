@@ -15,11 +15,13 @@ from service.manifest import CalendarFeature
 from training.data.columns import Column
 from training.data.dataset import Input
 from training.data.file import listed
+from training.data.known import Known
 from training.data.rows import SINCE, Rows
 from training.data.splits import Parts
 
 NUMBERS = "numbers"  # the input of all numbers
 STATIC = "static"  # of those with one value in each sequence
+KNOWN = "known"  # of those of later steps
 DerivedKind = Literal["since_previous"] | CalendarFeature
 OTHER, MISSING = "<other>", "<missing>"  # tokens: a text that the training part does not have; no text
 
@@ -48,8 +50,9 @@ def steps_of(
     parts: Parts,
     names: Collection[str],
     static: Collection[str] = (),
+    known: Known | None = None,
 ) -> Steps:
-    """The input of all numbers, one for each category, and the input of all static numbers.
+    """The inputs of all numbers, each category, all static numbers, and numbers that are known ahead.
 
     `derived`: numbers behind those of the table. `names`: of all columns of the table; they win over our own.
     `static`: of columns with one value in each sequence; static numbers have no gaps.
@@ -76,6 +79,10 @@ def steps_of(
         name = _free(STATIC, [*taken, *(input_.name for input_ in inputs)])
         inputs.append(_static_input(name, [column.name for column in its_numbers]))
         x.append(np.stack([rows.sorted(column).astype(np.float32) for column in its_numbers], axis=1))
+    if known is not None:
+        name = _free(KNOWN, [*taken, *(input_.name for input_ in inputs)])
+        inputs.append(_known_input(name, known))
+        x.append(known.values)
     kinds = {name: one.kind for name, one in by_name.items()}
     return Steps(tuple(inputs), np.hstack(x), notes, kinds)
 
@@ -89,6 +96,17 @@ def _apart(columns: list[Column], static: Collection[str]) -> tuple[list[Column]
 def _static_input(name: str, features: list[str]) -> Input:
     tensor = None if name == STATIC else STATIC
     return Input(name, tensor=tensor, features=tuple(features), units=("",) * len(features), per="sequence")
+
+
+def _known_input(name: str, known: Known) -> Input:
+    return Input(
+        name,
+        tensor=None if name == KNOWN else KNOWN,
+        features=known.names,
+        units=("",) * len(known.names),
+        has_gaps=known.has_gaps,
+        is_ahead=True,
+    )
 
 
 def _numbers_input(

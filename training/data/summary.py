@@ -43,6 +43,7 @@ def summarise(
         elif name in columns:
             column, prefix = columns[name], "target, " if name in table.targets else ""
             role = f"{prefix}{column.role or column.kind}" + (", static" if name in table.static else "")
+            role += ", known ahead" if name in table.known else ""
             summaries.append(ColumnSummary(name, role, column.num_missing, _values(column)))
         else:
             summaries.append(ColumnSummary(name, "ignored", 0, ""))

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from training.config import Recipe, Table
-from training.data import doubts, static, texts
+from training.data import doubts, known, static, texts
 from training.data import season as seasons
 from training.data.appended import append
 from training.data.calendar import Calendar, calendar_of
@@ -81,6 +81,7 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     static.check_names(table)
     columns = _columns(frame, table)
     targets = targets_of(table, columns, own, rows)
+    known.check(table, targets.task, columns)
     parts = split_sequences(criteria(frame, own, table), table, targets.for_split)
     if second is not None:
         parts = parts._replace(test=rows.sequences[len(own.sequences) :])
@@ -95,9 +96,11 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
     if not derived and all(column.name in table.static for column in used):
         raise TableError(f"{table.path}: no column is left to learn from besides {', '.join(table.targets)}")
     used, its_notes = _with_static(used, table, rows, in_training)
-    steps = steps_of(used, derived, rows, parts, frame.columns, table.static)
+    later = calendar.features if targets.task == "forecast" else ()
+    ahead = known.known_ahead(table, columns, later, rows, spaced, in_training, frame.columns)
+    steps = steps_of(used, derived, rows, parts, frame.columns, table.static, ahead)
     data = _data_set(table, targets, steps, truth, parts)
-    described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast, steps.derived)
+    described = describe(frame.columns, table, rows, spaced, data.inputs, data.forecast, steps.derived, ahead)
     described = described.model_copy(update={"labels": targets.several and targets.several.spec})
     data = replace(data, table=described)
     summaries = summarise(frame, table, columns, rows, since, calendar.features)
@@ -205,6 +208,7 @@ def _check_names(frame: pl.DataFrame, table: Table) -> None:
         "--ignore": table.ignore,
         "--categorical": table.categorical,
         "--static": table.static,
+        "--known": table.known,
         "--id-column": (table.id_column,),
         "--time-column": (table.time_column,),
         "--split-column": (table.split_column,),

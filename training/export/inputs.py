@@ -30,12 +30,14 @@ class Written(NamedTuple):
 
     channels: str  # [time, batch, width]
     level: str  # [time, batch, columns of the first input]: last observed values, in its units
+    ahead: list[str]  # parts of what is known of later steps, [time, batch, width] each; none: nothing
 
 
 def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
     """Declare the inputs and the input layer's states, and write its nodes."""
     channels: list[str] = []
     levels: list[str] = []
+    ahead: list[str] = []
     like = ""  # a tensor [time, batch, ...]
     for input_, columns in layer.slices():
         turned = _write_by_time(graph, input_, like)
@@ -44,6 +46,9 @@ def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
             channels.append(_write_token(graph, layer, input_, turned))
             continue
         z = _write_normalised(graph, layer, input_, columns, turned)
+        if input_.is_ahead:
+            ahead += _write_ahead(graph, input_, z)
+            continue
         parts, level = [z], turned
         if input_.has_gaps:
             parts, level = _write_gaps(graph, layer, input_, columns, z, lengths)
@@ -57,7 +62,7 @@ def write_inputs(graph: Graph, layer: InputLayer, lengths: str) -> Written:
             parts = [graph.add("Reshape", [z, shape], [f"{input_.in_graph}_pixels"])]
         channels += parts
     joined = channels[0] if len(channels) == 1 else graph.add("Concat", channels, ["channels"], axis=-1)
-    return Written(joined, levels[0] if levels else joined)
+    return Written(joined, levels[0] if levels else joined, ahead)
 
 
 def _write_by_time(graph: Graph, input_: Input, like: str) -> str:
@@ -79,6 +84,18 @@ def _write_by_time(graph: Graph, input_: Input, like: str) -> str:
 def _write_token(graph: Graph, layer: InputLayer, input_: Input, turned: str) -> str:
     table = graph.weight(f"{input_.in_graph}_table", weights_of(layer.table(input_.name)).astype(np.float32))
     return graph.add("Gather", [table, turned], [f"{input_.in_graph}_embedded"])
+
+
+def _write_ahead(graph: Graph, input_: Input, z: str) -> list[str]:
+    """Write known later numbers: with gaps 0, the mean, in the place of missing ones, and observed flags."""
+    if not input_.has_gaps:
+        return [z]
+    name = input_.in_graph
+    missing = graph.add("IsNaN", [z], [f"{name}_is_missing"])
+    zero = graph.weight(f"{name}_mean_z", np.array(0, np.float32))
+    filled = graph.add("Where", [missing, zero, z], [f"{name}_filled"])
+    is_there = graph.add("Not", [missing], [f"{name}_is_there"])
+    return [filled, graph.add("Cast", [is_there], [f"{name}_observed"], to=TensorProto.FLOAT)]
 
 
 def _write_gaps(

@@ -44,6 +44,7 @@ def write_graph(
         graph.input(state, [cell.layers, "batch", cell.state_width(state)])
     hidden, _ = cell.write(graph, written.channels, LENGTHS, gates)
     hidden = network.pool.write(graph, hidden, LENGTHS)
+    hidden = _write_decoder(graph, network, hidden, written.ahead)
     weight, bias = (
         parameter.detach().cpu().numpy() for parameter in (network.head.weight, network.head.bias)
     )
@@ -85,6 +86,20 @@ def _write_probabilities(graph: Graph, network: Network) -> None:
     one = graph.weight("one", np.array(1, np.float32))
     closing = graph.add("Exp", [graph.add("Neg", [LOGITS], ["minus_logits"])], ["closing"])
     graph.add("Div", [one, graph.add("Add", [closing, one], ["odds_of_false"])], [OUTPUT])
+
+
+def _write_decoder(graph: Graph, network: Network, hidden: str, ahead: list[str]) -> str:
+    """Write what the head reads: see `training.model.Decoder`."""
+    layer = network.decoder.context
+    if layer is None:
+        return hidden
+    weight, bias = (parameter.detach().cpu().numpy() for parameter in (layer.weight, layer.bias))
+    joined = graph.add("Concat", [hidden, *ahead], ["hidden_and_ahead"], axis=-1)
+    stored = graph.weight("context_weight", np.ascontiguousarray(weight.T))
+    product = graph.add("MatMul", [joined, stored], ["context_product"])
+    sums = graph.add("Add", [product, graph.weight("context_bias", bias)], ["context_sums"])
+    context = graph.add("Relu", [sums], ["context"])
+    return graph.add("Concat", [hidden, context], ["hidden_and_context"], axis=-1)
 
 
 def network_output(network: Network) -> str:
