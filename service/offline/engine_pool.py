@@ -15,7 +15,7 @@ from service import forkserver, memory
 from service.errors import CellgateError, StartupError
 from service.offline.answering import EngineTask, answerer
 from service.offline.block import Answered, Block
-from service.offline.transfer import receive, send
+from service.offline.transfer import Region, receive, send
 
 
 class EngineProcess:
@@ -24,14 +24,15 @@ class EngineProcess:
     def __init__(self, task: EngineTask) -> None:
         context = forkserver.start()
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, task), daemon=True)
+        self._region = Region()
+        self._process = context.Process(target=_serve, args=(theirs, self._region, task), daemon=True)
         self._process.start()
         theirs.close()
 
     def answer(self, block: Block) -> Answered:
         """The answers of a block. Raises StartupError if the process cannot run the model, or has ended."""
         try:
-            send(self._pipe, block)
+            send(self._pipe, block, self._region)
             reply = receive(self._pipe)
         except (EOFError, OSError) as error:
             self._process.join(5)
@@ -47,6 +48,7 @@ class EngineProcess:
         self._process.kill()
         self._process.join()
         self._pipe.close()
+        self._region.close()
 
 
 class EnginePool:
@@ -73,21 +75,21 @@ class EnginePool:
             process.close()
 
 
-def _serve(pipe: Connection, task: EngineTask) -> None:
+def _serve(pipe: Connection, region: Region, task: EngineTask) -> None:
     """The main function of a process. It ends with the process that started it."""
     memory.keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the run ends this process
     with contextlib.suppress(EOFError, OSError):
-        _answer_all(pipe, task)
+        _answer_all(pipe, region, task)
 
 
-def _answer_all(pipe: Connection, task: EngineTask) -> None:
+def _answer_all(pipe: Connection, region: Region, task: EngineTask) -> None:
     """Answer blocks until the other end is closed. Raises EOFError or OSError then."""
     try:
         answer = answerer(task)
     except CellgateError as error:
-        receive(pipe)
+        receive(pipe, region)
         send(pipe, error.detail)
         return
     while True:
-        send(pipe, answer(receive(pipe)))
+        send(pipe, answer(receive(pipe, region)))

@@ -6,6 +6,7 @@
 It knows lines and JSON; it knows nothing of models beyond their manifest.
 """
 
+import codecs
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import orjson
 
 from service.codec import request as requests
 from service.codec.request import Document, Item
-from service.errors import CellgateError, InvalidField, InvalidJson, SequenceTooLong
+from service.errors import CellgateError, InvalidField, InvalidJson, SequenceTooLong, StartupError
 from service.manifest import Manifest
 from service.offline.block import MAX_SEQUENCES, Keys, Plain, Read, strip_pointer
 from service.offline.plain_lines import flat_lines
@@ -80,10 +81,10 @@ def _unpickled(text: bytes | memoryview, progress: float) -> LineBlock:
 
 
 def blocks(path: Path) -> Iterator[LineBlock]:
-    """The lines of a file in order; blank ones are skipped. Raises OSError."""
+    """The lines of a file in order; blank ones are skipped. Raises OSError, or StartupError without any."""
     size = max(path.stat().st_size, 1)
     lines: list[bytes | None] = []
-    num_bytes = position = 0
+    num_bytes = position = num_blocks = 0
     with path.open("rb", buffering=READ_BYTES) as file:
         while line := file.readline(MAX_LINE):
             position += len(line)
@@ -91,13 +92,17 @@ def blocks(path: Path) -> Iterator[LineBlock]:
             while not is_whole and (rest := file.readline(MAX_LINE)):
                 position += len(rest)
                 is_whole, line = rest.endswith(b"\n"), b""
+            if position == len(line):
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line and line.isspace():
                 continue
             lines.append(line.strip() if line else None)
             num_bytes += len(line)
             if len(lines) == MAX_SEQUENCES or num_bytes >= MAX_BYTES:
                 yield LineBlock(lines, min(1.0, position / size))
-                lines, num_bytes = [], 0
+                lines, num_bytes, num_blocks = [], 0, num_blocks + 1
+    if not lines and not num_blocks:
+        raise StartupError(f"{path} has no sequences")
     if lines:
         yield LineBlock(lines, 1.0)
 

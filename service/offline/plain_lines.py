@@ -69,7 +69,7 @@ def _together(lines: list[bytes | None], spec: InputSpec) -> tuple[list[Any], Ar
     return list(keys), numbers, lengths
 
 
-def _cut(line: bytes) -> tuple[Any, bytes] | None:
+def _cut(line: bytes) -> tuple[Any, bytes | memoryview] | None:
     """The `id` of a line and the text of its list, if the line has no other members."""
     start, stop = line.find(b"["), line.rfind(b"]") + 1
     if start < 0:
@@ -86,7 +86,7 @@ def _cut(line: bytes) -> tuple[Any, bytes] | None:
     if not isinstance(members, dict) or members.pop("steps", "") is not None:
         return None
     key = members.pop("id", None)
-    return None if members else (key, line[start:stop])
+    return None if members else (key, memoryview(line)[start:stop])
 
 
 def _lengths(text: bytes, spec: InputSpec) -> list[int] | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.codec.request import Item
-from service.errors import CellgateError
+from service.errors import CellgateError, StartupError
 from service.manifest import Manifest
 from service.offline import lines
 
@@ -74,3 +74,12 @@ def test_what_goes_to_a_server_has_no_id(tmp_path: Path) -> None:
     keys, bodies = block.to_json(MANIFEST, max_steps=9)
     assert bodies[:2] == [b'{"steps":[[1,2]]}', b"[[1, 2]]"] and keys.values == [7, None, None]
     assert isinstance(bodies[2], CellgateError) and bodies[2].code == "invalid_json"
+
+
+def test_a_byte_order_mark_and_ends_of_lines_of_windows_are_no_part_of_a_sequence(tmp_path: Path) -> None:
+    block = read(tmp_path, '\ufeff[[1, 2]]\r\n\r\n{"id": 7, "steps": [[3, 4]]}\r\n')
+    keys, items = block.decode(MANIFEST, max_steps=9)
+    assert keys.values == [None, 7] and all(isinstance(item, Item) for item in items)
+    for empty in ("", "\n \n", "\ufeff\n"):
+        with pytest.raises(StartupError, match="has no sequences"):
+            read(tmp_path, empty)

@@ -10,17 +10,29 @@ from service.engine.flat import Flat
 from service.offline.block import Keys
 from service.offline.flat_block import FlatBlock
 from service.offline.lines import LineBlock
-from service.offline.transfer import receive, send
+from service.offline.transfer import REGION_BYTES, Region, receive, send
 
 
-def sent(value: object) -> object:
+def sent(value: object, region: Region | None = None) -> object:
     ours, theirs = multiprocessing.Pipe()
     with ours, theirs:
-        thread = threading.Thread(target=send, args=(ours, value))
+        thread = threading.Thread(target=send, args=(ours, value, region))
         thread.start()
-        found = receive(theirs)
+        found = receive(theirs, region)
         thread.join()
     return found
+
+
+def test_arrays_arrive_in_the_region_or_if_they_do_not_fit_by_the_pipe() -> None:
+    region = Region()
+    for count in (3, REGION_BYTES // 8 - 8, REGION_BYTES // 8):
+        numbers, few = np.arange(count, dtype=np.float64), np.arange(5, dtype=np.int64)
+        found = sent([few, "text", numbers], region)
+        assert isinstance(found, list) and found[1] == "text"
+        assert (found[0] == few).all() and (found[2] == numbers).all()
+        is_in_region = np.shares_memory(found[2], np.frombuffer(region.memory, np.uint8))
+        assert is_in_region == (count < REGION_BYTES // 8)
+        del found
 
 
 def test_blocks_arrive_as_they_were_sent() -> None:
@@ -38,7 +50,7 @@ def test_blocks_arrive_as_they_were_sent() -> None:
 
 def test_a_closed_end_raises() -> None:
     ours, theirs = multiprocessing.Pipe()
-    ours.send((b"", [5]))
+    ours.send((b"", [5], False))
     ours.close()
     with pytest.raises(EOFError):
         receive(theirs)
