@@ -41,7 +41,7 @@ def build(folder: Path | None) -> APIRouter:
     @router.get("/docs/guide/{name:path}")
     async def file(request: Request, name: str) -> Response:
         if folder is None:
-            raise NotFound("this server has no guide: it is off, or not installed; see /docs for the routes")
+            raise NotFound("this server has no guide: it is off (guide), or not built (make site); see /docs")
         if (name or PAGE) in names:
             return _read(folder, name or PAGE, styles).answer(request)
         if f"{name}/{PAGE}" in names and not name.endswith("/"):
