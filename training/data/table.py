@@ -113,15 +113,24 @@ def interpret(table: Table, test_data: Path | None = None) -> Interpreted:
         *its_notes,
     ]
     notes += doubts.codes({column.name: column for column in (*used, *targets.columns)}, table, targets.task)
+    notes += _target_notes(table, targets, rows, spaced, in_training)
+    return Interpreted(data, summaries, notes)
+
+
+def _target_notes(
+    table: Table, targets: Targets, rows: Rows, spaced: Spacing | None, in_training: NDArray[np.bool_]
+) -> list[str]:
+    """What is doubtful about the targets."""
     if targets.task == "forecast":
-        notes += doubts.distances(table, rows, spaced)
+        return doubts.distances(table, rows, spaced)
+    notes: list[str] = []
     if targets.several is not None:
         notes += targets.several.notes
         notes += never_learnt(targets.labels, targets.several.values, in_training)
     if targets.codes is not None:
         notes += doubts.several_labels(targets.columns[0])
         notes += doubts.classes_never_learnt(targets.columns[0], targets.codes, rows, in_training)
-    return Interpreted(data, summaries, notes)
+    return notes
 
 
 def _used(
