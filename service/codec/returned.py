@@ -103,7 +103,7 @@ def inside_bytes(layout: StateLayout, returned: Returned, manifest: Manifest, st
     return size
 
 
-def add_inside(
+def with_inside(
     answer: bytes, *, states: dict[str, Any] | None, gates: list[tuple[OutputSpec, Array]] | None
 ) -> bytes:
     """An encoded answer, `{}` or more, with the members "states" and "gates"; None: without."""

@@ -164,7 +164,10 @@ class _Pieces:
         outputs = {i: (manifest.outputs[i], chunk.output(i)) for i in request.outputs(manifest)}
         numbers = sum([output[0].size for spec, output in outputs.values() if spec.steps == "all"])
         most = max(1, LARGE_OUTPUT // max(numbers, 1))
-        answers, shows_gates = request.answers(manifest), bool(request.returned)
+        choose, shows_gates = request.outputs, request.returned is not None
+        if shows_gates:
+            choose = request.answers
+        answers = choose(manifest)
         while (start := progress.done) < stop:
             end = progress.cut(min(start + most, stop))
             rows = {
@@ -176,7 +179,7 @@ class _Pieces:
                 replies.encode_rows,
                 outputs=[rows[index] for index in answers],
                 gates=[rows[index] for index in manifest.gates] if shows_gates else [],
-                is_named=request.answers is not first_output,
+                is_named=choose is not first_output,
                 by_name=manifest.names_forecasts,
             )
             await progress.add(end - start, content, encode, origin.deadline)

@@ -6,7 +6,7 @@ It knows channels, outputs and the layout of replies; it knows nothing of socket
 from typing import Any
 
 from service.codec import frames, reply
-from service.codec.returned import Returned, add_inside, state_by_name
+from service.codec.returned import Returned, state_by_name, with_inside
 from service.errors import CellgateError
 from service.predict.channel import Channel, Run
 from service.sequence import Array
@@ -106,7 +106,7 @@ def _encode_inside(
         by_index = dict(zip(channel.computed, outputs, strict=True))
         gates = [(model.manifest.outputs[index], by_index[index]) for index in model.manifest.gates]
     states = None if returned.state is None else state_by_name(model.layout, run.sequence.state)
-    return add_inside(answer, states=states, gates=gates)
+    return with_inside(answer, states=states, gates=gates)
 
 
 def _encode_outputs(channel: Channel, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:

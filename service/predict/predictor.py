@@ -17,19 +17,17 @@ from service.memory import MemoryBudget
 from service.names import names_number
 from service.predict.aside import LARGE_BODY, Aside, is_large
 from service.predict.beginning import Beginnings
-from service.predict.encode import encode_of
+from service.predict.encode import encode_first, encode_named
+from service.predict.inside import add_inside
 from service.predict.kept import opening_state
-from service.predict.pieces import compute_each_step
 from service.predict.reply_budget import ReplyBudget
 from service.predict.request import (
     Decode,
     Decoded,
     Reply,
     Request,
-    compute_steps,
     first_output,
     outputs_named,
-    with_gates,
 )
 from service.predict.session_run import Answer, SessionRuns
 from service.predict.shadow import Shadows
@@ -96,27 +94,24 @@ class Predictor:
             decode = partial(requests.decode_item, document, max_steps=self.max_steps)
         if document.returns_state:
             self.tokens.check_usable("/return_state")
-        returned = document.returned
-        choose = first_output if not document.outputs else partial(outputs_named, document.outputs)
         request = Request(
             model,
             len(document.sequences),
             decode,
-            encode_of(document),
-            compute=compute_steps if returned is None or returned.state is None else compute_each_step,
+            encode_first if not document.outputs else partial(encode_named, document.outputs),
             returns=document.returns,
             is_pinned=names_number(document.version),
             is_free=document.version is None,
             is_keyed=is_keyed,
             tenant=tenant,
-            outputs=choose if returned is None else partial(with_gates, choose, returned),
+            outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
             returns_state=document.returns_state,
             reply_budget=self.reply_budget,
             body_bytes=len(body),
             stages=stages,
-            returned=returned,
-            answers=choose,
         )
+        if document.returned is not None:
+            add_inside(request, document.returned)
         try:
             if respond is not None:
                 return await respond(request)

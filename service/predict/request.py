@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.codec.request import Item
-from service.codec.returned import Returned, gates_of, inside_bytes
+from service.codec.returned import Returned, inside_bytes
 from service.codec.sizes import prediction_bytes
 from service.errors import CellgateError, InvalidField, SessionNotSupported
 from service.manifest import Manifest
@@ -77,11 +77,6 @@ def every_output(manifest: Manifest) -> tuple[int, ...]:
     return tuple(range(len(manifest.outputs) - len(manifest.gates)))
 
 
-def with_gates(choose: ChooseOutputs, returned: Returned, manifest: Manifest) -> tuple[int, ...]:
-    """The outputs that `choose` gives, and those that are gates. Raises GatesNotSupported."""
-    return gates_of(manifest, returned, choose(manifest))
-
-
 def outputs_named(names: Iterable[str], manifest: Manifest) -> tuple[int, ...]:
     """The indexes of outputs, in the order requested. Raises InvalidField for an unknown name."""
     known = [spec.name for spec in manifest.outputs]
@@ -118,7 +113,7 @@ class Request:
     reply_budget: Callable[[int], ReplyBudget] | None = None  # None: the API bounds its reply itself
     body_bytes: int = 0
     returned: Returned | None = None  # what each answer holds; None: its output
-    answers: ChooseOutputs = first_output  # of `outputs`, those that `/predict` writes as such
+    answers: ChooseOutputs = first_output  # where `returned` is set: the outputs without gates
     draws: bool = False  # whether outputs are drawn from the model's, and not the model's themselves
     stages: Stages = field(default_factory=Stages)  # measured since the request was there
     _budget: ReplyBudget | None = None  # made when it is needed: not for the last step of one sequence
@@ -147,8 +142,8 @@ class Request:
             raise InvalidField(f"{model.name} has an output for the last step only", pointer="/return")
         if self.returned is not None:
             self._check_returned(self.returned, model, keeps_all)
-        has_more = self.returns_state or self.returned is not None
-        if self.reply_budget is not None and (keeps_all or self.num_sequences > 1 or has_more):
+        has_more = keeps_all or self.num_sequences > 1 or self.returns_state or self.returned is not None
+        if has_more and self.reply_budget is not None:
             if self._budget is None:
                 self._budget = self.reply_budget(self.body_bytes)
             outputs = [(manifest.outputs[i], model.output_dtypes[i]) for i in self.outputs(manifest)]

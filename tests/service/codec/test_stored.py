@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.reply import add_state, encode_outputs, encode_prediction
-from service.codec.returned import add_inside
+from service.codec.returned import with_inside
 from service.codec.stored import last_outputs, regenerate
 from service.codec.v2 import pack_outputs
 from service.manifest import EstimateSpec, ForecastSpec, Manifest, OutputSpec
@@ -42,7 +42,7 @@ BY_NAME = [
 GATE = {"layer": 0, "direction": "forward", "gate": "open", "values": [0.5, None]}
 WHERE = b'{"session":"call","step":7}'
 INSIDE = [
-    add_inside(PREDICTIONS[0], states={"h": [[0.5]]}, gates=None),
+    with_inside(PREDICTIONS[0], states={"h": [[0.5]]}, gates=None),
     orjson.dumps(orjson.loads(PREDICTIONS[1]) | {"states": {"h": [1, 2]}, "gates": [GATE]}),
     orjson.dumps(orjson.loads(WHERE) | {"gates": [GATE]}),
     orjson.dumps(orjson.loads(WHERE) | {"states": {}}),

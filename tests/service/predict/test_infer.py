@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
+from service.api.v2 import metadata
 from service.errors import (
     CellgateError,
     DeadlineExceeded,
@@ -21,7 +22,7 @@ from service.errors import (
 from service.manifest import Manifest, OutputSpec
 from service.predict import OpenInference, Reply
 from service.sequence import Result, Sequence
-from tests.service.predict.parts import SUMS, Parts, SessionSums, run
+from tests.service.predict.parts import GATED, SUMS, GatedSums, Parts, SessionSums, run
 
 TOTAL_FIRST = Manifest(
     task="forecast",
@@ -181,6 +182,19 @@ def test_an_output_of_the_last_step_is_that_of_the_last_call(parameters: dict[st
         outputs = {output["name"]: output for output in orjson.loads(reply.body)["outputs"]}
         assert (outputs["total"]["shape"], outputs["total"]["data"]) == ([1, 1], [15])
         assert (outputs["y"]["shape"], outputs["y"]["data"]) == ([1, 5, 1], [1, 3, 6, 10, 15])
+
+    run(body)
+
+
+def test_gates_are_returned_by_name_and_are_not_in_the_metadata() -> None:
+    async def body() -> None:
+        server = Server(engine=GatedSums, manifest=GATED)
+        plain = orjson.loads((await server.infer([1.0, 2.0])).body)
+        assert [output["name"] for output in plain["outputs"]] == ["y", "mean"]
+        reply = await server.infer([1.0, 2.0], outputs=[{"name": "g0"}])
+        assert output_of(reply) == [1, 2, 3, 4, 2, 4, 6, 8]
+        described = metadata(GATED, GatedSums.output_dtypes)
+        assert [output.name for output in described.outputs] == ["y", "mean"]
 
     run(body)
 
