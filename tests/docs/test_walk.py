@@ -1,6 +1,7 @@
 """A newcomer's first hour: the commands of the README and of docs/, as typed, in order, twice."""
 
 import json
+import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,10 @@ ELSEWHERE = {
     "docs/python-client.md": "tests/cellgate/test_page.py",
     "docs/python-streams.md": "tests/cellgate/test_page.py",
 }
-TRAINING = tuple(f"docs/{name}.md" for name in ("training", "data-sets", "export", "compress", "lstm"))
+TRAINING = tuple(
+    f"docs/{name}.md" for name in ("training", "data-sets", "export", "compress", "lstm", "own-text")
+)
+WORDS = re.compile(r"(?:\b[a-z]+ ){4,}")  # the texts of notes.csv
 SMALL = ["--hidden", "32", "--epochs", "1"]
 # Commands of the other pages that need two servers, a key, or a client's own library: tested by topic.
 BY_TOPIC = {
@@ -85,6 +89,9 @@ def test_the_commands_of_training_succeed_twice(
     """The second `train` of the same run, and the second `export`, were errors."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").symlink_to(ROOT / "docs")
+    text = (ROOT / "README.md").read_text()
+    (tmp_path / "book.txt").write_text(text)
+    (tmp_path / "notes.csv").write_text("note\n" + "".join(f"{line}\n" for line in WORDS.findall(text)))
     commands = [shlex.split(step.text) for step in here(page) if step.text.startswith("cellgate-train ")]
     ours = [words for words in commands if not {"--url", "--devices", "mlflow"} & set(words)]
     assert ours
@@ -92,7 +99,13 @@ def test_the_commands_of_training_succeed_twice(
         for words in ours:
             done = CliRunner().invoke(main, smaller(words))
             assert done.exit_code == 0, f"{words}\n{done.output}\n{done.exception!r}"
-    assert {path.name for path in tmp_path.iterdir()} <= {"docs", "runs", "my-models"}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "docs",
+        "book.txt",
+        "notes.csv",
+        "runs",
+        "my-models",
+    }
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
