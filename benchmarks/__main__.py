@@ -137,11 +137,13 @@ def idle(sockets: int, rounds: int, seconds: float, out: Path) -> None:
 @main.command()
 @click.option("--sequences", default=1_000_000, show_default=True, type=click.IntRange(1000))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--formats", default="parquet,csv,ndjson", show_default=True, help="Formats to measure.")
 @click.option("--out", default=HERE / "out", type=OUT, help="Folder for JSON.  [default: benchmarks/out]")
-def files(sequences: int, rounds: int, out: Path) -> None:
+def files(sequences: int, rounds: int, formats: str, out: Path) -> None:
     """Compare `cellgate predict` on a file of short sequences with ONNX Runtime alone, on all CPUs."""
     with _tidy_errors():
-        files_bench.run(terminal(), sequences=sequences, rounds=rounds, out=out)
+        wanted = [name for name in files_bench.FORMATS if name in formats.split(",")]
+        files_bench.run(terminal(), sequences=sequences, rounds=rounds, formats=wanted, out=out)
 
 
 @contextlib.contextmanager

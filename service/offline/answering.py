@@ -7,6 +7,7 @@ It knows blocks, models and their engine; it knows nothing of files or processes
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from service.engine.flat import MAX_STEPS, Flat, run_flat
 from service.engine.run_all import run_all
 from service.errors import CellgateError
 from service.offline.answers import Encoder
+from service.offline.batch_size import BatchSize
 from service.offline.block import Answer, Answered, Answers, Block, Keys, Plain
 from service.predict.kept import opening_state
 from service.predict.timed import with_times
@@ -57,9 +59,11 @@ def answerer(task: EngineTask) -> Callable[[Block], Answered]:
     engine, ragged = prepared.engine, prepared.scheduler.ragged
     takes_flat = isinstance(engine, OnnxEngine) and engine.runs_rows and ragged
 
+    batch_size = BatchSize(prepared.scheduler.max_batch)
+
     def answer(block: Block) -> Answered:
         plain = block.to_flat(prepared.manifest) if takes_flat else None
-        computed = None if plain is None else _compute_flat(prepared, plain, task)
+        computed = None if plain is None else _compute_flat(prepared, plain, task, batch_size)
         if plain is not None and computed is not None and computed.is_answered.all():
             encoded = task.encoder.encode(spec, plain.keys, computed.answers)
             return Answered(encoded, len(block), 0, block.progress)
@@ -93,19 +97,23 @@ def _merged(
     return keys._replace(values=[key for key, _ in pairs]), [answer for _, answer in pairs]
 
 
-def _compute_flat(prepared: PreparedModel, plain: Plain, task: EngineTask) -> Computed | None:
+def _compute_flat(
+    prepared: PreparedModel, plain: Plain, task: EngineTask, batch_size: BatchSize
+) -> Computed | None:
     """The answers of the sequences that are plain and short; None: all are to be run one by one."""
-    engine, max_batch = prepared.engine, prepared.scheduler.max_batch
+    engine = prepared.engine
     chosen = plain.is_plain & (plain.flat.lengths <= min(task.max_steps, MAX_STEPS))
     if not isinstance(engine, OnnxEngine) or not chosen.any():
         return None
     inputs, starts, ends = plain.flat
     flat = Flat(inputs, starts[chosen], ends[chosen])
+    started = time.thread_time()
     try:
-        answers = run_flat(engine, flat, max_batch=max_batch, keep_all=task.keep_all)
+        answers = run_flat(engine, flat, max_batch=batch_size.next, keep_all=task.keep_all)
     except Exception as error:  # noqa: BLE001  each sequence has its own error then
         logger.debug("a block is run sequence by sequence: %s", error)
         return None
+    batch_size.measured(time.thread_time() - started, int(flat.lengths.sum()))
     return None if answers is None else Computed(answers, chosen)
 
 
