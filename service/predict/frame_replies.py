@@ -21,7 +21,11 @@ def advance(run: Run, sessions: Sessions, now_ms: int) -> None:
     last, packed, steps = run.frames[-1], run.model.pack_state(sequence.state), sequence.steps
     if channel.max_in_flight == 1:  # the record is that of a request to `/predict`
         step = opened.step + steps
-        stored = _encode(run, outputs, steps, step, last.end)
+        stored = (
+            _encode(channel, outputs, steps, step, last.end)
+            if channel.returned is None
+            else _encode_inside(run, channel.returned, outputs, steps, step, last.end)
+        )
         if channel.write_token is not None:
             stored = reply.add_state(stored, channel.write_token(run.model, step, packed))
         run.replies = [stored]
@@ -75,7 +79,10 @@ def _answered(run: Run, outputs: list[Array], packed: bytes) -> list[bytes]:
         own = outputs
         if not is_one:
             own = [output[start:stop] if channel.keep_all else output[stop - 1] for output in outputs]
-        stored = _encode(run, own, frame.steps, step + stop, frame.end)
+        if channel.returned is None:
+            stored = _encode(channel, own, frame.steps, step + stop, frame.end)
+        else:
+            stored = _encode_inside(run, channel.returned, own, frame.steps, step + stop, frame.end)
         if channel.write_token is not None:
             stored = reply.add_state(stored, channel.write_token(run.model, step + stop, packed))
         run.replies.append(stored)
@@ -84,23 +91,15 @@ def _answered(run: Run, outputs: list[Array], packed: bytes) -> list[bytes]:
     return answered
 
 
-def _encode(run: Run, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:
-    """A reply as a session stores it: each output is [time, *dims] with `return: all`, else [*dims]."""
-    channel = run.channel
-    if channel.returned is None:
-        return _encode_outputs(channel, outputs, steps, step, end)
-    return _encode_inside(run, channel.returned, outputs, steps, step, end)
-
-
 def _encode_inside(
     run: Run, returned: Returned, outputs: list[Array], steps: int, step: int, end: bool
 ) -> bytes:
-    """The same with states, or gates, or without the output."""
+    """`_encode` with states, or gates, or without the output."""
     channel, model = run.channel, run.model
     if returned.output is None:
         answer = reply.encode_nothing(session=channel.session, step=step)
     else:
-        answer = _encode_outputs(channel, outputs, steps, step, end)
+        answer = _encode(channel, outputs, steps, step, end)
     gates = None
     if returned.gates is not None:
         by_index = dict(zip(channel.computed, outputs, strict=True))
@@ -109,8 +108,8 @@ def _encode_inside(
     return with_inside(answer, states=states, gates=gates)
 
 
-def _encode_outputs(channel: Channel, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:
-    """Those of the first outputs that the channel names."""
+def _encode(channel: Channel, outputs: list[Array], steps: int, step: int, end: bool) -> bytes:
+    """A reply as a session stores it: each output is [time, *dims] with `return: all`, else [*dims]."""
     if channel.form is not None:
         return frames.store_binary(outputs[0], steps if channel.keep_all else 1, step, ended=end)
     specs, by_name = channel.specs, channel.model.manifest.names_forecasts
