@@ -100,6 +100,10 @@ class Recipe(_Frozen):
     recurrent_dropout: Share = Field(
         0.0, description="share of the weights of the state dropped in training, the same in all steps"
     )
+    zoneout: Share = Field(
+        0.0,
+        description="share of h and c that a step leaves as they were in training, and its mean afterwards",
+    )
     layer_dropout: Share = Field(0.0, description="share dropped between recurrent layers in training")
     noise: float = Field(
         0.0, ge=0, description="standard deviation added to the normalised input in training"

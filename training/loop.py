@@ -65,6 +65,7 @@ def new_network(config: Config, data: DataSet) -> Network:
             input_projection=recipe.input_projection,
             dropout=recipe.dropout,
             layer_dropout=recipe.layer_dropout,
+            zoneout=recipe.zoneout,
             noise=recipe.noise,
             pool=recipe.pool if data.is_whole else "last",
             forecast=data.forecast,

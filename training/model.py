@@ -64,6 +64,7 @@ class Network(nn.Module):
         input_projection: int = 0,
         dropout: float = 0,
         layer_dropout: float = 0,
+        zoneout: float = 0,
         noise: float = 0,
         pool: PoolName | Literal["auto"] = "last",
         forecast: Forecast | None = None,
@@ -96,6 +97,7 @@ class Network(nn.Module):
             projection=projection,
             dropout=layer_dropout,
             layout=self.input_layer.layout(reads),
+            zoneout=zoneout,
         )
         self.pool = pooling.build(
             pool, width=self.cell.width, both_ways=self.cell.both_ways, carries=self.cell.causal

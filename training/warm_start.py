@@ -24,7 +24,7 @@ LATER = {
     "per": "step",
     "is_ahead": False,
 }  # fields of an input that older runs do not know, and what these mean by it
-SHAPE = ("cell", "hidden", "layers", "projection", "pool", "embedding", "tie", "input_projection")
+SHAPE = ("cell", "hidden", "layers", "projection", "pool", "embedding", "tie", "zoneout", "input_projection")
 
 Interface = dict[str, Any]
 Weights = dict[str, Tensor]

@@ -4,6 +4,7 @@ import pkgutil
 from importlib import import_module
 
 from training.cells.cell import PLAIN, Cell, CellError, Layout
+from training.cells.stepped_lstm import SteppedLSTM
 
 __all__ = ["CellError", "Layout", "build", "names", "reads"]
 
@@ -20,6 +21,7 @@ _NOT_A_CELL = (
     "scan",
     "stack",
     "stepped",
+    "stepped_lstm",
     "unit_scan",
 )
 
@@ -43,11 +45,14 @@ def build(
     dropout: float = 0.0,
     projection: int = 0,
     layout: Layout = PLAIN,
+    zoneout: float = 0.0,
 ) -> Cell:
     """A cell with random weights; the arguments are those of `Cell`. Raises CellError."""
     cell = _class_of(name)
     if projection and not cell.projects:
         raise CellError(f"the cell {name!r} has no projection")
+    if zoneout:
+        cell = _with_zoneout(name)
     return cell(
         features=features,
         hidden=hidden,
@@ -55,7 +60,19 @@ def build(
         dropout=dropout,
         projection=projection,
         layout=layout,
+        zoneout=zoneout,
     )
+
+
+def _with_zoneout(name: str) -> type[Cell]:
+    """The class of a cell that leaves a share of its state as it was. Raises CellError."""
+    cell = SteppedLSTM if name == "lstm" else _class_of(name)
+    if not cell.zones:
+        able = ", ".join(one for one in names() if one == "lstm" or _class_of(one).zones)
+        raise CellError(
+            f"--zoneout: the cell {name!r} has no step that could leave h and c as they were; {able} have"
+        )
+    return cell
 
 
 def _class_of(name: str) -> type[Cell]:

@@ -58,6 +58,7 @@ class ArticleLSTM(Stepped):
     """The equations above, step by step, and a `Scan`."""
 
     states = ("h", "c")
+    zones = True
     layer = ArticleLayer
     gate_names = LSTM_GATES
 

@@ -84,13 +84,14 @@ class Cell(nn.Module):
     """A stack of recurrent layers.
 
     `projection` is the width of h where that is not `hidden`; 0: the cell's default. `dropout` is the share
-    dropped between layers in training.
+    dropped between layers in training. `zoneout` is the share of the state that a step leaves as it was.
     """
 
     states: ClassVar[tuple[str, ...]]  # the recurrent tensors, as the graph names them
     causal: ClassVar[bool] = True  # False: an output depends on later steps
     both_ways: ClassVar[bool] = False  # the output is that of two directions, the one from the end second
     projects: ClassVar[bool] = False  # whether it accepts a projection
+    zones: ClassVar[bool] = False  # whether it accepts zoneout
     compiles: ClassVar[bool] = False  # its steps are one operator of PyTorch, so torch.compile accepts it
     reads: ClassVar[tuple[str, ...]] = ()  # the fields of `Layout` that it needs
     gate_names: ClassVar[tuple[str, ...]] = ()  # the gates that `write_gates` writes; (): none
@@ -104,8 +105,10 @@ class Cell(nn.Module):
         dropout: float = 0.0,
         projection: int = 0,
         layout: Layout = PLAIN,
+        zoneout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.zoneout = zoneout
         self.features, self.hidden, self.layers = features, hidden, layers
         self.dropout, self.projection, self.layout = dropout, projection, layout
 

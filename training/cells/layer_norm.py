@@ -90,6 +90,7 @@ class LayerNormLSTM(Stepped):
     """The equations above, step by step, and a `Scan`."""
 
     states = ("h", "c")
+    zones = True
     layer = LayerNormLayer
     gate_names = LSTM_GATES
 

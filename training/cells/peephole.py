@@ -61,11 +61,14 @@ class PeepholeLSTM(Stepped):
     """The equations above, step by step, and ONNX `LSTM` nodes with P."""
 
     states = ("h", "c")
+    zones = True
     layer = PeepholeLayer
     gate_names = LSTM_GATES
 
     def write_layer(self, graph: Graph, layer: Layer) -> str:
         """See `Cell.write_layer`. ONNX stacks gates i, o, f, c and peepholes i, o, f."""
+        if self.zoneout:
+            return super().write_layer(graph, layer)
         module = self.step_layer(layer.number)
         assert isinstance(module, PeepholeLayer)
         stacked = (module.from_x.weight, module.from_h.weight, module.from_x.bias)

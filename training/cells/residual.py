@@ -79,6 +79,7 @@ class ResidualLSTM(Stepped):
     """The equations above, step by step, and a `Scan`. Without a projection h is as wide as c."""
 
     states = ("h", "c")
+    zones = True
     projects = True
 
     def new_layer(self, number: int) -> ResidualLayer:

@@ -6,12 +6,13 @@ All products of x alone are computed for the whole sequence at once. A row past 
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.cells.cell import Inside, Layer, State, in_time
 from training.cells.gates import write_step_gates
-from training.cells.scan import write_linear, write_scan
+from training.cells.scan import WriteStep, write_linear, write_scan
 from training.cells.stack import Stack
 from training.graph import Graph
 
@@ -74,7 +75,7 @@ class Stepped(Stack):
         layer, y = self.step_layer(number), []
         parts = layer.project(x)
         for step in range(x.shape[1]):
-            inside = layer.inside(tuple(part[:, step] for part in parts), state)
+            inside = self._zoned(layer.inside(tuple(part[:, step] for part in parts), state), state)
             y.append(inside["h"])
             after = (inside[name] for name in self.states)
             alive = is_alive[:, step]
@@ -86,7 +87,7 @@ class Stepped(Stack):
         layer, steps = self.step_layer(number), []
         parts = layer.project(x[None])
         for step in range(len(x)):
-            steps.append(layer.inside(tuple(part[:, step] for part in parts), state))
+            steps.append(self._zoned(layer.inside(tuple(part[:, step] for part in parts), state), state))
             state = tuple(steps[-1][name] for name in self.states)
         inside = in_time(steps)
         return inside, inside["h"]
@@ -96,7 +97,7 @@ class Stepped(Stack):
         module = self.step_layer(layer.number)
         widths = [self.state_width(name) for name in self.states]
         parts = module.write_project(graph, layer)
-        return write_scan(graph, layer, parts, self.width, widths, module.write_step)
+        return write_scan(graph, layer, parts, self.width, widths, self._zoned_step(module))
 
     def write_gates(self, graph: Graph, layer: Layer) -> list[str]:
         """See `Cell.write_gates`: the layer runs again, since its gates read states that are not outputs."""
@@ -104,7 +105,37 @@ class Stepped(Stack):
         again = layer._replace(purpose="_traced")
         parts = module.write_project(graph, again)
         widths = [self.state_width(name) for name in self.states]
-        return [write_step_gates(graph, again, parts, widths, module.write_step, self.hidden)]
+        return [write_step_gates(graph, again, parts, widths, self._zoned_step(module), self.hidden)]
+
+    def _zoned(self, inside: Inside, before: State) -> Inside:
+        """Leave a share of the state as it was (zoneout: Krueger et al. 2017), or in evaluation its mean."""
+        if not self.zoneout:
+            return inside
+        return inside | {
+            name: self._mix(inside[name], old) for name, old in zip(self.states, before, strict=True)
+        }
+
+    def _mix(self, new: Tensor, old: Tensor) -> Tensor:
+        if self.training:
+            return torch.where(torch.rand_like(new) < self.zoneout, old, new)
+        return new + self.zoneout * (old - new)
+
+    def _zoned_step(self, module: AnyStepLayer) -> WriteStep:
+        """The step of a layer in a graph."""
+        if not self.zoneout:
+            return module.write_step
+
+        def write_step(body: Graph, parts: list[str], state: list[str]) -> tuple[str, list[str]]:
+            _, after = module.write_step(body, parts, state)
+            share = body.weight("zoneout", np.array(self.zoneout, np.float32))
+            mixed = []
+            for new, old in zip(after, state, strict=True):
+                change = body.add("Sub", [old, new], [f"{new}_change"])
+                back = body.add("Mul", [share, change], [f"{new}_back"])
+                mixed.append(body.add("Add", [new, back], [f"{new}_zoned"]))
+            return mixed[0], mixed  # h, which is the first state, is the output too
+
+        return write_step
 
     def step_layer(self, number: int) -> AnyStepLayer:
         """Layer `number`."""

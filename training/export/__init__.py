@@ -100,6 +100,7 @@ def random_network(
     seed: int,
     projection: int = 0,
     pool: PoolName | Literal["auto"] = "auto",
+    zoneout: float = 0.0,
 ) -> tuple[Network, DataSet]:
     """An untrained network of any size, and random sequences to check its export on. Raises CellError."""
     rng = np.random.default_rng(seed)
@@ -113,6 +114,7 @@ def random_network(
             out=classes,
             projection=projection,
             pool=pool,
+            zoneout=zoneout,
         )
     sequences = tuple(
         rng.standard_normal((int(length), features)).astype(np.float32) for length in rng.integers(1, 30, 32)
