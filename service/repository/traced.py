@@ -18,8 +18,7 @@ from service.repository.model import ModelEngine, OpenEngine
 from service.repository.pruned import pruned
 from service.repository.rehearsal import Rehearsal
 from service.repository.rows import Answer, Bench, Row
-from service.sequence import Batch, Engine, Result, State
-from service.state import StateLayout
+from service.sequence import Batch, Chunk, Engine, Result
 
 
 class TracedEngine:
@@ -30,46 +29,24 @@ class TracedEngine:
         self._plain = plain
         self._whole = whole
         self._first_gates = manifest.gates[0]
-
-    @property
-    def layout(self) -> StateLayout:
-        """See `ModelEngine`."""
-        return self._plain.layout
-
-    @property
-    def initial_state(self) -> State:
-        """See `ModelEngine`."""
-        return self._plain.initial_state
-
-    @property
-    def provider(self) -> str:
-        """See `ModelEngine`."""
-        return self._plain.provider
-
-    @property
-    def output_dtype(self) -> str:
-        """See `ModelEngine`."""
-        return self._plain.output_dtype
-
-    @property
-    def output_dtypes(self) -> tuple[str, ...]:
-        """See `ModelEngine`."""
-        return self._whole.output_dtypes
-
-    def resume(self, key: bytes, revision: bytes, packed: bytes) -> State:
-        """See `ModelEngine`."""
-        return self._plain.resume(key, revision, packed)
-
-    def keep(self, key: bytes, revision: bytes, state: State) -> None:
-        """See `ModelEngine`."""
-        self._plain.keep(key, revision, state)
+        self.layout, self.initial_state = plain.layout, plain.initial_state
+        self.provider, self.output_dtype = plain.provider, plain.output_dtype
+        self.output_dtypes = whole.output_dtypes
+        self.resume, self.keep = plain.resume, plain.keep
 
     def run(self, batch: Batch) -> list[Result]:
         """Compute a batch, in two calls if only some sequences want gates; one result per chunk, in order."""
-        first = self._first_gates
-        wants = [max(chunk.sequence.extra, default=0) >= first for chunk in batch.chunks]
-        if not any(wants):
-            return self._plain.run(batch)
+        for chunk in batch.chunks:
+            if chunk.sequence.extra and self._wants_gates(chunk):
+                return self._run_both(batch)
+        return self._plain.run(batch)
+
+    def _wants_gates(self, chunk: Chunk) -> bool:
+        return max(chunk.sequence.extra, default=0) >= self._first_gates
+
+    def _run_both(self, batch: Batch) -> list[Result]:
+        """`run`, where some sequence wants gates."""
+        wants = [self._wants_gates(chunk) for chunk in batch.chunks]
         if all(wants):
             return self._whole.run(batch)
         parts = {
