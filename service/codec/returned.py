@@ -65,8 +65,10 @@ def read_return(document: dict[str, Any]) -> tuple[str | None, Returned | None]:
     for place, word in enumerate(value):
         if not isinstance(word, str) or word not in (*PARTS, *STEPS):
             raise InvalidField(f"expected {RULE}", pointer=f"/return/{place}")
-        if word in places or (word in STEPS and not places.keys().isdisjoint(STEPS)):
-            raise InvalidField(f'"{word}" and another word exclude each other', pointer=f"/return/{place}")
+        if word in places:
+            raise InvalidField("this word appears twice", pointer=f"/return/{place}")
+        if word in STEPS and not places.keys().isdisjoint(STEPS):
+            raise InvalidField('"last" and "all" exclude each other', pointer=f"/return/{place}")
         places[word] = place
     steps = next((word for word in STEPS if word in places), None)
     returned = Returned(*[places.get(part) for part in PARTS])
