@@ -70,8 +70,8 @@ PREDICT_EXAMPLES: dict[str, Example] = {
         },
     },
     "the inside": {
-        "summary": "The state after each step, and the gates of a model that shows them",
-        "value": {"model": "vowels", "sequences": [STEPS], "return": ["output", "state", "gates", "all"]},
+        "summary": 'The state after each step; a model that shows its gates also returns "gates"',
+        "value": {"model": "vowels", "sequences": [STEPS], "return": ["output", "state", "all"]},
     },
     "named outputs": {
         "summary": "Outputs by name, of a model that has several",
