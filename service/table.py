@@ -147,10 +147,13 @@ class TableSpec(Spec):
         """The columns that are features of the calendar."""
         return tuple(column for column in self.columns if column.derived not in (None, "since_previous"))
 
-    def calendar_at(self, seconds: float) -> list[float]:
-        """The values of `calendar` at a step's time. Raises ValueError for a year that no clock shows."""
+    def calendar_at(self, seconds: float, later: int = 0) -> list[float]:
+        """The values of `calendar` at a step's time, or so many steps of the usual spacing after it.
+
+        Raises ValueError for a year that no clock shows.
+        """
         assert self.time is not None
-        features = [(column.derived, column.ahead) for column in self.calendar]
+        features = [(column.derived, column.ahead + later) for column in self.calendar]
         return calendar(self.time, features, seconds)  # type: ignore[arg-type]
 
     @cached_property

@@ -12,7 +12,15 @@ import numpy as np
 from service.codec.arrays import Kept, Steps, check_window, decode_inputs
 from service.codec.feedback import Fed, column_names
 from service.codec.fields import parse_object, read_count, refuse_unknown
-from service.errors import ForecastNotSupported, InvalidField, SequenceTooLong, TooManySequences, WrongShape
+from service.codec.records import Times, rows_ahead
+from service.errors import (
+    BadInput,
+    ForecastNotSupported,
+    InvalidField,
+    SequenceTooLong,
+    TooManySequences,
+    WrongShape,
+)
 from service.manifest import InputSpec, Manifest
 from service.sequence import Array
 
@@ -36,6 +44,10 @@ class Ahead(NamedTuple):
     inputs: Steps  # each [horizon, *dims]; what is fed back is 0
     kept: Kept
     is_fed: Array  # [horizon, numbers that can be fed back]: whether one is
+    is_by_name: bool = (
+        False  # the steps are records, and what follows from their times is not in `inputs` yet
+    )
+    times: Times | None = None  # of records; None: they have none
 
 
 def parse(body: bytes, *, max_steps: int, max_sequences: int) -> Forecast:
@@ -61,6 +73,8 @@ def decode_ahead(forecast: Forecast, manifest: Manifest, fed: Sequence[Fed]) -> 
     """The inputs of every step ahead. Raises a BadInput that points at the fault."""
     is_fed = np.zeros((forecast.horizon, len(fed)), np.bool_)
     specs, given = manifest.step_inputs, forecast.inputs
+    if isinstance(given, list) and given and isinstance(given[0], dict) and manifest.table is not None:
+        return _decode_records(given, forecast, manifest, fed, is_fed)
     if given is None:
         given = {}
     if isinstance(given, dict):
@@ -76,6 +90,28 @@ def decode_ahead(forecast: Forecast, manifest: Manifest, fed: Sequence[Fed]) -> 
     inputs, kept = decode_inputs(filled, manifest, "/inputs", forecast.horizon)
     _check_window(forecast, manifest, is_fed)
     return Ahead(inputs, kept, is_fed)
+
+
+def _decode_records(
+    records: list[Any], forecast: Forecast, manifest: Manifest, fed: Sequence[Fed], is_fed: Array
+) -> Ahead:
+    """The same of records of the table: without a value for what is fed back, and perhaps without times."""
+    rows = rows_ahead(records, forecast.horizon, manifest, "/inputs")
+    named: Any = rows.values
+    specs = manifest.step_inputs
+    if len(manifest.inputs) == 1:
+        named = _fill(named, 0, specs[0], fed, is_fed, "/inputs")
+    else:
+        for index, spec in enumerate(specs):
+            named[spec.name] = _fill(named[spec.name], index, spec, fed, is_fed, "/inputs")
+    try:
+        inputs, kept = decode_inputs(named, manifest, "/inputs", forecast.horizon)
+    except BadInput as error:
+        inner = (error.pointer or "").removeprefix("/inputs")
+        error.pointer = "/inputs" + rows.pointer(inner, records, manifest)
+        raise
+    _check_window(forecast, manifest, is_fed)
+    return Ahead(inputs, kept, is_fed, is_by_name=True, times=rows.times)
 
 
 def _fill(rows: Any, index: int, spec: InputSpec, fed: Sequence[Fed], is_fed: Array, pointer: str) -> Any:

@@ -64,6 +64,37 @@ def decode_steps(steps: Any, manifest: Manifest, pointer: str, max_steps: int) -
     return Decoded(inputs, kept, times)
 
 
+class Rows(NamedTuple):
+    """Records of steps ahead, as values of each input by its name, in which null is unknown."""
+
+    values: Any
+    times: Times | None  # None: no record has one
+
+    def pointer(self, inner: str, records: list[Record], manifest: Manifest) -> str:
+        """The pointer into the records, of one into `values`."""
+        static = pointer_of(inner, records, manifest)
+        return _by_record(inner, manifest, "") if static is None else static
+
+
+def rows_ahead(records: list[Any], count: int, manifest: Manifest, pointer: str) -> Rows:
+    """The first `count` records as steps ahead of a session; those behind are of the future.
+
+    Raises InvalidField, also for fewer records.
+    """
+    table = manifest.table
+    assert table is not None
+    _check_names(records, table, pointer)
+    if len(records) < count:
+        raise InvalidField(
+            f"{len(records)} records, but the horizon is {count}: give one for each step", pointer=pointer
+        )
+    name = None if table.time is None else table.time.column
+    has_times = any(record.get(name) is not None for record in records[:count])
+    times = _times(records[:count], table, pointer) if has_times else None
+    known.check_times(records, count, table, pointer)
+    return Rows(_by_input(records, count, manifest, pointer), times)
+
+
 def _by_input(records: list[Record], num_steps: int, manifest: Manifest, pointer: str) -> Any:
     """The values of each input by its name, or those of the only input."""
     table = manifest.table

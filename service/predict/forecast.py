@@ -30,6 +30,7 @@ from service.predict.predictor import Predictor
 from service.predict.reply_budget import ReplyBudget
 from service.predict.request import Reply
 from service.predict.session_run import find_model
+from service.predict.timed import spaced_inputs, timed_inputs
 from service.repository import Model
 from service.sequence import Array, Origin, Sequence, State
 from service.sessions import Record, Sessions, replies, session_key
@@ -111,6 +112,8 @@ class Forecaster:
             _check_first(before, fed, ahead)
         budget.reserve(0, forecast.samples * _reply_bytes(model, forecast.horizon, len(used)))
         state = _state_of(model, ahead, step, model.layout.unpack(packed))
+        if ahead.is_by_name:
+            ahead = ahead._replace(inputs=_timed(model, ahead, state))
         stages.decoded()
         seed = forecast.seed if forecast.seed is not None else secrets.randbits(32)
         rollout = await _roll_out(model, ahead, fed, state, before, origin, forecast.samples, seed)
@@ -130,6 +133,13 @@ class Forecaster:
         stages.encoded()
         steps = forecast.horizon * forecast.samples
         return Reply(body, model.name, model.version, forecast.samples, steps, step=live.step, stages=stages)
+
+
+def _timed(model: Model, ahead: Ahead, state: State) -> tuple[Array, ...]:
+    """The inputs of records, with what follows from their times. Raises InvalidField."""
+    if ahead.times is None:
+        return spaced_inputs(model, ahead.inputs, state, "/inputs")
+    return timed_inputs(model, ahead.inputs, ahead.times, state)
 
 
 def _state_of(model: Model, ahead: Ahead, step: int, state: State) -> State:

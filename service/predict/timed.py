@@ -38,10 +38,46 @@ def timed_inputs(
     table = model.manifest.table
     assert table is not None and table.time is not None
     seconds, since = _seconds(model, times, state, needs_first=table.since_previous is not None)
+    return _with_derived(model, inputs, seconds, since, _calendar(table, times, seconds))
+
+
+def spaced_inputs(
+    model: HasStates, inputs: tuple[Array, ...], state: State, pointer: str
+) -> tuple[Array, ...]:
+    """The same of steps that have no times, and follow that of `state` at the usual distance.
+
+    Raises InvalidField where the model needs times, and these are not known.
+    """
+    table = model.manifest.table
+    if table is None or table.time is None:
+        return inputs
+    assert model.layout.time_position is not None
+    before, status = np.asarray(state[model.layout.time_position]).tolist()
+    if status != TIMED or table.time.spacing is None:
+        if not table.needs_times:
+            return inputs
+        raise InvalidField(
+            f"the time of the session's last step is not known: give {table.time.column!r} in each record",
+            pointer=pointer,
+        )
+    count = len(inputs[0])
+    seconds = before + table.time.spacing_s * np.arange(1, count + 1)
+    try:
+        rows = [table.calendar_at(before, later) for later in range(1, count + 1)]
+    except ValueError as error:
+        raise InvalidField(str(error), pointer=pointer) from None
+    return _with_derived(model, inputs, seconds, [table.time.spacing] * count, rows)
+
+
+def _with_derived(
+    model: HasStates, inputs: tuple[Array, ...], seconds: Array, since: list[float], rows: list[list[float]]
+) -> tuple[Array, ...]:
+    """The inputs with the time since the previous step and the calendar; behind them the seconds."""
+    table = model.manifest.table
+    assert table is not None
     derived = [] if table.since_previous is None else [(table.since_previous, since)]
     if table.calendar:
-        features = zip(*_calendar(table, times, seconds), strict=True)
-        derived += zip(table.calendar, map(list, features), strict=True)
+        derived += zip(table.calendar, map(list, zip(*rows, strict=True)), strict=True)
     names = [spec.name for spec in model.manifest.step_inputs]
     changed = list(inputs)
     for index in {names.index(column.input) for column, _ in derived}:
@@ -55,8 +91,8 @@ def timed_inputs(
 def _calendar(table: TableSpec, times: Times, seconds: Array) -> list[list[float]]:
     """[steps, features] of the calendar. Raises InvalidField."""
     assert table.time is not None
-    rows = []
-    for index, moment in enumerate(seconds.tolist()):
+    rows: list[list[float]] = []
+    for index, moment in enumerate(seconds.tolist() if table.calendar else ()):
         try:
             rows.append(table.calendar_at(moment))
         except ValueError as error:

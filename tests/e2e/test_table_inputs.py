@@ -164,6 +164,48 @@ def test_a_stream_is_one_shot_and_what_is_not_known_is_an_error_of_its_frame(
     assert replies[-1]["output"] == output(predict(client, steps[:3] + future[3:5]))
 
 
+def test_a_forecast_of_records_is_the_loop_that_a_client_would_write(
+    client: httpx.Client, session: str
+) -> None:
+    """Without times, each step follows at the usual distance; the calendar and `since_previous` too."""
+    steps, future = parts(4)
+    output(predict(client, steps[:2] + future[2:4], session=session))
+    assert client.post(f"/sessions/{session}/fork", json={"to": f"{session}-loop"}).status_code == 201
+    ahead = [{"rain": 1 + step, "sky": "sun"} for step in range(4)]
+    reply = client.post(f"/sessions/{session}/forecast", json={"horizon": 2, "inputs": ahead})
+    assert reply.status_code == 200, reply.text
+    [forecast] = reply.json()["forecasts"]
+    timed = [record | {"at": steps[2 + place]["at"]} for place, record in enumerate(ahead)]
+    again = client.post(f"/sessions/{session}/forecast", json={"horizon": 2, "inputs": timed})
+    assert again.json() == reply.json()
+    for place, level in enumerate(forecast["values"]["level"]):
+        record = timed[place] | {"level": level}
+        later = [{"rain": one["rain"]} for one in ahead[place + 1 : place + 3]]
+        looped = predict(client, [record, *later], session=f"{session}-loop")
+        assert output(looped) == forecast["output"][place]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "pointer", "detail"),
+    [
+        ([{"rain": 1}], "/inputs", "1 records, but the horizon is 2"),
+        ([{"rain": 1}, {"rain": 2}, {"rain": 3}], "/inputs", "the forecasts need 'rain' up to 2 steps after"),
+        ([{"rain": 1}, {}, {"rain": 3}, {"rain": 4}], "/inputs/1", "no value of 'rain'"),
+        ([{}, {"rain": 2}, {"rain": 3}, {"rain": 4}], "/inputs/0/rain", "null: this model takes no missing"),
+        ([{"rain": 1, "at": "noon"}, *[{"rain": 2}] * 3], "/inputs/1", "expected a time (ISO 8601) in 'at'"),
+        ([{"rain": 1, "fog": 2}, *[{"rain": 2}] * 3], "/inputs/0/fog", "the table has no column 'fog'"),
+    ],
+)
+def test_a_forecast_without_what_it_needs_is_refused(
+    client: httpx.Client, session: str, inputs: list[Any], pointer: str, detail: str
+) -> None:
+    steps, future = parts(4)
+    output(predict(client, steps[:2] + future[2:4], session=session))
+    reply = client.post(f"/sessions/{session}/forecast", json={"horizon": 2, "inputs": inputs})
+    assert reply.status_code == 422, reply.text
+    assert reply.json()["pointer"] == pointer and reply.json()["detail"].startswith(detail)
+
+
 def test_rows_and_records_give_the_same_bits(client: httpx.Client) -> None:
     """A client of rows sends what the server computes from records."""
     record, (rain, later) = records(2)[0], [1.5, 2.5]
