@@ -24,42 +24,65 @@ def gather(runs: Path) -> list[Scored]:
 
     Runs on a user's own table are skipped: there are no other scores to compare with.
     """
+    return [_scored(folder) for folder in _folders(runs)]
+
+
+def _folders(runs: Path) -> list[Path]:
     seeds = sorted(path.parent for path in runs.glob(f"*/seed-*/{run.METRICS_FILE}"))
     folders = sorted({seed.parent for seed in seeds if Config.read(seed).table is None})
     if not folders:
         raise ScoresError(
             f"{runs}/*/seed-*: no finished runs; create some with `cellgate-train train DATA --seeds 5`"
         )
-    return [_scored(folder) for folder in folders]
+    return folders
 
 
-def collect(runs: Path, *, earlier: Scores | None = None, others: Mapping[str, Path] = {}) -> Scores:
+def collect(
+    runs: Path,
+    *,
+    earlier: Scores | None = None,
+    renews: bool = True,
+    others: Mapping[str, Path] | None = None,
+) -> Scores:
     """The scores of all runs, and, renewed, the `earlier` ones of data sets without runs here.
 
-    `others`: by name, the folders of the same runs on other processors; the earlier ones of other names stay.
-    Raises ScoresError, FetchError.
+    Without `renews` these stay as they are. `others`: by name, the folders of the same runs on other
+    processors; the earlier ones of other names stay. Raises ScoresError, FetchError.
     """
     sets = {scored.name: scored for scored in gather(runs)}
     for old in earlier.sets if earlier else ():
-        new = sets.get(old.name)
-        sets[old.name] = new.model_copy(update={"elsewhere": old.elsewhere}) if new else renew(old)
-    for where, folder in others.items():
-        for scored in gather(folder):
-            if scored.name not in sets:
-                raise ScoresError(f"{folder}/{scored.name}: there are no scores of it to compare with")
-            sets[scored.name] = _beside(sets[scored.name], scored, where)
+        if new := sets.get(old.name):
+            sets[old.name] = new.model_copy(update={"elsewhere": old.elsewhere})
+        else:
+            sets[old.name] = renew(old) if renews else old
+    for where, others_runs in (others or {}).items():
+        for folder in _folders(others_runs):
+            name = Config.read(_seeds(folder)[0]).data
+            if name not in sets:
+                raise ScoresError(f"{folder}: there are no scores of {name} to compare with")
+            sets[name] = _beside(sets[name], folder, where)
     return Scores(sets=[sets[name] for name in sorted(sets)])
 
 
-def _beside(scored: Scored, other: Scored, where: str) -> Scored:
+def _beside(scored: Scored, folder: Path, where: str) -> Scored:
     """The scores with those of another processor, `where`. Raises ScoresError for another command."""
-    if other.command != scored.command:
-        raise ScoresError(
-            f"{scored.name}: the runs of {where} are of {other.command!r}, not of {scored.command!r}"
-        )
-    new = Elsewhere(where=where, processor=other.processor, seeds=other.seeds)
+    seeds = _seeds(folder)
+    if (command := _command(seeds)) != scored.command:
+        raise ScoresError(f"{folder}: the runs are of {command!r}, not of {scored.command!r}")
+    loaded = data.load_for(Config.read(seeds[0]))
+    scores = [_test_scores(loaded, run.read_metrics(seed)) for seed in seeds]
+    processor = run.read_environment(seeds[0]).get("processor", "")
+    new = Elsewhere(where=where, processor=processor, seeds=scores)
     others = [one for one in scored.elsewhere if one.where != where]
     return scored.model_copy(update={"elsewhere": [*others, new]})
+
+
+def _seeds(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"seed-*/{run.METRICS_FILE}"))
+
+
+def _command(seeds: list[Path]) -> str:
+    return f"{run.command(Config.read(seeds[0]))} --seeds {len(seeds)}"
 
 
 def renew(scored: Scored) -> Scored:
@@ -82,7 +105,7 @@ def measures(loaded: DataSet) -> tuple[str, ...]:
 
 
 def _scored(folder: Path) -> Scored:
-    seeds = sorted(path.parent for path in folder.glob(f"seed-*/{run.METRICS_FILE}"))
+    seeds = _seeds(folder)
     all_metrics = [run.read_metrics(seed) for seed in seeds]
     config = Config.read(seeds[0])
     loaded = data.load_for(config)
@@ -96,14 +119,11 @@ def _scored(folder: Path) -> Scored:
         num_test=len(loaded.test),
         num_parameters=sum(tensor.numel() for tensor in weights.values()),
         num_bytes=sum(tensor.numel() * tensor.element_size() for tensor in weights.values()),
-        command=f"{run.command(config)} --seeds {len(seeds)}",
+        command=_command(seeds),
         versions=environment.get("versions") or package_versions(),
         processor=environment.get("processor", ""),
         seconds=[metrics["seconds"] for metrics in all_metrics],
-        seeds=[
-            _compared(loaded, {name.removeprefix("test_"): value for name, value in metrics.items()})
-            for metrics in all_metrics
-        ],
+        seeds=[_test_scores(loaded, metrics) for metrics in all_metrics],
         **_facts(loaded, data.about(config.data)),
     )
 
@@ -120,6 +140,11 @@ def _facts(loaded: DataSet, about: str) -> dict[str, Any]:
         "published": list(loaded.published),
         "beside": loaded.beside,
     }
+
+
+def _test_scores(loaded: DataSet, metrics: Measures) -> Measures:
+    """Those of the metrics of a run that its data set is compared by."""
+    return _compared(loaded, {name.removeprefix("test_"): value for name, value in metrics.items()})
 
 
 def _compared(loaded: DataSet, scores: Measures) -> Measures:

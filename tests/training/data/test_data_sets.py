@@ -24,10 +24,12 @@ SIZES = {
     "air": (546, 1, 144, 8760),
     "co2": (305, 1, 154, 457),
     "digits": (1347, 450, 8, 8),
+    "fulda": (62, 1, 362, 731),
     "glucose": (325, 1, 264, 10457),
     "moby": (7905, 60, 56, 2000),
     "moby_subwords": (7711, 30, 27, 2000),
     "ocean": (469, 1, 317, 3850),
+    "parking": (162, 29, 88, 256),
     "purchases": (18856, 2357, 2, 82),
     "reuters": (5485, 2189, 5, 964),
     "traffic": (770, 1, 327, 6552),
@@ -82,6 +84,25 @@ def test_the_test_part_comes_after_the_training_and_validation_parts(name: str) 
     for part in (data_set.train, data_set.validation):
         for sequence in part.sequences:
             assert not np.array_equal(sequence[-200:, 0], probe, equal_nan=True)
+
+
+def test_a_split_by_date_is_the_same_for_all_car_parks() -> None:
+    data_set = load("parking")
+    assert data_set.forecast is not None and data_set.validation is not None
+    assert data_set.forecast.horizons == (1, 18)
+    assert data_set.table is not None and data_set.table.time is not None
+    days = [len(sequence) for sequence in data_set.test.sequences]
+    assert max(days) == 250, "14 days of 18 half hours, two of which are missing"
+    assert data_set.inputs[0].features[:2] == ("Occupancy", "Capacity")
+
+
+def test_the_discharge_of_a_river_is_no_input() -> None:
+    data_set = load("fulda")
+    assert data_set.validation is not None
+    assert [len(part.sequences[0]) for part in (data_set.validation, data_set.test)] == [730, 731]
+    x, y = data_set.test.sequences[0], data_set.test.targets[0]
+    assert x.shape == (731, 3) and y.shape == (731, 1)
+    assert all(abs(np.corrcoef(column, y[:, 0])[0, 1]) < 0.5 for column in x.T)
 
 
 def test_targets_are_the_later_values() -> None:
