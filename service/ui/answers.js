@@ -40,7 +40,7 @@ export function drawAnswers(trace, model) {
  */
 function drawForecasts(trace, model, outputs) {
   const output = model.outputs[0];
-  const features = model.inputs.flatMap((/** @type {any} */ input) => input.features);
+  const features = model.inputs.flatMap((/** @type {any} */ input) => (input.per === "sequence" ? [] : input.features));
   const keys = [...new Set(output.forecasts.map((/** @type {any} */ one) => JSON.stringify([one.feature, one.steps])))];
   const charts = keys.map((each) => {
     const [feature, ahead] = JSON.parse(/** @type {string} */ (each));

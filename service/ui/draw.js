@@ -28,6 +28,15 @@ function prepare(canvas, height) {
 const known = (values) => /** @type {number[]} */ (values.filter((value) => value !== null && Number.isFinite(value)));
 
 /**
+ * A number with three digits, as short as can be.
+ * @param {number} value
+ */
+const written = (value) => {
+  const size = Math.abs(value);
+  return size && (size >= 1e6 || size < 1e-4) ? value.toExponential(1) : value.toLocaleString("en", { maximumSignificantDigits: 3, useGrouping: false });
+};
+
+/**
  * Lines, and bands between two lines, over steps.
  * @param {HTMLCanvasElement} canvas
  * @param {Line[]} lines
@@ -40,12 +49,14 @@ export function drawLines(canvas, lines, { bands = [], ends = ["", ""], height =
   const top = to ?? Math.max(...all, low);
   const high = top > low ? top : low + 1;
   const count = Math.max(2, ...lines.map((line) => line.values.length));
-  const box = { left: 52, right: width - 8, top: 8, bottom: height - 20 };
+  const marks = [low, (low + high) / 2, high];
+  const left = Math.max(52, ...marks.map((mark) => pen.measureText(written(mark)).width + 12));
+  const box = { left, right: width - 8, top: 8, bottom: height - 20 };
   const x = (/** @type {number} */ at) => box.left + ((box.right - box.left) * at) / (count - 1);
   const y = (/** @type {number} */ value) => box.bottom - ((box.bottom - box.top) * (value - low)) / (high - low || 1);
   pen.fillStyle = css("--soft");
   pen.textAlign = "right";
-  for (const value of [low, (low + high) / 2, high]) pen.fillText(value.toPrecision(3), box.left - 6, y(value) + 4);
+  for (const value of marks) pen.fillText(written(value), box.left - 6, y(value) + 4);
   pen.fillText(ends[1], box.right, height - 5);
   pen.textAlign = "left";
   pen.fillText(ends[0], box.left, height - 5);

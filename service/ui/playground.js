@@ -139,6 +139,18 @@ function setOf(labels, isAll) {
 }
 
 /**
+ * The values of each step, of all inputs, as the manifest orders their features.
+ * @param {any} part
+ * @returns {any[]}
+ */
+function rowsOf(part) {
+  if (Array.isArray(part)) return part;
+  const series = model().inputs.filter((/** @type {any} */ input) => input.features.length && input.per !== "sequence");
+  const [first] = series;
+  return first ? part[first.name].map((/** @type {any} */ _, /** @type {number} */ at) => series.flatMap((/** @type {any} */ input) => part[input.name][at])) : [];
+}
+
+/**
  * Add a prediction to what is shown.
  * @param {any} prediction
  * @param {any} part
@@ -149,7 +161,7 @@ function show(prediction, part, reply) {
   const list = (/** @type {any} */ value) => (value === undefined ? [] : isAll ? value : [value]);
   trace.outputs.push(...list(prediction.output));
   trace.labels.push(...list(prediction.label ?? setOf(prediction.labels, isAll)));
-  if (Array.isArray(part) && model().outputs[0].forecasts?.length) trace.inputs.push(...part);
+  if (model().outputs[0].forecasts?.length) trace.inputs.push(...rowsOf(part));
   const label = trace.labels.at(-1);
   const probability = isAll ? prediction.probability?.at(-1) : prediction.probability;
   const words = [label === undefined ? "" : `${label}`, typeof probability === "number" ? `${(100 * probability).toFixed(1)} %` : ""];

@@ -1,25 +1,27 @@
 // The editor of a sequence: a grid, a drawing, a text, or JSON and CSV. All edit one value.
-import { byId, fill, h, showProblem } from "./dom.js";
+import { byId, fill, h } from "./dom.js";
 import { formOf } from "./audio.js";
-import { drawLines } from "./draw.js";
+import { Drawing } from "./drawing.js";
+import { gridEditor } from "./grid.js";
 import { drawWave, soundEditor } from "./sound.js";
-import { numberOf, parse } from "./table.js";
+import { parse } from "./table.js";
 import { asText } from "./texts.js";
 
-const MAX_ROWS = 200; // of the grid; more are edited as text
-const MAX_COLUMNS = 40;
 const MARKS = { "": "as found", ".": "point", ",": "comma" };
 
+/** @param {any} value */
+const isNumber = (value) => value === null || typeof value === "number";
+
 /** @param {any} steps */
-const isRows = (steps) => Array.isArray(steps) && steps.length > 0 && Array.isArray(steps[0]) && !Array.isArray(steps[0][0]);
+const isRows = (steps) => Array.isArray(steps) && steps.length > 0 && steps.every((row) => Array.isArray(row) && row.length > 0 && row.every(isNumber));
 
 /**
- * A copy with another value at a place.
- * @param {any[]} values
- * @param {number} at
- * @param {any} value
+ * Whether the steps of an input can be edited as a table.
+ * @param {any} input
+ * @param {any} steps
  */
-const replaced = (values, at, value) => values.map((each, place) => (place === at ? value : each));
+const isTable = (input, steps) =>
+  input.per !== "sequence" && (isRows(steps) || (input.kind !== "token" && Array.isArray(steps) && steps.length > 0 && steps.every(isNumber)));
 
 export class Steps {
   /** @type {any} */
@@ -27,7 +29,9 @@ export class Steps {
   /** @type {any} */
   #model = null;
   #view = "grid";
-  #feature = 0;
+  /** @type {Drawing | null} */
+  #drawing = null;
+  #input = 0; // of the model, which is edited as a table
   /** @type {import("./table.js").Mark} */
   #mark = "";
 
@@ -42,10 +46,41 @@ export class Steps {
    */
   open(model) {
     this.#model = model;
-    this.#feature = 0;
     this.value = asText(model) ?? model.example?.steps ?? [];
-    this.#view = typeof this.value === "string" ? "text" : isRows(this.value) ? "grid" : "json";
-    if (formOf(model)) this.#view = "sound";
+    this.#input = Math.max(0, model.inputs.findIndex((/** @type {any} */ input) => isTable(input, this.#stepsOf(input))));
+    this.#view = formOf(model) ? "sound" : "grid";
+    this.render();
+  }
+
+  /**
+   * The steps of one input.
+   * @param {any} input
+   */
+  #stepsOf(input) {
+    return Array.isArray(this.value) || typeof this.value === "string" ? this.value : this.value[input.name];
+  }
+
+  /** The input that is edited, as rows of numbers. */
+  get #rows() {
+    const steps = this.#stepsOf(this.#model.inputs[this.#input]);
+    return isRows(steps) ? steps : steps.map((/** @type {any} */ value) => [value]);
+  }
+
+  /** @param {any[][]} rows */
+  set #rows(rows) {
+    const input = this.#model.inputs[this.#input];
+    const steps = isRows(this.#stepsOf(input)) ? rows : rows.map(([value]) => value);
+    this.value = Array.isArray(this.value) ? steps : { ...this.value, [input.name]: steps };
+  }
+
+  /**
+   * Make the sequence longer by its last step, or shorter.
+   * @param {number} length
+   */
+  #resize(length) {
+    const sized = (/** @type {any[]} */ steps) => Array.from({ length }, (_, at) => steps[Math.min(at, steps.length - 1)]);
+    if (Array.isArray(this.value)) this.value = sized(this.value);
+    else this.value = Object.fromEntries(Object.entries(this.value).map(([name, steps]) => [name, this.#isKept(name) ? steps : sized(steps)]));
     this.render();
   }
 
@@ -94,18 +129,19 @@ export class Steps {
   }
 
   render() {
-    const views = typeof this.value === "string" ? ["text"] : isRows(this.value) ? ["grid", "draw", "json"] : ["json"];
+    const tables = this.#model.inputs.map((/** @type {any} */ input) => isTable(input, this.#stepsOf(input)));
+    const views = typeof this.value === "string" ? ["text"] : tables[this.#input] ? ["grid", "draw", "json"] : ["json"];
     if (formOf(this.#model)) views.unshift("sound");
     if (!views.includes(this.#view)) this.#view = views[0];
     const names = /** @type {Record<string, string>} */ ({ sound: "Sound", grid: "Grid", draw: "Draw", json: "JSON or CSV", text: "Text" });
     const buttons = views.map((view) =>
       h("button", { type: "button", ariaPressed: String(view === this.#view), onclick: () => this.#show(view) }, names[view]),
     );
-    const body = { sound: () => this.#sound(), grid: () => this.#grid(), draw: () => this.#drawing(), json: () => this.#json(), text: () => this.#text() };
-    fill(byId("input"), h("div", { className: "bar", role: "group", ariaLabel: "Editor" }, ...buttons),
+    const body = { sound: () => this.#sound(), grid: () => gridEditor(this.#table()), draw: () => this.#newDrawing(), json: () => this.#json(), text: () => this.#text() };
+    fill(byId("input"), h("div", { className: "bar", role: "group", ariaLabel: "Editor" }, ...buttons), ...this.#choice(tables),
       /** @type {any} */ (body)[this.#view]());
     byId("input-title").textContent = `Steps (${this.length})`;
-    if (this.#view === "draw") this.#redraw();
+    if (this.#view === "draw") this.#drawing?.draw();
     const form = formOf(this.#model);
     if (form && this.#view === "sound") drawWave(this.value, form);
   }
@@ -119,132 +155,37 @@ export class Steps {
     return soundEditor({ form, set, stream: this.#model.sessions ? this.stream : null });
   }
 
+  /**
+   * Of several inputs, which one is edited as a table.
+   * @param {boolean[]} tables
+   */
+  #choice(tables) {
+    if (tables.filter(Boolean).length < 2 || this.#view === "json") return [];
+    const select = h("select", { id: "edited", onchange: () => {
+      this.#input = Number(select.value);
+        this.render();
+    } }, ...tables.flatMap((isOne, at) => (isOne ? [h("option", { value: at, selected: at === this.#input }, this.#model.inputs[at].name)] : [])));
+    return [h("label", {}, "Input ", select)];
+  }
+
   /** @param {string} view */
   #show(view) {
     this.#view = view;
     this.render();
   }
 
-  /** @param {number} column */
-  #name(column) {
-    return this.#model.inputs[0].features[column] ?? `${column + 1}`;
-  }
-
-  #grid() {
-    const width = Math.min(MAX_COLUMNS, this.value[0].length);
-    const head = [...Array(width).keys()].map((column) => h("th", { scope: "col" }, this.#name(column)));
-    const rows = this.value.slice(0, MAX_ROWS).map((/** @type {any[]} */ row, /** @type {number} */ number) =>
-      h("tr", {}, h("th", { scope: "row" }, `${number + 1}`),
-        ...row.slice(0, width).map((value, column) =>
-          h("td", {}, h("input", {
-            value: value === null ? "" : value,
-            inputMode: "decimal",
-            ariaLabel: `step ${number + 1}, ${this.#name(column)}`,
-            onchange: (/** @type {any} */ event) => this.#set(event.target, number, column),
-            onpaste: (/** @type {any} */ event) => this.#paste(event, number, column),
-          })),
-        )),
-    );
-    const table = h("div", { className: "grid", tabIndex: 0, role: "region", ariaLabel: "Values of the steps" },
-      h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "step"), ...head)), h("tbody", {}, ...rows)));
-    const change = (/** @type {any[]} */ value) => {
-      this.value = value;
-      this.render();
+  /** @returns {import("./grid.js").Table} */
+  #table() {
+    const names = this.#model.inputs[this.#input].features;
+    return {
+      rows: () => this.#rows, change: (rows) => (this.#rows = rows), resize: (length) => this.#resize(length), render: () => this.render(),
+      name: (column) => names[column] ?? `${column + 1}`, mark: this.#mark,
     };
-    const [rest, columns] = [this.value.length - MAX_ROWS, this.value[0].length - MAX_COLUMNS];
-    const hidden = [rest > 0 ? `${rest} more steps` : "", columns > 0 ? `${columns} more columns` : ""].filter(Boolean).join(" and ");
-    return h("div", {}, table, h("div", { className: "bar" },
-      h("button", { type: "button", onclick: () => change([...this.value, this.value[this.value.length - 1]]) }, "Add a step"),
-      h("button", { type: "button", disabled: this.value.length < 2, onclick: () => change(this.value.slice(0, -1)) }, "Remove the last"),
-      h("span", { className: "hint" }, hidden && `${hidden} are sent, and edited as JSON or CSV`)));
   }
 
-  /**
-   * Cells that a spreadsheet has copied, from this place on; steps are added as they need.
-   * @param {ClipboardEvent} event
-   * @param {number} row
-   * @param {number} column
-   */
-  #paste(event, row, column) {
-    const text = event.clipboardData?.getData("text/plain") ?? "";
-    if (!/[\t\n\r]/.test(text.trim())) return; // one value: the browser pastes it
-    event.preventDefault();
-    try {
-      const width = this.value[0].length;
-      const pasted = /** @type {any[][]} */ (parse(text, { mark: this.#mark }));
-      if (column + pasted[0].length > width) throw new Error(`${pasted[0].length} columns from column ${column + 1} on: a step has ${width}`);
-      const rows = [...this.value];
-      while (rows.length < row + pasted.length) rows.push(Array(width).fill(null));
-      pasted.forEach((values, number) => {
-        rows[row + number] = [...rows[row + number]];
-        rows[row + number].splice(column, values.length, ...values);
-      });
-      this.value = rows;
-      this.render();
-      showProblem("");
-    } catch (error) {
-      showProblem(`Not pasted: ${/** @type {Error} */ (error).message}`);
-    }
-  }
-
-  /**
-   * @param {HTMLInputElement} input
-   * @param {number} row
-   * @param {number} column
-   */
-  #set(input, row, column) {
-    const value = input.value.trim() === "" ? null : numberOf(input.value);
-    input.setCustomValidity(Number.isNaN(value) ? "expected a number" : "");
-    if (!input.reportValidity()) return;
-    this.value = this.value.map((/** @type {any[]} */ each, /** @type {number} */ number) =>
-      number === row ? replaced(each, column, value) : each);
-  }
-
-  #drawing() {
-    const select = h("select", { id: "feature", onchange: () => this.#choose(select.selectedIndex) },
-      ...this.value[0].slice(0, 200).map((/** @type {any} */ _, /** @type {number} */ column) => h("option", {}, this.#name(column))));
-    select.selectedIndex = this.#feature;
-    const canvas = h("canvas", { id: "drawing", role: "img", ariaLabel: "The series; draw over it with the mouse" });
-    const draw = (/** @type {PointerEvent} */ event) => this.#draw(canvas, event);
-    canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
-      canvas.setPointerCapture(event.pointerId);
-      draw(event);
-    });
-    canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => event.buttons && draw(event));
-    return h("div", {}, h("label", {}, "Feature ", select), h("p", { className: "hint" }, "Draw with the mouse or a finger."), canvas);
-  }
-
-  /** @param {number} feature */
-  #choose(feature) {
-    this.#feature = feature;
-    this.#redraw();
-  }
-
-  #series() {
-    return this.value.map((/** @type {any[]} */ row) => row[this.#feature]);
-  }
-
-  /** @param {[number, number]} [range] that stays while the user draws */
-  #redraw(range) {
-    const ends = ["step 1", `step ${this.value.length}`];
-    const options = range ? { ends, from: range[0], to: range[1] } : { ends };
-    this.frame = drawLines(byId("drawing"), [{ label: "", values: this.#series() }], options);
-  }
-
-  /**
-   * @param {HTMLCanvasElement} canvas
-   * @param {PointerEvent} event
-   */
-  #draw(canvas, event) {
-    const { low, high, count, box } = /** @type {any} */ (this.frame);
-    const place = canvas.getBoundingClientRect();
-    const share = (event.clientX - place.left - box.left) / (box.right - box.left);
-    const at = Math.round(Math.min(1, Math.max(0, share)) * (count - 1));
-    const up = (box.bottom - (event.clientY - place.top)) / (box.bottom - box.top);
-    const value = Number((low + Math.min(1, Math.max(0, up)) * (high - low)).toPrecision(6));
-    if (at >= this.value.length) return;
-    this.value = replaced(this.value, at, replaced(this.value[at], this.#feature, value));
-    this.#redraw([low, high]);
+  #newDrawing() {
+    this.#drawing = new Drawing(this.#table());
+    return this.#drawing.element();
   }
 
   #json() {

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
 from tests.e2e.server import Server, running
-from tests.e2e.ui.pages import LIMIT_MS, Open, launched
+from tests.e2e.ui.pages import CHROMIUM, LIMIT_MS, Open, launched
 
 
 @pytest.fixture(scope="package")
@@ -20,8 +20,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    with launched() as opened:
+def playwright() -> Iterator[Playwright]:
+    """One for all browsers: a thread can have only one."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH")
+    expect.set_options(timeout=LIMIT_MS)
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with launched(playwright) as opened:
         yield opened
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.e2e.server import Server
 
@@ -21,17 +20,13 @@ Open = Callable[..., Page]
 
 
 @contextlib.contextmanager
-def launched(*arguments: str) -> Iterator[Browser]:
-    """A Chromium; without one, the test is skipped."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH")
-    expect.set_options(timeout=LIMIT_MS)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", *arguments]
-        )
-        yield opened
-        opened.close()
+def launched(playwright: Playwright, *arguments: str) -> Iterator[Browser]:
+    """A Chromium."""
+    opened = playwright.chromium.launch(
+        executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", *arguments]
+    )
+    yield opened
+    opened.close()
 
 
 def answer(page: Page) -> str:

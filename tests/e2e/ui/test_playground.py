@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e import graphs
 from tests.e2e.server import ROOT, Server, running
 from tests.e2e.ui.pages import Open, answer, picture, send, state_of
-from tests.service import text_models
+from tests.service import input_models, text_models
 from tests.service.text_models import TEXTS
+from tests.training.synthetic import MIXED
 from training.data import tokens
 
 
@@ -62,6 +65,37 @@ def test_values_are_edited_in_a_grid_pasted_and_drawn(open_page: Open) -> None:
     page.click("text=JSON or CSV")
     drawn = [row[0] for row in json.loads(page.input_value("#json"))]
     assert min(drawn) > 0.8 and len(set(drawn)) < 4, "along the top of the drawing"
+
+
+def test_each_of_several_inputs_and_single_numbers_have_a_grid_and_a_drawing(
+    open_page: Open, tmp_path: Path
+) -> None:
+    root = tmp_path / "models"
+    graphs.write_all(tmp_path / "graphs")
+    shutil.copytree(tmp_path / "graphs" / "recent", root / "recent")
+    input_models.write(root, "station", MIXED)
+    with running(tmp_path, models_dir=str(root)) as server:
+        page = open_page(at=server)
+        page.select_option("#model", "station version 1")
+        example = httpx.get(f"{server.url}/models/station").json()["models"][0]["example"]["steps"]
+        tables = [name for name, steps in example.items() if isinstance(steps[0], list)]
+        expect(page.locator("#edited option")).to_have_text(tables)
+        page.select_option("#edited", label=tables[-1])
+        page.locator("#input input").first.fill("0.875")
+        page.locator("#input input").first.blur()
+        page.click("text=Add a step")
+        send(page)
+        page.click("text=JSON or CSV")
+        edited = json.loads(page.input_value("#json"))
+        assert edited[tables[-1]][0][0] == 0.875 and edited[tables[0]][:-1] == example[tables[0]]
+        assert {len(steps) for steps in edited.values()} == {len(example[tables[0]]) + 1}
+        page.select_option("#model", "recent version 1")
+        page.locator("#input input").first.fill("0.5")
+        page.locator("#input input").first.blur()
+        page.click("text=Draw")
+        expect(page.locator("#drawing")).to_be_visible()
+        send(page)
+        page.close()
 
 
 @pytest.mark.parametrize(

@@ -135,10 +135,14 @@ def test_a_block_of_a_spreadsheet_is_pasted_into_the_grid(open_page: Open) -> No
     expect(page.locator("#input-title")).to_have_text("Steps (21)")
     paste("step 1, lpc_cepstrum_12", "1\t2\n")
     expect(page.locator("#problem")).to_have_text("Not pasted: 2 columns from column 12 on: a step has 12")
+    paste("step 1, lpc_cepstrum_1", "0,5\n1,5\n")
+    expect(page.locator("#problem")).to_contain_text(
+        "a decimal comma, or two columns: choose the decimal mark"
+    )
     page.click("text=Remove the last")
     expect(page.locator("#input-title")).to_have_text("Steps (20)")
     page.click("text=Add a step")
-    page.click("text=JSON or CSV")
+    page.click("button >> text=JSON or CSV")
     rows = json.loads(page.input_value("#json"))
     assert len(rows) == 21 and rows[19][10:] == [0.5, 1.5] and rows[20] == rows[19]
 
