@@ -34,6 +34,7 @@ WORDS = re.compile(r"(?:\b[a-z]+ ){4,}")  # the texts of notes.csv
 SMALL = ["--hidden", "32", "--epochs", "1"]
 # Commands of the other pages that need two servers, a key, or a client's own library: tested by topic.
 BY_TOPIC = {
+    "cellgate-train train vowels --logger mlflow": "tests/training/test_loggers.py",
     "cellgate keys new": "tests/service/cli/test_keys.py",
     "CELLGATE_KEYS_FILE=": "tests/e2e/test_tenants.py",
     'curl -H "Authorization': "tests/e2e/test_tenants.py",
