@@ -4,10 +4,11 @@
 contain "/" here.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Response
 
+from service.api import session_files
 from service.api.errors import LIVE_SESSION, MODEL, NEW_SESSION, VALUES, errors
 from service.api.schemas import (
     CreateSessionBody,
@@ -19,11 +20,11 @@ from service.api.schemas import (
     SessionReply,
     SessionsReply,
 )
+from service.api.session_parameters import BAD_NAME, CHANGE, At, Name, Replace, Rewinds, Tenant
 from service.api.session_paths import SessionRoute
 from service.api.session_replies import describe, nested_list
 from service.codec.sizes import check_reply
 from service.errors import (
-    BadExport,
     InvalidField,
     ReplyTooLarge,
     SessionConflict,
@@ -34,60 +35,23 @@ from service.errors import (
     UnknownCheckpoint,
     UnknownState,
 )
-from service.names import (
-    MAX_STEP,
-    SESSION_NAME_PATTERN,
-    SESSION_NAME_RULE,
-    check_session_name,
-    file_of_session,
-)
-from service.sessions import MEDIA_TYPE, Expected, HistoryRule, Resources
+from service.names import check_session_name
+from service.sessions import Expected, HistoryRule, Resources
 
 JSON_OF_A_BYTE = 7  # characters, at most: "false," of a boolean; 26 of the 8 bytes of a float64
-
-
-def _tenant(request: Request) -> str:
-    """The tenant of the request's API key; "" if no keys are configured."""
-    tenant: str = getattr(request.state, "tenant", "")
-    return tenant
-
-
-Tenant = Annotated[str, Depends(_tenant)]
-# The pattern is documented, not checked by FastAPI: `check_session_name` says more of a wrong name.
-Name = Annotated[
-    str, Path(description="the session's name", json_schema_extra={"pattern": SESSION_NAME_PATTERN})
-]
-At = Annotated[
-    int | None,
-    Query(ge=0, le=MAX_STEP, description="the step that the live session is at; at another one: 409"),
-]
-Rewinds = Annotated[
-    int | None, Query(ge=0, le=MAX_STEP, description="how often it was rewound; at another number: 409")
-]
-Replace = Annotated[bool, Query(description="true: replace a live session of that name")]
-BINARY: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-DOWNLOAD: dict[str, Any] = BINARY | {
-    "description": "A file that `import` reads",
-    "headers": {
-        "Content-Disposition": {
-            "description": "the file's name, made from the session's",
-            "schema": {"type": "string"},
-            "example": 'attachment; filename="call-42.cgs"',
-        }
-    },
-}
 BAD_LIMIT = InvalidField("query parameter limit: Input should be greater than or equal to 1")
-BAD_NAME = InvalidField(SESSION_NAME_RULE)  # of a route that has no body
-CHANGE = (*LIVE_SESSION, SessionConflict)
 
 
 def build(resources: Resources, *, max_reply_bytes: int) -> APIRouter:
     """The routes below /sessions."""
     router = APIRouter(tags=["sessions"], route_class=SessionRoute)
     _add_list(router, resources)
-    _add_files(router, resources)  # before the others, whose names in a path may contain anything
+    # Those of files are before the others, whose names in a path may contain anything.
+    session_files.add_routes(router, resources)
     _add_copies(router, resources)
-    _add_session(router, resources, max_reply_bytes)
+    _add_migrate(router, resources)
+    _add_show(router, resources, max_reply_bytes)
+    _add_create(router, resources)
     _add_changes(router, resources)
     return router
 
@@ -106,70 +70,6 @@ def _add_list(router: APIRouter, resources: Resources) -> None:
             sessions=[describe(name, record, resources.now_ms()) for name, record in page.sessions],
             next=page.next,
         )
-
-
-def _add_files(router: APIRouter, resources: Resources) -> None:
-    @router.get(
-        "/sessions/{session:path}/export",
-        response_class=Response,
-        responses=errors(BAD_NAME, *LIVE_SESSION, *MODEL, SessionMismatch) | {200: DOWNLOAD},
-    )
-    async def export_session(
-        tenant: Tenant,
-        session: Name,
-        format: Annotated[
-            Literal["session", "safetensors"],
-            Query(
-                description="safetensors: only the recurrent tensors, as the file of a named initial state"
-            ),
-        ] = "session",
-    ) -> Response:
-        """The session as a file with a checksum; it includes the reply to the last request."""
-        is_state = format == "safetensors"
-        export = resources.export_state if is_state else resources.export
-        exported = await export(tenant, check_session_name(session))
-        disposition = f'attachment; filename="{file_of_session(session, is_state=is_state)}"'
-        return Response(exported, media_type=MEDIA_TYPE, headers={"content-disposition": disposition})
-
-    @router.put(
-        "/sessions/{session:path}/import",
-        status_code=201,
-        responses=errors(
-            BadExport,
-            InvalidField,
-            *MODEL,
-            *CHANGE,
-            *NEW_SESSION,
-            SessionExists,
-            SessionMismatch,
-            has_body=True,
-        ),
-        openapi_extra={"requestBody": {"required": True} | BINARY},
-    )
-    async def import_session(
-        tenant: Tenant,
-        request: Request,
-        session: Name,
-        version: Annotated[
-            str | None, Query(description="import onto this version, if its states have the same shapes")
-        ] = None,
-        replace: Replace = False,
-        at: At = None,
-        rewinds: Rewinds = None,
-    ) -> SessionReply:
-        """Create a session from an exported file. A file with any changed byte is refused.
-
-        With `at` or `rewinds`, it replaces the live session that is so, and no other.
-        """
-        record = await resources.import_(
-            tenant,
-            check_session_name(session),
-            await request.body(),
-            version=version,
-            replace_live=replace,
-            expected=Expected.of(at, rewinds),
-        )
-        return describe(session, record, resources.now_ms())
 
 
 def _add_copies(router: APIRouter, resources: Resources) -> None:
@@ -207,6 +107,8 @@ def _add_copies(router: APIRouter, resources: Resources) -> None:
         )
         return describe(session, record, resources.now_ms())
 
+
+def _add_migrate(router: APIRouter, resources: Resources) -> None:
     @router.post(
         "/sessions/{session:path}/migrate",
         responses=errors(*VALUES, *CHANGE, *MODEL, SessionMismatch, has_body=True),
@@ -225,7 +127,7 @@ def _add_copies(router: APIRouter, resources: Resources) -> None:
         return describe(session, record, resources.now_ms())
 
 
-def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) -> None:
+def _add_show(router: APIRouter, resources: Resources, max_reply_bytes: int) -> None:
     @router.get(
         "/sessions/{session:path}",
         responses=errors(BAD_NAME, ReplyTooLarge, *LIVE_SESSION, *MODEL, SessionMismatch),
@@ -244,6 +146,8 @@ def _add_session(router: APIRouter, resources: Resources, max_reply_bytes: int) 
             reply.state = {name: nested_list(array) for name, array in tensors.items()}
         return reply
 
+
+def _add_create(router: APIRouter, resources: Resources) -> None:
     @router.put(
         "/sessions/{session:path}",
         status_code=201,

@@ -62,18 +62,18 @@ class OnnxEngine:
         self.layout = StateLayout.of(manifest)
         self.initial_state = self.layout.initial()  # of a sequence at step 0; shared, never written to
         self.provider = choose_provider(provider)
-        options: dict[str, Any] = {"optimization": optimization, "content": content}
-        self._session = load_session(graph, self.provider, threads, helper_cpus=helper_cpus, **options)
+        self._session = load_session(
+            graph, self.provider, threads, helper_cpus=helper_cpus, optimization=optimization, content=content
+        )
         check_manifest(manifest, self._session, graph)
         dtypes = {node.name: dtype_of(node) for node in self._session.get_inputs()}
-        constants = manifest.constants.items()
-        self._constants = {name: np.asarray(value, dtypes[name]) for name, value in constants}
+        values = manifest.constants.items()
+        self._constants = {name: np.asarray(value, dtypes[name]) for name, value in values}
         self._inputs = Inputs(manifest, dtypes.get(manifest.lengths or "", "int32"))
         as_rows = self._inputs.steps_as_rows
         self._outputs = [Output(spec, manifest, steps_as_rows=as_rows) for spec in manifest.outputs]
         nodes = {node.name: node for node in self._session.get_outputs()}
         self.output_dtypes = tuple(dtype_of(nodes[spec.name]) for spec in manifest.outputs)
-        self.output_dtype = self.output_dtypes[0]
         self._states = States(
             manifest.states,
             [list(nodes[spec.output].shape) for spec in manifest.states],
@@ -83,7 +83,6 @@ class OnnxEngine:
         self._names = [spec.name for spec in manifest.outputs[:1]] + [s.output for s in manifest.states]
         self._has_row_per_chunk = not as_rows and manifest.axes.batch_size is None
         self._has_extra = len(manifest.outputs) > 1
-        self._grows = manifest.grows
         on_cuda = "cuda" if self.provider == CUDA else ""
         self._device = (on_cuda if device is None else device) or None if _can_stay(manifest) else None
         self._check = self._finite_check() if manifest.non_finite == "refuse" else None
@@ -91,6 +90,11 @@ class OnnxEngine:
         self._cache = SessionCache(CACHE_BYTES) if self._device is not None else None
         # Memory for a call's inputs, reused by later calls; as many entries as there were concurrent calls.
         self._buffers: list[Buffers] = []
+
+    @property
+    def output_dtype(self) -> str:
+        """That of the first output."""
+        return self.output_dtypes[0]
 
     @cached_property
     def runs_rows(self) -> bool:
@@ -134,7 +138,7 @@ class OnnxEngine:
         A row that gives NaN or an infinity has a result with an error. Raises an InvalidField for an input
         that the graph refuses, and InternalError if its answer has another shape than the manifest's.
         """
-        if self._grows and len(batch.chunks) > 1:
+        if self.manifest.grows and len(batch.chunks) > 1:
             return self._run_by_shape(batch)
         return self._run(batch)
 

@@ -140,16 +140,8 @@ class OpenInference:
             if len(rows) != 1:
                 raise InvalidField(f"a request with a sequence_id needs a batch of 1, got {len(rows)}")
             sizes[0] = self._reply_bytes(model, inference, outputs, 1, steps)
-            (row,) = rows
-            return Item(
-                row.steps,
-                session,
-                inference.at,
-                inference.end,
-                inference.start,
-                row.kept,
-                _distinguishing(inference.outputs, manifest),
-            )
+            (row,), named = rows, _distinguishing(inference.outputs, manifest)
+            return Item(row.steps, session, inference.at, inference.end, inference.start, row.kept, named)
 
         def reserve(opened: Opened) -> None:
             if opened.reply is None:
