@@ -14,14 +14,14 @@ from service.codec.records import decode_steps
 from service.codec.request import Item
 from service.errors import CellgateError
 from service.manifest import Manifest
-from service.offline.columns import as_plain, records_of, texts_of_null
+from service.offline.columns import as_plain, records_of, texts_of_null, without_targets
 from service.offline.table_block import TableBlock
 from service.predict.kept import opening_state
 from service.predict.timed import with_times
 from service.sequence import State
 from service.state import StateLayout
 from service.times import ISO, SCALES
-from tests.service.oven_model import MANIFEST, MODES, with_static
+from tests.service.oven_model import MANIFEST, MODES, with_known, with_static
 
 COLUMN = {"column": "at", "unit": "min"}
 
@@ -66,8 +66,10 @@ def finished(item: Item | CellgateError, manifest: Manifest) -> Any:
 def alone(rows: pl.DataFrame, manifest: Manifest) -> Any:
     """The same of one sequence, record by record."""
     try:
-        inputs, kept, times = decode_steps(records_of(rows, manifest), manifest, "/steps", 3)
-        check_window(len(rows), manifest, "/steps")
+        inputs, kept, times = decode_steps(
+            without_targets(records_of(rows, manifest), manifest), manifest, "/steps", 3
+        )
+        check_window(len(inputs[0]), manifest, "/steps")
         return finished(Item(inputs, kept=kept, times=times), manifest)
     except CellgateError as error:
         return finished(error, manifest)
@@ -179,3 +181,22 @@ def test_columns_give_what_records_give(
     if data.draw(st.booleans()):
         del columns["mode"]
     check(columns, lengths, oven(data.draw(st.sampled_from(["nan", "error"])), time))
+
+
+def test_rows_of_the_future_are_no_steps_where_values_may_be_missing() -> None:
+    """The values ahead were missing then, and the future was answered."""
+    manifest = with_known()
+    inputs = [
+        spec.model_copy(update={"missing": "nan"}) if spec.kind == "numeric" else spec
+        for spec in manifest.inputs
+    ]
+    gaps = Manifest.model_validate(manifest.model_copy(update={"inputs": tuple(inputs)}).model_dump())
+    columns = {
+        "temperature": pl.Series([1.0, 2.0, None, None] * 2),
+        "fuel": pl.Series([1.0, 2, 3, 4, 5, 6, 7, 8]),
+        "at": pl.Series([f"2026-05-01T10:0{n}" for n in range(8)]),
+    }
+    check(columns, [4, 4], gaps)
+    block = TableBlock(pl.DataFrame(columns), np.array([4, 8]), None, 1.0)
+    first, _ = block.decode(gaps, max_steps=9).sequences
+    assert isinstance(first, Item) and first.inputs[2][:, :2].tolist() == [[2, 3], [3, 4]]
