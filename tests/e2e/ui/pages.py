@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.e2e.server import Server
@@ -42,6 +43,12 @@ def send(page: Page, button: str = "#send") -> None:
 def state_of(server: Server, session: str) -> dict[str, Any]:
     found: dict[str, Any] = httpx.get(f"{server.url}/sessions/{session}?state=true").json()
     return found
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds that keeps people out."""
+    violations = Axe().run(page).response["violations"]
+    return [each["id"] for each in violations if each["impact"] in ("serious", "critical")]
 
 
 def picture(page: Page, name: str) -> None:

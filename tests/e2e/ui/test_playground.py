@@ -203,3 +203,33 @@ def test_an_example_is_shown_as_a_text_that_has_its_tokens(open_page: Open, tmp_
             page.click("#pieces")
             expect(page.locator("#problem")).to_contain_text("longer than a character")
             assert answer(page) == "Nothing was sent yet."
+
+
+def test_streams_generations_and_saliency_work_elsewhere_too(open_page: Open, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    text_models.write(root, "letters", tokens.learn_characters(TEXTS))
+    input_models.write(root, "sensors", input_models.NUMBERS["sensors"])
+    with running(tmp_path, models_dir=str(root)) as server:
+        page = open_page(at=server)
+
+        def printed(kind: int) -> str:
+            shown = page.locator("#snippets pre").nth(kind).text_content() or ""
+            program = [["sh", "-c", shown], [sys.executable, "-c", shown]][kind]
+            return subprocess.check_output(program, text=True, cwd=ROOT)
+
+        page.select_option("#model", "letters version 1")
+        page.fill("#text", "the cat ")
+        page.fill("#tokens", "5")
+        send(page, "#generate")
+        assert len(json.loads(printed(0))["text"]) == 5 and "Generation(" in printed(1)
+        page.select_option("#model", "sensors version 1")
+        send(page, "#explain")
+        assert len(json.loads(printed(0))["predictions"]) == printed(1).count("Prediction(") == 3
+        page.fill("#session", "there")
+        page.fill("#rate", "100")
+        send(page, "#stream")
+        length = state_of(server, "there")["step"]
+        assert f"step={2 * length}" in printed(1)
+        assert "session_conflict" in printed(0), "a step that was taken already"
+        assert state_of(server, "there")["step"] == 2 * length
+        page.close()

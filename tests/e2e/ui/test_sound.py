@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.e2e.server import Server, running
-from tests.e2e.ui.pages import Open, answer, launched, send, state_of
+from tests.e2e.ui.pages import Open, answer, launched, send, serious, state_of
 from tests.service.input_models import write
 from training.data.dataset import Input
 
@@ -92,6 +92,8 @@ def test_a_second_is_recorded_and_sent_as_steps_at_the_rate_of_the_model(
     )
     steps = steps_of(page)
     assert steps.shape == (31, FRAME) and is_tone(steps.ravel()[RATE // 10 :], 31 * FRAME / RATE - 0.1)
+    page.set_viewport_size({"width": 360, "height": 900})
+    assert not serious(page) and page.evaluate("document.documentElement.scrollWidth") <= 360
     page.select_option("#return", "last")
     send(page)
     shown = json.loads(page.locator("#reply").text_content() or "")
