@@ -8,12 +8,14 @@ from dtaidistance import dtw_ndim
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from training import linear, naive
 from training.data.dataset import DataSet, Sequence, Split, each_step
+from training.tasks.labels import by_label, micro_f1
 
 DTW_PAIRS = 1_000_000  # most pairs of sequences to compare
 NGRAM_COUNTS = 10_000_000  # most counts to store
@@ -32,6 +34,8 @@ def measure(data: DataSet) -> dict[str, Measures]:
         return {f"{length}-grams": _ngrams(data, length=length) for length in fitting}
     if data.task == "regress":
         return _numbers(data)
+    if data.task == "multilabel":
+        return _labels(data)
     scores = {"majority": _fitted(data, DummyClassifier(), _no_features)}
     if data.task == "label":
         return scores | {"logistic regression of a step": _fitted(data, LogisticRegression(), _steps)}
@@ -119,6 +123,31 @@ def _numbers(data: DataSet) -> dict[str, Measures]:
         outputs["linear regression of a step"] = linear.of_steps(data, data.test)
         outputs[f"linear regression of {RECENT} steps"] = linear.of_steps(data, data.test, steps=RECENT)
     return {name: _errors(names, y, truth) | _explained(names, y, truth) for name, y in outputs.items()}
+
+
+def _labels(data: DataSet) -> dict[str, Measures]:
+    """The majority of each label of the training part, every label, and a logistic regression for each."""
+    known, truth = (linear.targets_of(part) for part in (data.train, data.test))
+    features = _summaries if data.is_whole else _steps
+    x, test_x = (features(part) for part in (data.train, data.test))
+    fitted = np.empty(truth.shape, dtype=bool)
+    for column, labels in enumerate(known.T):
+        is_known = ~np.isnan(labels)
+        model = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=1000))
+        fitted[:, column] = model.fit(x[is_known], labels[is_known] > 0).predict(test_x)
+    name = "summary, logistic regression" if data.is_whole else "logistic regression of a step"
+    outputs = {
+        "majority of each label": np.broadcast_to(np.nanmean(known, axis=0) >= 0.5, truth.shape),
+        "every label": np.ones_like(fitted),
+        name: fitted,
+    }
+    return {name: _f1(predicted, truth, data.labels) for name, predicted in outputs.items()}
+
+
+def _f1(predicted: NDArray[np.bool_], truth: Floats, labels: tuple[str, ...]) -> Measures:
+    rows = by_label(predicted.astype(np.float64), predicted, truth, labels)
+    macro = float(np.mean([row.f1 for row in rows if row.true]))
+    return {"micro_f1": micro_f1(predicted, truth), "macro_f1": macro}
 
 
 def _explained(names: list[str], outputs: Floats, truth: Floats) -> Measures:

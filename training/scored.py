@@ -62,8 +62,8 @@ class Scores(BaseModel):
 
 
 def higher_is_better(measure: str) -> bool:
-    """Whether a score is an accuracy or a share that is explained, not an error or bits."""
-    return measure.startswith(("accuracy", "r2_"))
+    """Whether a score is an accuracy, an F1 or a share that is explained, not an error or bits."""
+    return measure.startswith(("accuracy", "r2_", "micro_f1", "macro_f1"))
 
 
 def read(path: Path) -> Scores:

@@ -98,6 +98,8 @@ def measures(loaded: DataSet) -> tuple[str, ...]:
         return tuple(
             f"{score}_{label}".replace(" ", "") for label in loaded.labels for score in ("error", "r2")
         )
+    if loaded.task == "multilabel":
+        return ("micro_f1", "macro_f1")
     if loaded.forecast is None:
         return ("bits",) if loaded.task == "language" else ("accuracy",)
     names = (f"{series}_{horizon}" for series in loaded.labels for horizon in loaded.forecast.names)

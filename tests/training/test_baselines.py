@@ -95,3 +95,22 @@ def test_steps_and_texts_have_baselines_of_their_own() -> None:
         test=Split((np.zeros((2, 1), np.float32), np.ones((2, 1), np.float32)), np.array([0, 1])),
     )
     assert measure(words)["TF-IDF, logistic regression"] == {"accuracy": 1.0}
+
+
+def test_each_label_has_baselines_of_its_own() -> None:
+    data = data_of("multilabel")
+    measured = measure(data)
+    assert list(measured) == ["majority of each label", "every label", "logistic regression of a step"]
+    truth = np.concatenate(data.test.targets)
+    shares = np.nansum(truth, axis=0) / (~np.isnan(truth)).sum(axis=0)
+    assert measured["every label"]["macro_f1"] == pytest.approx(float((2 * shares / (1 + shares)).mean()))
+    whole = replace(data, train=_at_the_end(data.train), test=_at_the_end(data.test))
+    assert "summary, logistic regression" in measure(whole)
+
+
+def _at_the_end(split: Split) -> Split:
+    """Each sequence with the labels of its last step, and no gaps."""
+    return Split(
+        tuple(np.nan_to_num(sequence) for sequence in split.sequences),
+        np.stack([target[-1] for target in split.targets]),
+    )

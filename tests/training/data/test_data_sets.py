@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from tokenizers import Tokenizer
 
 from training import data
-from training.data import glucose, moby, ocean, purchases, reuters, series, tokens, traffic, watch
+from training.data import glucose, moby, ocean, purchases, reuters, series, tokens, traffic, watch, weather
 from training.data.dataset import DataSet, Split
 from training.data.fetch import fetch
 
@@ -36,6 +36,7 @@ SIZES = {
     "traffic_numbers": (770, 1, 327, 6552),
     "vowels": (270, 370, 7, 29),
     "watch": (543, 3, 151, 5366),
+    "weather": (443, 1, 111, 6552),
 }
 FROM_NPM = {"moby", "moby_subwords"}
 
@@ -144,6 +145,17 @@ def test_glucose_horizons_are_in_minutes_not_in_steps() -> None:
     later = glucose.later(minutes, values)
     np.testing.assert_array_equal(later[:, 0], [130, np.nan, np.nan, 150, 150, np.nan])
     np.testing.assert_array_equal(later[:, 1], [150, np.nan, np.nan, np.nan, np.nan, np.nan])
+
+
+def test_an_hour_has_all_kinds_of_weather_that_were_reported() -> None:
+    rows = [
+        {"date_time": f"2016-12-25 0{hour}:00:00", "weather_main": kind}
+        for hour, kind in ((0, "Rain"), (0, "Mist"), (2, "Smoke"))
+    ]
+    hours = [datetime(2016, 12, 25, hour) for hour in range(3)]
+    first, none, smoke = weather.labels_of(rows, hours)
+    assert [kind for kind, value in zip(weather.KINDS, first, strict=True) if value] == ["Mist", "Rain"]
+    assert np.isnan(none).all() and not smoke.any(), "smoke is no label, and no hour without a label"
 
 
 def test_traffic_has_every_hour_and_a_holiday_lasts_all_day() -> None:
