@@ -21,7 +21,7 @@ from training.data.rows import Rows
 
 PAIRS = (("0", "1"), ("no", "yes"), ("false", "true"))  # how false and true are written, in any case
 MOST_LABELS = 1000
-MANY = 0.5  # if in fewer of the sequences the labels change, they may be mistakes
+FEW = 0.1  # if the labels change in a smaller share of the sequences, they may be mistakes
 
 Floats = NDArray[np.float32]
 
@@ -70,7 +70,7 @@ def labels_of(columns: list[Column], table: Table, own: Rows, rows: Rows) -> Lab
     if is_whole:
         _check_whole(columns, values, rows)
         values = _spread(values, rows)
-    elif table.labels_of is None and len(changing) < MANY * _num_long(own):
+    elif table.labels_of is None and len(changing) < FEW * _num_long(own):
         places = [own.order[place] for place in changing]
         notes.append(
             f"the labels change within {len(changing)} of {len(own.sequences)} sequences ({listed(places)}), "
