@@ -116,6 +116,7 @@ def _words(measure: str) -> str:
     return (
         measure.replace("error_", "RMSE ")
         .replace("r2_", "R² ")
+        .replace("_f1", " F1")
         .replace("_", " ")
         .replace("bits", "bits per character")
     )

@@ -5,6 +5,9 @@ that was reported: of 40,575 hours 5,349 have two to five kinds, such as rain wi
 are the labels of the hour; the inputs are temperature, rain, snow, cloud cover, cars, and the clock. The
 kinds that are reported in fewer than 100 hours (smoke, squall) are left out. 2012 to 2016 are the training
 part, 2017 validation, 2018 the test part. Hours without a row have no label, and their numbers are missing.
+
+The recipe predicts a label from the threshold on that has the largest F1 on the validation part. With
+thresholds of 0.5, as those of the logistic regression, seed 0 has a micro F1 of 0.665, a macro F1 of 0.343.
 """
 
 from collections.abc import Mapping
