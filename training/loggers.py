@@ -4,6 +4,7 @@ A logger changes no result, so it is no part of a run's configuration.
 """
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MLFLOW_URI = "MLFLOW_TRACKING_URI"  # MLflow's own variable, which names a server or another store
 NO_TELEMETRY = ("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reports its use to its makers unless this is set
 MLFLOW_RUN_FILE = "mlflow_run.txt"  # in a run folder: the id of its run in MLflow, which is resumed too
+NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_/. -]")  # of a metric in MLflow; horizons have a "+"
 FILES = ("*.json", "*.md", "*.png", "metrics.csv")  # of a run folder, which are artifacts
 
 
@@ -57,7 +59,7 @@ def add_results(folder: Path, metrics: dict[str, float]) -> None:
     if client := _client(folder):
         for name, value in metrics.items():
             if name.startswith("test_"):
-                client.log_metric(_run_id(folder), name, value)
+                client.log_metric(_run_id(folder), NOT_IN_A_NAME.sub("_", name), value)
         _add_files(client, folder, folder, None)
 
 

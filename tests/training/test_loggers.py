@@ -60,7 +60,7 @@ def test_mlflow_gets_parameters_metrics_and_files_and_a_resumed_run_is_the_same(
         config = CONFIG.model_copy(update={"recipe": recipe})
         logger = loggers.create("mlflow", CONFIG, folder)
         rows = loop.fit(config, loop.new_network(config, data), data, folder, show=False, logger=logger)
-    loggers.add_results(folder, {"test_loss": 0.25, "seconds": 3.0})
+    loggers.add_results(folder, {"test_loss": 0.25, "test_error_é_+4weeks": 2.0, "seconds": 3.0})
     model.mkdir()
     (model / "model.json").write_text("{}")
     loggers.add_model(model, folder)
@@ -71,6 +71,7 @@ def test_mlflow_gets_parameters_metrics_and_files_and_a_resumed_run_is_the_same(
     [run] = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.info.status) == ("first", "FINISHED")
     assert run.data.params["learning_rate"] == "0.5"
+    assert run.data.metrics["test_error____4weeks"] == 2.0
     assert run.data.metrics["test_loss"] == 0.25 and "seconds" not in run.data.metrics
     for name in ("train_loss", "validation_accuracy"):
         logged = [one.value for one in client.get_metric_history(run.info.run_id, name)]
