@@ -48,7 +48,8 @@ def encode(steps: Steps, model: Model, *, may_be_one: bool = False) -> Any:
 def _encode(value: Values | Records, spec: Input | None, may_be_one: bool) -> Any:
     plain = value if isinstance(value, str) else to_plain(value)
     is_step = spec is not None and spec.per == "step" and not isinstance(plain, str)
-    if may_be_one and is_step and spec is not None and _depth(plain) == len(spec.dims):
+    are_records = isinstance(plain, list) and any(isinstance(item, dict) for item in plain)
+    if may_be_one and is_step and not are_records and spec is not None and _depth(plain) == len(spec.dims):
         return [plain]
     return plain
 

@@ -64,6 +64,12 @@ def test_tokens(steps: Any, sent: Any) -> None:
     assert encode(steps, tokens, may_be_one=True) == sent
 
 
+def test_one_record_of_a_table_is_one_step() -> None:
+    """`session.step([{...}])` sent it in two lists, which is 422."""
+    record = {"temperature": 41.0, "mode": "run"}
+    assert encode([record], model(), may_be_one=True) == [record]
+
+
 def test_named_inputs_and_one_of_a_sequence() -> None:
     voice = model(
         Input("x", "numeric", "float32", (2,)), Input("speaker", "numeric", "float32", (2,), "sequence")
