@@ -23,7 +23,8 @@ from training.markdown import wrap
 
 CELLS = (
     *("rnn", "gru", "lstm", "residual", "article"),
-    *("indrnn", "min_gru", "min_lstm", "sru", "qrnn", "gated_delta"),
+    *("indrnn", "min_gru", "min_lstm", "sru", "qrnn"),
+    *("slstm", "mlstm", "gla", "gated_delta", "cfc"),
 )
 FAINTEST = 1e-30  # smaller gradients count as equal
 CHANCE, SOLVED = 1 / 6, 0.01  # mean square errors

@@ -26,6 +26,7 @@ SIZES = {
     "digits": (1347, 450, 8, 8),
     "fulda": (62, 1, 362, 731),
     "glucose": (325, 1, 264, 10457),
+    "grimm": (2172, 43, 5, 2000),
     "moby": (7905, 60, 56, 2000),
     "moby_subwords": (7711, 30, 27, 2000),
     "ocean": (469, 1, 317, 3850),
@@ -104,6 +105,16 @@ def test_the_discharge_of_a_river_is_no_input() -> None:
     x, y = data_set.test.sequences[0], data_set.test.targets[0]
     assert x.shape == (731, 3) and y.shape == (731, 1)
     assert all(abs(np.corrcoef(column, y[:, 0])[0, 1]) < 0.5 for column in x.T)
+
+
+def test_a_fairy_tale_is_in_one_part_alone() -> None:
+    data_set = load("grimm")
+    assert data_set.validation is not None
+    parts = (data_set.train, data_set.validation, data_set.test)
+    rows = [np.concatenate(part.sequences)[:, 0] for part in parts]
+    texts = ["".join(data_set.labels[int(token)] for token in row) for row in rows]
+    assert [len(text) for text in texts] == [276104, 42146, 78251]
+    assert [text.count("two sons, the elder of who was smart and sensible") for text in texts].count(1) == 1
 
 
 def test_targets_are_the_later_values() -> None:
