@@ -34,7 +34,7 @@ class Frame:
 
     at: int
     steps: int | None
-    """Time steps; None: only the server can count them, as the tokens of a text."""
+    """Time steps; None: only the server can count them, as the tokens of a text, or records of the future."""
     end: bool
     payload: Message
 
@@ -96,4 +96,13 @@ def _count(encoded: Any, model: Model) -> int | None:
     if isinstance(encoded, Mapping):
         name = model.step_input.name
         return _count(encoded[name], model) if name in encoded else None
-    return len(encoded) if isinstance(encoded, list) else None
+    if not isinstance(encoded, list):
+        return None
+    may_be_future = any(isinstance(record, Mapping) for record in encoded[-1:]) and _knows_ahead(model)
+    return None if may_be_future else len(encoded)
+
+
+def _knows_ahead(model: Model) -> bool:
+    """Whether the last records of a part may be of the future, which are no steps."""
+    table = model.details.get("table") or {}
+    return any(column.get("of") for column in table.get("columns", ()))

@@ -1,6 +1,7 @@
 """What users have becomes the JSON of a request: exactly, and without importing their libraries."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,9 @@ def test_other_values_are_refused(steps: Any) -> None:
 def test_json_keeps_every_bit_of_a_float32(x: np.ndarray[Any, Any]) -> None:
     read = np.asarray(json.loads(json.dumps(to_plain(x))), np.float32)
     assert read.tobytes() == x.tobytes()
+
+
+def test_records_are_no_single_step() -> None:
+    """A list of records is as deep as a row of numbers, and was wrapped as one in sessions and streams."""
+    records = [{"heat": 1.5}, {"heat": math.nan}]
+    assert encode(records, model(), may_be_one=True) == [{"heat": 1.5}, {"heat": None}]

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from websockets.sync.client import connect
 
+from cellgate import Client
 from service.manifest import Manifest
 from tests.e2e.server import Server, running
 from tests.service.cli.command import run
@@ -183,6 +184,21 @@ def test_a_forecast_of_records_is_the_loop_that_a_client_would_write(
         later = [{"rain": one["rain"]} for one in ahead[place + 1 : place + 3]]
         looped = predict(client, [record, *later], session=f"{session}-loop")
         assert output(looped) == forecast["output"][place]
+
+
+def test_the_client_counts_no_records_of_the_future_as_steps(
+    server: Server, client: httpx.Client, session: str
+) -> None:
+    """With several frames in flight, the step of the next one was off by those records."""
+    steps, future = parts(6)
+    frames = [steps[at : at + 2] + future[at + 2 : at + 4] for at in range(0, 8, 2)]
+    whole = output(predict(client, steps[:8] + future[8:10]))
+    with Client(server.url) as python, python.stream(session, model="lake", in_flight=4) as stream:
+        assert [prediction.step for prediction in stream.run(frames)] == [2, 4, 6, 8]
+    with Client(server.url) as python:
+        ours = python.session(f"{session}-http", model="lake")
+        last = [ours.step(frame) for frame in frames][-1]
+    assert (ours.at, last.output.tolist()) == (8, pl.Series(whole, dtype=pl.Float32).to_list())
 
 
 @pytest.mark.parametrize(
