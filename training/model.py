@@ -107,11 +107,7 @@ class Network(nn.Module):
         self.head = nn.Linear(self.decoder.width, out)
         if tie:
             self._tie()
-        self.quantiles: Quantiles | None = None
-        if forecast:
-            self.quantiles = Quantiles(forecast)
-        elif estimates:
-            self.quantiles = Estimates(out // max(1, len(quantiles)), quantiles)
+        self.quantiles = _units_of(out, forecast, quantiles) if forecast or estimates else None
         if self.quantiles and (forecast or quantiles):
             self.quantiles.center(self.head.bias)
         self.register_state_dict_post_hook(_to_stored_names)  # type: ignore[no-untyped-call]
@@ -186,6 +182,11 @@ class Network(nn.Module):
     def pool_state(self, state: State) -> State:
         """The part of a state that belongs to the pool."""
         return state[len(state) - len(self.pool.states) :]
+
+
+def _units_of(out: int, forecast: Forecast | None, quantiles: tuple[float, ...]) -> Quantiles:
+    """The layer behind the head that gives its outputs their units."""
+    return Quantiles(forecast) if forecast else Estimates(out // max(1, len(quantiles)), quantiles)
 
 
 def _to_stored_names(_: nn.Module, weights: dict[str, Any], prefix: str, *__: object) -> None:
