@@ -22,7 +22,7 @@ from training.loop import Interrupted
 
 OPTIONS: dict[str, Any] = {  # as click passes them if none is given
     "data": None, "test_share": 0.2, **dict.fromkeys(FIELDS), "targets": (), "horizons": (), "ignore": (),
-    "categorical": (), "missing": (),
+    "categorical": (), "missing": (), "static": (), "quantiles": (), "calendar": (), "known": (),
 }  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def test_the_next_version_is_after_the_highest(versions: list[str], expected: st
         (("explain", "nowhere", "x.json", "--test", "1"), "give either SEQUENCE or --test"),
         (("export", "d"), "give either --run or --random"),
         (("export", "d", "--random", "--run", "r"), "give either --run or --random"),
-        (("scores", ".", "--again", "--only"), "--only has no effect"),
+        (("scores", ".", "--again", "--only"), "--only, --keep and --elsewhere have no effect"),
         (("sweep", "vowels"), "nothing to try; for example: --try hidden=32,64,128"),
         (("train", "vowels", "--trace"), "--trace requires --export"),
         (("export", "d", "--random", "--cell", "rnn", "--trace"), "RNN has no gates that a graph can show"),
