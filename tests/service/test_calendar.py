@@ -83,6 +83,13 @@ def test_a_feature_some_steps_ahead_is_that_of_the_later_time(
     assert calendar(clock, [(feature, ahead)], now) == calendar(clock, [(feature, 0)], later)
 
 
+def test_a_copy_with_another_spacing_has_the_clock_of_that_spacing() -> None:
+    """What a spec has cached before the copy is not the copy's."""
+    spec = TimeSpec(column="at")
+    assert spec.clock(0, 1) == datetime(1970, 1, 1)
+    assert spec.model_copy(update={"unit": "h", "spacing": 2}).clock(0, 1) == datetime(1970, 1, 1, 2)
+
+
 @pytest.mark.parametrize("seconds", [1e300, -1e12, at("9999-12-31T23:59")])
 def test_a_time_that_no_clock_shows_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match="outside the years that clocks show"):

@@ -94,6 +94,15 @@ def test_the_calendar_ahead_is_that_of_the_usual_spacing_by_the_clock_of_the_zon
     assert own[:, columns].tolist() == np.array(made, np.float32).tolist()
 
 
+def test_the_calendar_ahead_is_that_of_later_rows_where_these_are_equally_spaced(tmp_path: Path) -> None:
+    """It was the calendar of the row itself: the copy of the times' spec kept a cached spacing of 0."""
+    data = loaded(tmp_path, rows(), calendar=("hour", "weekday"), ignore=("sky", "rain"))
+    for own in sequences(data):
+        at = own[:, 1:5]  # behind the level
+        assert np.array_equal(own[:-1, 5:9], at[1:])
+        assert np.array_equal(own[:-3, 9:13], at[3:])
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
