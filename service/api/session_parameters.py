@@ -15,6 +15,22 @@ def _tenant(request: Request) -> str:
     return tenant
 
 
+async def check_query(request: Request) -> None:
+    """Raises InvalidField for a parameter that the route does not have: an `at` must not be ignored."""
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known:
+            raise InvalidField(
+                f"the route has no query parameter {name!r}; it has {', '.join(known) or 'none'}; "
+                "others may be fields of its body"
+            )
+        if given.count(name) > 1:
+            raise InvalidField(f"query parameter {name}: it appears twice")
+    if request.method == "DELETE" and await request.body():
+        raise InvalidField('expected no body: "at" and "rewinds" are query parameters', pointer="")
+
+
 Tenant = Annotated[str, Depends(_tenant)]
 # The pattern is documented, not checked by FastAPI: `check_session_name` says more of a wrong name.
 Name = Annotated[

@@ -6,7 +6,7 @@ contain "/" here.
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 
 from service.api import session_files
 from service.api.errors import LIVE_SESSION, MODEL, NEW_SESSION, VALUES, errors
@@ -20,7 +20,16 @@ from service.api.schemas import (
     SessionReply,
     SessionsReply,
 )
-from service.api.session_parameters import BAD_NAME, CHANGE, At, Name, Replace, Rewinds, Tenant
+from service.api.session_parameters import (
+    BAD_NAME,
+    CHANGE,
+    At,
+    Name,
+    Replace,
+    Rewinds,
+    Tenant,
+    check_query,
+)
 from service.api.session_paths import SessionRoute
 from service.api.session_replies import describe, nested_list
 from service.codec.sizes import check_reply
@@ -44,7 +53,7 @@ BAD_LIMIT = InvalidField("query parameter limit: Input should be greater than or
 
 def build(resources: Resources, *, max_reply_bytes: int) -> APIRouter:
     """The routes below /sessions."""
-    router = APIRouter(tags=["sessions"], route_class=SessionRoute)
+    router = APIRouter(tags=["sessions"], route_class=SessionRoute, dependencies=[Depends(check_query)])
     _add_list(router, resources)
     # Those of files are before the others, whose names in a path may contain anything.
     session_files.add_routes(router, resources)

@@ -10,6 +10,7 @@ fork's state is stored under a key that no client can name, and expires as its s
 import asyncio
 import logging
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from service.sequence import Array, Origin, Sequence, State
 from service.sessions import History, Opened, Record, Sessions, shadow_key
 
 MAX_WAITING = 64
-MAX_BYTES = 16 << 20  # of the inputs and outputs that wait
+MAX_BYTES = 16 << 20  # of the arrays that wait
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ class Committed:
     @property
     def num_bytes(self) -> int:
         """Of the arrays that it keeps in memory."""
-        return sum(array.nbytes for array in (*self.sequence.inputs, *self.sequence.outputs))
+        sequence = self.sequence
+        held = (*sequence.inputs, *sequence.outputs, *chain(*sequence.extras, *sequence.states))
+        return sum([np.asarray(array).nbytes for array in held])
 
 
 class Shadows:

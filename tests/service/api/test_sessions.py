@@ -136,3 +136,26 @@ def test_a_record_from_beyond_the_year_9999_is_still_shown() -> None:
         ttl_ms=1,
     )
     assert describe("s", record, now_ms=0).created.startswith("9999-12-31T23:59:59")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "detail"),
+    [
+        ("PUT", "?replace=true&at=2", b"{}", "no query parameter 'at'"),
+        ("PATCH", "?at=2", b'{"ttl_s": 60}', "no query parameter 'at'"),
+        ("POST", "/migrate?rewinds=1", b"{}", "no query parameter 'rewinds'"),
+        ("DELETE", "?rewind=1", b"", "no query parameter 'rewind'; it has at, rewinds"),
+        ("DELETE", "?at=3&at=2", b"", "at: it appears twice"),
+        ("DELETE", "", b'{"at": 2}', "query parameters"),
+    ],
+)
+def test_an_expected_step_in_the_wrong_place_is_refused_not_ignored(
+    api: Api, method: str, path: str, body: bytes, detail: str
+) -> None:
+    """`at` was ignored in the query of PUT and in the body of DELETE, and the step of another client lost."""
+    before = create(api, step=3)
+    with pytest.raises(InvalidField) as refused:
+        api.request(method, f"/sessions/call{path}", content=body)
+    assert detail in refused.value.detail
+    shown = api.request("GET", "/sessions/call").json()
+    assert (shown["step"], shown["rewinds"]) == (before["step"], before["rewinds"])

@@ -220,6 +220,20 @@ def test_a_busy_shadow_drops_requests_and_delays_none(monkeypatch: pytest.Monkey
     shadowed(work)
 
 
+def test_states_of_each_step_count_in_the_bytes_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They did not: 64 requests with large states could wait, whatever their bytes."""
+    monkeypatch.setattr(shadow_module, "MAX_BYTES", 35)
+
+    async def work(world: Shadowed) -> None:
+        await world.step(1.0, 2.0, 3.0)
+        assert (await world.compared()).dropped == 0, "24 bytes: inputs and outputs"
+        returned: dict[str, Any] = {"return": ["output", "state", "all"]}
+        await world.parts.predict({"steps": [[1.0]] * 3, "session": "t"}, **returned)
+        assert (await world.compared()).dropped == 1, "36 bytes"
+
+    shadowed(work)
+
+
 def test_label_changes_and_numbers_that_are_not_finite_are_counted_apart() -> None:
     metrics = Metrics(Registry())
     counts = ShadowCounts(metrics, "m", "1", "2")
