@@ -61,7 +61,8 @@ class Store(Protocol):
     async def scan(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
         """Up to `limit` live records with that prefix and a key greater than `after`, in order of key.
 
-        A damaged record is left out. The work does not depend on the number of tombstones.
+        A damaged record is left out, and the stored reply of each: replies can be large, and all of a page
+        are in memory. The work does not depend on the number of tombstones.
         """
 
     async def sweep(self, now_ms: int, limit: int) -> int:
@@ -86,7 +87,7 @@ def is_expired(record: Record, now_ms: int) -> bool:
 
 
 def unpack_live(packed: Iterable[tuple[bytes, bytes]], limit: int) -> list[tuple[bytes, Record]]:
-    """Unpack the first `limit` live records; one warning counts all damaged ones."""
+    """The first `limit` live records without their replies; one warning counts all damaged ones."""
     live: list[tuple[bytes, Record]] = []
     damaged: list[bytes] = []
     for key, value in packed:
@@ -96,6 +97,7 @@ def unpack_live(packed: Iterable[tuple[bytes, bytes]], limit: int) -> list[tuple
             damaged.append(key)
             continue
         if record.is_live:
+            record.reply = b""
             live.append((key, record))
             if len(live) == limit:
                 break

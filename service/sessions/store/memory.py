@@ -3,6 +3,7 @@
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 from service.sessions.store import room
@@ -47,7 +48,7 @@ class MemoryStore:
     async def scan(self, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, Record]]:
         """Live records in order of key."""
         keys = sorted(key for key in self._live if key.startswith(prefix) and key > after)
-        return [(key, self._live[key][0]) for key in keys[:limit]]
+        return [(key, replace(self._live[key][0], reply=b"")) for key in keys[:limit]]
 
     async def sweep(self, now_ms: int, limit: int) -> int:
         """Replace expired sessions with tombstones, longest idle first."""

@@ -27,6 +27,7 @@ from service.sessions.store.redis_commands import RedisCommands
 from service.sessions.store.redis_scripts import OUTCOMES
 from service.sessions.store.room import Limits, Usage
 
+SCANNED = 64  # records that one reply of Redis has at most, while sessions are listed
 _PARTS_OF_A_WRITE = 5  # key, expected revision, record, the tenant's bounds
 
 
@@ -118,11 +119,12 @@ class RedisStore:
         """Live records in order of key, merged from all shards."""
         live: list[tuple[bytes, Record]] = []
         while True:
-            page = await self._page(prefix, after, limit)
-            live += unpack_live(page, limit - len(live))
-            if len(live) == limit or len(page) < limit:
+            wanted = min(limit - len(live), SCANNED)
+            page = await self._page(prefix, after, wanted)
+            live += unpack_live(page, wanted)
+            if len(live) == limit or len(page) < wanted:
                 return live
-            after = page[-1][0]  # some records of that page were damaged
+            after = page[-1][0]
 
     async def sweep(self, now_ms: int, limit: int) -> int:
         """Replace expired sessions with tombstones, the longest expired first."""

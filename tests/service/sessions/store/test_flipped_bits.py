@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ async def check(store: Store, key: bytes) -> None:
                 elif found is not None:
                     assert found.state == found.reply == b"" and found.step in (0, truth.step if truth else 0)
         for name, found in await store.scan(b"", b"", 9):
-            assert found == {KEY: ours, OTHER: THEIRS}[name]
+            assert found == replace({KEY: ours, OTHER: THEIRS}[name], reply=b"")
         await store.sweep(now_ms, 9)
 
 

@@ -79,7 +79,9 @@ async def check_contents(store: Store, records: dict[bytes, Record]) -> None:
     }
     for key, record in records.items():
         assert await store.get(key) == record
-    assert dict(await store.scan(b"", b"", 99)) == live
+    assert dict(await store.scan(b"", b"", 99)) == {
+        key: replace(record, reply=b"") for key, record in live.items()
+    }
     sizes = [sum(map(size_of, group.values())) - 4 * len(group) for group in (live, tombstones)]
     assert await counters(store) == Counters(len(live), sizes[0], len(tombstones), sizes[1])
     key, old = next(iter(live.items()))

@@ -57,7 +57,9 @@ def test_the_past_of_a_session_is_stored_counted_and_dropped_with_it(create: Cre
         for key, new in ((b"\0a", first), (b"\0b", second)):
             assert await put(store, key, new) is Outcome.DONE
             assert await store.get(key) == new
-        assert dict(await store.scan(b"", b"", 9)) == {b"\0a": first, b"\0b": second}
+        assert dict(await store.scan(b"", b"", 9)) == {
+            b"\0a": replace(first, reply=b""), b"\0b": replace(second, reply=b""),
+        }  # fmt: skip
         assert size_of(first) > 700 and (await counters(store)).bytes == 2 * size_of(first)
         shorter = replace(record(13, ttl_ms=5), history=replace(history, checkpoints=history.checkpoints[1:]))
         assert await put(store, b"\0a", shorter, first) is Outcome.DONE
@@ -126,6 +128,20 @@ def test_pages_hold_every_live_session_of_a_tenant_once_in_order(create: Create)
             assert len(page) <= 10
             seen += [key for key, _ in page]
         assert seen == keys
+
+    run(create(ROOMY), body)
+
+
+def test_a_page_has_no_replies(create: Create) -> None:
+    """It had them all in memory: thousands of sessions, each with a reply of megabytes."""
+
+    async def body(store: Store) -> None:
+        kept = {b"\0s%d" % number: record(number) for number in range(10, 80)}
+        for key, each in kept.items():
+            await put(store, key, replace(each, reply=b"a large reply"))
+        assert dict(await store.scan(b"", b"", 99)) == kept
+        found = await store.get(b"\0s42")
+        assert found is not None and found.reply == b"a large reply"
 
     run(create(ROOMY), body)
 
