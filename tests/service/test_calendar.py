@@ -46,6 +46,7 @@ def test_a_part_of_a_date_is_a_share_of_its_cycle(part: str, text: str, expected
 @given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)), st.sampled_from(get_args(CalendarPart)))
 def test_the_two_features_of_a_part_are_a_point_of_a_circle(moment: datetime, part: CalendarPart) -> None:
     sine, cosine = features_of(part)
+    moment = moment.replace(microsecond=0)  # float64 holds no microseconds of the year 9999
     values = calendar(spec(), [(sine, 0), (cosine, 0)], at(moment.isoformat()))
     assert math.hypot(*values) == pytest.approx(1)
     assert math.atan2(*values) % (2 * math.pi) == pytest.approx(2 * math.pi * phase(part, moment), abs=1e-8)

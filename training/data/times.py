@@ -56,7 +56,7 @@ def times(
             raise TableError(
                 f"--time-format: column {values.name!r} holds {values.dtype}, not texts or numbers"
             )
-        return _of_type(values, zone)
+        return _of_type(values, zone, ids)
     texts = _texts(values)
     notes: tuple[str, ...] = ()
     is_given = written is not None
@@ -100,7 +100,7 @@ def _numbers(values: pl.Series, spec: TimeSpec) -> NDArray[np.float64]:
     return numbers.to_numpy()
 
 
-def _of_type(values: pl.Series, zone: str | None) -> Times:
+def _of_type(values: pl.Series, zone: str | None, ids: pl.Series | None) -> Times:
     """A column whose type is a time of Parquet."""
     written = ISO
     if values.dtype == pl.Time:  # of a day
@@ -112,7 +112,7 @@ def _of_type(values: pl.Series, zone: str | None) -> Times:
             zone = zone or OFFSET
         elif zone is not None:
             local = texts_of(values.cast(pl.Datetime("us")).dt.to_string("iso:strict"))
-            return times(local, written=ISO, zone=zone)
+            return times(local, written=ISO, zone=zone, ids=ids)
         seconds = _seconds(values.cast(pl.Datetime("us")))
     return Times(seconds.to_numpy(), _spec(values.name, written, zone))
 

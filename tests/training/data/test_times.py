@@ -185,6 +185,8 @@ def test_local_times_of_a_zone_are_moments_in_the_hour_that_comes_twice_too(star
     assert times(series(local), zone="Europe/Berlin").values.tolist()[1:] == moments[1:]
     both = times(series(doubled), zone="Europe/Berlin", ids=ids).values
     assert both[2::2].tolist() == both[3::2].tolist() == moments[1:]
+    typed = series([datetime.fromisoformat(text) for text in doubled])  # as in Parquet
+    assert times(typed, zone="Europe/Berlin", ids=ids).values.tolist() == both.tolist()
     newest_first = times(series(local[::-1]), zone="Europe/Berlin").values
     assert newest_first.tolist()[:-1] == moments[:0:-1]
 
