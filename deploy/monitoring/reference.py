@@ -12,6 +12,8 @@ from service.metrics import Metrics, Registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ALERTS = Path(__file__).parent / "alerts.yml"
+TEMPLATE = re.compile(r"{{ \$(?:labels\.)?(.+?) }}")
+EXAMPLES = {"instance": "a server", "value": "some", "value | humanizePercentage": "too many"}
 
 
 def metrics_table() -> str:
@@ -26,11 +28,12 @@ def metrics_table() -> str:
 
 def alerts_table() -> str:
     """A row for each alert."""
-    rows = ["| alert | severity | what it says |", "|---|---|---|"]
+    rows = ["| alert | severity | when | then |", "|---|---|---|---|"]
     for rule in yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]:
-        rows.append(
-            f"| `{rule['alert']}` | {rule['labels']['severity']} | {rule['annotations']['description']} |"
-        )
+        texts = rule["annotations"]
+        when = TEMPLATE.sub(lambda found: EXAMPLES.get(found[1], f"`{found[1]}`"), texts["summary"])
+        severity = rule["labels"]["severity"]
+        rows.append(f"| `{rule['alert']}` | {severity} | {when} | {texts['description']} |")
     return "\n".join(rows)
 
 
