@@ -145,6 +145,14 @@ def decode_item(document: Document, index: int, manifest: Manifest, *, max_steps
     return item
 
 
+def read_begin(document: Document, index: int) -> tuple[str | None, GivenState | None]:
+    """The session and the state that a sequence names, whatever its steps are. Raises InvalidField."""
+    sequence, pointer = document.sequences[index], f"/sequences/{index}"
+    if not isinstance(sequence, dict):
+        return None, None
+    return read_session(sequence, pointer)[0], read_state(sequence, pointer)
+
+
 def sequence_of(document: Document, index: int, manifest: Manifest) -> Any:
     """A sequence as JSON; numbers of a large body are read again if the model needs more than float64."""
     sequence = document.sequences[index]

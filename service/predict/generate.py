@@ -74,6 +74,7 @@ class Generator:
             is_free=generation.version is None,
             is_keyed=is_keyed,
             tenant=tenant,
+            read_begin=lambda _: (generation.session, generation.state),
             returns_state=generation.returns_state,
             draws=True,
             stages=stages,

@@ -160,6 +160,7 @@ class OpenInference:
             tenant=tenant,
             outputs=outputs,
             stages=stages,
+            read_begin=lambda _: (session, None),
             on_open=reserve,
         )
         run = self._predictor.start(request, timeout_s=inference.timeout_s)

@@ -12,7 +12,8 @@ from math import inf
 from service import trace
 from service.codec import reply as replies
 from service.codec import request as requests
-from service.errors import CellgateError
+from service.codec.request import Item
+from service.errors import BadInput, CellgateError
 from service.memory import MemoryBudget
 from service.names import names_number
 from service.predict.aside import LARGE_BODY, Aside, is_large
@@ -105,6 +106,7 @@ class Predictor:
             is_keyed=is_keyed,
             tenant=tenant,
             outputs=first_output if not document.outputs else partial(outputs_named, document.outputs),
+            read_begin=partial(requests.read_begin, document),
             returns_state=document.returns_state,
             reply_budget=self.reply_budget,
             body_bytes=len(body),
@@ -188,14 +190,14 @@ class Run:
         request, model, predictor = self._request, self._request.model, self._predictor
         stages = stages or request.stages
         try:
-            item = request.decode_for(model, index)
+            item, read_for = await self._item(index)
             stages.decoded()
             if item.session is not None:
                 runs = predictor.session_runs
-                return self._note(await runs.answer(request, self.origin, index, item, item.session, stages))
+                return self._note(await runs.answer(request, self.origin, index, item, read_for, stages))
             if item.state is not None or request.returns_state:
                 run = StateRun(request, self.origin, predictor.aside, predictor.beginnings)
-                return self._note(await run.answer(index, item, stages))
+                return self._note(await run.answer(index, item, read_for, stages))
             sequence = await request.compute(
                 model, item, opening_state(model, item), keep_all=request.keeps_all(model), origin=self.origin
             )
@@ -210,6 +212,20 @@ class Run:
             if is_numbered:
                 error.pointer = error.pointer or f"/sequences/{index}"
             raise
+
+    async def _item(self, index: int) -> tuple[Item, Model]:
+        """The sequence, and the model that it was read for: the version that it is on, or the request's."""
+        request = self._request
+        try:
+            return request.decode_for(request.model, index), request.model
+        except BadInput as error:
+            try:
+                other = await self._predictor.session_runs.other_model(request, index)
+            except BadInput:
+                other = None  # the first error is the one to report
+            if other is None:
+                raise error from None
+            return request.decode_for(other, index), other
 
     def _note(self, answer: Answer) -> bytes:
         """Count an answer whose steps continue others."""

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from service.codec.fields import GivenState
 from service.codec.request import Item
 from service.codec.returned import Returned, inside_bytes
 from service.codec.sizes import prediction_bytes
@@ -65,11 +66,17 @@ def compute_steps(
 
 ChooseOutputs = Callable[[Manifest], tuple[int, ...]]  # which of a model's outputs a reply holds, in order
 Decode = Callable[[int, Manifest], Item]  # the sequence at an index, for a model of this manifest
+ReadBegin = Callable[[int], tuple[str | None, GivenState | None]]  # the session and state that it names
 
 
 def first_output(manifest: Manifest) -> tuple[int, ...]:  # noqa: ARG001
     """The default of `/predict`."""
     return (0,)
+
+
+def nothing_named(index: int) -> tuple[str | None, GivenState | None]:  # noqa: ARG001
+    """Of requests that are read whole, or not at all."""
+    return None, None
 
 
 def every_output(manifest: Manifest) -> tuple[int, ...]:
@@ -109,6 +116,7 @@ class Request:
     is_keyed: bool = False  # whether it has an Idempotency-Key: its reply is stored, but apart from sessions
     tenant: str = ""
     outputs: ChooseOutputs = first_output
+    read_begin: ReadBegin = nothing_named  # of a sequence that the model cannot read: another may
     returns_state: bool = False  # whether each answer has the state after it, as a token
     reply_budget: Callable[[int], ReplyBudget] | None = None  # None: the API bounds its reply itself
     body_bytes: int = 0

@@ -59,9 +59,14 @@ class SessionRuns:
         self._beginnings = beginnings
 
     async def answer(
-        self, request: Request, origin: Origin, index: int, item: Item, session: str, stages: Stages
+        self, request: Request, origin: Origin, index: int, item: Item, read_for: Model, stages: Stages
     ) -> Answer:
-        """Run a sequence in its session, again and again until no other worker commits first."""
+        """Run a sequence in its session, again and again until no other worker commits first.
+
+        `read_for`: the version that the item was read for. It is read again for another.
+        """
+        session = item.session
+        assert session is not None
         key = session_key(request.tenant, session)
         given, turns = item.state, self._sessions.turns
         beginning = None if given is None else await self._beginnings.find(request.tenant, given)
@@ -72,9 +77,9 @@ class SessionRuns:
             while True:
                 record = await self._sessions.find(key)
                 stages.committed()
-                model = self._model_of(request, record, item, session, beginning)
-                if model is not request.model:
-                    item = request.decode_for(model, index)
+                model = self._model_of(request, record, item.start, session, beginning)
+                if model is not read_for:
+                    item, read_for = request.decode_for(model, index), model
                 answer = await self._step(
                     request, origin, model, index, item, session, key, record, stages, beginning
                 )
@@ -83,6 +88,23 @@ class SessionRuns:
                 logger.debug("another worker committed first; running again from the session's new state")
         finally:
             turns.release(key)
+
+    async def other_model(self, request: Request, index: int) -> Model | None:
+        """The version, other than the request's, that a sequence continues on; None: there is none.
+
+        For a sequence that is none for the request's own. Raises what finding the version does.
+        """
+        session, given = request.read_begin(index)
+        if session is None and given is None:
+            return None
+        beginning = None if given is None else await self._beginnings.find(request.tenant, given)
+        if session is not None:
+            record = await self._sessions.find(session_key(request.tenant, session))
+            start = "auto" if given is None else "given"
+            model = self._model_of(request, record, start, session, beginning)
+        elif beginning is not None:
+            model = self._beginnings.model_of(beginning, request.model, is_pinned=request.is_pinned)
+        return None if model is request.model else model
 
     async def _step(
         self,
@@ -195,7 +217,7 @@ class SessionRuns:
         self,
         request: Request,
         record: Record | None,
-        item: Item,
+        start: str,
         session: str,
         beginning: Beginning | None,
     ) -> Model:
@@ -205,7 +227,7 @@ class SessionRuns:
             return self._beginnings.model_of(beginning, model, is_pinned=request.is_pinned)
         if request.is_pinned:
             return model
-        if record is None or not record.is_live or item.start in ("new", "restart", "given"):
+        if record is None or not record.is_live or start in ("new", "restart", "given"):
             if request.is_free:
                 return self._repository.get_for_session(model, request.tenant, session)
             return model

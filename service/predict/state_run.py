@@ -28,8 +28,11 @@ class StateRun:
         self._aside = aside
         self._beginnings = beginnings
 
-    async def answer(self, index: int, item: Item, stages: Stages) -> Answer:
-        """Run a sequence from its state. Raises InvalidState, StateMismatch or UnknownState among others."""
+    async def answer(self, index: int, item: Item, read_for: Model, stages: Stages) -> Answer:
+        """Run a sequence, which was read for one version, from its state.
+
+        Raises InvalidState, StateMismatch or UnknownState among others.
+        """
         request, given = self._request, item.state
         model, begin = request.model, 0
         if given is None:
@@ -37,7 +40,7 @@ class StateRun:
         else:
             beginning = await self._beginnings.find(request.tenant, given)
             model, begin = self._model_of(beginning), beginning.step
-            if model is not request.model:
+            if model is not read_for:
                 item = request.decode_for(model, index)
             state = beginning.state(model, item)
         stages.decoded()

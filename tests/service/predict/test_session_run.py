@@ -9,6 +9,7 @@ import pytest
 from service.errors import (
     CellgateError,
     InternalError,
+    InvalidField,
     ModelLoading,
     SessionConflict,
     SessionGone,
@@ -20,7 +21,16 @@ from service.manifest import Manifest, StateSpec
 from service.repository.choice import Agreed, Choice
 from service.sessions import Resources
 from service.state import StateLayout
-from tests.service.predict.parts import SUMS, Parts, run
+from tests.service.predict.parts import (
+    GATED,
+    LETTERS,
+    SUMS,
+    GatedSums,
+    LetterSums,
+    Parts,
+    build_model,
+    run,
+)
 
 TWO = [[1.0], [2.0]]
 
@@ -183,6 +193,50 @@ def test_a_session_stays_with_its_version_and_only_a_request_that_names_another_
         assert len(parts.engines["1"].batches) == 2 and not parts.engines["2"].batches
         with pytest.raises(SessionMismatch):
             await parts.predict(step(), version="2")
+
+    run(body)
+
+
+def test_a_session_is_read_for_its_version_whatever_the_default_one_takes() -> None:
+    """The default version read it first, and refused it: for its inputs, or as it has no gates itself."""
+
+    async def body() -> None:
+        parts = Parts("1", engine=GatedSums, manifest=GATED)
+        (begun,) = await parts.predict(step(), return_state=True)
+        parts.repository.add(build_model("m", "2", LETTERS, LetterSums()))
+        token = {"steps": TWO, "state": begun["state"]}
+        answers = await parts.predict(step(), step(session="t"), token, step())
+        assert [answer.get("output") for answer in answers] == [[6.0], None, [6.0], [9.0]]
+        assert answers[1]["error"]["status"] == 422, "a new session begins on the default version"
+        returned: dict[str, Any] = {"return": ["gates"]}
+        (gated,) = await parts.predict(step(), **returned)
+        assert len(gated["gates"]) == 3
+        for fields in ({"version": "2"}, {"tenant": "b"}):
+            with pytest.raises(InvalidField):
+                await parts.predict(step(), **fields)
+
+    run(body)
+
+
+def test_a_session_that_moves_while_its_request_waits_is_read_again() -> None:
+    """Its steps are never those that were read for the version before."""
+
+    async def body() -> None:
+        parts = Parts("1")
+        await parts.predict(step(end=False))
+        parts.repository.add(build_model("m", "2", LETTERS, LetterSums()))
+        find = parts.sessions.find
+
+        async def find_then_end(key: bytes) -> Any:
+            found = await find(key)
+            parts.sessions.find = find  # type: ignore[method-assign]
+            await parts.predict(step(end=True), version="1")
+            return found
+
+        parts.sessions.find = find_then_end  # type: ignore[method-assign]
+        with pytest.raises(InvalidField):
+            await parts.predict(step())
+        assert not parts.repository.get("m", "2").engine.batches  # type: ignore[attr-defined]
 
     run(body)
 
