@@ -57,8 +57,13 @@ export class Microphone {
     const reason = whyNot();
     if (reason) throw new Error(reason);
     const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
-    const microphone = new Microphone(new AudioContext({ sampleRate: rate }), stream);
+    // Before the microphone: where it fails, none is left open.
+    const context = atRate(rate, () => new AudioContext({ sampleRate: rate }));
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: plain }).catch((error) => {
+      context.close();
+      throw error;
+    });
+    const microphone = new Microphone(context, stream);
     try {
       await microphone.#listen();
     } catch (error) {
@@ -101,13 +106,29 @@ export class Microphone {
 }
 
 /**
+ * What converts sound to a rate. Raises Error.
+ * @template T
+ * @param {number} rate
+ * @param {() => T} make
+ * @returns {T}
+ */
+function atRate(rate, make) {
+  try {
+    return make();
+  } catch {
+    throw new Error(`this browser cannot convert sound to ${rate} samples a second, the rate of the model`);
+  }
+}
+
+/**
  * The samples of a file that the browser can decode, as one channel at this rate. Raises Error.
  * @param {File} file
  * @param {number} rate
  */
 export async function decode(file, rate) {
   const bytes = await file.arrayBuffer();
-  const decoded = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes).catch(() => {
+  const context = atRate(rate, () => new OfflineAudioContext(1, 1, rate));
+  const decoded = await context.decodeAudioData(bytes).catch(() => {
     throw new Error(`${file.name} is no sound file that this browser can read`);
   });
   const channels = Array.from({ length: decoded.numberOfChannels }, (_, number) => decoded.getChannelData(number));

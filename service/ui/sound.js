@@ -34,7 +34,13 @@ export function soundEditor({ form, set, stream }) {
   });
   const read = action(async () => {
     const [file] = picker.files;
-    if (file) keep(await decode(file, form.rate));
+    if (!file) return;
+    try {
+      keep(await decode(file, form.rate));
+    } catch (error) {
+      picker.value = ""; // the steps are still those of before: no other name stands beside them
+      throw error;
+    }
   });
   const picker = h("input", { id: "sound-file", type: "file", accept: "audio/*", onchange: read });
   const isOff = Boolean(reason);

@@ -45,6 +45,7 @@ def save(path: Path, samples: Samples, rate: int, channels: int = 1) -> Path:
 def sound_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("models")
     write(root, "ear", (Input("sound", kind="audio", samples=FRAME, sample_rate=RATE, projection=8),))
+    write(root, "slow", (Input("sound", kind="audio", samples=4, sample_rate=500),))
     with running(tmp_path_factory.mktemp("sound"), models_dir=str(root)) as started:
         yield started
 
@@ -116,6 +117,24 @@ def test_a_file_is_read_at_its_own_rate_and_converted_from_another(
     (tmp_path / "text.wav").write_text("no sound")
     page.set_input_files("#sound-file", tmp_path / "text.wav")
     expect(page.locator("#problem")).to_have_text("text.wav is no sound file that this browser can read")
+    assert not page.input_value("#sound-file"), "the steps are still those of other.wav"
+
+
+def test_a_rate_that_the_browser_does_not_have_is_refused_and_no_microphone_left_open(
+    open_page: Open, sound_server: Server, tmp_path: Path
+) -> None:
+    """It was left open, and the message was that of Chromium's constructor."""
+    page = open_page(at=sound_server)
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error('opened')); }"
+    )
+    page.select_option("#model", "slow version 1")
+    expect(page.locator("#sound-hint")).to_contain_text("500 samples a second")
+    refused = "this browser cannot convert sound to 500 samples a second, the rate of the model"
+    page.click("#record-sound")
+    expect(page.locator("#problem")).to_have_text(refused)
+    page.set_input_files("#sound-file", save(tmp_path / "own.wav", tone(0.1, RATE), RATE))
+    expect(page.locator("#problem")).to_have_text(refused)
 
 
 def test_the_microphone_is_streamed_into_a_session_until_it_is_stopped(
