@@ -29,7 +29,7 @@ export function occlusions(value, model) {
   const fills = new Map(series.map(([input, rows]) => [input.name, filler(input, rows)]));
   const hide = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number | null} */ column) => {
     const changed = (/** @type {any} */ input, /** @type {any[]} */ rows) => rows.map((row, at) => (at < from || at >= to ? row
-      : column === null ? fills.get(input.name)?.(at, from) : row.map((/** @type {any} */ each, /** @type {number} */ place) => (place === column ? fills.get(input.name)?.(at, from)[place] : each))));
+      : column === null ? fills.get(input.name)?.(from, to) : row.map((/** @type {any} */ each, /** @type {number} */ place) => (place === column ? fills.get(input.name)?.(from, to)[place] : each))));
     if (Array.isArray(value)) return changed(model.inputs[0], value);
     return { ...value, ...Object.fromEntries(series.map(([input, rows]) => [input.name, changed(input, rows)])) };
   };
@@ -51,10 +51,10 @@ const isNumber = (input) => input.kind !== "token" && /^(float|double|bfloat)/.t
  * What a hidden step becomes, of an input.
  * @param {any} input
  * @param {any[]} rows
- * @returns {(at: number, from: number) => any}
+ * @returns {(from: number, to: number) => any} of the steps from `from` up to `to`
  */
 function filler(input, rows) {
-  if (!isNumber(input)) return (at, from) => rows[from > 0 ? from - 1 : Math.min(rows.length - 1, at + 1)];
+  if (!isNumber(input)) return (from, to) => rows[from > 0 ? from - 1 : Math.min(rows.length - 1, to)];
   const mean = meanOf(rows);
   return () => mean;
 }

@@ -106,6 +106,16 @@ def test_every_kind_of_model_is_explained(open_page: Open, many: Server) -> None
         assert how in page.locator("#saliency").inner_text(), model
 
 
+def test_the_first_block_of_values_without_a_mean_is_replaced_by_the_step_after_it(
+    open_page: Open, many: Server
+) -> None:
+    """It was moved by one step: the second of its steps stood in it, and hid nothing."""
+    page = open_page(at=many)
+    pressed = [[True, False]] * 2 + [[False, False]] * 298
+    choose(page, "buttons", {"pressed": pressed, "level": [[200, 200]] * 300})
+    assert "steps 1 to 2: 2" in explain(page)
+
+
 def test_a_long_sequence_is_hidden_in_blocks_and_cut_into_requests(open_page: Open, many: Server) -> None:
     page = open_page(at=many, may_fail=True)
     choose(page, "recent", [[n % 7] for n in range(999)])
