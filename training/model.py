@@ -77,8 +77,7 @@ class Network(nn.Module):
 
         Without `forecast` or `estimates`, which have units, the outputs are the logits of classes, one of
         which is true; with `independent` of labels that are true or not independently of each other.
-        `estimates`: numbers, or `quantiles` of them. `tie`: the logits of tokens are computed with the
-        embedding of the input.
+        `estimates`: numbers, or `quantiles` of them. `tie`: logits of tokens use the embedding of the input.
         """
         super().__init__()
         self.out, self.noise = out, noise

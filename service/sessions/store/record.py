@@ -195,11 +195,14 @@ class Record:
             if packed[-BOND_SIZE:] != bond:
                 raise CorruptRecord("a session record was stored under another key", revision)
             history = _read_history(packed[end:-BOND_SIZE], revision)
+        try:
+            names = packed[HEADER_SIZE:version_at].decode(), packed[version_at:state_at].decode()
+        except UnicodeDecodeError as error:  # in a tombstone that Redis made of a damaged record
+            raise CorruptRecord(
+                "a session record has a model or version that is no text", revision
+            ) from error
         return cls(
-            _STATUSES[status],
-            packed[HEADER_SIZE:version_at].decode(),
-            packed[version_at:state_at].decode(),
-            graph, revision, step, created, touched, ttl,
+            _STATUSES[status], *names, graph, revision, step, created, touched, ttl,
             packed[state_at:reply_at], at, digest, packed[reply_at:end], history,
         )  # fmt: skip
 

@@ -93,8 +93,6 @@ local function is_whole(key, packed)
   if #packed < HEADER_SIZE then return false end
   local model, version, state, reply = struct.unpack(SIZES, packed, MODEL_SIZE_AT)
   local size = HEADER_SIZE + model + version + state + reply
-  -- The checksum takes too long here; names that are no text must not get a new one in a tombstone.
-  if packed:sub(HEADER_SIZE + 1, HEADER_SIZE + model + version):find('[\\128-\\255]') then return false end
   if #packed == size then return true end  -- of an older server
   if #packed > size + BOND_SIZE + 4 then  -- there are parts
     size = size + 4 + struct.unpack(CHECKSUM, packed, size + 1)

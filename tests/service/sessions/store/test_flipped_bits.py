@@ -103,7 +103,7 @@ def test_in_lmdb(tmp_path_factory: pytest.TempPathFactory, bit: int) -> None:
 @needs_redis
 @settings(max_examples=100, deadline=None)
 @given(bit=BITS)
-@example(bit=871)  # in the model's name and in its version: the tombstone kept them, with a new checksum
+@example(bit=871)  # in the model's name and in its version: the tombstone keeps them, with a new checksum
 @example(bit=903)
 def test_in_redis(shared_server: RedisServer, bit: int) -> None:
     async def work() -> None:
