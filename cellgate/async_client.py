@@ -18,7 +18,7 @@ from cellgate.models import Model, Returns
 from cellgate.predict import Options, Result, predict
 from cellgate.predictions import Generation, Prediction
 from cellgate.resources import History, StoredSession
-from cellgate.settings import Settings, key_or_default, url_or_default
+from cellgate.settings import Settings
 from cellgate.stream import AsyncStream, StreamCursor, StreamOptions
 from cellgate.token_iterators import AsyncTokens
 from cellgate.tokens import TokenCursor
@@ -52,20 +52,10 @@ class AsyncClient(AsyncConnections):
         `settings`: all options at once, in place of the four before. `transport`: of httpx, or a fake server.
         `sleep`, `timing`: for tests.
         """
-        super().__init__(
-            Core(
-                settings
-                or Settings(
-                    url=url_or_default(url),
-                    api_key=key_or_default(api_key),
-                    timeout_s=timeout_s,
-                    max_retry_s=max_retry_s,
-                ),
-                timing or Timing(),
-            ),
-            transport=transport,
-            sleep=sleep,
+        core = Core.of(
+            settings, timing, url=url, api_key=api_key, timeout_s=timeout_s, max_retry_s=max_retry_s
         )
+        super().__init__(core, transport=transport, sleep=sleep)
 
     async def predict_one(
         self,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -17,7 +17,7 @@ from cellgate.predict import Result
 from cellgate.predictions import Prediction
 from cellgate.resources import StoredSession
 from cellgate.retry import Retry
-from cellgate.settings import Settings
+from cellgate.settings import Settings, key_or_default, url_or_default
 from cellgate.stream.sockets import Address, address_of
 
 
@@ -37,6 +37,27 @@ class Core:
         self.settings = settings
         self.retry = Retry(settings, timing.clock, timing.chance)
         self.catalog = Catalog(self.retry)
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings | None,
+        timing: Timing | None,
+        *,
+        url: str | None,
+        api_key: str | None,
+        timeout_s: float,
+        max_retry_s: float,
+    ) -> Self:
+        """With `settings`, or with the other options, whose defaults may be in the environment."""
+        if settings is None:
+            settings = Settings(
+                url=url_or_default(url),
+                api_key=key_or_default(api_key),
+                timeout_s=timeout_s,
+                max_retry_s=max_retry_s,
+            )
+        return cls(settings, timing or Timing())
 
     def http_options(self) -> dict[str, Any]:
         """Arguments of an httpx client."""
