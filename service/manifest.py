@@ -71,6 +71,7 @@ GRAPH_FILE = "model.onnx"
 MAX_MANIFEST_BYTES = 1 << 28  # of a tokenizer and its vocabulary, above all
 
 Task = Literal["classify", "label", "multilabel", "regress", "forecast", "language"]
+InputColumns = tuple[tuple[InputSpec, tuple[TableColumn, ...]], ...]  # inputs with their columns of a table
 
 
 class Example(Spec):
@@ -188,18 +189,17 @@ class Manifest(Spec):
         return tuple(spec for spec in self.inputs if spec.kept_shape is not None)
 
     @cached_property
-    def table_inputs(self) -> tuple[tuple[InputSpec, tuple[TableColumn, ...]], ...]:
+    def table_inputs(self) -> InputColumns:
         """Each input with time steps, and the columns of the table that it is read from."""
-        return tuple(
-            (spec, self.table.of_input(spec.name) if self.table else ()) for spec in self.step_inputs
-        )
+        return self._with_columns(self.step_inputs)
 
     @cached_property
-    def static_inputs(self) -> tuple[tuple[InputSpec, tuple[TableColumn, ...]], ...]:
+    def static_inputs(self) -> InputColumns:
         """The same of each input without time steps."""
-        return tuple(
-            (spec, self.table.of_input(spec.name) if self.table else ()) for spec in self.sequence_inputs
-        )
+        return self._with_columns(self.sequence_inputs)
+
+    def _with_columns(self, specs: tuple[InputSpec, ...]) -> InputColumns:
+        return tuple((spec, self.table.of_input(spec.name) if self.table else ()) for spec in specs)
 
     @cached_property
     def static_columns(self) -> frozenset[str]:

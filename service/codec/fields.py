@@ -44,13 +44,18 @@ def parse_object(body: bytes, loads: Callable[[bytes], Any] = bounds.loads) -> d
     return document
 
 
+def escaped(name: str) -> str:
+    """A name as a part of a pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def refuse_unknown(members: dict[str, Any], known: Set[str], pointer: str = "") -> None:
     """Refuse an object with a field that is not known."""
     for name in members:
         if name not in known:
-            escaped = name.replace("~", "~0").replace("/", "~1")  # RFC 6901
             raise InvalidField(
-                f"unknown field; expected one of {', '.join(sorted(known))}", pointer=f"{pointer}/{escaped}"
+                f"unknown field; expected one of {', '.join(sorted(known))}",
+                pointer=f"{pointer}/{escaped(name)}",
             )
 
 

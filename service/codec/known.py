@@ -10,7 +10,7 @@ columns count. It knows the description of the table and JSON; it knows nothing 
 
 from typing import Any
 
-from service.codec.static import escaped
+from service.codec.fields import escaped
 from service.errors import InvalidField
 from service.manifest import TableColumn, TableSpec
 

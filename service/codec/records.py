@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from service.codec import known
 from service.codec.arrays import Kept, Steps, check_num_steps, decode_inputs
-from service.codec.fields import kind
-from service.codec.static import escaped, pointer_of, static_values
+from service.codec.fields import escaped, kind
+from service.codec.static import pointer_of, static_values
 from service.errors import BadInput, InvalidField
 from service.manifest import Manifest, TableColumn, TableSpec
 

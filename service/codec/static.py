@@ -7,6 +7,7 @@ It knows the manifest and JSON; it does not know the values that a session keeps
 
 from typing import Any, NamedTuple
 
+from service.codec.fields import escaped
 from service.errors import InvalidField
 from service.manifest import Manifest, TableColumn, TableSpec
 
@@ -55,11 +56,6 @@ def pointer_of(inner: str, records: list[Record], manifest: Manifest) -> str | N
             index = next((at for at, record in enumerate(records) if column in record), 0)
             return f"/{index}/{escaped(column)}"
     return None
-
-
-def escaped(name: str) -> str:
-    """A name as a part of a pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _given(records: list[Record], column: TableColumn, table: TableSpec, pointer: str) -> Given | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from service.codec.fields import escaped
 from service.codec.records import Times
 from service.codec.request import Item
 from service.errors import InvalidField
@@ -130,4 +131,4 @@ def _seconds(model: HasStates, times: Times, state: State, *, needs_first: bool)
 
 
 def _pointer(times: Times, index: int, column: str) -> str:
-    return f"{times.pointer}/{index}/{column.replace('~', '~0').replace('/', '~1')}"
+    return f"{times.pointer}/{index}/{escaped(column)}"

@@ -75,7 +75,7 @@ def known_ahead(
     if not of_columns and not of_calendar:
         return None
     parts = [_later(columns[name], steps, rows) for name, steps in of_columns.values()]
-    has_gaps = any(np.isnan(_present(columns[name], rows)[in_training]).any() for name in table.known)
+    has_gaps = any(np.isnan(rows.sorted(columns[name])[in_training]).any() for name in table.known)
     if not has_gaps:
         for part in parts:  # behind the end of a sequence, where no target is known
             part[np.isnan(part)] = np.nanmean(part[in_training], dtype=np.float64)
@@ -87,14 +87,9 @@ def known_ahead(
     return Known(of_columns, of_calendar, values, has_gaps)
 
 
-def _present(column: Column, rows: Rows) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = rows.sorted(column)
-    return values
-
-
 def _later(column: Column, steps: int, rows: Rows) -> NDArray[np.float32]:
     """[rows]: the value so many rows later in the same sequence; NaN if there is none."""
-    values = _present(column, rows)
+    values = rows.sorted(column)
     return np.concatenate([ahead(values[one], (steps,))[:, 0] for one in rows.sequences])
 
 
